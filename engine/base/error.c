@@ -1,0 +1,94 @@
+#include "engine/base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Thread_local char detail[CN_ERROR_TEXT];
+
+static const struct {
+    const char *name, *text;
+    bool retry;
+} table[CN_ERR_COUNT] = {
+    [CN_OK] = {"OK", "done", false},
+#define CN_ERROR_ROW(name_, text_, retry_) [CN_##name_] = {#name_, text_, retry_},
+    CN_ERRORS(CN_ERROR_ROW)
+#undef CN_ERROR_ROW
+};
+
+cn_err cn_fail(cn_err code, const char *fmt, ...) {
+    char text[CN_ERROR_TEXT];  /* the arguments may point into `detail` */
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    memcpy(detail, text, sizeof detail);
+    return code;
+}
+
+cn_err cn_fail_memory(void) {
+    static const char text[] = "out of memory";
+    memcpy(detail, text, sizeof text);
+    return CN_OVERLOADED;
+}
+
+static cn_err code_of_errno(int errnum) {
+    switch (errnum) {
+    case ENOENT: return CN_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+    case EROFS: return CN_DENIED;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE: return CN_OVERLOADED;
+    case ENOTDIR:
+    case EISDIR:
+    case ENAMETOOLONG:
+    case ELOOP: return CN_INVALID;
+    default: return CN_UNAVAILABLE;
+    }
+}
+
+static const char *hint_of_errno(int errnum) {
+    switch (errnum) {
+    case ENOSPC: return "; free some space and try again";
+    case EDQUOT: return "; the quota of this account is used up";
+    case EACCES: return "; check its owner and mode";
+    case EMFILE: return "; raise the limit of open files (ulimit -n)";
+    default: return "";
+    }
+}
+
+cn_err cn_fail_errno(int errnum, const char *fmt, ...) {
+    char what[CN_ERROR_TEXT / 2];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    char buf[128];
+    const char *text = strerror_r(errnum, buf, sizeof buf);
+    return cn_fail(code_of_errno(errnum), "%s: %s%s", what, text, hint_of_errno(errnum));
+}
+
+cn_err cn_wrap(cn_err code, const char *fmt, ...) {
+    char prefix[CN_ERROR_TEXT / 2];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(prefix, sizeof prefix, fmt, ap);
+    va_end(ap);
+    return cn_fail(code, "%s: %s", prefix, detail);
+}
+
+const char *cn_error_detail(void) { return detail; }
+
+static cn_err clamp(cn_err code) { return code < CN_ERR_COUNT ? code : CN_INTERNAL; }
+const char *cn_err_name(cn_err code) { return table[clamp(code)].name; }
+const char *cn_err_text(cn_err code) { return table[clamp(code)].text; }
+bool cn_err_retry(cn_err code) { return table[clamp(code)].retry; }
+
+_Noreturn void cn_assert_failed(const char *cond, const char *file, int line) {
+    fprintf(stderr, "cairn: defect at %s:%d: %s does not hold\n", file, line, cond);
+    abort();
+}

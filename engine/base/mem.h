@@ -1,0 +1,26 @@
+/* mem.h -- the heap, behind a seam that tests can count and fail.
+ *
+ * Owns:    nothing; what is returned is the caller's, freed by cn_free().
+ * Thread:  any.
+ * Limits:  CN_ALLOC_MAX bytes a piece; past it, or when memory is out, NULL. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#define CN_ALLOC_MAX ((size_t)1 << 40)
+
+void *cn_alloc(size_t n);                    /* not cleared; never NULL for n == 0 unless memory is out */
+void *cn_calloc(size_t count, size_t size);  /* cleared; checks the product */
+void *cn_realloc(void *p, size_t n);         /* like realloc: p stays valid on failure */
+void *cn_alloc_aligned(size_t align, size_t n);
+char *cn_strdup_n(const char *p, size_t n);  /* copies n bytes and ends them with NUL */
+void cn_free(void *p);                       /* NULL is fine */
+
+/* Tests: how many pieces were asked for since start; and the n-th from now fails (0: none does). */
+uint64_t cn_alloc_count(void);
+void cn_alloc_fail_at(uint64_t nth);
+
+/* `CN_CLEANUP(cn_free_p) char *text = ...;` frees at the end of the scope. */
+#define CN_CLEANUP(fn) __attribute__((cleanup(fn)))
+static inline void cn_free_p(void *pp) { cn_free(*(void **)pp); }
+#define CN_AUTO_FREE CN_CLEANUP(cn_free_p)

@@ -1,0 +1,28 @@
+/* os.h -- clock, randomness and processors, behind a table that tests can swap.
+ *
+ * Owns:    nothing.
+ * Thread:  any; swap the table only before threads start.
+ * Limits:  none. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct cn_os {
+    int64_t (*wall_us)(void);                /* microseconds since 1970, UTC */
+    uint64_t (*mono_ns)(void);               /* never goes back */
+    void (*random)(void *bytes, size_t n);   /* from the kernel; aborts when it has none */
+    unsigned (*cpus)(void);                  /* processors this process may use, at least 1 */
+} cn_os;
+
+extern const cn_os cn_os_real;
+extern const cn_os *cn_os_now; /* &cn_os_real, unless a test put another here */
+
+static inline int64_t cn_wall_us(void) { return cn_os_now->wall_us(); }
+static inline uint64_t cn_mono_ns(void) { return cn_os_now->mono_ns(); }
+static inline void cn_random(void *bytes, size_t n) { cn_os_now->random(bytes, n); }
+static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }
+
+/* "2026-11-23T10:20:30.123456Z" and back; parse takes RFC 3339 (date alone too). Returns 0, or -1 on a wrong text. */
+#define CN_TIME_TEXT 32
+void cn_time_text(int64_t wall_us, char text[CN_TIME_TEXT]);
+int cn_time_parse(const char *p, size_t n, int64_t *ret_wall_us);

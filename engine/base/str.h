@@ -1,0 +1,29 @@
+/* str.h -- a borrowed run of bytes.
+ *
+ * Owns:    nothing; whoever handed it out says how long it lives.
+ * Thread:  any.
+ * Limits:  not NUL-terminated; may hold any byte. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct cn_str {
+    const char *p;
+    size_t n;
+} cn_str;
+
+#define CN_STR(literal) ((cn_str){(literal), sizeof(literal) - 1})
+#define CN_STR_FMT "%.*s"
+#define CN_STR_ARG(s) (int)(s).n, (s).p ? (s).p : ""
+
+static inline cn_str cn_str_of(const char *z) { return (cn_str){z, z ? strlen(z) : 0}; }
+static inline bool cn_str_eq(cn_str a, cn_str b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
+static inline bool cn_str_is(cn_str a, const char *z) { return cn_str_eq(a, cn_str_of(z)); }
+/* Order of unsigned bytes, shorter first: the order of every tie and every sorted list in cairn. */
+static inline int cn_str_cmp(cn_str a, cn_str b) {
+    size_t n = a.n < b.n ? a.n : b.n;
+    int c = n ? memcmp(a.p, b.p, n) : 0;
+    return c ? c : (a.n > b.n) - (a.n < b.n);
+}

@@ -1,0 +1,19 @@
+/* audit.h -- the tenant's chain of records: each holds the digest of the one before, so that none can be changed or
+ * removed without being seen. Refused attempts are recorded too.
+ *
+ * record = MessagePack map {seq, at, who, via, action, target, reason, outcome, detail, prev}
+ * Owns:    nothing.
+ * Thread:  inside the caller's control write transaction.
+ * Limits:  CN_REASON_MAX bytes of reason, 64 KiB of detail. */
+#pragma once
+#include "engine/base/pack.h"
+#include "index/store/data.h"
+
+/* action: "version.activate"; target: "docs" or "docs/3"; outcome: "done" or "refused: ..."; detail: one MessagePack map or empty. */
+cn_err cn_audit_add(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail);
+/* The same in a transaction of its own: for attempts refused before they had one. */
+cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why);
+/* Records from newest to oldest below `before` (0: from the end), at most n, each appended to `out` as one map of an array. */
+cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, cn_buf *out);
+/* Walks the whole chain. CN_DAMAGED naming the first record that does not fit. */
+cn_err cn_audit_verify(cn_tenant *t, uint64_t *ret_records, cn_digest *ret_head);

@@ -1,0 +1,85 @@
+/* version.h -- immutable snapshots of an index: sealing, the active pointer, and the ways back (DESIGN.md section 8).
+ *
+ * States: sealed -> dropped (building is the job's own; active is the pointer). Marks: suspect, quarantined, pinned.
+ * Owns:    cn_version's strings and arrays live in the arena given.
+ * Thread:  any; changes take the control writer, in transactions of at most 10 ms.
+ * Limits:  numbers are u64, from 1, without gaps. */
+#pragma once
+#include "index/catalog/index.h"
+#include "index/store/root.h"
+
+typedef struct cn_counts {
+    uint64_t read, added, unchanged, changed, relabelled, rejected; /* read = the sum of the others */
+    uint64_t deleted;
+    uint64_t documents, chunks;      /* of the version, after */
+    uint64_t unlabelled;             /* documents nobody may read */
+} cn_counts;
+
+enum { CN_MARK_SUSPECT = 1, CN_MARK_QUARANTINED = 2, CN_MARK_PINNED = 4, CN_MARK_DROPPED = 8, CN_MARK_EVER_ACTIVE = 16 };
+
+typedef struct cn_version {
+    uint64_t number;
+    cn_digest root;
+    cn_recipe recipe;
+    cn_str answer_settings;       /* MessagePack, part of the root */
+    const cn_part *parts;         /* the manifest: segments, oldest first */
+    uint32_t n_parts;
+    cn_seg_id own;                /* the file with this version's tombstones, bucket table and revocations */
+    cn_counts counts;
+    uint64_t base;                /* the version it was made from; 0: none */
+    unsigned marks;
+    int64_t made_us, first_active_us; /* CN_NO_TIME: never */
+    cn_str made_by, job;
+    uint64_t before_active;       /* which version was active before this one was first activated; 0: none */
+} cn_version;
+
+cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_version *ret); /* 0: the active one */
+cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n);
+/* What a job builds on: the newest sealed version neither suspect nor quarantined nor dropped; CN_NOT_FOUND when there is none. */
+cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret);
+
+/* ---------- sealing ---------- */
+typedef struct cn_seal {
+    cn_str index;
+    uint64_t base;                  /* what the caller read as head; sealing fails with CN_CONFLICT when the head moved and rebase is not possible */
+    const cn_recipe *recipe;
+    cn_str answer_settings;
+    const cn_key *removed;          /* keys deleted; keys rewritten need not be listed: a row in the new file replaces an older one */
+    uint64_t n_removed;
+    cn_counts counts;               /* the job's; documents and chunks are computed here */
+    cn_str job;
+} cn_seal;
+
+/* Takes the built file (w is freed in any case; NULL when only documents were removed: then a file without rows is made),
+ * finds what it replaces in the head, makes tombstones, bucket table, root and revocation list, seals the file, and
+ * commits the version in one control transaction. If another source's job sealed meanwhile, the work is done again on
+ * the new head (other sources' documents are untouched by construction). Freezes the index's mean at the first vectors. */
+cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root);
+
+/* ---------- the pointer ---------- */
+#define CN_ANY_VERSION UINT64_MAX
+/* Compare-and-set: expect is the version believed active (CN_ANY_VERSION: whichever; 0: none). CN_CONFLICT names the one
+ * found. CN_REFUSED: quarantined; suspect without a reason; under a hold for jobs (by_job). Refusals are audited. */
+cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before);
+/* to 0: the version active before the current one was first activated. Marks the one it leaves suspect and holds the pointer. */
+cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to);
+cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who);
+cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who); /* pin, unpin, quarantine */
+cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who); /* REFUSED: active or pinned */
+
+/* ---------- gc and diff ---------- */
+typedef struct cn_gc_result {
+    uint32_t versions, files;
+    uint64_t bytes;
+} cn_gc_result;
+/* Drops versions beyond keep_versions and keep_days (never the active, pinned, or one that another's rollback needs), then
+ * sweeps files whose last version went over a minute ago. dry: only counts. */
+cn_err cn_version_gc(cn_tenant *t, cn_str index, bool dry, const cn_actor *who, cn_gc_result *ret);
+
+enum cn_diff_kind { CN_DIFF_ADDED, CN_DIFF_DELETED, CN_DIFF_CHANGED, CN_DIFF_RELABELLED };
+typedef cn_err cn_diff_fn(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after);
+cn_err cn_version_diff(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_diff_fn *fn, void *ctx);
+
+/* The epoch of the tenant: grows with every flip, policy, key or member change; what caches are keyed by. */
+cn_err cn_epoch(cn_tenant *t, uint64_t *ret);
+cn_err cn_epoch_raise(cn_tenant *t, MDB_txn *txn, uint64_t *ret);

@@ -1,0 +1,24 @@
+/* labels.h -- permission tokens: their form, and sorted sets of them.
+ *
+ * `public`, or kind:name with kind [a-z][a-z0-9_-]* and a name of 1 to 200 characters without comma or white space, NFC.
+ * Owns:    nothing.
+ * Thread:  any.
+ * Limits:  CN_LABEL_MAX bytes a label, CN_LABELS_MAX a set. */
+#pragma once
+#include "engine/base/arena.h"
+#include "index/types.h"
+
+#define CN_PUBLIC CN_STR("public")
+
+cn_err cn_label_check(cn_str label);                   /* CN_INVALID: what is wrong, and the right form */
+/* Checks, normalises to NFC, sorts, removes doubles; copies into the arena. */
+cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret);
+cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret); /* "group:hr,public" */
+bool cn_labels_has(cn_labels set, cn_str label);
+bool cn_labels_meet(cn_labels a, cn_labels b);         /* any in both */
+bool cn_labels_within(cn_labels a, cn_labels b);       /* all of a in b */
+cn_err cn_labels_union(cn_arena *arena, cn_labels a, cn_labels b, cn_labels *ret);
+cn_err cn_labels_minus(cn_arena *arena, cn_labels a, cn_labels b, cn_labels *ret);
+cn_digest cn_labels_digest(cn_labels set);
+/* The rule of DESIGN.md section 7 on one document: allow meets, deny does not, require is within. */
+bool cn_triple_permits(const cn_triple *row, cn_labels principal);

@@ -1,0 +1,54 @@
+/* policy.h -- what lies over all versions: grants, denials, hiding, erasures; and revocations in force.
+ *
+ * The policy is loaded whole, compared with the count and digest stored beside it, and shared read-only until its epoch
+ * passes. A missing or damaged policy is an error, never an empty one.
+ * Owns:    cn_policy is shared and counted.
+ * Thread:  any.
+ * Limits:  memory is proportional to the documents it names. */
+#pragma once
+#include "index/catalog/version.h"
+#include "index/policy/labels.h"
+
+typedef struct cn_policy cn_policy;
+cn_err cn_policy_load(cn_tenant *t, cn_policy **ret); /* the current one; cached by epoch, so a warm call is a look-up */
+void cn_policy_unref(cn_policy *p);
+uint64_t cn_policy_epoch(const cn_policy *p);
+
+/* What the policy says of one document in one version: the row's labels after revocations in force for that version,
+ * denials and grants; dead: erased or hidden. Arrays live in the arena. */
+typedef struct cn_effect {
+    cn_triple labels;
+    bool dead, touched; /* touched: differs from the row */
+} cn_effect;
+cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+                        const cn_triple *row, cn_arena *a, cn_effect *ret);
+/* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_patterns). */
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
+bool cn_policy_has_patterns(const cn_policy *p);
+bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);
+bool cn_policy_erased(const cn_policy *p, const cn_key *key);
+
+typedef enum cn_policy_op {
+    CN_POLICY_ALLOW, CN_POLICY_DENY, CN_POLICY_CLEAR, CN_POLICY_HIDE, CN_POLICY_UNHIDE, CN_POLICY_ERASE, CN_POLICY_RESTORE,
+    CN_POLICY_HIDE_GLOB, CN_POLICY_UNHIDE_GLOB, CN_POLICY_HIDE_SOURCE, CN_POLICY_UNHIDE_SOURCE
+} cn_policy_op;
+
+typedef struct cn_policy_change {
+    cn_policy_op op;
+    cn_str source;   /* the document's; the glob's ("" : any); the source itself */
+    cn_str id;       /* document id, or glob */
+    cn_labels labels; /* allow, deny, clear (clear with none: all) */
+} cn_policy_change;
+
+/* All in one transaction, audited, one epoch on. */
+cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch);
+/* Withdraws version N's revocation list. */
+cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch);
+/* Appends one map to out: {source, id, granted, denied, hidden, erased, hidden_by}. */
+cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out);
+
+/* The revocation list of a version, made at sealing and read at a flip: opaque bytes kept in the version's own file.
+ * Format: MessagePack array of [key, revoked allow labels, later denials, later requirements]. */
+#define CN_PART_TOMBS 't'
+#define CN_PART_BUCKETS 'b'
+#define CN_PART_REVOKED 'r'

@@ -1,0 +1,58 @@
+/* search.h -- a question over one version by one principal: pin, permitted set, search, merge, fetch.
+ *
+ * Owns:    a cn_view (an index's version, pinned, with its open segments and their permitted sets) is shared and counted.
+ * Thread:  any; a cn_searcher (scratch memory) belongs to one thread at a time.
+ * Limits:  k up to CN_K_MAX. A warm search allocates nothing from the heap. */
+#pragma once
+#include "index/policy/policy.h"
+#include "index/search/filter.h"
+
+typedef struct cn_view cn_view;
+/* The version `number` (0: active) under the current policy epoch; cached, so a warm call is two look-ups. Which versions
+ * a caller may name is the caller's business (scopes), except that a quarantined or dropped one is refused here. */
+cn_err cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret);
+void cn_view_unref(cn_view *v);
+const cn_version *cn_view_version(const cn_view *v);
+const cn_index_info *cn_view_index(const cn_view *v);
+uint64_t cn_view_epoch(const cn_view *v);
+/* Drops cached views and closes segments no one uses; before a tenant closes. */
+void cn_views_flush(cn_tenant *t);
+
+typedef struct cn_searcher cn_searcher;
+cn_err cn_searcher_new(cn_searcher **ret);
+void cn_searcher_free(cn_searcher *s);
+
+typedef enum cn_mode { CN_MODE_DENSE, CN_MODE_EXACT } cn_mode;
+typedef struct cn_query {
+    cn_labels principal;       /* never empty of meaning: at least {public}; verified by the caller */
+    const float *vector;       /* the version's dim */
+    uint32_t k;
+    cn_mode mode;
+    const cn_filter *filter;   /* NULL: none */
+    float min_score;           /* -INFINITY: none */
+    uint32_t per_doc;          /* at most so many hits of one document; 0: no limit */
+    uint64_t deadline_ns;      /* cn_mono_ns(); 0: none */
+} cn_query;
+
+typedef struct cn_hit {
+    float score;
+    cn_seg *seg;
+    uint32_t row, doc, chunk;  /* chunk: number within its document */
+} cn_hit;
+
+typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
+    uint32_t segments, permitted, scored;
+    bool coded;                 /* false: some segment had no codes: plain float scan */
+    uint64_t permit_ns, search_ns;
+} cn_search_stats;
+
+/* At least k permitted (and matching) rows exist -> k hits. Best first; ties by source, id, chunk. Hits borrow from the view. */
+cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats);
+
+/* Is this document, as this version has it, readable by the principal? CN_NOT_FOUND both when it is not there and when it
+ * is not permitted. */
+cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, cn_labels principal, cn_seg **ret_seg, uint32_t *ret_doc);
+/* Permitted documents by (source, id) from `after` on, for listing; fn returns CN_OK to go on. */
+cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, cn_str after_id, uint32_t n, cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx);
+/* Rows and documents this principal may read: never of all. */
+cn_err cn_view_count(cn_view *v, cn_labels principal, uint64_t *ret_docs, uint64_t *ret_rows);

@@ -1,0 +1,36 @@
+/* data.h -- the data directory: its layout (DESIGN.md section 4), its checks, and open tenants.
+ *
+ *   DATA/cairn.mdb                       host: tenants, keys, settings, format
+ *   DATA/tenants/<tenant>/control.mdb    work.mdb   trace.mdb
+ *   DATA/tenants/<tenant>/segments/<id>.mdb   <id>.<kind>.mdb
+ *   DATA/models/<name>/
+ * Owns:    cn_data owns the host environment and its tenants; a cn_tenant is shared and counted.
+ * Thread:  any.
+ * Limits:  a directory of a newer format, on a network file system, or not ours is refused at open. */
+#pragma once
+#include "index/store/env.h"
+
+#define CN_DATA_FORMAT 1
+
+typedef struct cn_data cn_data;
+typedef struct cn_tenant cn_tenant;
+
+cn_err cn_data_init(const char *dir);                 /* makes an empty one; CN_CONFLICT when there is one already */
+cn_err cn_data_open(const char *dir, cn_data **ret);
+void cn_data_close(cn_data *d);                       /* closes idle tenants too; all cn_tenant must be unref'd before */
+const char *cn_data_dir(const cn_data *d);
+cn_env *cn_data_host(cn_data *d);
+
+/* Tenants come into being and go by the host's list; opening costs nothing until it is asked for. */
+cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who);
+cn_err cn_tenant_drop(cn_data *d, cn_str name, const cn_actor *who);   /* from the list first, then its files */
+cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret);       /* CN_NOT_FOUND */
+cn_tenant *cn_tenant_ref(cn_tenant *t);
+void cn_tenant_unref(cn_tenant *t);
+cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t made_us), void *ctx);
+
+const char *cn_tenant_name(const cn_tenant *t);
+const char *cn_tenant_dir(const cn_tenant *t);
+cn_data *cn_tenant_data(cn_tenant *t);
+cn_env *cn_tenant_control(cn_tenant *t);
+cn_env *cn_tenant_work(cn_tenant *t);  /* opened at first use; NULL with cn_error_detail() set when it cannot be */

@@ -1,0 +1,56 @@
+/* env.h -- LMDB environments: one registry for the process, errors as cn_err, writers that say who holds the lock.
+ *
+ * LMDB forbids opening a file twice in one process (its locks would be dropped: FACTS.md section 3), so every open goes
+ * through the registry, keyed by device and inode; a second open returns the same environment with one reference more.
+ * A file's tree and size are checked before LMDB follows them (cn_env_check), so that a truncated or damaged file is an
+ * error and never a SIGBUS.
+ * Owns:    cn_env owns its MDB_env; freed with the last reference.
+ * Thread:  any; a transaction belongs to the thread that uses it (MDB_NOTLS is always set).
+ * Limits:  CN_READERS readers over all processes; map size by kind. */
+#pragma once
+#include <lmdb.h>
+
+#include "index/types.h"
+
+#define CN_READERS 1022
+
+typedef enum cn_env_kind {
+    CN_ENV_CONTROL, /* fully durable: host, control */
+    CN_ENV_WORK,    /* durable, larger: jobs, evaluations */
+    CN_ENV_TRACE,   /* not synced */
+    CN_ENV_BUILD,   /* a segment being written: not synced until cn_env_sync */
+    CN_ENV_SEALED,  /* a finished segment: read only, no lock file */
+} cn_env_kind;
+
+typedef struct cn_env cn_env;
+/* create: make the file when it is not there (never for CN_ENV_SEALED). */
+cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret);
+cn_env *cn_env_ref(cn_env *e);
+void cn_env_close(cn_env *e); /* drops one reference; NULL is fine */
+const char *cn_env_path(const cn_env *e);
+/* Walks the file's tree with bounds checked, without LMDB: size, meta pages, page numbers, page kinds. */
+cn_err cn_env_check(const char *path);
+cn_err cn_env_sync(cn_env *e);
+unsigned cn_env_count(void); /* open now, for stats and tests */
+
+/* Translates an LMDB (or errno) code; MDB_NOTFOUND -> CN_NOT_FOUND, MDB_CORRUPTED ... -> CN_DAMAGED, ENOSPC/MDB_MAP_FULL -> CN_UNAVAILABLE. */
+cn_err cn_mdb(int rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Named databases are opened once, by name, inside the environment; handles live as long as it does. */
+cn_err cn_env_dbi(cn_env *e, const char *name, bool create, MDB_dbi *ret);
+
+cn_err cn_txn_read(cn_env *e, MDB_txn **ret);
+/* Waits for the writer; a wait over a second logs the pid and age of the transaction that holds the lock; over
+ * CN_WRITER_WAIT_MS it gives up with CN_OVERLOADED naming them. */
+#define CN_WRITER_WAIT_MS 10000
+cn_err cn_txn_write(cn_env *e, MDB_txn **ret);
+cn_err cn_txn_commit(cn_env *e, MDB_txn *txn);
+void cn_txn_abort(cn_env *e, MDB_txn *txn); /* also ends a read transaction; NULL is fine */
+
+/* Values are borrowed from the transaction. CN_NOT_FOUND is returned without a text being formatted (it is an answer, not a failure). */
+cn_err cn_db_get(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str *ret);
+cn_err cn_db_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str value);
+cn_err cn_db_del(MDB_txn *txn, MDB_dbi dbi, cn_str key); /* CN_OK also when it was not there */
+/* Calls fn for each pair whose key starts with prefix, in key order, until fn fails or sets *stop. */
+typedef cn_err cn_db_each_fn(void *ctx, cn_str key, cn_str value, bool *stop);
+cn_err cn_db_each(MDB_txn *txn, MDB_dbi dbi, cn_str prefix, cn_db_each_fn *fn, void *ctx);

@@ -1,0 +1,105 @@
+/* segment.h -- an immutable LMDB file of rows: what one job (or put, or compaction) wrote.
+ *
+ * A segment holds documents in the order they came; a document's rows (chunks) lie side by side. It keeps each extracted
+ * text once, vectors as given, labels interned as classes. The file a version was sealed with also holds that version's
+ * own parts: tombstones for the older segments and the table of its Merkle buckets.
+ * The layout is drawn in segment_format.h.
+ * Owns:    a cn_segw owns the file being built and its flock; a cn_seg is shared, counted, and closed with the last reference.
+ * Thread:  a cn_segw, one at a time; a cn_seg is read by any number of threads.
+ * Limits:  CN_SEGMENT_ROWS_MAX rows; a document must fit whole. */
+#pragma once
+#include "index/store/data.h"
+
+#define CN_SEG_ID 16 /* bytes; 32 hex digits in file names */
+typedef struct cn_seg_id {
+    uint8_t b[CN_SEG_ID];
+} cn_seg_id;
+
+/* ---------- writing ---------- */
+typedef struct cn_segw cn_segw;
+
+/* A new file for `job` (text, kept in the header; sweep leaves it alone while the job holds its flock). dim may be 0: no
+ * vectors. cn_segw_open_again() takes up a file that a killed job left: all that was committed is there. */
+cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret);
+cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret);
+cn_seg_id cn_segw_id(const cn_segw *w);
+uint32_t cn_segw_docs(const cn_segw *w);
+uint32_t cn_segw_rows(const cn_segw *w);
+uint64_t cn_segw_bytes(const cn_segw *w);
+
+/* Adds a document with its chunks. CN_CONFLICT when its key is in this file already. The leaf is
+ * computed here (root.h). A document of no chunks is kept too. */
+cn_err cn_segw_add(cn_segw *w, const cn_doc *doc);
+/* Has this file the document? For resuming, and for ids that come twice. */
+bool cn_segw_has(cn_segw *w, const cn_key *key);
+/* All added so far survives the process's death. Called by add itself every few MiB; call it where a resume should find its place. */
+cn_err cn_segw_commit(cn_segw *w);
+/* A place for the job's own resume state, committed together with the rows; at most 1 MiB. */
+cn_err cn_segw_note(cn_segw *w, cn_str note);
+cn_err cn_segw_get_note(cn_segw *w, cn_buf *ret);
+
+/* The version's own parts, before sealing: tombstones for each older segment of the manifest (a CRoaring bitmap of
+ * document numbers, portable form), the bucket table, the revocation list; each an opaque value here. part: one letter. */
+cn_err cn_segw_put_part(cn_segw *w, char part, cn_str name, cn_str value);
+
+/* Writes class bitmaps, tie ranks and block digests, syncs once, and renames nothing: the file is complete, and
+ * becomes part of a version when control.mdb names it. digest: over all blocks' digests. Frees w in any case. */
+cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest);
+void cn_segw_abort(cn_segw *w);   /* closes and unlinks; NULL is fine */
+void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resume */
+
+/* ---------- reading ---------- */
+typedef struct cn_seg cn_seg;
+
+/* One open per process: a second returns the same, counted. Verifies header and digest list; block checksums are verified
+ * at their first touch. CN_DAMAGED, CN_NOT_FOUND. expect: the digest the manifest names; NULL skips the comparison. */
+cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret);
+cn_seg *cn_seg_ref(cn_seg *s);
+void cn_seg_close(cn_seg *s);
+/* Reads and verifies everything; the reason in the error text. */
+cn_err cn_seg_validate(cn_seg *s);
+
+const cn_seg_id *cn_seg_get_id(const cn_seg *s);
+uint32_t cn_seg_docs(const cn_seg *s);
+uint32_t cn_seg_rows(const cn_seg *s);
+uint32_t cn_seg_dim(const cn_seg *s);
+uint64_t cn_seg_file_bytes(const cn_seg *s);
+/* All vectors in place; CN_NOT_FOUND when dim is 0. Verifies block checksums not yet verified. */
+cn_err cn_seg_vecs(cn_seg *s, cn_vecs *ret);
+const uint32_t *cn_seg_row_doc(const cn_seg *s);    /* document number of each row */
+const uint32_t *cn_seg_doc_row(const cn_seg *s);    /* first row of each document; docs + 1 entries */
+const uint32_t *cn_seg_row_rank(const cn_seg *s);   /* place of each row in the order (source, id, chunk) */
+const uint32_t *cn_seg_doc_class(const cn_seg *s);  /* class of each document */
+uint32_t cn_seg_classes(const cn_seg *s);
+cn_err cn_seg_class(cn_seg *s, uint32_t cls, cn_triple *ret);                  /* borrowed from the segment */
+/* Rows of a class, as a serialised CRoaring bitmap (portable), borrowed. */
+cn_err cn_seg_class_rows(cn_seg *s, uint32_t cls, cn_str *ret);
+
+/* Everything borrowed from the segment's map, valid until it is closed. `arena` holds the chunk and label arrays. */
+cn_err cn_seg_doc(cn_seg *s, uint32_t doc, struct cn_arena *arena, cn_doc *ret);      /* without chunks and labels' arrays filled: n_chunks only */
+cn_err cn_seg_doc_full(cn_seg *s, uint32_t doc, struct cn_arena *arena, cn_doc *ret); /* with labels and chunks (and vectors) */
+cn_err cn_seg_row(cn_seg *s, uint32_t row, cn_chunk *ret, uint32_t *ret_doc, uint32_t *ret_chunk); /* chunk number within its document */
+cn_err cn_seg_text_digest(cn_seg *s, uint32_t row, cn_digest *ret); /* SHA-256 of the chunk's text */
+bool cn_seg_find(cn_seg *s, const cn_key *key, uint32_t *ret_doc);
+cn_err cn_seg_leaf(cn_seg *s, uint32_t doc, cn_key *ret_key, cn_digest *ret_leaf);
+/* Documents by key order, for Merkle buckets: calls fn for each key whose first `bits` bits equal `bucket`. */
+cn_err cn_seg_bucket(cn_seg *s, unsigned bits, uint32_t bucket, cn_err (*fn)(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t doc), void *ctx);
+cn_err cn_seg_part(cn_seg *s, char part, cn_str name, cn_str *ret); /* CN_NOT_FOUND */
+
+/* ---------- derived files: <id>.<kind>.mdb ---------- */
+typedef struct cn_derived cn_derived;
+cn_err cn_derived_build(cn_seg *s, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx);
+cn_err cn_derived_open(cn_seg *s, const char *kind, cn_derived **ret); /* CN_NOT_FOUND, CN_DAMAGED: then rebuild */
+void cn_derived_close(cn_derived *d);
+cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void **ret_bytes, size_t *ret_n); /* a cn_get_array */
+
+/* The exact-search view of the segment, its codes built and kept on first use; borrowed from the segment. space is the
+ * index's. Without a writable directory, or while another process builds, it is the plain float scan (*ret_coded false). */
+cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded);
+cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
+
+/* ---------- files ---------- */
+cn_err cn_seg_path(const cn_tenant *t, const cn_seg_id *id, const char *kind, char *path, size_t n); /* kind NULL: the rows */
+/* Unlinks files that no version names (keep says) and no living job builds, inside the control write transaction that
+ * the caller holds. Counts them. */
+cn_err cn_seg_sweep(cn_tenant *t, bool (*keep)(void *ctx, const cn_seg_id *id), void *ctx, uint32_t *ret_files, uint64_t *ret_bytes);

@@ -1,0 +1,77 @@
+/* types.h -- the words of DESIGN.md section 1 as C: documents, chunks, labels, keys of documents, recipes, actors.
+ *
+ * Owns:    nothing here owns anything: every pointer is borrowed from whoever filled the struct.
+ * Thread:  any.
+ * Limits:  the CN_..._MAX below; whatever comes from outside is checked against them before it is kept. */
+#pragma once
+#include "engine/base/digest.h"
+#include "engine/base/error.h"
+#include "engine/base/str.h"
+#include "engine/flat/flat.h"
+
+#define CN_NAME_MAX 64            /* tenant, index, source, model: [a-z0-9][a-z0-9._-]* */
+#define CN_DOC_ID_MAX 4096
+#define CN_TITLE_MAX 4096
+#define CN_URI_MAX 4096
+#define CN_LABEL_MAX 256
+#define CN_LABELS_MAX 1024        /* of one document, in each of allow, deny, require */
+#define CN_META_MAX 65536         /* bytes of one document's metadata */
+#define CN_TEXT_MAX (1u << 30)    /* bytes of one document's extracted text */
+#define CN_CHUNKS_MAX (1u << 20)  /* of one document */
+#define CN_REASON_MAX 1024
+#define CN_SEGMENT_ROWS_MAX (1u << 24)
+#define CN_NO_TIME INT64_MIN
+
+cn_err cn_name_check(cn_str name, const char *what);   /* "tenant", "index", "source", "model" */
+
+/* (source, id) as one key: SHA-256 of both, each with its length. */
+typedef cn_digest cn_key;
+cn_key cn_key_of(cn_str source, cn_str id);
+
+/* Sorted by cn_str_cmp, each once. */
+typedef struct cn_labels {
+    const cn_str *v;
+    uint32_t n;
+} cn_labels;
+
+typedef struct cn_triple {
+    cn_labels allow, deny, require;
+} cn_triple;
+
+typedef struct cn_chunk {
+    uint64_t from, to;     /* bytes of the document's extracted text */
+    uint32_t page;         /* from 1; 0: none */
+    cn_str headings;       /* outermost first, one a line ('\n' between) */
+    const float *vector;   /* dim floats as given; NULL where the index has none */
+} cn_chunk;
+
+typedef struct cn_doc {
+    cn_str source, id, title, uri;
+    cn_str mime;           /* what was read: "text/html" */
+    int64_t modified;      /* microseconds since 1970, CN_NO_TIME: unknown */
+    cn_digest content;     /* of the document's bytes as brought (and its title, uri, given vectors): unchanged <=> equal */
+    cn_digest row;         /* of content, labels and metadata: what the source said in all */
+    cn_triple labels;
+    cn_str meta;           /* one MessagePack map, keys sorted: strings, numbers, booleans, lists of strings; may be empty */
+    cn_str text;           /* extracted, UTF-8; chunks are ranges of it */
+    const cn_chunk *chunks;
+    uint32_t n_chunks;
+} cn_doc;
+
+/* What made a version's rows and how they are compared; part of its root. Encoded as one MessagePack map of strings and
+ * numbers with sorted keys; equal bytes <=> equal recipe. */
+typedef struct cn_recipe {
+    cn_str embedder;            /* name of the model, "none" */
+    cn_digest embedder_digest;  /* weights, tokenizer, pooling, precision, BLAS core; zero for none */
+    cn_str precision;           /* "fp32", "int8"; "" for none */
+    cn_str parser, normaliser, chunker, analyser;   /* each with its settings and version: "structure/1 tokens=200 overlap=32" */
+    cn_metric metric;
+    uint32_t dim;               /* 0: no vectors yet */
+} cn_recipe;
+
+/* Who does something, for the audit chain. */
+typedef struct cn_actor {
+    cn_str who;     /* "uid:0(root)", "key:ab12cd34", "user:ana" */
+    cn_str via;     /* "command", "rpc" */
+    cn_str reason;  /* may be empty */
+} cn_actor;

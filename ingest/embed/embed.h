@@ -1,0 +1,38 @@
+/* embed.h -- texts to vectors: the face every embedder stands behind, and the models kept in DATA/models.
+ *
+ * Kinds now: bert (fp32). Later: int8, static, http. `none` is no embedder at all.
+ * Owns:    cn_embedder is shared and counted; its weights are mapped read-only.
+ * Thread:  any may call embed; it uses the threads given at the call.
+ * Limits:  CN_EMBED_BATCH texts a call; a text over the model's limit keeps its first ids and [SEP]. */
+#pragma once
+#include "engine/base/arena.h"
+#include "index/types.h"
+
+#define CN_EMBED_BATCH 4096
+
+typedef struct cn_embedder cn_embedder;
+
+/* --- models: DATA/models/<name>/ --- */
+/* Checks a sentence-transformers folder (config.json, vocab.txt, model.safetensors, modules.json) and copies it in. */
+cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
+cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
+
+/* One per process and (name, precision); a second open returns the same, counted. */
+cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret);
+void cn_embedder_unref(cn_embedder *e);
+cn_str cn_embedder_name(const cn_embedder *e);
+cn_str cn_embedder_precision(const cn_embedder *e);
+cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, BLAS and its core */
+uint32_t cn_embedder_dim(const cn_embedder *e);
+uint32_t cn_embedder_max_tokens(const cn_embedder *e);
+
+/* out: n x dim floats. The bytes of a text's vector depend on nothing but the text. *ret_cut counts texts over the limit; may be NULL. */
+cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut);
+
+/* --- tokens: what chunkers count with --- */
+typedef struct cn_token {
+    uint32_t id;
+    uint32_t from, to; /* bytes of the text */
+} cn_token;
+/* Tokens of the text without [CLS] and [SEP]; e NULL: words (runs of letters and digits, and single other signs). */
+cn_err cn_tokenize(cn_embedder *e, cn_str text, cn_arena *a, cn_token **ret, uint32_t *ret_n);

@@ -1,0 +1,33 @@
+/* methods.h -- the table of methods: from it come the checks of fields, api.describe, the client's reference and the
+ * command's own calls. Results are listed in METHODS.md beside this file.
+ *
+ * Owns:    constant data.
+ * Thread:  any.
+ * Limits:  none. */
+#pragma once
+#include "server/service/service.h"
+
+typedef struct cn_param {
+    const char *name;
+    const char *type;     /* "str", "uint", "int", "float", "bool", "bin", "map", "list", "list of str", "vector" */
+    bool required;
+    const char *help;
+} cn_param;
+
+typedef cn_err cn_method_fn(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *params, cn_buf *out);
+
+enum { CN_METHOD_OPEN = 1, /* needs no credentials */ CN_METHOD_HOST = 2, /* no tenant */ CN_METHOD_DEAR = 4 /* may run long */ };
+
+typedef struct cn_method {
+    const char *name;
+    unsigned scope;       /* all of these CN_SCOPE bits; 0: any credentials */
+    unsigned flags;
+    const char *help;
+    const cn_param *params; /* ended by a NULL name */
+    cn_method_fn *fn;
+} cn_method;
+
+/* One table for each group, ended by a NULL name; cn_methods lists the tables, ended by NULL. */
+extern const cn_method cn_methods_query[], cn_methods_versions[], cn_methods_policy[], cn_methods_ingest[], cn_methods_admin[];
+extern const cn_method *const cn_methods[];
+const cn_method *cn_method_find(cn_str name);

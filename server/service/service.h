@@ -1,0 +1,55 @@
+/* service.h -- every method of cairn as a function from one map to one map: what the wire, and the command on files, call.
+ *
+ * A method checks the caller's scope, its own fields (an unknown field is refused by name), does its work and appends its
+ * result. No sockets here: server/net brings bytes, tools/cairn brings a caller who owns the files.
+ * Owns:    cn_service owns the open data directory, embedders in use, caches and running jobs.
+ * Thread:  any may call; a cn_call (arena, searcher, buffers) belongs to one thread at a time.
+ * Limits:  those of methods.h; a warm query allocates nothing from the heap. */
+#pragma once
+#include "engine/base/arena.h"
+#include "engine/base/pack.h"
+#include "index/policy/principal.h"
+
+typedef struct cn_service cn_service;
+typedef struct cn_service_opts {
+    const char *data_dir;
+    const char *const *import_roots;  /* "TENANT=PATH"; what a client may name to ingest */
+    uint32_t n_import_roots;
+    const char *const *anonymous;     /* tenants that answer {public} without credentials */
+    uint32_t n_anonymous;
+    unsigned embed_threads;           /* 0: all processors */
+} cn_service_opts;
+cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
+void cn_service_close(cn_service *s); /* waits for jobs to stop at their next document */
+cn_data *cn_service_data(cn_service *s);
+
+typedef enum cn_caller_kind { CN_CALLER_NOBODY, CN_CALLER_KEY, CN_CALLER_OPERATOR } cn_caller_kind;
+typedef struct cn_caller {
+    cn_caller_kind kind;
+    cn_key_info key;          /* of CN_CALLER_KEY */
+    char who[96];             /* for the audit chain */
+    const char *via;          /* "command", "rpc" */
+    uint64_t checked_epoch;   /* cn_keys_epoch() the key was checked at; when it has moved on, check again */
+    cn_digest secret;         /* to check it again */
+} cn_caller;
+
+/* Progress of a long call (ingest on files): one map, as the method's own progress notification would carry. */
+typedef void cn_progress_fn(void *ctx, cn_str packed_map);
+
+typedef struct cn_call {
+    cn_caller *caller;
+    cn_arena arena;           /* reset by cn_call_reset */
+    struct cn_searcher *searcher;
+    struct cn_hit *hits;      /* CN_K_MAX of them, allocated on first use */
+    uint64_t start_ns, deadline_ns; /* cn_mono_ns(); 0: none */
+    cn_progress_fn *progress; /* NULL: none wanted */
+    void *progress_ctx;
+} cn_call;
+cn_err cn_call_init(cn_call *c);
+void cn_call_reset(cn_call *c);
+void cn_call_done(cn_call *c);
+
+/* params: one map (NULL: an empty one). Appends one map to out; on failure out is as it was and the error text is for the caller. */
+cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_buf *out);
+/* True for methods that may run long or block (ingest, seal, query with text): the server hands them to a worker. */
+bool cn_service_is_dear(cn_str method, const msgpack_object *params);
