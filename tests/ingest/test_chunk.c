@@ -279,7 +279,7 @@ static void promises_hold_on_random_documents(void) {
         for (uint32_t i = 0; i < m.doc.n_blocks; i++) {
             size_t len = m.doc.n_blocks == 1 ? most : (size_t)(rand() % (rand() % 3 ? 300 : 20));
             random_text(text + n, len);
-            m.blocks[i] = (cn_block){.from = n, .to = n + len, .kind = m.doc.n_blocks == 1 ? CN_BLOCK_PARA : (uint8_t)(rand() % 6), .level = (uint8_t)(rand() % 7)};
+            m.blocks[i] = (cn_block){.from = n, .to = n + len, .kind = m.doc.n_blocks == 1 ? CN_BLOCK_PARA : (uint8_t)((unsigned)rand() % 6), .level = (uint8_t)((unsigned)rand() % 7)};
             n += len;
             text[n < sizeof text ? n++ : n - 1] = '\n';
         }
