@@ -4,6 +4,7 @@
  * Thread:  one at a time, with the call.
  * Limits:  CN_ARG_LIST_MAX entries in a list. */
 #pragma once
+#include "engine/base/os.h"
 #include "index/catalog/version.h"
 #include "server/service/methods.h"
 

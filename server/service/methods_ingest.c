@@ -218,7 +218,7 @@ static void ask_to_stop(void *arg) {
 }
 
 static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
-    cn_pack_map(out, 8 + (r->version ? 2 : 0) + dry);
+    cn_pack_map(out, 8u + (r->version ? 2u : 0u) + dry);
     cn_out_cstr(out, "job", r->job);
     cn_out_cstr(out, "state", cn_job_state_name(r->state));
     cn_out_counts(out, "counts", &r->counts);

@@ -79,7 +79,7 @@ static cn_err diff_one(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str 
     if (d->shown >= d->limit)
         return CN_OK;
     d->shown++;
-    cn_pack_map(d->out, 3 + (before != NULL) + (after != NULL));
+    cn_pack_map(d->out, 3u + (before != NULL) + (after != NULL));
     cn_out_cstr(d->out, "change", diff_names[kind]);
     cn_out_str(d->out, "source", source);
     cn_out_str(d->out, "doc", id);
@@ -123,7 +123,7 @@ static cn_err out_pointer(cn_tenant *t, cn_call *c, cn_str index, const char *wa
     uint64_t epoch;
     CN_TRY(cn_index_get(t, index, &c->arena, &ix));
     CN_TRY(cn_epoch(t, &epoch));
-    cn_pack_map(out, 4 + (was_key != NULL));
+    cn_pack_map(out, 4u + (was_key != NULL));
     cn_out_str(out, "index", index);
     if (was_key)
         cn_out_uint(out, was_key, was);
