@@ -93,7 +93,10 @@ static cn_err read_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_arena 
     }
     CN_TRY(err);
     CN_TRY(open_member(principal, value, &commas));
-    return commas.n ? cn_labels_parse(a, commas, ret) : (*ret = (cn_labels){0}, CN_OK);
+    if (commas.n)
+        return cn_labels_parse(a, commas, ret);
+    *ret = (cn_labels){0};
+    return CN_OK;
 }
 
 typedef enum change_kind { MEMBER_SET, MEMBER_ADD, MEMBER_REMOVE } change_kind;
