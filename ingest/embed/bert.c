@@ -1,13 +1,13 @@
 #include "ingest/embed/bert.h"
 
-#include <cblas.h>
 #include <stdio.h>
 
 #include "engine/base/mem.h"
 #include "ingest/embed/bert_ops.h"
+#include "ingest/embed/blas.h"
 #include "ingest/embed/safetensors.h"
 
-#define ROWS 16 /* a text's tokens are padded to a multiple of it */
+#define TOKENS 16 /* a text's tokens are padded to a multiple of it */
 
 typedef struct layer {
     const float *qkv, *qkv_bias;      /* [3 hidden][hidden], [3 hidden]: query, key and value in one */
@@ -19,19 +19,20 @@ typedef struct layer {
 struct cn_bert {
     cn_bert_config c;
     const cn_bert_ops *ops;
+    const cn_blas *blas;
     const float *words, *positions, *types; /* [rows][hidden] each */
-    const float *norm[3];                   /* none, gamma, beta */
+    const float *norm[3];                   /* the first type's embedding as bias, gamma, beta */
     layer *layers;
     void **owned;
     uint32_t n_owned;
 };
 
-struct cn_bert_work { /* T: max_tokens rounded up to ROWS */
-    float *x, *y;     /* [T][hidden]: the tokens; the result of a block */
-    float *qkv;       /* [T][3 hidden] */
-    float *context;   /* [T][hidden] */
-    float *scores;    /* [T][T] */
-    float *inner;     /* [T][inner] */
+struct cn_bert_work { /* m: a text's tokens rounded up to TOKENS */
+    float *x, *y;     /* [hidden][m]: the tokens; the result of a block */
+    float *qkv;       /* [3 hidden][m] */
+    float *context;   /* [hidden][m] */
+    float *scores;    /* [tokens][m] */
+    float *inner;     /* [inner][m] */
 };
 
 /* --- weights --- */
@@ -153,6 +154,7 @@ static cn_err load_all(const loader *l) {
     CN_TRY(load(l, "embeddings.word_embeddings.weight", c->words, c->hidden, &b->words));
     CN_TRY(load(l, "embeddings.position_embeddings.weight", c->positions, c->hidden, &b->positions));
     CN_TRY(load(l, "embeddings.token_type_embeddings.weight", c->types, c->hidden, &b->types));
+    b->norm[0] = b->types; /* one text is all of type 0 */
     CN_TRY(load(l, "embeddings.LayerNorm.weight", 0, c->hidden, &b->norm[1]));
     CN_TRY(load(l, "embeddings.LayerNorm.bias", 0, c->hidden, &b->norm[2]));
     for (uint32_t k = 0; k < c->layers; k++)
@@ -178,7 +180,9 @@ cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool all, cn_bert **
     b->ops = cn_bert_ops_get();
     b->layers = cn_calloc(c->layers, sizeof *b->layers);
     b->owned = cn_calloc((size_t)c->layers * 24 + 16, sizeof *b->owned);
-    cn_err err = b->layers && b->owned ? bert_load(b, weights, all) : cn_fail_memory();
+    cn_err err = b->layers && b->owned ? cn_blas_get(&b->blas) : cn_fail_memory();
+    if (err == CN_OK)
+        err = bert_load(b, weights, all);
     if (err == CN_OK)
         *ret = b;
     else
@@ -198,7 +202,7 @@ void cn_bert_free(cn_bert *b) {
 
 /* --- one text --- */
 
-static uint32_t padded(uint32_t n) { return (n + ROWS - 1) / ROWS * ROWS; }
+static uint32_t padded(uint32_t n) { return (n + TOKENS - 1) / TOKENS * TOKENS; }
 
 cn_err cn_bert_work_new(const cn_bert *b, cn_bert_work **ret) {
     size_t t = padded(b->c.max_tokens), h = b->c.hidden;
@@ -221,55 +225,63 @@ cn_err cn_bert_work_new(const cn_bert *b, cn_bert_work **ret) {
 
 void cn_bert_work_free(cn_bert_work *w) { cn_free(w); }
 
-/* out[rows][n] = a[rows][k] times the transpose of w[n][k]. */
-static void product(const float *a, const float *w, uint32_t rows, uint32_t n, uint32_t k, float *out) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)n, (int)k, 1.0f, a, (int)k, w, (int)k, 0.0f, out, (int)n);
+/* out[n][m] = w[n][k] times x[k][m]. */
+static void product(const cn_bert *b, const float *w, const float *x, uint32_t n, uint32_t m, uint32_t k, float *out) {
+    b->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)m, (int)k, 1.0f, w, (int)k, x, (int)m, 0.0f, out, (int)m);
 }
 
-/* The rows past the text stay zero through every layer: they are added to by nothing, and a product of zeros is zero. */
-static void begin(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n, uint32_t rows) {
-    size_t h = b->c.hidden;
+/* The columns past the text begin as zeros. Whatever becomes of them, they are no keys and are not pooled. */
+static void begin(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n, uint32_t m) {
+    uint32_t h = b->c.hidden;
+    memset(w->x, 0, (size_t)h * m * sizeof(float));
+    memset(w->y, 0, (size_t)h * m * sizeof(float));
     for (uint32_t r = 0; r < n; r++) {
-        memcpy(w->x + r * h, b->words + ids[r] * h, h * sizeof(float));
-        b->ops->add_bias(w->x + r * h, b->positions + r * h, 1, (uint32_t)h);
+        const float *word = b->words + (size_t)ids[r] * h, *position = b->positions + (size_t)r * h;
+        for (uint32_t f = 0; f < h; f++)
+            w->x[(size_t)f * m + r] = word[f] + position[f];
     }
-    b->ops->add_bias(w->x, b->types, n, (uint32_t)h);
-    b->ops->add_norm(w->x, NULL, b->norm, b->c.eps, n, (uint32_t)h);
-    memset(w->x + n * h, 0, (rows - n) * h * sizeof(float));
+    b->ops->add_norm(w->x, w->y, b->norm, b->c.eps, h, m);
 }
 
-static void attend(const cn_bert *b, cn_bert_work *w, uint32_t n, uint32_t rows) {
+/* Each head: scores[keys][m] = key^T query / sqrt(d), softmax over the keys, context[d][m] = value scores. */
+static void attend(const cn_bert *b, cn_bert_work *w, uint32_t n, uint32_t m) {
     uint32_t h = b->c.hidden, d = h / b->c.heads;
     float scale = 1.0f / __builtin_sqrtf((float)d);
     for (uint32_t k = 0; k < b->c.heads; k++) {
-        const float *q = w->qkv + k * d, *key = q + h, *value = key + h;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)rows, (int)d, scale, q, (int)(3 * h), key, (int)(3 * h), 0.0f, w->scores, (int)rows);
-        b->ops->softmax(w->scores, n, n, rows);
-        memset(w->scores + (size_t)n * rows, 0, (size_t)(rows - n) * rows * sizeof(float));
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)rows, 1.0f, w->scores, (int)rows, value, (int)(3 * h), 0.0f, w->context + k * d, (int)h);
+        const float *q = w->qkv + (size_t)k * d * m, *key = q + (size_t)h * m, *value = key + (size_t)h * m;
+        b->blas->sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)m, (int)d, scale, key, (int)m, q, (int)m, 0.0f, w->scores, (int)m);
+        b->ops->softmax(w->scores, n, m);
+        b->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)d, (int)m, (int)n, 1.0f, value, (int)m, w->scores, (int)m, 0.0f,
+                       w->context + (size_t)k * d * m, (int)m);
     }
 }
 
-void cn_bert_run(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n, float *out) {
-    uint32_t h = b->c.hidden, rows = padded(n);
-    CN_ASSERT(n >= 1 && n <= b->c.max_tokens);
-    begin(b, w, ids, n, rows);
-    for (uint32_t k = 0; k < b->c.layers; k++) {
-        const layer *y = &b->layers[k];
-        product(w->x, y->qkv, rows, 3 * h, h, w->qkv);
-        b->ops->add_bias(w->qkv, y->qkv_bias, n, 3 * h);
-        attend(b, w, n, rows);
-        product(w->context, y->out, rows, h, h, w->y);
-        b->ops->add_norm(w->x, w->y, y->out_norm, b->c.eps, n, h);
-        product(w->x, y->up, rows, b->c.inner, h, w->inner);
-        b->ops->gelu(w->inner, y->up_bias, n, b->c.inner);
-        product(w->inner, y->down, rows, h, b->c.inner, w->y);
-        b->ops->add_norm(w->x, w->y, y->down_norm, b->c.eps, n, h);
-    }
+static void pool(const cn_bert *b, const cn_bert_work *w, uint32_t n, uint32_t m, float *out) {
+    uint32_t h = b->c.hidden;
     if (b->c.cls)
-        memcpy(out, w->x, h * sizeof *out);
+        for (uint32_t f = 0; f < h; f++)
+            out[f] = w->x[(size_t)f * m];
     else
-        b->ops->mean(w->x, n, h, out);
+        b->ops->mean(w->x, h, m, n, out);
     if (b->c.normalise)
         b->ops->normalise(out, h);
+}
+
+void cn_bert_run(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n, float *out) {
+    uint32_t h = b->c.hidden, m = padded(n);
+    CN_ASSERT(n >= 1 && n <= b->c.max_tokens);
+    begin(b, w, ids, n, m);
+    for (uint32_t k = 0; k < b->c.layers; k++) {
+        const layer *y = &b->layers[k];
+        product(b, y->qkv, w->x, 3 * h, m, h, w->qkv);
+        b->ops->add_bias(w->qkv, y->qkv_bias, 3 * h, m);
+        attend(b, w, n, m);
+        product(b, y->out, w->context, h, m, h, w->y);
+        b->ops->add_norm(w->x, w->y, y->out_norm, b->c.eps, h, m);
+        product(b, y->up, w->x, b->c.inner, m, h, w->inner);
+        b->ops->gelu(w->inner, y->up_bias, b->c.inner, m);
+        product(b, y->down, w->inner, h, m, b->c.inner, w->y);
+        b->ops->add_norm(w->x, w->y, y->down_norm, b->c.eps, h, m);
+    }
+    pool(b, w, n, m, out);
 }

@@ -1,7 +1,7 @@
 /* bert.h -- BERT's encoder in single precision on OpenBLAS, with pooling (Devlin et al. 2019; Reimers and Gurevych 2019).
  *
- * One text at a time: each matrix product runs over all its tokens, padded with rows of zeros to a multiple of 16, and
- * OpenBLAS at one thread, because the bytes that OpenBLAS gives depend on a product's shape and on the row's place in it.
+ * One text at a time: each matrix product runs over all its tokens, padded with zeros to a multiple of 16, and OpenBLAS at
+ * one thread, because the bytes that OpenBLAS gives depend on a product's shape and on a token's place in it.
  * Owns:    cn_bert what it had to convert or join; the rest of the weights is read where it is mapped.
  * Thread:  cn_bert any; a cn_bert_work one at a time.
  * Limits:  those of model.h. */

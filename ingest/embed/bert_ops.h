@@ -1,8 +1,9 @@
 /* bert_ops.h -- what a BERT layer does beside its matrix products: one table for each instruction set.
  *
- * The same source is built for each set. Every reduction runs in 16 fixed lanes that are added in a fixed order, there is
- * no call of libm and no fused multiply-add, so that all tables give the same bits.
- * Matrices are row-major; `ld` is the distance of two rows in floats.
+ * A matrix holds a feature in each row and a token in each column: x[features][m], m a multiple of 16. So a token is a lane
+ * whose numbers never meet another's, there are no ends of rows, and OpenBLAS is at its best (10% faster at 128 tokens and
+ * 40% at 16 than with a token in each row). The same source is built for each instruction set; sums run in one fixed order,
+ * there is no call of libm and no fused multiply-add, so that all tables give the same bits.
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  none. */
@@ -11,18 +12,18 @@
 
 typedef struct cn_bert_ops {
     const char *name;
-    /* x[rows][n] += bias[n] */
-    void (*add_bias)(float *x, const float *bias, uint32_t rows, uint32_t n);
-    /* x[rows][n] = gelu(x + bias), by the error function (Hendrycks and Gimpel 2016). */
-    void (*gelu)(float *x, const float *bias, uint32_t rows, uint32_t n);
-    /* x[rows][n] = layer_norm(x + y + bias) * gamma + beta; y and bias may be NULL. */
-    void (*add_norm)(float *x, const float *y, const float *const bias_gamma_beta[3], float eps, uint32_t rows, uint32_t n);
-    /* Each row's first n values to its softmax; the values up to ld become 0. */
-    void (*softmax)(float *x, uint32_t rows, uint32_t n, uint32_t ld);
-    /* out[n] = mean of the rows of x[rows][n]. */
-    void (*mean)(const float *x, uint32_t rows, uint32_t n, float *out);
-    /* x[n] to length 1; a vector of length 0 stays. */
-    void (*normalise)(float *x, uint32_t n);
+    /* x[f][m] += bias[f] */
+    void (*add_bias)(float *x, const float *bias, uint32_t f, uint32_t m);
+    /* x[f][m] = gelu(x + bias[f]), by the error function (Hendrycks and Gimpel 2016). */
+    void (*gelu)(float *x, const float *bias, uint32_t f, uint32_t m);
+    /* x[f][m] = layer_norm(x + y + bias[f]) over the features, times gamma[f] plus beta[f] (Ba et al. 2016). */
+    void (*add_norm)(float *x, const float *y, const float *const bias_gamma_beta[3], float eps, uint32_t f, uint32_t m);
+    /* x[keys][m]: each column to its softmax. */
+    void (*softmax)(float *x, uint32_t keys, uint32_t m);
+    /* out[f] = mean of the first n columns of x[f][m]. */
+    void (*mean)(const float *x, uint32_t f, uint32_t m, uint32_t n, float *out);
+    /* x[f] to length 1; a vector of length 0 stays. */
+    void (*normalise)(float *x, uint32_t f);
 } cn_bert_ops;
 
 extern const cn_bert_ops cn_bert_ops_base;

@@ -1,3 +1,4 @@
 #define OPS_NAME "avx512"
 #define OPS_TABLE cn_bert_ops_avx512
+#define OPS_WIDTH 16
 #include "ingest/embed/bert_ops_body.h"

@@ -1,12 +1,12 @@
 #include "ingest/embed/embed.h"
 
-#include <cblas.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "engine/base/mem.h"
 #include "ingest/embed/bert.h"
+#include "ingest/embed/blas.h"
 #include "ingest/embed/store.h"
 #include "ingest/embed/words.h"
 
@@ -42,12 +42,14 @@ static cn_embedder *registry;
 /* Everything that a vector's bytes depend on. */
 static cn_err digest_of(const cn_manifest *m, const char *precision, cn_digest *ret) {
     cn_sha256 s;
+    const cn_blas *blas;
+    CN_TRY(cn_blas_get(&blas));
     CN_TRY(cn_sha256_begin(&s));
     cn_sha256_field(&s, CN_STR("cairn embedder bert/1"));
     cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
     cn_sha256_field(&s, cn_str_of(precision));
-    cn_sha256_field(&s, cn_str_of(openblas_get_corename()));
-    cn_sha256_field(&s, cn_str_of(openblas_get_config()));
+    cn_sha256_field(&s, cn_str_of(blas->core));
+    cn_sha256_field(&s, cn_str_of(blas->config));
     *ret = cn_sha256_get(&s);
     cn_sha256_end(&s);
     return CN_OK;
@@ -82,7 +84,6 @@ static cn_err load(cn_embedder *e) {
     CN_TRY(cn_wordpiece_new(e->dir.part[CN_PART_VOCAB].bytes, &e->c.pieces, &e->pieces));
     if (cn_wordpiece_size(e->pieces) > e->c.words)
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
-    openblas_set_num_threads(1);
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, false, &e->bert));
     return digest_of(&m, e->precision, &e->digest);
 }

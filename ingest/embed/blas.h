@@ -1,0 +1,21 @@
+/* blas.h -- OpenBLAS, opened at run time at one thread and with the kernels of this processor's instruction set.
+ *
+ * It is opened and not linked, for OpenBLAS chooses its kernels while it is loaded, by lists of processor models: Debian
+ * 12's 0.3.21 takes processors newer than itself for a Prescott of 2004 and runs at a quarter of their speed. Opened late,
+ * it can be told by OPENBLAS_CORETYPE which to take; one set by the user wins. All processors with AVX-512 so use the same
+ * kernels and give the same vectors.
+ * Owns:    the library, open until the process ends.
+ * Thread:  any.
+ * Limits:  none. */
+#pragma once
+#include <cblas.h>
+
+#include "engine/base/error.h"
+
+typedef struct cn_blas {
+    __typeof__(cblas_sgemm) *sgemm;
+    const char *core, *config; /* "SkylakeX"; "OpenBLAS 0.3.21 ..." */
+} cn_blas;
+
+/* The same for all callers. CN_UNAVAILABLE when the library cannot be loaded. */
+cn_err cn_blas_get(const cn_blas **ret);
