@@ -37,7 +37,9 @@ static void check_host(doctor *d) {
              OpenSSL_version(OPENSSL_VERSION));
     say(d, true, "versions", text);
     const cn_kernels *k = NULL;
-    cn_err err = cn_kernels_get(&k);
+    cn_err err = cn_kernels_init();
+    if (err == CN_OK)
+        k = cn_kernels_now();
     snprintf(text, sizeof text, "%s on %u processors", err == CN_OK ? k->name : cn_error_detail(), cn_cpus());
     say(d, err == CN_OK, "kernels", text);
     getrlimit(RLIMIT_NOFILE, &files);
