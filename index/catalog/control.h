@@ -44,4 +44,7 @@ cn_err cn_version_write(const cn_control *c, uint64_t index_id, const cn_version
 cn_err cn_version_decode(cn_str bytes, cn_arena *a, cn_version *ret);
 cn_err cn_versions_of(const cn_control *c, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n); /* by number */
 
+cn_err cn_space_key(uint64_t index_id, const cn_recipe *r, uint8_t key[40]); /* of "spaces" */
+/* Records a refusal whose text is the current error, and leaves that text as it was. */
+void cn_refusal(cn_tenant *t, const cn_actor *who, const char *action, cn_str index, uint64_t number);
 cn_str cn_target(char text[128], cn_str index, uint64_t number); /* "docs/3"; number 0: "docs" */
