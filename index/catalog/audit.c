@@ -1,162 +1,214 @@
+#include "index/catalog/audit.h"
+
+#include <stdio.h>
+
 #include "engine/base/os.h"
-#include "index/catalog/control.h"
+#include "engine/base/utf8.h"
+#include "index/catalog/records.h"
 
+#define AUDIT_FORMAT 1
 #define DETAIL_MAX 65536
+#define RECORD_MAX (DETAIL_MAX + 16384)
 
-typedef struct head { /* of the chain; stored as it stands here */
-    uint64_t records;
-    cn_digest last;
+typedef struct head {
+    uint64_t seq;
+    cn_digest digest; /* of the newest record; zero before the first */
 } head;
-_Static_assert(sizeof(head) == 40, "audit head");
 
-static cn_err read_head(const cn_control *c, head *ret) {
+static cn_err head_get(MDB_txn *txn, MDB_dbi meta, head *ret) {
+    head h = {0};
     cn_str v;
-    cn_err e = cn_db_get(c->txn, c->meta, CN_STR("audit"), &v);
-    if (e == CN_NOT_FOUND) {
-        *ret = (head){0};
-        return CN_OK;
-    }
-    CN_TRY(e);
-    if (v.n != sizeof *ret)
-        return cn_fail(CN_DAMAGED, "the head of the audit chain has %zu bytes", v.n);
-    memcpy(ret, v.p, sizeof *ret);
+    cn_err err = cn_db_get(txn, meta, CN_STR("audit"), &v);
+    const cn_field f[] = {{"seq", CN_F_U64, &h.seq, 0}, {"digest", CN_F_FIXED, h.digest.b, 32}};
+    if (err == CN_OK)
+        err = cn_fields_read(v, "the head of the audit chain", NULL, f, 2);
+    else if (err == CN_NOT_FOUND)
+        err = CN_OK;
+    CN_TRY(err);
+    *ret = h;
     return CN_OK;
 }
 
-static void seq_key(uint64_t seq, uint8_t key[8]) {
-    for (int i = 0; i < 8; i++)
-        key[i] = (uint8_t)(seq >> (56 - 8 * i));
+static cn_digest link_digest(const cn_digest *prev, cn_str record) {
+    cn_sha256 s;
+    CN_ASSERT(cn_sha256_begin(&s) == CN_OK);
+    cn_sha256_add(&s, prev->b, sizeof prev->b);
+    cn_sha256_add(&s, record.p, record.n);
+    cn_digest d = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return d;
 }
 
-static void pack_field(cn_buf *b, const char *key, cn_str v, size_t most) {
-    cn_pack_cstr(b, key);
-    cn_pack_str(b, (cn_str){v.p, v.n > most ? most : v.n});
-}
-
-static void pack_record(cn_buf *b, const head *h, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
-    size_t at = cn_record_open(b, CN_RECORD_FORMAT);
+static void pack_record(cn_buf *b, const head *prev, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
     cn_pack_map(b, 10);
-    cn_pack_cstr(b, "seq");
-    cn_pack_uint(b, h->records + 1);
-    cn_pack_cstr(b, "at");
-    cn_pack_int(b, cn_wall_us());
-    pack_field(b, "who", who->who, CN_REASON_MAX);
-    pack_field(b, "via", who->via, 64);
-    pack_field(b, "action", cn_str_of(action), 64);
-    pack_field(b, "target", target, CN_DOC_ID_MAX);
-    pack_field(b, "reason", who->reason, CN_REASON_MAX);
-    pack_field(b, "outcome", cn_str_of(outcome), CN_REASON_MAX);
+    cn_pack_cstr(b, "seq"), cn_pack_uint(b, prev->seq + 1);
+    cn_pack_cstr(b, "at"), cn_pack_int(b, cn_wall_us());
+    cn_pack_cstr(b, "who"), cn_pack_str(b, who->who);
+    cn_pack_cstr(b, "via"), cn_pack_str(b, who->via);
+    cn_pack_cstr(b, "action"), cn_pack_cstr(b, action);
+    cn_pack_cstr(b, "target"), cn_pack_str(b, target);
+    cn_pack_cstr(b, "reason"), cn_pack_str(b, who->reason);
+    cn_pack_cstr(b, "outcome"), cn_pack_cstr(b, outcome);
     cn_pack_cstr(b, "detail");
-    if (detail.n && detail.n <= DETAIL_MAX)
+    if (detail.n)
         cn_buf_add(b, detail.p, detail.n);
     else
-        cn_pack_nil(b);
-    cn_pack_cstr(b, "prev");
-    cn_pack_bin(b, h->last.b, sizeof h->last.b);
-    cn_record_close(b, at);
+        cn_pack_map(b, 0);
+    cn_pack_cstr(b, "prev"), cn_pack_bin(b, prev->digest.b, 32);
+}
+
+static cn_err check_given(const cn_actor *who, cn_str detail) {
+    size_t whole;
+    if (who->reason.n > CN_REASON_MAX)
+        return cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", who->reason.n, CN_REASON_MAX);
+    if (detail.n > DETAIL_MAX)
+        return cn_fail(CN_INVALID, "an audit record's detail has %zu bytes; at most %d are kept", detail.n, DETAIL_MAX);
+    if (detail.n && (cn_pack_check(detail.p, detail.n, &whole) != CN_OK || whole != detail.n))
+        return cn_fail(CN_INTERNAL, "an audit record's detail is not one MessagePack object");
+    return CN_OK;
 }
 
 cn_err cn_audit_add(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
-    cn_control c = {0};
+    (void)t;
+    MDB_dbi meta, audit;
     head h;
-    uint8_t key[8];
+    CN_TRY(check_given(who, detail));
+    CN_TRY(cn_catalog_dbi(txn, "meta", &meta));
+    CN_TRY(cn_catalog_dbi(txn, "audit", &audit));
+    CN_TRY(head_get(txn, meta, &h));
     CN_AUTO_BUF cn_buf b;
-    cn_buf_init(&b, DETAIL_MAX * 2);
-    CN_TRY(cn_control_handles(t, &c));
-    c.txn = txn;
-    CN_TRY(read_head(&c, &h));
+    cn_buf_init(&b, RECORD_MAX);
+    size_t at = cn_record_open(&b, AUDIT_FORMAT);
     pack_record(&b, &h, who, action, target, outcome, detail);
+    cn_record_close(&b, at);
     CN_TRY(cn_buf_check(&b));
-    seq_key(h.records + 1, key);
-    CN_TRY(cn_db_put(txn, c.audit, (cn_str){(const char *)key, sizeof key}, cn_buf_str(&b)));
-    h = (head){h.records + 1, cn_sha256_of(b.p, b.n)};
-    return cn_db_put(txn, c.meta, CN_STR("audit"), (cn_str){(const char *)&h, sizeof h});
+    head next = {h.seq + 1, link_digest(&h.digest, (cn_str){b.p + CN_RECORD_HEAD, b.n - CN_RECORD_HEAD})};
+    cn_catalog_key key = cn_key2(next.seq, 0);
+    CN_TRY(cn_db_put(txn, audit, (cn_str){(const char *)key.b, 8}, cn_buf_str(&b)));
+    const cn_field f[] = {{"seq", CN_F_U64, &next.seq, 0}, {"digest", CN_F_FIXED, next.digest.b, 32}};
+    return cn_fields_put(txn, meta, CN_STR("audit"), f, 2);
+}
+
+typedef struct refusal {
+    cn_tenant *t;
+    const cn_actor *who;
+    const char *action, *why;
+    cn_str target;
+} refusal;
+
+static cn_err add_refusal(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)c;
+    const refusal *r = ctx;
+    char outcome[CN_ERROR_TEXT + 16];
+    snprintf(outcome, sizeof outcome, "refused: %s", r->why);
+    cn_actor who = *r->who;
+    if (who.reason.n > CN_REASON_MAX)
+        who.reason.n = CN_REASON_MAX;
+    return cn_audit_add(r->t, txn, &who, r->action, r->target, outcome, (cn_str){0});
 }
 
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why) {
-    char outcome[CN_ERROR_TEXT];
-    CN_AUTO_CONTROL cn_control c;
-    snprintf(outcome, sizeof outcome, "refused: %s", why);
-    CN_TRY(cn_control_write(t, &c));
-    CN_TRY(cn_audit_add(t, c.txn, who, action, target, outcome, (cn_str){NULL, 0}));
-    return cn_control_commit(&c);
+    refusal r = {t, who, action, why, target};
+    return cn_catalog_write(t, add_refusal, &r);
 }
 
 /* ---------- reading ---------- */
-static cn_err get_record(const cn_control *c, uint64_t seq, cn_str *ret) {
-    uint8_t key[8];
-    seq_key(seq, key);
-    cn_err e = cn_db_get(c->txn, c->audit, (cn_str){(const char *)key, sizeof key}, ret);
-    return e == CN_NOT_FOUND ? cn_fail(CN_DAMAGED, "record %llu of the audit chain is missing", (unsigned long long)seq) : e;
+
+typedef struct walk {
+    uint64_t before;
+    uint32_t n;
+    cn_buf *out;
+    head end; /* of verify */
+} walk;
+
+static cn_str payload(cn_str value) { return (cn_str){value.p + CN_RECORD_HEAD, value.n - CN_RECORD_HEAD}; }
+
+static cn_err record_at(const cn_catalog *c, MDB_txn *txn, uint64_t seq, cn_unpacked *u, cn_str *ret) {
+    cn_catalog_key key = cn_key2(seq, 0);
+    char what[48];
+    snprintf(what, sizeof what, "audit record %llu", (unsigned long long)seq);
+    cn_err err = cn_db_get(txn, c->audit, (cn_str){(const char *)key.b, 8}, ret);
+    if (err == CN_NOT_FOUND)
+        return cn_fail(CN_DAMAGED, "%s is missing", what);
+    CN_TRY(err);
+    return cn_record_read(u, *ret, AUDIT_FORMAT, what);
 }
 
-static void show_time(cn_buf *out, const msgpack_object *map) {
+/* As the wire has it: time as text, digests as hexadecimal text. */
+static cn_err list_one(cn_buf *out, const msgpack_object *o, cn_str record) {
+    cn_digest prev = {0};
     int64_t at = 0;
-    char text[CN_TIME_TEXT];
-    cn_get_int(map, "at", &at);
+    char text[CN_HEX_TEXT];
+    cn_get_digest32(o, "prev", prev.b);
+    cn_get_int(o, "at", &at);
+    cn_digest d = link_digest(&prev, record);
+    const char *const same[] = {"seq", "who", "via", "action", "target", "reason", "outcome", "detail"};
+    cn_pack_map(out, 11);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        const msgpack_object *v = cn_get(o, same[i]);
+        if (!v)
+            return cn_fail(CN_DAMAGED, "an audit record has no \"%s\"", same[i]);
+        cn_pack_cstr(out, same[i]);
+        cn_pack_object(out, v);
+    }
     cn_time_text(at, text);
-    cn_pack_cstr(out, "at");
-    cn_pack_cstr(out, text);
+    cn_pack_cstr(out, "at"), cn_pack_cstr(out, text);
+    cn_hex(prev.b, 32, text);
+    cn_pack_cstr(out, "prev"), cn_pack_cstr(out, text);
+    cn_hex(d.b, 32, text);
+    cn_pack_cstr(out, "digest"), cn_pack_cstr(out, text);
+    return cn_buf_check(out);
 }
 
-static cn_err show(cn_buf *out, cn_str bytes, cn_unpacked *u) {
-    static const char *const fields[] = {"seq", "who", "via", "action", "target", "reason", "outcome", "detail"};
-    char hex[CN_HEX_TEXT];
-    cn_digest d = cn_sha256_of(bytes.p, bytes.n);
-    CN_TRY(cn_record_read(u, bytes, CN_RECORD_FORMAT, "a record of the audit chain"));
-    cn_pack_map(out, 10);
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        const msgpack_object *o = cn_get(&u->o, fields[i]);
-        cn_pack_cstr(out, fields[i]);
-        if (o)
-            cn_pack_object(out, o);
-        else
-            cn_pack_nil(out);
+static cn_err list_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    walk *w = ctx;
+    head h;
+    CN_TRY(head_get(txn, c->meta, &h));
+    uint64_t seq = w->before && w->before <= h.seq ? w->before - 1 : h.seq;
+    uint32_t n = seq < w->n ? (uint32_t)seq : w->n;
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_pack_array(w->out, n);
+    for (; n > 0; n--, seq--) {
+        cn_str value;
+        CN_TRY(record_at(c, txn, seq, &u, &value));
+        CN_TRY(list_one(w->out, &u.o, payload(value)));
     }
-    show_time(out, &u->o);
-    cn_hex(d.b, sizeof d.b, hex);
-    cn_pack_cstr(out, "digest");
-    cn_pack_cstr(out, hex);
     return CN_OK;
 }
 
 cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, cn_buf *out) {
-    CN_AUTO_CONTROL cn_control c;
+    walk w = {.before = before, .n = n, .out = out};
+    return cn_catalog_read(t, list_all, &w);
+}
+
+static cn_err verify_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    walk *w = ctx;
+    head h, at = {0};
+    MDB_stat st;
+    CN_TRY(head_get(txn, c->meta, &h));
+    CN_TRY(cn_mdb(mdb_stat(txn, c->audit, &st), "counting audit records"));
     CN_AUTO_UNPACKED cn_unpacked u = {0};
-    head h;
-    CN_TRY(cn_control_read(t, &c));
-    CN_TRY(read_head(&c, &h));
-    uint64_t from = before && before <= h.records ? before - 1 : h.records;
-    uint32_t count = from < n ? (uint32_t)from : n;
-    cn_pack_array(out, count);
-    for (uint32_t i = 0; i < count; i++) {
-        cn_str v;
-        CN_TRY(get_record(&c, from - i, &v));
-        CN_TRY(show(out, v, &u));
+    while (at.seq < h.seq) {
+        cn_str value;
+        cn_digest prev = {0};
+        uint64_t seq = 0;
+        CN_TRY(record_at(c, txn, at.seq + 1, &u, &value));
+        if (cn_get_digest32(&u.o, "prev", prev.b) != CN_OK || cn_get_uint(&u.o, "seq", 1, UINT64_MAX, &seq) != CN_OK || seq != at.seq + 1 ||
+            !cn_digest_eq(&prev, &at.digest))
+            return cn_fail(CN_DAMAGED, "audit record %llu does not follow the one before it", (unsigned long long)at.seq + 1);
+        at.digest = link_digest(&at.digest, payload(value));
+        at.seq++;
     }
+    if (!cn_digest_eq(&at.digest, &h.digest) || st.ms_entries != h.seq)
+        return cn_fail(CN_DAMAGED, "the audit chain's head does not fit record %llu, its last", (unsigned long long)at.seq);
+    w->end = h;
     return CN_OK;
 }
 
 cn_err cn_audit_verify(cn_tenant *t, uint64_t *ret_records, cn_digest *ret_head) {
-    CN_AUTO_CONTROL cn_control c;
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    head h;
-    cn_digest last = {{0}};
-    CN_TRY(cn_control_read(t, &c));
-    CN_TRY(read_head(&c, &h));
-    for (uint64_t seq = 1; seq <= h.records; seq++) {
-        cn_str v;
-        uint8_t prev[32] = {0};
-        CN_TRY(get_record(&c, seq, &v));
-        CN_TRY(cn_record_read(&u, v, CN_RECORD_FORMAT, "a record of the audit chain"));
-        CN_TRY(cn_get_digest32(&u.o, "prev", prev));
-        if (memcmp(prev, last.b, sizeof prev) != 0)
-            return cn_fail(CN_DAMAGED, "record %llu of the audit chain does not follow the one before it", (unsigned long long)seq);
-        last = cn_sha256_of(v.p, v.n);
-    }
-    if (!cn_digest_eq(&last, &h.last))
-        return cn_fail(CN_DAMAGED, "the last record of the audit chain, %llu, is not the one its head names", (unsigned long long)h.records);
-    *ret_records = h.records;
-    *ret_head = h.last;
+    walk w = {0};
+    CN_TRY(cn_catalog_read(t, verify_all, &w));
+    *ret_records = w.end.seq;
+    *ret_head = w.end.digest;
     return CN_OK;
 }

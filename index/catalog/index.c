@@ -1,180 +1,197 @@
 #include "index/catalog/index.h"
 
 #include "engine/base/os.h"
-#include "index/catalog/control.h"
+#include "index/catalog/needed.h"
 #include "index/policy/policy.h"
 
-#define INDEXES_MAX 1024
-#define ARENA ((size_t)64 << 20)
+#define INDEXES_MAX CN_INDEXES_MAX
 
 void cn_index_settings_default(cn_index_settings *s) {
-    *s = (cn_index_settings){.embedder = CN_STR("none"), .precision = CN_STR(""), .chunker = CN_STR("structure"), .metric = CN_COSINE,
-                             .mode = CN_STR("dense"), .keep_versions = 5, .keep_days = 7};
+    *s = (cn_index_settings){.embedder = CN_STR("none"),
+                             .precision = CN_STR(""),
+                             .chunker = CN_STR("structure"),
+                             .metric = CN_COSINE,
+                             .mode = CN_STR("dense"),
+                             .keep_versions = 5,
+                             .keep_days = 14};
 }
 
-typedef struct count {
-    uint32_t n;
-} count;
+static cn_err settings_check(const cn_index_settings *s) {
+    if (!cn_str_is(s->mode, "dense") && !cn_str_is(s->mode, "exact"))
+        return cn_fail(CN_INVALID, "the mode \"" CN_STR_FMT "\" is not known; it must be dense or exact", CN_STR_ARG(s->mode));
+    if (s->chunker.n == 0 || s->chunker.n > 1024 || s->precision.n > CN_NAME_MAX)
+        return cn_fail(CN_INVALID, "the chunker has 1 to 1024 characters, the precision at most %d", CN_NAME_MAX);
+    if (s->dim > CN_DIM_MAX)
+        return cn_fail(CN_INVALID, "dimension %u; at most %d", s->dim, CN_DIM_MAX);
+    return cn_name_check(s->embedder, "model");
+}
 
-static cn_err count_one(void *ctx, cn_str key, cn_str value, bool *stop) {
-    (void)key, (void)value, (void)stop;
-    ((count *)ctx)->n++;
+typedef struct change {
+    cn_tenant *t;
+    cn_str name;
+    const cn_index_settings *set;
+    const cn_actor *who;
+    cn_arena *a;
+    cn_index_info *ret;
+} change;
+
+/* The last id given lies in "ids": names can be used again, ids never. */
+static cn_err next_id(const cn_catalog *c, MDB_txn *txn, uint64_t *ret) {
+    uint64_t id = 0;
+    cn_str v;
+    const cn_field f[] = {{"index", CN_F_U64, &id, 0}};
+    cn_err err = cn_db_get(txn, c->meta, CN_STR("ids"), &v);
+    if (err == CN_OK)
+        err = cn_fields_read(v, "the record of ids given", NULL, f, 1);
+    if (err != CN_OK && err != CN_NOT_FOUND)
+        return err;
+    id++;
+    CN_TRY(cn_fields_put(txn, c->meta, CN_STR("ids"), f, 1));
+    *ret = id;
     return CN_OK;
 }
 
-static cn_err create_in(cn_control *c, cn_str name, const cn_index_settings *s, const cn_actor *who) {
-    count all = {0};
-    cn_str there;
-    uint64_t id;
-    cn_err e = cn_db_get(c->txn, c->indexes, name, &there);
-    if (e == CN_OK)
-        return cn_fail(CN_CONFLICT, "an index is called " CN_STR_FMT " already", CN_STR_ARG(name));
-    if (e != CN_NOT_FOUND)
-        return e;
-    CN_TRY(cn_db_each(c->txn, c->indexes, (cn_str){"", 0}, count_one, &all));
-    if (all.n >= INDEXES_MAX)
-        return cn_fail(CN_REFUSED, "this tenant has %d indexes, which is the most; drop one", INDEXES_MAX);
-    CN_TRY(cn_meta_u64(c, "next_index", &id));
-    if (id == 0)
-        CN_TRY(cn_policy_init(c->t, c->txn)); /* the explicit empty policy */
-    cn_index_info ix = {.name = name, .set = *s, .id = id + 1, .made_us = cn_wall_us()};
-    cn_random(&ix.seed, sizeof ix.seed);
-    CN_TRY(cn_meta_put_u64(c, "next_index", id + 1));
-    CN_TRY(cn_index_write(c, &ix));
-    CN_TRY(cn_epoch_raise(c->t, c->txn, NULL));
-    return cn_audit_add(c->t, c->txn, who, "index.create", name, "done", (cn_str){NULL, 0});
+static uint64_t space_seed(void) {
+    cn_digest d = cn_sha256_of("cairn space 1", 13);
+    return cn_be64((const char *)d.b);
+}
+
+static cn_err audited(change *x, MDB_txn *txn, const char *action) {
+    CN_TRY(cn_audit_add(x->t, txn, x->who, action, x->name, "done", (cn_str){0}));
+    return cn_epoch_raise(x->t, txn, NULL);
+}
+
+static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    cn_index_info ix = {.name = x->name, .set = *x->set, .made_us = cn_wall_us(), .seed = space_seed()};
+    cn_str v;
+    MDB_stat st;
+    cn_err err = cn_db_get(txn, c->index, x->name, &v);
+    if (err == CN_OK)
+        return cn_fail(CN_CONFLICT, "there is an index \"" CN_STR_FMT "\" already", CN_STR_ARG(x->name));
+    if (err != CN_NOT_FOUND)
+        return err;
+    CN_TRY(cn_mdb(mdb_stat(txn, c->index, &st), "counting indexes"));
+    if (st.ms_entries >= INDEXES_MAX)
+        return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
+    CN_TRY(next_id(c, txn, &ix.id));
+    if (ix.id == 1)
+        CN_TRY(cn_policy_init(x->t, txn));
+    CN_TRY(cn_index_store(c, txn, &ix));
+    return audited(x, txn, "index.create");
 }
 
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
-    CN_AUTO_CONTROL cn_control c;
     CN_TRY(cn_name_check(name, "index"));
-    CN_TRY(cn_control_write(t, &c));
-    CN_TRY(create_in(&c, name, s, who));
-    return cn_control_commit(&c);
+    CN_TRY(settings_check(s));
+    change x = {.t = t, .name = name, .set = s, .who = who};
+    return cn_refused(t, cn_catalog_write(t, create, &x), who, "index.create", name);
+}
+
+static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    return cn_index_load(c, txn, x->name, x->a, x->ret);
 }
 
 cn_err cn_index_get(cn_tenant *t, cn_str name, cn_arena *a, cn_index_info *ret) {
-    CN_AUTO_CONTROL cn_control c;
-    CN_TRY(cn_control_read(t, &c));
-    return cn_index_read(&c, name, a, ret);
+    change x = {.t = t, .name = name, .a = a, .ret = ret};
+    return cn_catalog_read(t, get, &x);
 }
 
-typedef struct gather {
+typedef struct listing {
     cn_arena *a;
     cn_index_info *v;
     uint32_t n;
-} gather;
+} listing;
 
-static cn_err gather_one(void *ctx, cn_str key, cn_str value, bool *stop) {
-    gather *g = ctx;
-    *stop = g->n + 1 == INDEXES_MAX;
-    CN_TRY(cn_index_decode(value, key, g->a, &g->v[g->n]));
-    g->n++;
-    return CN_OK;
+static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    listing *l = ctx;
+    if (l->n == INDEXES_MAX) {
+        *stop = true;
+        return CN_OK;
+    }
+    return cn_index_read(key, value, l->a, &l->v[l->n++]);
+}
+
+static cn_err list(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    listing *l = ctx;
+    if (!(l->v = cn_arena_zalloc(l->a, INDEXES_MAX, sizeof *l->v)))
+        return cn_fail_memory();
+    return cn_db_each(txn, c->index, (cn_str){0}, list_one, l);
 }
 
 cn_err cn_index_list(cn_tenant *t, cn_arena *a, cn_index_info **ret, uint32_t *ret_n) {
-    CN_AUTO_CONTROL cn_control c;
-    gather g = {a, cn_arena_zalloc(a, INDEXES_MAX, sizeof(cn_index_info)), 0};
-    if (!g.v)
-        return cn_fail_memory();
-    CN_TRY(cn_control_read(t, &c));
-    CN_TRY(cn_db_each(c.txn, c.indexes, (cn_str){"", 0}, gather_one, &g));
-    *ret = g.v;
-    *ret_n = g.n;
+    listing l = {.a = a};
+    CN_TRY(cn_catalog_read(t, list, &l));
+    *ret = l.v;
+    *ret_n = l.n;
     return CN_OK;
 }
 
-static cn_err only_soft(const cn_index_settings *was, const cn_index_settings *now) {
-    bool hard = !cn_str_eq(was->embedder, now->embedder) || !cn_str_eq(was->precision, now->precision) || !cn_str_eq(was->chunker, now->chunker) ||
-                was->metric != now->metric || was->dim != now->dim || !cn_digest_eq(&was->embedder_digest, &now->embedder_digest);
-    return hard ? cn_fail(CN_INVALID, "embedder, precision, chunker, metric and dimension need a rebuild; mode, keep_versions, keep_days and activate can be set") : CN_OK;
+static cn_err fixed_check(const cn_index_settings *was, const cn_index_settings *is) {
+    const char *what = !cn_str_eq(was->embedder, is->embedder) || !cn_digest_eq(&was->embedder_digest, &is->embedder_digest) ? "embedder"
+                       : !cn_str_eq(was->precision, is->precision)                                                          ? "precision"
+                       : !cn_str_eq(was->chunker, is->chunker)                                                              ? "chunker"
+                       : was->metric != is->metric                                                                          ? "metric"
+                       : was->dim != is->dim                                                                                ? "dim"
+                                                                                                                            : NULL;
+    if (what)
+        return cn_fail(CN_INVALID, "%s cannot be set on an index that is there; `cairn rebuild` makes a version with another", what);
+    return CN_OK;
+}
+
+static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    CN_CATALOG_ARENA(a);
+    cn_index_info ix;
+    CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
+    CN_TRY(fixed_check(&ix.set, x->set));
+    ix.set = *x->set;
+    CN_TRY(cn_index_store(c, txn, &ix));
+    return audited(x, txn, "index.set");
 }
 
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
-    CN_AUTO_CONTROL cn_control c;
-    cn_arena a __attribute__((cleanup(cn_arena_done)));
-    cn_index_info ix;
-    cn_arena_init(&a, 4096, ARENA);
-    CN_TRY(cn_control_write(t, &c));
-    CN_TRY(cn_index_read(&c, name, &a, &ix));
-    CN_TRY(only_soft(&ix.set, s));
-    ix.set = *s;
-    CN_TRY(cn_index_write(&c, &ix));
-    CN_TRY(cn_epoch_raise(t, c.txn, NULL));
-    CN_TRY(cn_audit_add(t, c.txn, who, "index.set", name, "done", (cn_str){NULL, 0}));
-    return cn_control_commit(&c);
+    CN_TRY(settings_check(s));
+    change x = {.t = t, .name = name, .set = s, .who = who};
+    return cn_refused(t, cn_catalog_write(t, set, &x), who, "index.set", name);
 }
 
-cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {
-    CN_AUTO_CONTROL cn_control c;
-    cn_arena a __attribute__((cleanup(cn_arena_done)));
+static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
+    MDB_cursor *cur;
+    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "deleting records"));
+    MDB_val k = {prefix.n, (void *)(uintptr_t)prefix.p}, v;
+    int rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+    while (rc == 0 && k.mv_size >= prefix.n && memcmp(k.mv_data, prefix.p, prefix.n) == 0) {
+        rc = mdb_cursor_del(cur, 0);
+        if (rc == 0)
+            rc = mdb_cursor_get(cur, &k, &v, MDB_GET_CURRENT);
+        if (rc == MDB_NOTFOUND || rc == EINVAL)
+            rc = MDB_NOTFOUND;
+    }
+    mdb_cursor_close(cur);
+    return rc == 0 || rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting records");
+}
+
+static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    CN_CATALOG_ARENA(a);
     cn_index_info ix;
     cn_version *v;
     uint32_t n;
-    cn_arena_init(&a, 65536, ARENA);
-    CN_TRY(cn_control_write(t, &c));
-    CN_TRY(cn_index_read(&c, name, &a, &ix));
-    CN_TRY(cn_versions_of(&c, ix.id, &a, &v, &n));
-    for (uint32_t i = 0; i < n; i++) {
-        uint8_t key[CN_VERSION_KEY];
-        cn_version_key(ix.id, v[i].number, key);
-        CN_TRY(cn_db_del(c.txn, c.versions, (cn_str){(const char *)key, sizeof key}));
-    }
-    CN_TRY(cn_db_del(c.txn, c.indexes, name));
-    CN_TRY(cn_epoch_raise(t, c.txn, NULL));
-    CN_TRY(cn_audit_add(t, c.txn, who, "index.drop", name, "done", (cn_str){NULL, 0}));
-    return cn_control_commit(&c);
+    CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
+    CN_TRY(cn_version_all(c, txn, ix.id, &a, &v, &n));
+    cn_catalog_key key = cn_key2(ix.id, 0);
+    cn_str prefix = {(const char *)key.b, 8};
+    CN_TRY(delete_prefix(txn, c->version, prefix));
+    CN_TRY(delete_prefix(txn, c->inforce, prefix));
+    CN_TRY(delete_prefix(txn, c->space, prefix));
+    CN_TRY(cn_db_del(txn, c->index, x->name));
+    CN_TRY(cn_retire(c, txn, v, n));
+    return audited(x, txn, "index.drop");
 }
 
-/* ---------- the space of codes ---------- */
-cn_err cn_space_key(uint64_t index_id, const cn_recipe *r, uint8_t key[40]) {
-    uint8_t what[40], place[CN_VERSION_KEY];
-    memcpy(what, r->embedder_digest.b, 32);
-    memcpy(what + 32, &r->dim, 4);
-    uint32_t metric = r->metric;
-    memcpy(what + 36, &metric, 4);
-    cn_digest d = cn_sha256_of(what, sizeof what);
-    cn_version_key(index_id, 0, place);
-    memcpy(key, place, 8);
-    memcpy(key + 8, d.b, 32);
-    return CN_OK;
-}
-
-static cn_err decode_space(cn_str bytes, const cn_recipe *r, cn_arena *a, cn_space *ret) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    uint64_t seed = 0;
-    cn_str mean = {NULL, 0};
-    CN_TRY(cn_record_read(&u, bytes, CN_RECORD_FORMAT, "the record of a code space"));
-    CN_TRY(cn_get_uint(&u.o, "seed", 0, UINT64_MAX, &seed));
-    CN_TRY(cn_get_str(&u.o, "mean", &mean));
-    if (mean.n != r->dim * sizeof(float))
-        return cn_fail(CN_DAMAGED, "the mean of a code space has %zu bytes", mean.n);
-    float *own = cn_arena_alloc(a, mean.n);
-    if (!own)
-        return cn_fail_memory();
-    memcpy(own, mean.p, mean.n);
-    *ret = (cn_space){r->metric, r->dim, seed, own};
-    return CN_OK;
-}
-
-cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *r, cn_arena *a, cn_space *ret) {
-    CN_AUTO_CONTROL cn_control c;
-    uint8_t key[40];
-    cn_str v;
-    CN_TRY(cn_space_key(index_id, r, key));
-    CN_TRY(cn_control_read(t, &c));
-    cn_err e = r->dim ? cn_db_get(c.txn, c.spaces, (cn_str){(const char *)key, sizeof key}, &v) : CN_NOT_FOUND;
-    if (e == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "this index has no vectors yet");
-    CN_TRY(e);
-    return decode_space(v, r, a, ret);
-}
-
-cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret) {
-    cn_index_info ix;
-    cn_version v;
-    CN_TRY(cn_index_get(t, name, a, &ix));
-    CN_TRY(cn_version_get(t, name, 0, a, &v));
-    return cn_version_space(t, ix.id, &v.recipe, a, ret);
+cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {
+    change x = {.t = t, .name = name, .who = who};
+    return cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name);
 }

@@ -1,96 +1,127 @@
-/* version.c -- what there is, and marks on it. */
 #include "index/catalog/version.h"
 
-#include <stdio.h>
+#include "index/catalog/records.h"
+#include "index/catalog/inside.h"
+#include "index/policy/policy.h"
 
-#include "engine/base/os.h"
-#include "index/catalog/control.h"
-
-#define ARENA ((size_t)256 << 20)
-#define AUTO_ARENA __attribute__((cleanup(cn_arena_done)))
-
-cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_version *ret) {
-    CN_AUTO_CONTROL cn_control c;
-    cn_index_info ix;
-    CN_TRY(cn_control_read(t, &c));
-    CN_TRY(cn_index_read(&c, index, a, &ix));
-    if (number == 0 && ix.active == 0)
-        return cn_fail(CN_NOT_FOUND, "index " CN_STR_FMT " has no active version yet; ingest with --activate, or activate one", CN_STR_ARG(index));
-    return cn_version_read(&c, &ix, number ? number : ix.active, a, ret);
-}
-
-cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n) {
-    CN_AUTO_CONTROL cn_control c;
-    cn_index_info ix;
-    CN_TRY(cn_control_read(t, &c));
-    CN_TRY(cn_index_read(&c, index, a, &ix));
-    return cn_versions_of(&c, ix.id, a, ret, ret_n);
-}
-
-cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret) {
+typedef struct reading {
+    cn_str index;
+    uint64_t number;
+    cn_arena *a;
     cn_version *v;
     uint32_t n;
-    CN_TRY(cn_version_list(t, index, a, &v, &n));
-    while (n-- > 0)
-        if (!(v[n].marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED))) {
-            *ret = v[n];
-            return CN_OK;
-        }
-    return cn_fail(CN_NOT_FOUND, "index " CN_STR_FMT " has no version to build on", CN_STR_ARG(index));
+    cn_index_info ix;
+} reading;
+
+static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    reading *r = ctx;
+    CN_TRY(cn_index_load(c, txn, r->index, r->a, &r->ix));
+    uint64_t number = r->number ? r->number : r->ix.active;
+    if (number == 0)
+        return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no active version yet; ingest documents and activate one", CN_STR_ARG(r->index));
+    return cn_version_load(c, txn, r->ix.id, number, r->a, r->v);
 }
 
-static const char *mark_action(unsigned set, unsigned clear) {
-    if ((set | clear) & CN_MARK_QUARANTINED)
-        return set ? "version.quarantine" : "version.unquarantine";
-    return set & CN_MARK_DROPPED ? "version.drop" : set ? "version.pin" : "version.unpin";
-}
-
-static cn_err may_mark(const cn_index_info *ix, const cn_version *v, unsigned set) {
-    unsigned long long n = v->number;
-    if (v->marks & CN_MARK_DROPPED)
-        return cn_fail(CN_REFUSED, "version %llu was dropped", n);
-    if (set & (CN_MARK_DROPPED | CN_MARK_QUARANTINED) && ix->active == v->number)
-        return cn_fail(CN_REFUSED, "version %llu is active; activate another or roll back first", n);
-    if (set & CN_MARK_DROPPED && v->marks & CN_MARK_PINNED)
-        return cn_fail(CN_REFUSED, "version %llu is pinned; unpin it first", n);
+cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_version *ret) {
+    cn_version v;
+    reading r = {.index = index, .number = number, .a = a, .v = &v};
+    CN_TRY(cn_catalog_read(t, get, &r));
+    *ret = v;
     return CN_OK;
 }
 
-static cn_err mark_in(cn_control *c, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who) {
-    cn_arena a AUTO_ARENA;
+static cn_err all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    reading *r = ctx;
+    CN_TRY(cn_index_load(c, txn, r->index, r->a, &r->ix));
+    return cn_version_all(c, txn, r->ix.id, r->a, &r->v, &r->n);
+}
+
+cn_err cn_version_state(cn_tenant *t, cn_str index, cn_arena *a, cn_index_info *ret_ix, cn_version **ret, uint32_t *ret_n) {
+    reading r = {.index = index, .a = a};
+    CN_TRY(cn_catalog_read(t, all, &r));
+    *ret_ix = r.ix;
+    *ret = r.v;
+    *ret_n = r.n;
+    return CN_OK;
+}
+
+cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n) {
     cn_index_info ix;
-    cn_version v;
-    char target[128];
-    cn_arena_init(&a, 65536, ARENA);
-    CN_TRY(cn_index_read(c, index, &a, &ix));
-    CN_TRY(cn_version_read(c, &ix, number, &a, &v));
-    CN_TRY(may_mark(&ix, &v, set));
-    v.marks = (v.marks | set) & ~clear;
-    CN_TRY(cn_version_write(c, ix.id, &v));
-    CN_TRY(cn_epoch_raise(c->t, c->txn, NULL));
-    return cn_audit_add(c->t, c->txn, who, mark_action(set, clear), cn_target(target, index, number), "done", (cn_str){NULL, 0});
+    return cn_version_state(t, index, a, &ix, ret, ret_n);
 }
 
-cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who) {
-    CN_AUTO_CONTROL cn_control c;
-    CN_TRY(cn_control_write(t, &c));
-    cn_err e = mark_in(&c, index, number, set, clear, who);
-    if (e == CN_OK)
-        return cn_control_commit(&c);
-    cn_control_end(&c);
-    if (e == CN_REFUSED)
-        cn_refusal(t, who, mark_action(set, clear), index, number);
-    return e;
+cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret) {
+    cn_index_info ix;
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_version_state(t, index, a, &ix, &v, &n));
+    const cn_version *head = cn_version_head_of(v, n);
+    if (!head)
+        return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no version to build on yet", CN_STR_ARG(index));
+    *ret = *head;
+    return CN_OK;
 }
 
-cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who) {
-    return cn_version_mark(t, index, number, CN_MARK_DROPPED, 0, who);
+cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret) {
+    char hex[2 * CN_SEG_ID + 1];
+    cn_hex(segment->b, CN_SEG_ID, hex);
+    cn_err err = cn_seg_part(own, CN_PART_TOMBS, cn_str_of(hex), ret);
+    if (err == CN_NOT_FOUND)
+        return cn_fail(CN_DAMAGED, "a version's file does not say which documents of segment %s are dead", hex);
+    return err;
 }
 
-/* The refusal's text is the caller's answer: recording it must not replace it. */
-void cn_refusal(cn_tenant *t, const cn_actor *who, const char *action, cn_str index, uint64_t number) {
-    char why[CN_ERROR_TEXT], target[128];
-    snprintf(why, sizeof why, "%s", cn_error_detail());
-    cn_audit_refused(t, who, action, cn_target(target, index, number), why);
-    cn_fail(CN_REFUSED, "%s", why);
+/* ---------- the space of codes ---------- */
+
+cn_space_key cn_space_key_of(uint64_t index_id, const cn_recipe *r) {
+    cn_space_key k;
+    cn_catalog_key head = cn_key2(index_id, r->dim);
+    cn_sha256 s;
+    CN_ASSERT(cn_sha256_begin(&s) == CN_OK);
+    cn_sha256_field(&s, r->embedder);
+    cn_sha256_add(&s, r->embedder_digest.b, 32);
+    cn_sha256_u64(&s, (uint64_t)r->metric);
+    cn_digest d = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    memcpy(k.b, head.b, 16);
+    memcpy(k.b + 16, d.b, 32);
+    return k;
+}
+
+typedef struct space_get {
+    uint64_t index_id;
+    const cn_recipe *recipe;
+    cn_arena *a;
+    cn_space *ret;
+} space_get;
+
+static cn_err read_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    space_get *g = ctx;
+    cn_space_key key = cn_space_key_of(g->index_id, g->recipe);
+    cn_str value, mean = {0};
+    uint64_t seed = 0;
+    const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
+    CN_TRY(cn_db_get(txn, c->space, (cn_str){(const char *)key.b, sizeof key.b}, &value));
+    CN_TRY(cn_fields_read(value, "the mean of an index's vectors", g->a, f, 2));
+    if (mean.n != g->recipe->dim * sizeof(float))
+        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions", mean.n, g->recipe->dim);
+    *g->ret = (cn_space){g->recipe->metric, g->recipe->dim, seed, (const float *)(const void *)mean.p};
+    return CN_OK;
+}
+
+cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret) {
+    space_get g = {index_id, recipe, a, ret};
+    cn_err err = recipe->dim ? cn_catalog_read(t, read_space, &g) : CN_NOT_FOUND;
+    return err == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "the index has no vectors yet") : err;
+}
+
+cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret) {
+    cn_index_info ix;
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_version_state(t, name, a, &ix, &v, &n));
+    const cn_version *of = ix.active ? &v[ix.active - 1] : cn_version_head_of(v, n);
+    if (!of)
+        return cn_fail(CN_NOT_FOUND, "the index has no vectors yet");
+    return cn_version_space(t, ix.id, &of->recipe, a, ret);
 }
