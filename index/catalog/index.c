@@ -160,17 +160,17 @@ cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const
 static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
     MDB_cursor *cur;
     CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "deleting records"));
-    MDB_val k = {prefix.n, (void *)(uintptr_t)prefix.p}, v;
-    int rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
-    while (rc == 0 && k.mv_size >= prefix.n && memcmp(k.mv_data, prefix.p, prefix.n) == 0) {
-        rc = mdb_cursor_del(cur, 0);
-        if (rc == 0)
-            rc = mdb_cursor_get(cur, &k, &v, MDB_GET_CURRENT);
-        if (rc == MDB_NOTFOUND || rc == EINVAL)
+    int rc = 0;
+    while (rc == 0) {
+        MDB_val k = {prefix.n, (void *)(uintptr_t)prefix.p}, v;
+        rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+        if (rc == 0 && (k.mv_size < prefix.n || memcmp(k.mv_data, prefix.p, prefix.n) != 0))
             rc = MDB_NOTFOUND;
+        if (rc == 0)
+            rc = mdb_cursor_del(cur, 0);
     }
     mdb_cursor_close(cur);
-    return rc == 0 || rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting records");
+    return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting records");
 }
 
 static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {

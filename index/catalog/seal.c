@@ -397,7 +397,8 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_acto
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
-    cn_seg_close(s.fresh);
+    if (s.fresh)
+        cn_seg_close(s.fresh);
     if (s.fresh && (err != CN_OK || same))
         unlink_file(&s, &s.fresh_part.id);
     if (err != CN_OK)

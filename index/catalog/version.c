@@ -2,7 +2,6 @@
 
 #include "index/catalog/records.h"
 #include "index/catalog/inside.h"
-#include "index/policy/policy.h"
 
 typedef struct reading {
     cn_str index;
@@ -60,15 +59,6 @@ cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret)
         return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no version to build on yet", CN_STR_ARG(index));
     *ret = *head;
     return CN_OK;
-}
-
-cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret) {
-    char hex[2 * CN_SEG_ID + 1];
-    cn_hex(segment->b, CN_SEG_ID, hex);
-    cn_err err = cn_seg_part(own, CN_PART_TOMBS, cn_str_of(hex), ret);
-    if (err == CN_NOT_FOUND)
-        return cn_fail(CN_DAMAGED, "a version's file does not say which documents of segment %s are dead", hex);
-    return err;
 }
 
 /* ---------- the space of codes ---------- */
