@@ -115,35 +115,46 @@ static head head_of(const uint8_t *p, size_t n) {
     return h;
 }
 
-cn_err cn_pack_check(const void *bytes, size_t n, size_t *ret_n) {
-    const uint8_t *p = bytes;
-    uint64_t left[CN_PACK_DEPTH + 1] = {1};
-    size_t at = 0, nodes = 0;
-    int depth = 0;
-    while (depth >= 0) {
-        if (left[depth] == 0) {
-            depth--;
-            continue;
-        }
-        left[depth]--;
-        if (at == n)
-            return cn_fail(CN_UNAVAILABLE, "the message ends early, at byte %zu", at);
-        head h = head_of(p + at, n - at);
-        if (h.reserved)
-            return cn_fail(CN_INVALID, "byte %zu is 0xc1, which MessagePack never uses", at);
-        if (++nodes > CN_PACK_NODES || h.children > CN_PACK_NODES)
-            return cn_fail(CN_INVALID, "the message holds more than %u values", CN_PACK_NODES);
-        if (n - at < h.head || n - at - h.head < h.body)
-            return cn_fail(CN_UNAVAILABLE, "the message ends early, at byte %zu", at);
-        at += h.head + h.body;
-        if (h.children) {
-            if (depth == CN_PACK_DEPTH)
-                return cn_fail(CN_INVALID, "the message is nested more than %d levels deep", CN_PACK_DEPTH);
-            left[++depth] = h.children;
-        }
-    }
-    *ret_n = at;
+void cn_pack_scan_start(cn_pack_scan *s) { *s = (cn_pack_scan){.left = {1}, .need = 1}; }
+
+/* One value: its head, and the bytes of its body. */
+static cn_err scan_value(cn_pack_scan *s, const uint8_t *p, size_t n) {
+    if (s->at >= n)
+        return cn_fail(CN_UNAVAILABLE, "the message ends early, at byte %zu", n);
+    head h = head_of(p + s->at, n - s->at);
+    if (h.reserved)
+        return cn_fail(CN_INVALID, "byte %zu is 0xc1, which MessagePack never uses", s->at);
+    if (s->nodes >= CN_PACK_NODES || h.children > CN_PACK_NODES)
+        return cn_fail(CN_INVALID, "the message holds more than %u values", CN_PACK_NODES);
+    size_t end = s->at + h.head + h.body;
+    s->need = end + h.children;
+    if (n < end)
+        return cn_fail(CN_UNAVAILABLE, "the message ends early, at byte %zu", n);
+    if (h.children && s->depth == CN_PACK_DEPTH)
+        return cn_fail(CN_INVALID, "the message is nested more than %d levels deep", CN_PACK_DEPTH);
+    s->at = end;
+    s->nodes++;
+    s->left[s->depth]--;
+    if (h.children)
+        s->left[++s->depth] = h.children;
     return CN_OK;
+}
+
+cn_err cn_pack_scan_more(cn_pack_scan *s, const void *p, size_t n, size_t *ret_n) {
+    while (s->depth >= 0) {
+        if (s->left[s->depth] == 0)
+            s->depth--;
+        else
+            CN_TRY(scan_value(s, p, n));
+    }
+    *ret_n = s->at;
+    return CN_OK;
+}
+
+cn_err cn_pack_check(const void *p, size_t n, size_t *ret_n) {
+    cn_pack_scan s;
+    cn_pack_scan_start(&s);
+    return cn_pack_scan_more(&s, p, n, ret_n);
 }
 
 /* --- reading --- */

@@ -37,6 +37,18 @@ void cn_pack_array_close(cn_buf *b, size_t at, uint32_t n);
  * when no bytes could make it right (too deep, too many, a reserved byte). Strings need not be UTF-8 here. */
 cn_err cn_pack_check(const void *p, size_t n, size_t *ret_n);
 
+/* The same for bytes that come bit by bit: a scan keeps its place, so that no byte is looked at twice. */
+typedef struct cn_pack_scan {
+    uint64_t left[CN_PACK_DEPTH + 1]; /* values still to come at each level */
+    size_t at;                        /* bytes of whole values passed */
+    size_t need;                      /* the object has at least so many bytes: known before they are there */
+    uint32_t nodes;
+    int depth;
+} cn_pack_scan;
+void cn_pack_scan_start(cn_pack_scan *s);
+/* p: the object's bytes from its first on, n of them here by now. As cn_pack_check(); after CN_UNAVAILABLE call again with more. */
+cn_err cn_pack_scan_more(cn_pack_scan *s, const void *p, size_t n, size_t *ret_n);
+
 /* --- reading --- */
 typedef struct cn_unpacked {
     msgpack_zone *zone;

@@ -1,5 +1,8 @@
 /* principal.h -- who asks: members, keys, and the label set a query runs with.
  *
+ * control.mdb, database "members":  principal -> u8 format (1), u32 CRC-32C of the rest (little-endian), labels by commas
+ * cairn.mdb,   database "keys":     "k" + id  -> record (pack.h) of one map; "epoch" -> u64, little-endian
+ *
  * Owns:    results live in the arena given.
  * Thread:  any.
  * Limits:  groups nest at most 16 deep; CN_LABELS_MAX labels a principal. */
@@ -44,6 +47,13 @@ cn_err cn_scopes_parse(cn_str commas, unsigned *ret);         /* "query,act-as" 
 void cn_scopes_text(unsigned scopes, char text[128]);
 cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]); /* fills info->id */
 cn_err cn_key_check(cn_data *d, cn_str key, cn_arena *a, cn_key_info *ret);  /* UNAUTHENTICATED: unknown, revoked, expired */
+/* Splits a key's text into its id and the digest of its secret: all that a process need keep of it. UNAUTHENTICATED: not a key. */
+cn_err cn_key_split(cn_str key, char ret_id[9], cn_digest *ret_secret);
+/* cn_key_check() again, from what cn_key_split() gave. Secrets are compared in constant time. */
+cn_err cn_key_check_secret(cn_data *d, const char *id, const cn_digest *secret, cn_arena *a, cn_key_info *ret);
+bool cn_key_expired(const cn_key_info *k);
+bool cn_key_allows_index(const cn_key_info *k, cn_str index);
+bool cn_key_allows_principal(const cn_key_info *k, cn_str principal); /* of a key with act_as */
 cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who);
 cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx);
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret); /* grows with every change of keys */

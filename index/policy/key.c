@@ -1,0 +1,448 @@
+/* Keys: what a program holds to prove who it is. Only the digest of a key's secret is kept. */
+#include <openssl/crypto.h>
+#include <stdio.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/catalog/audit.h"
+#include "index/policy/principal.h"
+
+#define KEY_FORMAT 1
+#define KEY_PREFIX "cairn_"
+#define ID_CHARS 8
+#define SECRET_CHARS 43
+#define SECRET_AT (sizeof KEY_PREFIX - 1 + ID_CHARS + 1)
+#define PATTERNS_MAX 4096
+#define RECORD_CAP (CN_LABELS_MAX * (CN_LABEL_MAX + 8) + 16384)
+
+/* --- scopes --- */
+static const char *const scope_names[CN_SCOPE_COUNT] = {
+#define SCOPE_NAME(name) [CN_SCOPE_##name##_bit] = #name,
+    CN_SCOPES(SCOPE_NAME)
+#undef SCOPE_NAME
+};
+
+/* People write act-as. */
+static bool is_scope(cn_str s, const char *name) {
+    size_t n = strlen(name);
+    if (s.n != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (s.p[i] != name[i] && !(name[i] == '_' && s.p[i] == '-'))
+            return false;
+    return true;
+}
+
+static cn_err add_scope(cn_str name, unsigned *scopes) {
+    for (unsigned i = 0; i < CN_SCOPE_COUNT; i++)
+        if (is_scope(name, scope_names[i])) {
+            *scopes |= 1u << i;
+            return CN_OK;
+        }
+    char all[128];
+    cn_scopes_text((1u << CN_SCOPE_COUNT) - 1, all);
+    return cn_fail(CN_INVALID, "there is no scope \"" CN_STR_FMT "\"; scopes are %s", CN_STR_ARG(name), all);
+}
+
+cn_err cn_scopes_parse(cn_str commas, unsigned *ret) {
+    unsigned scopes = 0;
+    while (commas.n) {
+        const char *end = memchr(commas.p, ',', commas.n);
+        size_t n = end ? (size_t)(end - commas.p) : commas.n, step = end ? n + 1 : n;
+        CN_TRY(add_scope((cn_str){commas.p, n}, &scopes));
+        commas = (cn_str){commas.p + step, commas.n - step};
+    }
+    *ret = scopes;
+    return CN_OK;
+}
+
+void cn_scopes_text(unsigned scopes, char text[128]) {
+    size_t n = 0;
+    text[0] = 0;
+    for (unsigned i = 0; i < CN_SCOPE_COUNT; i++)
+        if (scopes & 1u << i)
+            n += (size_t)snprintf(text + n, 128 - n, "%s%s", n ? "," : "", scope_names[i]);
+    for (char *p = text; *p; p++)
+        if (*p == '_')
+            *p = '-';
+}
+
+/* --- records --- */
+static void pack_key(cn_buf *out, const cn_key_info *k, const cn_digest *secret) {
+    size_t at = cn_record_open(out, KEY_FORMAT);
+    cn_pack_map(out, 9);
+    cn_pack_cstr(out, "tenant");
+    cn_pack_str(out, k->tenant);
+    cn_pack_cstr(out, "scopes");
+    cn_pack_uint(out, k->scopes);
+    cn_pack_cstr(out, "labels");
+    cn_pack_array(out, k->labels.n);
+    for (uint32_t i = 0; i < k->labels.n; i++)
+        cn_pack_str(out, k->labels.v[i]);
+    cn_pack_cstr(out, "principals");
+    cn_pack_str(out, k->principals);
+    cn_pack_cstr(out, "index");
+    cn_pack_str(out, k->index);
+    cn_pack_cstr(out, "expires");
+    cn_pack_int(out, k->expires_us);
+    cn_pack_cstr(out, "made");
+    cn_pack_int(out, k->made_us);
+    cn_pack_cstr(out, "revoked");
+    cn_pack_bool(out, k->revoked);
+    cn_pack_cstr(out, "secret");
+    cn_pack_bin(out, secret->b, sizeof secret->b);
+    cn_record_close(out, at);
+}
+
+static cn_err copy_str(const msgpack_object *map, const char *name, cn_arena *a, cn_str *ret) {
+    cn_str s = {NULL, 0};
+    CN_TRY(cn_get_str(map, name, &s));
+    *ret = cn_arena_str(a, s);
+    return ret->p ? CN_OK : cn_fail_memory();
+}
+
+static cn_err copy_labels(const msgpack_object *map, cn_arena *a, cn_labels *ret) {
+    const msgpack_object *list = cn_get(map, "labels");
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size > CN_LABELS_MAX)
+        return cn_fail(CN_DAMAGED, "a key's labels cannot be read");
+    uint32_t n = list->via.array.size;
+    cn_str *v = cn_arena_alloc(a, (n + 1) * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        v[i] = cn_arena_str(a, cn_obj_str(&list->via.array.ptr[i]));
+        if (!v[i].p)
+            return cn_fail_memory();
+    }
+    *ret = (cn_labels){v, n};
+    return CN_OK;
+}
+
+static cn_err unpack_key(cn_str id, cn_str value, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_key_info k = {.expires_us = CN_NO_TIME};
+    cn_digest secret = {{0}};
+    uint64_t scopes = 0;
+    if (id.n != ID_CHARS)
+        return cn_fail(CN_DAMAGED, "the list of keys holds an id of %zu bytes", id.n);
+    memcpy(k.id, id.p, ID_CHARS);
+    CN_TRY(cn_record_read(&u, value, KEY_FORMAT, "a key's record"));
+    CN_TRY(cn_get_uint(&u.o, "scopes", 0, (1u << CN_SCOPE_COUNT) - 1, &scopes));
+    CN_TRY(cn_get_int(&u.o, "expires", &k.expires_us));
+    CN_TRY(cn_get_int(&u.o, "made", &k.made_us));
+    CN_TRY(cn_get_bool(&u.o, "revoked", &k.revoked));
+    CN_TRY(cn_get_digest32(&u.o, "secret", secret.b));
+    CN_TRY(copy_str(&u.o, "tenant", a, &k.tenant));
+    CN_TRY(copy_str(&u.o, "principals", a, &k.principals));
+    CN_TRY(copy_str(&u.o, "index", a, &k.index));
+    CN_TRY(copy_labels(&u.o, a, &k.labels));
+    k.scopes = (unsigned)scopes;
+    *ret = k;
+    *ret_secret = secret;
+    return CN_OK;
+}
+
+/* --- the list of keys in the host's environment --- */
+typedef struct key_row {
+    char text[1 + ID_CHARS];
+} key_row;
+
+static cn_str row_of(key_row *row, const char *id) {
+    row->text[0] = 'k';
+    memcpy(row->text + 1, id, ID_CHARS);
+    return (cn_str){row->text, sizeof row->text};
+}
+
+static cn_err read_epoch(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret) {
+    cn_str value;
+    cn_err err = cn_db_get(txn, dbi, CN_STR("epoch"), &value);
+    uint64_t epoch = 0;
+    if (err == CN_OK && value.n != 8)
+        return cn_fail(CN_DAMAGED, "the epoch of the keys has %zu bytes, not 8", value.n);
+    if (err == CN_OK)
+        for (int i = 0; i < 8; i++)
+            epoch |= (uint64_t)(unsigned char)value.p[i] << (8 * i);
+    else if (err != CN_NOT_FOUND)
+        return err;
+    *ret = epoch;
+    return CN_OK;
+}
+
+static cn_err raise_epoch(MDB_txn *txn, MDB_dbi dbi) {
+    uint64_t epoch;
+    char bytes[8];
+    CN_TRY(read_epoch(txn, dbi, &epoch));
+    epoch++;
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (char)(epoch >> (8 * i));
+    return cn_db_put(txn, dbi, CN_STR("epoch"), (cn_str){bytes, sizeof bytes});
+}
+
+cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) {
+    cn_env *e = cn_data_host(d);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
+    CN_TRY(cn_txn_read(e, &txn));
+    cn_err err = read_epoch(txn, dbi, ret);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+static cn_err put_in(MDB_txn *txn, MDB_dbi dbi, const cn_key_info *k, const cn_digest *secret, bool fresh) {
+    key_row row;
+    cn_str there, name = row_of(&row, k->id);
+    if (fresh) {
+        cn_err err = cn_db_get(txn, dbi, name, &there);
+        if (err != CN_NOT_FOUND)
+            return err == CN_OK ? cn_fail(CN_CONFLICT, "the key id %s is taken; try again", k->id) : err;
+    }
+    CN_AUTO_BUF cn_buf value = {.cap = RECORD_CAP};
+    pack_key(&value, k, secret);
+    CN_TRY(cn_buf_check(&value));
+    CN_TRY(cn_db_put(txn, dbi, name, cn_buf_str(&value)));
+    return raise_epoch(txn, dbi);
+}
+
+static cn_err put_key(cn_data *d, const cn_key_info *k, const cn_digest *secret, bool fresh) {
+    cn_env *e = cn_data_host(d);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = put_in(txn, dbi, k, secret, fresh);
+    if (err == CN_OK)
+        return cn_txn_commit(e, txn);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+static cn_err get_key(cn_data *d, const char *id, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
+    cn_env *e = cn_data_host(d);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    key_row row;
+    cn_str value;
+    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
+    CN_TRY(cn_txn_read(e, &txn));
+    cn_err err = cn_db_get(txn, dbi, row_of(&row, id), &value);
+    if (err == CN_OK)
+        err = unpack_key((cn_str){id, ID_CHARS}, value, a, ret, ret_secret);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+/* --- the tenant's audit chain; the host's own keys have none, they are logged --- */
+static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, const cn_actor *who) {
+    cn_env *e = cn_tenant_control(t);
+    MDB_txn *txn;
+    char scopes[128];
+    cn_scopes_text(k->scopes, scopes);
+    CN_AUTO_BUF cn_buf detail = {.cap = 65536};
+    cn_pack_map(&detail, 3);
+    cn_pack_cstr(&detail, "scopes");
+    cn_pack_cstr(&detail, scopes);
+    cn_pack_cstr(&detail, "labels");
+    cn_pack_uint(&detail, k->labels.n);
+    cn_pack_cstr(&detail, "principals");
+    cn_pack_str(&detail, k->principals);
+    CN_TRY(cn_buf_check(&detail));
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = cn_audit_add(t, txn, who, action, cn_str_of(k->id), "done", cn_buf_str(&detail));
+    if (err == CN_OK)
+        return cn_txn_commit(e, txn);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+static cn_err audit_key(cn_data *d, const cn_key_info *k, const char *action, const cn_actor *who) {
+    cn_log(CN_LOG_INFO, action, "id=%s tenant=" CN_STR_FMT " who=" CN_STR_FMT, k->id, CN_STR_ARG(k->tenant), CN_STR_ARG(who->who));
+    if (k->tenant.n == 0)
+        return CN_OK;
+    cn_tenant *t;
+    CN_TRY(cn_tenant_open(d, k->tenant, &t));
+    cn_err err = audit_in(t, k, action, who);
+    cn_tenant_unref(t);
+    return err;
+}
+
+/* --- making --- */
+static void make_id(char id[ID_CHARS + 1]) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
+    uint8_t bytes[ID_CHARS];
+    cn_random(bytes, sizeof bytes);
+    for (int i = 0; i < ID_CHARS; i++)
+        id[i] = letters[bytes[i] & 31];
+    id[ID_CHARS] = 0;
+}
+
+/* 32 random bytes as base64url without padding (RFC 4648 section 5). */
+static void make_secret(char text[SECRET_CHARS + 1]) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint8_t bytes[33] = {0};
+    cn_random(bytes, 32);
+    for (int i = 0; i < SECRET_CHARS; i++) {
+        int bit = 6 * i, at = bit / 8, shift = 10 - bit % 8;
+        unsigned two = (unsigned)bytes[at] << 8 | bytes[at + 1];
+        text[i] = letters[two >> shift & 63];
+    }
+    text[SECRET_CHARS] = 0;
+    OPENSSL_cleanse(bytes, sizeof bytes);
+}
+
+static cn_err check_new_key(const cn_key_info *k) {
+    bool act_as = k->scopes & CN_SCOPE(act_as);
+    if (k->tenant.n)
+        CN_TRY(cn_name_check(k->tenant, "tenant"));
+    if (k->scopes == 0)
+        return cn_fail(CN_INVALID, "a key needs at least one scope");
+    if (act_as && k->labels.n)
+        return cn_fail(CN_INVALID, "a key with act-as has no labels of its own: each request names a principal, and its labels count");
+    if (!act_as && k->principals.n)
+        return cn_fail(CN_INVALID, "patterns of principals are for keys with the scope act-as");
+    if (k->principals.n > PATTERNS_MAX || k->index.n > PATTERNS_MAX)
+        return cn_fail(CN_INVALID, "patterns over %d bytes long", PATTERNS_MAX);
+    if (k->labels.n > CN_LABELS_MAX)
+        return cn_fail(CN_INVALID, "%u labels; a key has at most %d", k->labels.n, CN_LABELS_MAX);
+    for (uint32_t i = 0; i < k->labels.n; i++)
+        CN_TRY(cn_label_check(k->labels.v[i]));
+    if (cn_key_expired(k))
+        return cn_fail(CN_INVALID, "the key would have expired already; give a time to come");
+    return CN_OK;
+}
+
+static cn_err tenant_exists(cn_data *d, cn_str name) {
+    if (name.n == 0)
+        return CN_OK;
+    cn_tenant *t;
+    CN_TRY(cn_tenant_open(d, name, &t));
+    cn_tenant_unref(t);
+    return CN_OK;
+}
+
+cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]) {
+    CN_TRY(check_new_key(info));
+    CN_TRY(tenant_exists(d, info->tenant));
+    cn_key_info k = *info;
+    char secret[SECRET_CHARS + 1];
+    make_id(k.id);
+    make_secret(secret);
+    k.made_us = cn_wall_us();
+    k.revoked = false;
+    cn_digest digest = cn_sha256_of(secret, SECRET_CHARS);
+    CN_TRY(put_key(d, &k, &digest, true));
+    cn_err err = audit_key(d, &k, "key.add", who);
+    if (err != CN_OK) { /* no key without its record */
+        char why[CN_ERROR_TEXT];
+        snprintf(why, sizeof why, "%s", cn_error_detail());
+        k.revoked = true;
+        put_key(d, &k, &digest, false);
+        return cn_fail(err, "the key was not added, since that could not be recorded: %s", why);
+    }
+    snprintf(ret_key, CN_KEY_TEXT, KEY_PREFIX "%s_%s", k.id, secret);
+    OPENSSL_cleanse(secret, sizeof secret);
+    *info = k;
+    return CN_OK;
+}
+
+/* --- checking --- */
+cn_err cn_key_split(cn_str key, char ret_id[9], cn_digest *ret_secret) {
+    if (key.n != SECRET_AT + SECRET_CHARS || memcmp(key.p, KEY_PREFIX, sizeof KEY_PREFIX - 1) != 0 || key.p[SECRET_AT - 1] != '_')
+        return cn_fail(CN_UNAUTHENTICATED, "this is not a key of cairn: cairn_<8 characters>_<43 characters>");
+    memcpy(ret_id, key.p + sizeof KEY_PREFIX - 1, ID_CHARS);
+    ret_id[ID_CHARS] = 0;
+    *ret_secret = cn_sha256_of(key.p + SECRET_AT, SECRET_CHARS);
+    return CN_OK;
+}
+
+bool cn_key_expired(const cn_key_info *k) { return k->expires_us != CN_NO_TIME && k->expires_us <= cn_wall_us(); }
+
+cn_err cn_key_check_secret(cn_data *d, const char *id, const cn_digest *secret, cn_arena *a, cn_key_info *ret) {
+    cn_key_info k;
+    cn_digest kept = {{0}};
+    cn_err err = get_key(d, id, a, &k, &kept);
+    if (err != CN_OK && err != CN_NOT_FOUND)
+        return err;
+    bool same = CRYPTO_memcmp(kept.b, secret->b, sizeof kept.b) == 0;
+    if (err == CN_NOT_FOUND || !same)
+        return cn_fail(CN_UNAUTHENTICATED, "the key is not known here");
+    if (k.revoked)
+        return cn_fail(CN_UNAUTHENTICATED, "the key %s is revoked", k.id);
+    if (cn_key_expired(&k))
+        return cn_fail(CN_UNAUTHENTICATED, "the key %s has expired", k.id);
+    *ret = k;
+    return CN_OK;
+}
+
+cn_err cn_key_check(cn_data *d, cn_str key, cn_arena *a, cn_key_info *ret) {
+    char id[ID_CHARS + 1];
+    cn_digest secret;
+    CN_TRY(cn_key_split(key, id, &secret));
+    return cn_key_check_secret(d, id, &secret, a, ret);
+}
+
+bool cn_key_allows_index(const cn_key_info *k, cn_str index) { return k->index.n == 0 || cn_glob_match(k->index, index); }
+
+bool cn_key_allows_principal(const cn_key_info *k, cn_str principal) {
+    cn_str rest = k->principals;
+    if (rest.n == 0)
+        return true;
+    while (rest.n) {
+        const char *end = memchr(rest.p, ',', rest.n);
+        size_t n = end ? (size_t)(end - rest.p) : rest.n, step = end ? n + 1 : n;
+        if (n && cn_glob_match((cn_str){rest.p, n}, principal))
+            return true;
+        rest = (cn_str){rest.p + step, rest.n - step};
+    }
+    return false;
+}
+
+/* --- revoking and listing --- */
+static void end_arena(cn_arena *a) { cn_arena_done(a); }
+
+cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who) {
+    __attribute__((cleanup(end_arena))) cn_arena a;
+    cn_arena_init(&a, 8192, 1 << 20);
+    cn_key_info k;
+    cn_digest secret;
+    cn_err err = id.n == ID_CHARS ? get_key(d, id.p, &a, &k, &secret) : CN_NOT_FOUND;
+    if (err == CN_NOT_FOUND)
+        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"", CN_STR_ARG(id));
+    CN_TRY(err);
+    k.revoked = true;
+    CN_TRY(put_key(d, &k, &secret, false));
+    err = audit_key(d, &k, "key.revoke", who);
+    return err == CN_OK ? CN_OK : cn_wrap(err, "the key %s is revoked, but that could not be recorded", k.id);
+}
+
+typedef struct listing {
+    cn_arena arena;
+    cn_str tenant;
+    cn_err (*fn)(void *ctx, const cn_key_info *k);
+    void *ctx;
+} listing;
+
+static cn_err list_one(void *ctx, cn_str row, cn_str value, bool *stop) {
+    (void)stop;
+    listing *l = ctx;
+    cn_key_info k;
+    cn_digest secret;
+    cn_arena_reset(&l->arena);
+    CN_TRY(unpack_key((cn_str){row.p + 1, row.n - 1}, value, &l->arena, &k, &secret));
+    return cn_str_eq(k.tenant, l->tenant) ? l->fn(l->ctx, &k) : CN_OK;
+}
+
+cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx) {
+    cn_env *e = cn_data_host(d);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    listing l = {.tenant = tenant, .fn = fn, .ctx = ctx};
+    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
+    CN_TRY(cn_txn_read(e, &txn));
+    cn_arena_init(&l.arena, 8192, 1 << 20);
+    cn_err err = cn_db_each(txn, dbi, CN_STR("k"), list_one, &l);
+    cn_arena_done(&l.arena);
+    cn_txn_abort(e, txn);
+    return err;
+}

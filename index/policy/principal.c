@@ -1,0 +1,345 @@
+/* Members: the tenant's directory of who holds which labels, and its expansion to the label set of a query. */
+#include "index/policy/principal.h"
+
+#include "engine/base/mem.h"
+#include "index/catalog/version.h"
+
+#define MEMBER_FORMAT 1
+#define NEST_MAX 16
+#define ARENA_BLOCK 8192
+#define ARENA_CAP ((size_t)16 << 20)
+#define DETAIL_CAP 65536
+
+static void end_arena(cn_arena *a) { cn_arena_done(a); }
+#define AUTO_ARENA __attribute__((cleanup(end_arena)))
+
+/* --- the stored form --- */
+static void pack_member(cn_buf *out, cn_labels labels) {
+    size_t at = cn_record_open(out, MEMBER_FORMAT);
+    for (uint32_t i = 0; i < labels.n; i++) {
+        if (i)
+            cn_buf_putc(out, ',');
+        cn_buf_add(out, labels.v[i].p, labels.v[i].n);
+    }
+    cn_record_close(out, at);
+}
+
+static cn_err open_member(cn_str principal, cn_str value, cn_str *ret_commas) {
+    const uint8_t *p = (const uint8_t *)value.p;
+    if (value.n < CN_RECORD_HEAD || p[0] != MEMBER_FORMAT)
+        return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" has no form this cairn reads", CN_STR_ARG(principal));
+    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
+    cn_str commas = {value.p + CN_RECORD_HEAD, value.n - CN_RECORD_HEAD};
+    if (cn_crc32c(0, commas.p, commas.n) != crc)
+        return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" fails its checksum", CN_STR_ARG(principal));
+    *ret_commas = commas;
+    return CN_OK;
+}
+
+/* The next label of a list by commas; false at its end. */
+static bool next_label(cn_str *commas, cn_str *ret) {
+    if (commas->n == 0)
+        return false;
+    const char *end = memchr(commas->p, ',', commas->n);
+    size_t n = end ? (size_t)(end - commas->p) : commas->n;
+    *ret = (cn_str){commas->p, n};
+    size_t step = end ? n + 1 : n;
+    *commas = (cn_str){commas->p + step, commas->n - step};
+    return true;
+}
+
+/* --- changing --- */
+static cn_err check_member(cn_str principal, cn_labels labels) {
+    if (cn_str_eq(principal, CN_PUBLIC))
+        return cn_fail(CN_INVALID, "public is everyone; a member is named like user:ana or group:hr");
+    CN_TRY(cn_label_check(principal));
+    if (labels.n > CN_LABELS_MAX)
+        return cn_fail(CN_INVALID, "%u labels; a member has at most %d", labels.n, CN_LABELS_MAX);
+    for (uint32_t i = 0; i < labels.n; i++)
+        CN_TRY(cn_label_check(labels.v[i]));
+    return CN_OK;
+}
+
+static void pack_labels(cn_buf *out, const char *name, cn_labels labels) {
+    cn_pack_cstr(out, name);
+    cn_pack_array(out, labels.n);
+    for (uint32_t i = 0; i < labels.n; i++)
+        cn_pack_str(out, labels.v[i]);
+}
+
+static cn_err audit_change(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str principal, cn_labels before, cn_labels after) {
+    CN_AUTO_BUF cn_buf detail = {.cap = 4 * DETAIL_CAP};
+    cn_pack_map(&detail, 2);
+    pack_labels(&detail, "before", before);
+    pack_labels(&detail, "after", after);
+    if (detail.n > DETAIL_CAP) { /* the chain keeps 64 KiB: then the counts */
+        cn_buf_reset(&detail);
+        cn_pack_map(&detail, 2);
+        cn_pack_cstr(&detail, "before");
+        cn_pack_uint(&detail, before.n);
+        cn_pack_cstr(&detail, "after");
+        cn_pack_uint(&detail, after.n);
+    }
+    CN_TRY(cn_buf_check(&detail));
+    return cn_audit_add(t, txn, who, action, principal, "done", cn_buf_str(&detail));
+}
+
+static cn_err read_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_arena *a, cn_labels *ret) {
+    cn_str value, commas;
+    cn_err err = cn_db_get(txn, dbi, principal, &value);
+    if (err == CN_NOT_FOUND) {
+        *ret = (cn_labels){0};
+        return CN_OK;
+    }
+    CN_TRY(err);
+    CN_TRY(open_member(principal, value, &commas));
+    if (commas.n)
+        return cn_labels_parse(a, commas, ret);
+    *ret = (cn_labels){0};
+    return CN_OK;
+}
+
+typedef enum change_kind { MEMBER_SET, MEMBER_ADD, MEMBER_REMOVE } change_kind;
+static const char *const action_name[] = {[MEMBER_SET] = "member.set", [MEMBER_ADD] = "member.add", [MEMBER_REMOVE] = "member.remove"};
+
+static cn_err change_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
+    AUTO_ARENA cn_arena a;
+    cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
+    cn_labels before;
+    CN_TRY(read_member(txn, dbi, principal, &a, &before));
+    if (kind == MEMBER_REMOVE && before.n == 0)
+        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+    if (kind == MEMBER_ADD)
+        CN_TRY(cn_labels_union(&a, before, labels, &labels));
+    if (labels.n > CN_LABELS_MAX)
+        return cn_fail(CN_INVALID, "%u labels; a member has at most %d", labels.n, CN_LABELS_MAX);
+    if (labels.n) {
+        CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
+        pack_member(&value, labels);
+        CN_TRY(cn_buf_check(&value));
+        CN_TRY(cn_db_put(txn, dbi, principal, cn_buf_str(&value)));
+    } else {
+        CN_TRY(cn_db_del(txn, dbi, principal));
+    }
+    CN_TRY(audit_change(t, txn, who, action_name[kind], principal, before, labels));
+    uint64_t epoch;
+    return cn_epoch_raise(t, txn, &epoch);
+}
+
+static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
+    cn_env *e = cn_tenant_control(t);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    CN_TRY(check_member(principal, labels));
+    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = change_in(t, txn, dbi, kind, principal, labels, who);
+    if (err == CN_OK)
+        return cn_txn_commit(e, txn);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
+    return change_member(t, MEMBER_SET, principal, labels, who);
+}
+
+cn_err cn_member_add(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
+    if (labels.n == 0)
+        return cn_fail(CN_INVALID, "name at least one label to add to \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+    return change_member(t, MEMBER_ADD, principal, labels, who);
+}
+
+cn_err cn_member_remove(cn_tenant *t, cn_str principal, const cn_actor *who) {
+    return change_member(t, MEMBER_REMOVE, principal, (cn_labels){0}, who);
+}
+
+/* --- the whole directory at once --- */
+static cn_str trim(cn_str s) {
+    while (s.n && (*s.p == ' ' || *s.p == '\t'))
+        s = (cn_str){s.p + 1, s.n - 1};
+    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t' || s.p[s.n - 1] == '\r'))
+        s.n--;
+    return s;
+}
+
+static cn_err put_new_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels) {
+    cn_str there;
+    cn_err err = cn_db_get(txn, dbi, principal, &there);
+    if (err == CN_OK)
+        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" stands there twice", CN_STR_ARG(principal));
+    if (err != CN_NOT_FOUND)
+        return err;
+    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
+    pack_member(&value, labels);
+    CN_TRY(cn_buf_check(&value));
+    return cn_db_put(txn, dbi, principal, cn_buf_str(&value));
+}
+
+static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
+    size_t end = 0;
+    while (end < line.n && line.p[end] != ' ' && line.p[end] != '\t')
+        end++;
+    cn_str principal = {line.p, end}, commas = trim((cn_str){line.p + end, line.n - end});
+    if (commas.n == 0)
+        return cn_fail(CN_INVALID, "a line is a member, a space, and its labels by commas: user:ana group:hr,group:staff");
+    cn_labels labels;
+    CN_TRY(cn_labels_parse(a, commas, &labels));
+    CN_TRY(check_member(principal, labels));
+    return put_new_member(txn, dbi, principal, labels);
+}
+
+static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) {
+    AUTO_ARENA cn_arena a;
+    cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
+    uint32_t members = 0, number = 0;
+    while (text.n) {
+        const char *nl = memchr(text.p, '\n', text.n);
+        size_t n = nl ? (size_t)(nl - text.p) : text.n, step = nl ? n + 1 : n;
+        cn_str line = trim((cn_str){text.p, n});
+        text = (cn_str){text.p + step, text.n - step};
+        number++;
+        if (line.n == 0 || *line.p == '#')
+            continue;
+        cn_err err = sync_line(txn, dbi, line, &a);
+        if (err != CN_OK)
+            return cn_wrap(err, "line %u", number);
+        members++;
+        cn_arena_reset(&a);
+    }
+    *ret = members;
+    return CN_OK;
+}
+
+static cn_err sync_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, cn_str text, const cn_actor *who, uint32_t *ret) {
+    CN_TRY(cn_mdb(mdb_drop(txn, dbi, 0), "emptying the directory of members"));
+    CN_TRY(sync_lines(txn, dbi, text, ret));
+    CN_AUTO_BUF cn_buf detail = {.cap = 1024};
+    cn_digest digest = cn_sha256_of(text.p, text.n);
+    cn_pack_map(&detail, 2);
+    cn_pack_cstr(&detail, "members");
+    cn_pack_uint(&detail, *ret);
+    cn_pack_cstr(&detail, "digest");
+    cn_pack_bin(&detail, digest.b, sizeof digest.b);
+    CN_TRY(cn_buf_check(&detail));
+    CN_TRY(cn_audit_add(t, txn, who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
+    uint64_t epoch;
+    return cn_epoch_raise(t, txn, &epoch);
+}
+
+cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members) {
+    cn_env *e = cn_tenant_control(t);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    uint32_t members = 0;
+    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = sync_in(t, txn, dbi, text, who, &members);
+    if (err != CN_OK) {
+        cn_txn_abort(e, txn);
+        return err;
+    }
+    CN_TRY(cn_txn_commit(e, txn));
+    *ret_members = members;
+    return CN_OK;
+}
+
+/* --- reading --- */
+typedef struct listing {
+    cn_arena arena;
+    cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels);
+    void *ctx;
+} listing;
+
+static cn_err list_one(void *ctx, cn_str principal, cn_str value, bool *stop) {
+    (void)stop;
+    listing *l = ctx;
+    cn_str commas;
+    cn_labels labels = {0};
+    CN_TRY(open_member(principal, value, &commas));
+    cn_arena_reset(&l->arena);
+    CN_TRY(cn_labels_parse(&l->arena, commas, &labels));
+    return l->fn(l->ctx, principal, labels);
+}
+
+cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels), void *ctx) {
+    cn_env *e = cn_tenant_control(t);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    listing l = {.fn = fn, .ctx = ctx};
+    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
+    CN_TRY(cn_txn_read(e, &txn));
+    cn_arena_init(&l.arena, ARENA_BLOCK, ARENA_CAP);
+    cn_err err = cn_db_each(txn, dbi, (cn_str){0}, list_one, &l);
+    cn_arena_done(&l.arena);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+/* --- expansion: breadth first, each label once, so that groups that hold each other end too --- */
+typedef struct expansion {
+    cn_arena *arena;
+    cn_str found[CN_LABELS_MAX];
+    uint32_t n;
+} expansion;
+
+static bool known(const expansion *x, cn_str label) {
+    for (uint32_t i = 0; i < x->n; i++)
+        if (cn_str_eq(x->found[i], label))
+            return true;
+    return false;
+}
+
+static cn_err add_label(expansion *x, cn_str label) {
+    if (known(x, label))
+        return CN_OK;
+    if (x->n == CN_LABELS_MAX)
+        return cn_fail(CN_REFUSED, "a principal with over %d labels", CN_LABELS_MAX);
+    cn_str copy = cn_arena_str(x->arena, label);
+    if (!copy.p)
+        return cn_fail_memory();
+    x->found[x->n++] = copy;
+    return CN_OK;
+}
+
+static cn_err add_labels_of(expansion *x, MDB_txn *txn, MDB_dbi dbi, cn_str principal) {
+    cn_str value, commas, label;
+    cn_err err = cn_db_get(txn, dbi, principal, &value);
+    if (err == CN_NOT_FOUND)
+        return CN_OK;
+    CN_TRY(err);
+    CN_TRY(open_member(principal, value, &commas));
+    while (next_label(&commas, &label))
+        CN_TRY(add_label(x, label));
+    return CN_OK;
+}
+
+static cn_err expand_in(expansion *x, MDB_txn *txn, MDB_dbi dbi) {
+    uint32_t from = 0;
+    for (int depth = 0; from < x->n; depth++) {
+        if (depth > NEST_MAX)
+            return cn_fail(CN_REFUSED, "the groups of \"" CN_STR_FMT "\" nest more than %d deep", CN_STR_ARG(x->found[0]), NEST_MAX);
+        uint32_t to = x->n;
+        for (; from < to; from++)
+            CN_TRY(add_labels_of(x, txn, dbi, x->found[from]));
+    }
+    return add_label(x, CN_PUBLIC);
+}
+
+cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret) {
+    cn_env *e = cn_tenant_control(t);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    CN_TRY(cn_label_check(principal));
+    expansion *x = cn_arena_alloc(a, sizeof *x);
+    if (!x)
+        return cn_fail_memory();
+    x->arena = a;
+    x->n = 0;
+    CN_TRY(add_label(x, principal));
+    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
+    CN_TRY(cn_txn_read(e, &txn));
+    cn_err err = expand_in(x, txn, dbi);
+    cn_txn_abort(e, txn);
+    return err == CN_OK ? cn_labels_make(a, x->found, x->n, ret) : err;
+}
