@@ -54,6 +54,7 @@ typedef struct cn_doc {
     cn_triple labels;
     cn_str meta;           /* one MessagePack map, keys sorted: strings, numbers, booleans, lists of strings; may be empty */
     cn_str text;           /* extracted, UTF-8; chunks are ranges of it */
+    cn_str outline;        /* its blocks, packed by ingest, so that it can be chunked again; kept, not part of the leaf */
     const cn_chunk *chunks;
     uint32_t n_chunks;
 } cn_doc;

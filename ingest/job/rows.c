@@ -193,14 +193,17 @@ cn_err cn_jobs_claim(cn_tenant *t, cn_job_row *r, bool *ret_has_old, cn_seg_id *
         err = cn_db_put(w.txn, w.running, running_key(r, key), cn_str_of(r->id));
     if (err == CN_OK)
         err = cn_tables_commit(&w);
-    if (err != CN_OK)
+    if (err != CN_OK) {
         cn_joblock_remove(t, r->id);
+        cn_joblock_drop(r->lock);
+        r->lock = -1;
+    }
     return err;
 }
 
 static cn_err may_take_up(const cn_job_row *r) {
     if (r->state == CN_JOB_RUNNING || r->state == CN_JOB_FAILED || r->state == CN_JOB_INTERRUPTED)
-        return cn_str_is(r->kind, "put") ? cn_fail(CN_INVALID, "job %s held documents in memory; send them again", r->id) : CN_OK;
+        return cn_str_is(r->kind, "ingest") ? CN_OK : cn_fail(CN_INVALID, "job %s is a %.*s and cannot be resumed; ask for it again", r->id, CN_STR_ARG(r->kind));
     return cn_fail(CN_INVALID, "job %s is %s; only a job that was interrupted or failed can be resumed", r->id, cn_job_state_name(r->state));
 }
 
