@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "engine/base/mem.h"
 #include "ingest/job/guard.h"
 #include "ingest/job/run.h"
 

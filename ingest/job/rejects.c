@@ -1,4 +1,7 @@
 /* Rejected documents of jobs: kept with their reasons, and shown. */
+#include <errno.h>
+
+#include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "ingest/job/rows.h"
 #include "ingest/job/tables.h"

@@ -1,3 +1,5 @@
+#include <errno.h>
+
 #include "ingest/job/tables.h"
 
 #include "engine/base/arena.h"
