@@ -262,6 +262,7 @@ static void a_dead_job_is_interrupted(void) {
     CU_ASSERT_EQUAL(cn_jobs_get(tenant, cn_str_of(a.id), &seen), CN_OK);
     CU_ASSERT_EQUAL(seen.state, CN_JOB_INTERRUPTED);
     cn_job_row_done(&seen);
+    cn_job_row_init(&seen);
     CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(a.id), &seen), CN_OK);
     CU_ASSERT_EQUAL(seen.state, CN_JOB_RUNNING);
     CU_ASSERT_TRUE(seen.has_file && seen.file.b[0] == 7);
