@@ -55,11 +55,7 @@ typedef struct cn_doc {
     cn_triple labels;
     cn_str meta;           /* one MessagePack map, keys sorted: strings, numbers, booleans, lists of strings; may be empty */
     cn_str text;           /* extracted, UTF-8; chunks are ranges of it */
-<<<<<<< HEAD
-    cn_str outline;        /* its blocks, packed by ingest, so that it can be chunked again; kept, not part of the leaf */
-=======
     cn_str outline;        /* what a chunker needs of the text's structure, packed by ingest; opaque here, in no digest; may be empty */
->>>>>>> h/store
     const cn_chunk *chunks;
     uint32_t n_chunks;
 } cn_doc;
