@@ -7,6 +7,7 @@ static cn_err structured(cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret)
     cn_out_init(&o);
     cn_err e = CN_OK;
     switch ((int)f) {
+    case CN_FMT_HTML: e = cn_parse_html(bytes, &o); break;
     default: e = cn_fail(CN_INVALID, "%s is not a format of documents", cn_format_name(f)); break;
     }
     CN_TRY(e);
