@@ -56,11 +56,15 @@ static cn_err check_put(const cn_run *r, cn_arena *a, cn_raw *raw) {
 
 static cn_err stored(cn_run *r, cn_arena *a, cn_item *it) { return cn_seg_doc_full(cn_ledger_seg(&r->ledger, it->at), it->at.doc, a, &it->doc); }
 
+static bool trusts_front(const cn_run *r, const cn_raw *raw) { return raw->format == CN_FMT_MD && (r->o.from.trust & CN_TRUST_FRONT_MATTER); }
+
 static void decide(const cn_run *r, cn_item *it, const cn_doc *old) {
     bool content = cn_digest_eq(&old->content, &it->doc.content), row = cn_digest_eq(&old->row, &it->row);
     bool anew = r->remake || r->o.reparse;
     it->fate = !content || anew ? CN_FATE_CHANGED : row ? CN_FATE_UNCHANGED : CN_FATE_RELABELLED;
     it->how = !content || r->o.reparse ? CN_HOW_PARSE : r->remake ? CN_HOW_STORED : row ? CN_HOW_KEEP : CN_HOW_COPY;
+    if (trusts_front(r, &it->raw) && it->how != CN_HOW_KEEP) /* its labels stand in its bytes */
+        it->how = CN_HOW_PARSE;
 }
 
 /* The stored row, with what this row says besides its text. */
@@ -91,8 +95,6 @@ static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     return it->how == CN_HOW_KEEP ? CN_OK : with_stored(r, a, it, true);
 }
 
-static bool trusts_front(const cn_run *r, const cn_raw *raw) { return raw->format == CN_FMT_MD && (r->o.from.trust & CN_TRUST_FRONT_MATTER); }
-
 static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     it->doc.content = cn_content_digest(sha, &it->raw, trusts_front(r, &it->raw));
     it->row = cn_row_digest(sha, &it->doc.content, &it->raw.labels, it->raw.meta);
@@ -102,7 +104,7 @@ static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
         return CN_OK;
     }
     cn_doc old;
-    CN_TRY(cn_seg_doc(cn_ledger_seg(&r->ledger, it->at), it->at.doc, a, &old));
+    CN_TRY(cn_seg_doc_brief(cn_ledger_seg(&r->ledger, it->at), it->at.doc, &old));
     decide(r, it, &old);
     return it->how == CN_HOW_COPY || it->how == CN_HOW_STORED ? with_stored(r, a, it, false) : CN_OK;
 }

@@ -2,11 +2,9 @@
 
 #include <roaring/roaring.h>
 
-#include "engine/base/arena.h"
 #include "engine/base/mem.h"
 
 #define WORDS(docs) (((size_t)(docs) + 63) / 64)
-#define DOC_ARENA ((size_t)1 << 30)
 
 static bool has(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
 static void set(uint64_t *bits, uint32_t i) { bits[i / 64] |= (uint64_t)1 << (i % 64); }
@@ -143,10 +141,9 @@ bool cn_ledger_next_rest(const cn_ledger *l, cn_place *io_at) {
     return false;
 }
 
-static cn_err one_unseen(cn_seg *seg, uint32_t doc, cn_str source, cn_arena *a, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
+static cn_err one_unseen(cn_seg *seg, uint32_t doc, cn_str source, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
     cn_doc d;
-    cn_arena_reset(a);
-    CN_TRY(cn_seg_doc(seg, doc, a, &d));
+    CN_TRY(cn_seg_doc_brief(seg, doc, &d));
     if (!cn_str_eq(d.source, source))
         return CN_OK;
     cn_key key = cn_key_of(d.source, d.id);
@@ -154,12 +151,10 @@ static cn_err one_unseen(cn_seg *seg, uint32_t doc, cn_str source, cn_arena *a, 
 }
 
 cn_err cn_ledger_unseen(const cn_ledger *l, cn_str source, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
-    CN_CLEANUP(cn_arena_done) cn_arena a;
-    cn_arena_init(&a, 65536, DOC_ARENA);
     for (uint32_t i = 0; i < l->n; i++) {
         const cn_ledger_part *p = &l->parts[i];
         for (uint32_t doc = 0; (doc = next_clear(p->dead, p->seen, doc, p->docs)) < p->docs; doc++)
-            CN_TRY(one_unseen(p->seg, doc, source, &a, fn, ctx));
+            CN_TRY(one_unseen(p->seg, doc, source, fn, ctx));
     }
     return CN_OK;
 }

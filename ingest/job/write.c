@@ -216,6 +216,8 @@ cn_err cn_run_write(void *run, cn_batch *b) {
         if (r->seq == r->skip_to)
             CN_TRY(at_skip_end(r));
     }
+    if (any_late)
+        CN_TRY(list_rejects(r, b, late));
     show(r);
-    return any_late ? list_rejects(r, b, late) : CN_OK;
+    return r->w && r->seq > r->skip_to ? leave_note(r) : CN_OK; /* a row that was refused above is not noted as written */
 }
