@@ -215,7 +215,9 @@ static cn_err ask(cn_parser *p, worker *w, cn_format f, cn_str bytes, cn_arena *
     cn_err e = send_request(w, f, bytes, until);
     if (e == CN_OK || e == CN_UNAVAILABLE) { /* it may have answered without reading all */
         cn_err got = take_answer(w, until, a, ret, &verdict);
-        e = got == CN_OK && e != CN_OK ? (end_worker(w), CN_OK) : got;
+        if (got == CN_OK && e != CN_OK)
+            end_worker(w);
+        e = got;
     }
     return e == CN_OK ? verdict : explain_death(p, e, bury(w, e));
 }
