@@ -32,8 +32,7 @@ static cn_err parse(cn_run *r, const cn_raw *raw, cn_arena *a, cn_parsed *ret) {
 static cn_err outline(const cn_parsed *p, cn_arena *a, cn_str *ret) {
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, OUTLINE_MOST);
-    cn_outline_pack(p->blocks, p->n_blocks, &b);
-    CN_TRY(cn_buf_check(&b));
+    CN_TRY(cn_outline_pack(p->blocks, p->n_blocks, &b));
     *ret = cn_arena_str(a, cn_buf_str(&b));
     return ret->p ? CN_OK : cn_fail_memory();
 }

@@ -150,7 +150,7 @@ static void outline_round_trip(void) {
     uint32_t n;
     cn_buf_init(&b, 1000);
     cn_arena_init(&a, 4096, 1 << 20);
-    cn_outline_pack(in, 4, &b);
+    CU_ASSERT_EQUAL(cn_outline_pack(in, 4, &b), CN_OK);
     CU_ASSERT_EQUAL(cn_outline_unpack(cn_buf_str(&b), 100000, &a, &out, &n), CN_OK);
     CU_ASSERT_EQUAL_FATAL(n, 4);
     for (uint32_t i = 0; i < n; i++)
