@@ -24,7 +24,9 @@ typedef struct cn_version {
     cn_str answer_settings;       /* MessagePack, part of the root */
     const cn_part *parts;         /* the manifest: segments, oldest first */
     uint32_t n_parts;
-    cn_seg_id own;                /* the file with this version's tombstones, bucket table and revocations */
+    cn_seg_id own;                /* the file with this version's tombstones, bucket table and revocations; no rows, not in parts */
+    cn_digest own_digest;
+    uint64_t revoked;             /* entries of its revocation list (inforce.h) */
     cn_counts counts;
     uint64_t base;                /* the version it was made from; 0: none */
     unsigned marks;
@@ -37,6 +39,12 @@ cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, 
 cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n);
 /* What a job builds on: the newest sealed version neither suspect nor quarantined nor dropped; CN_NOT_FOUND when there is none. */
 cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret);
+
+/* The dead documents of one segment of the manifest, from the version's own file: a portable CRoaring bitmap of document
+ * numbers, borrowed. CN_DAMAGED when it is absent: each segment has one, if empty. */
+cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
+/* The code space that rows of this recipe live in; mean points into the arena. CN_NOT_FOUND before the first vectors. */
+cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret);
 
 /* ---------- sealing ---------- */
 typedef struct cn_seal {

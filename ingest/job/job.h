@@ -1,17 +1,27 @@
 /* job.h -- one batch of documents into one new version: read, parse, chunk, embed and write, overlapped and bounded.
  *
- * Steps run side by side, joined by bounded queues, and rows are written in the order they were read. Unchanged documents
- * (same content digest in the head, same recipe) cost a look-up. A killed job resumes from its file; nothing is visible
- * before the version is sealed.
+ * Steps run side by side (line.h), and rows are written in the order they were read. A document whose content, labels and
+ * metadata are those of the index's head costs a look-up; one with other labels or metadata is rewritten with its stored
+ * text and vectors. A killed job resumes from its file; nothing is visible before the version is sealed.
+ *
+ * Counts: every document read is one of added, unchanged, changed, relabelled, rejected, and read is their sum. A row that
+ * deletes is counted in `deleted` alone, and as read and unchanged where there is nothing to delete. `changed` also holds
+ * documents made anew because the model, the chunker or (with reparse) the parser is another. `unlabelled` counts the
+ * documents read that nobody may see. documents = before + added - deleted.
  * Owns:    the job's row in work.mdb and its lock; the file being built.
- * Thread:  cn_job_run() blocks its caller; cancel and list from any thread or process.
- * Limits:  one job at a time for each (index, source); memory by CN_JOB_BYTES of documents under way. */
+ * Thread:  cn_job_run() blocks its caller; progress is called from one thread of the job's own; cancel and list from any
+ *          thread or process.
+ * Limits:  one job at a time for each (index, source); memory by CN_JOB_BYTES of documents under way; CN_JOB_REJECTS_MAX
+ *          rejected documents are listed, the rest only counted; the last CN_JOBS_KEPT jobs are listed. */
 #pragma once
 #include "index/catalog/version.h"
 #include "ingest/chunk/chunk.h"
 #include "ingest/source/source.h"
 
 #define CN_JOB_BYTES ((uint64_t)256 << 20)
+#define CN_JOB_ID_TEXT 33
+#define CN_JOB_REJECTS_MAX 100000u
+#define CN_JOBS_KEPT 1000u
 
 typedef struct cn_job_opts {
     cn_str index;
@@ -19,9 +29,15 @@ typedef struct cn_job_opts {
     bool sync, activate, reparse, dry_run, strict_input;
     bool activate_set;                       /* activate was said; else the index's setting */
     uint64_t max_deleted, max_relabelled, max_rejected; /* guards; UINT64_MAX: the default of 10% and 1,000 */
-    cn_str resume;                           /* job id to take up */
+    cn_str resume;                           /* job id to take up, with the options it was started with */
+    char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
     unsigned threads;                        /* 0: all processors */
 } cn_job_opts;
+
+/* Every field as a plain `cairn ingest` would have it. */
+void cn_job_opts_default(cn_job_opts *o);
+/* Sortable by time: "20261123T102030-1f2e3d4c5b6a7988". */
+void cn_job_new_id(char ret[CN_JOB_ID_TEXT]);
 
 typedef enum cn_job_state { CN_JOB_RUNNING, CN_JOB_DONE, CN_JOB_UNCHANGED, CN_JOB_GUARDED, CN_JOB_HELD, CN_JOB_FAILED, CN_JOB_CANCELLED, CN_JOB_INTERRUPTED } cn_job_state;
 const char *cn_job_state_name(cn_job_state s);
@@ -36,24 +52,36 @@ typedef struct cn_job_progress {
 typedef void cn_job_progress_fn(void *ctx, const cn_job_progress *p);
 
 typedef struct cn_job_result {
-    char job[33];
+    char job[CN_JOB_ID_TEXT]; /* "" for a dry run */
     cn_job_state state;
     cn_counts counts;
     uint64_t version;        /* sealed; 0: nothing changed, or a dry run */
     cn_digest root;
     bool activated;
-    uint64_t est_chunks, est_ms; /* dry run */
+    uint64_t est_chunks, est_ms; /* dry run: chunks to embed, and how long that would take */
     uint64_t embed_ns, elapsed_ms; /* embed_ns: CPU time inside the embedder */
     char why[512];           /* why it was not activated, or what failed */
 } cn_job_result;
 
+/* An error is returned when the job failed or was cancelled; *ret then holds the job's id, state and counts so far. With
+ * strict_input and rejected documents the version is sealed but never activated, and CN_OK is returned: look at
+ * counts.rejected. CN_CONFLICT: another job runs for this index and source (its id and pid are in the text). */
 cn_err cn_job_run(cn_tenant *t, const cn_job_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
-/* Small writes handed over in memory (documents.put, documents.delete): the same path, one version. */
+/* Small writes handed over in memory (documents.put, documents.delete): the same path, one version. Of o->from only the
+ * source's name counts. The documents are borrowed for the call. */
 cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32_t n, const cn_actor *who, cn_job_result *ret);
-/* A new version from stored text: another chunker or embedder. */
-cn_err cn_job_rebuild(cn_tenant *t, cn_str index, cn_str embedder, cn_str precision, cn_str chunker, bool activate, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
 
-/* Each appends maps {job, index, source, state, step, started, updated, counts, version, why, ...}. */
+typedef struct cn_rebuild_opts {
+    cn_str index;
+    cn_str embedder, precision, chunker;     /* empty: as the head has it */
+    bool activate, activate_set;
+    char id[CN_JOB_ID_TEXT];
+    unsigned threads;
+} cn_rebuild_opts;
+/* A new version from stored text: another chunker or embedder. The documents are those of the head. */
+cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
+
+/* Each appends maps {job, index, source, state, step, started, updated, counts, version, why, ...}, newest job first. */
 cn_err cn_job_list(cn_tenant *t, cn_buf *out);
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out);
 cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who); /* asks; the job stops at its next document */

@@ -1,0 +1,504 @@
+#include "index/store/data.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "engine/base/pack.h"
+#include "index/store/dir.h"
+
+#define IDLE_MAX 64 /* tenants kept open though no one uses them */
+#define UID_BYTES 16
+#define DROPPED ".dropped-"
+
+struct cn_tenant {
+    cn_tenant *next;
+    cn_data *data;
+    unsigned refs;
+    uint64_t used;          /* when its last user left, in the order of leaving */
+    uint8_t uid[UID_BYTES]; /* tells a tenant from a later one of the same name */
+    char *dir;
+    char name[CN_NAME_MAX + 1];
+    cn_env *control;
+    pthread_mutex_t lock;   /* of what follows; recursive, since making one slot may ask for a lower one */
+    cn_env *work, *trace;
+    struct {
+        void *_Atomic p;
+        void (*done)(void *p);
+    } slots[CN_SLOTS];
+};
+
+struct cn_data {
+    char *dir;
+    cn_env *host;
+    MDB_dbi tenants, settings;
+    pthread_mutex_t lock;
+    cn_tenant *open;
+    uint64_t clock;
+};
+
+/* ---------- the directory ---------- */
+
+static cn_err format_of(cn_env *host, MDB_dbi settings, unsigned long *ret) {
+    MDB_txn *txn;
+    cn_str v;
+    CN_TRY(cn_txn_read(host, &txn));
+    cn_err e = cn_db_get(txn, settings, CN_STR("format"), &v);
+    char text[16] = {0};
+    if (e == CN_OK && v.n < sizeof text)
+        memcpy(text, v.p, v.n);
+    cn_txn_abort(host, txn);
+    *ret = strtoul(text, NULL, 10);
+    return e;
+}
+
+static cn_err open_host(const char *dir, bool create, cn_env **ret, MDB_dbi *ret_tenants, MDB_dbi *ret_settings) {
+    char path[CN_PATH_MAX];
+    cn_env *host;
+    MDB_dbi keys;
+    CN_TRY(cn_path(path, sizeof path, "%s/cairn.mdb", dir));
+    CN_TRY(cn_env_open(path, CN_ENV_CONTROL, create, &host));
+    cn_err e = cn_env_dbi(host, "settings", create, ret_settings);
+    if (e == CN_OK)
+        e = cn_env_dbi(host, "tenants", create, ret_tenants);
+    if (e == CN_OK)
+        e = cn_env_dbi(host, "keys", create, &keys);
+    if (e != CN_OK) {
+        cn_env_close(host);
+        return e;
+    }
+    *ret = host;
+    return CN_OK;
+}
+
+/* What an init that was cut short may have left is taken up again; anything else is somebody's. */
+static cn_err only_ours(void *ctx, const char *name) {
+    if (strcmp(name, "tenants") == 0 || strcmp(name, "models") == 0 || strncmp(name, "cairn.mdb", 9) == 0)
+        return CN_OK;
+    return cn_fail(CN_INVALID, "%s is not empty (it holds \"%s\"); name an empty directory, or one that does not exist", (const char *)ctx, name);
+}
+
+static cn_err write_format(const char *dir) {
+    char text[16];
+    cn_env *host;
+    MDB_dbi tenants, settings;
+    unsigned long format = 0;
+    CN_TRY(open_host(dir, true, &host, &tenants, &settings));
+    MDB_txn *txn = NULL;
+    cn_err e = format_of(host, settings, &format);
+    if (e == CN_OK)
+        e = cn_fail(CN_CONFLICT, "%s is a data directory already", dir);
+    else if (e == CN_NOT_FOUND)
+        e = cn_txn_write(host, &txn);
+    if (e == CN_OK) {
+        snprintf(text, sizeof text, "%d", CN_DATA_FORMAT);
+        e = cn_db_put(txn, settings, CN_STR("format"), cn_str_of(text));
+        if (e == CN_OK)
+            e = cn_txn_commit(host, txn);
+        else
+            cn_txn_abort(host, txn);
+    }
+    cn_env_close(host);
+    return e;
+}
+
+cn_err cn_data_init(const char *dir) {
+    char path[CN_PATH_MAX];
+    CN_TRY(cn_dir_make(dir));
+    CN_TRY(cn_dir_check_local(dir));
+    CN_TRY(cn_dir_each(dir, only_ours, (void *)(uintptr_t)dir));
+    CN_TRY(cn_path(path, sizeof path, "%s/tenants", dir));
+    CN_TRY(cn_dir_make(path));
+    CN_TRY(cn_path(path, sizeof path, "%s/models", dir));
+    CN_TRY(cn_dir_make(path));
+    CN_TRY(write_format(dir));
+    return cn_dir_sync(dir);
+}
+
+static cn_err check_dir(const char *dir) {
+    char path[CN_PATH_MAX];
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return cn_fail_errno(errno, "the data directory %s", dir);
+    if (!S_ISDIR(st.st_mode))
+        return cn_fail(CN_INVALID, "%s is not a directory", dir);
+    if (access(dir, R_OK | W_OK | X_OK) < 0)
+        return cn_fail_errno(errno, "the data directory %s", dir);
+    CN_TRY(cn_dir_check_local(dir));
+    CN_TRY(cn_path(path, sizeof path, "%s/cairn.mdb", dir));
+    if (stat(path, &st) < 0 && errno == ENOENT)
+        return cn_fail(CN_NOT_FOUND, "%s is not a data directory of cairn (it has no cairn.mdb); `cairn init` makes one", dir);
+    return CN_OK;
+}
+
+static cn_err check_format(const cn_data *d) {
+    unsigned long format = 0;
+    cn_err e = format_of(d->host, d->settings, &format);
+    if (e == CN_NOT_FOUND)
+        return cn_fail(CN_DAMAGED, "%s was not made to the end, or has lost its format record; run `cairn init` again if it is new", d->dir);
+    CN_TRY(e);
+    if (format > CN_DATA_FORMAT)
+        return cn_fail(CN_REFUSED, "%s has format %lu; this program knows formats up to %d: use a newer cairn", d->dir, format, CN_DATA_FORMAT);
+    return format > 0 ? CN_OK : cn_fail(CN_DAMAGED, "the format record of %s cannot be read", d->dir);
+}
+
+cn_err cn_data_open(const char *dir, cn_data **ret) {
+    CN_TRY(check_dir(dir));
+    cn_data *d = cn_calloc(1, sizeof *d);
+    if (!d)
+        return cn_fail_memory();
+    pthread_mutex_init(&d->lock, NULL);
+    d->dir = cn_strdup_n(dir, strlen(dir));
+    cn_err e = d->dir ? open_host(dir, false, &d->host, &d->tenants, &d->settings) : cn_fail_memory();
+    if (e == CN_NOT_FOUND)
+        e = cn_fail(CN_DAMAGED, "%s/cairn.mdb lacks its tables; if the directory is new, run `cairn init` again", dir);
+    if (e == CN_OK)
+        e = check_format(d);
+    if (e != CN_OK) {
+        cn_data_close(d);
+        return e;
+    }
+    *ret = d;
+    return CN_OK;
+}
+
+/* ---------- tenants that are open ---------- */
+
+static void free_tenant(cn_tenant *t) {
+    for (unsigned i = CN_SLOTS; i-- > 0;)
+        if (t->slots[i].p)
+            t->slots[i].done(t->slots[i].p);
+    cn_env_close(t->trace);
+    cn_env_close(t->work);
+    cn_env_close(t->control);
+    pthread_mutex_destroy(&t->lock);
+    cn_free(t->dir);
+    cn_free(t);
+}
+
+void cn_data_close(cn_data *d) {
+    if (!d)
+        return;
+    while (d->open) {
+        cn_tenant *t = d->open;
+        CN_ASSERT(t->refs == 0);
+        d->open = t->next;
+        free_tenant(t);
+    }
+    cn_env_close(d->host);
+    pthread_mutex_destroy(&d->lock);
+    cn_free(d->dir);
+    cn_free(d);
+}
+
+const char *cn_data_dir(const cn_data *d) { return d->dir; }
+cn_env *cn_data_host(cn_data *d) { return d->host; }
+
+static void init_lock(pthread_mutex_t *m) {
+    pthread_mutexattr_t a;
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(m, &a);
+    pthread_mutexattr_destroy(&a);
+}
+
+static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
+    char path[CN_PATH_MAX];
+    cn_tenant *t = cn_calloc(1, sizeof *t);
+    if (!t)
+        return cn_fail_memory();
+    init_lock(&t->lock);
+    t->data = d;
+    t->refs = 1;
+    memcpy(t->uid, uid, UID_BYTES);
+    memcpy(t->name, name.p, name.n);
+    cn_err e = cn_path(path, sizeof path, "%s/tenants/%s", d->dir, t->name);
+    if (e == CN_OK && !(t->dir = cn_strdup_n(path, strlen(path))))
+        e = cn_fail_memory();
+    if (e == CN_OK)
+        e = cn_path(path, sizeof path, "%s/control.mdb", t->dir);
+    if (e == CN_OK)
+        e = cn_env_open(path, CN_ENV_CONTROL, false, &t->control);
+    if (e == CN_NOT_FOUND) /* the list knows it: its policy is gone, so nothing of it may be answered */
+        e = cn_fail(CN_DAMAGED, "tenant %s has lost %s", t->name, path);
+    if (e != CN_OK) {
+        free_tenant(t);
+        return e;
+    }
+    *ret = t;
+    return CN_OK;
+}
+
+/* Tenant record: MessagePack map {by, made, uid}. */
+static cn_err read_record(cn_str v, uint8_t uid[UID_BYTES], int64_t *made) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_unpack(&u, v.p, v.n));
+    cn_str s = cn_obj_str(cn_get(&u.o, "uid"));
+    if (s.n != UID_BYTES)
+        return cn_fail(CN_DAMAGED, "a tenant's record lacks its uid");
+    memcpy(uid, s.p, UID_BYTES);
+    return cn_get_int(&u.o, "made", made);
+}
+
+static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES]) {
+    MDB_txn *txn;
+    cn_str v;
+    int64_t made;
+    CN_TRY(cn_name_check(name, "tenant"));
+    CN_TRY(cn_txn_read(d->host, &txn));
+    cn_err e = cn_db_get(txn, d->tenants, name, &v);
+    if (e == CN_OK && (e = read_record(v, uid, &made)) != CN_OK)
+        e = cn_fail(CN_DAMAGED, "the record of tenant " CN_STR_FMT " cannot be read", CN_STR_ARG(name));
+    cn_txn_abort(d->host, txn);
+    return e == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name)) : e;
+}
+
+static cn_err open_locked(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
+    for (cn_tenant *t = d->open; t; t = t->next)
+        if (memcmp(t->uid, uid, UID_BYTES) == 0) {
+            t->refs++;
+            *ret = t;
+            return CN_OK;
+        }
+    CN_TRY(new_tenant(d, name, uid, ret));
+    (*ret)->next = d->open;
+    d->open = *ret;
+    return CN_OK;
+}
+
+cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
+    uint8_t uid[UID_BYTES];
+    CN_TRY(look_up(d, name, uid));
+    pthread_mutex_lock(&d->lock);
+    cn_err e = open_locked(d, name, uid, ret);
+    pthread_mutex_unlock(&d->lock);
+    return e;
+}
+
+cn_tenant *cn_tenant_ref(cn_tenant *t) {
+    pthread_mutex_lock(&t->data->lock);
+    t->refs++;
+    pthread_mutex_unlock(&t->data->lock);
+    return t;
+}
+
+/* The idle tenant that has been idle longest, taken out of the list when there are too many. */
+static cn_tenant *take_idle(cn_data *d) {
+    unsigned idle = 0;
+    cn_tenant **oldest = NULL;
+    for (cn_tenant **at = &d->open; *at; at = &(*at)->next)
+        if ((*at)->refs == 0) {
+            idle++;
+            if (!oldest || (*at)->used < (*oldest)->used)
+                oldest = at;
+        }
+    if (idle <= IDLE_MAX)
+        return NULL;
+    cn_tenant *t = *oldest;
+    *oldest = t->next;
+    return t;
+}
+
+void cn_tenant_unref(cn_tenant *t) {
+    if (!t)
+        return;
+    cn_data *d = t->data;
+    cn_tenant *idle = NULL;
+    pthread_mutex_lock(&d->lock);
+    if (--t->refs == 0) {
+        t->used = ++d->clock;
+        idle = take_idle(d);
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (idle)
+        free_tenant(idle);
+}
+
+const char *cn_tenant_name(const cn_tenant *t) { return t->name; }
+const char *cn_tenant_dir(const cn_tenant *t) { return t->dir; }
+cn_data *cn_tenant_data(cn_tenant *t) { return t->data; }
+cn_env *cn_tenant_control(cn_tenant *t) { return t->control; }
+
+static cn_env *open_at_need(cn_tenant *t, const char *file, cn_env_kind kind, cn_env **at) {
+    char path[CN_PATH_MAX];
+    pthread_mutex_lock(&t->lock);
+    if (!*at && cn_path(path, sizeof path, "%s/%s", t->dir, file) == CN_OK && cn_env_open(path, kind, true, at) != CN_OK)
+        *at = NULL;
+    cn_env *e = *at;
+    pthread_mutex_unlock(&t->lock);
+    return e;
+}
+
+cn_env *cn_tenant_work(cn_tenant *t) { return open_at_need(t, "work.mdb", CN_ENV_WORK, &t->work); }
+cn_env *cn_tenant_trace(cn_tenant *t) { return open_at_need(t, "trace.mdb", CN_ENV_TRACE, &t->trace); }
+
+cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, void **ret), void (*done)(void *p), void **ret) {
+    CN_ASSERT(slot < CN_SLOTS);
+    void *p = t->slots[slot].p;
+    cn_err e = CN_OK;
+    if (!p) {
+        pthread_mutex_lock(&t->lock);
+        p = t->slots[slot].p;
+        if (!p && (e = make(t, &p)) == CN_OK) {
+            t->slots[slot].done = done;
+            t->slots[slot].p = p;
+        }
+        pthread_mutex_unlock(&t->lock);
+    }
+    if (e == CN_OK)
+        *ret = p;
+    return e;
+}
+
+/* ---------- the list ---------- */
+
+typedef struct sweep_ctx {
+    const char *tenants;
+} sweep_ctx;
+
+static cn_err remove_dropped(void *ctx, const char *name) {
+    char path[CN_PATH_MAX];
+    const sweep_ctx *s = ctx;
+    if (strncmp(name, DROPPED, sizeof DROPPED - 1) != 0)
+        return CN_OK;
+    CN_TRY(cn_path(path, sizeof path, "%s/%s", s->tenants, name));
+    return cn_dir_remove(path);
+}
+
+/* Moves the tenant's directory out of the way, if there is one, and removes all that was moved so, now or earlier. */
+static cn_err remove_files(cn_data *d, const char *name) {
+    char dir[CN_PATH_MAX], tenants[CN_PATH_MAX], away[CN_PATH_MAX], hex[17];
+    uint8_t salt[8];
+    cn_random(salt, sizeof salt);
+    cn_hex(salt, sizeof salt, hex);
+    CN_TRY(cn_path(tenants, sizeof tenants, "%s/tenants", d->dir));
+    CN_TRY(cn_path(dir, sizeof dir, "%s/%s", tenants, name));
+    CN_TRY(cn_path(away, sizeof away, "%s/" DROPPED "%s-%s", tenants, name, hex));
+    if (rename(dir, away) < 0 && errno != ENOENT)
+        return cn_fail_errno(errno, "removing %s", dir);
+    sweep_ctx s = {tenants};
+    CN_TRY(cn_dir_each(tenants, remove_dropped, &s));
+    return cn_dir_sync(tenants);
+}
+
+static cn_err make_files(const cn_data *d, const char *name) {
+    char dir[CN_PATH_MAX], path[CN_PATH_MAX];
+    cn_env *control;
+    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name));
+    CN_TRY(cn_dir_make(dir));
+    CN_TRY(cn_path(path, sizeof path, "%s/segments", dir));
+    CN_TRY(cn_dir_make(path));
+    CN_TRY(cn_path(path, sizeof path, "%s/control.mdb", dir));
+    CN_TRY(cn_env_open(path, CN_ENV_CONTROL, true, &control));
+    cn_err e = cn_env_sync(control);
+    cn_env_close(control);
+    CN_TRY(e);
+    CN_TRY(cn_dir_sync(dir));
+    CN_TRY(cn_path(path, sizeof path, "%s/tenants", d->dir));
+    return cn_dir_sync(path);
+}
+
+static cn_err put_record(cn_data *d, MDB_txn *txn, cn_str name, const cn_actor *who) {
+    CN_AUTO_BUF cn_buf b;
+    uint8_t uid[UID_BYTES];
+    cn_random(uid, sizeof uid);
+    cn_buf_init(&b, 1 << 16);
+    cn_pack_map(&b, 3);
+    cn_pack_cstr(&b, "by");
+    cn_pack_str(&b, who->who);
+    cn_pack_cstr(&b, "made");
+    cn_pack_int(&b, cn_wall_us());
+    cn_pack_cstr(&b, "uid");
+    cn_pack_bin(&b, uid, sizeof uid);
+    CN_TRY(cn_buf_check(&b));
+    return cn_db_put(txn, d->tenants, name, cn_buf_str(&b));
+}
+
+/* Files first, the list last: a tenant on the list is whole. What an attempt cut short left is cleared away here. */
+static cn_err create_in(cn_data *d, MDB_txn *txn, cn_str name, const char *name_z, const cn_actor *who) {
+    cn_str v;
+    cn_err e = cn_db_get(txn, d->tenants, name, &v);
+    if (e == CN_OK)
+        return cn_fail(CN_CONFLICT, "there is a tenant %s already", name_z);
+    if (e != CN_NOT_FOUND)
+        return e;
+    CN_TRY(remove_files(d, name_z));
+    CN_TRY(make_files(d, name_z));
+    return put_record(d, txn, name, who);
+}
+
+cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
+    char name_z[CN_NAME_MAX + 1] = {0};
+    MDB_txn *txn;
+    CN_TRY(cn_name_check(name, "tenant"));
+    memcpy(name_z, name.p, name.n);
+    CN_TRY(cn_txn_write(d->host, &txn));
+    cn_err e = create_in(d, txn, name, name_z, who);
+    if (e != CN_OK) {
+        cn_txn_abort(d->host, txn);
+        return e;
+    }
+    CN_TRY(cn_txn_commit(d->host, txn));
+    cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT, name_z, CN_STR_ARG(who->who));
+    return CN_OK;
+}
+
+static cn_err unlist(cn_data *d, cn_str name) {
+    MDB_txn *txn;
+    cn_str v;
+    CN_TRY(cn_txn_write(d->host, &txn));
+    cn_err e = cn_db_get(txn, d->tenants, name, &v);
+    if (e == CN_NOT_FOUND)
+        e = cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name));
+    if (e == CN_OK)
+        e = cn_db_del(txn, d->tenants, name);
+    if (e == CN_OK)
+        return cn_txn_commit(d->host, txn);
+    cn_txn_abort(d->host, txn);
+    return e;
+}
+
+cn_err cn_tenant_drop(cn_data *d, cn_str name, const cn_actor *who) {
+    char name_z[CN_NAME_MAX + 1] = {0};
+    MDB_txn *txn;
+    cn_str v;
+    CN_TRY(cn_name_check(name, "tenant"));
+    memcpy(name_z, name.p, name.n);
+    CN_TRY(unlist(d, name));
+    cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=%s by=" CN_STR_FMT, name_z, CN_STR_ARG(who->who));
+    CN_TRY(cn_txn_write(d->host, &txn)); /* so that no one makes a tenant of this name anew meanwhile */
+    cn_err e = cn_db_get(txn, d->tenants, name, &v);
+    e = e == CN_NOT_FOUND ? remove_files(d, name_z) : e;
+    cn_txn_abort(d->host, txn);
+    return e;
+}
+
+typedef struct list_ctx {
+    cn_err (*fn)(void *ctx, cn_str name, int64_t made_us);
+    void *ctx;
+} list_ctx;
+
+static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)stop;
+    uint8_t uid[UID_BYTES];
+    int64_t made = CN_NO_TIME;
+    const list_ctx *l = ctx;
+    if (read_record(value, uid, &made) != CN_OK)
+        return cn_fail(CN_DAMAGED, "the record of tenant " CN_STR_FMT " cannot be read", CN_STR_ARG(key));
+    return l->fn(l->ctx, key, made);
+}
+
+cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t made_us), void *ctx) {
+    MDB_txn *txn;
+    list_ctx l = {fn, ctx};
+    CN_TRY(cn_txn_read(d->host, &txn));
+    cn_err e = cn_db_each(txn, d->tenants, (cn_str){NULL, 0}, list_one, &l);
+    cn_txn_abort(d->host, txn);
+    return e;
+}

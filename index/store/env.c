@@ -1,0 +1,419 @@
+#include "index/store/env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/store/env_inside.h"
+
+#define NAMED_MAX 32
+#define NAME_BYTES 32
+#define READER_CHECK_NS 30000000000ull
+
+struct cn_env {
+    cn_env *next;
+    dev_t dev;
+    ino_t ino;
+    unsigned refs;
+    cn_env_kind kind;
+    MDB_env *mdb;
+    char *path;
+    cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
+    _Atomic(MDB_txn *) writing;    /* the write transaction under way */
+    _Atomic uint64_t readers_checked;
+    pthread_mutex_t naming;        /* guards the table below, and mdb_dbi_open, which LMDB allows one thread at a time */
+    struct {
+        char name[NAME_BYTES];
+        MDB_dbi dbi;
+    } named[NAMED_MAX];
+    unsigned n_named;
+};
+
+/* The registry. LMDB allows one open of a file in a process; closing a second one would drop the first one's locks. */
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static cn_env *envs;
+
+/* ---------- errors ---------- */
+
+static cn_err code_of(int rc) {
+    switch (rc) {
+    case MDB_NOTFOUND: return CN_NOT_FOUND;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE: return CN_DAMAGED;
+    case MDB_MAP_FULL:
+    case MDB_MAP_RESIZED:
+    case MDB_PANIC: return CN_UNAVAILABLE;
+    case MDB_READERS_FULL:
+    case MDB_TXN_FULL: return CN_OVERLOADED;
+    case MDB_BAD_VALSIZE:
+    case MDB_KEYEXIST: return CN_INVALID;
+    default: return CN_INTERNAL;
+    }
+}
+
+static const char *hint_of(int rc) {
+    switch (rc) {
+    case MDB_MAP_FULL: return "; it has grown to the size set for its map (CAIRN_MAPSIZE_MIB, or mapsize_gib of the build)";
+    case MDB_MAP_RESIZED: return "; another process gave it a larger map: use the same CAIRN_MAPSIZE_MIB everywhere";
+    case MDB_PANIC: return "; an earlier write failed: start this program anew";
+    case MDB_READERS_FULL: return "; too many readers at once: end some programs that use this data directory";
+    default: return "";
+    }
+}
+
+cn_err cn_mdb(int rc, const char *fmt, ...) {
+    if (rc == MDB_SUCCESS)
+        return CN_OK;
+    char what[CN_ERROR_TEXT / 2];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    if (rc == EIO) /* what LMDB makes of a write cut short: a full disk, most often */
+        return cn_fail(CN_UNAVAILABLE, "%s: the disk did not take all bytes; is it full?", what);
+    if (rc == ENOMEM)
+        return cn_fail_memory();
+    if (rc > 0)
+        return cn_fail_errno(rc, "%s", what);
+    return cn_fail(code_of(rc), "%s: %s%s", what, mdb_strerror(rc), hint_of(rc));
+}
+
+/* ---------- open and close ---------- */
+
+static size_t map_size(cn_env_kind kind, const struct stat *st) {
+    const char *mib = getenv("CAIRN_MAPSIZE_MIB");
+    unsigned long small = mib ? strtoul(mib, NULL, 10) : 0;
+    if (kind == CN_ENV_SEALED)
+        return (size_t)st->st_size;
+    if (small > 0 && small < (1ul << 24))
+        return (size_t)small << 20;
+    switch (kind) {
+    case CN_ENV_BUILD: return (size_t)CN_MAPSIZE_GIB << 30;
+    case CN_ENV_TRACE: return (size_t)16 << 30;
+    default: return (size_t)64 << 30;
+    }
+}
+
+static unsigned flags_of(cn_env_kind kind) {
+    unsigned f = MDB_NOSUBDIR | MDB_NOTLS;
+    switch (kind) {
+    case CN_ENV_TRACE: return f | MDB_NOSYNC;
+    case CN_ENV_BUILD: return f | MDB_NOSYNC | MDB_NOLOCK; /* one writer, held off by the file's flock: see segment.h */
+    case CN_ENV_SEALED: return f | MDB_RDONLY | MDB_NOLOCK;
+    default: return f;
+    }
+}
+
+static bool shared(cn_env_kind kind) { return kind != CN_ENV_BUILD && kind != CN_ENV_SEALED; }
+
+static void free_env(cn_env *e) {
+    if (!e)
+        return;
+    if (e->mdb)
+        mdb_env_close(e->mdb);
+    cn_writer_done(&e->writer);
+    pthread_mutex_destroy(&e->naming);
+    cn_free(e->path);
+    cn_free(e);
+}
+
+static cn_err new_env(const char *path, cn_env_kind kind, const struct stat *st, cn_env **ret) {
+    cn_env *e = cn_calloc(1, sizeof *e);
+    if (!e)
+        return cn_fail_memory();
+    e->kind = kind;
+    e->dev = st->st_dev;
+    e->ino = st->st_ino;
+    e->refs = 1;
+    e->writer.fd = -1;
+    pthread_mutex_init(&e->naming, NULL);
+    e->path = cn_strdup_n(path, strlen(path));
+    if (!e->path) {
+        free_env(e);
+        return cn_fail_memory();
+    }
+    *ret = e;
+    return CN_OK;
+}
+
+static cn_err open_mdb(cn_env *e, const struct stat *st) {
+    CN_TRY(cn_mdb(mdb_env_create(&e->mdb), "opening %s", e->path));
+    CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, NAMED_MAX), "opening %s", e->path));
+    CN_TRY(cn_mdb(mdb_env_set_maxreaders(e->mdb, CN_READERS), "opening %s", e->path));
+    CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, map_size(e->kind, st)), "opening %s", e->path));
+    CN_TRY(cn_mdb(mdb_env_open(e->mdb, e->path, flags_of(e->kind), 0600), "opening %s", e->path));
+    if (shared(e->kind)) {
+        CN_TRY(cn_writer_init(&e->writer, e->path));
+        int dead;
+        CN_TRY(cn_mdb(mdb_reader_check(e->mdb, &dead), "clearing dead readers of %s", e->path));
+    }
+    e->readers_checked = cn_mono_ns();
+    return CN_OK;
+}
+
+static cn_err make_file(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return cn_fail_errno(errno, "making %s", path);
+    close(fd);
+    return CN_OK;
+}
+
+static cn_err stat_file(const char *path, cn_env_kind kind, struct stat *st) {
+    if (stat(path, st) < 0)
+        return cn_fail_errno(errno, "%s", path);
+    if (!S_ISREG(st->st_mode))
+        return cn_fail(CN_INVALID, "%s is not a file", path);
+    if (access(path, kind == CN_ENV_SEALED ? R_OK : R_OK | W_OK) < 0)
+        return cn_fail_errno(errno, "%s", path);
+    return CN_OK;
+}
+
+static cn_env *find(const struct stat *st) {
+    cn_env *e = envs;
+    while (e && (e->dev != st->st_dev || e->ino != st->st_ino))
+        e = e->next;
+    return e;
+}
+
+static cn_err open_new(const char *path, cn_env_kind kind, bool create, const struct stat *st, cn_env **ret) {
+    if (st->st_size > 0 || !create) /* an empty file would be taken for a new one: right only where one may be made */
+        CN_TRY(cn_env_check_file(path, kind == CN_ENV_SEALED));
+    cn_env *e = NULL;
+    CN_TRY(new_env(path, kind, st, &e));
+    cn_err err = open_mdb(e, st);
+    if (err != CN_OK) {
+        free_env(e);
+        return err;
+    }
+    e->next = envs;
+    envs = e;
+    *ret = e;
+    return CN_OK;
+}
+
+static cn_err open_locked(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+    struct stat st;
+    if (create && kind != CN_ENV_SEALED)
+        CN_TRY(make_file(path));
+    CN_TRY(stat_file(path, kind, &st));
+    cn_env *e = find(&st);
+    if (!e)
+        return open_new(path, kind, create, &st, ret);
+    if (e->kind != kind)
+        return cn_fail(CN_CONFLICT, "%s is open already for another use", path);
+    e->refs++;
+    *ret = e;
+    return CN_OK;
+}
+
+cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+    pthread_mutex_lock(&registry);
+    cn_err e = open_locked(path, kind, create, ret);
+    pthread_mutex_unlock(&registry);
+    return e;
+}
+
+cn_env *cn_env_ref(cn_env *e) {
+    pthread_mutex_lock(&registry);
+    e->refs++;
+    pthread_mutex_unlock(&registry);
+    return e;
+}
+
+void cn_env_close(cn_env *e) {
+    if (!e)
+        return;
+    pthread_mutex_lock(&registry);
+    if (--e->refs == 0) {
+        cn_env **at = &envs;
+        while (*at != e)
+            at = &(*at)->next;
+        *at = e->next;
+        free_env(e); /* inside the lock: no one may open the file anew while it is half closed */
+    }
+    pthread_mutex_unlock(&registry);
+}
+
+const char *cn_env_path(const cn_env *e) { return e->path; }
+
+unsigned cn_env_count(void) {
+    pthread_mutex_lock(&registry);
+    unsigned n = 0;
+    for (cn_env *e = envs; e; e = e->next)
+        n++;
+    pthread_mutex_unlock(&registry);
+    return n;
+}
+
+cn_err cn_env_check(const char *path) { return cn_env_check_file(path, false); }
+cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
+
+/* ---------- transactions ---------- */
+
+static void check_readers(cn_env *e) {
+    uint64_t now = cn_mono_ns();
+    int dead;
+    if (now - e->readers_checked < READER_CHECK_NS)
+        return;
+    e->readers_checked = now; /* under the writer's lock: one at a time */
+    mdb_reader_check(e->mdb, &dead);
+}
+
+cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
+    if (rc == MDB_READERS_FULL) { /* perhaps by the slots of killed processes */
+        int dead;
+        mdb_reader_check(e->mdb, &dead);
+        rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
+    }
+    if (rc)
+        return cn_mdb(rc, "reading %s", e->path);
+    *ret = txn;
+    return CN_OK;
+}
+
+cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
+    if (shared(e->kind)) {
+        CN_TRY(cn_writer_lock(&e->writer, e->path));
+        check_readers(e);
+    }
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
+    if (rc) {
+        if (shared(e->kind))
+            cn_writer_unlock(&e->writer);
+        return cn_mdb(rc, "writing %s", e->path);
+    }
+    e->writing = txn;
+    *ret = txn;
+    return CN_OK;
+}
+
+/* Says whether the transaction about to end is the writer; it is no longer. */
+static bool end_writing(cn_env *e, const MDB_txn *txn) {
+    if (e->writing != txn)
+        return false;
+    e->writing = NULL;
+    return shared(e->kind);
+}
+
+cn_err cn_txn_commit(cn_env *e, MDB_txn *txn) {
+    bool unlock = end_writing(e, txn);
+    int rc = mdb_txn_commit(txn);
+    if (unlock)
+        cn_writer_unlock(&e->writer);
+    return cn_mdb(rc, "committing to %s", e->path);
+}
+
+void cn_txn_abort(cn_env *e, MDB_txn *txn) {
+    if (!txn)
+        return;
+    bool unlock = end_writing(e, txn);
+    mdb_txn_abort(txn);
+    if (unlock)
+        cn_writer_unlock(&e->writer);
+}
+
+/* ---------- named databases ---------- */
+
+static bool known(cn_env *e, const char *name, MDB_dbi *ret) {
+    for (unsigned i = 0; i < e->n_named; i++)
+        if (strcmp(e->named[i].name, name) == 0) {
+            *ret = e->named[i].dbi;
+            return true;
+        }
+    return false;
+}
+
+/* One try in a transaction of its own; a handle outlives it only when it is committed, a read one too. */
+static cn_err open_dbi(cn_env *e, const char *name, bool write, MDB_dbi *ret) {
+    MDB_txn *txn;
+    CN_TRY(write ? cn_txn_write(e, &txn) : cn_txn_read(e, &txn));
+    int rc = mdb_dbi_open(txn, name, write ? MDB_CREATE : 0, ret);
+    if (rc) {
+        cn_txn_abort(e, txn);
+        return rc == MDB_NOTFOUND ? CN_NOT_FOUND : cn_mdb(rc, "opening %s in %s", name, e->path);
+    }
+    return cn_txn_commit(e, txn);
+}
+
+static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
+    MDB_dbi dbi;
+    if (known(e, name, ret))
+        return CN_OK;
+    CN_ASSERT(strlen(name) < NAME_BYTES && e->n_named < NAMED_MAX);
+    cn_err err = open_dbi(e, name, false, &dbi);
+    if (err == CN_NOT_FOUND && create)
+        err = open_dbi(e, name, true, &dbi);
+    else if (err == CN_NOT_FOUND)
+        return cn_fail(CN_NOT_FOUND, "there is no database %s in %s", name, e->path);
+    CN_TRY(err);
+    memcpy(e->named[e->n_named].name, name, strlen(name) + 1);
+    e->named[e->n_named++].dbi = dbi;
+    *ret = dbi;
+    return CN_OK;
+}
+
+cn_err cn_env_dbi(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
+    pthread_mutex_lock(&e->naming);
+    cn_err err = dbi_locked(e, name, create, ret);
+    pthread_mutex_unlock(&e->naming);
+    return err;
+}
+
+/* ---------- pairs ---------- */
+
+static MDB_val val_of(cn_str s) { return (MDB_val){s.n, (void *)(uintptr_t)s.p}; }
+static cn_str str_of(MDB_val v) { return (cn_str){v.mv_data, v.mv_size}; }
+
+cn_err cn_db_get(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str *ret) {
+    MDB_val k = val_of(key), v;
+    int rc = mdb_get(txn, dbi, &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return CN_NOT_FOUND;
+    if (rc)
+        return cn_mdb(rc, "reading a value");
+    *ret = str_of(v);
+    return CN_OK;
+}
+
+cn_err cn_db_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str value) {
+    MDB_val k = val_of(key), v = val_of(value);
+    return cn_mdb(mdb_put(txn, dbi, &k, &v, 0), "writing a value");
+}
+
+cn_err cn_db_del(MDB_txn *txn, MDB_dbi dbi, cn_str key) {
+    MDB_val k = val_of(key);
+    int rc = mdb_del(txn, dbi, &k, NULL);
+    return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting a value");
+}
+
+static void close_cursor(MDB_cursor **c) {
+    if (*c)
+        mdb_cursor_close(*c);
+}
+
+cn_err cn_db_each(MDB_txn *txn, MDB_dbi dbi, cn_str prefix, cn_db_each_fn *fn, void *ctx) {
+    CN_CLEANUP(close_cursor) MDB_cursor *c = NULL;
+    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &c), "reading a database"));
+    MDB_val k = val_of(prefix), v;
+    int rc = mdb_cursor_get(c, &k, &v, prefix.n ? MDB_SET_RANGE : MDB_FIRST);
+    for (bool stop = false; rc == 0 && !stop; rc = stop ? 0 : mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+        if (k.mv_size < prefix.n || (prefix.n && memcmp(k.mv_data, prefix.p, prefix.n) != 0))
+            return CN_OK;
+        CN_TRY(fn(ctx, str_of(k), str_of(v), &stop));
+    }
+    return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "reading a database");
+}

@@ -1,0 +1,25 @@
+/* env_inside.h -- what env.c, env_check.c and writer.c share and no one else includes.
+ *
+ * Owns:    a cn_writer owns its lock file's descriptor.
+ * Thread:  any.
+ * Limits:  none. */
+#pragma once
+#include <pthread.h>
+
+#include "index/store/env.h"
+
+/* Who may write: a mutex for the threads of this process, and a lock on `<path>-writer` for the processes. Both are taken
+ * before LMDB's own lock, which therefore never has to be waited for. The kernel drops the lock of a killed process. */
+typedef struct cn_writer {
+    pthread_mutex_t mutex;
+    int fd;
+    _Atomic int64_t since_us; /* wall time at which the thread of this process that holds the mutex got it */
+} cn_writer;
+
+cn_err cn_writer_init(cn_writer *w, const char *env_path);
+void cn_writer_done(cn_writer *w);
+cn_err cn_writer_lock(cn_writer *w, const char *env_path);
+void cn_writer_unlock(cn_writer *w);
+
+/* whole: the file must also hold every page up to the last (sealed files do; a live one may not yet). */
+cn_err cn_env_check_file(const char *path, bool whole);

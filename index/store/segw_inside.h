@@ -1,0 +1,66 @@
+/* segw_inside.h -- the writer of a segment, for its own files only: segw.c (adding), segw_open.c (files and resuming),
+ * segw_finish.c (what is computed from all rows).
+ *
+ * Owns:    everything it points to.
+ * Thread:  one at a time.
+ * Limits:  memory: the open blocks (some MiB), 24 bytes a document, the classes, and what LMDB holds between two commits. */
+#pragma once
+#include "engine/base/buf.h"
+#include "index/store/rows.h"
+#include "index/store/table.h"
+
+#define CN_SEGW_DIRTY (16u << 20) /* bytes written after which a commit is due */
+
+struct cn_segw {
+    cn_seg_id id;
+    char *path;
+    int lock_fd;          /* holds the flock on the file */
+    cn_env *env;
+    MDB_txn *txn;         /* open between the first change and the commit */
+    MDB_dbi dbi;
+    cn_err broken;        /* the first failure that left the rest uncertain; every later call returns it */
+    char why[256];
+
+    cn_seg_head head;     /* counts all that was added; block counts: closed blocks only */
+    uint64_t dirty;       /* bytes put since the last commit */
+    bool changed;         /* since the last commit */
+
+    cn_buf docs, offsets, text; /* the open blocks: records, u32 offset of each among them, texts */
+    uint32_t docs_first;        /* document number of the first record in `docs` */
+    cn_buf classes;             /* classes not yet in a closed block, and the number of the first */
+    uint32_t classes_first;
+    cn_id_rec *ids;             /* CN_IDS_BLOCK, the last block's: head.docs % CN_IDS_BLOCK of them (or all) */
+    float *vecs;                /* block_rows rows, the last block's: head.rows % block_rows of them */
+
+    cn_buf sources;             /* as in the header: u32 length, bytes */
+    cn_str *source_names;       /* head.sources of them, each owned */
+    cn_table keys;              /* documents by key */
+    cn_table class_table;       /* classes by content, which lies here: */
+    cn_buf class_bytes;         /* all classes as in their blocks */
+    uint64_t *class_at;         /* where each begins; head.classes + 1 entries */
+    uint32_t class_room;
+    cn_buf key_of_class;        /* scratch */
+    cn_buf record;              /* scratch */
+    cn_buf note;
+    bool note_changed;
+    cn_seg *view;               /* once the rows are done */
+};
+
+/* Takes the flock on `path`, or fails with CN_CONFLICT; create: the file must be new. */
+cn_err cn_lock_file(const char *path, bool create, int *ret_fd);
+
+cn_err cn_segw_begin(cn_segw *w);                 /* sees to an open write transaction */
+cn_err cn_segw_put(cn_segw *w, char kind, uint32_t a, uint32_t b, cn_str tail, const cn_piece *pieces, unsigned n);
+cn_err cn_segw_flush_all(cn_segw *w);             /* open blocks and header into the transaction */
+cn_err cn_segw_end(cn_segw *w);                   /* commits the transaction, whatever is in it */
+cn_err cn_segw_alloc(cn_segw *w);                 /* the buffers, when head.dim is known */
+cn_err cn_segw_broken(cn_segw *w, cn_err e);      /* notes a failure; returns e */
+cn_err cn_segw_class_add(cn_segw *w, cn_str bytes, uint32_t *ret); /* a class by its content, found or new */
+cn_err cn_segw_source_add(cn_segw *w, cn_str name, uint32_t *ret);
+cn_err cn_segw_finish(cn_segw *w);                /* the arrays and class rows */
+cn_err cn_seg_of_build(cn_env *env, MDB_dbi dbi, const cn_seg_id *id, const char *path, cn_seg **ret); /* seg.c: a view */
+static inline uint32_t cn_key_hash(const cn_key *k) {
+    uint32_t h;
+    memcpy(&h, k->b, sizeof h);
+    return h;
+}

@@ -1,0 +1,265 @@
+#include "ingest/embed/embed.h"
+
+#include <cblas.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "engine/base/mem.h"
+#include "ingest/embed/bert.h"
+#include "ingest/embed/store.h"
+#include "ingest/embed/words.h"
+
+#define THREADS_MAX 256
+#define DATA_MAX 4096
+
+/* A thread's workspace: made once, kept with the embedder for the next call. */
+typedef struct space {
+    struct space *next;
+    cn_bert_work *work;
+    cn_tokens tokens;
+    uint32_t *ids;
+} space;
+
+struct cn_embedder {
+    cn_embedder *next; /* in the registry */
+    unsigned refs;
+    char data_dir[DATA_MAX], name[CN_NAME_MAX + 1], precision[8];
+    cn_digest digest;
+    cn_bert_config c;
+    cn_model_dir dir;
+    cn_wordpiece *pieces;
+    cn_bert *bert;
+    pthread_mutex_t lock; /* over `free` */
+    space *free;
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static cn_embedder *registry;
+
+/* --- opening --- */
+
+/* Everything that a vector's bytes depend on. */
+static cn_err digest_of(const cn_manifest *m, const char *precision, cn_digest *ret) {
+    cn_sha256 s;
+    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_field(&s, CN_STR("cairn embedder bert/1"));
+    cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
+    cn_sha256_field(&s, cn_str_of(precision));
+    cn_sha256_field(&s, cn_str_of(openblas_get_corename()));
+    cn_sha256_field(&s, cn_str_of(openblas_get_config()));
+    *ret = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return CN_OK;
+}
+
+static void space_free(space *s) {
+    if (!s)
+        return;
+    cn_bert_work_free(s->work);
+    cn_tokens_done(&s->tokens);
+    cn_free(s->ids);
+    cn_free(s);
+}
+
+static void embedder_free(cn_embedder *e) {
+    while (e->free) {
+        space *s = e->free;
+        e->free = s->next;
+        space_free(s);
+    }
+    cn_bert_free(e->bert);
+    cn_wordpiece_free(e->pieces);
+    cn_model_dir_done(&e->dir);
+    pthread_mutex_destroy(&e->lock);
+    cn_free(e);
+}
+
+static cn_err load(cn_embedder *e) {
+    cn_manifest m;
+    CN_TRY(cn_model_open(e->data_dir, cn_str_of(e->name), &m, &e->dir));
+    CN_TRY(cn_model_config(&e->dir, &e->c));
+    CN_TRY(cn_wordpiece_new(e->dir.part[CN_PART_VOCAB].bytes, &e->c.pieces, &e->pieces));
+    if (cn_wordpiece_size(e->pieces) > e->c.words)
+        return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
+    openblas_set_num_threads(1);
+    CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, false, &e->bert));
+    return digest_of(&m, e->precision, &e->digest);
+}
+
+static cn_err embedder_new(const char *data_dir, cn_str name, cn_embedder **ret) {
+    cn_embedder *e = cn_calloc(1, sizeof *e);
+    if (!e)
+        return cn_fail_memory();
+    pthread_mutex_init(&e->lock, NULL);
+    e->refs = 1;
+    snprintf(e->data_dir, sizeof e->data_dir, "%s", data_dir);
+    snprintf(e->name, sizeof e->name, CN_STR_FMT, CN_STR_ARG(name));
+    snprintf(e->precision, sizeof e->precision, "fp32");
+    cn_err err = load(e);
+    if (err == CN_OK)
+        *ret = e;
+    else
+        embedder_free(e);
+    return err;
+}
+
+cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
+    CN_TRY(cn_name_check(name, "model"));
+    if (precision.n && !cn_str_is(precision, "fp32"))
+        return cn_fail(CN_INVALID, "precision \"" CN_STR_FMT "\" is not known; fp32 is", CN_STR_ARG(precision));
+    if (strlen(data_dir) >= DATA_MAX)
+        return cn_fail(CN_INVALID, "the path of the data directory is too long");
+    pthread_mutex_lock(&registry_lock);
+    cn_embedder *e = registry;
+    while (e && (strcmp(e->data_dir, data_dir) != 0 || !cn_str_is(name, e->name)))
+        e = e->next;
+    cn_err err = CN_OK;
+    if (e) {
+        e->refs++;
+    } else if ((err = embedder_new(data_dir, name, &e)) == CN_OK) {
+        e->next = registry;
+        registry = e;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    if (err == CN_OK)
+        *ret = e;
+    return err;
+}
+
+void cn_embedder_unref(cn_embedder *e) {
+    if (!e)
+        return;
+    pthread_mutex_lock(&registry_lock);
+    bool last = --e->refs == 0;
+    for (cn_embedder **p = &registry; last && *p; p = &(*p)->next)
+        if (*p == e) {
+            *p = e->next;
+            break;
+        }
+    pthread_mutex_unlock(&registry_lock);
+    if (last)
+        embedder_free(e);
+}
+
+cn_str cn_embedder_name(const cn_embedder *e) { return cn_str_of(e->name); }
+cn_str cn_embedder_precision(const cn_embedder *e) { return cn_str_of(e->precision); }
+cn_digest cn_embedder_digest(const cn_embedder *e) { return e->digest; }
+uint32_t cn_embedder_dim(const cn_embedder *e) { return e->c.hidden; }
+uint32_t cn_embedder_max_tokens(const cn_embedder *e) { return e->c.max_tokens; }
+
+/* --- embedding --- */
+
+static cn_err space_new(const cn_embedder *e, space **ret) {
+    space *s = cn_calloc(1, sizeof *s);
+    if (!s)
+        return cn_fail_memory();
+    cn_err err = cn_bert_work_new(e->bert, &s->work);
+    s->ids = cn_alloc(e->c.max_tokens * sizeof *s->ids);
+    s->tokens.max = e->c.max_tokens - 2;
+    if (err == CN_OK && s->ids)
+        *ret = s;
+    else
+        space_free(s);
+    return err == CN_OK && !s->ids ? cn_fail_memory() : err;
+}
+
+static cn_err space_take(cn_embedder *e, space **ret) {
+    pthread_mutex_lock(&e->lock);
+    space *s = e->free;
+    if (s)
+        e->free = s->next;
+    pthread_mutex_unlock(&e->lock);
+    if (!s)
+        return space_new(e, ret);
+    *ret = s;
+    return CN_OK;
+}
+
+static void space_give(cn_embedder *e, space *s) {
+    pthread_mutex_lock(&e->lock);
+    s->next = e->free;
+    e->free = s;
+    pthread_mutex_unlock(&e->lock);
+}
+
+typedef struct call {
+    cn_embedder *e;
+    const cn_str *texts;
+    uint32_t n;
+    float *out;
+    _Atomic uint32_t next, cut;
+    _Atomic bool failed;
+} call;
+
+static cn_err one_text(call *c, space *s, uint32_t i) {
+    cn_embedder *e = c->e;
+    uint32_t n = 0;
+    s->tokens.n = 0;
+    s->tokens.full = false;
+    CN_TRY(cn_wordpiece_run(e->pieces, c->texts[i], &s->tokens));
+    s->ids[n++] = cn_wordpiece_cls(e->pieces);
+    for (uint32_t k = 0; k < s->tokens.n; k++)
+        s->ids[n++] = s->tokens.v[k].id;
+    s->ids[n++] = cn_wordpiece_sep(e->pieces);
+    cn_bert_run(e->bert, s->work, s->ids, n, c->out + (size_t)i * e->c.hidden);
+    if (s->tokens.full)
+        atomic_fetch_add(&c->cut, 1);
+    return CN_OK;
+}
+
+static cn_err work(call *c) {
+    space *s;
+    cn_err err = space_take(c->e, &s);
+    if (err != CN_OK)
+        return err;
+    for (uint32_t i; err == CN_OK && !atomic_load(&c->failed) && (i = atomic_fetch_add(&c->next, 1)) < c->n;)
+        err = one_text(c, s, i);
+    if (err != CN_OK)
+        atomic_store(&c->failed, true);
+    space_give(c->e, s);
+    return err;
+}
+
+/* A helper that gets no workspace leaves its share to the others. */
+static void *helper(void *arg) {
+    work(arg);
+    return NULL;
+}
+
+cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut) {
+    if (n > CN_EMBED_BATCH)
+        return cn_fail(CN_INVALID, "%u texts in one call; at most %u", n, CN_EMBED_BATCH);
+    call c = {.e = e, .texts = texts, .n = n, .out = out};
+    pthread_t ids[THREADS_MAX];
+    unsigned most = threads < n ? threads : n, started = 0;
+    while (started + 1 < most && started < THREADS_MAX && pthread_create(&ids[started], NULL, helper, &c) == 0)
+        started++;
+    cn_err err = work(&c);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(ids[i], NULL);
+    CN_TRY(err);
+    if (atomic_load(&c.failed))
+        return cn_fail_memory(); /* the only way in which a text of a checked length fails */
+    if (ret_cut)
+        *ret_cut = atomic_load(&c.cut);
+    return CN_OK;
+}
+
+/* --- tokens --- */
+
+cn_err cn_tokenize(cn_embedder *e, cn_str text, cn_arena *a, cn_token **ret, uint32_t *ret_n) {
+    cn_tokens t = {.max = UINT32_MAX};
+    cn_err err = e ? cn_wordpiece_run(e->pieces, text, &t) : cn_words_run(text, &t);
+    cn_token *v = err == CN_OK ? cn_arena_alloc(a, (size_t)t.n * sizeof *v) : NULL;
+    if (err == CN_OK && !v)
+        err = cn_fail_memory();
+    if (err == CN_OK) {
+        if (t.n)
+            memcpy(v, t.v, (size_t)t.n * sizeof *v);
+        *ret = v;
+        *ret_n = t.n;
+    }
+    cn_tokens_done(&t);
+    return err;
+}

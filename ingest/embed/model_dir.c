@@ -1,0 +1,107 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ingest/embed/model.h"
+
+static const struct {
+    const char *name; /* NULL: modules.json says where */
+    uint64_t max;
+    bool needed;
+} parts[CN_PART_COUNT] = {
+    [CN_PART_CONFIG] = {"config.json", CN_MODEL_JSON_MAX, true},
+    [CN_PART_VOCAB] = {"vocab.txt", CN_MODEL_VOCAB_MAX, true},
+    [CN_PART_MODULES] = {"modules.json", CN_MODEL_JSON_MAX, true},
+    [CN_PART_POOLING] = {NULL, CN_MODEL_JSON_MAX, true},
+    [CN_PART_SBERT] = {"sentence_bert_config.json", CN_MODEL_JSON_MAX, false},
+    [CN_PART_TOKENIZER] = {"tokenizer_config.json", CN_MODEL_JSON_MAX, false},
+    [CN_PART_PROMPTS] = {"config_sentence_transformers.json", CN_MODEL_JSON_MAX, false},
+    [CN_PART_WEIGHTS] = {"model.safetensors", CN_MODEL_WEIGHTS_MAX, true},
+};
+
+static cn_err map_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return cn_fail_errno(errno, "%s", path);
+    if (!S_ISREG(st.st_mode))
+        return cn_fail(CN_INVALID, "%s is not a regular file", path);
+    if (st.st_size == 0 || (uint64_t)st.st_size > max)
+        return cn_fail(CN_INVALID, "%s has %lld bytes; it must have 1 to %llu", path, (long long)st.st_size, (unsigned long long)max);
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return cn_fail_errno(errno, "%s", path);
+    *ret = (cn_str){p, (size_t)st.st_size};
+    return CN_OK;
+}
+
+static cn_err map_part(const char *folder, cn_part k, cn_model_dir *d) {
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", folder, d->part[k].name) >= (int)sizeof path)
+        return cn_fail(CN_INVALID, "the path of the model's folder is too long");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT && !parts[k].needed) {
+        d->part[k].name[0] = 0;
+        return CN_OK;
+    }
+    if (fd < 0 && errno == ENOENT)
+        return cn_fail(CN_INVALID, "%s is missing; a model is a sentence-transformers folder with config.json, vocab.txt, modules.json, its "
+                       "pooling folder and model.safetensors", path);
+    if (fd < 0)
+        return cn_fail_errno(errno, "%s", path);
+    cn_err err = map_fd(fd, path, parts[k].max, &d->part[k].bytes);
+    close(fd);
+    return err;
+}
+
+static cn_err map_parts(const char *folder, cn_model_dir *d) {
+    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+        bool normalise;
+        char where[64];
+        if (parts[k].name) {
+            snprintf(d->part[k].name, sizeof d->part[k].name, "%s", parts[k].name);
+        } else {
+            CN_TRY(cn_model_pooling_path(d->part[CN_PART_MODULES].bytes, where, &normalise));
+            snprintf(d->part[k].name, sizeof d->part[k].name, "%s/config.json", where);
+        }
+        CN_TRY(map_part(folder, k, d));
+    }
+    return CN_OK;
+}
+
+cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret) {
+    cn_model_dir d = {0};
+    cn_err err = map_parts(folder, &d);
+    if (err == CN_OK)
+        *ret = d;
+    else
+        cn_model_dir_done(&d);
+    return err;
+}
+
+void cn_model_dir_done(cn_model_dir *d) {
+    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+        union {
+            const char *in;
+            void *out;
+        } p = {.in = d->part[k].bytes.p}; /* munmap wants it without const */
+        if (p.out)
+            munmap(p.out, d->part[k].bytes.n);
+    }
+    *d = (cn_model_dir){0};
+}
+
+cn_err cn_model_dir_digest(const cn_model_dir *d, cn_digest *ret) {
+    cn_sha256 s;
+    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_field(&s, CN_STR("cairn model/1"));
+    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+        cn_sha256_field(&s, cn_str_of(d->part[k].name));
+        cn_sha256_field(&s, d->part[k].bytes);
+    }
+    *ret = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return CN_OK;
+}

@@ -1,0 +1,23 @@
+/* store.h -- DATA/models/<name>/: the kept copy of a model's folder and what was seen when it was added.
+ *
+ * `manifest` is one record of engine/base/pack.h, format 1:
+ *   | u8 format | u32 CRC-32C | map: kind, dim, max_tokens, digest (bin 32), sizes (of each cn_part, 0: not there) |
+ * Owns:    nothing.
+ * Thread:  any; several processes may add at the same time.
+ * Limits:  those of model.h. */
+#pragma once
+#include "ingest/embed/model.h"
+
+#define CN_MANIFEST_FORMAT 1
+
+typedef struct cn_manifest {
+    char kind[16];
+    uint32_t dim, max_tokens;
+    cn_digest digest;
+    uint64_t sizes[CN_PART_COUNT];
+} cn_manifest;
+
+/* CN_NOT_FOUND: no such model; CN_DAMAGED: its folder is not what was added. */
+cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret);
+/* Maps a kept model's files and compares their sizes with the manifest. */
+cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifest, cn_model_dir *ret);

@@ -1,0 +1,25 @@
+#include "ingest/job/guard.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool over(const cn_guard *g, uint64_t count, uint64_t max, const char *what, const char *option, char *why, size_t n) {
+    uint64_t limit = max;
+    if (max == CN_GUARD_DEFAULT) {
+        limit = g->before / 100 * CN_GUARD_SHARE + g->before % 100 * CN_GUARD_SHARE / 100;
+        if (limit < CN_GUARD_DOCS)
+            limit = CN_GUARD_DOCS;
+    }
+    if (count <= limit)
+        return false;
+    snprintf(why, n, "%" PRIu64 " of %" PRIu64 " documents %s; the limit is %" PRIu64 ". The version is sealed but not active. "
+             "If this is right, activate it by hand, or run the job with --%s %" PRIu64 " or more.",
+             count, g->before, what, limit, option, count);
+    return true;
+}
+
+bool cn_guard_trips(const cn_guard *g, char *why, size_t n) {
+    return over(g, g->deleted, g->max_deleted, "would be deleted", "max-deleted", why, n) ||
+           over(g, g->relabelled, g->max_relabelled, "would be relabelled", "max-relabelled", why, n) ||
+           over(g, g->rejected, g->max_rejected, "were rejected", "max-rejected", why, n);
+}

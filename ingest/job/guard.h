@@ -1,0 +1,25 @@
+/* guard.h -- the limits past which a job's version is sealed but not activated, for a person to look at first.
+ *
+ * Without a word from the user a job may delete, relabel or reject up to 1,000 documents or 10% of the index, whichever
+ * is more. Counted over all versions since the last one that was ever active, so that a guarded version cannot slip in under
+ * the next small job.
+ * Owns:    nothing.
+ * Thread:  any.
+ * Limits:  none. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+
+#define CN_GUARD_DOCS 1000u
+#define CN_GUARD_SHARE 10u /* percent */
+#define CN_GUARD_DEFAULT UINT64_MAX
+
+typedef struct cn_guard {
+    uint64_t before;                       /* documents of the index; of the job where the index had none */
+    uint64_t deleted, relabelled, rejected;
+    uint64_t max_deleted, max_relabelled, max_rejected; /* CN_GUARD_DEFAULT: the rule above */
+} cn_guard;
+
+/* True when one of the limits is passed; `why` then holds the numbers and the option that allows it. */
+bool cn_guard_trips(const cn_guard *g, char *why, size_t n);

@@ -1,0 +1,196 @@
+#include "ingest/source/input.h"
+
+#include <archive.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+
+#define STEP ((size_t)1 << 20)
+
+struct cn_input {
+    int fd;
+    const char *name;
+    struct archive *ar;    /* NULL: not packed */
+    char *buf;
+    size_t from, to, room; /* buf[from..to) is not taken yet; one byte of room is kept for a NUL */
+    uint64_t line, read;
+    bool end;
+};
+
+bool cn_input_packed(cn_str name) {
+    static const char *const ends[] = {".gz", ".zst"};
+    for (size_t i = 0; i < 2; i++)
+        if (name.n > strlen(ends[i]) && memcmp(name.p + name.n - strlen(ends[i]), ends[i], strlen(ends[i])) == 0)
+            return true;
+    return false;
+}
+
+static cn_err open_packed(cn_input *in) {
+    struct archive_entry *entry;
+    in->ar = archive_read_new();
+    if (!in->ar)
+        return cn_fail_memory();
+    if (archive_read_support_filter_gzip(in->ar) != ARCHIVE_OK || archive_read_support_filter_zstd(in->ar) != ARCHIVE_OK ||
+        archive_read_support_format_raw(in->ar) != ARCHIVE_OK || archive_read_support_format_empty(in->ar) != ARCHIVE_OK)
+        return cn_fail(CN_UNAVAILABLE, "this libarchive cannot unpack .gz and .zst");
+    if (archive_read_open_fd(in->ar, in->fd, 1 << 18) != ARCHIVE_OK)
+        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, archive_error_string(in->ar));
+    int got = archive_read_next_header(in->ar, &entry);
+    if (got == ARCHIVE_EOF)
+        in->end = true;
+    else if (got != ARCHIVE_OK)
+        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, archive_error_string(in->ar));
+    else if (archive_filter_count(in->ar) < 2) /* the file itself alone: no packing was found */
+        return cn_fail(CN_INVALID, "%s is named like a packed file but is none; rename it", in->name);
+    return CN_OK;
+}
+
+cn_err cn_input_open(int fd, const char *name, bool packed, cn_input **ret) {
+    cn_input *in = cn_calloc(1, sizeof *in);
+    if (!in) {
+        close(fd);
+        return cn_fail_memory();
+    }
+    *in = (cn_input){.fd = fd, .name = name};
+    cn_err e = packed ? open_packed(in) : CN_OK;
+    if (e != CN_OK) {
+        cn_input_close(in);
+        return e;
+    }
+    *ret = in;
+    return CN_OK;
+}
+
+void cn_input_close(cn_input *in) {
+    if (!in)
+        return;
+    if (in->ar)
+        archive_read_free(in->ar);
+    close(in->fd);
+    cn_free(in->buf);
+    cn_free(in);
+}
+
+uint64_t cn_input_line_number(const cn_input *in) { return in->line; }
+uint64_t cn_input_read(const cn_input *in) { return in->ar ? (uint64_t)archive_filter_bytes(in->ar, -1) : in->read; }
+
+/* Reads up to n bytes; 0 bytes is the end. */
+static cn_err read_some(cn_input *in, char *p, size_t n, size_t *ret) {
+    ssize_t got = 0;
+    if (!in->end) {
+        do
+            got = in->ar ? (ssize_t)archive_read_data(in->ar, p, n) : read(in->fd, p, n);
+        while (got < 0 && !in->ar && errno == EINTR);
+    }
+    if (got < 0 && in->ar)
+        return cn_fail(CN_INVALID, "%s cannot be unpacked past byte %llu: %s", in->name, (unsigned long long)cn_input_read(in),
+                       archive_error_string(in->ar));
+    if (got < 0)
+        return cn_fail_errno(errno, "reading %s", in->name);
+    in->end = in->end || got == 0;
+    in->read += (uint64_t)got;
+    *ret = (size_t)got;
+    return CN_OK;
+}
+
+/* Makes the window hold at least `want` bytes where the file has them; never gives back what is not taken. */
+static cn_err fill(cn_input *in, size_t want) {
+    if (in->from && (in->from == in->to || in->room - in->from - 1 < want)) {
+        memmove(in->buf, in->buf + in->from, in->to - in->from);
+        in->to -= in->from;
+        in->from = 0;
+    }
+    if (in->room < in->from + want + 1) {
+        size_t room = want + STEP > 2 * in->room ? want + STEP : 2 * in->room;
+        char *p = cn_realloc(in->buf, room + 1);
+        if (!p)
+            return cn_fail_memory();
+        in->buf = p;
+        in->room = room;
+    }
+    while (in->to - in->from < want && !in->end) {
+        size_t got, n = in->room - 1 - in->to;
+        CN_TRY(read_some(in, in->buf + in->to, n < STEP ? n : STEP, &got));
+        in->to += got;
+    }
+    return CN_OK;
+}
+
+cn_err cn_input_peek(cn_input *in, size_t n, cn_str *ret) {
+    CN_TRY(fill(in, n));
+    size_t have = in->to - in->from;
+    *ret = (cn_str){in->buf + in->from, have < n ? have : n};
+    return CN_OK;
+}
+
+cn_err cn_input_take(cn_input *in, size_t n, const char **ret) {
+    CN_TRY(fill(in, n));
+    size_t have = in->to - in->from;
+    if (have == 0 && n)
+        return CN_NOT_FOUND;
+    if (have < n)
+        return cn_fail(CN_INVALID, "%s ends too early: %zu bytes are missing", in->name, n - have);
+    *ret = in->buf + in->from;
+    in->from += n;
+    return CN_OK;
+}
+
+/* Passes over the rest of a line that is too long. */
+static cn_err skip_line(cn_input *in) {
+    for (;;) {
+        char *nl = memchr(in->buf + in->from, '\n', in->to - in->from);
+        in->from = nl ? (size_t)(nl - in->buf) + 1 : in->to;
+        if (nl || (in->end && in->from == in->to))
+            return CN_OK;
+        CN_TRY(fill(in, 1));
+    }
+}
+
+cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long) {
+    size_t seen = 0;
+    char *nl = NULL;
+    *ret_long = false;
+    for (;;) {
+        size_t have = in->to - in->from;
+        nl = have > seen ? memchr(in->buf + in->from + seen, '\n', have - seen) : NULL;
+        if (nl || in->end)
+            break;
+        seen = have;
+        if (have > CN_LINE_MAX) {
+            *ret_long = true;
+            *ret_n = 0;
+            in->line++;
+            return skip_line(in);
+        }
+        CN_TRY(fill(in, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
+    }
+    if (!nl && in->from == in->to)
+        return CN_NOT_FOUND;
+    char *p = in->buf + in->from, *end = nl ? nl : in->buf + in->to;
+    in->from = (size_t)(end - in->buf) + (nl ? 1 : 0);
+    in->line++;
+    if (end > p && end[-1] == '\r')
+        end--;
+    *end = 0;
+    *ret = p;
+    *ret_n = (size_t)(end - p);
+    return CN_OK;
+}
+
+cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
+    struct stat st;
+    if (!in->ar && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size > max)
+        return cn_fail(CN_INVALID, "%s has %lld bytes, over the limit of %zu; split it", in->name, (long long)st.st_size, max);
+    while (!in->end && in->to - in->from <= max) {
+        size_t have = in->to - in->from;
+        CN_TRY(fill(in, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
+    }
+    size_t n = in->to - in->from;
+    if (n > max)
+        return cn_fail(CN_INVALID, "%s has more than %zu bytes; split it", in->name, max);
+    *ret = cn_arena_str(a, (cn_str){in->buf + in->from, n});
+    in->from = in->to;
+    return ret->p ? CN_OK : cn_fail(CN_OVERLOADED, "%s has %zu bytes, more than this job has memory for", in->name, n);
+}

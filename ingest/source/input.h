@@ -1,0 +1,28 @@
+/* input.h -- a file's or a pipe's bytes, unpacked on the way (.gz, .zst), whole or line by line.
+ *
+ * Owns:    its descriptor and its window, until cn_input_close().
+ * Thread:  one at a time.
+ * Limits:  CN_LINE_MAX bytes a line. */
+#pragma once
+#include "engine/base/arena.h"
+#include "engine/base/error.h"
+
+#define CN_LINE_MAX ((size_t)256 << 20)
+
+typedef struct cn_input cn_input;
+
+/* Takes over fd, also on failure. name: for messages, must outlive the input; packed: unpack .gz or .zst. */
+cn_err cn_input_open(int fd, const char *name, bool packed, cn_input **ret);
+void cn_input_close(cn_input *in); /* NULL is fine */
+bool cn_input_packed(cn_str name); /* by its ending */
+/* The first bytes, up to n, without taking them; fewer only at the end. Valid until the next call. */
+cn_err cn_input_peek(cn_input *in, size_t n, cn_str *ret);
+/* The next line without its LF (and CR), and a NUL after it; writable until the next call. CN_NOT_FOUND at the end.
+ * *ret_long: the line is over CN_LINE_MAX; it was passed over, and *ret holds none of it. */
+cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long);
+/* Exactly n bytes, valid until the next call; CN_NOT_FOUND at the end, CN_INVALID when the file ends inside them. */
+cn_err cn_input_take(cn_input *in, size_t n, const char **ret);
+/* All that is left, in the arena. CN_INVALID over max bytes. */
+cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret);
+uint64_t cn_input_line_number(const cn_input *in); /* of the line last given, from 1 */
+uint64_t cn_input_read(const cn_input *in);        /* bytes of the file read so far, as they lie there */

@@ -1,0 +1,409 @@
+/* admin.*: tenants, indexes, keys, models. */
+#include "server/service/args.h"
+
+#include "ingest/chunk/chunk.h"
+
+#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
+
+static const char *data_dir(cn_service *s) { return cn_data_dir(cn_service_data(s)); }
+
+/* ---------- tenants (the operator's, or a host key's) ---------- */
+static cn_err out_tenant(cn_buf *out, cn_str name) {
+    cn_pack_map(out, 1);
+    cn_out_str(out, "tenant", name);
+    return CN_OK;
+}
+
+METHOD(tenant_add) {
+    cn_actor who;
+    CN_TRY(cn_arg_actor(c, p, &who));
+    if (!tenant.n)
+        return cn_fail(CN_INVALID, "field \"tenant\" is missing");
+    CN_TRY(cn_tenant_create(cn_service_data(s), tenant, &who));
+    return out_tenant(out, tenant);
+}
+
+METHOD(tenant_drop) {
+    cn_actor who;
+    CN_TRY(cn_arg_actor(c, p, &who));
+    if (!tenant.n)
+        return cn_fail(CN_INVALID, "field \"tenant\" is missing");
+    CN_TRY(cn_tenant_drop(cn_service_data(s), tenant, &who));
+    return out_tenant(out, tenant);
+}
+
+typedef struct list_sink {
+    cn_buf *out;
+    uint32_t n;
+} list_sink;
+
+static cn_err tenant_one(void *ctx, cn_str name, int64_t made_us) {
+    list_sink *l = ctx;
+    l->n++;
+    cn_pack_map(l->out, 2);
+    cn_out_str(l->out, "tenant", name);
+    cn_out_time(l->out, "made", made_us);
+    return CN_OK;
+}
+
+METHOD(tenant_list) {
+    (void)c, (void)tenant, (void)p;
+    list_sink l = {out, 0};
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "tenants");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_tenant_list(cn_service_data(s), tenant_one, &l));
+    cn_pack_array_close(out, at, l.n);
+    return CN_OK;
+}
+
+/* ---------- indexes ---------- */
+static void out_index(cn_buf *out, const cn_index_info *ix) {
+    cn_pack_map(out, 14);
+    cn_out_str(out, "index", ix->name);
+    cn_out_str(out, "embedder", ix->set.embedder);
+    cn_out_str(out, "precision", ix->set.precision);
+    cn_out_str(out, "chunker", ix->set.chunker);
+    cn_out_cstr(out, "metric", cn_metric_name(ix->set.metric));
+    cn_out_str(out, "mode", ix->set.mode);
+    cn_out_uint(out, "dim", ix->set.dim);
+    cn_out_uint(out, "keep_versions", ix->set.keep_versions);
+    cn_out_uint(out, "keep_days", ix->set.keep_days);
+    cn_out_bool(out, "activate", ix->set.activate);
+    cn_out_uint(out, "active", ix->active);
+    cn_out_uint(out, "newest", ix->newest);
+    cn_out_bool(out, "hold", ix->hold);
+    cn_out_time(out, "made", ix->made_us);
+}
+
+static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, cn_buf *out) {
+    cn_index_info ix;
+    CN_TRY(cn_index_get(t, name, &c->arena, &ix));
+    out_index(out, &ix);
+    return CN_OK;
+}
+
+/* What may change at any time. */
+static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
+    uint64_t versions = set->keep_versions, days = set->keep_days;
+    CN_TRY(cn_get_str(p, "mode", &set->mode));
+    CN_TRY(cn_get_uint(p, "keep_versions", 0, 1000000, &versions));
+    CN_TRY(cn_get_uint(p, "keep_days", 0, 36500, &days));
+    CN_TRY(cn_get_bool(p, "activate", &set->activate));
+    if (!cn_str_is(set->mode, "dense") && !cn_str_is(set->mode, "exact"))
+        return cn_fail(CN_INVALID, "field \"mode\" must be dense or exact, not \"" CN_STR_FMT "\"", CN_STR_ARG(set->mode));
+    set->keep_versions = (uint32_t)versions;
+    set->keep_days = (uint32_t)days;
+    return CN_OK;
+}
+
+static cn_err take_metric(const msgpack_object *p, cn_metric *ret) {
+    cn_str name = {NULL, 0};
+    char text[16];
+    CN_TRY(cn_get_str(p, "metric", &name));
+    if (!name.p)
+        return CN_OK;
+    snprintf(text, sizeof text, CN_STR_FMT, CN_STR_ARG(name));
+    return cn_metric_parse(text, ret);
+}
+
+/* The model decides precision, digest and dimension; without one, vectors come with the rows. */
+static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settings *set, uint32_t *ret_max_tokens) {
+    CN_TRY(cn_get_str(p, "embedder", &set->embedder));
+    CN_TRY(cn_get_str(p, "precision", &set->precision));
+    if (cn_str_is(set->embedder, "none")) {
+        set->precision = CN_STR("");
+        *ret_max_tokens = 0;
+        return CN_OK;
+    }
+    if (!set->precision.n)
+        set->precision = CN_STR("fp32");
+    cn_embedder *e;
+    CN_TRY(cn_embedder_open(data_dir(s), set->embedder, set->precision, &e));
+    set->embedder_digest = cn_embedder_digest(e);
+    set->dim = cn_embedder_dim(e);
+    *ret_max_tokens = cn_embedder_max_tokens(e);
+    cn_embedder_unref(e);
+    return CN_OK;
+}
+
+METHOD(index_create) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_index_settings set;
+    cn_chunker chunker;
+    cn_actor who;
+    cn_str name;
+    uint32_t max_tokens;
+    cn_index_settings_default(&set);
+    CN_TRY(cn_arg_str(p, "index", &name));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(take_soft(p, &set));
+    CN_TRY(take_metric(p, &set.metric));
+    CN_TRY(take_model(s, p, &set, &max_tokens));
+    CN_TRY(cn_get_str(p, "chunker", &set.chunker));
+    CN_TRY(cn_chunker_parse(set.chunker, max_tokens, &chunker));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_index_create(t, name, &set, &who));
+    return show_index(t, c, name, out);
+}
+
+METHOD(index_show) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_str name;
+    CN_TRY(cn_arg_str(p, "index", &name));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    return show_index(t, c, name, out);
+}
+
+/* A key limited to some indexes does not see the others. */
+static bool may_name(const cn_call *c, cn_str index) {
+    const cn_caller *who = c->caller;
+    return who->kind != CN_CALLER_KEY || !who->key.index.n || cn_glob_match(who->key.index, index);
+}
+
+METHOD(index_list) {
+    (void)p;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_index_info *ix;
+    uint32_t n, shown = 0;
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_index_list(t, &c->arena, &ix, &n));
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "indexes");
+    size_t at = cn_pack_array_open(out);
+    for (uint32_t i = 0; i < n; i++)
+        if (may_name(c, ix[i].name)) {
+            out_index(out, &ix[i]);
+            shown++;
+        }
+    cn_pack_array_close(out, at, shown);
+    return CN_OK;
+}
+
+METHOD(index_set) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_index_info ix;
+    cn_actor who;
+    cn_str name;
+    CN_TRY(cn_arg_str(p, "index", &name));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_index_get(t, name, &c->arena, &ix));
+    CN_TRY(take_soft(p, &ix.set));
+    CN_TRY(cn_index_set(t, name, &ix.set, &who));
+    return show_index(t, c, name, out);
+}
+
+METHOD(index_drop) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    cn_str name;
+    CN_TRY(cn_arg_str(p, "index", &name));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_index_drop(t, name, &who));
+    cn_pack_map(out, 1);
+    cn_out_str(out, "index", name);
+    return CN_OK;
+}
+
+/* ---------- keys ---------- */
+static cn_err join(cn_call *c, const cn_str *v, uint32_t n, cn_str *ret) {
+    size_t bytes = 1;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += v[i].n + 1;
+    char *p = cn_arena_alloc(&c->arena, bytes);
+    if (!p)
+        return cn_fail_memory();
+    size_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (i)
+            p[at++] = ',';
+        memcpy(p + at, v[i].p, v[i].n);
+        at += v[i].n;
+    }
+    *ret = (cn_str){p, at};
+    return CN_OK;
+}
+
+static cn_err take_scopes(cn_call *c, const msgpack_object *p, unsigned *ret) {
+    cn_str *v, commas;
+    uint32_t n;
+    CN_TRY(cn_arg_list(&c->arena, p, "scopes", &v, &n));
+    if (n == 0)
+        return cn_fail(CN_INVALID, "field \"scopes\" names no scope");
+    CN_TRY(join(c, v, n, &commas));
+    return cn_scopes_parse(commas, ret);
+}
+
+static cn_err take_expiry(const msgpack_object *p, int64_t *ret) {
+    cn_str text = {NULL, 0};
+    CN_TRY(cn_get_str(p, "expires", &text));
+    if (text.n && cn_time_parse(text.p, text.n, ret) != 0)
+        return cn_fail(CN_INVALID, "field \"expires\" must be a time like 2027-01-31T00:00:00Z, not \"" CN_STR_FMT "\"", CN_STR_ARG(text));
+    return CN_OK;
+}
+
+/* Nobody hands out more than they hold: a key's maker needs each scope it gives, and every label too. */
+static cn_err may_give(const cn_call *c, const cn_key_info *k) {
+    const cn_caller *who = c->caller;
+    if (who->kind == CN_CALLER_OPERATOR)
+        return CN_OK;
+    unsigned over = k->scopes & ~who->key.scopes;
+    if (over) {
+        char text[128];
+        cn_scopes_text(over, text);
+        return cn_fail(CN_DENIED, "this key cannot give the scope %s, which it does not hold", text);
+    }
+    return CN_OK;
+}
+
+METHOD(key_add) {
+    cn_key_info k = {.tenant = tenant, .expires_us = CN_NO_TIME};
+    cn_str *patterns;
+    uint32_t n;
+    cn_actor who;
+    char key[CN_KEY_TEXT];
+    CN_TRY(take_scopes(c, p, &k.scopes));
+    CN_TRY(cn_arg_labels(&c->arena, p, "labels", &k.labels));
+    CN_TRY(cn_arg_list(&c->arena, p, "principals", &patterns, &n));
+    CN_TRY(join(c, patterns, n, &k.principals));
+    CN_TRY(cn_get_str(p, "index", &k.index));
+    CN_TRY(take_expiry(p, &k.expires_us));
+    CN_TRY(may_give(c, &k));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_key_add(cn_service_data(s), &k, &who, key));
+    cn_pack_map(out, 2);
+    cn_out_cstr(out, "id", k.id);
+    cn_out_cstr(out, "key", key);
+    return CN_OK;
+}
+
+static void out_scopes(cn_buf *out, unsigned scopes) {
+    char text[128];
+    cn_pack_cstr(out, "scopes");
+    size_t at = cn_pack_array_open(out);
+    uint32_t n = 0;
+    for (unsigned bit = 0; bit < CN_SCOPE_COUNT; bit++)
+        if (scopes >> bit & 1) {
+            cn_scopes_text(1u << bit, text);
+            cn_pack_cstr(out, text);
+            n++;
+        }
+    cn_pack_array_close(out, at, n);
+}
+
+static cn_err key_one(void *ctx, const cn_key_info *k) {
+    list_sink *l = ctx;
+    bool expired = k->expires_us != CN_NO_TIME && k->expires_us <= cn_wall_us();
+    l->n++;
+    cn_pack_map(l->out, 9);
+    cn_out_cstr(l->out, "id", k->id);
+    cn_out_str(l->out, "tenant", k->tenant);
+    out_scopes(l->out, k->scopes);
+    cn_out_labels(l->out, "labels", k->labels);
+    cn_out_str(l->out, "principals", k->principals);
+    cn_out_str(l->out, "index", k->index);
+    cn_out_time(l->out, "expires", k->expires_us);
+    cn_out_time(l->out, "made", k->made_us);
+    cn_out_cstr(l->out, "state", k->revoked ? "revoked" : expired ? "expired" : "valid");
+    return CN_OK;
+}
+
+METHOD(key_list) {
+    (void)c, (void)p;
+    list_sink l = {out, 0};
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "keys");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_key_list(cn_service_data(s), tenant, key_one, &l));
+    cn_pack_array_close(out, at, l.n);
+    return CN_OK;
+}
+
+typedef struct key_search {
+    cn_str id;
+    bool found;
+} key_search;
+
+static cn_err key_is(void *ctx, const cn_key_info *k) {
+    key_search *f = ctx;
+    f->found |= cn_str_is(f->id, k->id);
+    return CN_OK;
+}
+
+METHOD(key_revoke) {
+    key_search f = {0};
+    cn_actor who;
+    CN_TRY(cn_arg_str(p, "id", &f.id));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    if (tenant.n) { /* another tenant's key does not exist here */
+        CN_TRY(cn_key_list(cn_service_data(s), tenant, key_is, &f));
+        if (!f.found)
+            return cn_fail(CN_NOT_FOUND, "no key has the id " CN_STR_FMT, CN_STR_ARG(f.id));
+    }
+    CN_TRY(cn_key_revoke(cn_service_data(s), f.id, &who));
+    cn_pack_map(out, 1);
+    cn_out_str(out, "id", f.id);
+    return CN_OK;
+}
+
+/* ---------- models ---------- */
+static cn_err model_one(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest) {
+    list_sink *l = ctx;
+    l->n++;
+    cn_pack_map(l->out, 5);
+    cn_out_str(l->out, "model", name);
+    cn_out_str(l->out, "kind", kind);
+    cn_out_uint(l->out, "dim", dim);
+    cn_out_uint(l->out, "max_tokens", max_tokens);
+    cn_out_hex(l->out, "digest", digest->b, sizeof digest->b);
+    return CN_OK;
+}
+
+METHOD(model_list) {
+    (void)c, (void)tenant, (void)p;
+    list_sink l = {out, 0};
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "models");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_model_list(data_dir(s), model_one, &l));
+    cn_pack_array_close(out, at, l.n);
+    return CN_OK;
+}
+
+#define END {NULL, NULL, false, NULL}
+#define INDEX {"index", "str", true, "name of the index"}
+#define REASON {"reason", "str", false, "why, for the audit trail"}
+#define SOFT {"mode", "str", false, "default mode of queries: dense or exact"}, \
+             {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
+             {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \
+             {"activate", "bool", false, "jobs activate what they seal"}
+static const cn_param p_none[] = {END};
+static const cn_param p_reason[] = {REASON, END};
+static const cn_param p_index[] = {INDEX, END};
+static const cn_param p_index_drop[] = {INDEX, REASON, END};
+static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows)"},
+                                    {"precision", "str", false, "fp32"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
+                                    {"metric", "str", false, "cosine, ip or l2"}, SOFT, REASON, END};
+static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
+static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
+                                 {"labels", "list of str", false, "what its queries may read"}, {"principals", "list of str", false, "patterns an act-as key may name"},
+                                 {"index", "str", false, "glob of indexes it reaches"}, {"expires", "str", false, "RFC 3339"}, REASON, END};
+static const cn_param p_revoke[] = {{"id", "str", true, "the eight characters after cairn_"}, REASON, END};
+
+const cn_method cn_methods_admin[] = {
+    {"admin.tenant_add", CN_SCOPE(admin), CN_METHOD_HOST, "make a tenant", p_reason, tenant_add},
+    {"admin.tenant_drop", CN_SCOPE(admin), CN_METHOD_HOST | CN_METHOD_DEAR, "remove a tenant and all it holds", p_reason, tenant_drop},
+    {"admin.tenant_list", CN_SCOPE(admin), CN_METHOD_HOST, "all tenants", p_none, tenant_list},
+    {"admin.index_create", CN_SCOPE(admin), CN_METHOD_DEAR, "make an index", p_create, index_create},
+    {"admin.index_show", CN_SCOPE(query), 0, "an index's settings and pointer", p_index, index_show},
+    {"admin.index_list", CN_SCOPE(query), 0, "the tenant's indexes", p_none, index_list},
+    {"admin.index_set", CN_SCOPE(admin), 0, "change settings that need no rebuild", p_set, index_set},
+    {"admin.index_drop", CN_SCOPE(admin), 0, "remove an index with all its versions", p_index_drop, index_drop},
+    {"admin.key_add", CN_SCOPE(admin), 0, "make a key; it is shown once", p_key, key_add},
+    {"admin.key_list", CN_SCOPE(admin), 0, "keys, without their secrets", p_none, key_list},
+    {"admin.key_revoke", CN_SCOPE(admin), 0, "a key is refused from the next request on", p_revoke, key_revoke},
+    {"admin.model_list", CN_SCOPE(query), 0, "models at hand", p_none, model_list},
+    {NULL, 0, 0, NULL, NULL, NULL},
+};

@@ -1,0 +1,468 @@
+/* ingest.*: batch jobs; documents.put and documents.delete: small ones. */
+#include <limits.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "server/service/args.h"
+#include "server/service/runner.h"
+
+#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
+#define JOB_ARENA ((size_t)64 << 20)
+
+/* One job with all it needs, so that it may outlive the call that asked for it. */
+typedef struct task {
+    cn_arena arena;
+    cn_tenant *t;
+    bool rebuild;
+    cn_job_opts job;
+    cn_rebuild_opts again;
+    cn_actor who;
+    cn_progress_fn *progress;
+    void *progress_ctx;
+} task;
+
+static void task_free(task *k) {
+    cn_tenant_unref_p(&k->t);
+    cn_arena_done(&k->arena);
+    cn_free(k);
+}
+
+static void task_free_p(task **k) {
+    if (*k)
+        task_free(*k);
+}
+
+static cn_err keep(task *k, cn_str *s) {
+    if (!s->p)
+        return CN_OK;
+    *s = cn_arena_str(&k->arena, *s);
+    return s->p ? CN_OK : cn_fail_memory();
+}
+
+static cn_err task_new(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, task **ret) {
+    CN_CLEANUP(task_free_p) task *k = cn_calloc(1, sizeof *k);
+    if (!k)
+        return cn_fail_memory();
+    cn_arena_init(&k->arena, 4096, JOB_ARENA);
+    CN_TRY(cn_call_tenant(s, tenant, &k->t));
+    CN_TRY(cn_arg_actor(c, p, &k->who));
+    CN_TRY(keep(k, &k->who.who));
+    CN_TRY(keep(k, &k->who.via));
+    CN_TRY(keep(k, &k->who.reason));
+    *ret = k;
+    k = NULL;
+    return CN_OK;
+}
+
+/* ---------- what a caller may read ---------- */
+/* roots: "TENANT=PATH" of the host's operator. Both sides are resolved, so no link leads out. */
+static bool under_a_root(cn_service *s, cn_str tenant, const char *real) {
+    const cn_service_opts *o = cn_service_options(s);
+    for (uint32_t i = 0; i < o->n_import_roots; i++) {
+        const char *eq = strchr(o->import_roots[i], '=');
+        char root[PATH_MAX];
+        if (!eq || !cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}) || !realpath(eq + 1, root))
+            continue;
+        size_t n = strlen(root);
+        if (strncmp(real, root, n) == 0 && (real[n] == 0 || real[n] == '/' || n == 1))
+            return true;
+    }
+    return false;
+}
+
+static cn_err may_read(cn_service *s, const cn_call *c, cn_str tenant, const char *path) {
+    char real[PATH_MAX];
+    if (c->caller->kind == CN_CALLER_OPERATOR)
+        return CN_OK;
+    if (!realpath(path, real) || !under_a_root(s, tenant, real))
+        return cn_fail(CN_DENIED, "%s is not under an import root of this tenant; the host's operator sets them (import_root)", path);
+    return CN_OK;
+}
+
+static cn_err keep_path(cn_service *s, const cn_call *c, cn_str tenant, task *k, cn_str path, const char **ret) {
+    if (!path.n || memchr(path.p, 0, path.n))
+        return cn_fail(CN_INVALID, "a path is empty or holds a NUL byte");
+    CN_TRY(keep(k, &path));
+    CN_TRY(may_read(s, c, tenant, path.p));
+    *ret = path.p;
+    return CN_OK;
+}
+
+/* ---------- options from fields ---------- */
+static cn_err take_paths(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, task *k) {
+    cn_source_opts *from = &k->job.from;
+    cn_str *v, rows = {NULL, 0};
+    uint32_t n;
+    CN_TRY(cn_arg_list(&c->arena, p, "paths", &v, &n));
+    const char **paths = cn_arena_zalloc(&k->arena, n ? n : 1, sizeof *paths);
+    if (!paths)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(keep_path(s, c, tenant, k, v[i], &paths[i]));
+    from->paths = paths;
+    from->n_paths = n;
+    CN_TRY(cn_get_str(p, "rows", &rows));
+    return rows.p ? keep_path(s, c, tenant, k, rows, &from->rows) : CN_OK;
+}
+
+static cn_err take_labels(cn_call *c, const msgpack_object *p, task *k) {
+    cn_source_opts *from = &k->job.from;
+    cn_str *v;
+    uint32_t n;
+    CN_TRY(cn_arg_list(&c->arena, p, "labels", &v, &n));
+    CN_TRY(cn_labels_make(&k->arena, v, n, &from->labels));
+    CN_TRY(cn_arg_list(&c->arena, p, "label_rules", &v, &n));
+    cn_str *rules = cn_arena_zalloc(&k->arena, n ? n : 1, sizeof *rules);
+    if (!rules)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        rules[i] = v[i];
+        CN_TRY(keep(k, &rules[i]));
+    }
+    from->label_rules = rules;
+    from->n_label_rules = n;
+    return CN_OK;
+}
+
+static cn_err take_trust(cn_call *c, const msgpack_object *p, unsigned *ret) {
+    cn_str *v;
+    uint32_t n;
+    CN_TRY(cn_arg_list(&c->arena, p, "trust", &v, &n));
+    for (uint32_t i = 0; i < n; i++)
+        if (cn_str_is(v[i], "sidecar"))
+            *ret |= CN_TRUST_SIDECAR;
+        else if (cn_str_is(v[i], "front-matter"))
+            *ret |= CN_TRUST_FRONT_MATTER;
+        else
+            return cn_fail(CN_INVALID, "field \"trust\" takes sidecar and front-matter, not \"" CN_STR_FMT "\"", CN_STR_ARG(v[i]));
+    return CN_OK;
+}
+
+static cn_err take_activate(const msgpack_object *p, bool *ret, bool *ret_set) {
+    *ret_set = cn_get(p, "activate") != NULL;
+    return cn_get_bool(p, "activate", ret);
+}
+
+static cn_err take_source(const msgpack_object *p, task *k) {
+    cn_str source = CN_STR("default"), format = {NULL, 0};
+    CN_TRY(cn_get_str(p, "source", &source));
+    CN_TRY(cn_name_check(source, "source"));
+    CN_TRY(keep(k, &source));
+    k->job.from.source = source;
+    CN_TRY(cn_get_str(p, "format", &format));
+    if (format.p)
+        CN_TRY(cn_format_parse(format, &k->job.from.format));
+    CN_TRY(cn_get_str(p, "map", &k->job.from.map));
+    return keep(k, &k->job.from.map);
+}
+
+static cn_err take_limits(const msgpack_object *p, cn_job_opts *o) {
+    uint64_t threads = 0;
+    o->max_deleted = o->max_relabelled = o->max_rejected = UINT64_MAX;
+    CN_TRY(cn_get_uint(p, "max_deleted", 0, INT64_MAX, &o->max_deleted));
+    CN_TRY(cn_get_uint(p, "max_relabelled", 0, INT64_MAX, &o->max_relabelled));
+    CN_TRY(cn_get_uint(p, "max_rejected", 0, INT64_MAX, &o->max_rejected));
+    CN_TRY(cn_get_uint(p, "threads", 1, 1024, &threads));
+    o->threads = (unsigned)threads;
+    return CN_OK;
+}
+
+static cn_err take_flags(const msgpack_object *p, cn_job_opts *o) {
+    CN_TRY(cn_get_bool(p, "sync", &o->sync));
+    CN_TRY(cn_get_bool(p, "reparse", &o->reparse));
+    CN_TRY(cn_get_bool(p, "dry_run", &o->dry_run));
+    CN_TRY(cn_get_bool(p, "strict_input", &o->strict_input));
+    return take_activate(p, &o->activate, &o->activate_set);
+}
+
+/* ---------- running ---------- */
+static void out_progress(cn_buf *b, const cn_job_progress *n) {
+    cn_pack_map(b, 9);
+    cn_out_cstr(b, "state", cn_job_state_name(n->state));
+    cn_out_cstr(b, "step", n->step);
+    cn_out_counts(b, "counts", &n->counts);
+    cn_out_uint(b, "chunks_embedded", n->chunks_embedded);
+    cn_out_uint(b, "tokens", n->tokens);
+    cn_out_uint(b, "bytes_done", n->bytes_done);
+    cn_out_uint(b, "bytes_all", n->bytes_all);
+    cn_out_uint(b, "docs_all", n->docs_all);
+    cn_out_uint(b, "elapsed_ms", n->elapsed_ms);
+}
+
+static void show_progress(void *ctx, const cn_job_progress *n) {
+    task *k = ctx;
+    if (!k->progress)
+        return;
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, 4096);
+    out_progress(&b, n);
+    if (!b.failed)
+        k->progress(k->progress_ctx, cn_buf_str(&b));
+}
+
+static cn_err run(task *k, cn_job_result *r) {
+    return k->rebuild ? cn_job_rebuild(k->t, &k->again, &k->who, show_progress, k, r) : cn_job_run(k->t, &k->job, &k->who, show_progress, k, r);
+}
+
+static void run_alone(void *arg) {
+    task *k = arg;
+    cn_job_result r = {0};
+    run(k, &r); /* its outcome is in the job's row */
+    task_free(k);
+}
+
+static void ask_to_stop(void *arg) {
+    task *k = arg;
+    cn_job_cancel(k->t, cn_str_of(k->rebuild ? k->again.id : k->job.id), &k->who);
+}
+
+static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
+    cn_pack_map(out, 8u + (r->version ? 2u : 0u) + dry);
+    cn_out_cstr(out, "job", r->job);
+    cn_out_cstr(out, "state", cn_job_state_name(r->state));
+    cn_out_counts(out, "counts", &r->counts);
+    cn_out_bool(out, "activated", r->activated);
+    cn_out_cstr(out, "why", r->why);
+    cn_out_uint(out, "elapsed_ms", r->elapsed_ms);
+    cn_out_uint(out, "embed_ns", r->embed_ns);
+    cn_out_uint(out, "rejected", r->counts.rejected);
+    if (r->version) {
+        cn_out_uint(out, "version", r->version);
+        cn_out_hex(out, "root", r->root.b, sizeof r->root.b);
+    }
+    if (dry) {
+        cn_pack_cstr(out, "estimate");
+        cn_pack_map(out, 2);
+        cn_out_uint(out, "chunks", r->est_chunks);
+        cn_out_uint(out, "ms", r->est_ms);
+    }
+}
+
+/* Takes k over. */
+static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k, cn_buf *out) {
+    bool wait = c->caller->kind == CN_CALLER_OPERATOR;
+    char *id = k->rebuild ? k->again.id : k->job.id;
+    char job[33];
+    cn_job_result r = {0};
+    cn_err err = cn_get_bool(p, "wait", &wait);
+    cn_job_new_id(id);
+    memcpy(job, id, sizeof job);
+    if (err == CN_OK && !wait) {
+        err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, ask_to_stop, k});
+        if (err == CN_OK) {
+            cn_pack_map(out, 2);
+            cn_out_cstr(out, "job", job);
+            cn_out_cstr(out, "state", cn_job_state_name(CN_JOB_RUNNING));
+            return CN_OK;
+        }
+    }
+    k->progress = c->progress;
+    k->progress_ctx = c->progress_ctx;
+    if (err == CN_OK)
+        err = run(k, &r);
+    if (err == CN_OK)
+        out_result(out, &r, !k->rebuild && k->job.dry_run);
+    task_free(k);
+    return err;
+}
+
+METHOD(ingest_start) {
+    CN_CLEANUP(task_free_p) task *k = NULL;
+    CN_TRY(task_new(s, c, tenant, p, &k));
+    CN_TRY(cn_get_str(p, "resume", &k->job.resume));
+    CN_TRY(keep(k, &k->job.resume));
+    CN_TRY(cn_arg_str(p, "index", &k->job.index));
+    CN_TRY(keep(k, &k->job.index));
+    CN_TRY(take_paths(s, c, tenant, p, k));
+    CN_TRY(take_source(p, k));
+    CN_TRY(take_labels(c, p, k));
+    CN_TRY(take_trust(c, p, &k->job.from.trust));
+    CN_TRY(take_flags(p, &k->job));
+    CN_TRY(take_limits(p, &k->job));
+    if (k->job.from.n_paths == 0 && !k->job.resume.n)
+        return cn_fail(CN_INVALID, "field \"paths\" names nothing to ingest");
+    task *given = k;
+    k = NULL;
+    return start(s, c, p, given, out);
+}
+
+METHOD(ingest_rebuild) {
+    CN_CLEANUP(task_free_p) task *k = NULL;
+    CN_TRY(task_new(s, c, tenant, p, &k));
+    cn_rebuild_opts *o = &k->again;
+    k->rebuild = true;
+    CN_TRY(cn_arg_str(p, "index", &o->index));
+    CN_TRY(cn_get_str(p, "embedder", &o->embedder));
+    CN_TRY(cn_get_str(p, "precision", &o->precision));
+    CN_TRY(cn_get_str(p, "chunker", &o->chunker));
+    CN_TRY(keep(k, &o->index));
+    CN_TRY(keep(k, &o->embedder));
+    CN_TRY(keep(k, &o->precision));
+    CN_TRY(keep(k, &o->chunker));
+    CN_TRY(take_activate(p, &o->activate, &o->activate_set));
+    task *given = k;
+    k = NULL;
+    return start(s, c, p, given, out);
+}
+
+/* ---------- jobs ---------- */
+METHOD(ingest_list) {
+    (void)c, (void)p;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "jobs");
+    return cn_job_list(t, out);
+}
+
+METHOD(ingest_show) {
+    (void)c;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_str job;
+    bool rejected = false;
+    CN_TRY(cn_arg_str(p, "job", &job));
+    CN_TRY(cn_get_bool(p, "rejected", &rejected));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    return cn_job_show(t, job, rejected, out);
+}
+
+METHOD(ingest_cancel) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    cn_str job;
+    CN_TRY(cn_arg_str(p, "job", &job));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_job_cancel(t, job, &who));
+    return cn_job_show(t, job, false, out);
+}
+
+/* ---------- documents.put, documents.delete ---------- */
+/* A given vector: bin of float32, little-endian, or a list of numbers. */
+static cn_err take_vector(cn_arena *a, const msgpack_object *map, cn_raw *raw) {
+    const msgpack_object *o = cn_get(map, "vector");
+    if (!o || o->type == MSGPACK_OBJECT_NIL)
+        return CN_OK;
+    return cn_arg_vector(a, o, &raw->vector, &raw->dim);
+}
+
+static cn_err take_meta(cn_arena *a, const msgpack_object *map, cn_raw *raw) {
+    const msgpack_object *o = cn_get(map, "meta");
+    if (!o || o->type == MSGPACK_OBJECT_NIL)
+        return CN_OK;
+    return cn_raw_meta(a, o, &raw->meta);
+}
+
+static cn_err take_time(const msgpack_object *map, int64_t *ret) {
+    cn_str text = {NULL, 0};
+    CN_TRY(cn_get_str(map, "modified", &text));
+    if (text.n && cn_time_parse(text.p, text.n, ret) != 0)
+        return cn_fail(CN_INVALID, "field \"modified\" must be a time like 2026-01-31T12:00:00Z");
+    return CN_OK;
+}
+
+static cn_err take_document(cn_arena *a, const msgpack_object *map, cn_raw *raw) {
+    static const char *const fields[] = {"id", "text", "title", "uri", "labels", "deny", "require", "meta", "modified", "vector", NULL};
+    *raw = (cn_raw){.op = CN_OP_PUT, .format = CN_FMT_TEXT, .modified = CN_NO_TIME, .where = CN_STR("request")};
+    CN_TRY(cn_only_fields(map, fields));
+    CN_TRY(cn_arg_str(map, "id", &raw->id));
+    CN_TRY(cn_get_str(map, "text", &raw->bytes));
+    CN_TRY(cn_get_str(map, "title", &raw->title));
+    CN_TRY(cn_get_str(map, "uri", &raw->uri));
+    CN_TRY(cn_arg_labels(a, map, "labels", &raw->labels.allow));
+    CN_TRY(cn_arg_labels(a, map, "deny", &raw->labels.deny));
+    CN_TRY(cn_arg_labels(a, map, "require", &raw->labels.require));
+    CN_TRY(take_time(map, &raw->modified));
+    CN_TRY(take_meta(a, map, raw));
+    CN_TRY(take_vector(a, map, raw));
+    raw->labelled = raw->labels.allow.n > 0;
+    if (!raw->bytes.p && !raw->vector)
+        raw->op = CN_OP_RELABEL;
+    return CN_OK;
+}
+
+static cn_err put(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, const cn_raw *raws, uint32_t n, cn_buf *out) {
+    CN_CLEANUP(task_free_p) task *k = NULL;
+    cn_job_result r = {0};
+    CN_TRY(task_new(s, c, tenant, p, &k));
+    CN_TRY(cn_arg_str(p, "index", &k->job.index));
+    CN_TRY(take_source(p, k));
+    CN_TRY(take_activate(p, &k->job.activate, &k->job.activate_set));
+    k->job.max_deleted = k->job.max_relabelled = k->job.max_rejected = UINT64_MAX;
+    cn_job_new_id(k->job.id);
+    CN_TRY(cn_job_put(k->t, &k->job, raws, n, &k->who, &r));
+    out_result(out, &r, false);
+    return CN_OK;
+}
+
+METHOD(documents_put) {
+    const msgpack_object *list = cn_get(p, "documents");
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size == 0)
+        return cn_fail(CN_INVALID, "field \"documents\" must be a list of maps");
+    uint32_t n = list->via.array.size;
+    if (n > CN_ARG_LIST_MAX)
+        return cn_fail(CN_INVALID, "%u documents in one call; at most %d are taken: split them, or use ingest.start", n, CN_ARG_LIST_MAX);
+    cn_raw *raws = cn_arena_zalloc(&c->arena, n, sizeof *raws);
+    if (!raws)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        cn_err err = take_document(&c->arena, &list->via.array.ptr[i], &raws[i]);
+        if (err != CN_OK)
+            return cn_wrap(err, "document %u", i + 1);
+    }
+    return put(s, c, tenant, p, raws, n, out);
+}
+
+METHOD(documents_delete) {
+    cn_str *docs;
+    uint32_t n;
+    CN_TRY(cn_arg_list(&c->arena, p, "docs", &docs, &n));
+    if (n == 0)
+        return cn_fail(CN_INVALID, "field \"docs\" names no document");
+    cn_raw *raws = cn_arena_zalloc(&c->arena, n, sizeof *raws);
+    if (!raws)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++)
+        raws[i] = (cn_raw){.op = CN_OP_DELETE, .id = docs[i], .modified = CN_NO_TIME, .where = CN_STR("request")};
+    return put(s, c, tenant, p, raws, n, out);
+}
+
+#define END {NULL, NULL, false, NULL}
+#define INDEX {"index", "str", true, "name of the index"}
+#define SOURCE {"source", "str", false, "name of where they come from (default)"}
+#define ACTIVATE {"activate", "bool", false, "make the new version answer; else as the index is set"}
+#define REASON {"reason", "str", false, "why, for the audit trail"}
+#define WAIT {"wait", "bool", false, "answer when the job has ended"}
+static const cn_param p_start[] = {
+    INDEX, {"paths", "list of str", false, "files, folders, globs"}, SOURCE,
+    {"format", "str", false, "auto, text, md, html, pdf, docx, odt, epub, jsonl, csv, beir, npy, fvecs, fbin"},
+    {"labels", "list of str", false, "labels of every document that brings none"},
+    {"label_rules", "list of str", false, "GLOB=LABEL,LABEL; the first that fits an id counts"},
+    {"trust", "list of str", false, "sidecar, front-matter: let authors set labels"},
+    {"rows", "str", false, "JSON Lines with ids, labels and metadata for a file of vectors"},
+    {"map", "str", false, "NAME=FIELD,...: which field of a row is which"},
+    {"sync", "bool", false, "delete what this source no longer has"}, ACTIVATE,
+    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost"},
+    {"strict_input", "bool", false, "a document that cannot be read stops the activation"},
+    {"max_deleted", "uint", false, "activate though so many go"}, {"max_relabelled", "uint", false, "activate though so many change labels"},
+    {"max_rejected", "uint", false, "activate though so many cannot be read"},
+    {"resume", "str", false, "a job that was interrupted"}, {"threads", "uint", false, "how many to use"}, WAIT, REASON, END};
+static const cn_param p_rebuild[] = {INDEX, {"embedder", "str", false, "another model"}, {"precision", "str", false, "its precision"},
+                                     {"chunker", "str", false, "another chunker"}, ACTIVATE, WAIT, REASON, END};
+static const cn_param p_none[] = {END};
+static const cn_param p_show[] = {{"job", "str", true, "id of the job"}, {"rejected", "bool", false, "list what could not be read, and why"}, END};
+static const cn_param p_cancel[] = {{"job", "str", true, "id of the job"}, REASON, END};
+static const cn_param p_put[] = {INDEX, {"documents", "list", true, "maps {id, text, title, labels, deny, require, meta, uri, modified, vector}"}, SOURCE, ACTIVATE, REASON, END};
+static const cn_param p_delete[] = {INDEX, {"docs", "list of str", true, "ids"}, SOURCE, ACTIVATE, REASON, END};
+
+const cn_method cn_methods_ingest[] = {
+    {"ingest.start", CN_SCOPE(ingest), CN_METHOD_DEAR, "read documents into a new version", p_start, ingest_start},
+    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
+    {"ingest.list", CN_SCOPE(ingest), 0, "jobs, newest first", p_none, ingest_list},
+    {"ingest.show", CN_SCOPE(ingest), 0, "one job", p_show, ingest_show},
+    {"ingest.cancel", CN_SCOPE(ingest), 0, "ask a job to stop", p_cancel, ingest_cancel},
+    {"documents.put", CN_SCOPE(ingest), CN_METHOD_DEAR, "add or change documents in a small version", p_put, documents_put},
+    {"documents.delete", CN_SCOPE(ingest), CN_METHOD_DEAR, "delete documents in a small version", p_delete, documents_delete},
+    {NULL, 0, 0, NULL, NULL, NULL},
+};

@@ -1,0 +1,330 @@
+/* policy.*: what lies over all versions; members.* and audit.*: who may what, and who did what. */
+#include "server/service/args.h"
+
+#include "index/policy/policy.h"
+
+typedef struct changes {
+    cn_policy_change *v;
+    uint32_t n;
+} changes;
+
+static cn_err out_epoch(cn_buf *out, uint64_t documents, uint64_t epoch) {
+    cn_pack_map(out, 2);
+    cn_out_uint(out, "documents", documents);
+    cn_out_uint(out, "epoch", epoch);
+    return CN_OK;
+}
+
+static cn_err source_of(const msgpack_object *p, cn_str preset, cn_str *ret) {
+    cn_str source = preset;
+    CN_TRY(cn_get_str(p, "source", &source));
+    if (source.n)
+        CN_TRY(cn_name_check(source, "source"));
+    *ret = source;
+    return CN_OK;
+}
+
+static cn_err one_each(cn_call *c, const msgpack_object *p, cn_policy_op op, cn_labels labels, changes *ret) {
+    cn_str source, *docs;
+    uint32_t n;
+    CN_TRY(source_of(p, CN_STR("default"), &source));
+    CN_TRY(cn_arg_list(&c->arena, p, "docs", &docs, &n));
+    if (n == 0)
+        return cn_fail(CN_INVALID, "field \"docs\" names no document");
+    cn_policy_change *v = cn_arena_zalloc(&c->arena, n, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = (cn_policy_change){op, source, docs[i], labels};
+    *ret = (changes){v, n};
+    return CN_OK;
+}
+
+static cn_err one_pattern(cn_call *c, cn_policy_op op, cn_str source, cn_str id, changes *ret) {
+    cn_policy_change *v = cn_arena_zalloc(&c->arena, 1, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    *v = (cn_policy_change){op, source, id, {0}};
+    *ret = (changes){v, 1};
+    return CN_OK;
+}
+
+/* Exactly one of docs, glob, all_of says what is hidden. */
+static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, changes *ret) {
+    cn_str glob = {NULL, 0}, all_of = {NULL, 0}, source;
+    CN_TRY(cn_get_str(p, "glob", &glob));
+    CN_TRY(cn_get_str(p, "all_of", &all_of));
+    bool docs = cn_get(p, "docs") != NULL;
+    if (docs + (glob.p != NULL) + (all_of.p != NULL) != 1)
+        return cn_fail(CN_INVALID, "give exactly one of \"docs\", \"glob\" and \"all_of\"");
+    if (docs)
+        return one_each(c, p, hide ? CN_POLICY_HIDE : CN_POLICY_UNHIDE, (cn_labels){0}, ret);
+    if (all_of.p) {
+        CN_TRY(cn_name_check(all_of, "source"));
+        return one_pattern(c, hide ? CN_POLICY_HIDE_SOURCE : CN_POLICY_UNHIDE_SOURCE, all_of, CN_STR(""), ret);
+    }
+    CN_TRY(source_of(p, CN_STR(""), &source));
+    return one_pattern(c, hide ? CN_POLICY_HIDE_GLOB : CN_POLICY_UNHIDE_GLOB, source, glob, ret);
+}
+
+static cn_err commit(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, const changes *ch, cn_buf *out) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    uint64_t epoch;
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_policy_apply(t, ch->v, ch->n, &who, &epoch));
+    return out_epoch(out, ch->n, epoch);
+}
+
+static cn_err labelled(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_policy_op op, cn_buf *out) {
+    changes ch;
+    cn_labels labels;
+    CN_TRY(cn_arg_labels(&c->arena, p, "labels", &labels));
+    if (labels.n == 0 && op != CN_POLICY_CLEAR)
+        return cn_fail(CN_INVALID, "field \"labels\" names no label");
+    CN_TRY(one_each(c, p, op, labels, &ch));
+    return commit(s, c, tenant, p, &ch, out);
+}
+
+static cn_err plain(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_policy_op op, cn_buf *out) {
+    changes ch;
+    CN_TRY(one_each(c, p, op, (cn_labels){0}, &ch));
+    return commit(s, c, tenant, p, &ch, out);
+}
+
+static cn_err hiding(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, bool hide, cn_buf *out) {
+    changes ch;
+    CN_TRY(hide_changes(c, p, hide, &ch));
+    return commit(s, c, tenant, p, &ch, out);
+}
+
+#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
+METHOD(allow) { return labelled(s, c, tenant, p, CN_POLICY_ALLOW, out); }
+METHOD(deny) { return labelled(s, c, tenant, p, CN_POLICY_DENY, out); }
+METHOD(clear) { return labelled(s, c, tenant, p, CN_POLICY_CLEAR, out); }
+METHOD(hide) { return hiding(s, c, tenant, p, true, out); }
+METHOD(unhide) { return hiding(s, c, tenant, p, false, out); }
+METHOD(erase) { return plain(s, c, tenant, p, CN_POLICY_ERASE, out); }
+METHOD(restore) { return plain(s, c, tenant, p, CN_POLICY_RESTORE, out); }
+
+static cn_err op_of(cn_str op, const msgpack_object *change, changes *one, cn_call *c) {
+    static const struct {
+        const char *name;
+        cn_policy_op op;
+    } ops[] = {{"allow", CN_POLICY_ALLOW}, {"deny", CN_POLICY_DENY}, {"clear", CN_POLICY_CLEAR}, {"erase", CN_POLICY_ERASE}, {"restore", CN_POLICY_RESTORE}};
+    if (cn_str_is(op, "hide") || cn_str_is(op, "unhide"))
+        return hide_changes(c, change, cn_str_is(op, "hide"), one);
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (cn_str_is(op, ops[i].name)) {
+            cn_labels labels;
+            CN_TRY(cn_arg_labels(&c->arena, change, "labels", &labels));
+            if (labels.n == 0 && (ops[i].op == CN_POLICY_ALLOW || ops[i].op == CN_POLICY_DENY))
+                return cn_fail(CN_INVALID, "field \"labels\" names no label");
+            return one_each(c, change, ops[i].op, labels, one);
+        }
+    return cn_fail(CN_INVALID, "unknown op \"" CN_STR_FMT "\"; one of allow, deny, clear, hide, unhide, erase, restore", CN_STR_ARG(op));
+}
+
+static cn_err append_change(cn_call *c, const msgpack_object *change, changes *all, uint32_t room) {
+    static const char *const fields[] = {"op", "docs", "glob", "all_of", "source", "labels", NULL};
+    changes one;
+    cn_str op;
+    CN_TRY(cn_only_fields(change, fields));
+    CN_TRY(cn_arg_str(change, "op", &op));
+    CN_TRY(op_of(op, change, &one, c));
+    if (one.n > room - all->n)
+        return cn_fail(CN_INVALID, "more than %u documents in one call; split it", room);
+    memcpy(all->v + all->n, one.v, one.n * sizeof *one.v);
+    all->n += one.n;
+    return CN_OK;
+}
+
+METHOD(apply) {
+    const msgpack_object *list = cn_get(p, "changes");
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size == 0)
+        return cn_fail(CN_INVALID, "field \"changes\" must be a list of maps");
+    changes all = {cn_arena_zalloc(&c->arena, CN_ARG_LIST_MAX, sizeof *all.v), 0};
+    if (!all.v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < list->via.array.size; i++) {
+        cn_err err = append_change(c, &list->via.array.ptr[i], &all, CN_ARG_LIST_MAX);
+        if (err != CN_OK)
+            return cn_wrap(err, "change %u", i + 1);
+    }
+    return commit(s, c, tenant, p, &all, out);
+}
+
+METHOD(reinstate) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    cn_str index;
+    uint64_t number, epoch;
+    CN_TRY(cn_arg_str(p, "index", &index));
+    CN_TRY(cn_arg_version(p, "version", &number));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    if (who.reason.n == 0)
+        return cn_fail(CN_INVALID, "field \"reason\" is missing: this gives permissions back, so say why");
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_policy_reinstate(t, index, number, &who, &epoch));
+    cn_pack_map(out, 1);
+    cn_out_uint(out, "epoch", epoch);
+    return CN_OK;
+}
+
+METHOD(show) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_str source, *docs;
+    uint32_t n;
+    uint64_t epoch;
+    CN_TRY(source_of(p, CN_STR("default"), &source));
+    CN_TRY(cn_arg_list(&c->arena, p, "docs", &docs, &n));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_epoch(t, &epoch));
+    cn_pack_map(out, 2);
+    cn_out_uint(out, "epoch", epoch);
+    cn_pack_cstr(out, "documents");
+    cn_pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(cn_policy_show(t, source, docs[i], out));
+    return CN_OK;
+}
+
+/* ---------- members ---------- */
+static cn_err member_change(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, bool replace, cn_buf *out) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    cn_str member;
+    cn_labels labels;
+    CN_TRY(cn_arg_str(p, "member", &member));
+    CN_TRY(cn_arg_labels(&c->arena, p, "labels", &labels));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(replace ? cn_member_set(t, member, labels, &who) : cn_member_add(t, member, labels, &who));
+    cn_pack_map(out, 2);
+    cn_out_str(out, "member", member);
+    cn_out_labels(out, "labels", labels);
+    return CN_OK;
+}
+METHOD(member_add) { return member_change(s, c, tenant, p, false, out); }
+METHOD(member_set) { return member_change(s, c, tenant, p, true, out); }
+
+METHOD(member_remove) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    cn_str member;
+    CN_TRY(cn_arg_str(p, "member", &member));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_member_remove(t, member, &who));
+    cn_pack_map(out, 1);
+    cn_out_str(out, "member", member);
+    return CN_OK;
+}
+
+typedef struct list_sink {
+    cn_buf *out;
+    uint32_t n;
+} list_sink;
+
+static cn_err member_one(void *ctx, cn_str principal, cn_labels labels) {
+    list_sink *l = ctx;
+    l->n++;
+    cn_pack_map(l->out, 2);
+    cn_out_str(l->out, "member", principal);
+    cn_out_labels(l->out, "labels", labels);
+    return CN_OK;
+}
+
+METHOD(member_list) {
+    (void)c, (void)p;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    list_sink l = {out, 0};
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "members");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_member_list(t, member_one, &l));
+    cn_pack_array_close(out, at, l.n);
+    return CN_OK;
+}
+
+METHOD(member_sync) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    cn_str text;
+    uint32_t n;
+    CN_TRY(cn_arg_str(p, "text", &text));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_member_sync(t, text, &who, &n));
+    cn_pack_map(out, 1);
+    cn_out_uint(out, "members", n);
+    return CN_OK;
+}
+
+/* ---------- audit ---------- */
+METHOD(audit_list) {
+    (void)c;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    uint64_t before = 0, limit = 100;
+    CN_TRY(cn_get_uint(p, "before", 1, INT64_MAX, &before));
+    CN_TRY(cn_get_uint(p, "limit", 1, CN_ARG_LIST_MAX, &limit));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "records");
+    return cn_audit_list(t, before, (uint32_t)limit, out);
+}
+
+METHOD(audit_verify) {
+    (void)c, (void)p;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    uint64_t n;
+    cn_digest head;
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_audit_verify(t, &n, &head));
+    cn_pack_map(out, 2);
+    cn_out_uint(out, "records", n);
+    cn_out_hex(out, "head", head.b, sizeof head.b);
+    return CN_OK;
+}
+
+#define DOCS {"docs", "list of str", true, "ids of documents"}
+#define SOURCE {"source", "str", false, "their source (default)"}
+#define REASON {"reason", "str", false, "why, for the audit trail"}
+#define END {NULL, NULL, false, NULL}
+static const cn_param p_show[] = {DOCS, SOURCE, END};
+static const cn_param p_labels[] = {DOCS, {"labels", "list of str", true, "permission labels"}, SOURCE, REASON, END};
+static const cn_param p_clear[] = {DOCS, {"labels", "list of str", false, "which labels; none: all grants and denials"}, SOURCE, REASON, END};
+static const cn_param p_docs[] = {DOCS, SOURCE, REASON, END};
+static const cn_param p_hide[] = {{"docs", "list of str", false, "ids of documents"}, {"glob", "str", false, "every id that fits, later ones too"},
+                                  {"all_of", "str", false, "everything of this source"}, SOURCE, REASON, END};
+static const cn_param p_apply[] = {{"changes", "list", true, "maps {op, docs or glob or all_of, source, labels}; all or none take effect"}, REASON, END};
+static const cn_param p_reinstate[] = {{"index", "str", true, "name of the index"}, {"version", "uint", true, "whose revocations are withdrawn"},
+                                       {"reason", "str", true, "why, for the audit trail"}, END};
+static const cn_param p_member[] = {{"member", "str", true, "user:ana, group:hr"}, {"labels", "list of str", true, "what it holds; groups may hold groups"}, REASON, END};
+static const cn_param p_member_remove[] = {{"member", "str", true, "whom"}, REASON, END};
+static const cn_param p_member_sync[] = {{"text", "str", true, "one member a line: NAME LABEL[,LABEL]"}, REASON, END};
+static const cn_param p_none[] = {END};
+static const cn_param p_audit[] = {{"before", "uint", false, "records older than this number"}, {"limit", "uint", false, "at most so many (100)"}, END};
+
+const cn_method cn_methods_policy[] = {
+    {"policy.show", CN_SCOPE(policy), 0, "what the policy says of documents", p_show, show},
+    {"policy.allow", CN_SCOPE(policy), 0, "grant labels on documents, in every version", p_labels, allow},
+    {"policy.deny", CN_SCOPE(policy), 0, "refuse holders of labels, in every version", p_labels, deny},
+    {"policy.clear", CN_SCOPE(policy), 0, "take back grants and denials", p_clear, clear},
+    {"policy.hide", CN_SCOPE(policy), 0, "hide from everyone, reversibly", p_hide, hide},
+    {"policy.unhide", CN_SCOPE(policy), 0, "show again", p_hide, unhide},
+    {"policy.erase", CN_SCOPE(policy), 0, "erase for good, in every index and version", p_docs, erase},
+    {"policy.restore", CN_SCOPE(policy), 0, "let later versions bring an erased document again", p_docs, restore},
+    {"policy.apply", CN_SCOPE(policy), 0, "many changes in one transaction", p_apply, apply},
+    {"policy.reinstate", CN_SCOPE(policy), 0, "withdraw the revocations of a version whose job mangled labels", p_reinstate, reinstate},
+    {"members.add", CN_SCOPE(admin), 0, "give a member labels", p_member, member_add},
+    {"members.set", CN_SCOPE(admin), 0, "replace a member's labels", p_member, member_set},
+    {"members.remove", CN_SCOPE(admin), 0, "forget a member", p_member_remove, member_remove},
+    {"members.list", CN_SCOPE(admin), 0, "the tenant's directory of members", p_none, member_list},
+    {"members.sync", CN_SCOPE(admin), 0, "replace the whole directory", p_member_sync, member_sync},
+    {"audit.list", CN_SCOPE(audit), 0, "who did what, newest first", p_audit, audit_list},
+    {"audit.verify", CN_SCOPE(audit), CN_METHOD_DEAR, "prove that no record was changed or removed", p_none, audit_verify},
+    {NULL, 0, 0, NULL, NULL, NULL},
+};

@@ -1,0 +1,265 @@
+/* versions.*: what there is, what differs, and which one answers. */
+#include "server/service/args.h"
+
+static const char *state_of(const cn_version *v, const cn_index_info *ix) {
+    if (v->marks & CN_MARK_DROPPED)
+        return "dropped";
+    if (v->number == ix->active)
+        return "active";
+    return v->marks & CN_MARK_EVER_ACTIVE ? "idle" : "sealed";
+}
+
+static void out_marks(cn_buf *b, unsigned marks) {
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{CN_MARK_SUSPECT, "suspect"}, {CN_MARK_QUARANTINED, "quarantined"}, {CN_MARK_PINNED, "pinned"}};
+    cn_pack_cstr(b, "marks");
+    size_t at = cn_pack_array_open(b);
+    uint32_t n = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (marks & names[i].bit) {
+            cn_pack_cstr(b, names[i].name);
+            n++;
+        }
+    cn_pack_array_close(b, at, n);
+}
+
+static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix) {
+    cn_pack_map(b, 14);
+    cn_out_uint(b, "version", v->number);
+    cn_out_cstr(b, "state", state_of(v, ix));
+    out_marks(b, v->marks);
+    cn_out_hex(b, "root", v->root.b, sizeof v->root.b);
+    cn_out_uint(b, "documents", v->counts.documents);
+    cn_out_uint(b, "chunks", v->counts.chunks);
+    cn_out_counts(b, "counts", &v->counts);
+    cn_out_uint(b, "base", v->base);
+    cn_out_time(b, "made", v->made_us);
+    cn_out_str(b, "by", v->made_by);
+    cn_out_str(b, "job", v->job);
+    cn_out_time(b, "first_active", v->first_active_us);
+    cn_out_str(b, "embedder", v->recipe.embedder);
+    cn_out_str(b, "chunker", v->recipe.chunker);
+}
+
+static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_index_info ix;
+    cn_version *v;
+    cn_str index;
+    uint32_t n;
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_arg_str(p, "index", &index));
+    CN_TRY(cn_index_get(t, index, &c->arena, &ix));
+    CN_TRY(cn_version_list(t, index, &c->arena, &v, &n));
+    cn_pack_map(out, 4);
+    cn_out_str(out, "index", ix.name);
+    cn_out_uint(out, "active", ix.active);
+    cn_out_bool(out, "hold", ix.hold);
+    cn_pack_cstr(out, "versions");
+    cn_pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++)
+        out_version(out, &v[i], &ix);
+    return CN_OK;
+}
+
+typedef struct diff_sink {
+    cn_buf *out;
+    uint64_t counts[4], limit;
+    uint32_t shown;
+} diff_sink;
+
+static const char *const diff_names[] = {
+    [CN_DIFF_ADDED] = "added", [CN_DIFF_DELETED] = "deleted", [CN_DIFF_CHANGED] = "changed", [CN_DIFF_RELABELLED] = "relabelled"};
+
+static cn_err diff_one(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after) {
+    diff_sink *d = ctx;
+    d->counts[kind]++;
+    if (d->shown >= d->limit)
+        return CN_OK;
+    d->shown++;
+    cn_pack_map(d->out, 3u + (before != NULL) + (after != NULL));
+    cn_out_cstr(d->out, "change", diff_names[kind]);
+    cn_out_str(d->out, "source", source);
+    cn_out_str(d->out, "doc", id);
+    if (before)
+        cn_out_triple(d->out, "before", before);
+    if (after)
+        cn_out_triple(d->out, "after", after);
+    return CN_OK;
+}
+
+static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    (void)c;
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_str index;
+    uint64_t m, n;
+    diff_sink d = {.out = out, .limit = 1000};
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_arg_str(p, "index", &index));
+    CN_TRY(cn_arg_version(p, "from", &m));
+    CN_TRY(cn_arg_version(p, "to", &n));
+    CN_TRY(cn_get_uint(p, "limit", 0, CN_ARG_LIST_MAX, &d.limit));
+    cn_pack_map(out, 8);
+    cn_out_uint(out, "from", m);
+    cn_out_uint(out, "to", n);
+    cn_pack_cstr(out, "documents");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_version_diff(t, index, m, n, diff_one, &d));
+    cn_pack_array_close(out, at, d.shown);
+    uint64_t all = 0;
+    for (int k = 0; k < 4; k++) {
+        cn_out_uint(out, diff_names[k], d.counts[k]);
+        all += d.counts[k];
+    }
+    cn_out_bool(out, "more", all > d.shown);
+    return CN_OK;
+}
+
+/* What every change of the pointer answers with. */
+static cn_err out_pointer(cn_tenant *t, cn_call *c, cn_str index, const char *was_key, uint64_t was, cn_buf *out) {
+    cn_index_info ix;
+    uint64_t epoch;
+    CN_TRY(cn_index_get(t, index, &c->arena, &ix));
+    CN_TRY(cn_epoch(t, &epoch));
+    cn_pack_map(out, 4u + (was_key != NULL));
+    cn_out_str(out, "index", index);
+    if (was_key)
+        cn_out_uint(out, was_key, was);
+    cn_out_uint(out, "active", ix.active);
+    cn_out_bool(out, "hold", ix.hold);
+    cn_out_uint(out, "epoch", epoch);
+    return CN_OK;
+}
+
+typedef struct target {
+    cn_tenant *t;
+    cn_str index;
+    cn_actor who;
+} target;
+
+static cn_err target_of(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, target *ret) {
+    CN_TRY(cn_arg_str(p, "index", &ret->index));
+    CN_TRY(cn_arg_actor(c, p, &ret->who));
+    return cn_call_tenant(s, tenant, &ret->t);
+}
+
+static cn_err activate_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    uint64_t number, expect = CN_ANY_VERSION, before;
+    CN_TRY(cn_arg_version(p, "version", &number));
+    CN_TRY(cn_get_uint(p, "expect", 0, INT64_MAX, &expect));
+    CN_TRY(cn_version_activate(g->t, g->index, number, expect, false, &g->who, &before));
+    return out_pointer(g->t, c, g->index, "before", before, out);
+}
+
+static cn_err rollback_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    uint64_t to = 0, from, now;
+    CN_TRY(cn_get_uint(p, "to", 1, INT64_MAX, &to));
+    CN_TRY(cn_version_rollback(g->t, g->index, to, &g->who, &from, &now));
+    return out_pointer(g->t, c, g->index, "from", from, out);
+}
+
+static cn_err release_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    (void)p;
+    CN_TRY(cn_version_release(g->t, g->index, &g->who));
+    return out_pointer(g->t, c, g->index, NULL, 0, out);
+}
+
+static cn_err gc_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    (void)c;
+    bool dry = false;
+    cn_gc_result r;
+    CN_TRY(cn_get_bool(p, "dry_run", &dry));
+    CN_TRY(cn_version_gc(g->t, g->index, dry, &g->who, &r));
+    cn_pack_map(out, 3);
+    cn_out_uint(out, "versions", r.versions);
+    cn_out_uint(out, "files", r.files);
+    cn_out_uint(out, "bytes", r.bytes);
+    return CN_OK;
+}
+
+static cn_err out_marked(target *g, cn_call *c, uint64_t number, cn_buf *out) {
+    cn_version v;
+    CN_TRY(cn_version_get(g->t, g->index, number, &c->arena, &v));
+    cn_pack_map(out, 3);
+    cn_out_str(out, "index", g->index);
+    cn_out_uint(out, "version", number);
+    out_marks(out, v.marks);
+    return CN_OK;
+}
+
+static cn_err mark_target(target *g, cn_call *c, const msgpack_object *p, unsigned set, unsigned clear, cn_buf *out) {
+    uint64_t number;
+    CN_TRY(cn_arg_version(p, "version", &number));
+    CN_TRY(cn_version_mark(g->t, g->index, number, set, clear, &g->who));
+    return out_marked(g, c, number, out);
+}
+
+static cn_err pin_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    return mark_target(g, c, p, CN_MARK_PINNED, 0, out);
+}
+static cn_err unpin_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    return mark_target(g, c, p, 0, CN_MARK_PINNED, out);
+}
+static cn_err quarantine_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    return mark_target(g, c, p, CN_MARK_QUARANTINED, 0, out);
+}
+static cn_err unquarantine_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    return mark_target(g, c, p, 0, CN_MARK_QUARANTINED, out);
+}
+
+static cn_err drop_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    uint64_t number;
+    CN_TRY(cn_arg_version(p, "version", &number));
+    CN_TRY(cn_version_drop(g->t, g->index, number, &g->who));
+    return out_marked(g, c, number, out);
+}
+
+/* Each method on one index opens the tenant, acts, and closes it again. */
+#define ON_TARGET(name)                                                                                         \
+    static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {        \
+        target g = {0};                                                                                         \
+        cn_err err = target_of(s, c, tenant, p, &g);                                                            \
+        if (err == CN_OK)                                                                                       \
+            err = name##_target(&g, c, p, out);                                                                 \
+        cn_tenant_unref_p(&g.t);                                                                                \
+        return err;                                                                                             \
+    }
+ON_TARGET(activate)
+ON_TARGET(rollback)
+ON_TARGET(release)
+ON_TARGET(gc)
+ON_TARGET(pin)
+ON_TARGET(unpin)
+ON_TARGET(quarantine)
+ON_TARGET(unquarantine)
+ON_TARGET(drop)
+
+#define INDEX {"index", "str", true, "name of the index"}
+#define REASON {"reason", "str", false, "why, for the audit trail"}
+#define END {NULL, NULL, false, NULL}
+static const cn_param p_index[] = {INDEX, END};
+static const cn_param p_diff[] = {INDEX, {"from", "uint", true, "the older version"}, {"to", "uint", true, "the newer version"},
+                                  {"limit", "uint", false, "list at most so many documents (1000); all are counted"}, END};
+static const cn_param p_activate[] = {INDEX, {"version", "uint", true, "the version that shall answer"},
+                                      {"expect", "uint", false, "only if this version is active now (0: none)"}, REASON, END};
+static const cn_param p_rollback[] = {INDEX, {"to", "uint", false, "to this version; else to the one active before"}, REASON, END};
+static const cn_param p_release[] = {INDEX, REASON, END};
+static const cn_param p_mark[] = {INDEX, {"version", "uint", true, "which version"}, REASON, END};
+static const cn_param p_gc[] = {INDEX, {"dry_run", "bool", false, "only count what would go"}, REASON, END};
+
+const cn_method cn_methods_versions[] = {
+    {"versions.list", CN_SCOPE(query), 0, "all versions of an index, newest last", p_index, list},
+    {"versions.diff", CN_SCOPE(versions), CN_METHOD_DEAR, "documents and permissions that differ between two versions", p_diff, diff},
+    {"versions.activate", CN_SCOPE(activate), 0, "make a version the one that answers, in one transaction", p_activate, activate},
+    {"versions.rollback", CN_SCOPE(activate), 0, "back to the version before; marks the one left suspect and holds the pointer", p_rollback, rollback},
+    {"versions.release", CN_SCOPE(activate), 0, "end the hold of a rollback, so that jobs may activate again", p_release, release},
+    {"versions.pin", CN_SCOPE(operate), 0, "keep a version whatever gc would do", p_mark, pin},
+    {"versions.unpin", CN_SCOPE(operate), 0, "let gc decide again", p_mark, unpin},
+    {"versions.quarantine", CN_SCOPE(operate), 0, "this version never answers", p_mark, quarantine},
+    {"versions.unquarantine", CN_SCOPE(operate), 0, "lift a quarantine", p_mark, unquarantine},
+    {"versions.drop", CN_SCOPE(operate), 0, "give up a version; gc removes its files", p_mark, drop},
+    {"versions.gc", CN_SCOPE(operate), CN_METHOD_DEAR, "drop versions beyond the index's limits and sweep files no version names", p_gc, gc},
+    {NULL, 0, 0, NULL, NULL, NULL},
+};

@@ -1,0 +1,19 @@
+#include <CUnit/Basic.h>
+#include <stdlib.h>
+
+#include "tests/index/suites.h"
+
+unsigned long test_rounds = 4000;
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        test_rounds = strtoul(argv[1], NULL, 10);
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 2;
+    add_filter_suite();
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
+    CU_cleanup_registry();
+    return failed || !ran ? 1 : 0;
+}

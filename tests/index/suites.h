@@ -1,0 +1,4 @@
+/* suites.h -- the suites of the search tests, each in the file of its name. */
+#pragma once
+void add_filter_suite(void);
+extern unsigned long test_rounds; /* how many random queries; the first argument of the program */

@@ -1,0 +1,73 @@
+/* command.h -- the table of the command's subcommands: from it come parsing, --help, the man page and completion.
+ *
+ * A row names a method and says how words and options become its fields; only what has no method (init, doctor, model,
+ * embed, ...) has a function of its own. What a row does not say cannot be typed.
+ * Owns:    constant data.
+ * Thread:  one.
+ * Limits:  CMD_POS_MAX words, as many options as the row lists. */
+#pragma once
+#include <stdio.h>
+
+#include "engine/base/pack.h"
+
+#define CMD_POS_MAX 4
+
+typedef enum cmd_type {
+    CMD_TEXT, CMD_UINT, CMD_FLOAT, CMD_FLAG,
+    CMD_COMMAS,   /* a,b,c -> list; may be repeated */
+    CMD_REPEAT,   /* may be repeated -> list */
+    CMD_FILTER,   /* an expression -> map */
+    CMD_FILE,     /* a file's content -> text */
+    CMD_INDEX,    /* TENANT/INDEX -> tenant, index */
+    CMD_TENANT,   /* TENANT, or TENANT/INDEX where the index may be left out */
+} cmd_type;
+
+typedef struct cmd_opt {
+    const char *name, *arg; /* "--labels", "L,..." ; arg NULL: a flag */
+    const char *field;      /* of the method; NULL: for the row's own function */
+    cmd_type type;
+    const char *help;
+} cmd_opt;
+
+typedef struct cmd_pos {
+    const char *name;       /* "TENANT/INDEX", "DOC" */
+    const char *field;
+    cmd_type type;
+    bool optional, many;
+} cmd_pos;
+
+typedef struct cmd_call {   /* what the words became */
+    cn_buf params;          /* one map */
+    const char *values[32]; /* of options with no field, by their place in the row's list; "" for a flag given */
+    const char *words[CMD_POS_MAX]; /* the first of each position */
+} cmd_call;
+
+typedef struct cmd cmd;
+typedef int cmd_run(const cmd *c, cmd_call *call);
+
+struct cmd {
+    const char *name;       /* "policy allow" */
+    const char *method;     /* "policy.allow" */
+    const char *help;       /* one line */
+    cmd_pos pos[CMD_POS_MAX + 1];
+    const cmd_opt *opts;    /* ended by a NULL name; NULL: none */
+    const char *more;       /* examples and explanations for --help */
+    cmd_run *run;           /* NULL: call the method and print its map */
+    const char *view;       /* "LIST: column column ..." of the table form; NULL: key and value, a line each */
+};
+
+extern const cmd cmd_table[];       /* ended by a NULL name */
+extern const cmd_opt cmd_globals[]; /* --data, --server, ... */
+
+/* The row that the words begin with; *ret_words of them. NULL: none. */
+const cmd *cmd_find(int argc, char *const *argv, int *ret_words);
+/* CN_INVALID: what is wrong with the words, in plain terms. */
+cn_err cmd_parse(const cmd *c, int argc, char *const *argv, cmd_call *ret);
+void cmd_call_done(cmd_call *call);
+const char *cmd_value(const cmd *c, const cmd_call *call, const char *opt); /* NULL: not given */
+
+void cmd_help_all(FILE *out);
+void cmd_help_group(FILE *out, const char *word);  /* "policy": its rows */
+void cmd_help_one(FILE *out, const cmd *c);
+void cmd_man(FILE *out);
+void cmd_completion(FILE *out);

@@ -1,0 +1,41 @@
+/* local.h -- what the subcommands' own functions share: the way to the data, printing, exit codes.
+ *
+ * Owns:    one connection to the data: a service on files, or a client of a server, opened at first use.
+ * Thread:  one.
+ * Limits:  none. */
+#pragma once
+#include "tools/cairn/command.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_FOUND = 3, EXIT_UNREACHABLE = 4, EXIT_REFUSED = 5, EXIT_REJECTED = 6 };
+
+typedef struct cmd_env {
+    const char *data, *server, *key, *key_file;
+    enum { OUT_TABLE, OUT_JSON, OUT_TSV } out;
+    bool quiet;
+} cmd_env;
+extern cmd_env cmd_the_env;
+
+/* Calls a method on files or through the server, as the options say. out gets the result map. */
+cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out);
+void cmd_close(void);
+const char *cmd_data_dir(void); /* NULL with an error text when none was named */
+
+/* Prints the last error with its code and returns the exit code that belongs to it. */
+int cmd_fail(cn_err err);
+int cmd_print(const cmd *c, cn_str result); /* the result map in the form asked for */
+
+/* A line on standard error that is written over at each step; nothing unless it is a terminal. */
+void cmd_progress(void *ctx, cn_str packed_map);
+void cmd_progress_end(void);
+
+int run_init(const cmd *c, cmd_call *call);
+int run_doctor(const cmd *c, cmd_call *call);
+int run_model_add(const cmd *c, cmd_call *call);
+int run_model_get(const cmd *c, cmd_call *call);
+int run_model_bench(const cmd *c, cmd_call *call);
+int run_embed(const cmd *c, cmd_call *call);
+int run_ingest(const cmd *c, cmd_call *call);
+int run_query(const cmd *c, cmd_call *call);
+int run_policy_apply(const cmd *c, cmd_call *call);
+int run_man(const cmd *c, cmd_call *call);
+int run_completion(const cmd *c, cmd_call *call);

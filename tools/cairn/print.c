@@ -1,0 +1,294 @@
+/* print.c -- a result map for people (tables, key and value), for scripts (TSV), or as it is (JSON). */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/base/json.h"
+#include "engine/base/mem.h"
+#include "tools/cairn/local.h"
+
+#define PRINT_MAX ((size_t)1 << 30)
+#define COLUMNS_MAX 16
+#define CELL_WIDTH 44
+
+/* ---------- one value as text ---------- */
+static void cell_object(cn_buf *b, const msgpack_object *o);
+
+static void cell_list(cn_buf *b, const msgpack_object *o) {
+    for (uint32_t i = 0; i < o->via.array.size; i++) {
+        if (i)
+            cn_buf_putc(b, ',');
+        cell_object(b, &o->via.array.ptr[i]);
+    }
+}
+
+static void cell_map(cn_buf *b, const msgpack_object *o) {
+    bool first = true;
+    for (uint32_t i = 0; i < o->via.map.size; i++) {
+        const msgpack_object_kv *kv = &o->via.map.ptr[i];
+        if (kv->val.type == MSGPACK_OBJECT_ARRAY && kv->val.via.array.size == 0)
+            continue;
+        cn_buf_puts(b, first ? "" : " ");
+        first = false;
+        cell_object(b, &kv->key);
+        cn_buf_putc(b, '=');
+        cell_object(b, &kv->val);
+    }
+}
+
+/* Control characters would let a document's id play with the terminal: they become spaces. */
+static void cell_str(cn_buf *b, cn_str s) {
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char ch = (unsigned char)s.p[i];
+        bool c1 = ch == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0;
+        cn_buf_putc(b, ch < 0x20 || ch == 0x7f || c1 ? ' ' : s.p[i]);
+        i += c1;
+    }
+}
+
+static void cell_object(cn_buf *b, const msgpack_object *o) {
+    switch (o->type) {
+    case MSGPACK_OBJECT_NIL: break;
+    case MSGPACK_OBJECT_ARRAY: cell_list(b, o); break;
+    case MSGPACK_OBJECT_MAP: cell_map(b, o); break;
+    case MSGPACK_OBJECT_STR: cell_str(b, cn_obj_str(o)); break;
+    case MSGPACK_OBJECT_BOOLEAN: cn_buf_puts(b, o->via.boolean ? "yes" : "no"); break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER: cn_buf_printf(b, "%llu", (unsigned long long)o->via.u64); break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER: cn_buf_printf(b, "%lld", (long long)o->via.i64); break;
+    case MSGPACK_OBJECT_FLOAT32:
+    case MSGPACK_OBJECT_FLOAT64: cn_buf_printf(b, "%.4f", o->via.f64); break;
+    case MSGPACK_OBJECT_BIN:
+    case MSGPACK_OBJECT_EXT: cn_buf_puts(b, "(bytes)"); break;
+    }
+}
+
+static int shown_width(cn_str s) { /* characters, counted by their first bytes */
+    int n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/* ---------- tables ---------- */
+typedef struct view {
+    char list[32];
+    char names[COLUMNS_MAX][32];
+    int n;
+} view;
+
+static void parse_view(const char *text, view *v) { /* "versions: version state marks" */
+    size_t n = strcspn(text, ":");
+    snprintf(v->list, sizeof v->list, "%.*s", (int)n, text);
+    v->n = 0;
+    for (const char *p = text + n + 1; *p && v->n < COLUMNS_MAX;) {
+        p += strspn(p, " ");
+        n = strcspn(p, " ");
+        snprintf(v->names[v->n++], sizeof v->names[0], "%.*s", (int)n, p);
+        p += n;
+    }
+}
+
+/* Digests are shown by their first 12 digits, times to the second; JSON and TSV have them whole. */
+static void table_cell(cn_buf *b, const char *name, const msgpack_object *o) {
+    cn_buf_reset(b);
+    if (!o)
+        return;
+    cell_object(b, o);
+    bool digest = strcmp(name, "root") == 0 || strcmp(name, "digest") == 0;
+    if (digest && b->n > 12)
+        b->n = 12;
+    if (b->n == 27 && b->p[10] == 'T' && b->p[26] == 'Z') {
+        memcpy(b->p + 19, "Z", 1);
+        b->n = 20;
+    }
+}
+
+static void print_row(const view *v, const msgpack_object *row, const int *width, cn_buf *cell) {
+    for (int i = 0; i < v->n; i++) {
+        table_cell(cell, v->names[i], cn_get(row, v->names[i]));
+        int pad = width[i] - shown_width(cn_buf_str(cell));
+        printf("%s" CN_STR_FMT "%*s", i ? "  " : "", CN_STR_ARG(cn_buf_str(cell)), i + 1 < v->n && pad > 0 ? pad : 0, "");
+    }
+    putchar('\n');
+}
+
+static void print_table(const view *v, const msgpack_object *list, cn_buf *cell) {
+    int width[COLUMNS_MAX];
+    for (int i = 0; i < v->n; i++) {
+        width[i] = (int)strlen(v->names[i]);
+        for (uint32_t r = 0; r < list->via.array.size; r++) {
+            table_cell(cell, v->names[i], cn_get(&list->via.array.ptr[r], v->names[i]));
+            int w = shown_width(cn_buf_str(cell));
+            if (w > width[i])
+                width[i] = w > CELL_WIDTH ? CELL_WIDTH : w;
+        }
+    }
+    for (int i = 0; i < v->n; i++)
+        printf("%s%-*s", i ? "  " : "", i + 1 < v->n ? width[i] : 0, v->names[i]);
+    putchar('\n');
+    for (uint32_t r = 0; r < list->via.array.size; r++)
+        print_row(v, &list->via.array.ptr[r], width, cell);
+}
+
+static void print_tsv(const view *v, const msgpack_object *list, cn_buf *cell) {
+    for (int i = 0; i < v->n; i++)
+        printf("%s%s", i ? "\t" : "", v->names[i]);
+    putchar('\n');
+    for (uint32_t r = 0; r < list->via.array.size; r++)
+        for (int i = 0; i < v->n; i++) {
+            const msgpack_object *o = cn_get(&list->via.array.ptr[r], v->names[i]);
+            cn_buf_reset(cell);
+            if (o)
+                cell_object(cell, o);
+            printf(CN_STR_FMT "%c", CN_STR_ARG(cn_buf_str(cell)), i + 1 < v->n ? '\t' : '\n');
+        }
+}
+
+/* ---------- key and value ---------- */
+static void print_pairs(const msgpack_object *map, const char *skip, bool tsv, cn_buf *cell) {
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object_kv *kv = &map->via.map.ptr[i];
+        cn_str key = cn_obj_str(&kv->key);
+        if (skip && cn_str_is(key, skip))
+            continue;
+        cn_buf_reset(cell);
+        cell_object(cell, &kv->val);
+        if (tsv)
+            printf(CN_STR_FMT "\t" CN_STR_FMT "\n", CN_STR_ARG(key), CN_STR_ARG(cn_buf_str(cell)));
+        else if (cell->n)
+            printf("%-12.*s " CN_STR_FMT "\n", (int)key.n, key.p, CN_STR_ARG(cn_buf_str(cell)));
+    }
+}
+
+/* ---------- hits ---------- */
+static bool color(void) {
+    const char *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !(term && strcmp(term, "dumb") == 0);
+}
+
+#define SNIPPET 300
+static void print_snippet(cn_str text) { /* its first words, white space folded, wrapped at 96 */
+    int col = 0;
+    size_t i = 0, shown = 0;
+    fputs("   ", stdout);
+    while (i < text.n && shown < SNIPPET) {
+        while (i < text.n && (unsigned char)text.p[i] <= ' ')
+            i++;
+        size_t from = i;
+        while (i < text.n && (unsigned char)text.p[i] > ' ')
+            i++;
+        cn_str word = {text.p + from, i - from};
+        int w = shown_width(word);
+        if (col && col + w > 96) {
+            fputs("\n   ", stdout);
+            col = 0;
+        }
+        printf("%s" CN_STR_FMT, col ? " " : "", CN_STR_ARG(word));
+        col += w + (col > 0);
+        shown += word.n + 1;
+    }
+    puts(i < text.n ? " ..." : "");
+}
+
+static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
+    double score = 0, relevance = 0;
+    cn_str text = {NULL, 0};
+    const msgpack_object *headings = cn_get(h, "headings"), *page = cn_get(h, "page"), *bytes = cn_get(h, "bytes");
+    cn_get_f64(h, "score", &score);
+    cn_get_f64(h, "relevance", &relevance);
+    cn_get_str(h, "text", &text);
+    cn_buf_reset(cell);
+    cell_str(cell, cn_obj_str(cn_get(h, "doc")));
+    printf("%s%u. " CN_STR_FMT "%s  score %.4f  relevance %.2f", color() ? "\033[1m" : "", number, CN_STR_ARG(cn_buf_str(cell)), color() ? "\033[0m" : "", score, relevance);
+    if (page && page->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        printf("  page %llu", (unsigned long long)page->via.u64);
+    if (bytes && bytes->type == MSGPACK_OBJECT_ARRAY && bytes->via.array.size == 2)
+        printf("  bytes %llu-%llu", (unsigned long long)bytes->via.array.ptr[0].via.u64, (unsigned long long)bytes->via.array.ptr[1].via.u64);
+    putchar('\n');
+    if (headings && headings->type == MSGPACK_OBJECT_ARRAY && headings->via.array.size) {
+        fputs("   ", stdout);
+        for (uint32_t i = 0; i < headings->via.array.size; i++) {
+            cn_buf_reset(cell);
+            cell_str(cell, cn_obj_str(&headings->via.array.ptr[i]));
+            printf("%s" CN_STR_FMT, i ? " > " : "", CN_STR_ARG(cn_buf_str(cell)));
+        }
+        putchar('\n');
+    }
+    cn_buf_reset(cell);
+    cell_str(cell, text);
+    if (cell->n)
+        print_snippet(cn_buf_str(cell));
+}
+
+static void print_hits(const msgpack_object *result, cn_buf *cell) {
+    const msgpack_object *hits = cn_get(result, "hits"), *made = cn_get(result, "made_by"), *plan = cn_get(result, "plan");
+    uint32_t n = hits && hits->type == MSGPACK_OBJECT_ARRAY ? hits->via.array.size : 0;
+    for (uint32_t i = 0; i < n; i++)
+        print_hit(&hits->via.array.ptr[i], i + 1, cell);
+    if (n == 0)
+        puts("no passages that this caller may read");
+    cn_str evidence = cn_obj_str(cn_get(result, "evidence")), root = cn_obj_str(cn_get(made, "root"));
+    cn_buf_reset(cell);
+    if (cn_get(made, "version"))
+        cell_object(cell, cn_get(made, "version"));
+    printf("evidence: " CN_STR_FMT "; version " CN_STR_FMT ", root %.12s, embedder " CN_STR_FMT ", mode " CN_STR_FMT "\n", CN_STR_ARG(evidence),
+           CN_STR_ARG(cn_buf_str(cell)), root.n >= 12 ? root.p : "", CN_STR_ARG(cn_obj_str(cn_get(made, "embedder"))), CN_STR_ARG(cn_obj_str(cn_get(made, "mode"))));
+    cn_buf_reset(cell);
+    if (plan) {
+        cell_object(cell, plan);
+        printf("plan: " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
+    }
+}
+
+static void print_hits_tsv(const msgpack_object *result, cn_buf *cell) {
+    view v;
+    parse_view("hits: doc source chunk score relevance page bytes headings text", &v);
+    const msgpack_object *hits = cn_get(result, "hits");
+    if (hits && hits->type == MSGPACK_OBJECT_ARRAY)
+        print_tsv(&v, hits, cell);
+}
+
+/* ---------- one result ---------- */
+static int print_json(const msgpack_object *o) {
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, PRINT_MAX);
+    cn_json_write(&b, o, isatty(STDOUT_FILENO) ? 2 : 0);
+    cn_buf_putc(&b, '\n');
+    fwrite(b.p, 1, b.n, stdout);
+    return 0;
+}
+
+static void print_view(const cmd *c, const msgpack_object *o, cn_buf *cell) {
+    view v;
+    parse_view(c->view, &v);
+    const msgpack_object *list = cn_get(o, v.list);
+    bool tsv = cmd_the_env.out == OUT_TSV;
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY)
+        return print_pairs(o, NULL, tsv, cell);
+    if (tsv)
+        return print_tsv(&v, list, cell);
+    print_pairs(o, v.list, false, cell);
+    if (list->via.array.size)
+        print_table(&v, list, cell);
+    else if (o->via.map.size == 1)
+        puts("none");
+}
+
+int cmd_print(const cmd *c, cn_str result) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_AUTO_BUF cn_buf cell;
+    cn_buf_init(&cell, PRINT_MAX);
+    cn_err err = cn_unpack(&u, result.p, result.n);
+    if (err != CN_OK)
+        return cmd_fail(err);
+    if (cmd_the_env.out == OUT_JSON)
+        return print_json(&u.o);
+    bool tsv = cmd_the_env.out == OUT_TSV;
+    if (cn_get(&u.o, "hits"))
+        (tsv ? print_hits_tsv : print_hits)(&u.o, &cell);
+    else if (c->view)
+        print_view(c, &u.o, &cell);
+    else
+        print_pairs(&u.o, NULL, tsv, &cell);
+    fflush(stdout);
+    return ferror(stdout) ? EXIT_FAILED : 0;
+}

