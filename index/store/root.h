@@ -13,7 +13,7 @@
 #include "index/store/segment.h"
 
 cn_err cn_recipe_pack(const cn_recipe *r, cn_buf *out);                 /* canonical bytes */
-cn_err cn_recipe_unpack(cn_str bytes, struct cn_arena *a, cn_recipe *ret);
+cn_err cn_recipe_unpack(cn_str bytes, cn_arena *a, cn_recipe *ret);
 cn_err cn_leaf_of(const cn_doc *doc, uint32_t dim, cn_digest *ret);
 unsigned cn_root_bits(uint64_t documents);
 
