@@ -196,7 +196,7 @@ static void free_holder(void *p) {
 
 static cn_err refresh(holder *h, cn_tenant *t) {
     uint64_t epoch;
-    cn_policy *p;
+    cn_policy *p = NULL;
     CN_TRY(cn_epoch(t, &epoch));
     if (h->now && h->now->epoch == epoch)
         return CN_OK;
