@@ -1,4 +1,5 @@
 #include <CUnit/Basic.h>
+#include <stdio.h>
 
 #include "engine/base/utf8.h"
 #include "ingest/parse/charset.h"
@@ -9,6 +10,7 @@ static void gives(const char *in, const char *want) {
     cn_buf b;
     cn_buf_init(&b, 1 << 20);
     cn_normal_add(&b, cn_str_of(in));
+    if (!cn_str_is(cn_buf_str(&b), want)) printf("\n  got \"%.*s\" not \"%s\"\n", CN_STR_ARG(cn_buf_str(&b)), want);
     CU_ASSERT(cn_str_is(cn_buf_str(&b), want));
     cn_buf_reset(&b);
     cn_normal_add(&b, cn_str_of(want)); /* the normal form of the normal form is itself */
@@ -45,6 +47,7 @@ static void refuses(const char *in, size_t n, const char *say) {
     cn_str got;
     cn_buf_init(&hold, 1 << 20);
     CU_ASSERT_EQUAL(cn_charset_utf8((cn_str){in, n}, CN_STR(""), &hold, &got), CN_INVALID);
+    if (!strstr(cn_error_detail(), say)) printf("\n  said: %s\n", cn_error_detail());
     CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), say));
     cn_buf_done(&hold);
 }

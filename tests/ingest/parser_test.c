@@ -65,7 +65,7 @@ static void nested(void) {
 static void markdown(void) {
     cn_parsed d = {0};
     cn_arena_reset(&arena);
-    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_MD, CN_STR("---\ntitle: X\n---\n# A *b*\n\ntwo &amp;\nlines\n\n- item\n\n|x|y|\n|-|-|\n|1|2|\n\n    code\n\n> said\n"), &arena, &d), CN_OK);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_MD, CN_STR("---\ntitle: X\n---\n# A *b*\n\ntwo &amp;\nlines\n\n- item\n\n|x|y|\n|---|---|\n|1|2|\n\n    code\n\n> said\n"), &arena, &d), CN_OK);
     CU_ASSERT(cn_str_is(d.front, "title: X\n") && cn_str_is(d.title, "A b"));
     CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "A b") && block_is(&d, 1, CN_BLOCK_PARA, "two & lines") && block_is(&d, 2, CN_BLOCK_ITEM, "item"));
     CU_ASSERT(block_is(&d, 3, CN_BLOCK_ROW, "x\ty") && block_is(&d, 4, CN_BLOCK_ROW, "1\t2") && block_is(&d, 5, CN_BLOCK_CODE, "code"));
