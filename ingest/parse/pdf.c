@@ -56,7 +56,11 @@ _Noreturn void cn_pdf_child(void) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close_range(3, ~0u, 0);
     setrlimit(RLIMIT_CORE, &core);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they map terabytes of shadow */
     setrlimit(RLIMIT_AS, &memory);
+#else
+    (void)memory;
+#endif
     setrlimit(RLIMIT_CPU, &time);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         _exit(3);
@@ -155,7 +159,7 @@ static cn_err verdict(int status, cn_buf *errors) {
         return cn_fail(CN_INVALID, "pdftotext ended by signal %d on it", WTERMSIG(status));
     if (strstr(said, "assword"))
         return cn_fail(CN_INVALID, "an encrypted PDF; remove its password first");
-    return cn_fail(CN_INVALID, "a damaged or cut off PDF (pdftotext: %.200s)", said[0] ? said : "no reason given");
+    return cn_fail(CN_INVALID, "a damaged or cut off PDF (pdftotext: %.*s)", (int)strcspn(said, "\n"), said);
 }
 
 static cn_err run(cn_str bytes, cn_buf *text) {
