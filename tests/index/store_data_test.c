@@ -1,0 +1,3 @@
+#include "tests/index/store_test.h"
+
+void data_suite(void) {}

@@ -1,0 +1,3 @@
+#include "tests/index/store_test.h"
+
+void fault_suite(void) {}
