@@ -7,6 +7,7 @@ static cn_err structured(cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret)
     cn_out_init(&o);
     cn_err e = CN_OK;
     switch ((int)f) {
+    case CN_FMT_MD: e = cn_parse_md(bytes, &o); break;
     case CN_FMT_HTML: e = cn_parse_html(bytes, &o); break;
     default: e = cn_fail(CN_INVALID, "%s is not a format of documents", cn_format_name(f)); break;
     }
@@ -30,7 +31,9 @@ cn_err cn_parse_here(cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret) {
     if (bytes.n > CN_PARSE_BYTES_MAX)
         return cn_fail(CN_INVALID, "%zu bytes are over the limit of %llu; split it", bytes.n, (unsigned long long)CN_PARSE_BYTES_MAX);
     cn_parsed made;
-    if (f == CN_FMT_TEXT || f == CN_FMT_MD || f == CN_FMT_HTML)
+    if (f == CN_FMT_PDF)
+        CN_TRY(cn_parse_pdf(bytes, a, &made));
+    else if (f == CN_FMT_TEXT || f == CN_FMT_MD || f == CN_FMT_HTML)
         CN_TRY(textual(f, bytes, a, &made));
     else
         CN_TRY(structured(f, bytes, a, &made));

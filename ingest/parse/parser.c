@@ -31,8 +31,7 @@ struct cn_parser {
     worker workers[];
 };
 
-/* CAIRN_PARSE_SECONDS shortens the time that a document may take. */
-static uint64_t time_limit(void) {
+uint64_t cn_parse_limit_ns(void) {
     const char *text = getenv("CAIRN_PARSE_SECONDS");
     long s = text ? strtol(text, NULL, 10) : 0;
     return (s > 0 && s < CN_PARSE_SECONDS ? (uint64_t)s : CN_PARSE_SECONDS) * 1000000000u;
@@ -45,7 +44,7 @@ cn_err cn_parser_new(unsigned workers, cn_parser **ret) {
         return cn_fail_memory();
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->free, NULL);
-    p->limit_ns = time_limit();
+    p->limit_ns = cn_parse_limit_ns();
     p->n = n;
     *ret = p;
     return CN_OK;
@@ -238,8 +237,8 @@ static worker *free_worker(cn_parser *p) {
 }
 
 cn_err cn_parse(cn_parser *p, cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret) {
-    if (bytes.n == 0 || bytes.n > CN_PARSE_BYTES_MAX || (f == CN_FMT_TEXT && cn_utf8_ok(bytes)))
-        return cn_parse_here(f, bytes, a, ret); /* no foreign code runs on text that needs no converter */
+    if (bytes.n == 0 || bytes.n > CN_PARSE_BYTES_MAX || f == CN_FMT_PDF || (f == CN_FMT_TEXT && cn_utf8_ok(bytes)))
+        return cn_parse_here(f, bytes, a, ret); /* PDF has a process of its own; such text meets no foreign code */
     worker *w = free_worker(p);
     cn_err e = ask(p, w, f, bytes, a, ret);
     pthread_mutex_lock(&p->lock);

@@ -87,6 +87,8 @@ static bool serve_one(cn_arena *a) {
 }
 
 void cn_parse_worker_main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], CN_PDF_ARG) == 0)
+        cn_pdf_child();
     if (argc != 2 || strcmp(argv[1], CN_WORKER_ARG) != 0)
         return;
     signal(SIGPIPE, SIG_IGN);

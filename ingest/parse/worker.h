@@ -11,6 +11,7 @@
 #include "ingest/parse/parse.h"
 
 #define CN_WORKER_ARG "--cairn-parse-worker"
+#define CN_PDF_ARG "--cairn-parse-pdf"
 #define CN_WORKER_FD 3
 #define CN_WORKER_BYTES ((uint64_t)512 << 20) /* memory of a worker */
 
@@ -25,3 +26,7 @@ typedef struct cn_worker_answer {
 
 /* Gives up everything but computing and its one socket; 0, or -1 with errno where the kernel refused. */
 int cn_confine(void);
+/* Locks this process in less tightly and becomes pdftotext, from standard input to standard output. */
+_Noreturn void cn_pdf_child(void);
+/* What one document may take, in nanoseconds; CAIRN_PARSE_SECONDS shortens it. */
+uint64_t cn_parse_limit_ns(void);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
+#include "ingest/source/source.h"
 
 void cn_meta_init(cn_meta *m) {
     *m = (cn_meta){0};
@@ -72,4 +74,58 @@ cn_err cn_meta_close(cn_meta *m, cn_arena *a, cn_str *ret) {
         return cn_fail_memory();
     *ret = kept;
     return CN_OK;
+}
+
+static bool text_ok(const msgpack_object *o) { return cn_is_str(o) && cn_utf8_ok(cn_obj_str(o)); }
+
+static cn_err pack_object(cn_buf *b, const msgpack_object *o) {
+    bool list = o->type == MSGPACK_OBJECT_ARRAY;
+    for (uint32_t i = 0; list && i < o->via.array.size; i++)
+        if (!text_ok(&o->via.array.ptr[i]))
+            return cn_fail(CN_INVALID, "a list in metadata holds strings only");
+    bool number = o->type == MSGPACK_OBJECT_POSITIVE_INTEGER || o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
+    bool real = o->type == MSGPACK_OBJECT_FLOAT32 || o->type == MSGPACK_OBJECT_FLOAT64;
+    if (real && o->via.f64 - o->via.f64 != 0)
+        return cn_fail(CN_INVALID, "a number is infinite or none");
+    if (!list && !number && !real && o->type != MSGPACK_OBJECT_BOOLEAN && !text_ok(o))
+        return cn_fail(CN_INVALID, "metadata is flat: strings in UTF-8, numbers, booleans and lists of strings");
+    if (cn_is_str(o)) {
+        cn_pack_str(b, cn_obj_str(o));
+    } else if (list) {
+        cn_pack_array(b, o->via.array.size);
+        for (uint32_t i = 0; i < o->via.array.size; i++)
+            cn_pack_str(b, cn_obj_str(&o->via.array.ptr[i]));
+    } else if (real) {
+        cn_pack_f64(b, o->via.f64);
+    } else {
+        cn_pack_object(b, o);
+    }
+    return CN_OK;
+}
+
+static cn_err pack_map(cn_meta *m, const msgpack_object *map) {
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object_kv *kv = &map->via.map.ptr[i];
+        if (!text_ok(&kv->key))
+            return cn_fail(CN_INVALID, "a key of metadata is a string in UTF-8");
+        if (kv->val.type == MSGPACK_OBJECT_NIL)
+            continue;
+        CN_TRY(cn_meta_key(m, cn_obj_str(&kv->key)));
+        cn_err e = pack_object(&m->values, &kv->val);
+        if (e != CN_OK)
+            return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(cn_obj_str(&kv->key)));
+    }
+    return CN_OK;
+}
+
+cn_err cn_raw_meta(cn_arena *a, const msgpack_object *map, cn_str *ret) {
+    if (map->type != MSGPACK_OBJECT_MAP)
+        return cn_fail(CN_INVALID, "metadata is a map");
+    cn_meta m;
+    cn_meta_init(&m);
+    cn_err e = pack_map(&m, map);
+    if (e == CN_OK)
+        e = cn_meta_close(&m, a, ret);
+    cn_meta_done(&m);
+    return e;
 }

@@ -171,24 +171,6 @@ cn_err cn_row_cell(cn_row_reader *r, cn_field f, cn_str value, cn_arena *a, cn_r
 }
 
 /* --- JSON --- */
-static cn_err label_list(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_labels *ret) {
-    cn_str s;
-    uint32_t n = 0;
-    cn_err e;
-    CN_TRY(cn_jscan_open(j, '['));
-    while ((e = cn_jscan_element(j)) == CN_OK) {
-        if (cn_jscan_kind(j) != CN_J_STRING)
-            return cn_fail(CN_INVALID, "a label is a string");
-        CN_TRY(cn_jscan_string(j, &s));
-        if (n == CN_LABELS_MAX)
-            return cn_fail(CN_INVALID, "a document has at most %d labels here", CN_LABELS_MAX);
-        r->labels[n++] = s;
-    }
-    if (e != CN_NOT_FOUND)
-        return e;
-    return cn_labels_make(a, r->labels, n, ret);
-}
-
 static cn_err pack_number(cn_buf *b, cn_str s) {
     bool whole = !memchr(s.p, '.', s.n) && !memchr(s.p, 'e', s.n) && !memchr(s.p, 'E', s.n);
     if (!whole) {
@@ -211,26 +193,39 @@ static cn_err pack_number(cn_buf *b, cn_str s) {
     return errno ? cn_fail(CN_INVALID, "the number %s does not fit into 64 bits; write it as a string", text) : CN_OK;
 }
 
-static cn_err pack_list(cn_jscan *j, cn_buf *b) {
-    cn_str s;
+static cn_err string_list(cn_row_reader *r, cn_jscan *j, uint32_t *ret) {
     uint32_t n = 0;
     cn_err e;
-    size_t at = cn_pack_array_open(b);
     CN_TRY(cn_jscan_open(j, '['));
     while ((e = cn_jscan_element(j)) == CN_OK) {
         if (cn_jscan_kind(j) != CN_J_STRING)
-            return cn_fail(CN_INVALID, "a list in metadata holds strings only");
-        CN_TRY(cn_jscan_string(j, &s));
-        cn_pack_str(b, s);
-        n++;
+            return cn_fail(CN_INVALID, "this list holds strings only");
+        if (n == CN_LABELS_MAX)
+            return cn_fail(CN_INVALID, "this list has over %d strings", CN_LABELS_MAX);
+        CN_TRY(cn_jscan_string(j, &r->labels[n++]));
     }
     if (e != CN_NOT_FOUND)
         return e;
-    cn_pack_array_close(b, at, n);
+    *ret = n;
     return CN_OK;
 }
 
-static cn_err pack_value(cn_jscan *j, cn_jkind kind, cn_buf *b) {
+static cn_err label_list(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_labels *ret) {
+    uint32_t n;
+    CN_TRY(string_list(r, j, &n));
+    return cn_labels_make(a, r->labels, n, ret);
+}
+
+static cn_err pack_list(cn_row_reader *r, cn_jscan *j, cn_buf *b) {
+    uint32_t n;
+    CN_TRY(string_list(r, j, &n));
+    cn_pack_array(b, n);
+    for (uint32_t i = 0; i < n; i++)
+        cn_pack_str(b, r->labels[i]);
+    return CN_OK;
+}
+
+static cn_err pack_value(cn_row_reader *r, cn_jscan *j, cn_jkind kind, cn_buf *b) {
     cn_str s;
     if (kind == CN_J_STRING) {
         CN_TRY(cn_jscan_string(j, &s));
@@ -242,7 +237,7 @@ static cn_err pack_value(cn_jscan *j, cn_jkind kind, cn_buf *b) {
         return pack_number(b, s);
     }
     if (kind == CN_J_ARRAY)
-        return pack_list(j, b);
+        return pack_list(r, j, b);
     if (kind == CN_J_OBJECT)
         return cn_fail(CN_INVALID, "it is nested; metadata is flat: strings, numbers, booleans and lists of strings");
     CN_TRY(cn_jscan_word(j));
@@ -262,7 +257,7 @@ static cn_err meta_map(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) 
             continue;
         }
         CN_TRY(cn_meta_key(&r->meta, key));
-        e = pack_value(j, kind, &r->meta.values);
+        e = pack_value(r, j, kind, &r->meta.values);
         if (e != CN_OK)
             return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(key));
     }
