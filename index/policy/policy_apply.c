@@ -162,7 +162,6 @@ static cn_err change(work *w, const cn_policy_change *c, const cn_actor *who) {
 }
 
 static cn_err apply_in(work *w, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch) {
-    CN_TRY(cn_policy_db(w->t, &w->dbi));
     CN_TRY(cn_policy_sum_get(w->txn, w->dbi, &w->sum));
     for (uint32_t i = 0; i < n; i++)
         CN_TRY(change(w, &changes[i], who));
@@ -189,6 +188,8 @@ cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n
     cn_env *env = cn_tenant_control(t);
     cn_arena_init(&w.a, 65536, ARENA);
     cn_err e = newest_of_all(&w);
+    if (e == CN_OK)
+        e = cn_policy_db(t, &w.dbi);
     if (e == CN_OK)
         e = cn_txn_write(env, &w.txn);
     if (e == CN_OK) {

@@ -127,10 +127,8 @@ static cn_err load_list(void *ctx, uint64_t index_id, uint64_t number, const cn_
 }
 
 /* ---------- loading ---------- */
-static cn_err load_in(load *l, MDB_txn *txn) {
-    MDB_dbi dbi;
+static cn_err load_in(load *l, MDB_txn *txn, MDB_dbi dbi) {
     cn_policy_sum want;
-    CN_TRY(cn_policy_db(l->t, &dbi));
     CN_TRY(cn_policy_sum_get(txn, dbi, &want));
     CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, load_one, l));
     if (memcmp(&want, &l->sum, sizeof want) != 0)
@@ -140,6 +138,9 @@ static cn_err load_in(load *l, MDB_txn *txn) {
 
 static cn_err load_new(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
     MDB_txn *txn;
+    MDB_dbi dbi, inforce; /* before the transaction: one that is older than a handle cannot use it */
+    CN_TRY(cn_policy_db(t, &dbi));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &inforce));
     cn_policy *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
@@ -149,7 +150,7 @@ static cn_err load_new(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
     load l = {.p = p, .t = t};
     cn_err e = cn_txn_read(cn_tenant_control(t), &txn);
     if (e == CN_OK) {
-        e = load_in(&l, txn);
+        e = load_in(&l, txn, dbi);
         cn_txn_abort(cn_tenant_control(t), txn);
     }
     if (e != CN_OK)
