@@ -13,8 +13,11 @@
 typedef struct cn_embedder cn_embedder;
 
 /* --- models: DATA/models/<name>/ --- */
-/* Checks a sentence-transformers folder (config.json, vocab.txt, model.safetensors, modules.json) and copies it in. */
+/* Checks a sentence-transformers folder (config.json, vocab.txt, model.safetensors, modules.json) and copies it in.
+ * The same model under its name again is fine; another one is CN_CONFLICT. */
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
+/* Reads every byte again: CN_DAMAGED when it is not what was added. Opening compares sizes only. */
+cn_err cn_model_verify(const char *data_dir, cn_str name);
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
 /* One per process and (name, precision); a second open returns the same, counted. */
