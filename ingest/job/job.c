@@ -92,13 +92,6 @@ static cn_err fill_row(cn_run *r, const char *kind) {
     return CN_OK;
 }
 
-/* What a killed job left, and a new one will not use. */
-static void remove_file(cn_tenant *t, const cn_seg_id *id) {
-    cn_segw *w;
-    if (cn_segw_open_again(t, id, &w) == CN_OK)
-        cn_segw_abort(w);
-}
-
 static cn_err claim(cn_run *r, const char *kind, unsigned tries) {
     bool has_old = false;
     cn_seg_id old;
@@ -108,10 +101,7 @@ static cn_err claim(cn_run *r, const char *kind, unsigned tries) {
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         err = cn_jobs_claim(r->t, &r->row, &has_old, &old);
     }
-    CN_TRY(err);
-    if (has_old)
-        remove_file(r->t, &old);
-    return CN_OK;
+    return err; /* the file of a job pushed aside goes with the next sweep: a version may name it */
 }
 
 static cn_err take_up(cn_run *r) {

@@ -155,7 +155,7 @@ static cn_err verdict(int status, cn_buf *errors) {
         return cn_fail(CN_INVALID, "pdftotext ended by signal %d on it", WTERMSIG(status));
     if (strstr(said, "assword"))
         return cn_fail(CN_INVALID, "an encrypted PDF; remove its password first");
-    return cn_fail(CN_INVALID, "a damaged or cut off PDF (pdftotext: %.200s)", said[0] ? said : "no reason given");
+    return cn_fail(CN_INVALID, "a damaged or cut off PDF (pdftotext: %.*s)", (int)strcspn(said, "\n"), said);
 }
 
 static cn_err run(cn_str bytes, cn_buf *text) {
