@@ -56,7 +56,11 @@ _Noreturn void cn_pdf_child(void) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close_range(3, ~0u, 0);
     setrlimit(RLIMIT_CORE, &core);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they map terabytes of shadow */
     setrlimit(RLIMIT_AS, &memory);
+#else
+    (void)memory;
+#endif
     setrlimit(RLIMIT_CPU, &time);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         _exit(3);

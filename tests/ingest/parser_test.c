@@ -1,4 +1,6 @@
 #include <CUnit/Basic.h>
+#include <archive.h>
+#include <archive_entry.h>
 #include <stdlib.h>
 
 #include "engine/base/buf.h"
@@ -110,6 +112,41 @@ static void plain(void) {
     CU_ASSERT_EQUAL(cn_format_guess(CN_STR("README"), CN_STR("words")), CN_FMT_TEXT);
 }
 
+static cn_str zipped(const char *name, const char *body, size_t n, char *room, size_t size) {
+    size_t used = 0;
+    struct archive *ar = archive_write_new();
+    struct archive_entry *e = archive_entry_new();
+    archive_write_set_format_zip(ar);
+    archive_write_open_memory(ar, room, size, &used);
+    archive_entry_set_pathname(e, name);
+    archive_entry_set_filetype(e, 0100000);
+    archive_entry_set_size(e, (la_int64_t)n);
+    archive_write_header(ar, e);
+    archive_write_data(ar, body, n);
+    archive_entry_free(e);
+    archive_write_close(ar);
+    archive_write_free(ar);
+    return (cn_str){room, used};
+}
+
+static void office(void) {
+    static char room[1 << 20], zeros[64 << 20];
+    static const char docx[] = "<w:d xmlns:w='x'><w:p><w:pPr><w:pStyle w:val='Heading2'/></w:pPr><w:r><w:t>H</w:t></w:r></w:p><w:p><w:r><w:t>a </w:t><w:t>b</w:t></w:r></w:p></w:d>";
+    static const char odt[] = "<o xmlns:t='t'><t:h t:outline-level='3'>H</t:h><t:list-item><t:p>i</t:p></t:list-item></o>";
+    static const char bomb[] = "<!DOCTYPE x [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]><w:d xmlns:w='x'><w:p><w:t>&b;</w:t></w:p></w:d>";
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    cn_str z = zipped("word/document.xml", docx, sizeof docx - 1, room, sizeof room);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, z, &arena, &d), CN_OK);
+    CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "H") && d.blocks[0].level == 2 && block_is(&d, 1, CN_BLOCK_PARA, "a b"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, (cn_str){z.p, z.n / 2}, &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_ODT, zipped("content.xml", odt, sizeof odt - 1, room, sizeof room), &arena, &d), CN_OK);
+    CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "H") && d.blocks[0].level == 3 && block_is(&d, 1, CN_BLOCK_ITEM, "i"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, zipped("word/document.xml", bomb, sizeof bomb - 1, room, sizeof room), &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, zipped("word/document.xml", zeros, sizeof zeros, room, sizeof room), &arena, &d), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "zip bomb"));
+}
+
 /* Any bytes give an answer, and a sound one; the seed is fixed. */
 static void mutated(void) {
     static const cn_str seeds[] = {
@@ -139,5 +176,6 @@ void add_parse_tests(void) {
     CU_add_test(s, "200,000 nested tags", nested);
     CU_add_test(s, "Markdown", markdown);
     CU_add_test(s, "PDF", pdf);
+    CU_add_test(s, "DOCX, ODT and bombs", office);
     CU_add_test(s, "mutated documents", mutated);
 }
