@@ -256,6 +256,18 @@ unsigned cn_env_count(void) {
 }
 
 cn_err cn_env_check(const char *path) { return cn_env_check_file(path, false); }
+cn_err cn_env_fill(cn_env *e) {
+    MDB_envinfo info;
+    MDB_stat stat_;
+    struct stat st;
+    CN_TRY(cn_mdb(mdb_env_info(e->mdb, &info), "%s", e->path));
+    CN_TRY(cn_mdb(mdb_env_stat(e->mdb, &stat_), "%s", e->path));
+    off_t want = (off_t)((info.me_last_pgno + 1) * stat_.ms_psize);
+    if (stat(e->path, &st) < 0 || (st.st_size < want && truncate(e->path, want) < 0))
+        return cn_fail_errno(errno, "%s", e->path);
+    return CN_OK;
+}
+
 cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
 
 /* ---------- transactions ---------- */

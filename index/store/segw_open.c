@@ -272,24 +272,9 @@ cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {
 
 /* ---------- sealing ---------- */
 
-/* LMDB may leave pages at the end unwritten that it gave out and took back; a sealed file has all of its pages. */
-static cn_err fill_last_pages(cn_segw *w) {
-    MDB_envinfo info;
-    MDB_stat stat;
-    struct stat st;
-    MDB_env *env = mdb_txn_env(w->txn);
-    CN_TRY(cn_mdb(mdb_env_info(env, &info), "%s", w->path));
-    CN_TRY(cn_mdb(mdb_env_stat(env, &stat), "%s", w->path));
-    off_t want = (off_t)((info.me_last_pgno + 1) * stat.ms_psize);
-    if (fstat(w->lock_fd, &st) < 0 || (st.st_size < want && ftruncate(w->lock_fd, want) < 0))
-        return cn_fail_errno(errno, "%s", w->path);
-    return CN_OK;
-}
-
 static cn_err digest_of(cn_segw *w, cn_digest *ret) {
     cn_blocks b;
     CN_TRY(cn_segw_begin(w));
-    CN_TRY(fill_last_pages(w));
     CN_TRY(cn_blocks_load(&b, w->path, &w->id, w->txn, w->dbi));
     *ret = b.digest;
     cn_blocks_done(&b);
@@ -304,9 +289,8 @@ static cn_err seal(cn_segw *w, cn_digest *ret) {
     CN_TRY(cn_segw_flush_all(w));
     CN_TRY(cn_segw_end(w));
     CN_TRY(digest_of(w, ret));
+    CN_TRY(cn_env_fill(w->env));
     CN_TRY(cn_env_sync(w->env));
-    if (fsync(w->lock_fd) < 0) /* the size, should fill_last_pages have changed it */
-        return cn_fail_errno(errno, "syncing %s", w->path);
     CN_TRY(cn_path(dir, sizeof dir, "%.*s", (int)(strrchr(w->path, '/') - w->path), w->path));
     return cn_dir_sync(dir);
 }
