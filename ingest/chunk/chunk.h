@@ -3,6 +3,9 @@
  *   structure [tokens=N] [overlap=N]   headings, paragraphs and sentences up to the budget (default)
  *   fixed     [tokens=N] [overlap=N]   windows of N tokens
  *   document                           one chunk; refused when it is over the model's limit
+ * The budget, `tokens`, is that of what is embedded: the path of headings (it begins with the title where that is no
+ * heading; outer ones are left out past a third of the budget) and the passage. `fixed` and `document` have the title
+ * alone as their path. No word is cut unless it is over the budget by itself.
  * Owns:    results live in the arena given.
  * Thread:  any.
  * Limits:  a chunk never exceeds the budget, and the budget never the model's limit; CN_CHUNKS_MAX a document. */
@@ -20,8 +23,8 @@ typedef struct cn_chunker {
 cn_err cn_chunker_parse(cn_str text, uint32_t max_tokens, cn_chunker *ret);
 /* The canonical form with the algorithm's version, for the recipe: "structure/1 tokens=200 overlap=32". */
 void cn_chunker_text(const cn_chunker *c, char text[96]);
-/* Chunks without vectors; headings are the path of headings above. What is embedded is the chunk's text alone unless
- * cn_chunk_embed_text() says otherwise. e may be NULL (words are counted). */
+/* Chunks without vectors, in order; those of one section may overlap. e may be NULL (words are counted). CN_INVALID: over
+ * CN_CHUNKS_MAX chunks, or a `document` over the model's limit. */
 cn_err cn_chunk_document(const cn_chunker *c, cn_embedder *e, const cn_parsed *doc, cn_arena *a, cn_chunk **ret, uint32_t *ret_n);
-/* The text to embed for a chunk: heading path and passage, within the budget. */
+/* What to embed for a chunk of the document's text: heading path, a line break and passage. .p is NULL without memory. */
 cn_str cn_chunk_embed_text(const cn_chunk *c, cn_str text, cn_arena *a);

@@ -13,8 +13,11 @@
 typedef struct cn_embedder cn_embedder;
 
 /* --- models: DATA/models/<name>/ --- */
-/* Checks a sentence-transformers folder (config.json, vocab.txt, model.safetensors, modules.json) and copies it in. */
+/* Checks a sentence-transformers folder (config.json, vocab.txt, model.safetensors, modules.json) and copies it in.
+ * The same model under its name again is fine; another one is CN_CONFLICT. */
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
+/* Reads every byte again: CN_DAMAGED when it is not what was added. Opening compares sizes only. */
+cn_err cn_model_verify(const char *data_dir, cn_str name);
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
 /* One per process and (name, precision); a second open returns the same, counted. */
@@ -24,7 +27,7 @@ cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
 cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, BLAS and its core */
 uint32_t cn_embedder_dim(const cn_embedder *e);
-uint32_t cn_embedder_max_tokens(const cn_embedder *e);
+uint32_t cn_embedder_max_tokens(const cn_embedder *e); /* with [CLS] and [SEP]: a text may have two fewer */
 
 /* out: n x dim floats. The bytes of a text's vector depend on nothing but the text. *ret_cut counts texts over the limit; may be NULL. */
 cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut);

@@ -156,6 +156,19 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     return CN_OK;
 }
 
+cn_err cn_model_verify(const char *data_dir, cn_str name) {
+    cn_manifest m;
+    cn_model_dir d;
+    cn_digest now;
+    CN_TRY(cn_model_open(data_dir, name, &m, &d));
+    cn_err err = cn_model_dir_digest(&d, &now);
+    cn_model_dir_done(&d);
+    CN_TRY(err);
+    if (!cn_digest_eq(&now, &m.digest))
+        return cn_fail(CN_DAMAGED, "the files of model \"" CN_STR_FMT "\" are not those that were added; remove its folder and add it again", CN_STR_ARG(name));
+    return CN_OK;
+}
+
 /* --- adding --- */
 
 /* Loads everything as a query would, and looks at each number. */

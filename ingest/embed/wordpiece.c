@@ -218,6 +218,16 @@ static uint32_t longest_piece(const word *d, uint32_t at, uint32_t *ret_end) {
     return NONE;
 }
 
+/* Sorted marks may have left the order of the text: a piece's place holds all its bytes. */
+static cn_token piece_token(const word *d, uint32_t id, uint32_t at, uint32_t end) {
+    cn_token t = {id, d->at[at], d->end[at]};
+    for (uint32_t i = at + 1; i < end; i++) {
+        t.from = d->at[i] < t.from ? d->at[i] : t.from;
+        t.to = d->end[i] > t.to ? d->end[i] : t.to;
+    }
+    return t;
+}
+
 /* What is not known whole is not known in part: pieces are given out only when they cover the word. */
 static void word_end(word *d) {
     cn_token found[WORD_BYTES + 4];
@@ -232,7 +242,7 @@ static void word_end(word *d) {
             at = NONE;
             break;
         }
-        found[n++] = (cn_token){id, d->at[at], d->end[end - 1]};
+        found[n++] = piece_token(d, id, at, end);
         at = end;
     }
     if (at == NONE)
@@ -245,9 +255,12 @@ static void word_end(word *d) {
 /* --- characters to words --- */
 
 static void word_char(word *d, uint32_t c, uint32_t at, uint32_t end) {
-    if (d->chars++ == 0)
+    if (d->chars++ == 0) {
         d->from = at;
-    d->to = end;
+        d->to = end;
+    }
+    d->from = at < d->from ? at : d->from;
+    d->to = end > d->to ? end : d->to;
     if (d->chars > WORD_CHARS)
         return;
     uint32_t n = cn_uni_put(c, d->b + d->n);
