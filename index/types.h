@@ -17,6 +17,7 @@
 #define CN_LABELS_MAX 1024        /* of one document, in each of allow, deny, require */
 #define CN_META_MAX 65536         /* bytes of one document's metadata */
 #define CN_TEXT_MAX (1u << 30)    /* bytes of one document's extracted text */
+#define CN_OUTLINE_MAX (16u << 20)
 #define CN_CHUNKS_MAX (1u << 20)  /* of one document */
 #define CN_REASON_MAX 1024
 #define CN_SEGMENT_ROWS_MAX (1u << 24)
@@ -54,6 +55,7 @@ typedef struct cn_doc {
     cn_triple labels;
     cn_str meta;           /* one MessagePack map, keys sorted: strings, numbers, booleans, lists of strings; may be empty */
     cn_str text;           /* extracted, UTF-8; chunks are ranges of it */
+    cn_str outline;        /* what a chunker needs of the text's structure, packed by ingest; opaque here, in no digest; may be empty */
     const cn_chunk *chunks;
     uint32_t n_chunks;
 } cn_doc;

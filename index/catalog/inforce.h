@@ -13,6 +13,8 @@
  * Thread:  any; withdraw inside the caller's control write transaction.
  * Limits:  none of its own. */
 #pragma once
+#include "engine/base/arena.h"
+#include "engine/base/buf.h"
 #include "index/store/data.h"
 #include "index/store/root.h"
 

@@ -18,7 +18,7 @@ static void put_be(uint8_t *p, uint32_t v) {
     p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
 }
 
-static size_t key_of(uint8_t key[KEY_MAX], char kind, uint32_t a, uint32_t b, cn_str tail) {
+static size_t key_of(uint8_t *key, char kind, uint32_t a, uint32_t b, cn_str tail) {
     key[0] = (uint8_t)kind;
     if (tail.p) {
         memcpy(key + 1, tail.p, tail.n);
@@ -133,7 +133,7 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
 
 void cn_blocks_done(cn_blocks *b) {
     cn_free(b->v);
-    cn_free((void *)b->verified);
+    cn_free((void *)(uintptr_t)b->verified);
     b->v = NULL;
     b->verified = NULL;
     b->n = 0;

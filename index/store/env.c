@@ -127,10 +127,10 @@ static void free_env(cn_env *e) {
     cn_free(e);
 }
 
-static cn_err new_env(const char *path, cn_env_kind kind, const struct stat *st, cn_env **ret) {
+static cn_env *new_env(const char *path, cn_env_kind kind, const struct stat *st) {
     cn_env *e = cn_calloc(1, sizeof *e);
     if (!e)
-        return cn_fail_memory();
+        return NULL;
     e->kind = kind;
     e->dev = st->st_dev;
     e->ino = st->st_ino;
@@ -138,12 +138,10 @@ static cn_err new_env(const char *path, cn_env_kind kind, const struct stat *st,
     e->writer.fd = -1;
     pthread_mutex_init(&e->naming, NULL);
     e->path = cn_strdup_n(path, strlen(path));
-    if (!e->path) {
-        free_env(e);
-        return cn_fail_memory();
-    }
-    *ret = e;
-    return CN_OK;
+    if (e->path)
+        return e;
+    free_env(e);
+    return NULL;
 }
 
 static cn_err open_mdb(cn_env *e, const struct stat *st) {
@@ -189,8 +187,9 @@ static cn_env *find(const struct stat *st) {
 static cn_err open_new(const char *path, cn_env_kind kind, bool create, const struct stat *st, cn_env **ret) {
     if (st->st_size > 0 || !create) /* an empty file would be taken for a new one: right only where one may be made */
         CN_TRY(cn_env_check_file(path, kind == CN_ENV_SEALED));
-    cn_env *e = NULL;
-    CN_TRY(new_env(path, kind, st, &e));
+    cn_env *e = new_env(path, kind, st);
+    if (!e)
+        return cn_fail_memory();
     cn_err err = open_mdb(e, st);
     if (err != CN_OK) {
         free_env(e);
@@ -257,6 +256,18 @@ unsigned cn_env_count(void) {
 }
 
 cn_err cn_env_check(const char *path) { return cn_env_check_file(path, false); }
+cn_err cn_env_fill(cn_env *e) {
+    MDB_envinfo info;
+    MDB_stat stat_;
+    struct stat st;
+    CN_TRY(cn_mdb(mdb_env_info(e->mdb, &info), "%s", e->path));
+    CN_TRY(cn_mdb(mdb_env_stat(e->mdb, &stat_), "%s", e->path));
+    off_t want = (off_t)((info.me_last_pgno + 1) * stat_.ms_psize);
+    if (stat(e->path, &st) < 0 || (st.st_size < want && truncate(e->path, want) < 0))
+        return cn_fail_errno(errno, "%s", e->path);
+    return CN_OK;
+}
+
 cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
 
 /* ---------- transactions ---------- */

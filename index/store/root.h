@@ -5,7 +5,7 @@
  *           then for each chunk: from, to, page, headings, SHA-256 of its text, SHA-256 of its vector's bytes)
  * buckets = by the first `bits` bits of the key; bits = 0 for up to 32 documents, then ceil(log2(documents / 32)), at most 16
  * bucket  = SHA-256("cairn bucket 1", its number, each (key, leaf) by key); an empty bucket has no entry
- * root    = SHA-256("cairn root 1", recipe, answer settings, documents, bits, each (number, digest) of a bucket that is not empty)
+ * root    = SHA-256("cairn root 1", recipe, answer settings, documents, the bucket table: bits, count, each (number, digest))
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  2^16 buckets. */
@@ -13,7 +13,7 @@
 #include "index/store/segment.h"
 
 cn_err cn_recipe_pack(const cn_recipe *r, cn_buf *out);                 /* canonical bytes */
-cn_err cn_recipe_unpack(cn_str bytes, struct cn_arena *a, cn_recipe *ret);
+cn_err cn_recipe_unpack(cn_str bytes, cn_arena *a, cn_recipe *ret);
 cn_err cn_leaf_of(const cn_doc *doc, uint32_t dim, cn_digest *ret);
 unsigned cn_root_bits(uint64_t documents);
 

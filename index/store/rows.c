@@ -15,25 +15,26 @@ static cn_err damaged(const cn_rows *r, const char *what) { return cn_fail(CN_DA
 
 /* ---------- loading ---------- */
 
-static cn_err read_head(cn_rows *r) {
+cn_err cn_rows_head(cn_blocks *b, cn_seg_head *ret) {
     uint32_t n;
     cn_str p;
-    uint32_t at = cn_blocks_first(r->blocks, 'h', 0, &n);
+    cn_seg_head h;
+    uint32_t at = cn_blocks_first(b, 'h', 0, &n);
     if (n != 1)
-        return damaged(r, "it has no header");
-    CN_TRY(cn_blocks_get(r->blocks, at, &p));
-    if (p.n < sizeof r->head)
-        return damaged(r, "its header is too short");
-    memcpy(&r->head, p.p, sizeof r->head);
-    const cn_seg_head *h = &r->head;
-    if (h->format > CN_SEG_FORMAT)
-        return cn_fail(CN_REFUSED, "%s has format %u; this program knows formats up to %d: use a newer cairn", r->blocks->path, h->format, CN_SEG_FORMAT);
-    if (h->format == 0 || h->dim > CN_DIM_MAX || h->block_rows != cn_seg_block_rows(h->dim) || h->rows > CN_SEGMENT_ROWS_MAX || h->sources > CN_SOURCES_MAX)
-        return damaged(r, "its header cannot be right");
+        return cn_fail(CN_DAMAGED, "%s: it has no header", b->path);
+    CN_TRY(cn_blocks_get(b, at, &p));
+    if (p.n < sizeof h)
+        return cn_fail(CN_DAMAGED, "%s: its header is too short", b->path);
+    memcpy(&h, p.p, sizeof h);
+    if (h.format > CN_SEG_FORMAT)
+        return cn_fail(CN_REFUSED, "%s has format %u; this program knows formats up to %d: use a newer cairn", b->path, h.format, CN_SEG_FORMAT);
+    bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && h.block_rows == cn_seg_block_rows(h.dim) && h.rows <= CN_SEGMENT_ROWS_MAX &&
+                h.docs <= CN_SEGMENT_ROWS_MAX && h.sources <= CN_SOURCES_MAX;
+    if (!sane)
+        return cn_fail(CN_DAMAGED, "%s: its header cannot be right", b->path);
+    *ret = h;
     return CN_OK;
 }
-
-static uint32_t blocks_for(uint32_t n, uint32_t each) { return each ? n / each + (n % each != 0) : 0; }
 
 /* Blocks of one kind, numbered 0, 1, ... without a gap (the table is sorted, so the last number proves it). */
 static cn_err expect(const cn_rows *r, char kind, uint32_t want, uint32_t *ret_first) {
@@ -77,13 +78,13 @@ static cn_err read_firsts(cn_rows *r) {
 }
 
 static cn_err load(cn_rows *r) {
-    CN_TRY(read_head(r));
+    CN_TRY(cn_rows_head(r->blocks, &r->head));
     const cn_seg_head *h = &r->head;
     CN_TRY(expect(r, 'd', h->doc_blocks, &r->doc0));
     CN_TRY(expect(r, 't', h->text_blocks, &r->text0));
     CN_TRY(expect(r, 'c', h->class_blocks, &r->class0));
-    CN_TRY(expect(r, 'i', blocks_for(h->docs, CN_IDS_BLOCK), &r->ids0));
-    CN_TRY(expect(r, 'v', blocks_for(h->dim ? h->rows : 0, h->block_rows), &r->vec0));
+    CN_TRY(expect(r, 'i', cn_blocks_for(h->docs, CN_IDS_BLOCK), &r->ids0));
+    CN_TRY(expect(r, 'v', cn_blocks_for(h->dim ? h->rows : 0, h->block_rows), &r->vec0));
     CN_TRY(expect_bytes(r, r->ids0, h->docs, CN_IDS_BLOCK, sizeof(cn_id_rec)));
     CN_TRY(expect_bytes(r, r->vec0, h->dim ? h->rows : 0, h->block_rows, h->dim * sizeof(float)));
     return read_firsts(r);
@@ -153,18 +154,18 @@ cn_err cn_rows_doc(const cn_rows *r, uint32_t doc, cn_record *ret) {
     return parse(r, p.p + word[2], end - word[2], ret);
 }
 
-cn_err cn_rows_text(const cn_rows *r, const cn_doc_head *h, cn_str *ret) {
+cn_err cn_rows_text(const cn_rows *r, const cn_text_place *t, cn_str *ret) {
     cn_str p;
-    if (h->text_bytes == 0) {
+    if (t->bytes == 0) {
         *ret = (cn_str){"", 0};
         return CN_OK;
     }
-    if (h->text_block >= r->head.text_blocks)
+    if (t->block >= r->head.text_blocks)
         return damaged(r, "a document's text is missing");
-    CN_TRY(cn_blocks_get(r->blocks, r->text0 + h->text_block, &p));
-    if ((uint64_t)h->text_at + h->text_bytes > p.n)
+    CN_TRY(cn_blocks_get(r->blocks, r->text0 + t->block, &p));
+    if ((uint64_t)t->at + t->bytes > p.n)
         return damaged(r, "a document's text lies outside its block");
-    *ret = (cn_str){p.p + h->text_at, h->text_bytes};
+    *ret = (cn_str){p.p + t->at, t->bytes};
     return CN_OK;
 }
 
@@ -179,10 +180,46 @@ cn_err cn_rows_id(const cn_rows *r, uint32_t doc, const cn_id_rec **ret) {
 cn_err cn_rows_chunk(const cn_rows *r, const cn_record *rec, uint32_t chunk, cn_chunk *ret) {
     CN_ASSERT(chunk < rec->head.n_chunks);
     const cn_chunk_rec *c = &rec->chunks[chunk];
-    if (c->from > c->to || c->to > rec->head.text_bytes || (uint64_t)c->headings_at + c->headings > rec->head.bytes)
+    if (c->from > c->to || c->to > rec->head.text.bytes || (uint64_t)c->headings_at + c->headings > rec->head.bytes)
         return damaged(r, "a chunk lies outside its document");
     *ret = (cn_chunk){.from = c->from, .to = c->to, .page = c->page, .headings = {rec->bytes + c->headings_at, c->headings}};
     return CN_OK;
+}
+
+cn_err cn_classes_begin(cn_class_iter *it, const cn_rows *r, uint32_t b, cn_str *ret_block) {
+    uint32_t head[2];
+    cn_str p;
+    CN_TRY(cn_blocks_get(r->blocks, r->class0 + b, &p));
+    if (p.n < sizeof head)
+        return damaged(r, "a block of classes is too short");
+    memcpy(head, p.p, sizeof head);
+    *it = (cn_class_iter){.at = sizeof head, .first = head[0], .left = head[1]};
+    *ret_block = p;
+    return CN_OK;
+}
+
+bool cn_class_next(cn_class_iter *it, cn_str block, cn_str *ret) {
+    uint32_t n[3], len;
+    size_t at = it->at;
+    if (it->left == 0 || block.n - at < sizeof n)
+        return false;
+    memcpy(n, block.p + at, sizeof n);
+    at += sizeof n;
+    if (n[0] > CN_LABELS_MAX || n[1] > CN_LABELS_MAX || n[2] > CN_LABELS_MAX)
+        return false;
+    for (uint32_t i = 0; i < n[0] + n[1] + n[2]; i++) {
+        if (block.n - at < sizeof len)
+            return false;
+        memcpy(&len, block.p + at, sizeof len);
+        at += sizeof len;
+        if (len > CN_LABEL_MAX || len > block.n - at)
+            return false;
+        at += len;
+    }
+    *ret = (cn_str){block.p + it->at, at - it->at};
+    it->at = at;
+    it->left--;
+    return true;
 }
 
 cn_err cn_rows_sources(const cn_rows *r, cn_str *v) {

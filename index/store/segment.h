@@ -8,6 +8,8 @@
  * Thread:  a cn_segw, one at a time; a cn_seg is read by any number of threads.
  * Limits:  CN_SEGMENT_ROWS_MAX rows; a document must fit whole. */
 #pragma once
+#include "engine/base/arena.h"
+#include "engine/base/buf.h"
 #include "index/store/data.h"
 
 #define CN_SEG_ID 16 /* bytes; 32 hex digits in file names */
@@ -18,8 +20,10 @@ typedef struct cn_seg_id {
 /* ---------- writing ---------- */
 typedef struct cn_segw cn_segw;
 
-/* A new file for `job` (text, kept in the header; sweep leaves it alone while the job holds its flock). dim may be 0: no
- * vectors. cn_segw_open_again() takes up a file that a killed job left: all that was committed is there. */
+/* A new file; sweep leaves it alone while the flock is held. dim may be 0: no vectors. cn_segw_open_again() takes up a file
+ * that a killed job left: all that was committed is there, also when it was killed inside cn_segw_seal() (whose arrays and
+ * parts are dropped and made again). Never for a file that a version names. CN_NOT_FOUND when it was swept; CN_CONFLICT
+ * while another job has it. */
 cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret);
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret);
 cn_seg_id cn_segw_id(const cn_segw *w);
@@ -32,18 +36,20 @@ uint64_t cn_segw_bytes(const cn_segw *w);
 cn_err cn_segw_add(cn_segw *w, const cn_doc *doc);
 /* Has this file the document? For resuming, and for ids that come twice. */
 bool cn_segw_has(cn_segw *w, const cn_key *key);
-/* All added so far survives the process's death. Called by add itself every few MiB; call it where a resume should find its place. */
+/* All added so far survives the process's death. Called by add itself every few MiB, and then only at its end; call it where
+ * a resume should find its place. */
 cn_err cn_segw_commit(cn_segw *w);
-/* A place for the job's own resume state, committed together with the rows; at most 1 MiB. */
+/* A place for the job's own resume state, committed together with the rows added after it; at most 1 MiB. Costs a copy. */
 cn_err cn_segw_note(cn_segw *w, cn_str note);
 cn_err cn_segw_get_note(cn_segw *w, cn_buf *ret);
 
-/* The version's own parts, before sealing: tombstones for each older segment of the manifest (a CRoaring bitmap of
- * document numbers, portable form), the bucket table, the revocation list; each an opaque value here. part: one letter. */
+/* A version's own parts, before sealing: tombstones, bucket table, revocations; each an opaque value here. part: one
+ * letter; name: at most 128 bytes. */
 cn_err cn_segw_put_part(cn_segw *w, char part, cn_str name, cn_str value);
 
-/* Writes class bitmaps, tie ranks and block digests, syncs once, and renames nothing: the file is complete, and
- * becomes part of a version when control.mdb names it. digest: over all blocks' digests. Frees w in any case. */
+/* Writes class bitmaps, tie ranks and look-up arrays, syncs once, and renames nothing: the file is complete, and becomes
+ * part of a version when control.mdb names it. digest: over the heads of all blocks, which hold their checksums. Frees w in
+ * any case; after a failure the file stays, for a resume or the sweep. */
 cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest);
 void cn_segw_abort(cn_segw *w);   /* closes and unlinks; NULL is fine */
 void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resume */
@@ -51,8 +57,8 @@ void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resum
 /* ---------- reading ---------- */
 typedef struct cn_seg cn_seg;
 
-/* One open per process: a second returns the same, counted. Verifies header and digest list; block checksums are verified
- * at their first touch. CN_DAMAGED, CN_NOT_FOUND. expect: the digest the manifest names; NULL skips the comparison. */
+/* One open per process: a second returns the same, counted. Verifies the tree, the heads of all blocks (whose
+ * digest must be `expect`), arrays, classes and keys; texts, records and vectors are verified at their first touch. CN_DAMAGED, CN_NOT_FOUND. expect: the digest the manifest names; NULL skips the comparison. */
 cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret);
 cn_seg *cn_seg_ref(cn_seg *s);
 void cn_seg_close(cn_seg *s);
@@ -60,6 +66,7 @@ void cn_seg_close(cn_seg *s);
 cn_err cn_seg_validate(cn_seg *s);
 
 const cn_seg_id *cn_seg_get_id(const cn_seg *s);
+const cn_digest *cn_seg_digest(const cn_seg *s);
 uint32_t cn_seg_docs(const cn_seg *s);
 uint32_t cn_seg_rows(const cn_seg *s);
 uint32_t cn_seg_dim(const cn_seg *s);
@@ -76,8 +83,9 @@ cn_err cn_seg_class(cn_seg *s, uint32_t cls, cn_triple *ret);                  /
 cn_err cn_seg_class_rows(cn_seg *s, uint32_t cls, cn_str *ret);
 
 /* Everything borrowed from the segment's map, valid until it is closed. `arena` holds the chunk and label arrays. */
-cn_err cn_seg_doc(cn_seg *s, uint32_t doc, struct cn_arena *arena, cn_doc *ret);      /* without chunks and labels' arrays filled: n_chunks only */
-cn_err cn_seg_doc_full(cn_seg *s, uint32_t doc, struct cn_arena *arena, cn_doc *ret); /* with labels and chunks (and vectors) */
+cn_err cn_seg_doc_brief(cn_seg *s, uint32_t doc, cn_doc *ret);  /* without text, outline and chunks (n_chunks is there): touches the record only */
+cn_err cn_seg_doc(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret);      /* with text, outline and labels; chunks NULL */
+cn_err cn_seg_doc_full(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret); /* with chunks (and vectors) */
 cn_err cn_seg_row(cn_seg *s, uint32_t row, cn_chunk *ret, uint32_t *ret_doc, uint32_t *ret_chunk); /* chunk number within its document */
 cn_err cn_seg_text_digest(cn_seg *s, uint32_t row, cn_digest *ret); /* SHA-256 of the chunk's text */
 bool cn_seg_find(cn_seg *s, const cn_key *key, uint32_t *ret_doc);

@@ -11,11 +11,11 @@
  * Segment, <id>.mdb (a is 0 where not named; b counts from 0):
  *   'h'      header, struct cn_seg_head, then the sources: u32 length, bytes, each
  *   'd' b    documents: u32 first, u32 n, u32 offset[n] (of the payload; multiples of 8), then the records
- *   't' b    texts, one behind the other
+ *   't' b    texts and outlines, one behind the other
  *   'i' b    CN_IDS_BLOCK documents (the last: the rest): key (32), leaf (32)
  *   'v' b    block_rows rows (the last: the rest) of dim floats
  *   'c' b    classes: u32 first, u32 n, then n times: u32 allow, deny, require; for each label u32 length, bytes
- *   'n'      the job's note; not in a sealed file
+ *   'n'      the job's note, as it was at the end
  *   'a' a    arrays of u32, written at the end: see enum cn_seg_array
  *   'r'      rows of each class: u64 offset[classes + 1] (of what follows), then portable CRoaring bitmaps
  *   'p'      parts: key 'p', letter, name; a = letter, b = 0
@@ -59,7 +59,7 @@ typedef struct cn_seg_head {
     int64_t made_us;
 } cn_seg_head;
 _Static_assert(sizeof(cn_seg_head) == 64, "segment head");
-enum cn_seg_state { CN_SEG_OPEN = 1, CN_SEG_ROWS_DONE = 2, CN_SEG_SEALED = 3 };
+enum cn_seg_state { CN_SEG_OPEN = 1, CN_SEG_SEALED = 2 };
 
 enum cn_seg_array {
     CN_ARRAY_ROW_DOC,   /* u32[rows] document of each row */
@@ -76,16 +76,21 @@ typedef struct cn_id_rec {
 } cn_id_rec;
 _Static_assert(sizeof(cn_id_rec) == 64, "id record");
 
+typedef struct cn_text_place {
+    uint32_t block, at, bytes;
+} cn_text_place;
+
 typedef struct cn_doc_head {
     uint32_t bytes;                  /* of the record */
     uint32_t n_chunks, first_row, cls, source;
-    uint32_t text_block, text_at, text_bytes;
+    cn_text_place text, outline;
+    uint32_t zero;
     int64_t modified;
     cn_digest content, row;
     uint32_t id, title, uri, mime, meta; /* bytes */
-    uint32_t zero;
+    uint32_t zero2;
 } cn_doc_head;
-_Static_assert(sizeof(cn_doc_head) == 128, "document head");
+_Static_assert(sizeof(cn_doc_head) == 144, "document head");
 
 typedef struct cn_chunk_rec {
     uint32_t from, to, page;

@@ -17,7 +17,6 @@ cn_err cn_segw_broken(cn_segw *w, cn_err e) {
 static cn_err usable(const cn_segw *w) {
     if (w->broken != CN_OK)
         return cn_fail(w->broken, "%s", w->why);
-    CN_ASSERT(!w->view); /* rows are added before cn_segw_rows_done() */
     return CN_OK;
 }
 
@@ -246,6 +245,7 @@ static cn_err check_doc(const cn_segw *w, const cn_doc *d) {
     CN_TRY(check_bytes(d->mime, 256, "mime type"));
     CN_TRY(check_bytes(d->meta, CN_META_MAX, "metadata"));
     CN_TRY(check_bytes(d->text, CN_TEXT_MAX, "text"));
+    CN_TRY(check_bytes(d->outline, CN_OUTLINE_MAX, "outline"));
     CN_TRY(check_labels(d->labels.allow, "allow"));
     CN_TRY(check_labels(d->labels.deny, "deny"));
     CN_TRY(check_labels(d->labels.require, "require"));
@@ -311,13 +311,11 @@ static cn_err pack_record(cn_segw *w, const cn_doc *d, cn_doc_head *h) {
     return CN_OK;
 }
 
-static cn_err add_text(cn_segw *w, cn_str text, cn_doc_head *h) {
-    h->text_bytes = (uint32_t)text.n;
+static cn_err add_text(cn_segw *w, cn_str text, cn_text_place *ret) {
     w->head.text_bytes += text.n;
     if (w->text.n + text.n > CN_SMALL_BLOCK)
         CN_TRY(close_open_text(w));
-    h->text_block = w->head.text_blocks;
-    h->text_at = (uint32_t)w->text.n;
+    *ret = (cn_text_place){w->head.text_blocks, (uint32_t)w->text.n, (uint32_t)text.n};
     if (text.n > CN_SMALL_BLOCK) /* a block of its own, without a copy */
         return close_text(w, text.p, text.n);
     cn_buf_add(&w->text, text.p, text.n);
@@ -371,7 +369,8 @@ static cn_err add(cn_segw *w, const cn_doc *d, const cn_key *key) {
     CN_TRY(cn_leaf_of(d, w->head.dim, &leaf));
     CN_TRY(cn_segw_source_add(w, d->source, &h.source));
     CN_TRY(class_of(w, &d->labels, &h.cls));
-    CN_TRY(add_text(w, d->text, &h));
+    CN_TRY(add_text(w, d->text, &h.text));
+    CN_TRY(add_text(w, d->outline, &h.outline));
     CN_TRY(pack_record(w, d, &h));
     if (w->docs.n && w->docs.n + w->record.n > CN_SMALL_BLOCK)
         CN_TRY(close_docs(w));

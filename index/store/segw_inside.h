@@ -43,7 +43,6 @@ struct cn_segw {
     cn_buf record;              /* scratch */
     cn_buf note;
     bool note_changed;
-    cn_seg *view;               /* once the rows are done */
 };
 
 /* Takes the flock on `path`, or fails with CN_CONFLICT; create: the file must be new. */
@@ -57,8 +56,7 @@ cn_err cn_segw_alloc(cn_segw *w);                 /* the buffers, when head.dim 
 cn_err cn_segw_broken(cn_segw *w, cn_err e);      /* notes a failure; returns e */
 cn_err cn_segw_class_add(cn_segw *w, cn_str bytes, uint32_t *ret); /* a class by its content, found or new */
 cn_err cn_segw_source_add(cn_segw *w, cn_str name, uint32_t *ret);
-cn_err cn_segw_finish(cn_segw *w);                /* the arrays and class rows */
-cn_err cn_seg_of_build(cn_env *env, MDB_dbi dbi, const cn_seg_id *id, const char *path, cn_seg **ret); /* seg.c: a view */
+cn_err cn_segw_finish(cn_segw *w);                /* segw_finish.c: arrays and class rows, from what is committed */
 static inline uint32_t cn_key_hash(const cn_key *k) {
     uint32_t h;
     memcpy(&h, k->b, sizeof h);

@@ -81,7 +81,7 @@ typedef struct cn_rebuild_opts {
 /* A new version from stored text: another chunker or embedder. The documents are those of the head. */
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
 
-/* Each appends maps {job, index, source, state, step, started, updated, counts, version, why, ...}, newest job first. */
+/* list appends an array of maps, show one map: {job, index, source, state, step, started, updated, counts, version, why, ...}; newest job first. */
 cn_err cn_job_list(cn_tenant *t, cn_buf *out);
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out);
 cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who); /* asks; the job stops at its next document */

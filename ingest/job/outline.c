@@ -10,14 +10,15 @@ static void put_varint(cn_buf *b, uint64_t v) {
     cn_buf_putc(b, (char)v);
 }
 
-void cn_outline_pack(const cn_block *blocks, uint32_t n, cn_buf *out) {
+cn_err cn_outline_pack(const cn_block *blocks, uint32_t n, cn_buf *out) {
     cn_buf_putc(out, OUTLINE_FORMAT);
     put_varint(out, n);
     uint64_t at = 0;
     uint32_t page = 0;
     for (uint32_t i = 0; i < n; i++) {
         const cn_block *b = &blocks[i];
-        CN_ASSERT(b->from >= at && b->to >= b->from && b->page >= page && b->kind < 16 && b->level < 16);
+        if (b->from < at || b->to < b->from || b->page < page || b->kind > 15 || b->level > 15)
+            return cn_fail(CN_INVALID, "its blocks of text are out of order");
         cn_buf_putc(out, (char)(b->kind | b->level << 4));
         put_varint(out, b->from - at);
         put_varint(out, b->to - b->from);
@@ -25,6 +26,7 @@ void cn_outline_pack(const cn_block *blocks, uint32_t n, cn_buf *out) {
         at = b->to;
         page = b->page;
     }
+    return cn_buf_check(out);
 }
 
 static bool get_varint(cn_str *s, uint64_t *ret) {

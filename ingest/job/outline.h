@@ -17,6 +17,7 @@
 
 #define CN_OUTLINE_BLOCKS 1000000u
 
-void cn_outline_pack(const cn_block *blocks, uint32_t n, cn_buf *out);
+/* CN_INVALID: blocks that overlap or go back. */
+cn_err cn_outline_pack(const cn_block *blocks, uint32_t n, cn_buf *out);
 /* Checks every number against the text's length. CN_DAMAGED. An empty outline gives one paragraph over the whole text. */
 cn_err cn_outline_unpack(cn_str outline, uint64_t text_bytes, cn_arena *a, const cn_block **ret, uint32_t *ret_n);

@@ -129,7 +129,7 @@ static const char *utf16_by_zeros(cn_str s) {
     size_t n = s.n < 4096 ? s.n : 4096, zeros[2] = {0, 0};
     for (size_t i = 0; i < n; i++)
         zeros[i & 1] += s.p[i] == 0;
-    if (zeros[0] + zeros[1] < n / 4 || n < 4)
+    if (3 * (zeros[0] + zeros[1]) < n || n < 4)
         return NULL;
     return zeros[0] == 0 ? "UTF-16LE" : zeros[1] == 0 ? "UTF-16BE" : NULL;
 }

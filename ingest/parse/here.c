@@ -7,8 +7,8 @@ static cn_err structured(cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret)
     cn_out_init(&o);
     cn_err e = CN_OK;
     switch ((int)f) {
-    case CN_FMT_HTML: e = cn_parse_html(bytes, &o); break;
     case CN_FMT_MD: e = cn_parse_md(bytes, &o); break;
+    case CN_FMT_HTML: e = cn_parse_html(bytes, &o); break;
     case CN_FMT_DOCX: e = cn_parse_docx(bytes, &o); break;
     case CN_FMT_ODT: e = cn_parse_odt(bytes, &o); break;
     case CN_FMT_EPUB: e = cn_parse_epub(bytes, &o); break;

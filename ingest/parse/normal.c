@@ -43,13 +43,15 @@ static size_t decode(const uint8_t *p, int32_t *ret) {
 
 /* NFC_Quick_Check is Yes, and the character never joins the one before it (UAX #15, section 9). */
 static bool stable(int32_t c) {
-    if (c < 0x300 || (c >= 0x2010 && c <= 0x2027) || (c >= 0x3041 && c <= 0x3096) || (c >= 0x4e00 && c <= 0x9fff) ||
+    if (c < 0x300 || (c >= 0x2010 && c <= 0x2027) || (c >= 0x400 && c <= 0x482) ||
+        (c >= 0x1e00 && c <= 0x1eff) || (c >= 0x3041 && c <= 0x3096) || (c >= 0x30a1 && c <= 0x30fa) || (c >= 0x4e00 && c <= 0x9fff) ||
         (c >= 0xac00 && c <= 0xd7a3))
         return true;
     if (c >= 0x1160 && c <= 0x11ff) /* Hangul vowels and finals */
         return false;
     const utf8proc_property_t *p = utf8proc_get_property(c);
-    return p->combining_class == 0 && !p->comp_exclusion && p->category != UTF8PROC_CATEGORY_MN &&
+    bool decomposes = p->decomp_type == 0 && p->decomp_seqindex != UINT16_MAX; /* some of these are not their own NFC */
+    return p->combining_class == 0 && !decomposes && !p->comp_exclusion && p->category != UTF8PROC_CATEGORY_MN &&
            p->category != UTF8PROC_CATEGORY_MC && p->category != UTF8PROC_CATEGORY_ME;
 }
 

@@ -5,6 +5,7 @@
  * Thread:  one at a time.
  * Limits:  a JSON line of at most 256 MiB; links that lead out of the folder given are refused. */
 #pragma once
+#include "engine/base/pack.h"
 #include "ingest/parse/parse.h"
 
 enum { CN_TRUST_SIDECAR = 1, CN_TRUST_FRONT_MATTER = 2 };
@@ -49,3 +50,6 @@ void cn_source_close(cn_source *s);
 cn_err cn_source_next(cn_source *s, cn_arena *a, cn_raw *ret);
 /* For progress: bytes read so far and in all (0: unknown); documents in all (0: unknown). */
 void cn_source_progress(const cn_source *s, uint64_t *ret_done, uint64_t *ret_bytes, uint64_t *ret_docs);
+/* A map of metadata from elsewhere (documents.put), checked (flat: strings, numbers, booleans, lists of strings; nil is left
+ * out) and packed as cn_raw.meta is. CN_INVALID names the key. */
+cn_err cn_raw_meta(cn_arena *a, const msgpack_object *map, cn_str *ret);

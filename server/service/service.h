@@ -22,6 +22,8 @@ typedef struct cn_service_opts {
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
 void cn_service_close(cn_service *s); /* waits for jobs to stop at their next document */
 cn_data *cn_service_data(cn_service *s);
+/* SIGHUP: tenants that answer without credentials; copied. */
+cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
 
 typedef enum cn_caller_kind { CN_CALLER_NOBODY, CN_CALLER_KEY, CN_CALLER_OPERATOR } cn_caller_kind;
 typedef struct cn_caller {
@@ -32,6 +34,12 @@ typedef struct cn_caller {
     uint64_t checked_epoch;   /* cn_keys_epoch() the key was checked at; when it has moved on, check again */
     cn_digest secret;         /* to check it again */
 } cn_caller;
+
+/* A key to a caller; its strings live in the arena. UNAUTHENTICATED says no more than that. */
+cn_err cn_service_auth(cn_service *s, cn_str key, const char *via, cn_arena *a, cn_caller *ret);
+/* The same key once more, when keys have changed since (every call does so for itself; this is for a connection that
+ * would otherwise pay it each time). */
+cn_err cn_service_renew(cn_service *s, const cn_caller *old, cn_arena *a, cn_caller *ret);
 
 /* Progress of a long call (ingest on files): one map, as the method's own progress notification would carry. */
 typedef void cn_progress_fn(void *ctx, cn_str packed_map);
@@ -51,5 +59,8 @@ void cn_call_done(cn_call *c);
 
 /* params: one map (NULL: an empty one). Appends one map to out; on failure out is as it was and the error text is for the caller. */
 cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_buf *out);
-/* True for methods that may run long or block (ingest, seal, query with text): the server hands them to a worker. */
-bool cn_service_is_dear(cn_str method, const msgpack_object *params);
+/* How long a call may take, so that the server knows where to run it: at once; by a query worker (text to embed, a batch,
+ * a page of documents); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
+typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_LONG } cn_cost;
+cn_cost cn_service_cost(cn_str method, const msgpack_object *params); /* CN_COST_SEARCH: one vector over one index */
+bool cn_service_is_dear(cn_str method, const msgpack_object *params); /* CN_COST_DEAR or CN_COST_LONG */

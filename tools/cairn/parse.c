@@ -229,7 +229,7 @@ static cn_err put_words(const cmd *c, fields *f, char **words, int n, cmd_call *
         }
         call->words[p] = words[at];
         if (!pos->many) {
-            if (pos->field)
+            if (pos->field || pos->type == CMD_INDEX || pos->type == CMD_TENANT)
                 CN_TRY(put_value(f, pos->type, pos->field, pos->name, words[at]));
             at++;
             continue;

@@ -262,15 +262,17 @@ static void print_view(const cmd *c, const msgpack_object *o, cn_buf *cell) {
     parse_view(c->view, &v);
     const msgpack_object *list = cn_get(o, v.list);
     bool tsv = cmd_the_env.out == OUT_TSV;
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY)
-        return print_pairs(o, NULL, tsv, cell);
-    if (tsv)
-        return print_tsv(&v, list, cell);
-    print_pairs(o, v.list, false, cell);
-    if (list->via.array.size)
-        print_table(&v, list, cell);
-    else if (o->via.map.size == 1)
-        puts("none");
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY) {
+        print_pairs(o, NULL, tsv, cell);
+    } else if (tsv) {
+        print_tsv(&v, list, cell);
+    } else {
+        print_pairs(o, v.list, false, cell);
+        if (list->via.array.size)
+            print_table(&v, list, cell);
+        else if (o->via.map.size == 1)
+            puts("none");
+    }
 }
 
 int cmd_print(const cmd *c, cn_str result) {

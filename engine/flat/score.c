@@ -1,0 +1,50 @@
+/* score.c -- metrics by name, checks of a vector, and the one definition of a score. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/flat/flat.h"
+#include "engine/kernels/kernels.h"
+
+static const char *const names[] = {[CN_COSINE] = "cosine", [CN_IP] = "ip", [CN_L2] = "l2"};
+
+const char *cn_metric_name(cn_metric m) { return names[m]; }
+
+cn_err cn_metric_parse(const char *name, cn_metric *ret) {
+    for (cn_metric m = CN_COSINE; m <= CN_L2; m++)
+        if (strcmp(name, names[m]) == 0) {
+            *ret = m;
+            return CN_OK;
+        }
+    return cn_fail(CN_INVALID, "the metric is cosine, ip or l2, not \"%s\"", name);
+}
+
+cn_err cn_vec_check(const float *x, uint32_t dim, cn_metric metric) {
+    bool any = false;
+    for (uint32_t i = 0; i < dim; i++) {
+        if (!isfinite(x[i]))
+            return cn_fail(CN_INVALID, "component %u of the vector is %s", i, isnan(x[i]) ? "not a number" : "infinite");
+        any |= x[i] != 0.0f;
+    }
+    return any || metric != CN_COSINE ? CN_OK : cn_fail(CN_INVALID, "the vector is all zero, which has no direction for cosine");
+}
+
+static float cosine(float dot, float qq, float xx) {
+    float n = sqrtf(qq) * sqrtf(xx);
+    return n > 0 ? dot / n : 0;
+}
+
+float cn_score(cn_metric metric, const float *q, const float *x, uint32_t dim) {
+    const cn_kernels *k = cn_kernels_now();
+    float dot, xx, qq, none;
+    if (metric == CN_L2) {
+        k->l2s(q, &x, dim, 1, &dot);
+        return -dot;
+    }
+    if (metric == CN_IP) {
+        k->dots(q, &x, dim, 1, &dot);
+        return dot;
+    }
+    k->dot_norms(q, &x, dim, 1, &dot, &xx);
+    k->dot_norms(q, &q, dim, 1, &qq, &none);
+    return cosine(dot, qq, xx);
+}

@@ -1,0 +1,54 @@
+#include "index/catalog/records.h"
+
+/* A record of fixed length, read for each query: no zone, no heap. Payload: MessagePack uint 64. */
+#define EPOCH_FORMAT 1
+#define EPOCH_BYTES (CN_RECORD_HEAD + 9)
+
+static cn_err epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+    cn_str v;
+    cn_err err = cn_db_get(txn, meta, CN_STR("epoch"), &v);
+    if (err == CN_NOT_FOUND) {
+        *ret = 0;
+        return CN_OK;
+    }
+    CN_TRY(err);
+    const uint8_t *p = (const uint8_t *)v.p;
+    if (v.n != EPOCH_BYTES || p[0] != EPOCH_FORMAT || p[CN_RECORD_HEAD] != 0xcf)
+        return cn_fail(CN_DAMAGED, "the tenant's epoch is not readable");
+    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
+    if (crc != cn_crc32c(0, p + CN_RECORD_HEAD, 9))
+        return cn_fail(CN_DAMAGED, "the tenant's epoch: its checksum does not hold");
+    *ret = cn_be64(v.p + CN_RECORD_HEAD + 1);
+    return CN_OK;
+}
+
+cn_err cn_epoch(cn_tenant *t, uint64_t *ret) {
+    cn_env *env = cn_tenant_control(t);
+    MDB_dbi meta;
+    MDB_txn *txn;
+    CN_TRY(cn_env_dbi(env, "meta", true, &meta));
+    CN_TRY(cn_txn_read(env, &txn));
+    cn_err err = epoch_of(txn, meta, ret);
+    cn_txn_abort(env, txn);
+    return err;
+}
+
+cn_err cn_epoch_raise(cn_tenant *t, MDB_txn *txn, uint64_t *ret) {
+    (void)t;
+    MDB_dbi meta;
+    uint64_t epoch;
+    CN_TRY(cn_catalog_dbi(txn, "meta", &meta));
+    CN_TRY(epoch_of(txn, meta, &epoch));
+    uint8_t v[EPOCH_BYTES] = {EPOCH_FORMAT};
+    epoch++;
+    v[CN_RECORD_HEAD] = 0xcf;
+    for (int i = 0; i < 8; i++)
+        v[CN_RECORD_HEAD + 1 + i] = (uint8_t)(epoch >> (56 - 8 * i));
+    uint32_t crc = cn_crc32c(0, v + CN_RECORD_HEAD, 9);
+    for (int i = 0; i < 4; i++)
+        v[1 + i] = (uint8_t)(crc >> (8 * i));
+    CN_TRY(cn_db_put(txn, meta, CN_STR("epoch"), (cn_str){(const char *)v, sizeof v}));
+    if (ret)
+        *ret = epoch;
+    return CN_OK;
+}

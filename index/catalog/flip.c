@@ -1,0 +1,221 @@
+#include "engine/base/os.h"
+#include "index/catalog/records.h"
+
+typedef struct flip {
+    cn_tenant *t;
+    cn_str index;
+    uint64_t number, expect; /* expect: of activate */
+    bool by_job;
+    const cn_actor *who;
+    unsigned set, clear;     /* of mark */
+    const char *action;
+    cn_arena *a;
+    cn_index_info ix;
+    cn_version *v;           /* all of the index, number - 1 */
+    uint32_t n;
+    uint64_t from, to;
+} flip;
+
+static cn_err load(flip *x, const cn_catalog *c, MDB_txn *txn) {
+    CN_TRY(cn_index_load(c, txn, x->index, x->a, &x->ix));
+    return cn_version_all(c, txn, x->ix.id, x->a, &x->v, &x->n);
+}
+
+static cn_err pick(const flip *x, uint64_t number, cn_version **ret) {
+    if (number == 0 || number > x->n)
+        return cn_fail(CN_NOT_FOUND, "there is no version %llu; the newest is %u", (unsigned long long)number, x->n);
+    if (cn_version_dropped(&x->v[number - 1]))
+        return cn_fail(CN_NOT_FOUND, "version %llu was dropped", (unsigned long long)number);
+    *ret = &x->v[number - 1];
+    return CN_OK;
+}
+
+static cn_err may_be_active(const cn_version *v, cn_str reason) {
+    if (v->marks & CN_MARK_QUARANTINED)
+        return cn_fail(CN_REFUSED, "version %llu is quarantined; it is not activated until that mark is taken away", (unsigned long long)v->number);
+    if ((v->marks & CN_MARK_SUSPECT) && reason.n == 0)
+        return cn_fail(CN_REFUSED, "version %llu is suspect, because a rollback left it; give a reason (--reason) to activate it all the same",
+                       (unsigned long long)v->number);
+    return CN_OK;
+}
+
+/* The version's list counts from its first flip on, whatever the pointer does later. */
+static cn_err put_in_force(const flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
+    if (v->revoked == 0)
+        return CN_OK;
+    cn_catalog_key key = cn_key2(x->ix.id, v->number);
+    const cn_field f[] = {{"own", CN_F_FIXED, v->own.b, CN_SEG_ID}, {"digest", CN_F_FIXED, v->own_digest.b, 32}};
+    return cn_fields_put(txn, c->inforce, cn_key2_str(&key), f, 2);
+}
+
+static cn_err point(flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
+    x->from = x->ix.active;
+    if (!(v->marks & CN_MARK_EVER_ACTIVE)) {
+        CN_TRY(put_in_force(x, c, txn, v));
+        v->first_active_us = cn_wall_us();
+        v->before_active = x->from;
+    }
+    v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)CN_MARK_SUSPECT;
+    x->ix.active = x->to = v->number;
+    CN_TRY(cn_version_store(c, txn, x->ix.id, v));
+    return cn_index_store(c, txn, &x->ix);
+}
+
+/* The audit record and the epoch: the last of every change here. */
+static cn_err finish(flip *x, MDB_txn *txn, uint64_t number) {
+    char text[CN_TARGET];
+    CN_AUTO_BUF cn_buf detail;
+    cn_buf_init(&detail, 4096);
+    cn_pack_map(&detail, 3);
+    cn_pack_cstr(&detail, "from"), cn_pack_uint(&detail, x->from);
+    cn_pack_cstr(&detail, "to"), cn_pack_uint(&detail, x->to);
+    cn_pack_cstr(&detail, "hold"), cn_pack_bool(&detail, x->ix.hold);
+    CN_TRY(cn_buf_check(&detail));
+    CN_TRY(cn_audit_add(x->t, txn, x->who, x->action, cn_target(x->index, number, text), "done", cn_buf_str(&detail)));
+    return cn_epoch_raise(x->t, txn, NULL);
+}
+
+static cn_err run(flip *x, cn_catalog_fn *fn) {
+    char text[CN_TARGET];
+    CN_CATALOG_ARENA(a);
+    x->a = &a;
+    if (x->who->reason.n > CN_REASON_MAX)
+        return cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", x->who->reason.n, CN_REASON_MAX);
+    cn_err err = cn_catalog_write(x->t, fn, x);
+    return cn_refused(x->t, err, x->who, x->action, cn_target(x->index, x->number, text));
+}
+
+/* ---------- activate ---------- */
+
+static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    flip *x = ctx;
+    cn_version *v;
+    CN_TRY(load(x, c, txn));
+    if (x->expect != CN_ANY_VERSION && x->expect != x->ix.active)
+        return cn_fail(CN_CONFLICT, "version %llu is active, not %llu as expected", (unsigned long long)x->ix.active, (unsigned long long)x->expect);
+    CN_TRY(pick(x, x->number, &v));
+    if (x->by_job && x->ix.hold)
+        return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" is held since a rollback, so jobs do not activate; `cairn release` ends the hold", CN_STR_ARG(x->index));
+    CN_TRY(may_be_active(v, x->who->reason));
+    CN_TRY(point(x, c, txn, v));
+    return finish(x, txn, v->number);
+}
+
+cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before) {
+    flip x = {.t = t, .index = index, .number = number, .expect = expect, .by_job = by_job, .who = who, .action = "version.activate"};
+    CN_TRY(run(&x, activate));
+    if (ret_before)
+        *ret_before = x.from;
+    return CN_OK;
+}
+
+/* ---------- rollback ---------- */
+
+/* Back in the order of first activation: always to an earlier one, so the walk ends. Those no longer fit are passed over. */
+static cn_err way_back(const flip *x, cn_version **ret) {
+    uint64_t at = x->v[x->ix.active - 1].before_active;
+    while (at != 0 && !cn_version_good(&x->v[at - 1]))
+        at = x->v[at - 1].before_active;
+    if (at == 0)
+        return cn_fail(CN_REFUSED, "no version before %llu can be gone back to; hide documents, or ingest and activate a better version",
+                       (unsigned long long)x->ix.active);
+    *ret = &x->v[at - 1];
+    return CN_OK;
+}
+
+static cn_err way_to(const flip *x, cn_version **ret) {
+    const cn_version *now = &x->v[x->ix.active - 1];
+    cn_version *v;
+    CN_TRY(pick(x, x->number, &v));
+    bool before = (v->marks & CN_MARK_EVER_ACTIVE) ? v->first_active_us < now->first_active_us : v->number < now->number;
+    if (v == now || !before)
+        return cn_fail(CN_REFUSED, "version %llu does not come before %llu, the active one; `cairn activate` goes forward", (unsigned long long)v->number,
+                       (unsigned long long)now->number);
+    CN_TRY(may_be_active(v, x->who->reason));
+    *ret = v;
+    return CN_OK;
+}
+
+static cn_err rollback(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    flip *x = ctx;
+    cn_version *to;
+    CN_TRY(load(x, c, txn));
+    if (x->ix.active == 0 || x->ix.active > x->n)
+        return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" has no active version to roll back from", CN_STR_ARG(x->index));
+    CN_TRY(x->number ? way_to(x, &to) : way_back(x, &to));
+    cn_version *from = &x->v[x->ix.active - 1];
+    from->marks |= CN_MARK_SUSPECT;
+    CN_TRY(cn_version_store(c, txn, x->ix.id, from));
+    x->ix.hold = true;
+    CN_TRY(point(x, c, txn, to));
+    return finish(x, txn, to->number);
+}
+
+cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to) {
+    flip x = {.t = t, .index = index, .number = to, .who = who, .action = "version.rollback"};
+    CN_TRY(run(&x, rollback));
+    *ret_from = x.from;
+    *ret_to = x.to;
+    return CN_OK;
+}
+
+/* ---------- hold and marks ---------- */
+
+static cn_err release(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    flip *x = ctx;
+    CN_TRY(load(x, c, txn));
+    if (!x->ix.hold)
+        return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" is not held", CN_STR_ARG(x->index));
+    x->ix.hold = false;
+    x->from = x->to = x->ix.active;
+    CN_TRY(cn_index_store(c, txn, &x->ix));
+    return finish(x, txn, x->ix.active);
+}
+
+cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who) {
+    flip x = {.t = t, .index = index, .who = who, .action = "version.release"};
+    return run(&x, release);
+}
+
+static cn_err mark(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    flip *x = ctx;
+    cn_version *v;
+    CN_TRY(load(x, c, txn));
+    CN_TRY(pick(x, x->number, &v));
+    if ((x->set & CN_MARK_QUARANTINED) && v->number == x->ix.active)
+        return cn_fail(CN_REFUSED, "version %llu is active; roll back or activate another one first", (unsigned long long)v->number);
+    v->marks = (v->marks | x->set) & ~x->clear;
+    x->from = x->to = x->ix.active;
+    CN_TRY(cn_version_store(c, txn, x->ix.id, v));
+    return finish(x, txn, v->number);
+}
+
+cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who) {
+    if ((set | clear) & ~(unsigned)(CN_MARK_PINNED | CN_MARK_QUARANTINED))
+        return cn_fail(CN_INVALID, "only pins and quarantine are set by hand");
+    const char *action = set & CN_MARK_QUARANTINED     ? "version.quarantine"
+                         : clear & CN_MARK_QUARANTINED ? "version.unquarantine"
+                         : set & CN_MARK_PINNED        ? "version.pin"
+                                                       : "version.unpin";
+    flip x = {.t = t, .index = index, .number = number, .who = who, .set = set, .clear = clear, .action = action};
+    return run(&x, mark);
+}
+
+static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    flip *x = ctx;
+    cn_version *v;
+    CN_TRY(load(x, c, txn));
+    CN_TRY(pick(x, x->number, &v));
+    if (v->number == x->ix.active || (v->marks & CN_MARK_PINNED))
+        return cn_fail(CN_REFUSED, "version %llu is %s and is kept", (unsigned long long)v->number, v->number == x->ix.active ? "active" : "pinned");
+    v->marks |= CN_MARK_DROPPED;
+    x->from = x->to = x->ix.active;
+    CN_TRY(cn_version_store(c, txn, x->ix.id, v));
+    CN_TRY(cn_retire(c, txn, v, 1));
+    return finish(x, txn, v->number);
+}
+
+cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who) {
+    flip x = {.t = t, .index = index, .number = number, .who = who, .action = "version.drop"};
+    return run(&x, drop);
+}

@@ -1,0 +1,197 @@
+#include "index/catalog/index.h"
+
+#include "engine/base/os.h"
+#include "index/catalog/needed.h"
+#include "index/policy/policy.h"
+
+#define INDEXES_MAX CN_INDEXES_MAX
+
+void cn_index_settings_default(cn_index_settings *s) {
+    *s = (cn_index_settings){.embedder = CN_STR("none"),
+                             .precision = CN_STR(""),
+                             .chunker = CN_STR("structure"),
+                             .metric = CN_COSINE,
+                             .mode = CN_STR("dense"),
+                             .keep_versions = 5,
+                             .keep_days = 14};
+}
+
+static cn_err settings_check(const cn_index_settings *s) {
+    if (!cn_str_is(s->mode, "dense") && !cn_str_is(s->mode, "exact"))
+        return cn_fail(CN_INVALID, "the mode \"" CN_STR_FMT "\" is not known; it must be dense or exact", CN_STR_ARG(s->mode));
+    if (s->chunker.n == 0 || s->chunker.n > 1024 || s->precision.n > CN_NAME_MAX)
+        return cn_fail(CN_INVALID, "the chunker has 1 to 1024 characters, the precision at most %d", CN_NAME_MAX);
+    if (s->dim > CN_DIM_MAX)
+        return cn_fail(CN_INVALID, "dimension %u; at most %d", s->dim, CN_DIM_MAX);
+    return cn_name_check(s->embedder, "model");
+}
+
+typedef struct change {
+    cn_tenant *t;
+    cn_str name;
+    const cn_index_settings *set;
+    const cn_actor *who;
+    cn_arena *a;
+    cn_index_info *ret;
+} change;
+
+/* The last id given lies in "ids": names can be used again, ids never. */
+static cn_err next_id(const cn_catalog *c, MDB_txn *txn, uint64_t *ret) {
+    uint64_t id = 0;
+    cn_str v;
+    const cn_field f[] = {{"index", CN_F_U64, &id, 0}};
+    cn_err err = cn_db_get(txn, c->meta, CN_STR("ids"), &v);
+    if (err == CN_OK)
+        err = cn_fields_read(v, "the record of ids given", NULL, f, 1);
+    if (err != CN_OK && err != CN_NOT_FOUND)
+        return err;
+    id++;
+    CN_TRY(cn_fields_put(txn, c->meta, CN_STR("ids"), f, 1));
+    *ret = id;
+    return CN_OK;
+}
+
+static uint64_t space_seed(void) {
+    cn_digest d = cn_sha256_of("cairn space 1", 13);
+    return cn_be64((const char *)d.b);
+}
+
+static cn_err audited(change *x, MDB_txn *txn, const char *action) {
+    CN_TRY(cn_audit_add(x->t, txn, x->who, action, x->name, "done", (cn_str){0}));
+    return cn_epoch_raise(x->t, txn, NULL);
+}
+
+static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    cn_index_info ix = {.name = x->name, .set = *x->set, .made_us = cn_wall_us(), .seed = space_seed()};
+    cn_str v;
+    MDB_stat st;
+    cn_err err = cn_db_get(txn, c->index, x->name, &v);
+    if (err == CN_OK)
+        return cn_fail(CN_CONFLICT, "there is an index \"" CN_STR_FMT "\" already", CN_STR_ARG(x->name));
+    if (err != CN_NOT_FOUND)
+        return err;
+    CN_TRY(cn_mdb(mdb_stat(txn, c->index, &st), "counting indexes"));
+    if (st.ms_entries >= INDEXES_MAX)
+        return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
+    CN_TRY(next_id(c, txn, &ix.id));
+    if (ix.id == 1)
+        CN_TRY(cn_policy_init(x->t, txn));
+    CN_TRY(cn_index_store(c, txn, &ix));
+    return audited(x, txn, "index.create");
+}
+
+cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
+    CN_TRY(cn_name_check(name, "index"));
+    CN_TRY(settings_check(s));
+    change x = {.t = t, .name = name, .set = s, .who = who};
+    return cn_refused(t, cn_catalog_write(t, create, &x), who, "index.create", name);
+}
+
+static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    return cn_index_load(c, txn, x->name, x->a, x->ret);
+}
+
+cn_err cn_index_get(cn_tenant *t, cn_str name, cn_arena *a, cn_index_info *ret) {
+    change x = {.t = t, .name = name, .a = a, .ret = ret};
+    return cn_catalog_read(t, get, &x);
+}
+
+typedef struct listing {
+    cn_arena *a;
+    cn_index_info *v;
+    uint32_t n;
+} listing;
+
+static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    listing *l = ctx;
+    if (l->n == INDEXES_MAX) {
+        *stop = true;
+        return CN_OK;
+    }
+    return cn_index_read(key, value, l->a, &l->v[l->n++]);
+}
+
+static cn_err list(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    listing *l = ctx;
+    if (!(l->v = cn_arena_zalloc(l->a, INDEXES_MAX, sizeof *l->v)))
+        return cn_fail_memory();
+    return cn_db_each(txn, c->index, (cn_str){0}, list_one, l);
+}
+
+cn_err cn_index_list(cn_tenant *t, cn_arena *a, cn_index_info **ret, uint32_t *ret_n) {
+    listing l = {.a = a};
+    CN_TRY(cn_catalog_read(t, list, &l));
+    *ret = l.v;
+    *ret_n = l.n;
+    return CN_OK;
+}
+
+static cn_err fixed_check(const cn_index_settings *was, const cn_index_settings *is) {
+    const char *what = !cn_str_eq(was->embedder, is->embedder) || !cn_digest_eq(&was->embedder_digest, &is->embedder_digest) ? "embedder"
+                       : !cn_str_eq(was->precision, is->precision)                                                          ? "precision"
+                       : !cn_str_eq(was->chunker, is->chunker)                                                              ? "chunker"
+                       : was->metric != is->metric                                                                          ? "metric"
+                       : was->dim != is->dim                                                                                ? "dim"
+                                                                                                                            : NULL;
+    if (what)
+        return cn_fail(CN_INVALID, "%s cannot be set on an index that is there; `cairn rebuild` makes a version with another", what);
+    return CN_OK;
+}
+
+static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    CN_CATALOG_ARENA(a);
+    cn_index_info ix;
+    CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
+    CN_TRY(fixed_check(&ix.set, x->set));
+    ix.set = *x->set;
+    CN_TRY(cn_index_store(c, txn, &ix));
+    return audited(x, txn, "index.set");
+}
+
+cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
+    CN_TRY(settings_check(s));
+    change x = {.t = t, .name = name, .set = s, .who = who};
+    return cn_refused(t, cn_catalog_write(t, set, &x), who, "index.set", name);
+}
+
+static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
+    MDB_cursor *cur;
+    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "deleting records"));
+    int rc = 0;
+    while (rc == 0) {
+        MDB_val k = {prefix.n, (void *)(uintptr_t)prefix.p}, v;
+        rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+        if (rc == 0 && (k.mv_size < prefix.n || memcmp(k.mv_data, prefix.p, prefix.n) != 0))
+            rc = MDB_NOTFOUND;
+        if (rc == 0)
+            rc = mdb_cursor_del(cur, 0);
+    }
+    mdb_cursor_close(cur);
+    return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting records");
+}
+
+static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    CN_CATALOG_ARENA(a);
+    cn_index_info ix;
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
+    CN_TRY(cn_version_all(c, txn, ix.id, &a, &v, &n));
+    cn_catalog_key key = cn_key2(ix.id, 0);
+    cn_str prefix = {(const char *)key.b, 8};
+    CN_TRY(delete_prefix(txn, c->version, prefix));
+    CN_TRY(delete_prefix(txn, c->inforce, prefix));
+    CN_TRY(delete_prefix(txn, c->space, prefix));
+    CN_TRY(cn_db_del(txn, c->index, x->name));
+    CN_TRY(cn_retire(c, txn, v, n));
+    return audited(x, txn, "index.drop");
+}
+
+cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {
+    change x = {.t = t, .name = name, .who = who};
+    return cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name);
+}

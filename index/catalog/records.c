@@ -1,0 +1,315 @@
+#include "index/catalog/records.h"
+
+#include <stdio.h>
+
+#define RECORD_FORMAT 1
+#define RECORD_MAX ((size_t)64 << 20)
+
+cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
+    cn_catalog c;
+    struct {
+        const char *name;
+        MDB_dbi *dbi;
+    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        CN_TRY(cn_env_dbi(cn_tenant_control(t), all[i].name, true, all[i].dbi));
+    *ret = c;
+    return CN_OK;
+}
+
+cn_err cn_catalog_dbi(MDB_txn *txn, const char *name, MDB_dbi *ret) {
+    return cn_mdb(mdb_dbi_open(txn, name, MDB_CREATE, ret), "opening %s", name);
+}
+
+cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
+    cn_env *env = cn_tenant_control(t);
+    cn_catalog c;
+    MDB_txn *txn;
+    CN_TRY(cn_catalog_open(t, &c));
+    CN_TRY(cn_txn_write(env, &txn));
+    cn_err err = fn(ctx, &c, txn);
+    if (err == CN_OK)
+        return cn_txn_commit(env, txn);
+    cn_txn_abort(env, txn);
+    return err;
+}
+
+cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
+    cn_env *env = cn_tenant_control(t);
+    cn_catalog c;
+    MDB_txn *txn;
+    CN_TRY(cn_catalog_open(t, &c));
+    CN_TRY(cn_txn_read(env, &txn));
+    cn_err err = fn(ctx, &c, txn);
+    cn_txn_abort(env, txn);
+    return err;
+}
+
+/* ---------- fields ---------- */
+
+static void pack_field(cn_buf *b, const cn_field *f) {
+    cn_pack_cstr(b, f->name);
+    switch (f->kind) {
+    case CN_F_U64: cn_pack_uint(b, *(const uint64_t *)f->at); break;
+    case CN_F_U32: cn_pack_uint(b, *(const uint32_t *)f->at); break;
+    case CN_F_I64: cn_pack_int(b, *(const int64_t *)f->at); break;
+    case CN_F_BOOL: cn_pack_bool(b, *(const bool *)f->at); break;
+    case CN_F_STR: cn_pack_str(b, *(const cn_str *)f->at); break;
+    case CN_F_BIN: cn_pack_bin(b, ((const cn_str *)f->at)->p, ((const cn_str *)f->at)->n); break;
+    case CN_F_FIXED: cn_pack_bin(b, f->at, f->n); break;
+    }
+}
+
+cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n) {
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, RECORD_MAX);
+    size_t at = cn_record_open(&b, RECORD_FORMAT);
+    cn_pack_map(&b, n);
+    for (unsigned i = 0; i < n; i++)
+        pack_field(&b, &f[i]);
+    cn_record_close(&b, at);
+    CN_TRY(cn_buf_check(&b));
+    return cn_db_put(txn, dbi, key, cn_buf_str(&b));
+}
+
+static cn_err read_bytes(const msgpack_object *o, cn_arena *a, const cn_field *f) {
+    cn_str s = cn_obj_str(o);
+    if (f->kind == CN_F_FIXED) {
+        if (s.n != f->n)
+            return cn_fail(CN_INVALID, "field \"%s\" has %zu bytes", f->name, s.n);
+        memcpy(f->at, s.p, f->n);
+        return CN_OK;
+    }
+    cn_str copy = cn_arena_str(a, s);
+    if (!copy.p)
+        return cn_fail_memory();
+    *(cn_str *)f->at = copy;
+    return CN_OK;
+}
+
+static cn_err read_field(const msgpack_object *map, cn_arena *a, const cn_field *f) {
+    const msgpack_object *o = cn_get(map, f->name);
+    uint64_t v = 0;
+    if (!o || o->type == MSGPACK_OBJECT_NIL || (f->kind >= CN_F_STR && !cn_is_str(o)))
+        return cn_fail(CN_INVALID, "field \"%s\" is not there", f->name);
+    switch (f->kind) {
+    case CN_F_U64: return cn_get_uint(map, f->name, 0, UINT64_MAX, f->at);
+    case CN_F_U32: CN_TRY(cn_get_uint(map, f->name, 0, UINT32_MAX, &v)); *(uint32_t *)f->at = (uint32_t)v; return CN_OK;
+    case CN_F_I64: return cn_get_int(map, f->name, f->at);
+    case CN_F_BOOL: return cn_get_bool(map, f->name, f->at);
+    default: return read_bytes(o, a, f);
+    }
+}
+
+cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_record_read(&u, value, RECORD_FORMAT, what));
+    if (u.o.type != MSGPACK_OBJECT_MAP || u.o.via.map.size != n)
+        return cn_fail(CN_DAMAGED, "%s: not the %u fields of its format", what, n);
+    for (unsigned i = 0; i < n; i++) {
+        cn_err err = read_field(&u.o, a, &f[i]);
+        if (err == CN_INVALID)
+            return cn_wrap(CN_DAMAGED, "%s", what);
+        if (err != CN_OK)
+            return err;
+    }
+    return CN_OK;
+}
+
+/* ---------- keys ---------- */
+
+cn_catalog_key cn_key2(uint64_t a, uint64_t b) {
+    cn_catalog_key k;
+    for (int i = 0; i < 8; i++) {
+        k.b[i] = (uint8_t)(a >> (56 - 8 * i));
+        k.b[8 + i] = (uint8_t)(b >> (56 - 8 * i));
+    }
+    return k;
+}
+
+uint64_t cn_be64(const char *p) {
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v = v << 8 | (uint8_t)p[i];
+    return v;
+}
+
+/* ---------- indexes ---------- */
+
+#define INDEX_FIELDS 18
+static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FIELDS]) {
+    const cn_field all[INDEX_FIELDS] = {
+        {"name", CN_F_STR, &x->name, 0}, {"id", CN_F_U64, &x->id, 0}, {"active", CN_F_U64, &x->active, 0}, {"newest", CN_F_U64, &x->newest, 0},
+        {"hold", CN_F_BOOL, &x->hold, 0}, {"made", CN_F_I64, &x->made_us, 0}, {"seed", CN_F_U64, &x->seed, 0}, {"has_mean", CN_F_BOOL, &x->has_mean, 0},
+        {"embedder", CN_F_STR, &x->set.embedder, 0}, {"precision", CN_F_STR, &x->set.precision, 0}, {"chunker", CN_F_STR, &x->set.chunker, 0},
+        {"metric", CN_F_U32, metric, 0}, {"mode", CN_F_STR, &x->set.mode, 0}, {"keep_versions", CN_F_U32, &x->set.keep_versions, 0},
+        {"keep_days", CN_F_U32, &x->set.keep_days, 0}, {"activate", CN_F_BOOL, &x->set.activate, 0},
+        {"model", CN_F_FIXED, x->set.embedder_digest.b, 32}, {"dim", CN_F_U32, &x->set.dim, 0},
+    };
+    memcpy(f, all, sizeof all);
+}
+
+cn_err cn_index_store(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix) {
+    cn_index_info x = *ix;
+    uint32_t metric = (uint32_t)x.set.metric;
+    cn_field f[INDEX_FIELDS];
+    index_fields(&x, &metric, f);
+    return cn_fields_put(txn, c->index, ix->name, f, INDEX_FIELDS);
+}
+
+cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret) {
+    cn_index_info x = {0};
+    uint32_t metric = 0;
+    cn_field f[INDEX_FIELDS];
+    char what[CN_NAME_MAX + 32];
+    snprintf(what, sizeof what, "the record of index %.*s", (int)(name.n > CN_NAME_MAX ? CN_NAME_MAX : name.n), name.p);
+    index_fields(&x, &metric, f);
+    CN_TRY(cn_fields_read(value, what, a, f, INDEX_FIELDS));
+    if (metric > CN_L2 || !cn_str_eq(x.name, name) || x.set.dim > CN_DIM_MAX || x.active > x.newest)
+        return cn_fail(CN_DAMAGED, "%s: its values do not fit together", what);
+    x.set.metric = (cn_metric)metric;
+    *ret = x;
+    return CN_OK;
+}
+
+cn_err cn_index_load(const cn_catalog *c, MDB_txn *txn, cn_str name, cn_arena *a, cn_index_info *ret) {
+    cn_str value;
+    CN_TRY(cn_name_check(name, "index"));
+    cn_err err = cn_db_get(txn, c->index, name, &value);
+    if (err == CN_NOT_FOUND)
+        return cn_fail(CN_NOT_FOUND, "there is no index \"" CN_STR_FMT "\"; `cairn index list` names those there are", CN_STR_ARG(name));
+    CN_TRY(err);
+    return cn_index_read(name, value, a, ret);
+}
+
+/* ---------- versions ---------- */
+
+typedef struct version_bytes {
+    cn_str recipe, parts;
+} version_bytes;
+
+#define VERSION_FIELDS 25
+static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_FIELDS]) {
+    cn_counts *n = &v->counts;
+    const cn_field all[VERSION_FIELDS] = {
+        {"number", CN_F_U64, &v->number, 0}, {"root", CN_F_FIXED, v->root.b, 32}, {"recipe", CN_F_BIN, &y->recipe, 0},
+        {"answer", CN_F_BIN, &v->answer_settings, 0}, {"parts", CN_F_BIN, &y->parts, 0}, {"own", CN_F_FIXED, v->own.b, CN_SEG_ID},
+        {"own_digest", CN_F_FIXED, v->own_digest.b, 32}, {"revoked", CN_F_U64, &v->revoked, 0}, {"read", CN_F_U64, &n->read, 0},
+        {"added", CN_F_U64, &n->added, 0}, {"unchanged", CN_F_U64, &n->unchanged, 0}, {"changed", CN_F_U64, &n->changed, 0},
+        {"relabelled", CN_F_U64, &n->relabelled, 0}, {"rejected", CN_F_U64, &n->rejected, 0}, {"deleted", CN_F_U64, &n->deleted, 0},
+        {"documents", CN_F_U64, &n->documents, 0}, {"chunks", CN_F_U64, &n->chunks, 0}, {"unlabelled", CN_F_U64, &n->unlabelled, 0},
+        {"base", CN_F_U64, &v->base, 0}, {"marks", CN_F_U32, &v->marks, 0}, {"made", CN_F_I64, &v->made_us, 0},
+        {"first_active", CN_F_I64, &v->first_active_us, 0}, {"by", CN_F_STR, &v->made_by, 0}, {"job", CN_F_STR, &v->job, 0},
+        {"before", CN_F_U64, &v->before_active, 0},
+    };
+    memcpy(f, all, sizeof all);
+}
+
+cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v) {
+    _Static_assert(sizeof(cn_part) == CN_SEG_ID + 32, "a part is stored as it lies");
+    CN_AUTO_BUF cn_buf recipe;
+    cn_buf_init(&recipe, 65536);
+    cn_version x = *v;
+    CN_TRY(cn_recipe_pack(&x.recipe, &recipe));
+    version_bytes y = {cn_buf_str(&recipe), {(const char *)v->parts, v->n_parts * sizeof(cn_part)}};
+    cn_field f[VERSION_FIELDS];
+    version_fields(&x, &y, f);
+    cn_catalog_key key = cn_key2(index_id, v->number);
+    return cn_fields_put(txn, c->version, cn_key2_str(&key), f, VERSION_FIELDS);
+}
+
+cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
+    cn_version x = {0};
+    version_bytes y = {0};
+    cn_field f[VERSION_FIELDS];
+    version_fields(&x, &y, f);
+    CN_TRY(cn_fields_read(value, "the record of a version", a, f, VERSION_FIELDS));
+    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.marks >= 2 * CN_MARK_EVER_ACTIVE)
+        return cn_fail(CN_DAMAGED, "the record of version %llu: its values do not fit together", (unsigned long long)x.number);
+    CN_TRY(cn_recipe_unpack(y.recipe, a, &x.recipe));
+    x.n_parts = (uint32_t)(y.parts.n / sizeof(cn_part));
+    cn_part *parts = cn_arena_zalloc(a, x.n_parts + 1u, sizeof *parts);
+    if (!parts)
+        return cn_fail_memory();
+    memcpy(parts, y.parts.p, y.parts.n);
+    x.parts = parts;
+    *ret = x;
+    return CN_OK;
+}
+
+cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret) {
+    cn_catalog_key key = cn_key2(index_id, number);
+    cn_str value;
+    cn_err err = cn_db_get(txn, c->version, cn_key2_str(&key), &value);
+    if (err == CN_NOT_FOUND)
+        return cn_fail(CN_NOT_FOUND, "there is no version %llu; `cairn versions` lists those there are", (unsigned long long)number);
+    CN_TRY(err);
+    cn_version v;
+    CN_TRY(cn_version_read(value, a, &v));
+    if (v.number != number)
+        return cn_fail(CN_DAMAGED, "the record of version %llu says that it is %llu", (unsigned long long)number, (unsigned long long)v.number);
+    *ret = v;
+    return CN_OK;
+}
+
+typedef struct collect {
+    cn_arena *a;
+    cn_version *v;
+    uint32_t n, room;
+} collect;
+
+static cn_err collect_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)key, (void)stop;
+    collect *all = ctx;
+    if (all->n == all->room) {
+        uint32_t room = all->room ? 2 * all->room : 16;
+        cn_version *v = cn_arena_zalloc(all->a, room, sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        if (all->n)
+            memcpy(v, all->v, all->n * sizeof *v);
+        all->v = v;
+        all->room = room;
+    }
+    CN_TRY(cn_version_read(value, all->a, &all->v[all->n]));
+    all->n++;
+    return CN_OK;
+}
+
+cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n) {
+    collect all = {.a = a};
+    cn_catalog_key key = cn_key2(index_id, 0);
+    CN_TRY(cn_db_each(txn, c->version, (cn_str){(const char *)key.b, 8}, collect_one, &all));
+    for (uint32_t i = 0; i < all.n; i++)
+        if (all.v[i].number != i + 1)
+            return cn_fail(CN_DAMAGED, "the record of version %u is missing", i + 1);
+    *ret = all.v;
+    *ret_n = all.n;
+    return CN_OK;
+}
+
+bool cn_version_dropped(const cn_version *v) { return v->marks & CN_MARK_DROPPED; }
+bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED)); }
+
+const cn_version *cn_version_head_of(const cn_version *v, uint32_t n) {
+    while (n > 0 && !cn_version_good(&v[n - 1]))
+        n--;
+    return n ? &v[n - 1] : NULL;
+}
+
+/* ---------- refusals ---------- */
+
+cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]) {
+    int n = snprintf(text, CN_TARGET, "%.*s/%llu", (int)(index.n > CN_NAME_MAX ? CN_NAME_MAX : index.n), index.p, (unsigned long long)number);
+    return (cn_str){text, (size_t)n};
+}
+
+cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target) {
+    if (err != CN_CONFLICT && err != CN_REFUSED && err != CN_NOT_FOUND && err != CN_INVALID)
+        return err;
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    if (cn_audit_refused(t, who, action, target, why) != CN_OK)
+        return cn_fail(err, "%.900s (this attempt could not be recorded in the audit chain)", why);
+    return cn_fail(err, "%s", why);
+}

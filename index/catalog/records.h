@@ -1,0 +1,71 @@
+/* records.h -- the catalog's records in control.mdb, for the catalog's own files.
+ *
+ * database   key                                  value: record (pack.h), format 1, one MessagePack map (fields in records.c)
+ * meta       "epoch", "audit", "ids"              epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given
+ * index      name                                 settings, pointer, hold
+ * version    index id, number (u64 big-endian)    manifest, marks, counts
+ * audit      seq (u64 big-endian)                 one link of the chain
+ * inforce    index id, number                     inforce.h
+ * space      index id, SHA-256 of the embedder    the frozen mean of the codes
+ * retired    segment id                           {at}: when its last version went
+ * Every field must be there and no other: a record that says less or more than this format is damaged.
+ * Owns:    nothing.
+ * Thread:  any; puts inside the caller's write transaction.
+ * Limits:  none of its own. */
+#pragma once
+#include "engine/base/mem.h"
+#include "index/catalog/version.h"
+
+typedef struct cn_catalog {
+    MDB_dbi meta, index, version, audit, inforce, space, retired;
+} cn_catalog;
+/* Opens what is not open yet; must not be called inside a write transaction. */
+cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);
+/* The same inside the caller's write transaction, for records added on behalf of others. */
+cn_err cn_catalog_dbi(MDB_txn *txn, const char *name, MDB_dbi *ret);
+
+typedef cn_err cn_catalog_fn(void *ctx, const cn_catalog *c, MDB_txn *txn);
+/* Runs fn in a transaction that is committed when it returns CN_OK. */
+cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
+cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
+
+/* --- fields: one list packs a record and reads it --- */
+enum cn_field_kind { CN_F_U64, CN_F_U32, CN_F_I64, CN_F_BOOL, CN_F_STR, CN_F_BIN, CN_F_FIXED };
+typedef struct cn_field {
+    const char *name;
+    enum cn_field_kind kind;
+    void *at;     /* uint64_t, uint32_t, int64_t, bool, cn_str, cn_str, n bytes */
+    size_t n;
+} cn_field;
+cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n);
+cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n);
+
+typedef struct cn_catalog_key {
+    uint8_t b[16];
+} cn_catalog_key;
+cn_catalog_key cn_key2(uint64_t a, uint64_t b);
+static inline cn_str cn_key2_str(const cn_catalog_key *k) { return (cn_str){(const char *)k->b, sizeof k->b}; }
+uint64_t cn_be64(const char *p);
+
+cn_err cn_index_load(const cn_catalog *c, MDB_txn *txn, cn_str name, cn_arena *a, cn_index_info *ret);
+cn_err cn_index_store(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix);
+cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret);
+cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
+cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
+cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
+/* All of an index, by number. */
+cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
+/* The head among them: NULL when there is none. */
+const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
+bool cn_version_dropped(const cn_version *v);
+bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined nor dropped */
+
+/* Records a refused attempt in the chain and returns err with its text. */
+cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);
+#define CN_TARGET 96
+cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]); /* "docs/3" */
+/* An arena of the caller's scope, with room for catalogs. */
+#define CN_CATALOG_ARENA(name) CN_CLEANUP(cn_arena_done) cn_arena name; cn_arena_init(&name, 16384, (size_t)1 << 30)
+
+/* Files of these versions that no version left needs go into `retired`. */
+cn_err cn_retire(const cn_catalog *c, MDB_txn *txn, const cn_version *dropped, uint32_t n);

@@ -1,0 +1,229 @@
+/* revoke.c -- what a version takes away from older ones. Every label that a retained version grants a document and the new
+ * row does not is revoked; every denial and requirement of the new row that an older one lacks comes later. The base's own
+ * list already covers unchanged documents against all that was older than the base, so only these are looked at anew:
+ * documents written now, and documents that versions outside the base's line (left by a rollback, say) wrote. */
+#include "index/catalog/revoke.h"
+
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "index/catalog/inforce.h"
+#include "index/policy/labels.h"
+#include "index/policy/policy.h"
+
+#define ARENA ((size_t)4 << 30)
+#define LIST_MAX ((size_t)2 << 30)
+
+typedef struct entry {
+    cn_key key;
+    cn_triple gone;
+} entry;
+
+typedef struct work {
+    const cn_revoke *r;
+    cn_arena a;
+    cn_seg **old;      /* segments of all retained versions, each once */
+    uint32_t n_old;
+    entry *v;
+    uint64_t n, room;
+} work;
+
+static cn_err add(work *w, const cn_key *key, const cn_triple *gone) {
+    if (gone->allow.n + gone->deny.n + gone->require.n == 0)
+        return CN_OK;
+    if (w->n == w->room) {
+        uint64_t room = w->room ? w->room * 2 : 256;
+        entry *v = cn_realloc(w->v, room * sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        w->v = v;
+        w->room = room;
+    }
+    w->v[w->n++] = (entry){*key, *gone};
+    return CN_OK;
+}
+
+/* The row of a document in the new version; false when it is not in it. */
+static cn_err row_now(work *w, const cn_key *key, bool *ret_there, cn_triple *ret) {
+    uint32_t part, doc;
+    *ret_there = cn_live_find(w->r->now, key, &part, &doc);
+    if (!*ret_there)
+        return CN_OK;
+    cn_seg *s = w->r->now->segs[part];
+    return cn_seg_class(s, cn_seg_doc_class(s)[doc], ret);
+}
+
+static cn_err join(work *w, cn_labels *into, cn_labels a, cn_labels b) { /* into += a - b */
+    cn_labels less;
+    CN_TRY(cn_labels_minus(&w->a, a, b, &less));
+    return less.n ? cn_labels_union(&w->a, *into, less, into) : CN_OK;
+}
+
+/* Against every row that a retained version may serve. */
+static cn_err compare(work *w, const cn_key *key) {
+    cn_triple now, old, gone = {0};
+    bool there;
+    CN_TRY(row_now(w, key, &there, &now));
+    for (uint32_t i = 0; there && i < w->n_old; i++) {
+        uint32_t doc;
+        if (!cn_seg_find(w->old[i], key, &doc))
+            continue;
+        CN_TRY(cn_seg_class(w->old[i], cn_seg_doc_class(w->old[i])[doc], &old));
+        CN_TRY(join(w, &gone.allow, old.allow, now.allow));
+        CN_TRY(join(w, &gone.deny, now.deny, old.deny));
+        CN_TRY(join(w, &gone.require, now.require, old.require));
+    }
+    return add(w, key, &gone);
+}
+
+static cn_err compare_all(work *w, cn_seg *s) {
+    for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
+        cn_key key;
+        cn_digest leaf;
+        CN_TRY(cn_seg_leaf(s, doc, &key, &leaf));
+        CN_TRY(compare(w, &key));
+    }
+    return CN_OK;
+}
+
+static cn_labels both(work *w, cn_labels a, cn_labels b, cn_err *e) { /* a and b */
+    cn_labels only = {0}, ret = {0};
+    if (*e == CN_OK)
+        *e = cn_labels_minus(&w->a, a, b, &only);
+    if (*e == CN_OK)
+        *e = cn_labels_minus(&w->a, a, only, &ret);
+    return ret;
+}
+
+static cn_err copy_labels(work *w, cn_labels *l) {
+    cn_str *v = cn_arena_zalloc(&w->a, l->n + 1u, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < l->n; i++) {
+        v[i] = cn_arena_str(&w->a, l->v[i]);
+        if (!v[i].p)
+            return cn_fail_memory();
+    }
+    l->v = v;
+    return CN_OK;
+}
+
+/* An entry of the base's list stays as far as the new row still lacks, denies or requires the same. */
+static cn_err carry(void *ctx, const cn_key *key, const cn_triple *gone) {
+    work *w = ctx;
+    cn_triple now, left = {0};
+    bool there;
+    cn_err e = row_now(w, key, &there, &now);
+    if (e != CN_OK || !there)
+        return e;
+    CN_TRY(cn_labels_minus(&w->a, gone->allow, now.allow, &left.allow));
+    left.deny = both(w, gone->deny, now.deny, &e);
+    left.require = both(w, gone->require, now.require, &e);
+    CN_TRY(e);
+    CN_TRY(copy_labels(w, &left.allow));
+    CN_TRY(copy_labels(w, &left.deny));
+    CN_TRY(copy_labels(w, &left.require));
+    return add(w, key, &left);
+}
+
+/* ---------- which segments ---------- */
+static bool in_base(const cn_revoke *r, const cn_seg_id *id) {
+    for (uint32_t i = 0; i < r->base->n; i++)
+        if (memcmp(cn_seg_get_id(r->base->segs[i]), id, sizeof *id) == 0)
+            return true;
+    return false;
+}
+
+static bool open_already(const work *w, const cn_seg_id *id) {
+    for (uint32_t i = 0; i < w->n_old; i++)
+        if (memcmp(cn_seg_get_id(w->old[i]), id, sizeof *id) == 0)
+            return true;
+    return false;
+}
+
+static cn_err open_version(work *w, const cn_version *v) {
+    cn_seg **more = cn_realloc(w->old, (w->n_old + v->n_parts + 1ull) * sizeof *more);
+    if (!more)
+        return cn_fail_memory();
+    w->old = more;
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        if (open_already(w, &v->parts[i].id))
+            continue;
+        CN_TRY(cn_seg_open(w->r->t, &v->parts[i].id, &v->parts[i].digest, &w->old[w->n_old]));
+        w->n_old++;
+    }
+    return CN_OK;
+}
+
+static cn_err gather(work *w) {
+    const cn_revoke *r = w->r;
+    for (uint32_t i = 0; i < r->n_retained; i++)
+        CN_TRY(open_version(w, &r->retained[i]));
+    if (r->written)
+        CN_TRY(compare_all(w, r->written));
+    for (uint32_t i = 0; i < w->n_old; i++)
+        if (!in_base(r, cn_seg_get_id(w->old[i])))
+            CN_TRY(compare_all(w, w->old[i]));
+    return r->base_version ? cn_revoked_each(r->base->own, carry, w) : CN_OK;
+}
+
+/* ---------- the list ---------- */
+static int by_key(const void *a, const void *b) { return memcmp(&((const entry *)a)->key, &((const entry *)b)->key, sizeof(cn_key)); }
+
+static cn_err merge_equal(work *w) {
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < w->n; i++) {
+        if (n && cn_digest_eq(&w->v[n - 1].key, &w->v[i].key)) {
+            cn_triple *g = &w->v[n - 1].gone, *h = &w->v[i].gone;
+            CN_TRY(cn_labels_union(&w->a, g->allow, h->allow, &g->allow));
+            CN_TRY(cn_labels_union(&w->a, g->deny, h->deny, &g->deny));
+            CN_TRY(cn_labels_union(&w->a, g->require, h->require, &g->require));
+        } else {
+            w->v[n++] = w->v[i];
+        }
+    }
+    w->n = n;
+    return CN_OK;
+}
+
+static void pack_labels(cn_buf *b, cn_labels l) {
+    cn_pack_array(b, l.n);
+    for (uint32_t i = 0; i < l.n; i++)
+        cn_pack_str(b, l.v[i]);
+}
+
+static cn_err write_list(work *w, cn_buf *out) {
+    uint32_t head[2] = {1, 0};
+    cn_buf_add(out, head, sizeof head);
+    cn_buf_add(out, &w->n, sizeof w->n);
+    for (uint64_t i = 0; i < w->n; i++) {
+        cn_pack_array(out, 4);
+        cn_pack_bin(out, &w->v[i].key, sizeof w->v[i].key);
+        pack_labels(out, w->v[i].gone.allow);
+        pack_labels(out, w->v[i].gone.deny);
+        pack_labels(out, w->v[i].gone.require);
+    }
+    return cn_buf_check(out);
+}
+
+static cn_err make(work *w, cn_buf *out) {
+    CN_TRY(gather(w));
+    if (w->n)
+        qsort(w->v, w->n, sizeof *w->v, by_key);
+    CN_TRY(merge_equal(w));
+    return write_list(w, out);
+}
+
+cn_err cn_revoke_make(const cn_revoke *r, cn_buf *out, uint64_t *ret_entries) {
+    work w = {.r = r};
+    cn_arena_init(&w.a, 1 << 20, ARENA);
+    cn_err e = make(&w, out);
+    if (e == CN_OK)
+        *ret_entries = w.n;
+    for (uint32_t i = 0; i < w.n_old; i++)
+        cn_seg_close(w.old[i]);
+    cn_free(w.old);
+    cn_free(w.v);
+    cn_arena_done(&w.a);
+    return e;
+}

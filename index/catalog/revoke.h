@@ -1,0 +1,19 @@
+/* revoke.h -- the revocation list of a version being sealed (DESIGN.md section 7, "revoked"); for index/catalog only.
+ *
+ * Owns:    nothing; the list is appended to the caller's buffer in the form that inforce.h draws.
+ * Thread:  one at a time.
+ * Limits:  memory is proportional to the documents whose permissions narrowed. */
+#pragma once
+#include "index/catalog/live.h"
+
+typedef struct cn_revoke {
+    cn_tenant *t;
+    const cn_living *now;          /* the new version's documents */
+    const cn_living *base;         /* the head it was made from */
+    const cn_version *base_version; /* NULL: none */
+    cn_seg *written;               /* rows of the new version; NULL: none */
+    const cn_version *retained;    /* every version not dropped */
+    uint32_t n_retained;
+} cn_revoke;
+
+cn_err cn_revoke_make(const cn_revoke *r, cn_buf *out, uint64_t *ret_entries);

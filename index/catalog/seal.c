@@ -1,0 +1,409 @@
+/* seal.c -- a built file becomes a version. All that takes time (tombstones, Merkle buckets, revocations, codes) is done
+ * before the control writer is taken; inside it only the head is compared and records are put. A head that moved meanwhile
+ * means that all of this is done once more on the new one. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/catalog/inside.h"
+#include "index/catalog/revoke.h"
+#include "index/policy/policy.h"
+
+#define TRIES 8
+#define LIST_MAX ((size_t)2 << 30)
+
+typedef struct seal {
+    cn_tenant *t;
+    const cn_seal *o;
+    const cn_actor *who;
+    cn_seg *fresh;          /* the new rows; NULL: none */
+    cn_part fresh_part;
+    cn_arena *a;            /* of one try */
+    cn_index_info ix;
+    cn_version *all;        /* of the index */
+    uint32_t n_all;
+    const cn_version *head; /* NULL: none */
+    cn_living base, now;    /* now borrows base's segments, with more of them dead */
+    cn_key *changed;        /* keys whose leaf differs from the head's */
+    uint64_t n_changed, replaced, deleted;
+    cn_version v;           /* what is being made */
+} seal;
+
+/* ---------- what the head is, and whether this can be put on it ---------- */
+
+static bool descends(const seal *s, uint64_t from, uint64_t of) {
+    while (from > of)
+        from = s->all[from - 1].base;
+    return from == of;
+}
+
+static bool same_rows(const cn_recipe *a, const cn_recipe *b) {
+    return cn_digest_eq(&a->embedder_digest, &b->embedder_digest) && cn_str_eq(a->embedder, b->embedder) && a->metric == b->metric && a->dim == b->dim;
+}
+
+static cn_err read_head(seal *s) {
+    const cn_seal *o = s->o;
+    CN_TRY(cn_version_state(s->t, o->index, s->a, &s->ix, &s->all, &s->n_all));
+    s->head = cn_version_head_of(s->all, s->n_all);
+    uint64_t head = s->head ? s->head->number : 0;
+    bool moved = head != o->base;
+    if (moved && (!descends(s, head, o->base) || !same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker)))
+        return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
+                       (unsigned long long)o->base, (unsigned long long)head);
+    if (o->recipe->metric != s->ix.set.metric)
+        return cn_fail(CN_INVALID, "index \"" CN_STR_FMT "\" compares by %s, the new rows by %s", CN_STR_ARG(o->index), cn_metric_name(s->ix.set.metric),
+                       cn_metric_name(o->recipe->metric));
+    return cn_live_open(s->t, s->head, &s->base);
+}
+
+/* ---------- what the new rows replace ---------- */
+
+static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
+    uint32_t part, doc;
+    bool was = cn_live_find(&s->now, key, &part, &doc);
+    *ret_was = was;
+    if (!was)
+        return CN_OK;
+    cn_seg *seg = s->now.segs[part];
+    const uint32_t *first = cn_seg_doc_row(seg);
+    cn_triple labels;
+    CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
+    roaring_bitmap_add(s->now.dead[part], doc);
+    s->v.counts.chunks -= first[doc + 1] - first[doc];
+    s->v.counts.unlabelled -= labels.allow.n == 0;
+    return CN_OK;
+}
+
+static cn_err add_fresh(seal *s) {
+    uint32_t docs = s->fresh ? cn_seg_docs(s->fresh) : 0;
+    for (uint32_t doc = 0; doc < docs; doc++) {
+        cn_key key;
+        cn_digest leaf;
+        cn_triple labels;
+        bool was;
+        CN_TRY(cn_seg_leaf(s->fresh, doc, &key, &leaf));
+        CN_TRY(cn_seg_class(s->fresh, cn_seg_doc_class(s->fresh)[doc], &labels));
+        CN_TRY(kill(s, &key, &was));
+        s->replaced += was;
+        s->changed[s->n_changed++] = key;
+        s->v.counts.unlabelled += labels.allow.n == 0;
+    }
+    s->v.counts.chunks += s->fresh ? cn_seg_rows(s->fresh) : 0;
+    return CN_OK;
+}
+
+static cn_err remove_keys(seal *s) {
+    for (uint64_t i = 0; i < s->o->n_removed; i++) {
+        const cn_key *key = &s->o->removed[i];
+        uint32_t doc;
+        bool was = false;
+        if (s->fresh && cn_seg_find(s->fresh, key, &doc))
+            continue;
+        CN_TRY(kill(s, key, &was));
+        s->deleted += was;
+        if (was)
+            s->changed[s->n_changed++] = *key;
+    }
+    return CN_OK;
+}
+
+static cn_err count(seal *s) {
+    uint64_t before = s->head ? s->head->counts.documents : 0, docs = s->fresh ? cn_seg_docs(s->fresh) : 0;
+    uint64_t after = before - s->replaced - s->deleted + docs;
+    const cn_counts *told = &s->o->counts;
+    if (after != before + told->added - told->deleted)
+        return cn_fail(CN_INTERNAL, "the counts do not add up: %llu documents before, %llu said to be added and %llu deleted, but %llu after",
+                       (unsigned long long)before, (unsigned long long)told->added, (unsigned long long)told->deleted, (unsigned long long)after);
+    s->v.counts.documents = after;
+    if (s->head && !same_rows(&s->head->recipe, s->o->recipe) && s->v.counts.chunks != (s->fresh ? cn_seg_rows(s->fresh) : 0))
+        return cn_fail(CN_REFUSED, "the new rows come from another model, metric or dimension than those that stay; rebuild the whole index");
+    return CN_OK;
+}
+
+static cn_err replace(seal *s) {
+    uint64_t room = (s->fresh ? cn_seg_docs(s->fresh) : 0) + s->o->n_removed;
+    const cn_counts *was = s->head ? &s->head->counts : NULL;
+    cn_free(s->changed);
+    s->changed = cn_alloc((room + 1) * sizeof *s->changed);
+    if (!s->changed)
+        return cn_fail_memory();
+    s->n_changed = s->replaced = s->deleted = 0;
+    s->v.counts = s->o->counts;
+    s->v.counts.chunks = was ? was->chunks : 0;
+    s->v.counts.unlabelled = was ? was->unlabelled : 0;
+    CN_TRY(add_fresh(s));
+    CN_TRY(remove_keys(s));
+    return count(s);
+}
+
+/* `now` as base with room for one segment more; those all dead are left out of the manifest later. */
+static cn_err copy_living(seal *s) {
+    uint32_t n = s->base.n;
+    s->now.segs = cn_calloc(n + 1u, sizeof *s->now.segs);
+    s->now.dead = cn_calloc(n + 1u, sizeof *s->now.dead);
+    if (!s->now.segs || !s->now.dead)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        if (!(s->now.dead[i] = roaring_bitmap_copy(s->base.dead[i])))
+            return cn_fail_memory();
+        s->now.segs[i] = cn_seg_ref(s->base.segs[i]);
+        s->now.n++;
+    }
+    return CN_OK;
+}
+
+static cn_err append_fresh(seal *s) {
+    if (!s->fresh)
+        return CN_OK;
+    uint32_t n = s->now.n;
+    if (!(s->now.dead[n] = roaring_bitmap_create()))
+        return cn_fail_memory();
+    s->now.segs[n] = cn_seg_ref(s->fresh);
+    s->now.n++;
+    return CN_OK;
+}
+
+/* ---------- manifest, root ---------- */
+
+static bool all_dead(const cn_living *l, uint32_t i) { return roaring_bitmap_get_cardinality(l->dead[i]) == cn_seg_docs(l->segs[i]); }
+
+static cn_err manifest(seal *s, cn_live *ret) {
+    uint32_t n = s->now.n, kept = 0;
+    cn_part *parts = cn_arena_zalloc(s->a, n + 1u, sizeof *parts);
+    cn_seg **segs = cn_arena_zalloc(s->a, n + 1u, sizeof *segs);
+    cn_str *dead = cn_arena_zalloc(s->a, n + 1u, sizeof *dead);
+    if (!parts || !segs || !dead)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        if (all_dead(&s->now, i))
+            continue;
+        size_t bytes = roaring_bitmap_portable_size_in_bytes(s->now.dead[i]);
+        char *p = cn_arena_alloc(s->a, bytes);
+        if (!p)
+            return cn_fail_memory();
+        dead[kept] = (cn_str){p, roaring_bitmap_portable_serialize(s->now.dead[i], p)};
+        segs[kept] = s->now.segs[i];
+        parts[kept++] = i < s->base.n ? s->head->parts[i] : s->fresh_part;
+    }
+    s->v.parts = parts;
+    s->v.n_parts = kept;
+    *ret = (cn_live){segs, dead, kept};
+    return CN_OK;
+}
+
+/* Incremental where the head's table has the same number of bits. */
+static cn_err make_root(seal *s, const cn_live *live, cn_buf *buckets) {
+    cn_str before = {0};
+    uint32_t bits = 0;
+    if (s->head)
+        CN_TRY(cn_seg_part(s->base.own, CN_PART_BUCKETS, CN_STR(""), &before));
+    if (before.n)
+        CN_TRY(cn_buckets_validate(before));
+    if (before.n)
+        memcpy(&bits, before.p, sizeof bits);
+    if (bits != cn_root_bits(s->v.counts.documents))
+        before = (cn_str){0};
+    CN_TRY(cn_buckets_make(live, s->v.counts.documents, before, s->changed, s->n_changed, buckets));
+    return cn_root_make(s->o->recipe, s->o->answer_settings, s->v.counts.documents, cn_buf_str(buckets), &s->v.root);
+}
+
+/* ---------- the version's own file ---------- */
+
+static cn_err put_parts(seal *s, cn_segw *w, const cn_live *live, cn_str buckets, cn_str revoked) {
+    char hex[2 * CN_SEG_ID + 1];
+    for (uint32_t i = 0; i < live->n; i++) {
+        cn_hex(s->v.parts[i].id.b, CN_SEG_ID, hex);
+        CN_TRY(cn_segw_put_part(w, CN_PART_TOMBS, cn_str_of(hex), live->dead[i]));
+    }
+    CN_TRY(cn_segw_put_part(w, CN_PART_BUCKETS, CN_STR(""), buckets));
+    return cn_segw_put_part(w, CN_PART_REVOKED, CN_STR(""), revoked);
+}
+
+static cn_err retained(const seal *s, cn_version **ret, uint32_t *ret_n) {
+    cn_version *v = cn_arena_zalloc(s->a, s->n_all + 1u, sizeof *v);
+    uint32_t n = 0;
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < s->n_all; i++)
+        if (!cn_version_dropped(&s->all[i]))
+            v[n++] = s->all[i];
+    *ret = v;
+    *ret_n = n;
+    return CN_OK;
+}
+
+static cn_err make_own(seal *s, const cn_live *live, cn_str buckets) {
+    CN_AUTO_BUF cn_buf list;
+    cn_buf_init(&list, LIST_MAX);
+    cn_version *old;
+    uint32_t n_old;
+    cn_segw *w;
+    CN_TRY(retained(s, &old, &n_old));
+    cn_revoke r = {s->t, &s->now, &s->base, s->head, s->fresh, old, n_old};
+    CN_TRY(cn_revoke_make(&r, &list, &s->v.revoked));
+    CN_TRY(cn_segw_new(s->t, 0, &w));
+    s->v.own = cn_segw_id(w);
+    cn_err err = put_parts(s, w, live, buckets, cn_buf_str(&list));
+    if (err == CN_OK)
+        return cn_segw_seal(w, &s->v.own_digest);
+    cn_segw_abort(w);
+    return err;
+}
+
+/* ---------- the commit ---------- */
+
+static cn_err there(const cn_tenant *t, const cn_seg_id *id) {
+    char path[4096];
+    CN_TRY(cn_seg_path(t, id, NULL, path, sizeof path));
+    return access(path, R_OK) == 0 ? CN_OK : cn_fail_errno(errno, "the sealed file %s", path);
+}
+
+static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    seal *s = ctx;
+    CN_CATALOG_ARENA(a);
+    cn_index_info ix;
+    cn_version *all;
+    uint32_t n;
+    char text[CN_TARGET];
+    CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
+    CN_TRY(cn_version_all(c, txn, ix.id, &a, &all, &n));
+    const cn_version *head = cn_version_head_of(all, n);
+    if (ix.id != s->ix.id || n != s->n_all || (head ? head->number : 0) != (s->head ? s->head->number : 0))
+        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
+    CN_TRY(there(s->t, &s->v.own));
+    if (s->fresh)
+        CN_TRY(there(s->t, &s->fresh_part.id));
+    ix.newest = s->v.number = n + 1u;
+    ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
+    if (ix.set.dim == 0)
+        ix.set.dim = s->v.recipe.dim;
+    CN_TRY(cn_version_store(c, txn, ix.id, &s->v));
+    CN_TRY(cn_index_store(c, txn, &ix));
+    return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, s->v.number, text), "done", (cn_str){0});
+}
+
+/* ---------- codes ---------- */
+
+typedef struct freeze {
+    cn_space_key key;
+    uint64_t seed;
+    cn_str mean;
+} freeze;
+
+static cn_err put_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    freeze *z = ctx;
+    cn_str key = {(const char *)z->key.b, sizeof z->key.b}, was;
+    const cn_field f[] = {{"seed", CN_F_U64, &z->seed, 0}, {"mean", CN_F_BIN, &z->mean, 0}};
+    cn_err err = cn_db_get(txn, c->space, key, &was);
+    return err == CN_NOT_FOUND ? cn_fields_put(txn, c->space, key, f, 2) : err;
+}
+
+/* The first vectors decide the mean, in a transaction of its own: whoever comes second takes the first one's. */
+static cn_err freeze_space(seal *s, const cn_index_info *ix, cn_arena *a) {
+    cn_vecs vecs;
+    CN_TRY(cn_seg_vecs(s->fresh, &vecs));
+    float *mean = cn_arena_zalloc(a, vecs.dim, sizeof *mean);
+    if (!mean)
+        return cn_fail_memory();
+    CN_TRY(cn_space_mean(&vecs, s->o->recipe->metric, mean));
+    freeze z = {cn_space_key_of(ix->id, s->o->recipe), ix->seed, {(const char *)mean, vecs.dim * sizeof *mean}};
+    return cn_catalog_write(s->t, put_space, &z);
+}
+
+static cn_err build_codes(seal *s) {
+    CN_CATALOG_ARENA(a);
+    cn_index_info ix;
+    cn_space space;
+    if (!s->fresh || cn_seg_rows(s->fresh) == 0 || s->o->recipe->dim == 0)
+        return CN_OK;
+    CN_TRY(cn_index_get(s->t, s->o->index, &a, &ix));
+    cn_err err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
+    if (err == CN_NOT_FOUND) {
+        CN_TRY(freeze_space(s, &ix, &a));
+        err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
+    }
+    CN_TRY(err);
+    return cn_seg_build_flat(s->fresh, &space, cn_cpus());
+}
+
+/* ---------- all of it ---------- */
+
+static void unlink_file(seal *s, const cn_seg_id *id) {
+    char path[4096];
+    const char *const kinds[] = {NULL, CN_FLAT_KIND};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (cn_seg_path(s->t, id, kinds[i], path, sizeof path) == CN_OK)
+            unlink(path);
+}
+
+static cn_err prepare(seal *s, bool *ret_same) {
+    CN_AUTO_BUF cn_buf buckets;
+    cn_live live;
+    cn_buf_init(&buckets, LIST_MAX);
+    CN_TRY(read_head(s));
+    CN_TRY(copy_living(s));
+    CN_TRY(replace(s));
+    CN_TRY(append_fresh(s));
+    CN_TRY(manifest(s, &live));
+    CN_TRY(make_root(s, &live, &buckets));
+    *ret_same = s->head && cn_digest_eq(&s->head->root, &s->v.root);
+    return *ret_same ? CN_OK : make_own(s, &live, cn_buf_str(&buckets));
+}
+
+static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
+    CN_CATALOG_ARENA(a);
+    *ret_again = false;
+    s->a = &a;
+    s->v = (cn_version){.recipe = *s->o->recipe, .answer_settings = s->o->answer_settings, .made_us = cn_wall_us(), .first_active_us = CN_NO_TIME,
+                        .made_by = s->who->who, .job = s->o->job};
+    cn_err err = prepare(s, ret_same);
+    if (err == CN_OK && !*ret_same) {
+        s->v.base = s->head ? s->head->number : 0;
+        err = cn_catalog_write(s->t, commit, s);
+        *ret_again = err == CN_CONFLICT;
+        if (err != CN_OK)
+            unlink_file(s, &s->v.own);
+    } else if (err == CN_OK) {
+        s->v.number = s->head->number;
+    }
+    cn_live_close(&s->now);
+    cn_live_close(&s->base);
+    s->now = s->base = (cn_living){0};
+    s->v.parts = NULL;
+    return err;
+}
+
+static cn_err take_rows(seal *s, cn_segw *w) {
+    if (!w || cn_segw_docs(w) == 0) {
+        cn_segw_abort(w);
+        return CN_OK;
+    }
+    s->fresh_part.id = cn_segw_id(w);
+    CN_TRY(cn_segw_seal(w, &s->fresh_part.digest));
+    CN_TRY(cn_seg_open(s->t, &s->fresh_part.id, &s->fresh_part.digest, &s->fresh));
+    if (cn_seg_rows(s->fresh) && cn_seg_dim(s->fresh) != s->o->recipe->dim)
+        return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh), s->o->recipe->dim);
+    return CN_OK;
+}
+
+cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root) {
+    seal s = {.t = t, .o = o, .who = who};
+    bool again = true, same = false;
+    cn_err err = take_rows(&s, w);
+    if (err == CN_OK)
+        err = build_codes(&s);
+    for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
+        err = try_once(&s, &again, &same);
+    cn_free(s.changed);
+    if (s.fresh)
+        cn_seg_close(s.fresh);
+    if (s.fresh && (err != CN_OK || same))
+        unlink_file(&s, &s.fresh_part.id);
+    if (err != CN_OK)
+        return err;
+    *ret_number = s.v.number;
+    *ret_root = s.v.root;
+    return CN_OK;
+}

@@ -1,0 +1,117 @@
+#include "index/catalog/version.h"
+
+#include "index/catalog/records.h"
+#include "index/catalog/inside.h"
+
+typedef struct reading {
+    cn_str index;
+    uint64_t number;
+    cn_arena *a;
+    cn_version *v;
+    uint32_t n;
+    cn_index_info ix;
+} reading;
+
+static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    reading *r = ctx;
+    CN_TRY(cn_index_load(c, txn, r->index, r->a, &r->ix));
+    uint64_t number = r->number ? r->number : r->ix.active;
+    if (number == 0)
+        return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no active version yet; ingest documents and activate one", CN_STR_ARG(r->index));
+    return cn_version_load(c, txn, r->ix.id, number, r->a, r->v);
+}
+
+cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_version *ret) {
+    cn_version v;
+    reading r = {.index = index, .number = number, .a = a, .v = &v};
+    CN_TRY(cn_catalog_read(t, get, &r));
+    *ret = v;
+    return CN_OK;
+}
+
+static cn_err all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    reading *r = ctx;
+    CN_TRY(cn_index_load(c, txn, r->index, r->a, &r->ix));
+    return cn_version_all(c, txn, r->ix.id, r->a, &r->v, &r->n);
+}
+
+cn_err cn_version_state(cn_tenant *t, cn_str index, cn_arena *a, cn_index_info *ret_ix, cn_version **ret, uint32_t *ret_n) {
+    reading r = {.index = index, .a = a};
+    CN_TRY(cn_catalog_read(t, all, &r));
+    *ret_ix = r.ix;
+    *ret = r.v;
+    *ret_n = r.n;
+    return CN_OK;
+}
+
+cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n) {
+    cn_index_info ix;
+    return cn_version_state(t, index, a, &ix, ret, ret_n);
+}
+
+cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret) {
+    cn_index_info ix;
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_version_state(t, index, a, &ix, &v, &n));
+    const cn_version *head = cn_version_head_of(v, n);
+    if (!head)
+        return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no version to build on yet", CN_STR_ARG(index));
+    *ret = *head;
+    return CN_OK;
+}
+
+/* ---------- the space of codes ---------- */
+
+cn_space_key cn_space_key_of(uint64_t index_id, const cn_recipe *r) {
+    cn_space_key k;
+    cn_catalog_key head = cn_key2(index_id, r->dim);
+    cn_sha256 s;
+    CN_ASSERT(cn_sha256_begin(&s) == CN_OK);
+    cn_sha256_field(&s, r->embedder);
+    cn_sha256_add(&s, r->embedder_digest.b, 32);
+    cn_sha256_u64(&s, (uint64_t)r->metric);
+    cn_digest d = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    memcpy(k.b, head.b, 16);
+    memcpy(k.b + 16, d.b, 32);
+    return k;
+}
+
+typedef struct space_get {
+    uint64_t index_id;
+    const cn_recipe *recipe;
+    cn_arena *a;
+    cn_space *ret;
+} space_get;
+
+static cn_err read_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    space_get *g = ctx;
+    cn_space_key key = cn_space_key_of(g->index_id, g->recipe);
+    cn_str value, mean = {0};
+    uint64_t seed = 0;
+    const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
+    CN_TRY(cn_db_get(txn, c->space, (cn_str){(const char *)key.b, sizeof key.b}, &value));
+    CN_TRY(cn_fields_read(value, "the mean of an index's vectors", g->a, f, 2));
+    if (mean.n != g->recipe->dim * sizeof(float))
+        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions", mean.n, g->recipe->dim);
+    *g->ret = (cn_space){g->recipe->metric, g->recipe->dim, seed, (const float *)(const void *)mean.p};
+    return CN_OK;
+}
+
+cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret) {
+    space_get g = {index_id, recipe, a, ret};
+    cn_err err = recipe->dim ? cn_catalog_read(t, read_space, &g) : CN_NOT_FOUND;
+    return err == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "the index has no vectors yet") : err;
+}
+
+cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret) {
+    cn_index_info ix;
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_version_state(t, name, a, &ix, &v, &n));
+    const cn_version *of = ix.active ? &v[ix.active - 1] : cn_version_head_of(v, n);
+    if (!of)
+        return cn_fail(CN_NOT_FOUND, "the index has no vectors yet");
+    return cn_version_space(t, ix.id, &of->recipe, a, ret);
+}

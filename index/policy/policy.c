@@ -1,0 +1,97 @@
+/* policy.c -- what the policy says of one document in one version. */
+#include "index/policy/policy_inside.h"
+#include "index/policy/principal.h"
+
+const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key) {
+    uint32_t lo = 0, hi = p->n_docs;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        int c = memcmp(&p->docs[mid].key, key, sizeof *key);
+        if (c == 0)
+            return &p->docs[mid];
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static const cn_gone *find_gone(const cn_gone_list *l, const cn_key *key) {
+    uint32_t lo = 0, hi = l->n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        int c = memcmp(&l->v[mid].key, key, sizeof *key);
+        if (c == 0)
+            return &l->v[mid];
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static bool counts_for(const cn_gone_list *l, uint64_t index_id, uint64_t version) { return l->index_id == index_id && l->number > version; }
+
+static bool erased_in(const cn_policy_doc *d, uint64_t index_id, uint64_t version) {
+    if (d->erased)
+        return true;
+    for (uint32_t i = 0; i < d->n_below; i++)
+        if (d->below[i].index_id == index_id && version <= d->below[i].version)
+            return true;
+    return false;
+}
+
+bool cn_policy_has_patterns(const cn_policy *p) { return p->n_patterns > 0; }
+
+bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id) {
+    for (uint32_t i = 0; i < p->n_patterns; i++) {
+        const cn_pattern *x = &p->patterns[i];
+        if ((x->source.n == 0 || cn_str_eq(x->source, source)) && (!x->glob.p || cn_glob_match(x->glob, id)))
+            return true;
+    }
+    return false;
+}
+
+bool cn_policy_erased(const cn_policy *p, const cn_key *key) {
+    const cn_policy_doc *d = cn_policy_find(p, key);
+    return d && d->erased;
+}
+
+static cn_err revoke(const cn_gone *g, cn_arena *a, cn_triple *t) {
+    CN_TRY(cn_labels_minus(a, t->allow, g->gone.allow, &t->allow));
+    CN_TRY(cn_labels_union(a, t->deny, g->gone.deny, &t->deny));
+    return cn_labels_union(a, t->require, g->gone.require, &t->require);
+}
+
+cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+                        const cn_triple *row, cn_arena *a, cn_effect *ret) {
+    cn_effect f = {.labels = *row};
+    for (uint32_t i = 0; i < p->n_lists; i++) {
+        const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
+        if (g)
+            CN_TRY(revoke(g, a, &f.labels));
+        f.touched |= g != NULL;
+    }
+    const cn_policy_doc *d = cn_policy_find(p, key);
+    if (d) {
+        CN_TRY(cn_labels_union(a, f.labels.allow, d->granted, &f.labels.allow));
+        CN_TRY(cn_labels_union(a, f.labels.deny, d->denied, &f.labels.deny));
+        f.dead = d->hidden || erased_in(d, index_id, version);
+        f.touched = true;
+    }
+    if (cn_policy_pattern_hides(p, source, id))
+        f.dead = f.touched = true;
+    *ret = f;
+    return CN_OK;
+}
+
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
+    for (uint32_t i = 0; i < p->n_docs; i++)
+        CN_TRY(fn(ctx, &p->docs[i].key));
+    for (uint32_t i = 0; i < p->n_lists; i++)
+        for (uint32_t k = 0; counts_for(&p->lists[i], index_id, version) && k < p->lists[i].n; k++)
+            CN_TRY(fn(ctx, &p->lists[i].v[k].key));
+    return CN_OK;
+}

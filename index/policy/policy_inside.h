@@ -1,0 +1,68 @@
+/* policy_inside.h -- the policy as stored and as loaded; for policy*.c only.
+ *
+ * control.mdb, database "policy":
+ *   'd' key (32)            -> record {source, id, granted, denied, hidden, erased, below}
+ *   'g' SHA-256 (source, glob) -> record {source, glob}
+ *   's' source              -> record {source}
+ *   '='                     -> u64 records, 32 bytes: XOR of SHA-256(key, value) over all records above
+ * below: [[index id, version], ...]: of a document erased and then restored; it stays erased in versions up to these.
+ * Owns:    a cn_policy owns its arena, in which everything it points to lives.
+ * Thread:  loaded by one, read by any.
+ * Limits:  none of its own. */
+#pragma once
+#include "engine/base/pack.h"
+#include "index/policy/policy.h"
+
+#define CN_POLICY_FORMAT 1
+
+typedef struct cn_below {
+    uint64_t index_id, version;
+} cn_below;
+
+typedef struct cn_policy_doc {
+    cn_key key;
+    cn_str source, id;
+    cn_labels granted, denied;
+    bool hidden, erased;
+    const cn_below *below;
+    uint32_t n_below;
+} cn_policy_doc;
+
+typedef struct cn_pattern { /* glob.p NULL: all of the source */
+    cn_str source, glob;
+} cn_pattern;
+
+typedef struct cn_gone {
+    cn_key key;
+    cn_triple gone;
+} cn_gone;
+
+typedef struct cn_gone_list { /* of one version in force, by key */
+    uint64_t index_id, number;
+    cn_gone *v;
+    uint32_t n, room;
+} cn_gone_list;
+
+struct cn_policy {
+    _Atomic uint32_t refs;
+    uint64_t epoch;
+    cn_arena a;
+    cn_policy_doc *docs;   /* by key */
+    cn_pattern *patterns;
+    cn_gone_list *lists;
+    uint32_t n_docs, room_docs, n_patterns, room_patterns, n_lists, room_lists;
+};
+
+typedef struct cn_policy_sum {
+    uint64_t records;
+    uint8_t digest[32];
+} cn_policy_sum;
+_Static_assert(sizeof(cn_policy_sum) == 40, "policy sum");
+
+cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret);
+void cn_policy_sum_toggle(cn_policy_sum *s, cn_str key, cn_str value); /* in or out: the digest is an XOR */
+cn_err cn_policy_sum_get(MDB_txn *txn, MDB_dbi dbi, cn_policy_sum *ret);
+cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s);
+cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret);
+void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d);
+const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key);

@@ -1,0 +1,222 @@
+/* policy_load.c -- the whole policy in memory, shared until its epoch passes. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "index/catalog/inforce.h"
+#include "index/policy/policy_inside.h"
+
+#define ARENA ((size_t)8 << 30)
+
+typedef struct holder { /* one for each open tenant */
+    pthread_mutex_t lock;
+    cn_policy *now;
+} holder;
+
+void cn_policy_unref(cn_policy *p) {
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    for (uint32_t i = 0; i < p->n_lists; i++)
+        cn_free(p->lists[i].v);
+    cn_free(p->lists);
+    cn_free(p->docs);
+    cn_free(p->patterns);
+    cn_arena_done(&p->a);
+    cn_free(p);
+}
+
+uint64_t cn_policy_epoch(const cn_policy *p) { return p->epoch; }
+
+/* Room for one more in an array of `size` bytes each. */
+static cn_err grow(void **v, uint32_t n, uint32_t *room, size_t size) {
+    if (n < *room)
+        return CN_OK;
+    uint32_t more = *room ? *room * 2 : 16;
+    void *p = cn_realloc(*v, more * size);
+    if (!p)
+        return cn_fail_memory();
+    *v = p;
+    *room = more;
+    return CN_OK;
+}
+
+static cn_err load_pattern(cn_policy *p, cn_str value) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_pattern x = {0};
+    CN_TRY(cn_record_read(&u, value, CN_POLICY_FORMAT, "a record of the policy"));
+    CN_TRY(cn_get_str(&u.o, "source", &x.source));
+    CN_TRY(cn_get_str(&u.o, "glob", &x.glob));
+    x.source = cn_arena_str(&p->a, x.source);
+    if (x.glob.p)
+        x.glob = cn_arena_str(&p->a, x.glob);
+    CN_TRY(grow((void **)&p->patterns, p->n_patterns, &p->room_patterns, sizeof *p->patterns));
+    p->patterns[p->n_patterns++] = x;
+    return CN_OK;
+}
+
+static cn_err load_doc(cn_policy *p, cn_str key, cn_str value) {
+    cn_key k;
+    if (key.n != 1 + sizeof k)
+        return cn_fail(CN_DAMAGED, "a key of the policy has %zu bytes", key.n);
+    memcpy(&k, key.p + 1, sizeof k);
+    CN_TRY(grow((void **)&p->docs, p->n_docs, &p->room_docs, sizeof *p->docs));
+    CN_TRY(cn_policy_doc_read(value, &k, &p->a, &p->docs[p->n_docs]));
+    p->n_docs++;
+    return CN_OK;
+}
+
+typedef struct load {
+    cn_policy *p;
+    cn_tenant *t;
+    cn_policy_sum sum;
+} load;
+
+static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)stop;
+    load *l = ctx;
+    if (key.n && key.p[0] == '=')
+        return CN_OK;
+    l->sum.records++;
+    cn_policy_sum_toggle(&l->sum, key, value);
+    if (key.n && key.p[0] == 'd')
+        return load_doc(l->p, key, value);
+    if (key.n && (key.p[0] == 'g' || key.p[0] == 's'))
+        return load_pattern(l->p, value);
+    return cn_fail(CN_DAMAGED, "the policy holds a record of an unknown kind; a newer cairn may have written it");
+}
+
+/* ---------- revocations in force ---------- */
+static cn_err copy_labels(cn_arena *a, cn_labels l, cn_labels *ret) {
+    cn_str *v = cn_arena_zalloc(a, l.n + 1u, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < l.n; i++) {
+        v[i] = cn_arena_str(a, l.v[i]);
+        if (!v[i].p)
+            return cn_fail_memory();
+    }
+    *ret = (cn_labels){v, l.n};
+    return CN_OK;
+}
+
+static cn_err load_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
+    load *l = ctx;
+    cn_gone_list *list = &l->p->lists[l->p->n_lists - 1];
+    cn_gone g = {.key = *key};
+    CN_TRY(copy_labels(&l->p->a, gone->allow, &g.gone.allow));
+    CN_TRY(copy_labels(&l->p->a, gone->deny, &g.gone.deny));
+    CN_TRY(copy_labels(&l->p->a, gone->require, &g.gone.require));
+    CN_TRY(grow((void **)&list->v, list->n, &list->room, sizeof *list->v));
+    if (list->n && memcmp(&list->v[list->n - 1].key, key, sizeof *key) >= 0)
+        return cn_fail(CN_DAMAGED, "a list of revocations is out of order");
+    list->v[list->n++] = g;
+    return CN_OK;
+}
+
+static cn_err load_list(void *ctx, uint64_t index_id, uint64_t number, const cn_part *own) {
+    load *l = ctx;
+    cn_policy *p = l->p;
+    cn_seg *seg;
+    CN_TRY(grow((void **)&p->lists, p->n_lists, &p->room_lists, sizeof *p->lists));
+    p->lists[p->n_lists++] = (cn_gone_list){.index_id = index_id, .number = number};
+    CN_TRY(cn_seg_open(l->t, &own->id, &own->digest, &seg));
+    cn_err e = cn_revoked_each(seg, load_gone, l);
+    cn_seg_close(seg);
+    return e;
+}
+
+/* ---------- loading ---------- */
+static cn_err load_in(load *l, MDB_txn *txn, MDB_dbi dbi) {
+    cn_policy_sum want;
+    CN_TRY(cn_policy_sum_get(txn, dbi, &want));
+    CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, load_one, l));
+    if (memcmp(&want, &l->sum, sizeof want) != 0)
+        return cn_fail(CN_DAMAGED, "the policy does not match its stored count and digest; no document is shown until control.mdb is restored");
+    return cn_inforce_each(l->t, txn, load_list, l);
+}
+
+static cn_err load_new(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
+    MDB_txn *txn;
+    MDB_dbi dbi, inforce; /* before the transaction: one that is older than a handle cannot use it */
+    CN_TRY(cn_policy_db(t, &dbi));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &inforce));
+    cn_policy *p = cn_calloc(1, sizeof *p);
+    if (!p)
+        return cn_fail_memory();
+    cn_arena_init(&p->a, 65536, ARENA);
+    p->refs = 1;
+    p->epoch = epoch;
+    load l = {.p = p, .t = t};
+    cn_err e = cn_txn_read(cn_tenant_control(t), &txn);
+    if (e == CN_OK) {
+        e = load_in(&l, txn, dbi);
+        cn_txn_abort(cn_tenant_control(t), txn);
+    }
+    if (e != CN_OK)
+        cn_policy_unref(p);
+    else
+        *ret = p;
+    return e;
+}
+
+/* The epoch is read before and after: what was loaded between two equal ones belongs to it. */
+static cn_err load_steady(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
+    for (int tries = 0; tries < 100; tries++) {
+        cn_policy *p;
+        uint64_t after;
+        CN_TRY(load_new(t, epoch, &p));
+        cn_err e = cn_epoch(t, &after);
+        if (e == CN_OK && after == epoch) {
+            *ret = p;
+            return CN_OK;
+        }
+        cn_policy_unref(p);
+        CN_TRY(e);
+        epoch = after;
+    }
+    return cn_fail(CN_OVERLOADED, "the policy changed each time it was read");
+}
+
+static cn_err make_holder(cn_tenant *t, void **ret) {
+    (void)t;
+    holder *h = cn_calloc(1, sizeof *h);
+    if (!h)
+        return cn_fail_memory();
+    pthread_mutex_init(&h->lock, NULL);
+    *ret = h;
+    return CN_OK;
+}
+
+static void free_holder(void *p) {
+    holder *h = p;
+    cn_policy_unref(h->now);
+    pthread_mutex_destroy(&h->lock);
+    cn_free(h);
+}
+
+static cn_err refresh(holder *h, cn_tenant *t) {
+    uint64_t epoch;
+    cn_policy *p = NULL;
+    CN_TRY(cn_epoch(t, &epoch));
+    if (h->now && h->now->epoch == epoch)
+        return CN_OK;
+    CN_TRY(load_steady(t, epoch, &p));
+    cn_policy_unref(h->now);
+    h->now = p;
+    return CN_OK;
+}
+
+cn_err cn_policy_load(cn_tenant *t, cn_policy **ret) {
+    void *slot;
+    CN_TRY(cn_tenant_slot(t, CN_SLOT_POLICY, make_holder, free_holder, &slot));
+    holder *h = slot;
+    pthread_mutex_lock(&h->lock);
+    cn_err e = refresh(h, t);
+    if (e == CN_OK) {
+        atomic_fetch_add(&h->now->refs, 1);
+        *ret = h->now;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return e;
+}

@@ -1,0 +1,118 @@
+/* policy_record.c -- the policy's records, and the sum that proves that none is missing. */
+#include "index/policy/policy_inside.h"
+
+cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret) { return cn_env_dbi(cn_tenant_control(t), "policy", true, ret); }
+
+void cn_policy_sum_toggle(cn_policy_sum *s, cn_str key, cn_str value) {
+    cn_sha256 h;
+    CN_ASSERT(cn_sha256_begin(&h) == CN_OK);
+    cn_sha256_field(&h, key);
+    cn_sha256_field(&h, value);
+    cn_digest d = cn_sha256_get(&h);
+    cn_sha256_end(&h);
+    for (size_t i = 0; i < sizeof d.b; i++)
+        s->digest[i] ^= d.b[i];
+}
+
+cn_err cn_policy_sum_get(MDB_txn *txn, MDB_dbi dbi, cn_policy_sum *ret) {
+    cn_str v;
+    cn_err e = cn_db_get(txn, dbi, CN_STR("="), &v);
+    if (e == CN_NOT_FOUND || (e == CN_OK && v.n != sizeof *ret))
+        return cn_fail(CN_DAMAGED, "this tenant's policy is missing; without it no document may be shown: restore control.mdb from a backup");
+    CN_TRY(e);
+    memcpy(ret, v.p, sizeof *ret);
+    return CN_OK;
+}
+
+cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s) {
+    return cn_db_put(txn, dbi, CN_STR("="), (cn_str){(const char *)s, sizeof *s});
+}
+
+cn_err cn_policy_init(cn_tenant *t, MDB_txn *txn) {
+    MDB_dbi dbi; /* opened inside the caller's transaction: cn_env_dbi() would wait for it */
+    cn_policy_sum none = {0};
+    (void)t;
+    CN_TRY(cn_mdb(mdb_dbi_open(txn, "policy", MDB_CREATE, &dbi), "making the policy"));
+    return cn_policy_sum_put(txn, dbi, &none);
+}
+
+/* ---------- one document ---------- */
+static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
+    cn_pack_cstr(b, key);
+    cn_pack_array(b, l.n);
+    for (uint32_t i = 0; i < l.n; i++)
+        cn_pack_str(b, l.v[i]);
+}
+
+void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
+    size_t at = cn_record_open(b, CN_POLICY_FORMAT);
+    cn_pack_map(b, 7);
+    cn_pack_cstr(b, "source");
+    cn_pack_str(b, d->source);
+    cn_pack_cstr(b, "id");
+    cn_pack_str(b, d->id);
+    pack_labels(b, "granted", d->granted);
+    pack_labels(b, "denied", d->denied);
+    cn_pack_cstr(b, "hidden");
+    cn_pack_bool(b, d->hidden);
+    cn_pack_cstr(b, "erased");
+    cn_pack_bool(b, d->erased);
+    cn_pack_cstr(b, "below");
+    cn_pack_bin(b, d->below, d->n_below * sizeof *d->below);
+    cn_record_close(b, at);
+}
+
+static cn_err read_labels(const msgpack_object *map, const char *key, cn_arena *a, cn_labels *ret) {
+    const msgpack_object *o = cn_get(map, key);
+    if (!o || o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size > CN_LABELS_MAX)
+        return cn_fail(CN_DAMAGED, "its field %s is no list of labels", key);
+    cn_str *v = cn_arena_zalloc(a, o->via.array.size + 1u, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < o->via.array.size; i++) {
+        v[i] = cn_arena_str(a, cn_obj_str(&o->via.array.ptr[i]));
+        if (!v[i].p)
+            return cn_fail_memory();
+    }
+    return cn_labels_make(a, v, o->via.array.size, ret);
+}
+
+static cn_err read_below(const msgpack_object *map, cn_arena *a, cn_policy_doc *d) {
+    cn_str bytes = {NULL, 0};
+    CN_TRY(cn_get_str(map, "below", &bytes));
+    if (bytes.n % sizeof *d->below)
+        return cn_fail(CN_DAMAGED, "its field below has %zu bytes", bytes.n);
+    cn_below *v = cn_arena_alloc(a, bytes.n + 1);
+    if (!v)
+        return cn_fail_memory();
+    if (bytes.n)
+        memcpy(v, bytes.p, bytes.n);
+    d->below = v;
+    d->n_below = (uint32_t)(bytes.n / sizeof *v);
+    return CN_OK;
+}
+
+static cn_err read_doc(const msgpack_object *m, cn_arena *a, cn_policy_doc *d) {
+    CN_TRY(cn_get_str(m, "source", &d->source));
+    CN_TRY(cn_get_str(m, "id", &d->id));
+    d->source = cn_arena_str(a, d->source);
+    d->id = cn_arena_str(a, d->id);
+    if (!d->source.p || !d->id.p)
+        return cn_fail_memory();
+    CN_TRY(read_labels(m, "granted", a, &d->granted));
+    CN_TRY(read_labels(m, "denied", a, &d->denied));
+    CN_TRY(cn_get_bool(m, "hidden", &d->hidden));
+    CN_TRY(cn_get_bool(m, "erased", &d->erased));
+    return read_below(m, a, d);
+}
+
+cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_policy_doc d = {.key = *key};
+    CN_TRY(cn_record_read(&u, value, CN_POLICY_FORMAT, "a record of the policy"));
+    cn_err e = read_doc(&u.o, a, &d);
+    if (e != CN_OK)
+        return e == CN_INVALID ? cn_wrap(CN_DAMAGED, "a record of the policy") : e;
+    *ret = d;
+    return CN_OK;
+}

@@ -1,0 +1,198 @@
+/* permit.c -- which rows a principal may see in a pinned version: labels by class, then tombstones, policy and filter. */
+#include <stdatomic.h>
+
+#include "engine/base/mem.h"
+#include "index/search/view_inside.h"
+
+#define ARENA ((size_t)64 << 20)
+
+void cn_permit_unref(cn_permit *p) {
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    for (uint32_t i = 0; p->rows && i < p->parts; i++)
+        cn_free(p->rows[i]);
+    cn_free(p->rows);
+    cn_free(p->n_rows);
+    cn_free(p);
+}
+
+static const cn_touched *touched(const cn_view_part *p, uint32_t doc) {
+    uint32_t lo = 0, hi = p->n_touched;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (p->touched[mid].doc == doc)
+            return &p->touched[mid];
+        if (p->touched[mid].doc < doc)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static cn_err class_permits(cn_seg *s, uint32_t cls, cn_labels principal, bool *ret) {
+    cn_triple t;
+    CN_TRY(cn_seg_class(s, cls, &t));
+    *ret = cn_triple_permits(&t, principal);
+    return CN_OK;
+}
+
+cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, cn_labels principal, bool *ret) {
+    const cn_view_part *p = &v->parts[part];
+    const cn_touched *t = touched(p, doc);
+    *ret = false;
+    if (roaring_bitmap_contains(p->dead, doc) || (t && t->effect.dead))
+        return CN_OK;
+    if (!t)
+        return class_permits(p->seg, cn_seg_doc_class(p->seg)[doc], principal, ret);
+    *ret = cn_triple_permits(&t->effect.labels, principal);
+    return CN_OK;
+}
+
+/* ---------- building a set ---------- */
+static void set_rows(uint64_t *bits, uint32_t from, uint32_t to) {
+    for (uint32_t row = from; row < to; row++)
+        bits[row / 64] |= (uint64_t)1 << (row % 64);
+}
+
+static cn_err classes_of(cn_seg *s, cn_labels principal, bool **ret) {
+    uint32_t n = cn_seg_classes(s);
+    bool *v = cn_calloc(n + 1u, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t c = 0; c < n; c++) {
+        cn_err e = class_permits(s, c, principal, &v[c]);
+        if (e != CN_OK) {
+            cn_free(v);
+            return e;
+        }
+    }
+    *ret = v;
+    return CN_OK;
+}
+
+typedef struct build {
+    const cn_view_part *p;
+    cn_labels principal;
+    const cn_filter *filter;
+    const bool *classes;
+    cn_arena a;
+    uint64_t *bits;
+    uint32_t n;
+} build;
+
+static cn_err matches(build *b, uint32_t doc, bool *ret) {
+    cn_doc d;
+    *ret = true;
+    if (!b->filter)
+        return CN_OK;
+    cn_arena_reset(&b->a);
+    CN_TRY(cn_seg_doc(b->p->seg, doc, &b->a, &d));
+    *ret = cn_filter_match(b->filter, &d);
+    return CN_OK;
+}
+
+static cn_err add_docs(build *b) {
+    cn_seg *s = b->p->seg;
+    const uint32_t *cls = cn_seg_doc_class(s), *row = cn_seg_doc_row(s);
+    uint32_t next = 0, docs = cn_seg_docs(s), classes = cn_seg_classes(s);
+    bool any_dead = !roaring_bitmap_is_empty(b->p->dead);
+    for (uint32_t doc = 0; doc < docs; doc++) {
+        bool may = cls[doc] < classes && b->classes[cls[doc]], fits;
+        if (next < b->p->n_touched && b->p->touched[next].doc == doc) {
+            const cn_effect *f = &b->p->touched[next++].effect;
+            may = !f->dead && cn_triple_permits(&f->labels, b->principal);
+        }
+        if (!may || (any_dead && roaring_bitmap_contains(b->p->dead, doc)))
+            continue;
+        CN_TRY(matches(b, doc, &fits));
+        if (!fits)
+            continue;
+        set_rows(b->bits, row[doc], row[doc + 1]);
+        b->n += row[doc + 1] - row[doc];
+    }
+    return CN_OK;
+}
+
+static cn_err build_part(const cn_view_part *p, cn_labels principal, const cn_filter *filter, uint64_t **ret, uint32_t *ret_n) {
+    bool *classes;
+    build b = {.p = p, .principal = principal, .filter = filter};
+    CN_TRY(classes_of(p->seg, principal, &classes));
+    b.classes = classes;
+    b.bits = cn_calloc(cn_seg_rows(p->seg) / 64u + 1u, sizeof *b.bits);
+    cn_arena_init(&b.a, 16384, ARENA);
+    cn_err e = b.bits ? add_docs(&b) : cn_fail_memory();
+    cn_arena_done(&b.a);
+    cn_free(classes);
+    if (e != CN_OK) {
+        cn_free(b.bits);
+        return e;
+    }
+    *ret = b.bits;
+    *ret_n = b.n;
+    return CN_OK;
+}
+
+static cn_err build_set(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret) {
+    cn_permit *p = cn_calloc(1, sizeof *p);
+    if (!p)
+        return cn_fail_memory();
+    p->refs = 1;
+    p->parts = v->n_parts;
+    p->rows = cn_calloc(v->n_parts + 1u, sizeof *p->rows);
+    p->n_rows = cn_calloc(v->n_parts + 1u, sizeof *p->n_rows);
+    cn_err e = p->rows && p->n_rows ? CN_OK : cn_fail_memory();
+    for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
+        e = build_part(&v->parts[i], principal, filter, &p->rows[i], &p->n_rows[i]);
+    if (e != CN_OK)
+        cn_permit_unref(p);
+    else
+        *ret = p;
+    return e;
+}
+
+/* ---------- the cache ---------- */
+static cn_permit *find(cn_view *v, const cn_digest *labels, const cn_digest *filter) {
+    for (int i = 0; i < CN_PERMITS && v->permits[i]; i++) {
+        cn_permit *p = v->permits[i];
+        if (cn_digest_eq(&p->labels, labels) && cn_digest_eq(&p->filter, filter)) {
+            p->used = ++v->clock;
+            atomic_fetch_add(&p->refs, 1);
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static void keep(cn_view *v, cn_permit *p) {
+    int at = 0;
+    for (int i = 0; i < CN_PERMITS; i++) {
+        if (!v->permits[i]) {
+            at = i;
+            break;
+        }
+        if (v->permits[i]->used < v->permits[at]->used)
+            at = i;
+    }
+    cn_permit_unref(v->permits[at]);
+    v->permits[at] = p;
+    p->used = ++v->clock;
+    atomic_fetch_add(&p->refs, 1);
+}
+
+cn_err cn_permit_get(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret) {
+    cn_digest labels = cn_labels_digest(principal), fd = cn_filter_digest(filter);
+    pthread_mutex_lock(&v->lock);
+    cn_permit *p = find(v, &labels, &fd);
+    pthread_mutex_unlock(&v->lock);
+    if (!p) {
+        CN_TRY(build_set(v, principal, filter, &p));
+        p->labels = labels;
+        p->filter = fd;
+        pthread_mutex_lock(&v->lock);
+        keep(v, p);
+        pthread_mutex_unlock(&v->lock);
+    }
+    *ret = p;
+    return CN_OK;
+}

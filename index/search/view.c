@@ -1,0 +1,320 @@
+/* view.c -- an index's version, pinned under one policy epoch: built once, shared by all who ask. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+#include "index/search/view_inside.h"
+
+#define ARENA ((size_t)4 << 30)
+#define VIEWS_MAX 64
+
+typedef struct holder { /* of an open tenant; the newest first */
+    pthread_mutex_t lock;
+    cn_view *first;
+} holder;
+
+static void free_part(cn_view_part *p) {
+    if (p->dead)
+        roaring_bitmap_free(p->dead);
+    cn_free(p->touched);
+    if (p->seg)
+        cn_seg_close(p->seg);
+}
+
+void cn_view_unref(cn_view *v) {
+    if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
+        return;
+    for (int i = 0; i < CN_PERMITS; i++)
+        cn_permit_unref(v->permits[i]);
+    for (uint32_t i = 0; v->parts && i < v->n_parts; i++)
+        free_part(&v->parts[i]);
+    cn_free(v->parts);
+    if (v->own)
+        cn_seg_close(v->own);
+    cn_policy_unref(v->policy);
+    pthread_mutex_destroy(&v->lock);
+    cn_arena_done(&v->a);
+    cn_free(v);
+}
+
+const cn_version *cn_view_version(const cn_view *v) { return &v->ver; }
+const cn_index_info *cn_view_index(const cn_view *v) { return &v->ix; }
+uint64_t cn_view_epoch(const cn_view *v) { return v->epoch; }
+
+/* ---------- documents that the policy touches ---------- */
+static cn_err touch(cn_view *v, cn_view_part *p, uint32_t doc) {
+    cn_doc d;
+    cn_key key;
+    cn_digest leaf;
+    cn_effect f;
+    cn_triple row;
+    CN_TRY(cn_seg_leaf(p->seg, doc, &key, &leaf));
+    CN_TRY(cn_seg_doc(p->seg, doc, &v->a, &d));
+    CN_TRY(cn_seg_class(p->seg, cn_seg_doc_class(p->seg)[doc], &row));
+    CN_TRY(cn_policy_effect(v->policy, v->ix.id, v->ver.number, &key, d.source, d.id, &row, &v->a, &f));
+    if (!f.touched)
+        return CN_OK;
+    if (p->n_touched == p->room_touched) {
+        uint32_t room = p->room_touched ? p->room_touched * 2 : 16;
+        cn_touched *t = cn_realloc(p->touched, room * sizeof *t);
+        if (!t)
+            return cn_fail_memory();
+        p->touched = t;
+        p->room_touched = room;
+    }
+    p->touched[p->n_touched++] = (cn_touched){doc, f};
+    return CN_OK;
+}
+
+static cn_err touch_key(void *ctx, const cn_key *key) {
+    cn_view *v = ctx;
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        uint32_t doc;
+        if (cn_seg_find(v->parts[i].seg, key, &doc))
+            CN_TRY(touch(v, &v->parts[i], doc));
+    }
+    return CN_OK;
+}
+
+static int by_doc(const void *a, const void *b) {
+    uint32_t x = ((const cn_touched *)a)->doc, y = ((const cn_touched *)b)->doc;
+    return (x > y) - (x < y);
+}
+
+static void sort_touched(cn_view_part *p) { /* a document may be named by the policy and by several lists: each is whole */
+    if (p->n_touched == 0)
+        return;
+    qsort(p->touched, p->n_touched, sizeof *p->touched, by_doc);
+    uint32_t n = 1;
+    for (uint32_t i = 1; i < p->n_touched; i++)
+        if (p->touched[i].doc != p->touched[n - 1].doc)
+            p->touched[n++] = p->touched[i];
+    p->n_touched = n;
+}
+
+static cn_err touch_all(cn_view *v) {
+    if (cn_policy_has_patterns(v->policy)) { /* a pattern may hide any: look at each */
+        for (uint32_t i = 0; i < v->n_parts; i++)
+            for (uint32_t doc = 0; doc < cn_seg_docs(v->parts[i].seg); doc++)
+                CN_TRY(touch(v, &v->parts[i], doc));
+        return CN_OK;
+    }
+    CN_TRY(cn_policy_keys(v->policy, v->ix.id, v->ver.number, touch_key, v));
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        sort_touched(&v->parts[i]);
+    return CN_OK;
+}
+
+/* ---------- opening ---------- */
+static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
+    cn_view_part *p = &v->parts[i];
+    const cn_part *m = &v->ver.parts[i];
+    cn_str dead;
+    v->n_parts = i + 1;
+    CN_TRY(cn_seg_open(t, &m->id, &m->digest, &p->seg));
+    CN_TRY(cn_version_tombs(v->own, &m->id, &dead));
+    p->dead = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
+    if (!p->dead)
+        return cn_fail(CN_DAMAGED, "the list of dead documents of a segment cannot be read");
+    return v->ver.recipe.dim && cn_seg_rows(p->seg) ? cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded) : CN_OK;
+}
+
+static cn_err fill(cn_tenant *t, cn_str index, cn_view *v) {
+    CN_TRY(cn_index_get(t, index, &v->a, &v->ix));
+    CN_TRY(cn_version_get(t, index, v->asked, &v->a, &v->ver));
+    if (v->ver.marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED))
+        return cn_fail(CN_REFUSED, "version %llu was dropped or is quarantined and does not answer", (unsigned long long)v->ver.number);
+    if (v->ver.recipe.dim && v->ver.counts.chunks)
+        CN_TRY(cn_version_space(t, v->ix.id, &v->ver.recipe, &v->a, &v->space));
+    CN_TRY(cn_seg_open(t, &v->ver.own, &v->ver.own_digest, &v->own));
+    v->parts = cn_calloc(v->ver.n_parts + 1u, sizeof *v->parts);
+    if (!v->parts)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < v->ver.n_parts; i++)
+        CN_TRY(open_part(t, v, i));
+    return touch_all(v);
+}
+
+static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
+    cn_view *v = cn_calloc(1, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    cn_arena_init(&v->a, 16384, ARENA);
+    pthread_mutex_init(&v->lock, NULL);
+    v->refs = 1;
+    v->asked = number;
+    cn_err e = cn_policy_load(t, &v->policy);
+    if (e == CN_OK) {
+        v->epoch = cn_policy_epoch(v->policy);
+        e = fill(t, index, v);
+    }
+    if (e != CN_OK)
+        cn_view_unref(v);
+    else
+        *ret = v;
+    return e;
+}
+
+static cn_err make_holder(cn_tenant *t, void **ret) {
+    (void)t;
+    holder *h = cn_calloc(1, sizeof *h);
+    if (!h)
+        return cn_fail_memory();
+    pthread_mutex_init(&h->lock, NULL);
+    *ret = h;
+    return CN_OK;
+}
+
+static void drop_from(cn_view **at) {
+    while (*at) {
+        cn_view *v = *at;
+        *at = v->next;
+        cn_view_unref(v);
+    }
+}
+
+static void free_holder(void *p) {
+    holder *h = p;
+    drop_from(&h->first);
+    pthread_mutex_destroy(&h->lock);
+    cn_free(h);
+}
+
+/* The cached view of this question; those of older epochs go. */
+static cn_view *find(holder *h, cn_str index, uint64_t number, uint64_t epoch) {
+    cn_view **at = &h->first, *hit = NULL;
+    unsigned n = 0;
+    while (*at) {
+        cn_view *v = *at;
+        if (v->epoch != epoch || ++n > VIEWS_MAX) {
+            *at = v->next;
+            cn_view_unref(v);
+            continue;
+        }
+        if (!hit && v->asked == number && cn_str_eq(v->ix.name, index))
+            hit = v;
+        at = &v->next;
+    }
+    if (hit)
+        atomic_fetch_add(&hit->refs, 1);
+    return hit;
+}
+
+static void keep(holder *h, cn_view *v) {
+    atomic_fetch_add(&v->refs, 1);
+    v->next = h->first;
+    h->first = v;
+}
+
+cn_err cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
+    void *slot;
+    uint64_t epoch;
+    cn_view *v;
+    CN_TRY(cn_tenant_slot(t, CN_SLOT_VIEWS, make_holder, free_holder, &slot));
+    CN_TRY(cn_epoch(t, &epoch));
+    holder *h = slot;
+    pthread_mutex_lock(&h->lock);
+    v = find(h, index, number, epoch);
+    pthread_mutex_unlock(&h->lock);
+    if (!v) {
+        cn_err e = make(t, index, number, &v);
+        if (e == CN_NOT_FOUND && number == 0) /* gc may have been quicker than this reader: the pointer says where to look now */
+            e = make(t, index, number, &v);
+        CN_TRY(e);
+        pthread_mutex_lock(&h->lock);
+        keep(h, v);
+        pthread_mutex_unlock(&h->lock);
+    }
+    *ret = v;
+    return CN_OK;
+}
+
+void cn_views_flush(cn_tenant *t) {
+    void *slot;
+    if (cn_tenant_slot(t, CN_SLOT_VIEWS, make_holder, free_holder, &slot) != CN_OK)
+        return;
+    holder *h = slot;
+    pthread_mutex_lock(&h->lock);
+    drop_from(&h->first);
+    pthread_mutex_unlock(&h->lock);
+}
+
+/* ---------- documents ---------- */
+cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, cn_labels principal, cn_seg **ret_seg, uint32_t *ret_doc) {
+    cn_key key = cn_key_of(source, id);
+    for (uint32_t i = v->n_parts; i-- > 0;) {
+        uint32_t doc;
+        bool may;
+        if (!cn_seg_find(v->parts[i].seg, &key, &doc) || roaring_bitmap_contains(v->parts[i].dead, doc))
+            continue;
+        CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
+        if (!may)
+            break;
+        *ret_seg = v->parts[i].seg;
+        *ret_doc = doc;
+        return CN_OK;
+    }
+    return cn_fail(CN_NOT_FOUND, "no such document");
+}
+
+typedef struct listed {
+    cn_str source, id;
+    cn_seg *seg;
+    uint32_t doc;
+} listed;
+
+static int by_name(const void *a, const void *b) {
+    const listed *x = a, *y = b;
+    int c = cn_str_cmp(x->source, y->source);
+    return c ? c : cn_str_cmp(x->id, y->id);
+}
+
+static cn_err list_part(cn_view *v, uint32_t i, cn_labels principal, cn_str source, cn_str after, cn_arena *a, listed *list, uint64_t *n) {
+    cn_seg *s = v->parts[i].seg;
+    for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
+        bool may;
+        cn_doc d;
+        CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
+        if (!may)
+            continue;
+        CN_TRY(cn_seg_doc(s, doc, a, &d));
+        if ((source.n && !cn_str_eq(source, d.source)) || (after.n && cn_str_cmp(d.id, after) <= 0))
+            continue;
+        list[(*n)++] = (listed){d.source, d.id, s, doc};
+    }
+    return CN_OK;
+}
+
+cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, cn_str after_id, uint32_t n, cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
+    uint64_t all = 0, count = 0;
+    cn_arena a;
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        all += cn_seg_docs(v->parts[i].seg);
+    CN_AUTO_FREE listed *list = cn_calloc(all + 1, sizeof *list);
+    if (!list)
+        return cn_fail_memory();
+    cn_arena_init(&a, 65536, ARENA);
+    cn_err e = CN_OK;
+    for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
+        e = list_part(v, i, principal, source, after_id, &a, list, &count);
+    if (e == CN_OK && count)
+        qsort(list, count, sizeof *list, by_name);
+    for (uint64_t i = 0; e == CN_OK && i < count && i < n; i++)
+        e = fn(ctx, list[i].seg, list[i].doc);
+    cn_arena_done(&a);
+    return e;
+}
+
+cn_err cn_view_count(cn_view *v, cn_labels principal, uint64_t *ret_docs, uint64_t *ret_rows) {
+    uint64_t docs = 0, rows = 0;
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        for (uint32_t doc = 0; doc < cn_seg_docs(v->parts[i].seg); doc++) {
+            bool may;
+            CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
+            docs += may;
+            rows += may ? cn_seg_doc_row(v->parts[i].seg)[doc + 1] - cn_seg_doc_row(v->parts[i].seg)[doc] : 0;
+        }
+    *ret_docs = docs;
+    *ret_rows = rows;
+    return CN_OK;
+}

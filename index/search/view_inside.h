@@ -1,0 +1,57 @@
+/* view_inside.h -- a pinned version with its permitted sets; for index/search only.
+ *
+ * Owns:    a cn_view owns its arena, open segments, policy and permitted sets.
+ * Thread:  built by one; then read by any; its list of permitted sets is behind its lock.
+ * Limits:  CN_PERMITS sets a view, the least recently used goes. */
+#pragma once
+#include <pthread.h>
+#include <roaring/roaring.h>
+
+#include "index/search/search.h"
+
+#define CN_PERMITS 64
+
+typedef struct cn_touched { /* a document of which the policy says something */
+    uint32_t doc;
+    cn_effect effect;
+} cn_touched;
+
+typedef struct cn_view_part {
+    cn_seg *seg;
+    cn_flat *flat;         /* borrowed from the segment; NULL: no vectors */
+    bool coded;
+    roaring_bitmap_t *dead;
+    cn_touched *touched;   /* by document */
+    uint32_t n_touched, room_touched;
+} cn_view_part;
+
+typedef struct cn_permit { /* what one label set (and filter) may see */
+    _Atomic uint32_t refs;
+    cn_digest labels, filter;
+    uint64_t used;
+    uint64_t **rows;       /* for each part: a bit a row */
+    uint32_t *n_rows;      /* bits set */
+    uint32_t parts;
+} cn_permit;
+
+struct cn_view {
+    _Atomic uint32_t refs;
+    cn_arena a;
+    uint64_t asked, epoch; /* asked: the number it was opened by; 0: the active one */
+    cn_index_info ix;
+    cn_version ver;
+    cn_space space;
+    cn_policy *policy;
+    cn_seg *own;
+    cn_view_part *parts;
+    uint32_t n_parts;
+    pthread_mutex_t lock;
+    cn_permit *permits[CN_PERMITS];
+    uint64_t clock;
+    cn_view *next;         /* in the tenant's list */
+};
+
+/* May this document be read? Tombstones, policy and labels together. */
+cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, cn_labels principal, bool *ret);
+cn_err cn_permit_get(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret);
+void cn_permit_unref(cn_permit *p);

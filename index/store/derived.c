@@ -1,0 +1,189 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "index/store/dir.h"
+#include "index/store/seg_inside.h"
+
+struct cn_derived {
+    cn_env *env;
+    MDB_txn *txn;
+    cn_blocks blocks;
+};
+
+/* Beside the segment's own file: <id>.mdb -> <id>.<kind>.mdb, or with .tmp behind it while it is built. */
+static cn_err path_of(const cn_seg *s, const char *kind, const char *end, char path[CN_PATH_MAX]) {
+    const char *rows = cn_env_path(s->env);
+    return cn_path(path, CN_PATH_MAX, "%.*s.%s.mdb%s", (int)(strlen(rows) - 4), rows, kind, end);
+}
+
+/* ---------- building ---------- */
+
+typedef struct building {
+    const cn_seg *seg;
+    cn_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    uint64_t dirty;
+} building;
+
+static cn_err put(void *ctx, uint32_t array, uint32_t block, const void *bytes, size_t n) {
+    building *b = ctx;
+    if (!b->txn)
+        CN_TRY(cn_txn_write(b->env, &b->txn));
+    CN_TRY(cn_block_put(b->txn, b->dbi, &b->seg->id, 'x', array, block, (cn_str){NULL, 0}, &(cn_piece){bytes, n}, 1));
+    b->dirty += n;
+    if (b->dirty < 16u << 20)
+        return CN_OK;
+    MDB_txn *txn = b->txn;
+    b->txn = NULL;
+    b->dirty = 0;
+    return cn_txn_commit(b->env, txn);
+}
+
+static cn_err fill(building *b, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
+    cn_derived_head h = {.format = CN_SEG_FORMAT, .of = b->seg->blocks.digest};
+    snprintf(h.kind, sizeof h.kind, "%s", kind);
+    CN_TRY(cn_txn_write(b->env, &b->txn));
+    CN_TRY(cn_mdb(mdb_dbi_open(b->txn, NULL, 0, &b->dbi), "building %s", cn_env_path(b->env)));
+    CN_TRY(cn_block_put(b->txn, b->dbi, &b->seg->id, 'h', 0, 0, (cn_str){NULL, 0}, &(cn_piece){&h, sizeof h}, 1));
+    CN_TRY(build(ctx, put, b));
+    if (b->txn) {
+        MDB_txn *txn = b->txn;
+        b->txn = NULL;
+        CN_TRY(cn_txn_commit(b->env, txn));
+    }
+    CN_TRY(cn_env_fill(b->env));
+    return cn_env_sync(b->env);
+}
+
+static cn_err build_in(const cn_seg *s, const char *tmp, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
+    building b = {.seg = s};
+    CN_TRY(cn_env_open(tmp, CN_ENV_BUILD, true, &b.env));
+    cn_err e = fill(&b, kind, build, ctx);
+    cn_txn_abort(b.env, b.txn);
+    cn_env_close(b.env);
+    return e;
+}
+
+/* The lock is on the file being built, which a killed builder may have left: it begins anew. */
+static cn_err lock_tmp(const char *tmp, int *ret_fd) {
+    struct stat here, there;
+    int fd = open(tmp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return cn_fail_errno(errno, "making %s", tmp);
+    cn_err e = CN_OK;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        e = errno == EWOULDBLOCK ? cn_fail(CN_CONFLICT, "%s is being built by someone else", tmp) : cn_fail_errno(errno, "locking %s", tmp);
+    else if (fstat(fd, &here) < 0 || stat(tmp, &there) < 0 || here.st_ino != there.st_ino)
+        e = cn_fail(CN_CONFLICT, "%s was built by someone else just now", tmp);
+    else if (ftruncate(fd, 0) < 0)
+        e = cn_fail_errno(errno, "emptying %s", tmp);
+    if (e != CN_OK) {
+        close(fd);
+        return e;
+    }
+    *ret_fd = fd;
+    return CN_OK;
+}
+
+static cn_err publish(const char *tmp, const char *path) {
+    char dir[CN_PATH_MAX];
+    if (rename(tmp, path) < 0)
+        return cn_fail_errno(errno, "renaming %s", tmp);
+    CN_TRY(cn_path(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path));
+    return cn_dir_sync(dir);
+}
+
+cn_err cn_derived_build(cn_seg *s, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
+    char path[CN_PATH_MAX], tmp[CN_PATH_MAX];
+    int fd;
+    CN_TRY(path_of(s, kind, "", path));
+    CN_TRY(path_of(s, kind, ".tmp", tmp));
+    CN_TRY(lock_tmp(tmp, &fd));
+    cn_err e = build_in(s, tmp, kind, build, ctx);
+    if (e == CN_OK)
+        e = publish(tmp, path);
+    else
+        unlink(tmp);
+    close(fd);
+    return e;
+}
+
+/* ---------- reading ---------- */
+
+static cn_err check_head(cn_derived *d, const cn_seg *s, const char *kind) {
+    cn_derived_head h;
+    cn_str p;
+    uint32_t n;
+    uint32_t at = cn_blocks_first(&d->blocks, 'h', 0, &n);
+    if (n != 1)
+        return cn_fail(CN_DAMAGED, "%s has no header", d->blocks.path);
+    CN_TRY(cn_blocks_get(&d->blocks, at, &p));
+    if (p.n != sizeof h)
+        return cn_fail(CN_DAMAGED, "%s: its header has a wrong length", d->blocks.path);
+    memcpy(&h, p.p, sizeof h);
+    if (h.format != CN_SEG_FORMAT || strncmp(h.kind, kind, sizeof h.kind) != 0 || !cn_digest_eq(&h.of, &s->blocks.digest))
+        return cn_fail(CN_DAMAGED, "%s was made from another segment, or in another format", d->blocks.path);
+    return CN_OK;
+}
+
+static cn_err load(cn_derived *d, const cn_seg *s, const char *kind) {
+    MDB_dbi dbi;
+    const char *path = cn_env_path(d->env);
+    CN_TRY(cn_txn_read(d->env, &d->txn));
+    CN_TRY(cn_mdb(mdb_dbi_open(d->txn, NULL, 0, &dbi), "reading %s", path));
+    CN_TRY(cn_blocks_load(&d->blocks, path, &s->id, d->txn, dbi));
+    return check_head(d, s, kind);
+}
+
+cn_err cn_derived_open(cn_seg *s, const char *kind, cn_derived **ret) {
+    char path[CN_PATH_MAX];
+    CN_TRY(path_of(s, kind, "", path));
+    cn_derived *d = cn_calloc(1, sizeof *d);
+    if (!d)
+        return cn_fail_memory();
+    cn_err e = cn_env_open(path, CN_ENV_SEALED, false, &d->env);
+    if (e == CN_OK)
+        e = load(d, s, kind);
+    if (e != CN_OK) {
+        cn_derived_close(d);
+        return e;
+    }
+    *ret = d;
+    return CN_OK;
+}
+
+void cn_derived_close(cn_derived *d) {
+    if (!d)
+        return;
+    cn_blocks_done(&d->blocks);
+    cn_txn_abort(d->env, d->txn);
+    cn_env_close(d->env);
+    cn_free(d);
+}
+
+cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void **ret_bytes, size_t *ret_n) {
+    cn_derived *d = derived;
+    uint32_t n;
+    cn_str p;
+    uint32_t at = cn_blocks_first(&d->blocks, 'x', array, &n);
+    for (uint32_t lo = 0, hi = n; lo < hi;) {
+        uint32_t mid = lo + (hi - lo) / 2, b = d->blocks.v[at + mid].head->b;
+        if (b == block) {
+            CN_TRY(cn_blocks_get(&d->blocks, at + mid, &p));
+            *ret_bytes = p.p;
+            *ret_n = p.n;
+            return CN_OK;
+        }
+        if (b < block)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return cn_fail(CN_NOT_FOUND, "%s has no block %u of array %u", d->blocks.path, block, array);
+}

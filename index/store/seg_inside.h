@@ -1,0 +1,36 @@
+/* seg_inside.h -- an open segment, for its own files only: seg.c (open, close), seg_read.c (reading), seg_check.c
+ * (validating), derived.c and seg_flat.c (what is made from it).
+ *
+ * Owns:    what it points to, except what lies in the map.
+ * Thread:  unchanged once it is open, but for `flats`, under its lock.
+ * Limits:  none. */
+#pragma once
+#include <pthread.h>
+
+#include "index/store/rows.h"
+
+typedef struct cn_seg_flats cn_seg_flats;
+
+struct cn_seg {
+    cn_seg *next;
+    unsigned refs;
+    cn_seg_id id;
+    cn_env *env;
+    MDB_txn *txn;            /* one read transaction for as long as it is open: the map does not move */
+    cn_blocks blocks;
+    cn_rows rows;
+    const uint32_t *arrays[CN_ARRAYS];
+    const float **vecs;      /* one pointer a block */
+    uint32_t n_vecs;
+    cn_str *sources;
+    cn_triple *classes;
+    cn_str *labels;          /* what the triples point to */
+    cn_str class_rows;       /* offsets, then bitmaps */
+    uint64_t file_bytes;
+    pthread_mutex_t lock;
+    cn_seg_flats *flats;     /* seg_flat.c */
+    void (*flats_done)(cn_seg_flats *f);
+};
+
+cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret);
+cn_err cn_seg_fill(cn_seg *s, const cn_record *rec, cn_doc *ret); /* all but text, outline and chunks */

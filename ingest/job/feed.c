@@ -1,0 +1,64 @@
+/* Rows into batches: from a source, from memory, or from the head's own documents. */
+#include "ingest/job/run.h"
+
+cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret) { return cn_source_next(r->feed.source, a, &ret->raw); }
+
+cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret) {
+    (void)a;
+    if (r->feed.next_doc == r->feed.n_docs)
+        return CN_NOT_FOUND;
+    ret->raw = r->feed.docs[r->feed.next_doc++];
+    return CN_OK;
+}
+
+/* Documents of the head that the job has not touched. Bits move only before this feed begins. */
+cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret) {
+    (void)a;
+    if (!cn_ledger_next_rest(&r->ledger, &r->feed.place))
+        return CN_NOT_FOUND;
+    ret->at = r->feed.place;
+    ret->found = ret->rest = true;
+    r->feed.place.doc++;
+    return CN_OK;
+}
+
+/* The first document says whether an index without a model holds vectors, and of which dimension. */
+static void know_dim(cn_run *r, const cn_item *it) {
+    if (r->dim_known || it->rest || it->raw.err != CN_OK || it->raw.op != CN_OP_PUT)
+        return;
+    r->recipe.dim = it->raw.vector ? it->raw.dim : 0;
+    r->dim_known = true;
+}
+
+static size_t payload(const cn_item *it) {
+    return it->raw.bytes.n + it->raw.meta.n + (it->raw.vector ? it->raw.dim * sizeof(float) : 0) + (it->rest ? 1024 : 64);
+}
+
+static void show_progress(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    if (r->feed.source)
+        cn_source_progress(r->feed.source, &r->now.bytes_done, &r->now.bytes_all, &r->now.docs_all);
+    pthread_mutex_unlock(&r->lock);
+}
+
+cn_err cn_run_fill(void *run, cn_batch *b) {
+    cn_run *r = run;
+    cn_item *items = cn_arena_zalloc(&b->arena, CN_BATCH_ITEMS, sizeof *items);
+    size_t bytes = 0, most = r->embedder ? CN_BATCH_EMBED : CN_BATCH_BYTES;
+    if (!items)
+        return cn_fail_memory();
+    while (b->n < CN_BATCH_ITEMS && bytes < most) {
+        cn_item *it = &items[b->n];
+        cn_err err = r->feed.next(r, &b->arena, it);
+        if (err == CN_NOT_FOUND)
+            break;
+        CN_TRY(err);
+        know_dim(r, it);
+        it->skip = r->fed++ < r->skip_to;
+        bytes += payload(it);
+        b->n++;
+    }
+    b->items = items;
+    show_progress(r);
+    return CN_OK;
+}

@@ -1,0 +1,175 @@
+/* From the last row to the flip: seal, check the counts, guards, activate. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "engine/base/mem.h"
+#include "ingest/job/guard.h"
+#include "ingest/job/run.h"
+
+#define FINISH_ARENA ((size_t)64 << 20)
+
+/* ---------- guards ---------- */
+/* Adds up what changed since the last version that was ever active. */
+static cn_err since_active(cn_run *r, cn_arena *a, uint64_t base, cn_guard *g) {
+    while (base) {
+        cn_version v;
+        cn_err err = cn_version_get(r->t, r->o.index, base, a, &v);
+        if (err == CN_NOT_FOUND)
+            return CN_OK;
+        CN_TRY(err);
+        g->before = v.counts.documents;
+        if (v.marks & CN_MARK_EVER_ACTIVE)
+            return CN_OK;
+        g->deleted += v.counts.deleted;
+        g->relabelled += v.counts.relabelled;
+        g->rejected += v.counts.rejected;
+        base = v.base;
+    }
+    return CN_OK;
+}
+
+static cn_err guarded(cn_run *r, uint64_t base, char *why, size_t n, bool *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_arena_init(&a, 4096, FINISH_ARENA);
+    const cn_counts *c = &r->counts;
+    cn_guard g = {.before = 0, .deleted = c->deleted, .relabelled = c->relabelled, .rejected = c->rejected,
+                  .max_deleted = r->o.max_deleted, .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected};
+    CN_TRY(since_active(r, &a, base, &g));
+    if (g.before == 0)
+        g.before = c->read;
+    *ret = cn_guard_trips(&g, why, n);
+    return CN_OK;
+}
+
+/* ---------- the flip ---------- */
+static cn_err flip(cn_run *r, uint64_t number, cn_job_result *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_arena_init(&a, 4096, FINISH_ARENA);
+    cn_index_info now;
+    uint64_t before;
+    CN_TRY(cn_index_get(r->t, r->o.index, &a, &now));
+    if (now.active == number)
+        return CN_OK;
+    if (now.active > number) {
+        snprintf(ret->why, sizeof ret->why, "version %" PRIu64 ", built on this one, is active already", now.active);
+        return CN_OK;
+    }
+    cn_err err = cn_version_activate(r->t, r->o.index, number, now.active, true, &r->who, &before);
+    if (err == CN_REFUSED || err == CN_CONFLICT) {
+        snprintf(ret->why, sizeof ret->why, "%s", cn_error_detail());
+        ret->state = CN_JOB_HELD;
+        return CN_OK;
+    }
+    CN_TRY(err);
+    ret->activated = true;
+    return CN_OK;
+}
+
+static cn_err maybe_flip(cn_run *r, uint64_t number, uint64_t base, cn_job_result *ret) {
+    bool stop = false, wanted = r->o.activate_set ? r->o.activate : r->index.set.activate;
+    CN_TRY(guarded(r, base, ret->why, sizeof ret->why, &stop));
+    if (stop) {
+        ret->state = CN_JOB_GUARDED;
+        return CN_OK;
+    }
+    if (!wanted)
+        return CN_OK;
+    if (r->o.strict_input && r->counts.rejected) {
+        snprintf(ret->why, sizeof ret->why, "%" PRIu64 " documents were rejected, and strict input was asked for; the version is sealed but not active", r->counts.rejected);
+        return CN_OK;
+    }
+    return flip(r, number, ret);
+}
+
+/* ---------- sealing ---------- */
+static cn_err add_up(const cn_counts *c) {
+    if (c->read == c->added + c->unchanged + c->changed + c->relabelled + c->rejected)
+        return CN_OK;
+    return cn_fail(CN_INTERNAL, "the job's counts do not add up: %" PRIu64 " read", c->read);
+}
+
+static void take_version(const cn_version *v, cn_job_result *ret) {
+    ret->version = v->number;
+    ret->root = v->root;
+    ret->counts.documents = v->counts.documents;
+    ret->counts.chunks = v->counts.chunks;
+}
+
+static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
+    CN_AUTO_BUF cn_buf settings;
+    uint64_t number;
+    cn_digest root;
+    cn_buf_init(&settings, 4096);
+    cn_pack_map(&settings, 1);
+    cn_pack_cstr(&settings, "mode");
+    cn_pack_str(&settings, r->index.set.mode);
+    CN_TRY(cn_buf_check(&settings));
+    CN_TRY(cn_run_recipe_end(r));
+    cn_seal s = {.index = r->o.index, .base = r->has_head ? r->head.number : 0, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
+                 .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id)};
+    cn_segw *w = r->w;
+    r->w = NULL;
+    CN_TRY(cn_version_seal(r->t, &s, w, &r->who, &number, &root));
+    return cn_version_get(r->t, r->o.index, number, a, ret);
+}
+
+static cn_err unchanged(cn_run *r, cn_job_result *ret) {
+    ret->state = CN_JOB_UNCHANGED;
+    if (!r->has_head)
+        return CN_OK;
+    ret->counts.documents = r->head.counts.documents;
+    ret->counts.chunks = r->head.counts.chunks;
+    ret->root = r->head.root;
+    if (!r->o.activate_set || !r->o.activate) /* only a clear word flips to a version that some job left idle */
+        return CN_OK;
+    bool ever = r->head.marks & CN_MARK_EVER_ACTIVE;
+    r->counts.deleted += ever ? 0 : r->head.counts.deleted;
+    r->counts.relabelled += ever ? 0 : r->head.counts.relabelled;
+    return maybe_flip(r, r->head.number, ever ? r->head.number : r->head.base, ret);
+}
+
+/* A job killed after its version was sealed, and before its row said so. */
+static cn_err find_sealed(cn_run *r, cn_arena *a, cn_version *ret) {
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_version_list(r->t, r->o.index, a, &v, &n));
+    for (uint32_t i = 0; i < n; i++)
+        if (cn_str_is(v[i].job, r->row.id)) {
+            *ret = v[i];
+            return CN_OK;
+        }
+    return CN_NOT_FOUND;
+}
+
+cn_err cn_run_find_sealed(cn_run *r, cn_job_result *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_arena_init(&a, 4096, FINISH_ARENA);
+    cn_version v;
+    CN_TRY(find_sealed(r, &a, &v));
+    r->counts = v.counts;
+    ret->counts = v.counts;
+    ret->state = CN_JOB_DONE;
+    take_version(&v, ret);
+    return maybe_flip(r, v.number, v.base, ret);
+}
+
+cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_arena_init(&a, 4096, FINISH_ARENA);
+    cn_version v;
+    bool any = r->w && cn_segw_docs(r->w);
+    CN_TRY(add_up(&r->counts));
+    ret->counts = r->counts;
+    if (!any && !r->n_removed) {
+        cn_segw_abort(r->w);
+        r->w = NULL;
+        return unchanged(r, ret);
+    }
+    cn_run_step(r, "sealing");
+    CN_TRY(seal(r, &a, &v));
+    ret->state = CN_JOB_DONE;
+    if (r->has_head && v.number == r->head.number)
+        return unchanged(r, ret);
+    take_version(&v, ret);
+    return maybe_flip(r, v.number, v.base, ret);
+}

@@ -1,0 +1,324 @@
+/* The three ways in: a source, documents in memory, a rebuild from stored text. */
+#include "ingest/job/job.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "ingest/job/opts.h"
+#include "ingest/job/run.h"
+
+#define RUN_ARENA ((size_t)256 << 20)
+#define PUT_TRIES 100 /* of 50 ms: two small writes to one source wait for each other */
+
+static const cn_line_ops line_ops = {cn_run_fill, cn_run_work, cn_run_write};
+
+/* ---------- a run's memory ---------- */
+static cn_err run_new(cn_tenant *t, const cn_actor *who, cn_run **ret) {
+    cn_run *r = cn_calloc(1, sizeof *r);
+    if (!r)
+        return cn_fail_memory();
+    r->t = t;
+    r->who = *who;
+    r->start_ns = cn_mono_ns();
+    cn_arena_init(&r->arena, 16384, RUN_ARENA);
+    cn_job_row_init(&r->row);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->parser_lock, NULL);
+    pthread_cond_init(&r->wake, NULL);
+    *ret = r;
+    return CN_OK;
+}
+
+static void run_free(cn_run **p) {
+    cn_run *r = *p;
+    if (!r)
+        return;
+    if (r->w)
+        cn_segw_leave(r->w);
+    for (unsigned i = 0; i < r->threads; i++)
+        if (r->worker_sha[i].ctx)
+            cn_sha256_end(&r->worker_sha[i]);
+    if (r->sha.ctx)
+        cn_sha256_end(&r->sha);
+    cn_parser_free(r->parser);
+    cn_embedder_unref(r->embedder);
+    if (r->policy)
+        cn_policy_unref(r->policy);
+    cn_ledger_close(&r->ledger);
+    cn_job_row_done(&r->row);
+    cn_free(r->removed);
+    cn_arena_done(&r->arena);
+    pthread_cond_destroy(&r->wake);
+    pthread_mutex_destroy(&r->parser_lock);
+    pthread_mutex_destroy(&r->lock);
+    cn_free(r);
+    *p = NULL;
+}
+
+static cn_err digests_begin(cn_run *r) {
+    unsigned n = r->o.threads ? r->o.threads : cn_cpus();
+    r->threads = n < CN_LINE_WORKERS_MAX ? n : CN_LINE_WORKERS_MAX;
+    CN_TRY(cn_sha256_begin(&r->sha));
+    for (unsigned i = 0; i < r->threads; i++)
+        CN_TRY(cn_sha256_begin(&r->worker_sha[i]));
+    return CN_OK;
+}
+
+/* ---------- the row ---------- */
+static cn_err keep(cn_arena *a, cn_str s, cn_str *ret) {
+    *ret = cn_arena_str(a, s);
+    return ret->p ? CN_OK : cn_fail_memory();
+}
+
+static cn_err fill_row(cn_run *r, const char *kind) {
+    cn_job_row *w = &r->row;
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, 1 << 20);
+    CN_TRY(cn_name_check(r->o.index, "index"));
+    CN_TRY(cn_name_check(r->o.from.source, "source"));
+    CN_TRY(cn_opts_pack(&r->o, &b));
+    CN_TRY(keep(&w->arena, r->o.index, &w->index));
+    CN_TRY(keep(&w->arena, r->o.from.source, &w->source));
+    CN_TRY(keep(&w->arena, r->who.who, &w->who));
+    CN_TRY(keep(&w->arena, r->who.via, &w->via));
+    CN_TRY(keep(&w->arena, cn_buf_str(&b), &w->opts));
+    w->kind = cn_str_of(kind);
+    if (r->o.id[0])
+        memcpy(w->id, r->o.id, sizeof w->id);
+    else
+        cn_job_new_id(w->id);
+    return CN_OK;
+}
+
+static cn_err claim(cn_run *r, const char *kind, unsigned tries) {
+    bool has_old = false;
+    cn_seg_id old;
+    CN_TRY(fill_row(r, kind));
+    cn_err err = cn_jobs_claim(r->t, &r->row, &has_old, &old);
+    for (; err == CN_CONFLICT && tries > 0; tries--) {
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        err = cn_jobs_claim(r->t, &r->row, &has_old, &old);
+    }
+    return err; /* the file of a job pushed aside goes with the next sweep: a version may name it */
+}
+
+static cn_err take_up(cn_run *r) {
+    cn_job_opts kept;
+    cn_job_opts_default(&kept);
+    CN_TRY(cn_jobs_take_up(r->t, r->o.resume, &r->row));
+    CN_TRY(cn_opts_unpack(r->row.opts, &r->arena, &kept));
+    if (r->o.index.n && !cn_str_eq(r->o.index, kept.index))
+        return cn_fail(CN_INVALID, "job %s is of index " CN_STR_FMT, r->row.id, CN_STR_ARG(kept.index));
+    kept.resume = cn_str_of(r->row.id);
+    r->o = kept;
+    return CN_OK;
+}
+
+/* ---------- the steps ---------- */
+static cn_err run_line(cn_run *r) {
+    cn_line *l;
+    CN_TRY(cn_line_new(&line_ops, r, r->threads, CN_JOB_BYTES / 4, CN_ARENA_CAP, &l)); /* texts, chunks and vectors grow to a few times their input */
+    pthread_mutex_lock(&r->lock);
+    r->line = l;
+    if (r->cancelled)
+        cn_line_stop(l, CN_REFUSED, "the job was cancelled");
+    pthread_mutex_unlock(&r->lock);
+    cn_err err = cn_line_run(l);
+    pthread_mutex_lock(&r->lock);
+    r->line = NULL;
+    pthread_mutex_unlock(&r->lock);
+    cn_line_free(l);
+    return err;
+}
+
+static cn_err read_source(cn_run *r) {
+    r->feed = (cn_feed){.next = cn_feed_source};
+    CN_TRY(cn_source_open(&r->o.from, &r->feed.source));
+    cn_err err = run_line(r);
+    pthread_mutex_lock(&r->lock);
+    cn_source_close(r->feed.source);
+    r->feed.source = NULL;
+    pthread_mutex_unlock(&r->lock);
+    return err;
+}
+
+static cn_err read_rest(cn_run *r) {
+    if (!r->remake)
+        return CN_OK;
+    r->feed = (cn_feed){.next = cn_feed_rest};
+    return run_line(r);
+}
+
+static cn_err unseen(void *run, const cn_key *key) {
+    cn_run *r = run;
+    cn_place at;
+    r->counts.deleted++;
+    r->parsed_over++;
+    if (cn_ledger_find(&r->ledger, key, &at))
+        cn_ledger_take(&r->ledger, at); /* not among the rest */
+    return cn_remove_key(r, key);
+}
+
+static cn_err read_once(cn_run *r) {
+    if (r->feed.next == cn_feed_memory)
+        CN_TRY(run_line(r));
+    else if (!r->rebuild)
+        CN_TRY(read_source(r));
+    if (r->o.sync)
+        CN_TRY(cn_ledger_unseen(&r->ledger, r->o.from.source, unseen, r));
+    CN_TRY(read_rest(r));
+    r->stale = r->seq < r->skip_to;
+    return r->stale ? cn_fail(CN_CONFLICT, "the input is shorter than when the job stopped") : CN_OK;
+}
+
+/* A resumed job whose input is another now starts anew. */
+static cn_err read_all(cn_run *r) {
+    cn_run_step(r, "reading");
+    cn_err err = read_once(r);
+    if (err != CN_CONFLICT || !r->stale)
+        return err;
+    for (uint32_t i = 0; i < r->o.from.n_paths; i++)
+        if (strcmp(r->o.from.paths[i], "-") == 0)
+            return cn_fail(CN_INVALID, "standard input is not what it was when the job stopped; run it anew");
+    CN_TRY(cn_run_start_anew(r));
+    return read_once(r);
+}
+
+static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
+    CN_TRY(digests_begin(r));
+    CN_TRY(cn_run_open(r));
+    if (r->rebuild && !r->has_head)
+        return cn_fail(CN_NOT_FOUND, "index " CN_STR_FMT " has no version to rebuild", CN_STR_ARG(r->o.index));
+    if (resumed) {
+        cn_err err = cn_run_find_sealed(r, ret);
+        if (err != CN_NOT_FOUND)
+            return err;
+        CN_TRY(cn_run_take_up(r));
+    }
+    CN_TRY(read_all(r));
+    if (r->dry) {
+        ret->state = CN_JOB_DONE;
+        ret->counts = r->counts;
+        return CN_OK;
+    }
+    return cn_run_finish(r, ret);
+}
+
+/* ---------- the end ---------- */
+static void fill_estimate(const cn_run *r, cn_job_result *ret) {
+    uint64_t bytes = atomic_load(&r->sample_bytes);
+    ret->est_chunks = atomic_load(&r->est_chunks);
+    double ns = bytes ? (double)atomic_load(&r->sample_ns) / (double)bytes * (double)atomic_load(&r->est_bytes) : 0;
+    ret->est_ms = (uint64_t)(ns / 1e6 / r->threads);
+}
+
+static void failed(cn_run *r, cn_job_result *ret) {
+    ret->state = r->cancelled ? CN_JOB_CANCELLED : CN_JOB_FAILED;
+    ret->counts = r->counts;
+    snprintf(ret->why, sizeof ret->why, "%s", cn_error_detail());
+    if (r->w && r->cancelled) {
+        cn_segw_abort(r->w);
+        r->w = NULL;
+    } else if (r->w) {
+        cn_segw_leave(r->w);
+        r->w = NULL;
+    }
+    r->row.has_file = r->row.has_file && !r->cancelled;
+}
+
+static cn_err end_row(cn_run *r, const cn_job_result *ret) {
+    cn_job_row *w = &r->row;
+    w->state = ret->state;
+    w->counts = ret->counts;
+    w->version = ret->version;
+    w->root = ret->root;
+    w->activated = ret->activated;
+    w->has_file = w->has_file && ret->state == CN_JOB_FAILED;
+    w->step[0] = 0;
+    memcpy(w->why, ret->why, sizeof w->why);
+    return cn_jobs_end(r->t, w);
+}
+
+static void show_last(cn_run *r, const cn_job_result *ret) {
+    if (!r->progress)
+        return;
+    cn_job_progress now = r->now;
+    now.state = ret->state;
+    now.counts = ret->counts;
+    now.elapsed_ms = ret->elapsed_ms;
+    now.chunks_embedded = atomic_load(&r->embedded);
+    r->progress(r->progress_ctx, &now);
+}
+
+static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
+    pthread_t watcher;
+    cn_job_result out = {0};
+    CN_TRY(cn_watch_start(r, &watcher));
+    memcpy(out.job, r->row.id, sizeof out.job);
+    cn_err err = steps(r, resumed, &out);
+    if (err != CN_OK)
+        failed(r, &out);
+    cn_watch_stop(r, watcher);
+    out.embed_ns = atomic_load(&r->embed_ns);
+    out.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
+    if (r->dry)
+        fill_estimate(r, &out);
+    cn_err ended = r->dry ? CN_OK : end_row(r, &out);
+    show_last(r, &out);
+    *ret = out;
+    if (err != CN_OK)
+        return cn_fail(err, "%s", out.why);
+    return ended;
+}
+
+cn_err cn_job_run(cn_tenant *t, const cn_job_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret) {
+    CN_CLEANUP(run_free) cn_run *r = NULL;
+    CN_TRY(run_new(t, who, &r));
+    r->o = *o;
+    r->progress = progress;
+    r->progress_ctx = ctx;
+    r->dry = o->dry_run;
+    if (!r->o.from.source.n)
+        r->o.from.source = CN_STR("default");
+    bool resumed = o->resume.n > 0;
+    if (resumed)
+        CN_TRY(take_up(r));
+    else if (!r->dry)
+        CN_TRY(claim(r, "ingest", 0));
+    return go(r, resumed, ret);
+}
+
+cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32_t n, const cn_actor *who, cn_job_result *ret) {
+    CN_CLEANUP(run_free) cn_run *r = NULL;
+    CN_TRY(run_new(t, who, &r));
+    r->o = *o;
+    r->o.sync = r->o.dry_run = false;
+    r->o.from.paths = NULL;
+    r->o.from.n_paths = 0;
+    r->o.from.rows = NULL;
+    if (!r->o.from.source.n)
+        r->o.from.source = CN_STR("default");
+    r->feed = (cn_feed){.next = cn_feed_memory, .docs = docs, .n_docs = n};
+    CN_TRY(claim(r, "put", PUT_TRIES));
+    return go(r, false, ret);
+}
+
+cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret) {
+    CN_CLEANUP(run_free) cn_run *r = NULL;
+    CN_TRY(run_new(t, who, &r));
+    cn_job_opts_default(&r->o);
+    r->o.index = o->index;
+    r->o.from.source = CN_STR("rebuild");
+    r->o.activate = o->activate;
+    r->o.activate_set = o->activate_set;
+    r->o.threads = o->threads;
+    memcpy(r->o.id, o->id, sizeof r->o.id);
+    r->progress = progress;
+    r->progress_ctx = ctx;
+    r->rebuild = true;
+    r->recipe = (cn_recipe){.embedder = o->embedder, .precision = o->precision, .chunker = o->chunker};
+    CN_TRY(claim(r, "rebuild", 0));
+    return go(r, false, ret);
+}

@@ -1,0 +1,188 @@
+/* The workers' part: what is new is parsed, chunked and embedded. */
+#include <time.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "ingest/job/front.h"
+#include "ingest/job/outline.h"
+#include "ingest/job/run.h"
+
+#define OUTLINE_MOST ((size_t)16 << 20)
+
+/* ---------- parsing ---------- */
+static cn_err parser(cn_run *r, cn_parser **ret) {
+    pthread_mutex_lock(&r->parser_lock);
+    if (!r->parser && r->parser_err == CN_OK)
+        r->parser_err = cn_parser_new(r->threads, &r->parser);
+    cn_err err = r->parser_err;
+    *ret = r->parser;
+    pthread_mutex_unlock(&r->parser_lock);
+    return err;
+}
+
+/* Plain text needs no worker process: there is nothing in it to be fooled by. */
+static cn_err parse(cn_run *r, const cn_raw *raw, cn_arena *a, cn_parsed *ret) {
+    cn_parser *p;
+    if (raw->format == CN_FMT_TEXT)
+        return cn_parse_here(raw->format, raw->bytes, a, ret);
+    CN_TRY(parser(r, &p));
+    return cn_parse(p, raw->format, raw->bytes, a, ret);
+}
+
+static cn_err outline(const cn_parsed *p, cn_arena *a, cn_str *ret) {
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, OUTLINE_MOST);
+    CN_TRY(cn_outline_pack(p->blocks, p->n_blocks, &b));
+    *ret = cn_arena_str(a, cn_buf_str(&b));
+    return ret->p ? CN_OK : cn_fail_memory();
+}
+
+/* ---------- chunking ---------- */
+static cn_err whole(const cn_parsed *p, const float *vector, cn_arena *a, cn_item *it) {
+    cn_chunk *c = cn_arena_zalloc(a, 1, sizeof *c);
+    if (!c)
+        return cn_fail_memory();
+    *c = (cn_chunk){.to = p->text.n, .vector = vector};
+    it->doc.chunks = c;
+    it->doc.n_chunks = 1;
+    return CN_OK;
+}
+
+static cn_err chunk(cn_run *r, const cn_parsed *p, cn_arena *a, cn_item *it) {
+    cn_chunk *v;
+    uint32_t n;
+    CN_TRY(cn_chunk_document(&r->chunker, r->embedder, p, a, &v, &n));
+    if (n == 0)
+        return cn_fail(CN_INVALID, "no text in it");
+    it->doc.chunks = v;
+    it->doc.n_chunks = n;
+    it->chunks = r->embedder ? v : NULL;
+    return CN_OK;
+}
+
+static cn_err from_bytes(cn_run *r, cn_arena *a, cn_item *it) {
+    const cn_raw *raw = &it->raw;
+    cn_parsed p = {0};
+    if (raw->bytes.n || !raw->vector) /* a ready vector may come without any text */
+        CN_TRY(parse(r, raw, a, &p));
+    cn_doc *d = &it->doc;
+    d->source = r->o.from.source;
+    d->id = raw->id;
+    d->title = raw->title.n ? raw->title : (cn_str){p.title.p, p.title.n < CN_TITLE_MAX ? p.title.n : 0};
+    d->uri = raw->uri;
+    d->mime = cn_str_of(cn_format_mime(raw->format));
+    d->modified = raw->modified;
+    d->row = it->row;
+    d->labels = raw->labels;
+    d->meta = raw->meta;
+    d->text = p.text;
+    if (p.front.n && raw->format == CN_FMT_MD && (r->o.from.trust & CN_TRUST_FRONT_MATTER))
+        CN_TRY(cn_front_labels(p.front, a, &d->labels));
+    if (p.n_blocks)
+        CN_TRY(outline(&p, a, &d->outline));
+    return raw->vector ? whole(&p, raw->vector, a, it) : chunk(r, &p, a, it);
+}
+
+/* The stored text again, under another chunker or model. Vectors that came with the rows stay. */
+static cn_err from_stored(cn_run *r, cn_arena *a, cn_item *it) {
+    cn_doc *d = &it->doc;
+    bool given = d->n_chunks && d->chunks[0].vector && r->head.recipe.embedder_digest.b[0] == 0 && cn_str_is(r->head.recipe.embedder, "none");
+    if (given && !r->embedder)
+        return CN_OK;
+    if (d->text.n == 0)
+        return cn_fail(CN_INVALID, "document \"" CN_STR_FMT "\" has a vector but no text; a model has nothing to embed", CN_STR_ARG(d->id));
+    cn_parsed p = {.text = d->text, .title = d->title};
+    CN_TRY(cn_outline_unpack(d->outline, d->text.n, a, &p.blocks, &p.n_blocks));
+    return chunk(r, &p, a, it);
+}
+
+static cn_err prepare(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
+    CN_TRY(cn_classify(r, sha, a, it));
+    if (it->skip || it->how == CN_HOW_KEEP || it->how == CN_HOW_COPY)
+        return CN_OK;
+    cn_err err = it->how == CN_HOW_PARSE ? from_bytes(r, a, it) : from_stored(r, a, it);
+    if (err == CN_OK || err == CN_INTERNAL || (it->how == CN_HOW_STORED && it->rest))
+        return err;
+    return cn_item_reject(a, it, cn_error_detail());
+}
+
+/* ---------- embedding ---------- */
+static uint64_t cpu_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* One call. With helpers their time is not this thread's, so wall time stands in for each. */
+static cn_err embed_call(cn_run *r, cn_line *l, const cn_str *texts, uint32_t n, float *out) {
+    unsigned threads = 1 + cn_line_spare(l);
+    if (threads > r->threads)
+        threads = r->threads;
+    uint64_t from = threads > 1 ? cn_mono_ns() : cpu_ns();
+    CN_TRY(cn_embed(r->embedder, texts, n, threads, out, NULL));
+    uint64_t took = (threads > 1 ? cn_mono_ns() : cpu_ns()) - from;
+    atomic_fetch_add(&r->embed_ns, took * threads);
+    atomic_fetch_add(&r->embedded, n);
+    return CN_OK;
+}
+
+/* A dry run embeds a few texts to know the speed, and counts the bytes of the rest. */
+static cn_err estimate(cn_run *r, const cn_str *texts, uint32_t n, float *out) {
+    uint64_t bytes = 0, sampled = 0;
+    uint32_t sample = n < CN_SAMPLE ? n : CN_SAMPLE;
+    for (uint32_t i = 0; i < n; i++) {
+        bytes += texts[i].n;
+        sampled += i < sample ? texts[i].n : 0;
+    }
+    atomic_fetch_add(&r->est_chunks, n);
+    atomic_fetch_add(&r->est_bytes, bytes);
+    if (sample == 0 || atomic_exchange(&r->sampled, true))
+        return CN_OK;
+    uint64_t from = cpu_ns();
+    CN_TRY(cn_embed(r->embedder, texts, sample, 1, out, NULL));
+    atomic_store(&r->sample_ns, cpu_ns() - from);
+    atomic_store(&r->sample_bytes, sampled);
+    return CN_OK;
+}
+
+static uint32_t gather(cn_batch *b, cn_chunk **chunks, cn_str *texts) {
+    cn_item *items = b->items;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        for (uint32_t c = 0; items[i].chunks && c < items[i].doc.n_chunks; c++, n++)
+            if (chunks) {
+                chunks[n] = &items[i].chunks[c];
+                texts[n] = cn_chunk_embed_text(chunks[n], items[i].doc.text, &b->arena);
+            }
+    return n;
+}
+
+static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
+    uint32_t n = gather(b, NULL, NULL), dim = r->recipe.dim;
+    if (n == 0)
+        return CN_OK;
+    cn_chunk **chunks = cn_arena_zalloc(&b->arena, n, sizeof *chunks);
+    cn_str *texts = cn_arena_zalloc(&b->arena, n, sizeof *texts);
+    float *out = cn_arena_alloc(&b->arena, (size_t)(r->dry ? CN_SAMPLE : n) * dim * sizeof *out);
+    if (!chunks || !texts || !out)
+        return cn_fail_memory();
+    gather(b, chunks, texts);
+    if (r->dry)
+        return estimate(r, texts, n, out);
+    cn_run_step(r, "embedding");
+    for (uint32_t at = 0, many; at < n && !cn_line_stopping(l); at += many) {
+        many = n - at < CN_EMBED_CALL ? n - at : CN_EMBED_CALL;
+        CN_TRY(embed_call(r, l, texts + at, many, out + (size_t)at * dim));
+    }
+    for (uint32_t i = 0; i < n; i++)
+        chunks[i]->vector = out + (size_t)i * dim;
+    return CN_OK;
+}
+
+cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
+    cn_run *r = run;
+    cn_item *items = b->items;
+    for (uint32_t i = 0; i < b->n && !cn_line_stopping(l); i++)
+        CN_TRY(prepare(r, &r->worker_sha[worker], &b->arena, &items[i]));
+    return cn_line_stopping(l) ? CN_OK : embed(r, l, b);
+}

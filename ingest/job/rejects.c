@@ -1,0 +1,103 @@
+/* Rejected documents of jobs: kept with their reasons, and shown. */
+#include <errno.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "ingest/job/rows.h"
+#include "ingest/job/tables.h"
+
+#define REJECT_FORMAT 1
+#define REJECT_BYTES ((size_t)64 << 10)
+#define KEY_MAX (CN_JOB_ID_TEXT + 8)
+
+static cn_str reject_key(const char *job, uint64_t seq, char key[KEY_MAX]) {
+    size_t n = strlen(job);
+    memcpy(key, job, n + 1);
+    for (int i = 0; i < 8; i++)
+        key[n + 1 + (size_t)i] = (char)(seq >> (8 * (7 - i)));
+    return (cn_str){key, n + 9};
+}
+
+cn_err cn_rejects_add(cn_tenant *t, const char *job, const cn_reject *v, uint32_t n) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_AUTO_BUF cn_buf b;
+    char key[KEY_MAX];
+    cn_buf_init(&b, REJECT_BYTES);
+    CN_TRY(cn_tables_write(t, &w));
+    for (uint32_t i = 0; i < n; i++) {
+        cn_buf_reset(&b);
+        size_t at = cn_record_open(&b, REJECT_FORMAT);
+        cn_pack_map(&b, 3);
+        cn_pack_cstr(&b, "doc"), cn_pack_str(&b, v[i].doc);
+        cn_pack_cstr(&b, "where"), cn_pack_str(&b, v[i].where);
+        cn_pack_cstr(&b, "why"), cn_pack_str(&b, v[i].why);
+        cn_record_close(&b, at);
+        CN_TRY(cn_buf_check(&b));
+        CN_TRY(cn_db_put(w.txn, w.rejects, reject_key(job, v[i].seq, key), cn_buf_str(&b)));
+    }
+    return cn_tables_commit(&w);
+}
+
+/* Walks the entries of a job from `from` on; del: removes them. */
+static cn_err walk(cn_tables *w, const char *job, uint64_t from, bool del, uint64_t *ret_n) {
+    char first[KEY_MAX];
+    cn_str k = reject_key(job, from, first);
+    MDB_val key = {k.n, first}, value;
+    MDB_cursor *c;
+    uint64_t n = 0;
+    CN_TRY(cn_mdb(mdb_cursor_open(w->txn, w->rejects, &c), "job_rejects"));
+    int rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && key.mv_size == k.n && memcmp(key.mv_data, job, k.n - 8) == 0) {
+        n++;
+        if (del)
+            rc = mdb_cursor_del(c, 0);
+        if (rc == 0)
+            rc = mdb_cursor_get(c, &key, &value, del ? MDB_GET_CURRENT : MDB_NEXT);
+        if (del && rc == EINVAL) /* the last entry was removed */
+            rc = MDB_NOTFOUND;
+    }
+    mdb_cursor_close(c);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return cn_mdb(rc, "job_rejects");
+    *ret_n = n;
+    return CN_OK;
+}
+
+cn_err cn_rejects_cut(cn_tenant *t, const char *job, uint64_t from_seq) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    uint64_t n;
+    CN_TRY(cn_tables_write(t, &w));
+    CN_TRY(walk(&w, job, from_seq, true, &n));
+    return cn_tables_commit(&w);
+}
+
+cn_err cn_rejects_count(cn_tenant *t, const char *job, uint64_t *ret) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_read(t, &w));
+    return walk(&w, job, 0, false, ret);
+}
+
+typedef struct lister {
+    cn_buf *out;
+    uint32_t n;
+} lister;
+
+static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    lister *l = ctx;
+    (void)key, (void)stop;
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_record_read(&u, value, REJECT_FORMAT, "a rejected document's entry"));
+    cn_pack_object(l->out, &u.o);
+    l->n++;
+    return CN_OK;
+}
+
+cn_err cn_rejects_list(cn_tenant *t, const char *job, cn_buf *out) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    lister l = {.out = out};
+    CN_TRY(cn_tables_read(t, &w));
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_db_each(w.txn, w.rejects, (cn_str){job, strlen(job) + 1}, list_one, &l));
+    cn_pack_array_close(out, at, l.n);
+    return CN_OK;
+}

@@ -1,0 +1,284 @@
+#include "ingest/job/rows.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "ingest/job/joblock.h"
+#include "ingest/job/tables.h"
+
+#define ROW_FORMAT 1
+#define ROW_ARENA ((size_t)16 << 20)
+
+static const char *const state_names[] = {"running", "done", "unchanged", "guarded", "held", "failed", "cancelled", "interrupted"};
+
+const char *cn_job_state_name(cn_job_state s) { return (unsigned)s < 8 ? state_names[s] : "unknown"; }
+
+void cn_job_new_id(char ret[CN_JOB_ID_TEXT]) {
+    char at[CN_TIME_TEXT], digits[16];
+    uint8_t random[8];
+    cn_time_text(cn_wall_us(), at);
+    size_t n = 0;
+    for (size_t i = 0; at[i] && at[i] != '.' && n < 15; i++)
+        if (at[i] != '-' && at[i] != ':')
+            digits[n++] = at[i];
+    digits[n] = 0;
+    cn_random(random, sizeof random);
+    char hex[2 * sizeof random + 1];
+    cn_hex(random, sizeof random, hex);
+    snprintf(ret, CN_JOB_ID_TEXT, "%s-%s", digits, hex);
+}
+
+void cn_job_row_init(cn_job_row *r) {
+    *r = (cn_job_row){.lock = -1};
+    cn_arena_init(&r->arena, 4096, ROW_ARENA);
+}
+
+void cn_job_row_done(cn_job_row *r) {
+    cn_joblock_drop(r->lock);
+    cn_arena_done(&r->arena);
+    *r = (cn_job_row){.lock = -1};
+}
+
+/* ---------- a row as bytes ---------- */
+static void pack_row(const cn_job_row *r, bool cancel, cn_buf *out) {
+    size_t at = cn_record_open(out, ROW_FORMAT);
+    cn_pack_map(out, 19);
+    cn_pack_cstr(out, "index"), cn_pack_str(out, r->index);
+    cn_pack_cstr(out, "source"), cn_pack_str(out, r->source);
+    cn_pack_cstr(out, "kind"), cn_pack_str(out, r->kind);
+    cn_pack_cstr(out, "who"), cn_pack_str(out, r->who);
+    cn_pack_cstr(out, "via"), cn_pack_str(out, r->via);
+    cn_pack_cstr(out, "opts"), cn_pack_bin(out, r->opts.p, r->opts.n);
+    cn_pack_cstr(out, "state"), cn_pack_uint(out, (uint64_t)r->state);
+    cn_pack_cstr(out, "step"), cn_pack_cstr(out, r->step);
+    cn_pack_cstr(out, "pid"), cn_pack_int(out, r->pid);
+    cn_pack_cstr(out, "started"), cn_pack_int(out, r->started_us);
+    cn_pack_cstr(out, "updated"), cn_pack_int(out, r->updated_us);
+    cn_pack_cstr(out, "has_file"), cn_pack_bool(out, r->has_file);
+    cn_pack_cstr(out, "file"), cn_pack_bin(out, r->file.b, sizeof r->file.b);
+    cn_pack_cstr(out, "counts"), cn_counts_pack(&r->counts, out);
+    cn_pack_cstr(out, "version"), cn_pack_uint(out, r->version);
+    cn_pack_cstr(out, "root"), cn_pack_bin(out, r->root.b, sizeof r->root.b);
+    cn_pack_cstr(out, "activated"), cn_pack_bool(out, r->activated);
+    cn_pack_cstr(out, "why"), cn_pack_cstr(out, r->why);
+    cn_pack_cstr(out, "cancel"), cn_pack_bool(out, cancel);
+    cn_record_close(out, at);
+}
+
+static cn_err get_text(const msgpack_object *map, const char *key, cn_arena *a, cn_str *ret) {
+    cn_str s = {NULL, 0};
+    CN_TRY(cn_get_str(map, key, &s));
+    *ret = cn_arena_str(a, s);
+    return ret->p ? CN_OK : cn_fail_memory();
+}
+
+static cn_err get_fixed(const msgpack_object *map, const char *key, char *ret, size_t room) {
+    cn_str s = {NULL, 0};
+    CN_TRY(cn_get_str(map, key, &s));
+    size_t n = s.n < room - 1 ? s.n : room - 1;
+    if (n)
+        memcpy(ret, s.p, n);
+    ret[n] = 0;
+    return CN_OK;
+}
+
+static cn_err read_row(const msgpack_object *map, cn_job_row *r) {
+    uint64_t state = 0;
+    cn_str file = {NULL, 0};
+    CN_TRY(get_text(map, "index", &r->arena, &r->index));
+    CN_TRY(get_text(map, "source", &r->arena, &r->source));
+    CN_TRY(get_text(map, "kind", &r->arena, &r->kind));
+    CN_TRY(get_text(map, "who", &r->arena, &r->who));
+    CN_TRY(get_text(map, "via", &r->arena, &r->via));
+    CN_TRY(get_text(map, "opts", &r->arena, &r->opts));
+    CN_TRY(cn_get_uint(map, "state", 0, CN_JOB_INTERRUPTED, &state));
+    CN_TRY(get_fixed(map, "step", r->step, sizeof r->step));
+    CN_TRY(cn_get_int(map, "pid", &r->pid));
+    CN_TRY(cn_get_int(map, "started", &r->started_us));
+    CN_TRY(cn_get_int(map, "updated", &r->updated_us));
+    CN_TRY(cn_get_bool(map, "has_file", &r->has_file));
+    CN_TRY(cn_get_str(map, "file", &file));
+    CN_TRY(cn_counts_unpack(cn_get(map, "counts"), &r->counts));
+    CN_TRY(cn_get_uint(map, "version", 0, UINT64_MAX, &r->version));
+    CN_TRY(cn_get_digest32(map, "root", r->root.b));
+    CN_TRY(cn_get_bool(map, "activated", &r->activated));
+    CN_TRY(get_fixed(map, "why", r->why, sizeof r->why));
+    if (file.n != sizeof r->file.b)
+        return cn_fail(CN_DAMAGED, "the row of a job holds no file id");
+    memcpy(r->file.b, file.p, file.n);
+    r->state = (cn_job_state)state;
+    return CN_OK;
+}
+
+static cn_err load_row(cn_tables *w, cn_str job, cn_job_row *r, bool *ret_cancel) {
+    cn_str bytes;
+    if (job.n == 0 || job.n >= CN_JOB_ID_TEXT || memchr(job.p, '/', job.n) || memchr(job.p, 0, job.n))
+        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"", CN_STR_ARG(job));
+    cn_err err = cn_db_get(w->txn, w->jobs, job, &bytes);
+    if (err == CN_NOT_FOUND)
+        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"", CN_STR_ARG(job));
+    CN_TRY(err);
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_record_read(&u, bytes, ROW_FORMAT, "the row of a job"));
+    memcpy(r->id, job.p, job.n);
+    r->id[job.n] = 0;
+    CN_TRY(read_row(&u.o, r));
+    return ret_cancel ? cn_get_bool(&u.o, "cancel", ret_cancel) : CN_OK;
+}
+
+static cn_err store_row(cn_tables *w, cn_job_row *r, bool cancel) {
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, ROW_ARENA);
+    r->updated_us = cn_wall_us();
+    pack_row(r, cancel, &b);
+    CN_TRY(cn_buf_check(&b));
+    return cn_db_put(w->txn, w->jobs, cn_str_of(r->id), cn_buf_str(&b));
+}
+
+/* ---------- which one runs ---------- */
+#define RUNNING_KEY (2 * CN_NAME_MAX + 1)
+static cn_str running_key(const cn_job_row *r, char key[RUNNING_KEY]) {
+    CN_ASSERT(r->index.n <= CN_NAME_MAX && r->source.n <= CN_NAME_MAX);
+    memcpy(key, r->index.p, r->index.n);
+    key[r->index.n] = 0;
+    memcpy(key + r->index.n + 1, r->source.p, r->source.n);
+    return (cn_str){key, r->index.n + 1 + r->source.n};
+}
+
+static cn_err conflict(const cn_job_row *old) {
+    return cn_fail(CN_CONFLICT, "job %s (pid %lld) runs for index " CN_STR_FMT ", source " CN_STR_FMT "; wait for it, or cancel it", old->id,
+                   (long long)old->pid, CN_STR_ARG(old->index), CN_STR_ARG(old->source));
+}
+
+/* Is there another for this index and source? A living one is a conflict; a dead one gives way. */
+static cn_err push_aside(cn_tenant *t, cn_tables *w, const cn_job_row *r, bool *ret_has_old, cn_seg_id *ret_old) {
+    char key[RUNNING_KEY];
+    cn_str job;
+    cn_err err = cn_db_get(w->txn, w->running, running_key(r, key), &job);
+    if (err == CN_NOT_FOUND || (err == CN_OK && cn_str_is(job, r->id)))
+        return CN_OK;
+    CN_TRY(err);
+    CN_CLEANUP(cn_job_row_done) cn_job_row old;
+    cn_job_row_init(&old);
+    err = load_row(w, job, &old, NULL);
+    if (err == CN_NOT_FOUND)
+        return CN_OK;
+    CN_TRY(err);
+    if (cn_joblock_held(t, old.id))
+        return conflict(&old);
+    *ret_has_old = old.has_file;
+    *ret_old = old.file;
+    old.state = CN_JOB_INTERRUPTED;
+    old.has_file = false;
+    snprintf(old.why, sizeof old.why, "stopped before its end; superseded by job %s", r->id);
+    cn_joblock_remove(t, old.id);
+    return store_row(w, &old, false);
+}
+
+cn_err cn_jobs_claim(cn_tenant *t, cn_job_row *r, bool *ret_has_old, cn_seg_id *ret_old) {
+    char key[RUNNING_KEY];
+    CN_TRY(cn_joblock_take(t, r->id, &r->lock));
+    r->state = CN_JOB_RUNNING;
+    r->pid = getpid();
+    r->started_us = cn_wall_us();
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    cn_err err = cn_tables_write(t, &w);
+    if (err == CN_OK)
+        err = push_aside(t, &w, r, ret_has_old, ret_old);
+    if (err == CN_OK)
+        err = store_row(&w, r, false);
+    if (err == CN_OK)
+        err = cn_db_put(w.txn, w.running, running_key(r, key), cn_str_of(r->id));
+    if (err == CN_OK)
+        err = cn_tables_commit(&w);
+    if (err != CN_OK) {
+        cn_joblock_remove(t, r->id);
+        cn_joblock_drop(r->lock);
+        r->lock = -1;
+    }
+    return err;
+}
+
+static cn_err may_take_up(const cn_job_row *r) {
+    if (r->state == CN_JOB_RUNNING || r->state == CN_JOB_FAILED || r->state == CN_JOB_INTERRUPTED)
+        return cn_str_is(r->kind, "ingest") ? CN_OK : cn_fail(CN_INVALID, "job %s is a %.*s and cannot be resumed; ask for it again", r->id, CN_STR_ARG(r->kind));
+    return cn_fail(CN_INVALID, "job %s is %s; only a job that was interrupted or failed can be resumed", r->id, cn_job_state_name(r->state));
+}
+
+cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, cn_job_row *r) {
+    char key[RUNNING_KEY];
+    bool has_old = false;
+    cn_seg_id old;
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_write(t, &w));
+    CN_TRY(load_row(&w, job, r, NULL));
+    CN_TRY(may_take_up(r));
+    if (cn_joblock_held(t, r->id))
+        return conflict(r);
+    CN_TRY(cn_joblock_take(t, r->id, &r->lock));
+    CN_TRY(push_aside(t, &w, r, &has_old, &old)); /* the other's file is left to the sweep */
+    r->state = CN_JOB_RUNNING;
+    r->pid = getpid();
+    r->why[0] = 0;
+    CN_TRY(store_row(&w, r, false));
+    CN_TRY(cn_db_put(w.txn, w.running, running_key(r, key), cn_str_of(r->id)));
+    return cn_tables_commit(&w);
+}
+
+static cn_err asked_to_stop(cn_tables *w, const cn_job_row *r, bool *ret) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row now;
+    cn_job_row_init(&now);
+    return load_row(w, cn_str_of(r->id), &now, ret);
+}
+
+cn_err cn_jobs_save(cn_tenant *t, cn_job_row *r, bool *ret_cancel) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    bool cancel = false;
+    CN_TRY(cn_tables_write(t, &w));
+    CN_TRY(asked_to_stop(&w, r, &cancel));
+    CN_TRY(store_row(&w, r, cancel));
+    CN_TRY(cn_tables_commit(&w));
+    *ret_cancel = cancel;
+    return CN_OK;
+}
+
+cn_err cn_jobs_end(cn_tenant *t, cn_job_row *r) {
+    char key[RUNNING_KEY];
+    cn_str job;
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_write(t, &w));
+    CN_TRY(store_row(&w, r, false));
+    cn_str slot = running_key(r, key);
+    if (r->state != CN_JOB_FAILED && cn_db_get(w.txn, w.running, slot, &job) == CN_OK && cn_str_is(job, r->id))
+        CN_TRY(cn_db_del(w.txn, w.running, slot));
+    CN_TRY(cn_tables_prune(&w, CN_JOBS_KEPT));
+    CN_TRY(cn_tables_commit(&w));
+    cn_joblock_remove(t, r->id);
+    return CN_OK;
+}
+
+cn_err cn_jobs_get(cn_tenant *t, cn_str job, cn_job_row *r) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_read(t, &w));
+    CN_TRY(load_row(&w, job, r, NULL));
+    if (r->state == CN_JOB_RUNNING && !cn_joblock_held(t, r->id))
+        r->state = CN_JOB_INTERRUPTED;
+    return CN_OK;
+}
+
+cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_job_row_init(&r);
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_write(t, &w));
+    CN_TRY(load_row(&w, job, &r, NULL));
+    if (r.state != CN_JOB_RUNNING)
+        return cn_fail(CN_INVALID, "job %s is %s already", r.id, cn_job_state_name(r.state));
+    snprintf(r.why, sizeof r.why, "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
+    if (!cn_joblock_held(t, r.id)) /* a dead one is ended here; its file goes with the next sweep */
+        r.state = CN_JOB_CANCELLED;
+    CN_TRY(store_row(&w, &r, true));
+    return cn_tables_commit(&w);
+}

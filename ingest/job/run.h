@@ -1,0 +1,132 @@
+/* run.h -- what the files of a running job share: one cn_run from its options to its result.
+ *
+ *   feed.c  where rows come from (a source, memory, the head itself)      one thread
+ *   make.c  what becomes of a row: look up, parse, chunk, embed           worker threads
+ *   write.c rows into the file, in order, with counts and notes           the caller's thread
+ *   run.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
+ * Owns:    cn_run owns everything it opened, until cn_run_done().
+ * Thread:  each field says whose it is.
+ * Limits:  those of job.h. */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "index/policy/policy.h"
+#include "ingest/job/ledger.h"
+#include "ingest/job/line.h"
+#include "ingest/job/rows.h"
+
+#define CN_ARENA_CAP ((size_t)8 << 30)    /* of one batch: a document of 1 GiB with its text, chunks and vectors */
+#define CN_BATCH_ITEMS 1024u
+#define CN_BATCH_BYTES ((size_t)1 << 20)  /* of ready vectors and texts that are not embedded */
+#define CN_BATCH_EMBED ((size_t)48 << 10) /* of text to embed: about 64 chunks, so that all threads have work */
+#define CN_EMBED_CALL 128u                /* texts a call */
+#define CN_SAMPLE 32u                     /* texts that a dry run embeds to know the speed */
+
+typedef enum cn_fate { CN_FATE_ADDED, CN_FATE_UNCHANGED, CN_FATE_CHANGED, CN_FATE_RELABELLED, CN_FATE_REJECTED, CN_FATE_DELETED } cn_fate;
+/* Where the row to write comes from: nowhere, the stored row as it is, the stored text, the bytes brought. */
+typedef enum cn_how { CN_HOW_KEEP, CN_HOW_COPY, CN_HOW_STORED, CN_HOW_PARSE } cn_how;
+
+typedef struct cn_item {
+    cn_raw raw;
+    cn_key key;
+    cn_digest row;
+    cn_place at;        /* in the head, when found */
+    bool found, rest;   /* rest: not read from the source but from the head, to be made anew */
+    bool skip;          /* a resumed job has done it already */
+    cn_fate fate;
+    cn_how how;
+    cn_doc doc;         /* what to write */
+    cn_chunk *chunks;   /* of doc, while vectors are missing; NULL: none is */
+    cn_str why;
+} cn_item;
+
+typedef struct cn_run cn_run;
+typedef struct cn_feed {
+    cn_err (*next)(cn_run *r, cn_arena *a, cn_item *ret); /* CN_NOT_FOUND: the end */
+    cn_source *source;
+    const cn_raw *docs;
+    uint32_t n_docs, next_doc;
+    cn_place place;
+} cn_feed;
+
+typedef struct cn_run {
+    cn_tenant *t;
+    cn_job_opts o;
+    cn_actor who;
+    cn_job_progress_fn *progress;
+    void *progress_ctx;
+    bool rebuild, dry;
+    unsigned threads;
+    cn_arena arena;            /* for the run's own strings */
+
+    /* read by all, set before the line starts */
+    cn_index_info index;
+    cn_version head;
+    bool has_head, remake;     /* remake: another model or chunker than the head's, so every row is made anew */
+    cn_recipe recipe;
+    char chunker_text[96];
+    cn_chunker chunker;
+    cn_ledger ledger;
+    cn_policy *policy;
+    cn_embedder *embedder;     /* NULL: none */
+    cn_parser *parser;         /* made when first needed */
+    cn_err parser_err;
+    pthread_mutex_t parser_lock;
+    uint64_t skip_to;          /* rows that a resumed job has done */
+
+    /* the feed's thread */
+    cn_feed feed;
+    uint64_t fed;
+    bool dim_known;            /* recipe.dim holds for this job */
+
+    /* the writer's thread */
+    cn_segw *w;
+    uint64_t seq;
+    cn_digest chain, skip_chain;
+    bool stale;                /* the input is not what the job was stopped at */
+    cn_counts counts;
+    uint64_t parsed_over;      /* documents of the head made anew from their bytes, or deleted */
+    cn_key *removed;
+    uint64_t n_removed, room_removed;
+    uint64_t listed;           /* rejected documents listed */
+    cn_sha256 sha;
+
+    /* shared */
+    pthread_mutex_t lock;      /* row and now */
+    cn_job_row row;
+    cn_job_progress now;
+    cn_line *line;
+    bool cancelled, over;      /* over: no more watching */
+    pthread_cond_t wake;
+    _Atomic uint64_t embed_ns, embedded, est_chunks, est_bytes, sample_ns, sample_bytes;
+    _Atomic bool sampled;
+    uint64_t start_ns;
+    cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];
+} cn_run;
+
+/* feed.c */
+cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret);
+cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret);
+cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret);
+cn_err cn_run_fill(void *run, cn_batch *b);
+/* make.c */
+cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);
+/* classify.c: key, digests, fate and how of one row */
+cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it);
+cn_err cn_item_reject(cn_arena *a, cn_item *it, const char *why);
+/* write.c */
+cn_err cn_run_write(void *run, cn_batch *b);
+cn_err cn_run_take_up(cn_run *r);       /* opens the file of an interrupted job and reads its note */
+cn_err cn_run_start_anew(cn_run *r);    /* throws away what was built */
+cn_err cn_remove_key(void *run, const cn_key *key);
+/* watch.c */
+cn_err cn_watch_start(cn_run *r, pthread_t *ret);
+void cn_watch_stop(cn_run *r, pthread_t thread);
+void cn_run_step(cn_run *r, const char *step);
+/* setup.c: index, head, recipe, embedder, ledger */
+cn_err cn_run_open(cn_run *r);
+cn_err cn_run_recipe_end(cn_run *r);    /* what is known only after the last row: dimension, parsers */
+/* finish.c */
+cn_err cn_run_finish(cn_run *r, cn_job_result *ret);      /* seal, guards, flip */
+cn_err cn_run_find_sealed(cn_run *r, cn_job_result *ret); /* CN_NOT_FOUND: it had not been sealed */

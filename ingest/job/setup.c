@@ -1,0 +1,115 @@
+/* What a job needs before its first row: the index, its head, the recipe, the model, the policy. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ingest/job/run.h"
+
+static cn_str keep(cn_run *r, cn_str s) { return cn_arena_str(&r->arena, s); }
+
+/* "structure/1 tokens=200 overlap=32" as a user would write it: without the algorithm's version. */
+static cn_str chunker_words(cn_run *r, cn_str canonical) {
+    cn_str s = keep(r, canonical);
+    const char *slash = s.p ? memchr(s.p, '/', s.n) : NULL;
+    if (!slash)
+        return s;
+    size_t at = (size_t)(slash - s.p), end = at + 1;
+    while (end < s.n && s.p[end] >= '0' && s.p[end] <= '9')
+        end++;
+    char *p = cn_arena_printf(&r->arena, "%.*s%.*s", (int)at, s.p, (int)(s.n - end), s.p + end);
+    return cn_str_of(p);
+}
+
+static cn_err open_head(cn_run *r) {
+    CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &r->index));
+    cn_err err = cn_version_head(r->t, r->o.index, &r->arena, &r->head);
+    r->has_head = err == CN_OK;
+    if (err != CN_OK && err != CN_NOT_FOUND)
+        return err;
+    CN_TRY(cn_policy_load(r->t, &r->policy));
+    return cn_ledger_open(r->t, r->has_head ? &r->head : NULL, &r->ledger);
+}
+
+/* The head's recipe goes on; the index's settings count for the first version. A rebuild has set what it wants before. */
+static void choose(cn_run *r, cn_str *chunker) {
+    cn_recipe *w = &r->recipe;
+    const cn_recipe *head = r->has_head ? &r->head.recipe : NULL;
+    const cn_index_settings *set = &r->index.set;
+    if (!w->embedder.n) {
+        w->embedder = head ? head->embedder : set->embedder;
+        if (!w->precision.n)
+            w->precision = head ? head->precision : set->precision;
+    }
+    if (!chunker->n)
+        *chunker = head ? chunker_words(r, head->chunker) : set->chunker;
+    w->metric = head ? head->metric : set->metric;
+}
+
+static cn_err open_embedder(cn_run *r) {
+    cn_recipe *w = &r->recipe;
+    if (!w->embedder.n || cn_str_is(w->embedder, "none")) {
+        w->embedder = CN_STR("none");
+        w->precision = CN_STR("");
+        bool same = r->has_head && cn_str_is(r->head.recipe.embedder, "none");
+        w->dim = same && r->head.recipe.dim ? r->head.recipe.dim : r->has_head && !same ? 0 : r->index.set.dim;
+        r->dim_known = w->dim != 0;
+        return CN_OK;
+    }
+    if (!w->precision.n)
+        w->precision = CN_STR("fp32");
+    CN_TRY(cn_embedder_open(cn_data_dir(cn_tenant_data(r->t)), w->embedder, w->precision, &r->embedder));
+    w->embedder_digest = cn_embedder_digest(r->embedder);
+    w->dim = cn_embedder_dim(r->embedder);
+    r->dim_known = true;
+    return CN_OK;
+}
+
+static bool differs(const cn_recipe *a, const cn_recipe *b) {
+    return !cn_str_eq(a->embedder, b->embedder) || !cn_digest_eq(&a->embedder_digest, &b->embedder_digest) || !cn_str_eq(a->precision, b->precision) ||
+           !cn_str_eq(a->chunker, b->chunker) || a->metric != b->metric || !cn_str_eq(a->analyser, b->analyser);
+}
+
+cn_err cn_run_open(cn_run *r) {
+    cn_str chunker = r->recipe.chunker;
+    CN_TRY(open_head(r));
+    choose(r, &chunker);
+    CN_TRY(open_embedder(r));
+    uint32_t most = r->embedder ? cn_embedder_max_tokens(r->embedder) : 0;
+    CN_TRY(cn_chunker_parse(chunker, most, &r->chunker));
+    cn_chunker_text(&r->chunker, r->chunker_text);
+    r->recipe.chunker = cn_str_of(r->chunker_text);
+    r->recipe.parser = cn_str_of(cn_parser_version());
+    r->recipe.normaliser = cn_str_of(cn_normaliser_version());
+    r->recipe.analyser = CN_STR("");
+    r->remake = r->has_head && differs(&r->recipe, &r->head.recipe);
+    r->o.from.dim = r->embedder ? 0 : r->recipe.dim;
+    r->o.from.metric = r->recipe.metric;
+    return CN_OK;
+}
+
+/* "a" and "b" make "a | b", unless one of the parts of a is b already. */
+static cn_err joined(cn_run *r, cn_str old, cn_str now, cn_str *ret) {
+    for (cn_str left = old; left.n;) {
+        const char *bar = memmem(left.p, left.n, " | ", 3);
+        cn_str part = {left.p, bar ? (size_t)(bar - left.p) : left.n};
+        if (cn_str_eq(part, now)) {
+            *ret = old;
+            return CN_OK;
+        }
+        left = bar ? (cn_str){bar + 3, left.n - part.n - 3} : (cn_str){NULL, 0};
+    }
+    char *text = cn_arena_printf(&r->arena, CN_STR_FMT " | " CN_STR_FMT, CN_STR_ARG(old), CN_STR_ARG(now));
+    *ret = cn_str_of(text);
+    return text ? CN_OK : cn_fail_memory();
+}
+
+/* A version whose rows were made by more than one parser names each: the recipe says what is true of its rows. */
+cn_err cn_run_recipe_end(cn_run *r) {
+    cn_recipe *w = &r->recipe;
+    if (r->has_head && r->parsed_over < r->ledger.live) {
+        CN_TRY(joined(r, r->head.recipe.parser, w->parser, &w->parser));
+        CN_TRY(joined(r, r->head.recipe.normaliser, w->normaliser, &w->normaliser));
+    }
+    if (r->has_head && !r->embedder && !w->dim)
+        w->dim = cn_str_is(r->head.recipe.embedder, "none") ? r->head.recipe.dim : 0;
+    return CN_OK;
+}

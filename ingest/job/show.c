@@ -1,0 +1,102 @@
+/* Jobs as maps for people and programs. */
+#include <stdio.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "ingest/job/rows.h"
+#include "ingest/job/tables.h"
+
+static void pack_time(cn_buf *out, const char *key, int64_t us) {
+    char text[CN_TIME_TEXT];
+    cn_time_text(us, text);
+    cn_pack_cstr(out, key);
+    cn_pack_cstr(out, text);
+}
+
+static void pack_row(const cn_job_row *r, bool more, cn_buf *out) {
+    char root[CN_HEX_TEXT];
+    cn_hex(r->root.b, sizeof r->root.b, root);
+    bool sealed = r->version != 0;
+    cn_pack_map(out, 13u + (sealed ? 2u : 0u) + more);
+    cn_pack_cstr(out, "job"), cn_pack_cstr(out, r->id);
+    cn_pack_cstr(out, "index"), cn_pack_str(out, r->index);
+    cn_pack_cstr(out, "source"), cn_pack_str(out, r->source);
+    cn_pack_cstr(out, "kind"), cn_pack_str(out, r->kind);
+    cn_pack_cstr(out, "state"), cn_pack_cstr(out, cn_job_state_name(r->state));
+    cn_pack_cstr(out, "step"), cn_pack_cstr(out, r->state == CN_JOB_RUNNING ? r->step : "");
+    pack_time(out, "started", r->started_us);
+    pack_time(out, "updated", r->updated_us);
+    cn_pack_cstr(out, "by"), cn_pack_str(out, r->who);
+    cn_pack_cstr(out, "pid"), cn_pack_int(out, r->pid);
+    cn_pack_cstr(out, "counts"), cn_counts_pack(&r->counts, out);
+    cn_pack_cstr(out, "activated"), cn_pack_bool(out, r->activated);
+    cn_pack_cstr(out, "why"), cn_pack_cstr(out, r->why);
+    if (sealed) {
+        cn_pack_cstr(out, "version"), cn_pack_uint(out, r->version);
+        cn_pack_cstr(out, "root"), cn_pack_cstr(out, root);
+    }
+}
+
+typedef struct ids {
+    char (*v)[CN_JOB_ID_TEXT];
+    uint32_t n, room;
+} ids;
+
+static cn_err note_id(void *ctx, cn_str key, cn_str value, bool *stop) {
+    ids *l = ctx;
+    (void)value, (void)stop;
+    if (l->n == l->room) {
+        uint32_t room = l->room ? l->room * 2 : 64;
+        void *more = cn_realloc(l->v, room * sizeof *l->v);
+        if (!more)
+            return cn_fail_memory();
+        l->v = more;
+        l->room = room;
+    }
+    if (key.n < CN_JOB_ID_TEXT) {
+        memcpy(l->v[l->n], key.p, key.n);
+        l->v[l->n++][key.n] = 0;
+    }
+    return CN_OK;
+}
+
+static cn_err all_ids(cn_tenant *t, ids *l) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_read(t, &w));
+    return cn_db_each(w.txn, w.jobs, CN_STR(""), note_id, l);
+}
+
+static cn_err list_one(cn_tenant *t, const char *id, cn_buf *out, uint32_t *io_n) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_job_row_init(&r);
+    cn_err err = cn_jobs_get(t, cn_str_of(id), &r);
+    if (err == CN_NOT_FOUND) /* pruned meanwhile */
+        return CN_OK;
+    CN_TRY(err);
+    pack_row(&r, false, out);
+    (*io_n)++;
+    return CN_OK;
+}
+
+cn_err cn_job_list(cn_tenant *t, cn_buf *out) {
+    ids l = {0};
+    uint32_t n = 0;
+    cn_err err = all_ids(t, &l);
+    size_t at = cn_pack_array_open(out);
+    for (uint32_t i = l.n; err == CN_OK && i-- > 0;)
+        err = list_one(t, l.v[i], out, &n);
+    cn_pack_array_close(out, at, n);
+    cn_free(l.v);
+    return err;
+}
+
+cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_job_row_init(&r);
+    CN_TRY(cn_jobs_get(t, job, &r));
+    pack_row(&r, rejected, out);
+    if (!rejected)
+        return CN_OK;
+    cn_pack_cstr(out, "rejected");
+    return cn_rejects_list(t, r.id, out);
+}

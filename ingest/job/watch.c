@@ -1,0 +1,70 @@
+/* Progress, five times a second, from a thread of its own; once a second the row is written and a wish to cancel read. */
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "engine/base/os.h"
+#include "ingest/job/run.h"
+
+#define TICK_NS 200000000
+#define SAVE_EVERY 5 /* ticks */
+
+void cn_run_step(cn_run *r, const char *step) {
+    pthread_mutex_lock(&r->lock);
+    snprintf(r->now.step, sizeof r->now.step, "%s", step);
+    snprintf(r->row.step, sizeof r->row.step, "%s", step);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Under the lock. A row that cannot be written now is written the next time. */
+static void save(cn_run *r) {
+    bool cancel = false;
+    if (cn_jobs_save(r->t, &r->row, &cancel) == CN_OK && cancel && !r->cancelled) {
+        r->cancelled = true;
+        if (r->line)
+            cn_line_stop(r->line, CN_REFUSED, "the job was cancelled");
+    }
+}
+
+static void wait_tick(cn_run *r) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += TICK_NS;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    while (!r->over && pthread_cond_timedwait(&r->wake, &r->lock, &t) != ETIMEDOUT)
+        ;
+}
+
+static void *watch(void *arg) {
+    cn_run *r = arg;
+    pthread_mutex_lock(&r->lock);
+    for (unsigned tick = 1; !r->over; tick++) {
+        wait_tick(r);
+        if (r->over)
+            break;
+        if (tick % SAVE_EVERY == 0 && !r->dry)
+            save(r);
+        cn_job_progress now = r->now;
+        now.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
+        now.chunks_embedded = atomic_load(&r->embedded);
+        pthread_mutex_unlock(&r->lock);
+        if (r->progress)
+            r->progress(r->progress_ctx, &now);
+        pthread_mutex_lock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+cn_err cn_watch_start(cn_run *r, pthread_t *ret) {
+    return pthread_create(ret, NULL, watch, r) == 0 ? CN_OK : cn_fail(CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u)");
+}
+
+void cn_watch_stop(cn_run *r, pthread_t thread) {
+    pthread_mutex_lock(&r->lock);
+    r->over = true;
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    pthread_join(thread, NULL);
+}

@@ -1,0 +1,223 @@
+/* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
+ *
+ * The note in the file (little-endian), committed together with the rows it speaks of:
+ *   0   4  format: 1
+ *   4   4  zero
+ *   8   8  version the job builds on; 0: none
+ *  16   8  rows read so far
+ *  24  32  chain over them (digests.h)
+ *  56  80  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over */
+#include "engine/base/mem.h"
+#include "ingest/job/digests.h"
+#include "ingest/job/run.h"
+
+#define NOTE_FORMAT 1
+
+typedef struct note {
+    uint32_t format, zero;
+    uint64_t base, rows;
+    cn_digest chain;
+    uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over;
+} note;
+_Static_assert(sizeof(note) == 136, "the layout of the note is fixed");
+
+static cn_err leave_note(cn_run *r) {
+    const cn_counts *c = &r->counts;
+    note n = {.format = NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
+              .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
+              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over};
+    return cn_segw_note(r->w, (cn_str){(const char *)&n, sizeof n});
+}
+
+static cn_err read_note(cn_run *r, bool *ret_usable) {
+    CN_AUTO_BUF cn_buf b;
+    note n;
+    cn_buf_init(&b, 1 << 20);
+    CN_TRY(cn_segw_get_note(r->w, &b));
+    *ret_usable = false;
+    if (b.n != sizeof n)
+        return CN_OK;
+    memcpy(&n, b.p, sizeof n);
+    if (n.format != NOTE_FORMAT || n.base != (r->has_head ? r->head.number : 0))
+        return CN_OK;
+    r->skip_to = n.rows;
+    r->skip_chain = n.chain;
+    r->counts = (cn_counts){.read = n.read, .added = n.added, .unchanged = n.unchanged, .changed = n.changed, .relabelled = n.relabelled,
+                            .rejected = n.rejected, .deleted = n.deleted, .unlabelled = n.unlabelled};
+    r->listed = n.listed;
+    r->parsed_over = n.parsed_over;
+    *ret_usable = true;
+    return CN_OK;
+}
+
+cn_err cn_run_start_anew(cn_run *r) {
+    if (r->w)
+        cn_segw_abort(r->w);
+    r->w = NULL;
+    r->skip_to = r->seq = r->fed = r->listed = r->parsed_over = r->n_removed = 0;
+    r->chain = r->skip_chain = (cn_digest){{0}};
+    r->stale = false;
+    r->counts = (cn_counts){0};
+    r->row.has_file = false;
+    cn_ledger_forget(&r->ledger);
+    return cn_rejects_cut(r->t, r->row.id, 0);
+}
+
+cn_err cn_run_take_up(cn_run *r) {
+    bool usable = false;
+    if (!r->row.has_file)
+        return cn_run_start_anew(r);
+    cn_err err = cn_segw_open_again(r->t, &r->row.file, &r->w);
+    if (err == CN_NOT_FOUND || err == CN_DAMAGED) /* swept, or never committed */
+        return cn_run_start_anew(r);
+    CN_TRY(err);
+    CN_TRY(read_note(r, &usable));
+    return usable ? cn_rejects_cut(r->t, r->row.id, r->skip_to) : cn_run_start_anew(r);
+}
+
+/* The file is named in the job's row before anything is in it, so that a resume finds it. */
+static cn_err open_file(cn_run *r) {
+    bool cancel;
+    CN_TRY(cn_segw_new(r->t, r->recipe.dim, &r->w));
+    pthread_mutex_lock(&r->lock);
+    r->row.has_file = true;
+    r->row.file = cn_segw_id(r->w);
+    cn_err err = cn_jobs_save(r->t, &r->row, &cancel);
+    pthread_mutex_unlock(&r->lock);
+    return err;
+}
+
+cn_err cn_remove_key(void *run, const cn_key *key) {
+    cn_run *r = run;
+    if (r->n_removed == r->room_removed) {
+        uint64_t room = r->room_removed ? r->room_removed * 2 : 256;
+        cn_key *more = cn_realloc(r->removed, room * sizeof *more);
+        if (!more)
+            return cn_fail_memory();
+        r->removed = more;
+        r->room_removed = room;
+    }
+    r->removed[r->n_removed++] = *key;
+    return CN_OK;
+}
+
+/* ---------- rejected ---------- */
+static cn_reject reject_of(const cn_run *r, const cn_item *it, uint64_t seq) {
+    (void)r;
+    cn_str why = it->why.n > CN_REASON_MAX ? (cn_str){it->why.p, CN_REASON_MAX} : it->why;
+    cn_str id = it->raw.id.n > 512 ? (cn_str){it->raw.id.p, 512} : it->raw.id;
+    return (cn_reject){seq, id, it->raw.where, why};
+}
+
+/* Those found by now are listed before the rows after them are written, so that a note never counts one that is not. */
+static cn_err list_rejects(cn_run *r, const cn_batch *b, const bool *late) {
+    cn_reject v[CN_BATCH_ITEMS];
+    const cn_item *items = b->items;
+    uint64_t first = late ? r->seq - b->n : r->seq;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n && !r->dry; i++)
+        if (items[i].fate == CN_FATE_REJECTED && !items[i].skip && (!late || late[i]) && r->listed < CN_JOB_REJECTS_MAX) {
+            v[n++] = reject_of(r, &items[i], first + i);
+            r->listed++;
+        }
+    return n ? cn_rejects_add(r->t, r->row.id, v, n) : CN_OK;
+}
+
+static cn_err twice(cn_batch *b, cn_item *it) {
+    return cn_item_reject(&b->arena, it, "its id came before in this job; an id may come once");
+}
+
+/* ---------- one row ---------- */
+static void count(cn_run *r, const cn_item *it) {
+    cn_counts *c = &r->counts;
+    switch (it->fate) {
+    case CN_FATE_DELETED: c->deleted++; r->parsed_over++; return;
+    case CN_FATE_ADDED: c->added++; break;
+    case CN_FATE_UNCHANGED: c->unchanged++; break;
+    case CN_FATE_CHANGED: c->changed++; break;
+    case CN_FATE_RELABELLED: c->relabelled++; break;
+    case CN_FATE_REJECTED: c->rejected++; break;
+    }
+    c->read++;
+    if (it->how == CN_HOW_PARSE && it->found)
+        r->parsed_over++;
+    if (it->fate != CN_FATE_REJECTED && it->raw.op != CN_OP_DELETE && !it->rest && it->raw.labels.allow.n == 0)
+        c->unlabelled++;
+}
+
+/* A row that the job had done before it was stopped: only the bits are set again. */
+static cn_err write_skipped(cn_run *r, cn_item *it) {
+    if (!it->found)
+        return CN_OK;
+    bool done = it->fate != CN_FATE_REJECTED && (it->how == CN_HOW_KEEP || cn_segw_has(r->w, &it->key));
+    if (!done)
+        cn_ledger_see(&r->ledger, it->at);
+    else if (cn_ledger_take(&r->ledger, it->at) && it->fate == CN_FATE_DELETED)
+        return cn_remove_key(r, &it->key);
+    return CN_OK;
+}
+
+static cn_err add_row(cn_run *r, cn_batch *b, cn_item *it) {
+    if (r->dry)
+        return CN_OK;
+    if (!r->w)
+        CN_TRY(open_file(r));
+    if (cn_segw_has(r->w, &it->key))
+        return twice(b, it);
+    cn_counts before = r->counts;
+    uint64_t parsed_over = r->parsed_over;
+    count(r, it); /* the note that goes with the row counts it */
+    CN_TRY(leave_note(r));
+    cn_err err = cn_segw_add(r->w, &it->doc);
+    r->counts = before;
+    r->parsed_over = parsed_over;
+    return err == CN_INVALID ? cn_item_reject(&b->arena, it, cn_error_detail()) : err;
+}
+
+static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
+    if (it->found && it->fate == CN_FATE_REJECTED)
+        cn_ledger_see(&r->ledger, it->at);
+    else if (it->found && !cn_ledger_take(&r->ledger, it->at))
+        CN_TRY(twice(b, it));
+    if (it->fate == CN_FATE_DELETED)
+        CN_TRY(cn_remove_key(r, &it->key));
+    if (it->fate != CN_FATE_REJECTED && it->how != CN_HOW_KEEP)
+        CN_TRY(add_row(r, b, it));
+    count(r, it);
+    return CN_OK;
+}
+
+static cn_err at_skip_end(cn_run *r) {
+    if (cn_digest_eq(&r->chain, &r->skip_chain))
+        return CN_OK;
+    r->stale = true;
+    return cn_fail(CN_CONFLICT, "the input is not what it was when the job stopped");
+}
+
+static void show(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    r->now.counts = r->row.counts = r->counts;
+    r->now.chunks_embedded = atomic_load(&r->embedded);
+    pthread_mutex_unlock(&r->lock);
+}
+
+cn_err cn_run_write(void *run, cn_batch *b) {
+    cn_run *r = run;
+    cn_item *items = b->items;
+    bool late[CN_BATCH_ITEMS] = {false}, any_late = false;
+    CN_TRY(list_rejects(r, b, NULL));
+    for (uint32_t i = 0; i < b->n; i++) {
+        cn_item *it = &items[i];
+        bool rejected = it->fate == CN_FATE_REJECTED;
+        r->chain = cn_chain_digest(&r->sha, &r->chain, it->raw.op, &it->key, &it->row);
+        r->seq++;
+        CN_TRY(it->skip ? write_skipped(r, it) : write_row(r, b, it));
+        any_late |= late[i] = !rejected && it->fate == CN_FATE_REJECTED;
+        if (r->seq == r->skip_to)
+            CN_TRY(at_skip_end(r));
+    }
+    if (any_late)
+        CN_TRY(list_rejects(r, b, late));
+    show(r);
+    return r->w && r->seq > r->skip_to ? leave_note(r) : CN_OK; /* a row that was refused above is not noted as written */
+}

@@ -1,0 +1,321 @@
+#include "ingest/source/row.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/base/os.h"
+#include "index/policy/labels.h"
+#include "ingest/parse/normal.h"
+#include "ingest/source/jscan.h"
+
+static const char *const usual[CN_FIELD_COUNT][2] = {
+    [CN_FIELD_ID] = {"id", "_id"}, [CN_FIELD_TITLE] = {"title", NULL}, [CN_FIELD_TEXT] = {"text", NULL},
+    [CN_FIELD_LABELS] = {"labels", NULL}, [CN_FIELD_DENY] = {"deny", NULL}, [CN_FIELD_REQUIRE] = {"require", NULL},
+    [CN_FIELD_META] = {"meta", "metadata"}, [CN_FIELD_URI] = {"uri", NULL}, [CN_FIELD_MODIFIED] = {"modified", NULL},
+    [CN_FIELD_VECTOR] = {"vector", NULL}, [CN_FIELD_OP] = {"op", NULL}};
+
+static int usual_find(cn_str name) {
+    for (int f = 0; f < CN_FIELD_COUNT; f++)
+        if (cn_str_is(name, usual[f][0]) || (usual[f][1] && cn_str_is(name, usual[f][1])))
+            return f;
+    return -1;
+}
+
+static cn_err map_one(cn_str pair, cn_fields *f) {
+    const char *eq = pair.n ? memchr(pair.p, '=', pair.n) : NULL;
+    cn_str name = {pair.p, eq ? (size_t)(eq - pair.p) : pair.n};
+    int i = eq ? usual_find(name) : -1;
+    if (i < 0 || name.n + 1 == pair.n)
+        return cn_fail(CN_INVALID, "--map: \"" CN_STR_FMT "\" should be NAME=FIELD, where NAME is one of id title text labels deny require meta uri modified vector op",
+                       CN_STR_ARG(pair));
+    f->name[i][0] = (cn_str){eq + 1, pair.n - name.n - 1};
+    f->name[i][1] = (cn_str){NULL, 0};
+    return CN_OK;
+}
+
+cn_err cn_fields_parse(cn_str map, cn_fields *ret) {
+    cn_fields f;
+    for (int i = 0; i < CN_FIELD_COUNT; i++)
+        for (int j = 0; j < 2; j++)
+            f.name[i][j] = cn_str_of(usual[i][j]);
+    while (map.n) {
+        const char *comma = memchr(map.p, ',', map.n);
+        size_t n = comma ? (size_t)(comma - map.p) : map.n;
+        CN_TRY(map_one((cn_str){map.p, n}, &f));
+        n += comma ? 1 : 0;
+        map = (cn_str){map.p + n, map.n - n};
+    }
+    *ret = f;
+    return CN_OK;
+}
+
+int cn_fields_find(const cn_fields *f, cn_str name) {
+    for (int i = 0; i < CN_FIELD_COUNT; i++)
+        if (cn_str_eq(name, f->name[i][0]) || (f->name[i][1].n && cn_str_eq(name, f->name[i][1])))
+            return i;
+    return -1;
+}
+
+void cn_row_reader_init(cn_row_reader *r, const cn_fields *f) {
+    r->fields = *f;
+    cn_meta_init(&r->meta);
+}
+
+void cn_row_reader_done(cn_row_reader *r) { cn_meta_done(&r->meta); }
+
+/* --- single values --- */
+cn_err cn_row_check_id(cn_str id) {
+    if (id.n == 0 || id.n > CN_DOC_ID_MAX)
+        return cn_fail(CN_INVALID, "an id has 1 to %d bytes, not %zu", CN_DOC_ID_MAX, id.n);
+    for (size_t i = 0; i < id.n; i++)
+        if ((unsigned char)id.p[i] < 0x20 || id.p[i] == 0x7f)
+            return cn_fail(CN_INVALID, "an id may not hold control characters (byte %zu is 0x%02X)", i + 1, (unsigned)(unsigned char)id.p[i]);
+    return CN_OK;
+}
+
+static cn_err keep(cn_arena *a, cn_str s, cn_str *ret) {
+    *ret = cn_arena_str(a, s);
+    return ret->p ? CN_OK : cn_fail_memory();
+}
+
+static cn_err set_id(cn_str s, cn_arena *a, cn_row *row) {
+    CN_TRY(cn_row_check_id(s));
+    return keep(a, s, &row->id);
+}
+
+static cn_err set_title(cn_str s, cn_arena *a, cn_row *row) {
+    CN_AUTO_BUF cn_buf line;
+    cn_buf_init(&line, s.n * 4 + 64);
+    cn_normal_line(&line, s);
+    CN_TRY(cn_buf_check(&line));
+    if (line.n > CN_TITLE_MAX)
+        return cn_fail(CN_INVALID, "a title has at most %d bytes, not %zu", CN_TITLE_MAX, line.n);
+    return keep(a, cn_buf_str(&line), &row->title);
+}
+
+static cn_err set_uri(cn_str s, cn_arena *a, cn_row *row) {
+    if (s.n > CN_URI_MAX)
+        return cn_fail(CN_INVALID, "a uri has at most %d bytes, not %zu", CN_URI_MAX, s.n);
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+            return cn_fail(CN_INVALID, "a uri may not hold control characters (byte %zu)", i + 1);
+    return keep(a, s, &row->uri);
+}
+
+static cn_err set_modified(cn_str s, cn_row *row) {
+    if (cn_time_parse(s.p, s.n, &row->modified) != 0)
+        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is not a time; write it as 2026-11-23T10:20:30Z or 2026-11-23", CN_STR_ARG(s));
+    return CN_OK;
+}
+
+static cn_err set_op(cn_str s, cn_row *row) {
+    if (!cn_str_is(s, "delete") && !cn_str_is(s, "put"))
+        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is neither put nor delete", CN_STR_ARG(s));
+    row->remove = cn_str_is(s, "delete");
+    return CN_OK;
+}
+
+static cn_labels *labels_of(cn_row *row, cn_field f) {
+    return f == CN_FIELD_LABELS ? &row->labels.allow : f == CN_FIELD_DENY ? &row->labels.deny : &row->labels.require;
+}
+
+static cn_err set_vector(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) {
+    unsigned n;
+    CN_TRY(cn_jscan_floats(j, r->floats, CN_DIM_MAX, &n));
+    if (n == 0)
+        return cn_fail(CN_INVALID, "it is empty");
+    float *v = cn_arena_alloc(a, n * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    memcpy(v, r->floats, n * sizeof *v);
+    row->vector = v;
+    row->dim = n;
+    return CN_OK;
+}
+
+/* A field that is text: in a row a string, in a table any cell. */
+static cn_err set_text(cn_row_reader *r, cn_field f, cn_str s, cn_arena *a, cn_row *row) {
+    switch ((int)f) {
+    case CN_FIELD_ID: return set_id(s, a, row);
+    case CN_FIELD_TITLE: return set_title(s, a, row);
+    case CN_FIELD_TEXT: return keep(a, s, &row->text);
+    case CN_FIELD_URI: return set_uri(s, a, row);
+    case CN_FIELD_MODIFIED: return set_modified(s, row);
+    case CN_FIELD_OP: return set_op(s, row);
+    case CN_FIELD_LABELS:
+    case CN_FIELD_DENY:
+    case CN_FIELD_REQUIRE: return cn_labels_parse(a, s, labels_of(row, f));
+    default: break;
+    }
+    (void)r;
+    return cn_fail(CN_INVALID, "it cannot be text");
+}
+
+static cn_err vector_cell(cn_row_reader *r, cn_str s, cn_arena *a, cn_row *row) {
+    cn_jscan j;
+    cn_str copy = cn_arena_str(a, s); /* with a NUL after it */
+    if (!copy.p)
+        return cn_fail_memory();
+    union { const char *c; char *p; } at = {.c = copy.p};
+    CN_TRY(cn_jscan_begin(&j, at.p, copy.n));
+    CN_TRY(set_vector(r, &j, a, row));
+    return cn_jscan_end(&j);
+}
+
+cn_err cn_row_cell(cn_row_reader *r, cn_field f, cn_str value, cn_arena *a, cn_row *row) {
+    cn_err e = f == CN_FIELD_VECTOR ? vector_cell(r, value, a, row) : set_text(r, f, value, a, row);
+    if (e != CN_OK)
+        return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(r->fields.name[f][0]));
+    row->set[f] = true;
+    return CN_OK;
+}
+
+/* --- JSON --- */
+static cn_err pack_number(cn_buf *b, cn_str s) {
+    bool whole = !memchr(s.p, '.', s.n) && !memchr(s.p, 'e', s.n) && !memchr(s.p, 'E', s.n);
+    if (!whole) {
+        double d = cn_jscan_double(s);
+        if (d - d != 0) /* infinite */
+            return cn_fail(CN_INVALID, "the number " CN_STR_FMT " is too large", CN_STR_ARG(s));
+        cn_pack_f64(b, d);
+        return CN_OK;
+    }
+    char text[24], *end;
+    if (s.n >= sizeof text)
+        return cn_fail(CN_INVALID, "the number " CN_STR_FMT " does not fit into 64 bits; write it as a string", CN_STR_ARG(s));
+    memcpy(text, s.p, s.n);
+    text[s.n] = 0;
+    errno = 0;
+    if (text[0] == '-')
+        cn_pack_int(b, strtoll(text, &end, 10));
+    else
+        cn_pack_uint(b, strtoull(text, &end, 10));
+    return errno ? cn_fail(CN_INVALID, "the number %s does not fit into 64 bits; write it as a string", text) : CN_OK;
+}
+
+static cn_err string_list(cn_row_reader *r, cn_jscan *j, uint32_t *ret) {
+    uint32_t n = 0;
+    cn_err e;
+    CN_TRY(cn_jscan_open(j, '['));
+    while ((e = cn_jscan_element(j)) == CN_OK) {
+        if (cn_jscan_kind(j) != CN_J_STRING)
+            return cn_fail(CN_INVALID, "this list holds strings only");
+        if (n == CN_LABELS_MAX)
+            return cn_fail(CN_INVALID, "this list has over %d strings", CN_LABELS_MAX);
+        CN_TRY(cn_jscan_string(j, &r->labels[n++]));
+    }
+    if (e != CN_NOT_FOUND)
+        return e;
+    *ret = n;
+    return CN_OK;
+}
+
+static cn_err label_list(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_labels *ret) {
+    uint32_t n;
+    CN_TRY(string_list(r, j, &n));
+    return cn_labels_make(a, r->labels, n, ret);
+}
+
+static cn_err pack_list(cn_row_reader *r, cn_jscan *j, cn_buf *b) {
+    uint32_t n;
+    CN_TRY(string_list(r, j, &n));
+    cn_pack_array(b, n);
+    for (uint32_t i = 0; i < n; i++)
+        cn_pack_str(b, r->labels[i]);
+    return CN_OK;
+}
+
+static cn_err pack_value(cn_row_reader *r, cn_jscan *j, cn_jkind kind, cn_buf *b) {
+    cn_str s;
+    if (kind == CN_J_STRING) {
+        CN_TRY(cn_jscan_string(j, &s));
+        cn_pack_str(b, s);
+        return CN_OK;
+    }
+    if (kind == CN_J_NUMBER) {
+        CN_TRY(cn_jscan_number(j, &s));
+        return pack_number(b, s);
+    }
+    if (kind == CN_J_ARRAY)
+        return pack_list(r, j, b);
+    if (kind == CN_J_OBJECT)
+        return cn_fail(CN_INVALID, "it is nested; metadata is flat: strings, numbers, booleans and lists of strings");
+    CN_TRY(cn_jscan_word(j));
+    cn_pack_bool(b, kind == CN_J_TRUE);
+    return CN_OK;
+}
+
+static cn_err meta_map(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) {
+    cn_str key;
+    cn_err e;
+    cn_meta_reset(&r->meta);
+    CN_TRY(cn_jscan_open(j, '{'));
+    while ((e = cn_jscan_key(j, &key)) == CN_OK) {
+        cn_jkind kind = cn_jscan_kind(j);
+        if (kind == CN_J_NULL) {
+            CN_TRY(cn_jscan_word(j));
+            continue;
+        }
+        CN_TRY(cn_meta_key(&r->meta, key));
+        e = pack_value(r, j, kind, &r->meta.values);
+        if (e != CN_OK)
+            return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(key));
+    }
+    if (e != CN_NOT_FOUND)
+        return e;
+    return cn_meta_close(&r->meta, a, &row->meta);
+}
+
+static cn_err json_value(cn_row_reader *r, cn_field f, cn_jscan *j, cn_jkind kind, cn_arena *a, cn_row *row) {
+    cn_str s;
+    if (f == CN_FIELD_META)
+        return kind == CN_J_OBJECT ? meta_map(r, j, a, row) : cn_fail(CN_INVALID, "it should be an object");
+    if (f == CN_FIELD_VECTOR)
+        return kind == CN_J_ARRAY ? set_vector(r, j, a, row) : cn_fail(CN_INVALID, "it should be an array of numbers");
+    bool labels = f == CN_FIELD_LABELS || f == CN_FIELD_DENY || f == CN_FIELD_REQUIRE;
+    if (labels && kind == CN_J_ARRAY)
+        return label_list(r, j, a, labels_of(row, f));
+    if (f == CN_FIELD_ID && kind == CN_J_NUMBER) {
+        CN_TRY(cn_jscan_number(j, &s));
+        return set_id(s, a, row);
+    }
+    if (kind != CN_J_STRING)
+        return cn_fail(CN_INVALID, labels ? "it should be a list of strings" : "it should be a string");
+    CN_TRY(cn_jscan_string(j, &s));
+    return set_text(r, f, s, a, row);
+}
+
+static cn_err json_field(cn_row_reader *r, int f, cn_jscan *j, cn_arena *a, cn_row *row) {
+    cn_jkind kind = cn_jscan_kind(j);
+    if (f < 0)
+        return cn_jscan_skip(j);
+    if (row->set[f])
+        return cn_fail(CN_INVALID, "it stands there twice");
+    if (kind == CN_J_NULL)
+        return cn_jscan_word(j);
+    CN_TRY(json_value(r, (cn_field)f, j, kind, a, row));
+    row->set[f] = true;
+    return CN_OK;
+}
+
+cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *ret) {
+    cn_jscan j;
+    cn_row row = {.modified = CN_NO_TIME, .meta = CN_STR(""), .title = CN_STR(""), .uri = CN_STR("")};
+    cn_str key;
+    cn_err e;
+    CN_TRY(cn_jscan_begin(&j, line, n));
+    if (cn_jscan_kind(&j) != CN_J_OBJECT)
+        return cn_fail(CN_INVALID, n ? "the line is not a JSON object { }" : "the line is empty");
+    CN_TRY(cn_jscan_open(&j, '{'));
+    while ((e = cn_jscan_key(&j, &key)) == CN_OK) {
+        int f = cn_fields_find(&r->fields, key);
+        e = json_field(r, f, &j, a, &row);
+        if (e != CN_OK)
+            return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(key));
+    }
+    if (e != CN_NOT_FOUND)
+        return e;
+    CN_TRY(cn_jscan_end(&j));
+    *ret = row;
+    return CN_OK;
+}

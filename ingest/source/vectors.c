@@ -1,0 +1,131 @@
+#include "ingest/source/vectors.h"
+
+#include <stdio.h>
+
+#include "engine/flat/flat.h"
+
+static uint32_t u32(const char *p) {
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+static cn_err check_dim(uint64_t dim) {
+    if (dim < 1 || dim > CN_DIM_MAX)
+        return cn_fail(CN_INVALID, "its vectors have %llu numbers; 1 to %d are possible", (unsigned long long)dim, CN_DIM_MAX);
+    return CN_OK;
+}
+
+/* The value behind 'key': in the header's Python literal, which NumPy writes in one fixed way. */
+static const char *after(const char *head, const char *key) {
+    const char *p = strstr(head, key);
+    if (!p)
+        return NULL;
+    p += strlen(key);
+    while (*p == ' ' || *p == ':')
+        p++;
+    return p;
+}
+
+static cn_err npy_header(const char *head, cn_vector_file *v) {
+    const char *descr = after(head, "'descr'"), *order = after(head, "'fortran_order'"), *shape = after(head, "'shape'");
+    unsigned long long n, dim;
+    if (!descr || !order || !shape)
+        return cn_fail(CN_INVALID, "its .npy header lacks descr, fortran_order or shape");
+    v->wide = strncmp(descr, "'<f8'", 5) == 0;
+    if (!v->wide && strncmp(descr, "'<f4'", 5) != 0)
+        return cn_fail(CN_INVALID, "its numbers are %.8s; save them as float32: a.astype('<f4')", descr);
+    if (strncmp(order, "False", 5) != 0)
+        return cn_fail(CN_INVALID, "it is in Fortran order; save numpy.ascontiguousarray(a)");
+    if (sscanf(shape, "(%llu, %llu)", &n, &dim) != 2)
+        return cn_fail(CN_INVALID, "its shape is %.40s; it should have two dimensions, rows and numbers", shape);
+    v->n = n;
+    CN_TRY(check_dim(dim));
+    v->dim = (uint32_t)dim;
+    return CN_OK;
+}
+
+static cn_err npy(cn_vector_file *v) {
+    const char *p;
+    char head[65536];
+    cn_err e = cn_input_take(v->in, 10, &p);
+    if (e == CN_NOT_FOUND || (e == CN_OK && memcmp(p, "\x93NUMPY", 6) != 0))
+        return cn_fail(CN_INVALID, "it is not a .npy file");
+    CN_TRY(e);
+    unsigned major = (unsigned char)p[6];
+    size_t n = (size_t)(unsigned char)p[8] | (size_t)(unsigned char)p[9] << 8;
+    if (major < 1 || major > 3)
+        return cn_fail(CN_INVALID, "its .npy format is %u; 1 to 3 are known", major);
+    if (major > 1) {
+        CN_TRY(cn_input_take(v->in, 2, &p));
+        n |= (size_t)(unsigned char)p[0] << 16 | (size_t)(unsigned char)p[1] << 24;
+    }
+    if (n >= sizeof head)
+        return cn_fail(CN_INVALID, "its .npy header has %zu bytes; at most %zu are possible", n, sizeof head - 1);
+    CN_TRY(cn_input_take(v->in, n, &p));
+    memcpy(head, p, n);
+    head[n] = 0;
+    return npy_header(head, v);
+}
+
+cn_err cn_vectors_begin(cn_input *in, cn_format format, cn_vector_file *ret) {
+    cn_vector_file v = {.in = in, .format = format};
+    const char *p;
+    cn_err e = CN_OK;
+    if (format == CN_FMT_NPY)
+        e = npy(&v);
+    if (format == CN_FMT_FBIN && (e = cn_input_take(in, 8, &p)) == CN_OK) {
+        v.n = u32(p);
+        v.dim = u32(p + 4);
+        e = check_dim(v.dim);
+    }
+    if (e == CN_NOT_FOUND)
+        return cn_fail(CN_INVALID, "it is empty");
+    CN_TRY(e);
+    *ret = v;
+    return CN_OK;
+}
+
+static cn_err fvecs_dim(cn_vector_file *v) {
+    const char *p;
+    CN_TRY(cn_input_take(v->in, 4, &p));
+    uint32_t dim = u32(p);
+    CN_TRY(check_dim(dim));
+    if (v->dim && dim != v->dim)
+        return cn_fail(CN_INVALID, "row %llu has %u numbers, the rows before it %u", (unsigned long long)v->row, dim, v->dim);
+    v->dim = dim;
+    return CN_OK;
+}
+
+static cn_err at_end(cn_vector_file *v) {
+    cn_str more;
+    CN_TRY(cn_input_peek(v->in, 1, &more));
+    return more.n ? cn_fail(CN_INVALID, "bytes follow its last row") : CN_NOT_FOUND;
+}
+
+cn_err cn_vectors_next(cn_vector_file *v, cn_arena *a, const float **ret, uint32_t *ret_dim) {
+    const char *p;
+    if (v->format == CN_FMT_FVECS)
+        CN_TRY(fvecs_dim(v));
+    else if (v->row == v->n)
+        return at_end(v);
+    cn_err e = cn_input_take(v->in, v->dim * (v->wide ? 8u : 4u), &p);
+    if (e == CN_NOT_FOUND)
+        return cn_fail(CN_INVALID, "it ends after %llu rows", (unsigned long long)v->row);
+    CN_TRY(e);
+    float *x = cn_arena_alloc(a, v->dim * sizeof *x);
+    if (!x)
+        return cn_fail_memory();
+    if (v->wide)
+        for (uint32_t i = 0; i < v->dim; i++) {
+            double d;
+            memcpy(&d, p + 8u * i, 8);
+            x[i] = (float)d;
+        }
+    else
+        memcpy(x, p, v->dim * sizeof *x);
+    v->row++;
+    *ret = x;
+    *ret_dim = v->dim;
+    return CN_OK;
+}

@@ -1,0 +1,28 @@
+/* config.h -- cairnd's settings: one table, from which the options, CAIRN_ variables, the file and --help come.
+ *
+ * Precedence: presets, the file, CAIRN_ variables, options; lists grow by each.
+ * Owns:    cn_config owns the values it points into.
+ * Thread:  one at a time.
+ * Limits:  a line of the file has at most CN_CONFIG_LINE bytes. */
+#pragma once
+#include "engine/base/settings.h"
+
+#define CN_CONFIG_LINE 4096
+
+typedef struct cn_config {
+    cn_settings *settings;
+    const char *data, *const *listen, *const *import_roots, *const *anonymous, *file, *log_level, *log_format;
+    size_t n_listen, n_import_roots, n_anonymous;
+    bool insecure, check_only, help, version, sample;
+    unsigned loops, workers, long_workers, queue, embed_threads, unix_mode;
+    /* these follow SIGHUP; lists but `anonymous`, sizes of pools and addresses need a restart */
+    unsigned max_connections, max_pipelined;
+    uint64_t max_frame, max_response, max_buffered;
+    uint64_t idle_ms, frame_ms, write_ms, request_ms, drain_ms, slow_ms;
+} cn_config;
+
+/* CN_INVALID naming option, variable or file:line. */
+cn_err cn_config_load(int argc, char **argv, cn_config *ret);
+void cn_config_done(cn_config *c);
+void cn_config_help(cn_buf *out);
+void cn_config_sample(cn_buf *out);

@@ -1,0 +1,170 @@
+/* What becomes of a message: answered here, run here, or handed to a pool. */
+#include "engine/base/log.h"
+#include "engine/base/os.h"
+#include "server/net/inside.h"
+
+/* --- for clients made for Neovim: they ask what there is before anything else --- */
+static void pack_type(cn_buf *b, const char *name, uint64_t id, const char *prefix) {
+    cn_pack_cstr(b, name);
+    cn_pack_map(b, prefix ? 2 : 1);
+    cn_pack_cstr(b, "id");
+    cn_pack_uint(b, id);
+    if (prefix) {
+        cn_pack_cstr(b, "prefix");
+        cn_pack_cstr(b, prefix);
+    }
+}
+
+static void pack_api_info(cn_buf *b, uint64_t channel) {
+    static const char *const version[] = {"major", "minor", "patch", "api_level", "api_compatible"};
+    static const uint64_t numbers[] = {0, 1, 0, 1, 1};
+    cn_pack_array(b, 2);
+    cn_pack_uint(b, channel);
+    cn_pack_map(b, 5);
+    cn_pack_cstr(b, "version");
+    cn_pack_map(b, 6);
+    for (int i = 0; i < 5; i++) {
+        cn_pack_cstr(b, version[i]);
+        cn_pack_uint(b, numbers[i]);
+    }
+    cn_pack_cstr(b, "api_prerelease");
+    cn_pack_bool(b, false);
+    cn_pack_cstr(b, "functions");
+    cn_pack_array(b, 0);
+    cn_pack_cstr(b, "ui_events");
+    cn_pack_array(b, 0);
+    cn_pack_cstr(b, "error_types");
+    cn_pack_map(b, 2);
+    pack_type(b, "Exception", 0, NULL);
+    pack_type(b, "Validation", 1, NULL);
+    cn_pack_cstr(b, "types");
+    cn_pack_map(b, 3);
+    pack_type(b, "Buffer", 0, "nvim_buf_");
+    pack_type(b, "Window", 1, "nvim_win_");
+    pack_type(b, "Tabpage", 2, "nvim_tabpage_");
+}
+
+static bool is_api_info(cn_str m) { return cn_str_is(m, "nvim_get_api_info") || cn_str_is(m, "vim_get_api_info"); }
+static bool is_hello(cn_str m) { return cn_str_is(m, "nvim_set_client_info"); }
+
+/* --- auth: counts for the connection; a failed one leaves no credentials --- */
+static cn_err take_identity(conn *c, const cn_message *m, identity *fresh) {
+    kit *k = &c->l->kit;
+    const msgpack_object *map;
+    cn_str key = {NULL, 0};
+    CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
+    CN_TRY(cn_params_map(&k->unpacked.o, &map));
+    CN_TRY(cn_get_str(map, "key", &key));
+    return key.p ? cn_service_auth(c->l->n->s, key, "rpc", &fresh->arena, &fresh->caller)
+                 : cn_fail(CN_INVALID, "auth needs the field \"key\": a key of cairn");
+}
+
+/* True when the request is to be answered by the service as usual. */
+static bool authenticate(conn *c, const cn_message *m) {
+    identity *fresh = identity_new(), *old = c->who;
+    if (!fresh) {
+        cn_rpc_error(&c->out, m->msgid, cn_fail_memory(), cn_error_detail());
+        return false;
+    }
+    cn_err err = take_identity(c, m, fresh);
+    if (err == CN_OK)
+        c->wrong_keys = 0;
+    else {
+        fresh->caller.kind = CN_CALLER_NOBODY;
+        cn_rpc_error(&c->out, m->msgid, err, cn_error_detail());
+        cn_log(CN_LOG_WARN, "auth.failed", "conn=%llu %s", (unsigned long long)c->id, cn_error_detail());
+        if (++c->wrong_keys >= AUTH_TRIES) {
+            conn_flush(c);
+            conn_close(c, "too many wrong keys");
+        }
+    }
+    c->who = fresh;
+    identity_unref(old);
+    return err == CN_OK;
+}
+
+/* --- costs --- */
+static uint32_t hash_bytes(uint32_t h, cn_str s) {
+    for (size_t i = 0; i < s.n; i++)
+        h = (h ^ (unsigned char)s.p[i]) * 16777619u;
+    return (h ^ 0xff) * 16777619u;
+}
+
+/* Searches of one index by one tenant cost about the same; the mode and a filter make them others. */
+static uint32_t cost_place(const conn *c, cn_str method, const msgpack_object *map) {
+    uint32_t h = hash_bytes(2166136261u, method);
+    h = hash_bytes(h, c->who->caller.kind == CN_CALLER_KEY ? c->who->caller.key.tenant : (cn_str){NULL, 0});
+    h = hash_bytes(h, cn_obj_str(cn_get(map, "tenant")));
+    h = hash_bytes(h, cn_obj_str(cn_get(map, "index")));
+    h = hash_bytes(h, cn_obj_str(cn_get(map, "mode")));
+    h = hash_bytes(h, (cn_str){"filter", cn_get(map, "filter") ? 6 : 0});
+    return h % COSTS;
+}
+
+static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at) {
+    net *n = c->l->n;
+    size_t whole = c->out.cap;
+    c->out.cap = c->out.n + atomic_load(&n->lim.max_response);
+    if (c->out.cap > whole)
+        c->out.cap = whole;
+    run_request(n, &c->l->kit, c->who, frame, start_ns, cost_at, &c->out);
+    c->out.cap = whole;
+}
+
+static void run_there(conn *c, cn_pool *pool, cn_str frame, const cn_message *m, uint64_t start_ns, uint32_t cost_at) {
+    cn_err err = job_submit(c, pool, frame, m->msgid, start_ns, cost_at);
+    if (err != CN_OK)
+        cn_rpc_error(&c->out, m->msgid, CN_OVERLOADED, "all threads are busy and the queue is full;");
+}
+
+static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
+    net *n = c->l->n;
+    uint64_t start = cn_mono_ns();
+    const msgpack_object *map = NULL;
+    uint32_t at = COSTS;
+    bool small = frame.n <= INLINE_FRAME;
+    if (small && (cn_unpack(&c->l->kit.unpacked, m->params.p, m->params.n) != CN_OK || cn_params_map(&c->l->kit.unpacked.o, &map) != CN_OK)) {
+        cn_rpc_error(&c->out, m->msgid, CN_INVALID, cn_error_detail());
+        return;
+    }
+    cn_cost cost = cn_service_cost(m->method, map);
+    if (cost == CN_COST_SEARCH && small) {
+        at = cost_place(c, m->method, map);
+        unsigned us = atomic_load_explicit(&n->costs[at], memory_order_relaxed);
+        cost = us && us <= INLINE_US ? CN_COST_CHEAP : CN_COST_DEAR;
+    }
+    if (cost == CN_COST_CHEAP && small)
+        run_here(c, frame, start, at);
+    else
+        run_there(c, cost == CN_COST_LONG ? n->longs : n->queries, frame, m, start, at);
+}
+
+/* --- the way of a message --- */
+static void answer_request(conn *c, cn_str frame, const cn_message *m) {
+    if (is_api_info(m->method)) {
+        cn_rpc_result_open(&c->out, m->msgid);
+        pack_api_info(&c->out, c->id);
+    } else if (is_hello(m->method)) {
+        cn_rpc_result_open(&c->out, m->msgid);
+        cn_pack_nil(&c->out);
+    } else if (atomic_load(&c->l->n->draining)) {
+        cn_rpc_error(&c->out, m->msgid, CN_UNAVAILABLE, "the server is stopping");
+    } else if (cn_str_is(m->method, "auth")) {
+        if (authenticate(c, m))
+            run_here(c, frame, cn_mono_ns(), COSTS);
+    } else {
+        run_somewhere(c, frame, m);
+    }
+}
+
+void dispatch(conn *c, cn_str frame) {
+    cn_message m;
+    cn_err err = cn_message_parse(frame, &m);
+    if (err != CN_OK && m.kind == CN_REQUEST)
+        cn_rpc_error(&c->out, m.msgid, err, cn_error_detail());
+    else if (err != CN_OK)
+        conn_close(c, cn_error_detail());
+    else if (m.kind == CN_REQUEST)
+        answer_request(c, frame, &m);
+    /* Notifications are dropped: they could not be told what went wrong. Nothing was asked that a response would answer. */
+}

@@ -1,0 +1,144 @@
+/* inside.h -- what the files of server/net share. For server/net only.
+ *
+ * Owns:    drawn below; a conn belongs to its loop's thread, a job to whoever runs it, the rest is shared.
+ * Thread:  as said at each part.
+ * Limits:  config.h. */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "engine/base/pool.h"
+#include "server/net/listen.h"
+#include "server/net/server.h"
+#include "server/wire/rpc.h"
+
+#define INLINE_FRAME 65536        /* larger requests are never looked into on a loop */
+#define INLINE_US 200             /* a search known to take less runs where it was read */
+#define COSTS 1024                /* places of the table of costs */
+#define READ_STEP 65536
+#define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
+#define HIGH_WATER ((size_t)4 << 20)    /* unsent bytes at which reading stops */
+#define AUTH_TRIES 10             /* wrong keys on one connection */
+
+/* Who a connection speaks for; replaced whole by auth, so that requests under way keep theirs. Counted. */
+typedef struct identity {
+    atomic_uint refs;
+    cn_caller caller;
+    cn_arena arena;
+} identity;
+
+/* What one thread needs to run requests. */
+typedef struct kit {
+    cn_call call;
+    cn_unpacked unpacked;
+    struct kit *next;
+} kit;
+
+typedef struct net net;
+typedef struct loop loop;
+typedef struct conn conn;
+
+/* A request on its way through a pool: the worker writes `out`, the loop sends it. */
+typedef struct job {
+    net *n;
+    conn *c;
+    identity *who;
+    uint64_t msgid, start_ns;
+    cn_str frame;            /* a copy, owned */
+    cn_buf out;
+    uint32_t cost_at;        /* place in the table of costs; COSTS: none */
+    struct job *next;
+} job;
+
+/* Limits a SIGHUP may change; read anew by each use. */
+typedef struct limits {
+    atomic_uint max_connections, max_pipelined;
+    atomic_ullong max_frame, max_response, max_buffered, idle_ms, frame_ms, write_ms, request_ms, drain_ms, slow_ms;
+} limits;
+
+struct net {
+    cn_service *s;
+    limits lim;
+    cn_pool *queries, *longs;
+    pthread_mutex_t kit_lock;
+    kit *kits;
+    loop *loops;
+    unsigned n_loops, next_loop;
+    atomic_uint connections, running;
+    atomic_ullong buffered, next_id, drain_end_ns;
+    atomic_bool draining, forced;
+    atomic_uint costs[COSTS]; /* microseconds, smoothed; 0: not known */
+    cn_listener *listeners;
+    uv_stream_t **listening;
+    size_t n_listeners;
+    cn_config *config;
+    cn_err (*reload)(void *ctx, cn_config *ret);
+    void *reload_ctx;
+};
+
+struct loop {
+    net *n;
+    unsigned number;
+    uv_loop_t uv;
+    uv_async_t wake;
+    uv_timer_t tick;
+    uv_signal_t signals[3];
+    pthread_t thread;
+    pthread_mutex_t lock;    /* of the two lists below: what other threads hand over */
+    job *done;
+    int *fds;                /* accepted sockets; the sign bit of `kinds` says Unix */
+    bool *fd_is_unix;
+    unsigned n_fds, room_fds;
+    conn *conns;
+    kit kit;
+    bool stopping;
+};
+
+struct conn {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    loop *l;
+    conn *prev, *next;
+    uint64_t id;
+    char *in;                /* bytes read; in[start .. have) are not yet dealt with */
+    size_t start, have, room, charged;
+    cn_frames frames;
+    cn_buf out, sending;
+    uv_write_t write;
+    bool writing, reading, paused, eof, closing, closed;
+    identity *who;
+    unsigned inflight, wrong_keys;
+    uint64_t active_ns, frame_ns, write_ns;
+};
+
+/* conn.c -- on the loop's thread */
+cn_err conn_open(loop *l, int fd, bool unix_socket);
+void conn_close(conn *c, const char *why); /* why NULL: an ordinary end, logged at debug */
+void conn_flush(conn *c);
+void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
+void conn_free_if_over(conn *c);
+/* dispatch.c -- on the loop's thread */
+void dispatch(conn *c, cn_str frame);
+/* job.c */
+cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at);
+void job_finish(job *j);                   /* on the loop's thread: sends the answer */
+/* Runs one request and appends its answer (a result or an error). Any thread with its own kit. */
+void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint32_t cost_at, cn_buf *out);
+kit *kit_take(net *n);
+void kit_give(net *n, kit *k);
+void kit_done(kit *k);
+/* identity.c */
+identity *identity_new(void);              /* nobody; NULL without memory */
+identity *identity_ref(identity *i);
+void identity_unref(identity *i);
+/* loop.c */
+cn_err loop_init(loop *l, net *n, unsigned number);
+void loop_run(loop *l);
+void loop_wake(loop *l);
+cn_err loop_hand_fd(loop *l, int fd, bool unix_socket);
+void loop_done(loop *l);

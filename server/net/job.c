@@ -1,0 +1,164 @@
+/* Running requests: on a loop for cheap ones, by a pool for the others. */
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "server/net/inside.h"
+
+/* --- kits --- */
+kit *kit_take(net *n) {
+    pthread_mutex_lock(&n->kit_lock);
+    kit *k = n->kits;
+    if (k)
+        n->kits = k->next;
+    pthread_mutex_unlock(&n->kit_lock);
+    if (k)
+        return k;
+    k = cn_calloc(1, sizeof *k);
+    if (k && cn_call_init(&k->call) != CN_OK) {
+        cn_free(k);
+        return NULL;
+    }
+    return k;
+}
+
+void kit_give(net *n, kit *k) {
+    pthread_mutex_lock(&n->kit_lock);
+    k->next = n->kits;
+    n->kits = k;
+    pthread_mutex_unlock(&n->kit_lock);
+}
+
+void kit_done(kit *k) {
+    cn_call_done(&k->call);
+    cn_unpacked_done(&k->unpacked);
+}
+
+/* --- one request --- */
+static cn_err call_method(net *n, kit *k, const cn_message *m, uint64_t start_ns, cn_buf *out) {
+    const msgpack_object *map;
+    k->call.start_ns = start_ns;
+    k->call.deadline_ns = start_ns + atomic_load(&n->lim.request_ms) * 1000000u;
+    CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
+    CN_TRY(cn_params_map(&k->unpacked.o, &map));
+    return cn_service_call(n->s, &k->call, m->method, map, out);
+}
+
+/* What a search costs, for the next one like it: smoothed, so that one slow disk read does not decide. */
+static void learn_cost(net *n, uint32_t at, uint64_t us) {
+    if (at >= COSTS)
+        return;
+    unsigned before = atomic_load_explicit(&n->costs[at], memory_order_relaxed);
+    uint64_t now = before ? (before * (uint64_t)7 + us) / 8 : us;
+    atomic_store_explicit(&n->costs[at], (unsigned)(now < 1 ? 1 : now > UINT32_MAX ? UINT32_MAX : now), memory_order_relaxed);
+}
+
+static void log_slow(net *n, const cn_message *m, const identity *who, uint64_t start_ns, cn_err err) {
+    uint64_t us = (cn_mono_ns() - start_ns) / 1000;
+    if (us / 1000 >= atomic_load(&n->lim.slow_ms))
+        cn_log(CN_LOG_WARN, "request.slow", "method=" CN_STR_FMT " who=%s dur_us=%llu outcome=%s", CN_STR_ARG(m->method), who->caller.who,
+               (unsigned long long)us, cn_err_name(err));
+}
+
+void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint32_t cost_at, cn_buf *out) {
+    cn_message m;
+    uint64_t began = cn_mono_ns();
+    size_t before = out->n;
+    cn_err err = cn_message_parse(frame, &m);
+    CN_ASSERT(err == CN_OK); /* whoever hands it over has parsed it */
+    k->call.caller = &who->caller;
+    cn_rpc_result_open(out, m.msgid);
+    err = call_method(n, k, &m, start_ns, out);
+    if (err != CN_OK || out->failed) {
+        out->n = before;
+        out->failed = false;
+        cn_rpc_error(out, m.msgid, err == CN_OK ? CN_OVERLOADED : err, cn_error_detail());
+    }
+    if (err == CN_INTERNAL || err == CN_DAMAGED)
+        cn_log(CN_LOG_ERROR, "request.failed", "method=" CN_STR_FMT " code=%s %s", CN_STR_ARG(m.method), cn_err_name(err), cn_error_detail());
+    learn_cost(n, cost_at, (cn_mono_ns() - began) / 1000);
+    log_slow(n, &m, who, start_ns, err);
+    cn_call_reset(&k->call);
+}
+
+/* --- pools --- */
+static void job_free(job *j) {
+    char *frame;
+    memcpy(&frame, &j->frame.p, sizeof frame);
+    cn_free(frame);
+    cn_buf_done(&j->out);
+    identity_unref(j->who);
+    cn_free(j);
+}
+
+static void refuse(job *j, cn_err code, const char *why) { cn_rpc_error(&j->out, j->msgid, code, why); }
+
+static void run_job(job *j) {
+    net *n = j->n;
+    uint64_t waited_ms = (cn_mono_ns() - j->start_ns) / 1000000;
+    if (atomic_load(&n->forced)) {
+        refuse(j, CN_UNAVAILABLE, "the server is stopping");
+        return;
+    }
+    if (waited_ms >= atomic_load(&n->lim.request_ms)) {
+        refuse(j, CN_DEADLINE, "the request waited for a free thread until its time was up");
+        return;
+    }
+    kit *k = kit_take(n);
+    if (!k) {
+        refuse(j, CN_OVERLOADED, "out of memory");
+        return;
+    }
+    run_request(n, k, j->who, j->frame, j->start_ns, j->cost_at, &j->out);
+    kit_give(n, k);
+}
+
+static void work(void *arg) {
+    job *j = arg;
+    loop *l = j->c->l; /* the connection stays as long as a job of it is under way */
+    run_job(j);
+    atomic_fetch_sub(&j->n->running, 1);
+    pthread_mutex_lock(&l->lock);
+    j->next = l->done;
+    l->done = j;
+    if (!l->stopping) /* a loop that has ended takes it at its clearing up */
+        uv_async_send(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+}
+
+cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at) {
+    net *n = c->l->n;
+    job *j = cn_calloc(1, sizeof *j);
+    char *copy = cn_alloc(frame.n);
+    if (!j || !copy) {
+        cn_free(j);
+        cn_free(copy);
+        return cn_fail_memory();
+    }
+    memcpy(copy, frame.p, frame.n);
+    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .frame = {copy, frame.n}, .cost_at = cost_at};
+    cn_buf_init(&j->out, atomic_load(&n->lim.max_response));
+    atomic_fetch_add(&n->running, 1);
+    c->inflight++;
+    cn_err err = cn_pool_submit(pool, work, j);
+    if (err != CN_OK) {
+        atomic_fetch_sub(&n->running, 1);
+        c->inflight--;
+        job_free(j);
+    }
+    return err;
+}
+
+void job_finish(job *j) {
+    conn *c = j->c;
+    c->inflight--;
+    c->active_ns = cn_mono_ns();
+    if (!c->closing) {
+        cn_buf_add(&c->out, j->out.p, j->out.n);
+        conn_flush(c);
+    }
+    job_free(j);
+    if (c->closing)
+        conn_free_if_over(c);
+    else
+        conn_go_on(c);
+}

@@ -1,0 +1,180 @@
+/* An event loop: what other threads hand it, the passing of time, and its end. */
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "server/net/inside.h"
+#include "server/net/notify.h"
+
+#define TICK_MS 500
+
+void loop_wake(loop *l) { uv_async_send(&l->wake); }
+
+cn_err loop_hand_fd(loop *l, int fd, bool unix_socket) {
+    cn_err err = CN_OK;
+    pthread_mutex_lock(&l->lock);
+    if (l->n_fds == l->room_fds) {
+        unsigned room = l->room_fds ? 2 * l->room_fds : 16;
+        int *fds = cn_realloc(l->fds, room * sizeof *fds);
+        l->fds = fds ? fds : l->fds;
+        bool *kinds = fds ? cn_realloc(l->fd_is_unix, room * sizeof *kinds) : NULL;
+        l->fd_is_unix = kinds ? kinds : l->fd_is_unix;
+        l->room_fds = kinds ? room : l->room_fds;
+    }
+    if (l->n_fds < l->room_fds) {
+        l->fds[l->n_fds] = fd;
+        l->fd_is_unix[l->n_fds++] = unix_socket;
+    } else {
+        err = cn_fail_memory();
+    }
+    pthread_mutex_unlock(&l->lock);
+    loop_wake(l);
+    return err;
+}
+
+static void open_handed(loop *l) {
+    for (;;) {
+        pthread_mutex_lock(&l->lock);
+        bool some = l->n_fds > 0, kind = some && l->fd_is_unix[l->n_fds - 1];
+        int fd = some ? l->fds[--l->n_fds] : -1;
+        pthread_mutex_unlock(&l->lock);
+        if (!some)
+            return;
+        if (conn_open(l, fd, kind) != CN_OK)
+            cn_log(CN_LOG_WARN, "conn.refused", "%s", cn_error_detail());
+    }
+}
+
+static void finish_jobs(loop *l) {
+    pthread_mutex_lock(&l->lock);
+    job *list = l->done, *in_order = NULL;
+    l->done = NULL;
+    pthread_mutex_unlock(&l->lock);
+    while (list) { /* handed over last first */
+        job *next = list->next;
+        list->next = in_order;
+        in_order = list;
+        list = next;
+    }
+    while (in_order) {
+        job *next = in_order->next;
+        job_finish(in_order);
+        in_order = next;
+    }
+}
+
+/* --- the end --- */
+static void close_any(uv_handle_t *h, void *ctx) {
+    (void)ctx;
+    if (!uv_is_closing(h))
+        uv_close(h, NULL);
+}
+
+static void close_idle(loop *l) {
+    for (conn *c = l->conns, *next; c; c = next) {
+        next = c->next;
+        conn_go_on(c);
+    }
+}
+
+static void stop_if_over(loop *l) {
+    net *n = l->n;
+    if (!atomic_load(&n->draining) || l->stopping)
+        return;
+    if (atomic_load(&n->forced))
+        for (conn *c = l->conns, *next; c; c = next) {
+            next = c->next;
+            conn_close(c, "the server stops now");
+        }
+    else
+        close_idle(l);
+    if (l->conns)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->stopping = true;
+    pthread_mutex_unlock(&l->lock);
+    uv_walk(&l->uv, close_any, NULL);
+}
+
+static void on_wake(uv_async_t *a) {
+    loop *l = a->data;
+    open_handed(l);
+    finish_jobs(l);
+    stop_if_over(l);
+}
+
+/* --- time --- */
+static bool over(uint64_t since, uint64_t now, uint64_t limit_ms) { return since && limit_ms && now - since > limit_ms * 1000000u; }
+
+static void check_conn(conn *c, uint64_t now) {
+    limits *lim = &c->l->n->lim;
+    bool busy = c->inflight || c->writing;
+    if (c->closing)
+        return;
+    if (c->writing && over(c->write_ns, now, atomic_load(&lim->write_ms)))
+        conn_close(c, "it does not take its answers");
+    else if (!c->paused && over(c->frame_ns, now, atomic_load(&lim->frame_ms)))
+        conn_close(c, "a request stopped half-way");
+    else if (!busy && over(c->active_ns, now, atomic_load(&lim->idle_ms)))
+        conn_close(c, NULL);
+}
+
+/* A key that changed since is read again here, so that calls need not do it each time; one that went stays, and is refused. */
+static void renew_key(conn *c, uint64_t epoch) {
+    const cn_caller *old = &c->who->caller;
+    if (c->closing || old->kind != CN_CALLER_KEY || old->checked_epoch == epoch)
+        return;
+    identity *fresh = identity_new();
+    if (fresh && cn_service_renew(c->l->n->s, old, &fresh->arena, &fresh->caller) == CN_OK) {
+        identity_unref(c->who);
+        c->who = fresh;
+    } else {
+        identity_unref(fresh);
+    }
+}
+
+static void on_tick(uv_timer_t *t) {
+    loop *l = t->data;
+    net *n = l->n;
+    uint64_t now = cn_mono_ns(), epoch = 0;
+    bool known = cn_keys_epoch(cn_service_data(n->s), &epoch) == CN_OK;
+    for (conn *c = l->conns, *next; c; c = next) {
+        next = c->next;
+        check_conn(c, now);
+        if (known)
+            renew_key(c, epoch);
+    }
+    if (atomic_load(&n->draining) && now > atomic_load(&n->drain_end_ns))
+        atomic_store(&n->forced, true);
+    if (l->number == 0 && getenv("WATCHDOG_USEC"))
+        cn_notify("WATCHDOG=1");
+    stop_if_over(l);
+}
+
+/* --- beginning --- */
+cn_err loop_init(loop *l, net *n, unsigned number) {
+    *l = (loop){.n = n, .number = number};
+    pthread_mutex_init(&l->lock, NULL);
+    CN_TRY(cn_call_init(&l->kit.call));
+    int rc = uv_loop_init(&l->uv);
+    if (rc == 0)
+        rc = uv_async_init(&l->uv, &l->wake, on_wake);
+    if (rc == 0)
+        rc = uv_timer_init(&l->uv, &l->tick);
+    if (rc == 0)
+        rc = uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS);
+    if (rc != 0)
+        return cn_fail(CN_UNAVAILABLE, "an event loop: %s", uv_strerror(rc));
+    l->wake.data = l->tick.data = l;
+    return CN_OK;
+}
+
+void loop_run(loop *l) { uv_run(&l->uv, UV_RUN_DEFAULT); }
+
+void loop_done(loop *l) {
+    finish_jobs(l);
+    uv_loop_close(&l->uv);
+    kit_done(&l->kit);
+    cn_free(l->fds);
+    cn_free(l->fd_is_unix);
+    pthread_mutex_destroy(&l->lock);
+}

@@ -1,0 +1,163 @@
+#include "server/service/models.h"
+
+#include <pthread.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/utf8.h"
+#include "server/service/vector_cache.h"
+
+typedef struct slot {
+    char name[CN_NAME_MAX + 1], precision[16];
+    cn_embedder *e;
+} slot;
+
+struct cn_models {
+    char *data_dir;
+    pthread_mutex_t lock;
+    slot slots[CN_MODELS_MAX];
+    unsigned n;
+    cn_vector_cache *cache;
+};
+
+cn_err cn_models_new(const char *data_dir, cn_models **ret) {
+    cn_models *m = cn_calloc(1, sizeof *m);
+    if (!m)
+        return cn_fail_memory();
+    pthread_mutex_init(&m->lock, NULL);
+    m->data_dir = cn_strdup_n(data_dir, strlen(data_dir));
+    cn_err err = m->data_dir ? cn_vector_cache_new(CN_QUESTIONS_KEPT, &m->cache) : cn_fail_memory();
+    if (err != CN_OK) {
+        cn_models_free(m);
+        return err;
+    }
+    *ret = m;
+    return CN_OK;
+}
+
+void cn_models_free(cn_models *m) {
+    if (!m)
+        return;
+    for (unsigned i = 0; i < m->n; i++)
+        cn_embedder_unref(m->slots[i].e);
+    cn_vector_cache_free(m->cache);
+    pthread_mutex_destroy(&m->lock);
+    cn_free(m->data_dir);
+    cn_free(m);
+}
+
+static cn_embedder *find(const cn_models *m, const cn_recipe *r) {
+    for (unsigned i = 0; i < m->n; i++)
+        if (cn_str_is(r->embedder, m->slots[i].name) && cn_str_is(r->precision, m->slots[i].precision))
+            return m->slots[i].e;
+    return NULL;
+}
+
+static cn_err open_locked(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
+    if ((*ret = find(m, r)))
+        return CN_OK;
+    if (m->n == CN_MODELS_MAX)
+        return cn_fail(CN_OVERLOADED, "%d models are in use already; restart the server to let unused ones go", CN_MODELS_MAX);
+    slot *s = &m->slots[m->n];
+    if (r->embedder.n >= sizeof s->name || r->precision.n >= sizeof s->precision)
+        return cn_fail(CN_DAMAGED, "the version's recipe names a model no cairn can have");
+    cn_embedder *e;
+    cn_err err = cn_embedder_open(m->data_dir, r->embedder, r->precision, &e);
+    if (err != CN_OK)
+        return cn_wrap(err == CN_NOT_FOUND ? CN_UNAVAILABLE : err, "the model \"" CN_STR_FMT "\" of this version", CN_STR_ARG(r->embedder));
+    memcpy(s->name, r->embedder.p, r->embedder.n);
+    memcpy(s->precision, r->precision.p, r->precision.n);
+    s->e = e;
+    m->n++;
+    *ret = e;
+    return CN_OK;
+}
+
+static cn_err same_model(const cn_recipe *r, cn_embedder *e) {
+    cn_digest here = cn_embedder_digest(e);
+    if (cn_digest_eq(&here, &r->embedder_digest) && cn_embedder_dim(e) == r->dim)
+        return CN_OK;
+    char want[17], got[17];
+    cn_hex(r->embedder_digest.b, 8, want);
+    cn_hex(here.b, 8, got);
+    return cn_fail(CN_UNAVAILABLE,
+                   "this version was embedded with \"" CN_STR_FMT "\" of digest %s, and the model of that name here has %s: add the "
+                   "first one again (cairn model add), or rebuild the index",
+                   CN_STR_ARG(r->embedder), want, got);
+}
+
+cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
+    if (cn_str_is(recipe->embedder, "none"))
+        return cn_fail(CN_INVALID, "this index has no embedder, its vectors come with the rows: give `vector` instead of `text`");
+    cn_embedder *e;
+    pthread_mutex_lock(&m->lock);
+    cn_err err = open_locked(m, recipe, &e);
+    pthread_mutex_unlock(&m->lock);
+    CN_TRY(err);
+    CN_TRY(same_model(recipe, e));
+    *ret = e;
+    return CN_OK;
+}
+
+static cn_digest key_of(cn_embedder *e, cn_str text) {
+    cn_sha256 s;
+    cn_digest model = cn_embedder_digest(e);
+    CN_ASSERT(cn_sha256_begin(&s) == CN_OK);
+    cn_sha256_add(&s, model.b, sizeof model.b);
+    cn_sha256_add(&s, text.p, text.n);
+    cn_digest key = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return key;
+}
+
+cn_err cn_models_check_text(cn_str text) {
+    size_t ok = cn_utf8_valid_to(text), i = 0;
+    if (text.n > CN_QUESTION_BYTES)
+        return cn_fail(CN_INVALID, "the text has %zu bytes; a question has at most %d", text.n, CN_QUESTION_BYTES);
+    if (ok != text.n)
+        return cn_fail(CN_INVALID, "the text is not UTF-8 at byte %zu", ok);
+    while (i < text.n && (unsigned char)text.p[i] <= ' ')
+        i++;
+    return i == text.n ? cn_fail(CN_INVALID, "the text is empty") : CN_OK;
+}
+
+/* Several at once: the embedder spreads texts over threads, but says only how many were cut; then each is asked alone. */
+static cn_err embed_missing(cn_embedder *e, cn_question_text **q, uint32_t n, unsigned threads, cn_arena *a) {
+    uint32_t dim = cn_embedder_dim(e), cut = 0, one;
+    float *out = cn_arena_alloc(a, (size_t)n * dim * sizeof *out);
+    cn_str *texts = cn_arena_alloc(a, n * sizeof *texts);
+    if (!out || !texts)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++)
+        texts[i] = q[i]->text;
+    CN_TRY(cn_embed(e, texts, n, threads, out, &cut));
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(q[i]->vector, out + (size_t)i * dim, dim * sizeof *out);
+        q[i]->cut = cut == n;
+    }
+    for (uint32_t i = 0; cut > 0 && cut < n && i < n; i++) {
+        CN_TRY(cn_embed(e, &texts[i], 1, 1, out, &one));
+        q[i]->cut = one > 0;
+    }
+    return CN_OK;
+}
+
+cn_err cn_models_embed(cn_models *m, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, cn_arena *a) {
+    uint32_t dim = cn_embedder_dim(e), missing = 0;
+    cn_question_text **miss = cn_arena_alloc(a, n * sizeof *miss);
+    cn_digest *keys = cn_arena_alloc(a, n * sizeof *keys);
+    if (!miss || !keys)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        cn_digest key = key_of(e, q[i].text);
+        if (cn_vector_cache_get(m->cache, &key, q[i].vector, dim, &q[i].cut))
+            continue;
+        keys[missing] = key;
+        miss[missing++] = &q[i];
+    }
+    if (missing == 0)
+        return CN_OK;
+    CN_TRY(embed_missing(e, miss, missing, threads, a));
+    for (uint32_t i = 0; i < missing; i++)
+        cn_vector_cache_put(m->cache, &keys[i], miss[i]->vector, dim, miss[i]->cut);
+    return CN_OK;
+}

@@ -1,0 +1,166 @@
+#include "server/service/question.h"
+
+#include <math.h>
+
+#include "engine/base/os.h"
+
+/* --- fields --- */
+static const msgpack_object *from(const msgpack_object *own, const msgpack_object *defaults, const char *name) {
+    return cn_given(own, name) ? own : defaults;
+}
+
+static cn_err read_numbers(const msgpack_object *own, const msgpack_object *also, const cn_call *c, cn_question *q) {
+    uint64_t k = CN_K_DEFAULT, per_doc = 0, deadline_ms = 0;
+    double min = 0, recall = 1;
+    CN_TRY(cn_get_uint(from(own, also, "k"), "k", 1, CN_K_MAX, &k));
+    CN_TRY(cn_get_uint(from(own, also, "per_doc"), "per_doc", 0, CN_K_MAX, &per_doc));
+    CN_TRY(cn_get_uint(from(own, also, "deadline_ms"), "deadline_ms", 1, 3600000, &deadline_ms));
+    CN_TRY(cn_get_uint(from(own, also, "version"), "version", 1, INT64_MAX, &q->from.version));
+    CN_TRY(cn_get_uint(from(own, also, "min_version"), "min_version", 0, INT64_MAX, &q->from.min_version));
+    CN_TRY(cn_get_f64(from(own, also, "min_relevance"), "min_relevance", &min));
+    CN_TRY(cn_get_f64(from(own, also, "recall"), "recall", &recall));
+    if (!(min >= 0 && min <= 1))
+        return cn_fail(CN_INVALID, "field \"min_relevance\" must be from 0 to 1");
+    if (!(recall > 0 && recall <= 1))
+        return cn_fail(CN_INVALID, "field \"recall\" must be over 0 and at most 1");
+    q->k = (uint32_t)k;
+    q->per_doc = (uint32_t)per_doc;
+    q->min_relevance = (float)min;
+    q->deadline_ns = c->deadline_ns;
+    if (deadline_ms) {
+        uint64_t own_end = (c->start_ns ? c->start_ns : cn_mono_ns()) + deadline_ms * 1000000u;
+        if (!q->deadline_ns || own_end < q->deadline_ns)
+            q->deadline_ns = own_end;
+    }
+    return CN_OK;
+}
+
+static cn_err check_tags(const msgpack_object *tags) {
+    uint32_t n = tags ? tags->via.map.size : 0;
+    if (n > CN_TAGS_MAX)
+        return cn_fail(CN_INVALID, "field \"tags\" has %u entries; at most %d", n, CN_TAGS_MAX);
+    for (uint32_t i = 0; i < n; i++)
+        if (!cn_is_str(&tags->via.map.ptr[i].key) || !cn_is_str(&tags->via.map.ptr[i].val))
+            return cn_fail(CN_INVALID, "field \"tags\" maps strings to strings");
+    return CN_OK;
+}
+
+/* W3C trace context: 00-<32 hex digits>-<16>-<2>; anything else starts a trace of its own, as that page asks. */
+static void take_trace(cn_str parent, char text[33]) {
+    uint8_t id[16], any = 0;
+    if (parent.n >= 55 && memcmp(parent.p, "00-", 3) == 0 && parent.p[35] == '-' && cn_unhex((cn_str){parent.p + 3, 32}, id, sizeof id) == 0)
+        for (int i = 0; i < 16; i++)
+            any |= id[i];
+    if (!any)
+        cn_random(id, sizeof id);
+    cn_hex(id, sizeof id, text);
+}
+
+static cn_err read_words(const msgpack_object *own, const msgpack_object *also, cn_question *q) {
+    cn_str on_degraded = CN_STR("answer"), parent = {NULL, 0};
+    CN_TRY(cn_get_str(from(own, also, "mode"), "mode", &q->mode));
+    CN_TRY(cn_get_bool(from(own, also, "explain"), "explain", &q->explain));
+    CN_TRY(cn_get_str(from(own, also, "on_degraded"), "on_degraded", &on_degraded));
+    CN_TRY(cn_get_str(from(own, also, "traceparent"), "traceparent", &parent));
+    CN_TRY(check_tags(cn_given(from(own, also, "tags"), "tags")));
+    q->strict = cn_str_is(on_degraded, "error");
+    if (!q->strict && !cn_str_is(on_degraded, "answer"))
+        return cn_fail(CN_INVALID, "field \"on_degraded\" must be answer or error");
+    take_trace(parent, q->trace_id);
+    return CN_OK;
+}
+
+static cn_err read_asked(cn_call *c, const msgpack_object *own, cn_question *q) {
+    const msgpack_object *vector = cn_given(own, "vector");
+    const float *v;
+    CN_TRY(cn_get_str(own, "text", &q->text.text));
+    if (q->text.text.p && vector)
+        return cn_fail(CN_INVALID, "give `text` or `vector`, not both");
+    if (q->text.text.p)
+        return cn_models_check_text(q->text.text);
+    if (!vector)
+        return cn_fail(CN_INVALID, "a query needs `text` or `vector`");
+    CN_TRY(cn_arg_vector(&c->arena, vector, &v, &q->dim));
+    memcpy(&q->vector, &v, sizeof v); /* the arena's, ours to write */
+    return CN_OK;
+}
+
+cn_err cn_question_read(cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *ret) {
+    cn_question q = {.from = {.tenant = tenant}};
+    CN_TRY(cn_get_str(from(own, defaults, "index"), "index", &q.from.index));
+    CN_TRY(read_numbers(own, defaults, c, &q));
+    CN_TRY(read_words(own, defaults, &q));
+    CN_TRY(read_asked(c, own, &q));
+    const msgpack_object *filter = cn_given(from(own, defaults, "filter"), "filter");
+    if (filter)
+        CN_TRY(cn_filter_from_map(filter, &c->arena, &q.filter));
+    q.from.as = cn_given(from(own, defaults, "as"), "as");
+    q.from.labels = cn_given(from(own, defaults, "labels"), "labels");
+    if (q.explain && !cn_access_has(c->caller, CN_SCOPE(audit)))
+        return cn_fail(CN_DENIED, "field \"explain\" needs the scope audit");
+    *ret = q;
+    return CN_OK;
+}
+
+/* --- against the version --- */
+static cn_err settle_mode(cn_question *q) {
+    if (!q->mode.n)
+        q->mode = q->reading.index->set.mode;
+    if (cn_str_is(q->mode, "dense") || cn_str_is(q->mode, "exact"))
+        return CN_OK;
+    if (cn_str_is(q->mode, "hybrid")) { /* the half there is; made_by.mode says so */
+        q->mode = CN_STR("dense");
+        return CN_OK;
+    }
+    if (cn_str_is(q->mode, "lexical"))
+        return cn_fail(CN_INVALID, "this index has no postings, so it cannot be asked in mode lexical; ask in mode dense or exact");
+    return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are dense, exact, hybrid and lexical", CN_STR_ARG(q->mode));
+}
+
+static cn_err check_vector(cn_question *q) {
+    const cn_recipe *r = &q->reading.version->recipe;
+    if (r->dim == 0)
+        return cn_fail(CN_INVALID, "version %llu has no vectors yet", (unsigned long long)q->reading.version->number);
+    if (q->dim != r->dim)
+        return cn_fail(CN_INVALID, "the vector has %u numbers; this index has vectors of %u", q->dim, r->dim);
+    return cn_vec_check(q->vector, q->dim, r->metric);
+}
+
+cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
+    CN_TRY(cn_reading_open(s, c, &q->from, &q->reading));
+    CN_TRY(settle_mode(q));
+    if (!q->text.text.p)
+        return check_vector(q);
+    q->dim = q->reading.version->recipe.dim;
+    q->text.vector = q->vector = cn_arena_alloc(&c->arena, (q->dim + 16) * sizeof(float));
+    return q->vector ? CN_OK : cn_fail_memory();
+}
+
+bool cn_question_same_model(const cn_question *p, const cn_question *q) {
+    const cn_recipe *a = &p->reading.version->recipe, *b = &q->reading.version->recipe;
+    return cn_str_eq(a->embedder, b->embedder) && cn_str_eq(a->precision, b->precision) && cn_digest_eq(&a->embedder_digest, &b->embedder_digest) &&
+           a->dim == b->dim;
+}
+
+cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
+    cn_embedder *e;
+    uint64_t start = cn_mono_ns();
+    const cn_recipe *r = &q[0]->reading.version->recipe;
+    cn_question_text *texts = cn_arena_alloc(&c->arena, n * sizeof *texts);
+    if (!texts)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++)
+        texts[i] = q[i]->text;
+    CN_TRY(cn_models_get(s->models, r, &e));
+    CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &c->arena));
+    for (uint32_t i = 0; i < n; i++) {
+        q[i]->text = texts[i];
+        q[i]->embed_ns = cn_mono_ns() - start;
+    }
+    return CN_OK;
+}
+
+float cn_relevance(cn_metric metric, float score) {
+    float r = metric == CN_L2 ? 1.0f / (1.0f + sqrtf(score < 0 ? -score : 0)) : score;
+    return r < 0 ? 0 : r > 1 ? 1 : r;
+}

@@ -1,0 +1,43 @@
+/* question.h -- one query: its fields, its run, its answer. For server/service only.
+ *
+ * Owns:    strings, vector and filter live in the call's arena or in the request.
+ * Thread:  one at a time, with the call.
+ * Limits:  k 1 to CN_K_MAX, CN_QUESTION_BYTES of text, CN_TAGS_MAX tags. */
+#pragma once
+#include "server/service/reading.h"
+
+#define CN_K_DEFAULT 10
+#define CN_TAGS_MAX 32
+
+/* Relevance, 0 to 1: a first calibration, to be fitted to judged queries. Cosine and inner product: the score, no less
+ * than 0 and no more than 1. L2: 1 / (1 + distance). */
+#define CN_EVIDENCE_OK 0.45f
+#define CN_EVIDENCE_WEAK 0.30f
+float cn_relevance(cn_metric metric, float score);
+
+typedef struct cn_question {
+    cn_question_text text;      /* .text.p NULL: a raw vector */
+    float *vector;              /* dim floats; of a text once embedded */
+    uint32_t dim;
+    uint32_t k, per_doc;
+    float min_relevance;
+    cn_str mode;                /* as asked for; empty: the index's default */
+    const cn_filter *filter;
+    bool explain, strict;       /* strict: on_degraded: error */
+    uint64_t deadline_ns, embed_ns;
+    char trace_id[33];
+    cn_reading_opts from;
+    cn_reading reading;
+} cn_question;
+
+/* Fields of `own` win over those of `defaults` (NULL: none); text and vector are only taken from `own`. */
+cn_err cn_question_read(cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *ret);
+/* Opens what it reads from and checks text or vector against it. */
+cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q);
+bool cn_question_same_model(const cn_question *p, const cn_question *q);
+cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n); /* texts, all of one model */
+/* Searches and appends the answer. */
+cn_err cn_question_answer(cn_call *c, cn_question *q, cn_buf *out);
+
+void cn_out_passage(cn_buf *out, const cn_chunk *chunk); /* bytes, page, headings: three pairs */
+void cn_out_meta(cn_buf *out, cn_str meta);

@@ -1,0 +1,183 @@
+/* Opening, and the way of every call: caller, method, fields, access, work, one map. */
+#include "server/service/service.h"
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/search/search.h"
+#include "server/service/inside.h"
+#include "server/service/runner.h"
+
+/* --- opening --- */
+static cn_err copy_list(cn_arena *a, const char *const *list, uint32_t n, const char *const **ret) {
+    const char **copy = cn_arena_alloc(a, (n + 1) * sizeof *copy);
+    if (!copy)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++)
+        if (!(copy[i] = cn_arena_str(a, cn_str_of(list[i])).p))
+            return cn_fail_memory();
+    *ret = copy;
+    return CN_OK;
+}
+
+static cn_err open_parts(cn_service *s, const cn_service_opts *o) {
+    CN_TRY(copy_list(&s->arena, o->import_roots, o->n_import_roots, &s->opts.import_roots));
+    CN_TRY(cn_service_set_anonymous(s, o->anonymous, o->n_anonymous));
+    CN_TRY(cn_data_open(o->data_dir, &s->data));
+    s->opts.data_dir = cn_data_dir(s->data);
+    CN_TRY(cn_models_new(s->opts.data_dir, &s->models));
+    return cn_runner_new(&s->runner);
+}
+
+cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
+    cn_service *s = cn_calloc(1, sizeof *s);
+    if (!s)
+        return cn_fail_memory();
+    s->opts = (cn_service_opts){.embed_threads = o->embed_threads ? o->embed_threads : cn_cpus(), .n_import_roots = o->n_import_roots};
+    s->start_ns = cn_mono_ns();
+    pthread_rwlock_init(&s->lock, NULL);
+    pthread_mutex_init(&s->count_lock, NULL);
+    cn_arena_init(&s->arena, 4096, 16 << 20);
+    cn_arena_init(&s->anonymous_arena, 4096, 16 << 20);
+    cn_err err = open_parts(s, o);
+    if (err != CN_OK) {
+        cn_service_close(s);
+        return err;
+    }
+    *ret = s;
+    return CN_OK;
+}
+
+void cn_service_close(cn_service *s) {
+    if (!s)
+        return;
+    cn_runner_free(s->runner);
+    cn_models_free(s->models);
+    if (s->data)
+        cn_data_close(s->data);
+    cn_arena_done(&s->arena);
+    cn_arena_done(&s->anonymous_arena);
+    pthread_rwlock_destroy(&s->lock);
+    pthread_mutex_destroy(&s->count_lock);
+    cn_free(s);
+}
+
+cn_data *cn_service_data(cn_service *s) { return s->data; }
+struct cn_runner *cn_service_runner(cn_service *s) { return s->runner; }
+const cn_service_opts *cn_service_options(const cn_service *s) { return &s->opts; }
+
+cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n) {
+    cn_arena fresh;
+    cn_arena_init(&fresh, 4096, 16 << 20);
+    const char *const *copy;
+    cn_err err = copy_list(&fresh, tenants, n, &copy);
+    if (err != CN_OK) {
+        cn_arena_done(&fresh);
+        return err;
+    }
+    pthread_rwlock_wrlock(&s->lock);
+    cn_arena old = s->anonymous_arena;
+    s->anonymous_arena = fresh;
+    s->opts.anonymous = copy;
+    s->opts.n_anonymous = n;
+    pthread_rwlock_unlock(&s->lock);
+    cn_arena_done(&old);
+    return CN_OK;
+}
+
+/* --- calls --- */
+cn_err cn_call_init(cn_call *c) {
+    *c = (cn_call){0};
+    cn_arena_init(&c->arena, CN_CALL_BLOCK, CN_CALL_CAP);
+    return cn_searcher_new(&c->searcher);
+}
+
+void cn_call_reset(cn_call *c) { cn_arena_reset(&c->arena); }
+
+void cn_call_done(cn_call *c) {
+    cn_searcher_free(c->searcher);
+    cn_free(c->hits);
+    cn_arena_done(&c->arena);
+    *c = (cn_call){0};
+}
+
+const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_policy,
+                                       cn_methods_ingest, cn_methods_admin,    NULL};
+
+const cn_method *cn_method_find(cn_str name) {
+    for (const cn_method *const *group = cn_methods; *group; group++)
+        for (const cn_method *m = *group; m->name; m++)
+            if (cn_str_is(name, m->name))
+                return m;
+    return NULL;
+}
+
+/* A request may carry its own key; then that one counts, and no other. */
+static cn_err take_key(cn_service *s, cn_call *c, const cn_method *m, const msgpack_object *params, cn_caller *room) {
+    cn_str key = {NULL, 0};
+    CN_TRY(cn_get_str(params, "key", &key));
+    if (!key.p || (m->flags & CN_METHOD_OPEN))
+        return m->flags & CN_METHOD_OPEN ? CN_OK : cn_access_refresh(s, c, room);
+    CN_TRY(cn_service_auth(s, key, c->caller->via, &c->arena, room));
+    c->caller = room;
+    return CN_OK;
+}
+
+static cn_err run(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_caller *room, cn_str *tenant, cn_buf *out) {
+    const cn_method *m = cn_method_find(method);
+    if (!m)
+        return cn_fail(CN_NOT_FOUND, "there is no method \"" CN_STR_FMT "\"; api.describe lists them", CN_STR_ARG(method));
+    if (params && params->type != MSGPACK_OBJECT_MAP)
+        return cn_fail(CN_INVALID, "%s takes one map", m->name);
+    CN_TRY(take_key(s, c, m, params, room));
+    CN_TRY(cn_access_check(s, c, m, params, tenant));
+    CN_TRY(cn_fields_check(m, params));
+    CN_TRY(m->fn(s, c, *tenant, params, out));
+    if (out->failed)
+        return cn_fail(CN_OVERLOADED, "the answer would be over %zu bytes; ask for less at once", out->cap);
+    return CN_OK;
+}
+
+/* An index that is not there answers with the same words as one that the key may not reach, whoever found out; a tenant likewise. */
+static cn_err plain_not_found(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *params) {
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    cn_str index = cn_obj_str(cn_get(params, "index"));
+    cn_index_info info;
+    cn_tenant *t;
+    if (!tenant.n)
+        return CN_NOT_FOUND;
+    if (cn_tenant_open(s->data, tenant, &t) != CN_OK)
+        return cn_no_tenant(tenant);
+    cn_err err = index.p ? cn_index_get(t, index, &c->arena, &info) : CN_OK;
+    cn_tenant_unref(t);
+    return err == CN_NOT_FOUND ? cn_no_index(index) : cn_fail(CN_NOT_FOUND, "%s", why);
+}
+
+cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_buf *out) {
+    cn_caller *caller = c->caller, room; /* room: a fresher copy, for the length of the call */
+    cn_str tenant = {NULL, 0};
+    size_t before = out->n;
+    cn_err err = run(s, c, method, params, &room, &tenant, out);
+    if (err == CN_NOT_FOUND)
+        err = plain_not_found(s, c, tenant, params);
+    if (err != CN_OK) {
+        out->n = before;
+        out->failed = false;
+    }
+    c->caller = caller;
+    cn_count(s, caller->kind == CN_CALLER_KEY && caller->key.tenant.n ? caller->key.tenant : err == CN_OK ? tenant : (cn_str){0}, err != CN_OK);
+    return err;
+}
+
+cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
+    const cn_method *m = cn_method_find(method);
+    if (!m || (m->flags & CN_METHOD_OPEN) || cn_str_is(method, "stats"))
+        return CN_COST_CHEAP;
+    if (m->flags & CN_METHOD_DEAR)
+        return CN_COST_LONG;
+    if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_get(params, "text")))
+        return CN_COST_SEARCH;
+    return CN_COST_DEAR;
+}
+
+bool cn_service_is_dear(cn_str method, const msgpack_object *params) { return cn_service_cost(method, params) >= CN_COST_DEAR; }

@@ -1,0 +1,141 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "index/store/dir.h"
+#include "tests/index/store_test.h"
+
+static void made_once_and_private(void) {
+    fixture f;
+    struct stat st;
+    char path[128];
+    if (!fixture_init(&f))
+        return;
+    FAILS(cn_data_init(f.dir), CN_CONFLICT);
+    snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", f.dir);
+    CU_ASSERT_TRUE(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
+    snprintf(path, sizeof path, "%s/tenants/acme", f.dir);
+    CU_ASSERT_TRUE(stat(path, &st) == 0 && (st.st_mode & 0777) == 0700);
+    fixture_done(&f);
+}
+
+static void not_ours_is_refused(void) {
+    char dir[] = "/tmp/cairn-data-XXXXXX", path[64];
+    cn_data *d;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+    FAILS(cn_data_open(dir, &d), CN_NOT_FOUND);
+    FAILS(cn_data_open("/tmp/there/is/no/such/place", &d), CN_NOT_FOUND);
+    snprintf(path, sizeof path, "%s/mine.txt", dir);
+    fclose(fopen(path, "w"));
+    FAILS(cn_data_init(dir), CN_INVALID);
+    unlink(path);
+    OK(cn_data_init(dir));
+    snprintf(path, sizeof path, "%s/cairn.mdb", dir);
+    CU_ASSERT_EQUAL(truncate(path, 5000), 0);
+    FAILS(cn_data_open(dir, &d), CN_DAMAGED);
+    OK(cn_dir_remove(dir));
+}
+
+static void a_newer_format_is_refused(void) {
+    fixture f;
+    cn_data *d;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    if (!fixture_init(&f))
+        return;
+    cn_env *host = cn_data_host(f.data);
+    OK(cn_env_dbi(host, "settings", false, &dbi));
+    OK(cn_txn_write(host, &txn));
+    OK(cn_db_put(txn, dbi, CN_STR("format"), CN_STR("2")));
+    OK(cn_txn_commit(host, txn));
+    FAILS(cn_data_open(f.dir, &d), CN_REFUSED);
+    fixture_done(&f);
+}
+
+static cn_err count_tenant(void *ctx, cn_str name, int64_t made) {
+    (void)name;
+    CU_ASSERT_TRUE(made > 0);
+    ++*(unsigned *)ctx;
+    return CN_OK;
+}
+
+static void tenants_come_and_go(void) {
+    fixture f;
+    cn_tenant *t;
+    unsigned n = 0;
+    if (!fixture_init(&f))
+        return;
+    FAILS(cn_tenant_create(f.data, CN_STR("acme"), &tester), CN_CONFLICT);
+    FAILS(cn_tenant_create(f.data, CN_STR("../up"), &tester), CN_INVALID);
+    FAILS(cn_tenant_open(f.data, CN_STR("other"), &t), CN_NOT_FOUND);
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_open(f.data, CN_STR("other"), &t));
+    CU_ASSERT_PTR_NOT_NULL(cn_tenant_work(t));
+    OK(cn_tenant_list(f.data, count_tenant, &n));
+    CU_ASSERT_EQUAL(n, 2);
+    OK(cn_tenant_drop(f.data, CN_STR("other"), &tester)); /* while it is open */
+    CU_ASSERT_NOT_EQUAL(access(cn_tenant_dir(t), F_OK), 0);
+    FAILS(cn_tenant_drop(f.data, CN_STR("other"), &tester), CN_NOT_FOUND);
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    cn_tenant *again;
+    OK(cn_tenant_open(f.data, CN_STR("other"), &again));
+    CU_ASSERT_PTR_NOT_EQUAL(t, again); /* not the dropped one's environments */
+    cn_tenant_unref(t), cn_tenant_unref(again);
+    fixture_done(&f);
+}
+
+static void a_lost_control_file_answers_nothing(void) {
+    fixture f;
+    cn_tenant *t;
+    char path[128];
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    snprintf(path, sizeof path, "%s/tenants/other/control.mdb", f.dir);
+    CU_ASSERT_EQUAL(truncate(path, 0), 0);
+    FAILS(cn_tenant_open(f.data, CN_STR("other"), &t), CN_DAMAGED);
+    unlink(path);
+    FAILS(cn_tenant_open(f.data, CN_STR("other"), &t), CN_DAMAGED);
+    CU_ASSERT_NOT_EQUAL(access(path, F_OK), 0); /* and it was not made anew */
+    fixture_done(&f);
+}
+
+static unsigned made, done_count;
+static cn_err make_slot(cn_tenant *t, void **ret) {
+    (void)t;
+    made++;
+    *ret = &made;
+    return CN_OK;
+}
+static cn_err fail_slot(cn_tenant *t, void **ret) {
+    (void)t, (void)ret;
+    return cn_fail(CN_UNAVAILABLE, "not now");
+}
+static void done_slot(void *p) {
+    CU_ASSERT_PTR_EQUAL(p, &made);
+    done_count++;
+}
+
+static void slots_are_made_once(void) {
+    fixture f;
+    void *p = NULL;
+    if (!fixture_init(&f))
+        return;
+    FAILS(cn_tenant_slot(f.tenant, CN_SLOT_VIEWS, fail_slot, done_slot, &p), CN_UNAVAILABLE);
+    OK(cn_tenant_slot(f.tenant, CN_SLOT_VIEWS, make_slot, done_slot, &p));
+    OK(cn_tenant_slot(f.tenant, CN_SLOT_VIEWS, make_slot, done_slot, &p));
+    CU_ASSERT_TRUE(made == 1 && p == &made && done_count == 0);
+    fixture_done(&f);
+    CU_ASSERT_EQUAL(done_count, 1);
+}
+
+void data_suite(void) {
+    CU_pSuite s = CU_add_suite("data", NULL, NULL);
+    CU_ADD_TEST(s, made_once_and_private);
+    CU_ADD_TEST(s, not_ours_is_refused);
+    CU_ADD_TEST(s, a_newer_format_is_refused);
+    CU_ADD_TEST(s, tenants_come_and_go);
+    CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
+    CU_ADD_TEST(s, slots_are_made_once);
+}

@@ -1,0 +1,206 @@
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/os.h"
+#include "tests/index/store_test.h"
+
+static char dir[64], path[128];
+
+static int setup(void) {
+    snprintf(dir, sizeof dir, "/tmp/cairn-env-XXXXXX");
+    if (!mkdtemp(dir))
+        return 1;
+    snprintf(path, sizeof path, "%s/x.mdb", dir);
+    return 0;
+}
+
+static int teardown(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    return system(command) != 0;
+}
+
+static cn_err put(cn_env *e, MDB_dbi dbi, const char *key, size_t bytes) {
+    MDB_txn *txn;
+    CN_AUTO_FREE char *p = cn_calloc(1, bytes);
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = cn_db_put(txn, dbi, cn_str_of(key), (cn_str){p, bytes});
+    if (err == CN_OK)
+        return cn_txn_commit(e, txn);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+static cn_err count_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)key, (void)value;
+    *stop = ++*(unsigned *)ctx == 1000;
+    return CN_OK;
+}
+
+static unsigned count(cn_env *e, MDB_dbi dbi, const char *prefix) {
+    MDB_txn *txn;
+    unsigned n = 0;
+    OK(cn_txn_read(e, &txn));
+    OK(cn_db_each(txn, dbi, cn_str_of(prefix), count_one, &n));
+    cn_txn_abort(e, txn);
+    return n;
+}
+
+static void one_environment_a_file(void) {
+    cn_env *a, *b;
+    MDB_dbi x, y;
+    char link_path[160];
+    snprintf(link_path, sizeof link_path, "%s/hard.mdb", dir);
+    FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &a), CN_NOT_FOUND);
+    if (!OK(cn_env_open(path, CN_ENV_CONTROL, true, &a)))
+        return;
+    CU_ASSERT_EQUAL(link(path, link_path), 0);
+    OK(cn_env_open(link_path, CN_ENV_CONTROL, false, &b)); /* another name of the same file */
+    CU_ASSERT_PTR_EQUAL(a, b);
+    CU_ASSERT_EQUAL(cn_env_count(), 1);
+    FAILS(cn_env_open(path, CN_ENV_SEALED, false, &b), CN_CONFLICT);
+    FAILS(cn_env_dbi(a, "one", false, &x), CN_NOT_FOUND);
+    OK(cn_env_dbi(a, "one", true, &x));
+    OK(cn_env_dbi(a, "one", false, &y));
+    CU_ASSERT_EQUAL(x, y);
+    cn_env_close(a), cn_env_close(a);
+    CU_ASSERT_EQUAL(cn_env_count(), 0);
+    unlink(link_path);
+}
+
+static void pairs_by_prefix(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    cn_str v;
+    char key[16];
+    if (!OK(cn_env_open(path, CN_ENV_CONTROL, true, &e)) || !OK(cn_env_dbi(e, "one", true, &dbi)))
+        return;
+    for (int i = 0; i < 300; i++) {
+        snprintf(key, sizeof key, "%c%03d", i < 100 ? 'a' : 'b', i);
+        OK(put(e, dbi, key, i % 7 ? 10 : 9000));
+    }
+    CU_ASSERT_EQUAL(count(e, dbi, "a"), 100);
+    CU_ASSERT_EQUAL(count(e, dbi, "b2"), 100);
+    CU_ASSERT_EQUAL(count(e, dbi, ""), 300);
+    CU_ASSERT_EQUAL(count(e, dbi, "c"), 0);
+    OK(cn_txn_write(e, &txn));
+    OK(cn_db_del(txn, dbi, CN_STR("a000")));
+    OK(cn_db_del(txn, dbi, CN_STR("never there")));
+    FAILS(cn_db_get(txn, dbi, CN_STR("a000"), &v), CN_NOT_FOUND);
+    OK(cn_txn_commit(e, txn));
+    CU_ASSERT_EQUAL(count(e, dbi, "a"), 99);
+    cn_env_close(e);
+    OK(cn_env_check(path));
+}
+
+static void hold_in_child(int ready) {
+    cn_env *e;
+    MDB_txn *txn;
+    if (cn_env_open(path, CN_ENV_CONTROL, true, &e) != CN_OK || cn_txn_write(e, &txn) != CN_OK)
+        _exit(1);
+    if (write(ready, "x", 1) != 1)
+        _exit(1);
+    for (;;)
+        pause();
+}
+
+/* A stopped writer must not stop us for ever; a killed one must not stop us at all. */
+static void a_stopped_writer_is_named(void) {
+    int ready[2];
+    char c, pid_text[32];
+    cn_env *e;
+    MDB_txn *txn;
+    CU_ASSERT_EQUAL_FATAL(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        hold_in_child(ready[1]);
+    CU_ASSERT_EQUAL(read(ready[0], &c, 1), 1);
+    kill(pid, SIGSTOP);
+    snprintf(pid_text, sizeof pid_text, "process %d,", (int)pid);
+    if (OK(cn_env_open(path, CN_ENV_CONTROL, true, &e))) {
+        OK(cn_txn_read(e, &txn)); /* readers do not wait */
+        cn_txn_abort(e, txn);
+        FAILS(cn_txn_write(e, &txn), CN_OVERLOADED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), pid_text));
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        OK(cn_txn_write(e, &txn));
+        cn_txn_abort(e, txn);
+        cn_env_close(e);
+    }
+    close(ready[0]), close(ready[1]);
+}
+
+static off_t size_of(const char *p) {
+    struct stat st;
+    return stat(p, &st) == 0 ? st.st_size : -1;
+}
+
+static bool opens(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    cn_err err = cn_env_open(path, CN_ENV_CONTROL, false, &e);
+    CU_ASSERT_TRUE(err == CN_OK || err == CN_DAMAGED);
+    if (err != CN_OK)
+        return false;
+    if (cn_env_dbi(e, "one", false, &dbi) == CN_OK) {
+        count(e, dbi, "");
+        err = put(e, dbi, "zz", 5000); /* writing over a damaged list of free pages would be worse than reading */
+        CU_ASSERT_TRUE(err == CN_OK || err == CN_DAMAGED);
+    }
+    cn_env_close(e);
+    return true;
+}
+
+static void copy(const char *from, const char *to) {
+    char command[400];
+    snprintf(command, sizeof command, "cp %s %s", from, to);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static void cut_and_flipped_trees_are_refused_or_harmless(void) {
+    char good[160];
+    unsigned refused = 0;
+    snprintf(good, sizeof good, "%s/good", dir);
+    copy(path, good);
+    off_t size = size_of(path);
+    for (off_t n = 0; n < size; n += 4096 + 1000) {
+        copy(good, path);
+        CU_ASSERT_EQUAL(truncate(path, n), 0);
+        refused += !opens();
+    }
+    CU_ASSERT_TRUE(refused > 10);
+    for (unsigned i = 0; i < 400; i++) {
+        copy(good, path);
+        FILE *f = fopen(path, "r+b");
+        off_t at = (off_t)(i * 2654435761u % (unsigned)(size / 4096)) * 4096 + (i % 3 ? i % 160 : i * 37 % 4096);
+        fseeko(f, at, SEEK_SET);
+        int c = fgetc(f);
+        fseeko(f, at, SEEK_SET);
+        fputc(c ^ (1 << i % 8), f);
+        fclose(f);
+        opens();
+    }
+    copy(good, path);
+    CU_ASSERT_TRUE(opens());
+    FILE *f = fopen(path, "wb");
+    for (int i = 0; i < 20000; i++)
+        fputc(i * 7 + i / 256, f);
+    fclose(f);
+    FAILS(cn_env_check(path), CN_DAMAGED);
+    unlink(path);
+}
+
+void env_suite(void) {
+    CU_pSuite s = CU_add_suite("env", setup, teardown);
+    CU_ADD_TEST(s, one_environment_a_file);
+    CU_ADD_TEST(s, pairs_by_prefix);
+    CU_ADD_TEST(s, a_stopped_writer_is_named);
+    CU_ADD_TEST(s, cut_and_flipped_trees_are_refused_or_harmless);
+}

@@ -1,0 +1,4 @@
+#pragma once
+void add_normal_tests(void);
+void add_parse_tests(void);
+void add_source_tests(void);

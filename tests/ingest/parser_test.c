@@ -1,0 +1,181 @@
+#include <CUnit/Basic.h>
+#include <archive.h>
+#include <archive_entry.h>
+#include <stdlib.h>
+
+#include "engine/base/buf.h"
+#include "tests/ingest/parse_test.h"
+#include "ingest/parse/parse.h"
+
+static cn_parser *parser;
+static cn_arena arena;
+
+static int set_up(void) {
+    setenv("CAIRN_PARSE_SECONDS", "3", 1);
+    cn_arena_init(&arena, 1 << 20, (size_t)1 << 30);
+    return cn_parser_new(2, &parser) != CN_OK;
+}
+
+static int tear_down(void) {
+    cn_parser_free(parser);
+    cn_arena_done(&arena);
+    return 0;
+}
+
+static bool block_is(const cn_parsed *d, uint32_t i, cn_block_kind kind, const char *text) {
+    if (i >= d->n_blocks)
+        return false;
+    const cn_block *b = &d->blocks[i];
+    return b->kind == kind && cn_str_is((cn_str){d->text.p + b->from, b->to - b->from}, text);
+}
+
+static void html(void) {
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, CN_STR("<title>T &amp; x</title><nav>menu</nav><script>no()</script><h2>Head<a class=headerlink>#</a></h2>"
+        "<p>one <b>bo</b>ld<p style='display: none'>hidden<ul><li>a<li>b</ul><table><tr><td>1<td>2</table><pre> x\n  y</pre>"), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.title, "T & x"));
+    CU_ASSERT_EQUAL_FATAL(d.n_blocks, 6);
+    CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "Head") && d.blocks[0].level == 2);
+    CU_ASSERT(block_is(&d, 1, CN_BLOCK_PARA, "one bold"));
+    CU_ASSERT(block_is(&d, 2, CN_BLOCK_ITEM, "a") && block_is(&d, 3, CN_BLOCK_ITEM, "b"));
+    CU_ASSERT(block_is(&d, 4, CN_BLOCK_ROW, "1\t2"));
+    CU_ASSERT(block_is(&d, 5, CN_BLOCK_CODE, " x\n  y"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, CN_STR("<p>side</p><div role=main><h1>H</h1>main</div><p>end</p>"), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "H\n\nmain") && cn_str_is(d.title, "H"));
+}
+
+static void nested(void) {
+    cn_buf b;
+    cn_parsed d = {0};
+    cn_buf_init(&b, 8 << 20);
+    for (int i = 0; i < 200000; i++)
+        cn_buf_puts(&b, i & 1 ? "<div>" : "<b>");
+    cn_buf_puts(&b, "deep");
+    cn_arena_reset(&arena);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, cn_buf_str(&b), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "deep"));
+    for (int i = 0; i < 200000; i++)
+        cn_buf_puts(&b, "</i>"); /* each is looked for through the whole stack: time runs out, the next document is fine */
+    cn_err e = cn_parse(parser, CN_FMT_HTML, cn_buf_str(&b), &arena, &d);
+    CU_ASSERT(e == CN_DEADLINE || e == CN_OK);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, CN_STR("<p>after</p>"), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "after"));
+    cn_buf_done(&b);
+}
+
+static void markdown(void) {
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_MD, CN_STR("---\ntitle: X\n---\n# A *b*\n\ntwo &amp;\nlines\n\n- item\n\n|x|y|\n|---|---|\n|1|2|\n\n    code\n\n> said\n"), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.front, "title: X\n") && cn_str_is(d.title, "A b"));
+    CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "A b") && block_is(&d, 1, CN_BLOCK_PARA, "two & lines") && block_is(&d, 2, CN_BLOCK_ITEM, "item"));
+    CU_ASSERT(block_is(&d, 3, CN_BLOCK_ROW, "x\ty") && block_is(&d, 4, CN_BLOCK_ROW, "1\t2") && block_is(&d, 5, CN_BLOCK_CODE, "code"));
+    CU_ASSERT(block_is(&d, 6, CN_BLOCK_QUOTE, "said"));
+}
+
+/* The smallest PDF with a text of its own; the cross-reference table is left to the reader to rebuild. */
+static cn_str small_pdf(const char *show, cn_buf *b) {
+    cn_buf_reset(b);
+    cn_buf_printf(b, "%%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+        "3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 300]/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>>endobj\n"
+        "4 0 obj<</Length %zu>>stream\n%s\nendstream endobj\n5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj\n"
+        "trailer<</Root 1 0 R>>\n%%%%EOF\n", strlen(show), show);
+    return cn_buf_str(b);
+}
+
+static void pdf(void) {
+    cn_buf b;
+    cn_parsed d = {0};
+    cn_buf_init(&b, 1 << 16);
+    cn_arena_reset(&arena);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_PDF, small_pdf("BT /F 12 Tf 20 200 Td (Hello pages) Tj ET", &b), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "Hello pages") && d.n_blocks == 1 && d.blocks[0].page == 1);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_PDF, small_pdf("", &b), &arena, &d), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "scanned"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_PDF, CN_STR("%PDF-1.4\ncut"), &arena, &d), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "damaged"));
+    cn_buf_done(&b);
+}
+
+static void plain(void) {
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_TEXT, CN_STR("\n\n  one\ntwo  \n \n\nthree"), &arena, &d), CN_OK);
+    CU_ASSERT(d.n_blocks == 2 && block_is(&d, 0, CN_BLOCK_PARA, "one\ntwo") && block_is(&d, 1, CN_BLOCK_PARA, "three"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_TEXT, CN_STR(""), &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_TEXT, CN_STR(" \n\n "), &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_NPY, CN_STR("x"), &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_format_guess(CN_STR("a/b.HTM"), CN_STR("")), CN_FMT_HTML);
+    CU_ASSERT_EQUAL(cn_format_guess(CN_STR("noname"), CN_STR("%PDF-1.7")), CN_FMT_PDF);
+    CU_ASSERT_EQUAL(cn_format_guess(CN_STR("a.png"), CN_STR("x")), CN_FMT_AUTO);
+    CU_ASSERT_EQUAL(cn_format_guess(CN_STR("README"), CN_STR("words")), CN_FMT_TEXT);
+}
+
+static cn_str zipped(const char *name, const char *body, size_t n, char *room, size_t size) {
+    size_t used = 0;
+    struct archive *ar = archive_write_new();
+    struct archive_entry *e = archive_entry_new();
+    archive_write_set_format_zip(ar);
+    archive_write_open_memory(ar, room, size, &used);
+    archive_entry_set_pathname(e, name);
+    archive_entry_set_filetype(e, 0100000);
+    archive_entry_set_size(e, (la_int64_t)n);
+    archive_write_header(ar, e);
+    archive_write_data(ar, body, n);
+    archive_entry_free(e);
+    archive_write_close(ar);
+    archive_write_free(ar);
+    return (cn_str){room, used};
+}
+
+static void office(void) {
+    static char room[1 << 20], zeros[64 << 20];
+    static const char docx[] = "<w:d xmlns:w='x'><w:p><w:pPr><w:pStyle w:val='Heading2'/></w:pPr><w:r><w:t>H</w:t></w:r></w:p><w:p><w:r><w:t>a </w:t><w:t>b</w:t></w:r></w:p></w:d>";
+    static const char odt[] = "<o xmlns:t='t'><t:h t:outline-level='3'>H</t:h><t:list-item><t:p>i</t:p></t:list-item></o>";
+    static const char bomb[] = "<!DOCTYPE x [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]><w:d xmlns:w='x'><w:p><w:t>&b;</w:t></w:p></w:d>";
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    cn_str z = zipped("word/document.xml", docx, sizeof docx - 1, room, sizeof room);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, z, &arena, &d), CN_OK);
+    CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "H") && d.blocks[0].level == 2 && block_is(&d, 1, CN_BLOCK_PARA, "a b"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, (cn_str){z.p, z.n / 2}, &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_ODT, zipped("content.xml", odt, sizeof odt - 1, room, sizeof room), &arena, &d), CN_OK);
+    CU_ASSERT(block_is(&d, 0, CN_BLOCK_HEADING, "H") && d.blocks[0].level == 3 && block_is(&d, 1, CN_BLOCK_ITEM, "i"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, zipped("word/document.xml", bomb, sizeof bomb - 1, room, sizeof room), &arena, &d), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_DOCX, zipped("word/document.xml", zeros, sizeof zeros, room, sizeof room), &arena, &d), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "zip bomb"));
+}
+
+/* Any bytes give an answer, and a sound one; the seed is fixed. */
+static void mutated(void) {
+    static const cn_str seeds[] = {
+        {"<h1>a</h1><table><tr><td>b<td><p>c</table><pre>d\n e</pre>&eacute;", 66}, {"# a\n\n- b\n\n|x|\n|-|\n|1|\n\n> q\n```\nc\n```\n", 41}};
+    static const cn_format formats[] = {CN_FMT_HTML, CN_FMT_MD};
+    uint32_t seed = 1;
+    for (int i = 0; i < 3000; i++) {
+        char bytes[80];
+        cn_parsed d = {0};
+        cn_str s = seeds[i & 1];
+        size_t n = strlen(s.p);
+        memcpy(bytes, s.p, n);
+        for (int j = 0; j < 4; j++) {
+            seed = seed * 1664525 + 1013904223;
+            bytes[(seed >> 8) % n] = (char)(seed >> 24);
+        }
+        cn_arena_reset(&arena);
+        if (cn_parse_here(formats[i & 1], (cn_str){bytes, n}, &arena, &d) == CN_OK)
+            CU_ASSERT(d.n_blocks > 0 && d.blocks[d.n_blocks - 1].to <= d.text.n);
+    }
+}
+
+void add_parse_tests(void) {
+    CU_pSuite s = CU_add_suite("parsers", set_up, tear_down);
+    CU_add_test(s, "plain text and formats", plain);
+    CU_add_test(s, "HTML", html);
+    CU_add_test(s, "200,000 nested tags", nested);
+    CU_add_test(s, "Markdown", markdown);
+    CU_add_test(s, "PDF", pdf);
+    CU_add_test(s, "DOCX, ODT and bombs", office);
+    CU_add_test(s, "mutated documents", mutated);
+}

@@ -1,0 +1,54 @@
+/* call.c -- one call, on files: the service in this process, for the account that owns the files. */
+#include <pwd.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "server/service/service.h"
+#include "tools/cairn/local.h"
+
+#define RESULT_MAX ((size_t)1 << 30)
+
+cmd_env cmd_the_env;
+static cn_service *service;
+
+const char *cmd_data_dir(void) {
+    if (cmd_the_env.data)
+        return cmd_the_env.data;
+    cn_fail(CN_INVALID, "no data directory was named: give --data DIR, or set CAIRN_DATA");
+    return NULL;
+}
+
+static cn_err open_service(void) {
+    if (service)
+        return CN_OK;
+    cn_service_opts o = {.data_dir = cmd_data_dir()};
+    return o.data_dir ? cn_service_open(&o, &service) : CN_INVALID;
+}
+
+static void name_operator(char *who, size_t n) {
+    struct passwd *pw = getpwuid(getuid());
+    snprintf(who, n, "uid:%u(%s)", (unsigned)getuid(), pw ? pw->pw_name : "?");
+}
+
+cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_caller who = {.kind = CN_CALLER_OPERATOR, .via = "command"};
+    cn_call call;
+    name_operator(who.who, sizeof who.who);
+    CN_TRY(cn_unpack(&u, params.p, params.n));
+    CN_TRY(open_service());
+    CN_TRY(cn_call_init(&call));
+    call.caller = &who;
+    call.progress = cmd_the_env.quiet || !isatty(STDERR_FILENO) ? NULL : cmd_progress;
+    cn_buf_init(out, RESULT_MAX);
+    cn_err err = cn_service_call(service, &call, cn_str_of(method), &u.o, out);
+    cn_call_done(&call);
+    cmd_progress_end();
+    return err;
+}
+
+void cmd_close(void) {
+    if (service)
+        cn_service_close(service);
+    service = NULL;
+}

@@ -1,0 +1,138 @@
+/* main.c -- the cairn command: options that stand anywhere, the row that the words name, one call, one answer. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "ingest/parse/parse.h"
+#include "tools/cairn/local.h"
+
+int cmd_fail(cn_err err) {
+    static const int exits[CN_ERR_COUNT] = {[CN_NOT_FOUND] = EXIT_NOT_FOUND, [CN_CONFLICT] = EXIT_REFUSED, [CN_REFUSED] = EXIT_REFUSED};
+    cmd_progress_end();
+    fprintf(stderr, "cairn: %s: %s\n", cn_err_name(err), cn_error_detail());
+    return err < CN_ERR_COUNT && exits[err] ? exits[err] : EXIT_FAILED;
+}
+
+static int usage(const char *hint) {
+    fprintf(stderr, "cairn: %s\n", cn_error_detail());
+    if (hint)
+        fprintf(stderr, "%s\n", hint);
+    return EXIT_USAGE;
+}
+
+static cn_err take_out(const char *value) {
+    static const char *const names[] = {"table", "json", "tsv"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(value, names[i]) == 0) {
+            cmd_the_env.out = i == 0 ? OUT_TABLE : i == 1 ? OUT_JSON : OUT_TSV;
+            return CN_OK;
+        }
+    return cn_fail(CN_INVALID, "-o takes table, json or tsv, not \"%s\"", value);
+}
+
+static const char **place_of(const char *name) {
+    if (strcmp(name, "--data") == 0)
+        return &cmd_the_env.data;
+    if (strcmp(name, "--server") == 0)
+        return &cmd_the_env.server;
+    return strcmp(name, "--key") == 0 ? &cmd_the_env.key : strcmp(name, "--key-file") == 0 ? &cmd_the_env.key_file : NULL;
+}
+
+/* Takes one global option with its value out of the words; *ret_used: how many words it was (0: none of ours). */
+static cn_err take_global(int argc, char **argv, int i, int *ret_used) {
+    const char *eq = strchr(argv[i], '=');
+    for (const cmd_opt *o = cmd_globals; o->name; o++) {
+        size_t n = eq && argv[i][1] == '-' ? (size_t)(eq - argv[i]) : strlen(argv[i]);
+        if (!o->arg || strlen(o->name) != n || memcmp(o->name, argv[i], n) != 0)
+            continue;
+        if (n == strlen(argv[i]) && i + 1 >= argc)
+            return cn_fail(CN_INVALID, "%s needs a value: %s %s", o->name, o->name, o->arg);
+        const char *value = argv[i][n] ? argv[i] + n + 1 : argv[i + 1];
+        *ret_used = argv[i][n] ? 1 : 2;
+        const char **place = place_of(o->name);
+        if (!place)
+            return take_out(value);
+        *place = value;
+        return CN_OK;
+    }
+    *ret_used = 0;
+    return CN_OK;
+}
+
+typedef struct line { /* the words that are left for the subcommand */
+    char **words;
+    int n;
+    bool help;
+} line;
+
+static cn_err take_globals(int argc, char **argv, line *ret) {
+    bool plain = false;
+    for (int i = 1; i < argc;) {
+        int used = 0;
+        plain |= strcmp(argv[i], "--") == 0;
+        if (!plain)
+            CN_TRY(take_global(argc, argv, i, &used));
+        if (!plain && !used && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0))
+            ret->help = true;
+        else if (!plain && !used && strcmp(argv[i], "--quiet") == 0)
+            cmd_the_env.quiet = true;
+        else if (!used)
+            ret->words[ret->n++] = argv[i];
+        i += used ? used : 1;
+    }
+    return CN_OK;
+}
+
+static void take_environment(void) {
+    cmd_the_env.data = getenv("CAIRN_DATA");
+    cmd_the_env.server = getenv("CAIRN_SERVER");
+    cmd_the_env.key = getenv("CAIRN_KEY");
+}
+
+static int call_method(const cmd *c, cmd_call *call) {
+    CN_AUTO_BUF cn_buf out = {0};
+    cn_err err = cmd_call_method(c->method, cn_buf_str(&call->params), &out);
+    return err == CN_OK ? cmd_print(c, cn_buf_str(&out)) : cmd_fail(err);
+}
+
+static int run(const line *l) {
+    int words = 0;
+    const cmd *c = cmd_find(l->n, l->words, &words);
+    if (!c && l->help && l->n) {
+        cmd_help_group(stdout, l->words[0]);
+        return 0;
+    }
+    if (!c) {
+        cn_fail(CN_INVALID, "there is no command \"%s%s%s\"; `cairn --help` lists them", l->words[0], l->n > 1 ? " " : "", l->n > 1 ? l->words[1] : "");
+        return usage(NULL);
+    }
+    if (l->help) {
+        cmd_help_one(stdout, c);
+        return 0;
+    }
+    cmd_call call;
+    cn_err err = cmd_parse(c, l->n - words, l->words + words, &call);
+    int code = err == CN_OVERLOADED ? cmd_fail(err) : err != CN_OK ? usage(NULL) : c->run ? c->run(c, &call) : call_method(c, &call);
+    cmd_call_done(&call);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    cn_parse_worker_main(argc, argv);
+    take_environment();
+    CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
+    line l = {.words = words};
+    if (!words || take_globals(argc, argv, &l) != CN_OK)
+        return usage(NULL);
+    if (l.n == 1 && strcmp(l.words[0], "--version") == 0) {
+        puts("cairn " CAIRN_VERSION);
+        return 0;
+    }
+    if (l.n == 0) {
+        cmd_help_all(l.help ? stdout : stderr);
+        return l.help ? 0 : EXIT_USAGE;
+    }
+    int code = run(&l);
+    cmd_close();
+    return code;
+}

@@ -1,0 +1,199 @@
+/* run_ask.c -- query (one, or a file of them), ingest, policy apply: methods whose call or exit code needs more than a row. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/base/json.h"
+#include "engine/base/mem.h"
+#include "tools/cairn/local.h"
+
+#define LINE_MAX_BYTES ((size_t)16 << 20)
+#define BATCH 64
+
+static int print_one(const cmd *c, cn_err err, const cn_buf *out) { return err == CN_OK ? cmd_print(c, cn_buf_str(out)) : cmd_fail(err); }
+
+/* ---------- query ---------- */
+/* A line is a JSON map of the RPC's fields, or plain text. */
+static cn_err line_to_query(cn_str text, cn_buf *out) {
+    if (text.n && text.p[0] == '{')
+        return cn_json_parse(text, out);
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "text");
+    cn_pack_str(out, text);
+    return CN_OK;
+}
+
+typedef struct batch {
+    const cmd *c;
+    const msgpack_object *common; /* the options, for every query */
+    cn_buf queries;
+    uint32_t n;
+    int code;
+} batch;
+
+static void pack_batch(const batch *b, cn_buf *params) {
+    const msgpack_object *m = b->common;
+    cn_pack_map(params, m->via.map.size + 1);
+    for (uint32_t i = 0; i < m->via.map.size; i++) {
+        cn_pack_object(params, &m->via.map.ptr[i].key);
+        cn_pack_object(params, &m->via.map.ptr[i].val);
+    }
+    cn_pack_cstr(params, "queries");
+    cn_pack_array(params, b->n);
+    cn_buf_add(params, b->queries.p, b->queries.n);
+}
+
+static cn_err print_batch(batch *b, cn_str result) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_unpack(&u, result.p, result.n));
+    const msgpack_object *list = cn_get(&u.o, "results");
+    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
+        CN_AUTO_BUF cn_buf one;
+        cn_buf_init(&one, LINE_MAX_BYTES * 4);
+        cn_pack_object(&one, &list->via.array.ptr[i]);
+        int code = cmd_print(b->c, cn_buf_str(&one));
+        if (cn_get(&list->via.array.ptr[i], "error"))
+            b->code = EXIT_FAILED;
+        b->code = code ? code : b->code;
+    }
+    return CN_OK;
+}
+
+static cn_err send_batch(batch *b) {
+    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf out = {0};
+    cn_buf_init(&params, LINE_MAX_BYTES * BATCH);
+    if (b->n == 0)
+        return CN_OK;
+    pack_batch(b, &params);
+    CN_TRY(cn_buf_check(&params));
+    CN_TRY(cmd_call_method("query_batch", cn_buf_str(&params), &out));
+    cn_buf_reset(&b->queries);
+    b->n = 0;
+    return print_batch(b, cn_buf_str(&out));
+}
+
+static cn_err read_batch(batch *b, FILE *f, const char *path) {
+    CN_CLEANUP(cn_free_p) char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    for (unsigned long number = 1; (n = getline(&line, &room, f)) >= 0; number++) {
+        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            n--;
+        if (n == 0)
+            continue;
+        cn_err err = line_to_query((cn_str){line, (size_t)n}, &b->queries);
+        if (err != CN_OK)
+            return cn_wrap(err, "%s:%lu", path, number);
+        if (++b->n == BATCH)
+            CN_TRY(send_batch(b));
+    }
+    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", path) : send_batch(b);
+}
+
+static int query_file(const cmd *c, cmd_call *call, const char *path) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    if (!f)
+        return cmd_fail(cn_fail_errno(errno, "cannot open %s", path));
+    batch b = {.c = c};
+    cn_buf_init(&b.queries, LINE_MAX_BYTES * BATCH);
+    cn_err err = cn_unpack(&u, call->params.p, call->params.n);
+    b.common = &u.o;
+    if (err == CN_OK)
+        err = read_batch(&b, f, path);
+    cn_buf_done(&b.queries);
+    if (f != stdin)
+        fclose(f);
+    return err == CN_OK ? b.code : cmd_fail(err);
+}
+
+int run_query(const cmd *c, cmd_call *call) {
+    CN_AUTO_BUF cn_buf out = {0};
+    const char *file = cmd_value(c, call, "--batch");
+    if (file)
+        return query_file(c, call, file);
+    if (!call->words[1]) {
+        fprintf(stderr, "cairn: TEXT is missing: what do you ask? (or --batch FILE)\n");
+        return EXIT_USAGE;
+    }
+    return print_one(c, cmd_call_method("query", cn_buf_str(&call->params), &out), &out);
+}
+
+/* ---------- ingest ---------- */
+/* The exit code says what became of the version: 5 sealed but not activated, 6 some documents were rejected. */
+static int code_of_job(const cmd_call *call, cn_str result) {
+    CN_AUTO_UNPACKED cn_unpacked r = {0};
+    CN_AUTO_UNPACKED cn_unpacked p = {0};
+    uint64_t rejected = 0;
+    bool strict = false;
+    if (cn_unpack(&r, result.p, result.n) != CN_OK || cn_unpack(&p, call->params.p, call->params.n) != CN_OK)
+        return EXIT_FAILED;
+    cn_str state = cn_obj_str(cn_get(&r.o, "state"));
+    cn_get_uint(cn_get(&r.o, "counts"), "rejected", 0, UINT64_MAX, &rejected);
+    cn_get_bool(&p.o, "strict_input", &strict);
+    if (cn_str_is(state, "guarded") || cn_str_is(state, "held"))
+        return EXIT_REFUSED;
+    if (cn_str_is(state, "failed") || cn_str_is(state, "cancelled"))
+        return EXIT_FAILED;
+    return strict && rejected ? EXIT_REJECTED : 0;
+}
+
+int run_ingest(const cmd *c, cmd_call *call) {
+    CN_AUTO_BUF cn_buf out = {0};
+    cn_err err = cmd_call_method(c->method, cn_buf_str(&call->params), &out);
+    int code = print_one(c, err, &out);
+    return code ? code : code_of_job(call, cn_buf_str(&out));
+}
+
+/* ---------- policy apply ---------- */
+static cn_err read_changes(FILE *f, const char *path, cn_buf *list, uint32_t *ret_n) {
+    CN_CLEANUP(cn_free_p) char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    uint32_t count = 0;
+    for (unsigned long number = 1; (n = getline(&line, &room, f)) >= 0; number++) {
+        if (strspn(line, " \t\r\n") == (size_t)n)
+            continue;
+        cn_err err = cn_json_parse((cn_str){line, (size_t)n}, list);
+        if (err != CN_OK)
+            return cn_wrap(err, "%s:%lu", path, number);
+        count++;
+    }
+    *ret_n = count;
+    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", path) : CN_OK;
+}
+
+static cn_err with_changes(const cmd_call *call, const cn_buf *list, uint32_t n, cn_buf *params) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_unpack(&u, call->params.p, call->params.n));
+    cn_pack_map(params, u.o.via.map.size + 1);
+    for (uint32_t i = 0; i < u.o.via.map.size; i++) {
+        cn_pack_object(params, &u.o.via.map.ptr[i].key);
+        cn_pack_object(params, &u.o.via.map.ptr[i].val);
+    }
+    cn_pack_cstr(params, "changes");
+    cn_pack_array(params, n);
+    cn_buf_add(params, list->p, list->n);
+    return cn_buf_check(params);
+}
+
+int run_policy_apply(const cmd *c, cmd_call *call) {
+    CN_AUTO_BUF cn_buf list;
+    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf out = {0};
+    const char *path = call->words[1];
+    uint32_t n = 0;
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    if (!f)
+        return cmd_fail(cn_fail_errno(errno, "cannot open %s", path));
+    cn_buf_init(&list, LINE_MAX_BYTES * 4);
+    cn_buf_init(&params, LINE_MAX_BYTES * 5);
+    cn_err err = read_changes(f, path, &list, &n);
+    if (f != stdin)
+        fclose(f);
+    if (err == CN_OK)
+        err = with_changes(call, &list, n, &params);
+    if (err == CN_OK)
+        err = cmd_call_method(c->method, cn_buf_str(&params), &out);
+    return print_one(c, err, &out);
+}
