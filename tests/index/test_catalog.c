@@ -14,10 +14,11 @@
 static char dir[64];
 static cn_data *data;
 static cn_tenant *t;
-static const cn_actor who = {CN_STR("tester"), CN_STR("command"), CN_STR("")};
-static const cn_actor why = {CN_STR("tester"), CN_STR("command"), CN_STR("because")};
-static const cn_recipe recipe = {.embedder = CN_STR("none"), .precision = CN_STR(""), .parser = CN_STR("p/1"), .normaliser = CN_STR("n/1"),
-                                 .chunker = CN_STR("document"), .analyser = CN_STR("a/1"), .metric = CN_COSINE, .dim = 4};
+#define LIT(z) {(z), sizeof(z) - 1} /* CN_STR for static data */
+static const cn_actor who = {LIT("tester"), LIT("command"), LIT("")};
+static const cn_actor why = {LIT("tester"), LIT("command"), LIT("because")};
+static const cn_recipe recipe = {.embedder = LIT("none"), .precision = LIT(""), .parser = LIT("p/1"), .normaliser = LIT("n/1"),
+                                 .chunker = LIT("document"), .analyser = LIT("a/1"), .metric = CN_COSINE, .dim = 4};
 
 static cn_err ok(cn_err e, int line) {
     if (e != CN_OK)
