@@ -403,7 +403,7 @@ const cn_method cn_methods_admin[] = {
     {"admin.index_drop", CN_SCOPE(admin), 0, "remove an index with all its versions", p_index_drop, index_drop},
     {"admin.key_add", CN_SCOPE(admin), 0, "make a key; it is shown once", p_key, key_add},
     {"admin.key_list", CN_SCOPE(admin), 0, "keys, without their secrets", p_none, key_list},
-    {"admin.key_revoke", CN_SCOPE(admin), 0, "a key is refused from the next request on", p_revoke, key_revoke},
+    {"admin.key_revoke", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "a key is refused from the next request on", p_revoke, key_revoke},
     {"admin.model_list", CN_SCOPE(query), CN_METHOD_NO_TENANT, "models at hand", p_none, model_list},
     {NULL, 0, 0, NULL, NULL, NULL},
 };
