@@ -16,6 +16,7 @@ static void run(uint64_t seed, unsigned long questions) {
         for (int k = 0; k < QUESTIONS; k++)
             w_ask(w);
         w_look(w);
+        w_look_catalog(w);
     }
     printf("\n  seed %llu: %u questions, %u hits, %u versions, %u refusals ", (unsigned long long)seed, w->questions, w->hits, w->sealed, w->refused);
     CU_ASSERT_EQUAL(w->wrong, 0);
