@@ -111,7 +111,7 @@ cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_polic
     CN_TRY(cn_record_read(&u, value, CN_POLICY_FORMAT, "a record of the policy"));
     cn_err e = read_doc(&u.o, a, &d);
     if (e != CN_OK)
-        return e == CN_INVALID ? cn_wrap(CN_DAMAGED, "a record of the policy") : e;
+        return e == CN_INVALID || e == CN_DAMAGED ? cn_wrap(CN_DAMAGED, "a record of the policy") : e;
     *ret = d;
     return CN_OK;
 }
