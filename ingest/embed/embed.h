@@ -25,7 +25,7 @@ cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_
 void cn_embedder_unref(cn_embedder *e);
 cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
-cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, BLAS and its core */
+cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */
 uint32_t cn_embedder_dim(const cn_embedder *e);
 uint32_t cn_embedder_max_tokens(const cn_embedder *e); /* with [CLS] and [SEP]: a text may have two fewer */
 
