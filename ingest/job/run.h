@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/base/os.h"
 #include "index/policy/policy.h"
 #include "ingest/job/ledger.h"
 #include "ingest/job/line.h"
@@ -40,6 +41,9 @@ typedef struct cn_item {
     cn_chunk *chunks;   /* of doc, while vectors are missing; NULL: none is */
     cn_str why;
 } cn_item;
+
+/* Where CPU time goes. A worker's clock is read around parsing and chunking; the rest of its time is matching. */
+typedef enum cn_cost { CN_COST_READ, CN_COST_MATCH, CN_COST_PARSE, CN_COST_CHUNK, CN_COST_EMBED, CN_COST_WRITE, CN_COST_SEAL, CN_COSTS } cn_cost;
 
 typedef struct cn_run cn_run;
 typedef struct cn_feed {
@@ -99,11 +103,13 @@ typedef struct cn_run {
     cn_line *line;
     bool cancelled, over;      /* over: no more watching */
     pthread_cond_t wake;
-    _Atomic uint64_t embed_ns, embedded, est_chunks, est_bytes, sample_ns, sample_bytes;
+    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, est_chunks, est_bytes, sample_ns, sample_bytes;
     _Atomic bool sampled;
-    uint64_t start_ns;
+    uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
     cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];
 } cn_run;
+
+static inline void cn_spend(cn_run *r, cn_cost c, uint64_t from_ns) { atomic_fetch_add(&r->cost[c], cn_thread_cpu_ns() - from_ns); }
 
 /* feed.c */
 cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret);
@@ -124,6 +130,8 @@ cn_err cn_remove_key(void *run, const cn_key *key);
 cn_err cn_watch_start(cn_run *r, pthread_t *ret);
 void cn_watch_stop(cn_run *r, pthread_t thread);
 void cn_run_step(cn_run *r, const char *step);
+cn_err cn_run_cancelled(const cn_run *r); /* CN_REFUSED, with its text */
+cn_err cn_run_may_go_on(cn_run *r);       /* looks now whether someone asked to stop */
 /* setup.c: index, head, recipe, embedder, ledger */
 cn_err cn_run_open(cn_run *r);
 cn_err cn_run_recipe_end(cn_run *r);    /* what is known only after the last row: dimension, parsers */

@@ -197,7 +197,6 @@ static cn_err at_skip_end(cn_run *r) {
 static void show(cn_run *r) {
     pthread_mutex_lock(&r->lock);
     r->now.counts = r->row.counts = r->counts;
-    r->now.chunks_embedded = atomic_load(&r->embedded);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -205,6 +204,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
     cn_run *r = run;
     cn_item *items = b->items;
     bool late[CN_BATCH_ITEMS] = {false}, any_late = false;
+    uint64_t from = cn_thread_cpu_ns();
     CN_TRY(list_rejects(r, b, NULL));
     for (uint32_t i = 0; i < b->n; i++) {
         cn_item *it = &items[i];
@@ -218,6 +218,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
     }
     if (any_late)
         CN_TRY(list_rejects(r, b, late));
+    cn_spend(r, CN_COST_WRITE, from);
     show(r);
     return r->w && r->seq > r->skip_to ? leave_note(r) : CN_OK; /* a row that was refused above is not noted as written */
 }
