@@ -4,29 +4,30 @@
 
 #define RECORD_FORMAT 1
 #define RECORD_MAX ((size_t)64 << 20)
+#define PLANS 32
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     cn_catalog c;
     struct {
         const char *name;
         MDB_dbi *dbi;
-    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}};
+    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"policy", &c.policy}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CN_TRY(cn_env_dbi(cn_tenant_control(t), all[i].name, true, all[i].dbi));
     *ret = c;
     return CN_OK;
 }
 
-cn_err cn_catalog_dbi(MDB_txn *txn, const char *name, MDB_dbi *ret) {
-    return cn_mdb(mdb_dbi_open(txn, name, MDB_CREATE, ret), "opening %s", name);
+cn_err cn_catalog_begin(cn_tenant *t, cn_catalog *ret, MDB_txn **ret_txn) {
+    CN_TRY(cn_catalog_open(t, ret));
+    return cn_txn_write(cn_tenant_control(t), ret_txn);
 }
 
 cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
     cn_env *env = cn_tenant_control(t);
     cn_catalog c;
     MDB_txn *txn;
-    CN_TRY(cn_catalog_open(t, &c));
-    CN_TRY(cn_txn_write(env, &txn));
+    CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = fn(ctx, &c, txn);
     if (err == CN_OK)
         return cn_txn_commit(env, txn);
@@ -43,6 +44,36 @@ cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
     cn_err err = fn(ctx, &c, txn);
     cn_txn_abort(env, txn);
     return err;
+}
+
+typedef struct planned {
+    cn_catalog_fn *plan, *apply;
+    void *ctx;
+    uint64_t seq;
+    bool moved;
+} planned;
+
+static cn_err make_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    planned *p = ctx;
+    CN_TRY(cn_audit_seq(txn, c->meta, &p->seq));
+    return p->plan(p->ctx, c, txn);
+}
+
+static cn_err follow_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    planned *p = ctx;
+    uint64_t seq;
+    CN_TRY(cn_audit_seq(txn, c->meta, &seq));
+    p->moved = seq != p->seq;
+    return p->moved ? CN_OK : p->apply(p->ctx, c, txn);
+}
+
+cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx) {
+    planned p = {plan, apply, ctx, 0, true};
+    for (int tries = 0; tries < PLANS && p.moved; tries++) {
+        CN_TRY(cn_catalog_read(t, make_plan, &p));
+        CN_TRY(cn_catalog_write(t, follow_plan, &p));
+    }
+    return p.moved ? cn_fail(CN_OVERLOADED, "the catalog of this tenant was changed each time that this was about to be done; try again") : CN_OK;
 }
 
 /* ---------- fields ---------- */

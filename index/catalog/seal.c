@@ -28,6 +28,8 @@ typedef struct seal {
     cn_living base, now;    /* now borrows base's segments, with more of them dead */
     cn_key *changed;        /* keys whose leaf differs from the head's */
     uint64_t n_changed, replaced, deleted;
+    cn_policy *policy;
+    bool revived;           /* a row that was erased before a restore is replaced: the root may be the same, the version is not */
     cn_version v;           /* what is being made */
 } seal;
 
@@ -71,6 +73,7 @@ static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
     cn_triple labels;
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
     roaring_bitmap_add(s->now.dead[part], doc);
+    s->revived |= cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
     s->v.counts.chunks -= first[doc + 1] - first[doc];
     s->v.counts.unlabelled -= labels.allow.n == 0;
     return CN_OK;
@@ -130,6 +133,7 @@ static cn_err replace(seal *s) {
     if (!s->changed)
         return cn_fail_memory();
     s->n_changed = s->replaced = s->deleted = 0;
+    s->revived = false;
     s->v.counts = s->o->counts;
     s->v.counts.chunks = was ? was->chunks : 0;
     s->v.counts.unlabelled = was ? was->unlabelled : 0;
@@ -342,13 +346,14 @@ static cn_err prepare(seal *s, bool *ret_same) {
     CN_AUTO_BUF cn_buf buckets;
     cn_live live;
     cn_buf_init(&buckets, LIST_MAX);
+    CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
     CN_TRY(copy_living(s));
     CN_TRY(replace(s));
     CN_TRY(append_fresh(s));
     CN_TRY(manifest(s, &live));
     CN_TRY(make_root(s, &live, &buckets));
-    *ret_same = s->head && cn_digest_eq(&s->head->root, &s->v.root);
+    *ret_same = s->head && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
     return *ret_same ? CN_OK : make_own(s, &live, cn_buf_str(&buckets));
 }
 
@@ -371,6 +376,8 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     cn_live_close(&s->now);
     cn_live_close(&s->base);
     s->now = s->base = (cn_living){0};
+    cn_policy_unref(s->policy);
+    s->policy = NULL;
     s->v.parts = NULL;
     return err;
 }

@@ -46,6 +46,15 @@ cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
 /* The code space that rows of this recipe live in; mean points into the arena. CN_NOT_FOUND before the first vectors. */
 cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret);
 
+/* What a query needs to know, as of one moment: under which epoch, of which version, in which space (dim 0: no vectors). */
+typedef struct cn_pin {
+    uint64_t epoch;
+    cn_index_info ix;
+    cn_version version;
+    cn_space space;
+} cn_pin;
+cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret); /* number 0: the active one */
+
 /* ---------- sealing ---------- */
 typedef struct cn_seal {
     cn_str index;
