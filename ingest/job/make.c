@@ -106,6 +106,8 @@ static cn_err prepare(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     if (it->skip || it->how == CN_HOW_KEEP || it->how == CN_HOW_COPY)
         return CN_OK;
     cn_err err = it->how == CN_HOW_PARSE ? from_bytes(r, a, it) : from_stored(r, a, it);
+    if (err == CN_OK)
+        err = cn_reuse_vectors(r, a, it);
     if (err == CN_OK || err == CN_INTERNAL || (it->how == CN_HOW_STORED && it->rest))
         return err;
     return cn_item_reject(a, it, cn_error_detail());
@@ -145,11 +147,15 @@ static uint32_t gather(cn_batch *b, cn_chunk **chunks, cn_str *texts) {
     cn_item *items = b->items;
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n; i++)
-        for (uint32_t c = 0; items[i].chunks && c < items[i].doc.n_chunks; c++, n++)
+        for (uint32_t c = 0; items[i].chunks && c < items[i].doc.n_chunks; c++) {
+            if (items[i].chunks[c].vector)
+                continue;
             if (chunks) {
                 chunks[n] = &items[i].chunks[c];
                 texts[n] = cn_chunk_embed_text(chunks[n], items[i].doc.text, &b->arena);
             }
+            n++;
+        }
     return n;
 }
 

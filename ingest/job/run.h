@@ -2,6 +2,7 @@
  *
  *   feed.c  where rows come from (a source, memory, the head itself)      one thread
  *   make.c  what becomes of a row: look up, parse, chunk, embed           worker threads
+ *   reuse.c vectors that a changed row keeps
  *   write.c rows into the file, in order, with counts and notes           the caller's thread
  *   run.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
  * Owns:    cn_run owns everything it opened, until cn_run_done().
@@ -34,6 +35,7 @@ typedef struct cn_item {
     cn_digest row;
     cn_place at;        /* in the head, when found */
     bool found, rest;   /* rest: not read from the source but from the head, to be made anew */
+    bool erased;        /* the row found is one of an erased document: nothing of it may be used again */
     bool skip;          /* a resumed job has done it already */
     cn_fate fate;
     cn_how how;
@@ -120,6 +122,8 @@ cn_err cn_run_fill(void *run, cn_batch *b);
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);
 /* classify.c: key, digests, fate and how of one row */
 cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it);
+/* reuse.c: gives the item's chunks the vectors that the row found has for them */
+cn_err cn_reuse_vectors(cn_run *r, cn_arena *a, cn_item *it);
 cn_err cn_item_reject(cn_arena *a, cn_item *it, const char *why);
 /* write.c */
 cn_err cn_run_write(void *run, cn_batch *b);

@@ -147,8 +147,8 @@ static void count(cn_run *r, const cn_item *it) {
 
 /* A row that the job had done before it was stopped: only the bits are set again. */
 static cn_err write_skipped(cn_run *r, cn_item *it) {
-    if (!it->found)
-        return CN_OK;
+    if (!it->found || it->rest)
+        return it->fate == CN_FATE_DELETED && it->rest ? cn_remove_key(r, &it->key) : CN_OK;
     bool done = it->fate != CN_FATE_REJECTED && (it->how == CN_HOW_KEEP || cn_segw_has(r->w, &it->key));
     if (!done)
         cn_ledger_see(&r->ledger, it->at);
@@ -177,7 +177,7 @@ static cn_err add_row(cn_run *r, cn_batch *b, cn_item *it) {
 static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
     if (it->found && it->fate == CN_FATE_REJECTED)
         cn_ledger_see(&r->ledger, it->at);
-    else if (it->found && !cn_ledger_take(&r->ledger, it->at))
+    else if (it->found && !it->rest && !cn_ledger_take(&r->ledger, it->at)) /* the rest comes once each, and its feed reads the bits */
         CN_TRY(twice(b, it));
     if (it->fate == CN_FATE_DELETED)
         CN_TRY(cn_remove_key(r, &it->key));

@@ -150,8 +150,11 @@ class Jobs(unittest.TestCase):
         r = self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d2", "labels": ["public"]}) + "\n"))
         self.counts(r, rejected=1)
         self.cairn("policy", "restore", "acme", "d2", "--reason", "asked to be back")
+        self.counts(self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d2", "labels": ["group:x"]}) + "\n")), rejected=1)
         r = self.ingest("a", rows, "--activate")
-        self.counts(r, rejected=0, read=6)
+        self.counts(r, rejected=0, read=6, changed=1, unchanged=5)
+        self.assertIn("version", r)
+        self.assertIn("d2", [d["doc"] for d in self.map("documents", "list", "acme/a", "--as", "public")["documents"]])
 
     # ---------- versions ----------
     def test_a_hold_seals_but_does_not_flip(self):
@@ -213,6 +216,29 @@ class Jobs(unittest.TestCase):
         """Files below the data directory with their sizes; lock files aside, which readers make too."""
         return sorted((os.path.join(d, f), os.path.getsize(os.path.join(d, f))) for d, _, files in os.walk(self.data) for f in files
                       if f.endswith(".mdb") and "segments" in d or f == "control.mdb")
+
+    # ---------- what is embedded ----------
+    def test_a_changed_document_keeps_the_vectors_of_its_unchanged_passages(self):
+        self.model()
+        chunker = ("--chunker", "structure tokens=24 overlap=0")
+        parts = [f"## Part {i}\n\n{prose(i, 12)}\n\n" for i in range(10)]
+        self.index("a", "--embedder", "tiny", *chunker)
+        path = self.write("docs/x.md", "".join(parts))
+        first = self.ingest("a", path, "--label", "public")
+        self.assertEqual(first["chunks_embedded"], first["counts"]["chunks"])
+        self.assertGreater(first["tokens"], 2 * first["chunks_embedded"])
+        parts[4] = f"## Part 4\n\n{prose(77, 12)}\n\n"
+        self.write("docs/x.md", "".join(parts))
+        r = self.ingest("a", path, "--label", "public")
+        self.counts(r, changed=1)
+        self.assertLess(r["chunks_embedded"], first["chunks_embedded"] / 3)
+        self.assertGreater(r["chunks_embedded"], 0)
+        self.index("b", "--embedder", "tiny", *chunker)
+        self.assertEqual(self.ingest("b", path, "--label", "public")["root"], r["root"])
+        again = self.ingest("a", path, "--label", "public", "--reparse")
+        self.assertEqual((again["state"], again["chunks_embedded"]), ("unchanged", r["counts"]["chunks"]))
+        relabelled = self.ingest("a", path, "--label", "group:x")
+        self.assertEqual((relabelled["counts"]["relabelled"], relabelled["chunks_embedded"]), (1, 0))
 
     # ---------- rebuild ----------
     def test_rebuild_equals_a_fresh_ingest(self):
