@@ -76,6 +76,12 @@ static void uniform(float *x, uint32_t dim, float size) {
         x[i] = size * random_float();
 }
 
+static void sparse(float *x, uint32_t dim, float size) {
+    memset(x, 0, dim * sizeof *x);
+    for (uint32_t i = 0; i <= dim / 10; i++)
+        x[random_bits() % dim] = size * random_float();
+}
+
 static float *row_of(const fixture *f, uint32_t row) { return (float *)(uintptr_t)cn_vec(&f->vecs, row); }
 
 static void fill_row(const fixture *f, uint32_t row, const float *centres) {
@@ -83,12 +89,16 @@ static void fill_row(const fixture *f, uint32_t row, const float *centres) {
     float *x = row_of(f, row);
     if (f->plan.kind == ROWS_UNIFORM)
         uniform(x, dim, f->plan.size);
+    else if (f->plan.kind == ROWS_SPARSE)
+        sparse(x, dim, f->plan.size);
     else if (f->plan.kind == ROWS_TWINS && row % 50 == 49)
         memset(x, 0, dim * sizeof *x);
     else if (f->plan.kind == ROWS_TWINS && row >= 40)
         memcpy(x, row_of(f, (uint32_t)(random_bits() % 40)), dim * sizeof *x);
     else
         clustered(x, dim, centres, f->plan.size);
+    for (uint32_t i = 0; f->plan.kind == ROWS_FAR && i < dim; i++)
+        x[i] += 100 * f->plan.size;
 }
 
 static void make_rows(fixture *f) {

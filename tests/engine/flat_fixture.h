@@ -11,6 +11,8 @@
 typedef enum rows_kind {
     ROWS_CLUSTERED, /* 20 directions with noise, off the origin: as embedders give them */
     ROWS_UNIFORM,   /* each component by itself: the hardest for codes */
+    ROWS_FAR,       /* clustered, a hundred times as far from the origin as from each other */
+    ROWS_SPARSE,    /* one component in ten is not zero */
     ROWS_TWINS,     /* clustered, but each row stands there again and again, and each 50th is all zero */
 } rows_kind;
 

@@ -105,6 +105,9 @@ static void test_kinds_of_rows(void) {
     for (cn_metric m = CN_COSINE; m <= CN_L2; m++) {
         try_plan((fixture_plan){m, 100, 3000, 1024, ROWS_UNIFORM, 1}, 0.95);
         try_plan((fixture_plan){m, 400, 3000, 1024, ROWS_UNIFORM, 1}, 0.95);
+        try_plan((fixture_plan){m, 100, 3000, 1024, ROWS_FAR, 1}, 0.9); /* floats themselves can hardly tell the rows apart */
+        try_plan((fixture_plan){m, 400, 3000, 1024, ROWS_FAR, 1}, 0.9);
+        try_plan((fixture_plan){m, 400, 3000, 1024, ROWS_SPARSE, 1}, 0.95);
         try_plan((fixture_plan){m, 48, 3000, 1024, ROWS_TWINS, 1}, 0.98);
     }
 }
