@@ -31,6 +31,11 @@ uint32_t cn_embedder_max_tokens(const cn_embedder *e); /* with [CLS] and [SEP]: 
 
 /* out: n x dim floats. The bytes of a text's vector depend on nothing but the text. *ret_cut counts texts over the limit; may be NULL. */
 cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut);
+typedef struct cn_embed_cost {
+    uint32_t cut;             /* texts over the limit */
+    uint64_t tokens, cpu_ns;  /* with [CLS] and [SEP]; of all threads of the call */
+} cn_embed_cost;
+cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, cn_embed_cost *ret);
 
 /* --- tokens: what chunkers count with --- */
 typedef struct cn_token {
