@@ -2,8 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine/flat/flat.h"
-#include "engine/kernels/kernels.h"
+#include "engine/flat/inside.h"
 
 static const char *const names[] = {[CN_COSINE] = "cosine", [CN_IP] = "ip", [CN_L2] = "l2"};
 
@@ -33,18 +32,31 @@ static float cosine(float dot, float qq, float xx) {
     return n > 0 ? dot / n : 0;
 }
 
-float cn_score(cn_metric metric, const float *q, const float *x, uint32_t dim) {
+void cn_scores(cn_metric metric, const float *q, float qq, const float *const *rows, uint32_t dim, uint32_t n, float *ret) {
     const cn_kernels *k = cn_kernels_now();
-    float dot, xx, qq, none;
-    if (metric == CN_L2) {
-        k->l2s(q, &x, dim, 1, &dot);
-        return -dot;
-    }
+    float xx[CN_BATCH];
+    CN_ASSERT(n <= CN_BATCH);
     if (metric == CN_IP) {
-        k->dots(q, &x, dim, 1, &dot);
-        return dot;
+        k->dots(q, rows, dim, n, ret);
+    } else if (metric == CN_L2) {
+        k->l2s(q, rows, dim, n, ret);
+        for (uint32_t i = 0; i < n; i++)
+            ret[i] = -ret[i];
+    } else {
+        k->dot_norms(q, rows, dim, n, ret, xx);
+        for (uint32_t i = 0; i < n; i++)
+            ret[i] = cosine(ret[i], qq, xx[i]);
     }
-    k->dot_norms(q, &x, dim, 1, &dot, &xx);
-    k->dot_norms(q, &q, dim, 1, &qq, &none);
-    return cosine(dot, qq, xx);
+}
+
+float cn_norm2(const float *q, uint32_t dim) {
+    float xx;
+    cn_kernels_now()->dots(q, &q, dim, 1, &xx);
+    return xx;
+}
+
+float cn_score(cn_metric metric, const float *q, const float *x, uint32_t dim) {
+    float ret;
+    cn_scores(metric, q, cn_norm2(q, dim), &x, dim, 1, &ret);
+    return ret;
 }

@@ -29,6 +29,13 @@ static cn_err head_get(MDB_txn *txn, MDB_dbi meta, head *ret) {
     return CN_OK;
 }
 
+cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+    head h;
+    CN_TRY(head_get(txn, meta, &h));
+    *ret = h.seq;
+    return CN_OK;
+}
+
 static cn_digest link_digest(const cn_digest *prev, cn_str record) {
     cn_sha256 s;
     CN_ASSERT(cn_sha256_begin(&s) == CN_OK);
@@ -69,12 +76,11 @@ static cn_err check_given(const cn_actor *who, cn_str detail) {
 }
 
 cn_err cn_audit_add(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
-    (void)t;
     MDB_dbi meta, audit;
     head h;
     CN_TRY(check_given(who, detail));
-    CN_TRY(cn_catalog_dbi(txn, "meta", &meta));
-    CN_TRY(cn_catalog_dbi(txn, "audit", &audit));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "meta", false, &meta));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "audit", false, &audit));
     CN_TRY(head_get(txn, meta, &h));
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, RECORD_MAX);

@@ -4,7 +4,7 @@
 #define EPOCH_FORMAT 1
 #define EPOCH_BYTES (CN_RECORD_HEAD + 9)
 
-static cn_err epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
     cn_str v;
     cn_err err = cn_db_get(txn, meta, CN_STR("epoch"), &v);
     if (err == CN_NOT_FOUND) {
@@ -28,17 +28,16 @@ cn_err cn_epoch(cn_tenant *t, uint64_t *ret) {
     MDB_txn *txn;
     CN_TRY(cn_env_dbi(env, "meta", true, &meta));
     CN_TRY(cn_txn_read(env, &txn));
-    cn_err err = epoch_of(txn, meta, ret);
+    cn_err err = cn_epoch_of(txn, meta, ret);
     cn_txn_abort(env, txn);
     return err;
 }
 
 cn_err cn_epoch_raise(cn_tenant *t, MDB_txn *txn, uint64_t *ret) {
-    (void)t;
     MDB_dbi meta;
     uint64_t epoch;
-    CN_TRY(cn_catalog_dbi(txn, "meta", &meta));
-    CN_TRY(epoch_of(txn, meta, &epoch));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "meta", false, &meta));
+    CN_TRY(cn_epoch_of(txn, meta, &epoch));
     uint8_t v[EPOCH_BYTES] = {EPOCH_FORMAT};
     epoch++;
     v[CN_RECORD_HEAD] = 0xcf;

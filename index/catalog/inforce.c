@@ -30,10 +30,9 @@ cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx)
 }
 
 cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number) {
-    (void)t;
     MDB_dbi dbi;
     cn_str there;
-    CN_TRY(cn_catalog_dbi(txn, "inforce", &dbi));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
     cn_catalog_key key = cn_key2(index_id, number);
     cn_err e = cn_db_get(txn, dbi, cn_key2_str(&key), &there);
     if (e == CN_NOT_FOUND)

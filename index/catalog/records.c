@@ -4,29 +4,30 @@
 
 #define RECORD_FORMAT 1
 #define RECORD_MAX ((size_t)64 << 20)
+#define PLANS 32
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     cn_catalog c;
     struct {
         const char *name;
         MDB_dbi *dbi;
-    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}};
+    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"policy", &c.policy}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CN_TRY(cn_env_dbi(cn_tenant_control(t), all[i].name, true, all[i].dbi));
     *ret = c;
     return CN_OK;
 }
 
-cn_err cn_catalog_dbi(MDB_txn *txn, const char *name, MDB_dbi *ret) {
-    return cn_mdb(mdb_dbi_open(txn, name, MDB_CREATE, ret), "opening %s", name);
+cn_err cn_catalog_begin(cn_tenant *t, cn_catalog *ret, MDB_txn **ret_txn) {
+    CN_TRY(cn_catalog_open(t, ret));
+    return cn_txn_write(cn_tenant_control(t), ret_txn);
 }
 
 cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
     cn_env *env = cn_tenant_control(t);
     cn_catalog c;
     MDB_txn *txn;
-    CN_TRY(cn_catalog_open(t, &c));
-    CN_TRY(cn_txn_write(env, &txn));
+    CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = fn(ctx, &c, txn);
     if (err == CN_OK)
         return cn_txn_commit(env, txn);
@@ -43,6 +44,36 @@ cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
     cn_err err = fn(ctx, &c, txn);
     cn_txn_abort(env, txn);
     return err;
+}
+
+typedef struct planned {
+    cn_catalog_fn *plan, *apply;
+    void *ctx;
+    uint64_t seq;
+    bool moved;
+} planned;
+
+static cn_err make_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    planned *p = ctx;
+    CN_TRY(cn_audit_seq(txn, c->meta, &p->seq));
+    return p->plan(p->ctx, c, txn);
+}
+
+static cn_err follow_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    planned *p = ctx;
+    uint64_t seq;
+    CN_TRY(cn_audit_seq(txn, c->meta, &seq));
+    p->moved = seq != p->seq;
+    return p->moved ? CN_OK : p->apply(p->ctx, c, txn);
+}
+
+cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx) {
+    planned p = {plan, apply, ctx, 0, true};
+    for (int tries = 0; tries < PLANS && p.moved; tries++) {
+        CN_TRY(cn_catalog_read(t, make_plan, &p));
+        CN_TRY(cn_catalog_write(t, follow_plan, &p));
+    }
+    return p.moved ? cn_fail(CN_OVERLOADED, "the catalog of this tenant was changed each time that this was about to be done; try again") : CN_OK;
 }
 
 /* ---------- fields ---------- */
@@ -136,11 +167,11 @@ uint64_t cn_be64(const char *p) {
 
 /* ---------- indexes ---------- */
 
-#define INDEX_FIELDS 18
+#define INDEX_FIELDS 19
 static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FIELDS]) {
     const cn_field all[INDEX_FIELDS] = {
         {"name", CN_F_STR, &x->name, 0}, {"id", CN_F_U64, &x->id, 0}, {"active", CN_F_U64, &x->active, 0}, {"newest", CN_F_U64, &x->newest, 0},
-        {"hold", CN_F_BOOL, &x->hold, 0}, {"made", CN_F_I64, &x->made_us, 0}, {"seed", CN_F_U64, &x->seed, 0}, {"has_mean", CN_F_BOOL, &x->has_mean, 0},
+        {"hold", CN_F_BOOL, &x->hold, 0}, {"made", CN_F_I64, &x->made_us, 0}, {"flipped", CN_F_I64, &x->flipped_us, 0}, {"seed", CN_F_U64, &x->seed, 0}, {"has_mean", CN_F_BOOL, &x->has_mean, 0},
         {"embedder", CN_F_STR, &x->set.embedder, 0}, {"precision", CN_F_STR, &x->set.precision, 0}, {"chunker", CN_F_STR, &x->set.chunker, 0},
         {"metric", CN_F_U32, metric, 0}, {"mode", CN_F_STR, &x->set.mode, 0}, {"keep_versions", CN_F_U32, &x->set.keep_versions, 0},
         {"keep_days", CN_F_U32, &x->set.keep_days, 0}, {"activate", CN_F_BOOL, &x->set.activate, 0},
@@ -290,6 +321,19 @@ cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_a
 
 bool cn_version_dropped(const cn_version *v) { return v->marks & CN_MARK_DROPPED; }
 bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED)); }
+
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret) {
+    for (uint64_t n = ix->newest; n > 0; n--) {
+        cn_version v;
+        CN_TRY(cn_version_load(c, txn, ix->id, n, a, &v));
+        if (cn_version_good(&v)) {
+            *ret = n;
+            return CN_OK;
+        }
+    }
+    *ret = 0;
+    return CN_OK;
+}
 
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n) {
     while (n > 0 && !cn_version_good(&v[n - 1]))

@@ -17,17 +17,21 @@
 #include "index/catalog/version.h"
 
 typedef struct cn_catalog {
-    MDB_dbi meta, index, version, audit, inforce, space, retired;
+    MDB_dbi meta, index, version, audit, inforce, space, retired, policy;
 } cn_catalog;
-/* Opens what is not open yet; must not be called inside a write transaction. */
+/* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);
-/* The same inside the caller's write transaction, for records added on behalf of others. */
-cn_err cn_catalog_dbi(MDB_txn *txn, const char *name, MDB_dbi *ret);
+/* Opens the handles, then begins a write transaction: what every change of control.mdb starts with. */
+cn_err cn_catalog_begin(cn_tenant *t, cn_catalog *ret, MDB_txn **ret_txn);
 
 typedef cn_err cn_catalog_fn(void *ctx, const cn_catalog *c, MDB_txn *txn);
 /* Runs fn in a transaction that is committed when it returns CN_OK. */
 cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
+/* For changes that look at much and write little: plan runs in a read transaction (and may be slow), apply in a write
+ * transaction that sees the very same catalog. Whatever came between has left an audit record: then plan runs anew. */
+cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx);
+cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* of the newest audit record */
 
 /* --- fields: one list packs a record and reads it --- */
 enum cn_field_kind { CN_F_U64, CN_F_U32, CN_F_I64, CN_F_BOOL, CN_F_STR, CN_F_BIN, CN_F_FIXED };
@@ -53,8 +57,11 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
 cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
 cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
+/* The head's number, 0 for none; reads from the newest down, so most often one record. */
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret);
 /* The head among them: NULL when there is none. */
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);
@@ -67,5 +74,3 @@ cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]); /* "docs/
 /* An arena of the caller's scope, with room for catalogs. */
 #define CN_CATALOG_ARENA(name) CN_CLEANUP(cn_arena_done) cn_arena name; cn_arena_init(&name, 16384, (size_t)1 << 30)
 
-/* Files of these versions that no version left needs go into `retired`. */
-cn_err cn_retire(const cn_catalog *c, MDB_txn *txn, const cn_version *dropped, uint32_t n);

@@ -28,6 +28,8 @@ typedef struct seal {
     cn_living base, now;    /* now borrows base's segments, with more of them dead */
     cn_key *changed;        /* keys whose leaf differs from the head's */
     uint64_t n_changed, replaced, deleted;
+    cn_policy *policy;
+    bool revived;           /* a row that was erased before a restore is replaced: the root may be the same, the version is not */
     cn_version v;           /* what is being made */
 } seal;
 
@@ -71,6 +73,7 @@ static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
     cn_triple labels;
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
     roaring_bitmap_add(s->now.dead[part], doc);
+    s->revived |= cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
     s->v.counts.chunks -= first[doc + 1] - first[doc];
     s->v.counts.unlabelled -= labels.allow.n == 0;
     return CN_OK;
@@ -130,6 +133,7 @@ static cn_err replace(seal *s) {
     if (!s->changed)
         return cn_fail_memory();
     s->n_changed = s->replaced = s->deleted = 0;
+    s->revived = false;
     s->v.counts = s->o->counts;
     s->v.counts.chunks = was ? was->chunks : 0;
     s->v.counts.unlabelled = was ? was->unlabelled : 0;
@@ -260,28 +264,47 @@ static cn_err there(const cn_tenant *t, const cn_seg_id *id) {
     return access(path, R_OK) == 0 ? CN_OK : cn_fail_errno(errno, "the sealed file %s", path);
 }
 
+static cn_err audited(seal *s, MDB_txn *txn) {
+    const cn_version *v = &s->v;
+    const cn_counts *n = &v->counts;
+    char text[CN_TARGET], root[CN_HEX_TEXT];
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, 16384);
+    cn_hex(v->root.b, sizeof v->root.b, root);
+    cn_pack_map(&b, 10);
+    cn_pack_cstr(&b, "root"), cn_pack_cstr(&b, root);
+    cn_pack_cstr(&b, "base"), cn_pack_uint(&b, v->base);
+    cn_pack_cstr(&b, "job"), cn_pack_str(&b, v->job);
+    cn_pack_cstr(&b, "added"), cn_pack_uint(&b, n->added);
+    cn_pack_cstr(&b, "changed"), cn_pack_uint(&b, n->changed);
+    cn_pack_cstr(&b, "relabelled"), cn_pack_uint(&b, n->relabelled);
+    cn_pack_cstr(&b, "rejected"), cn_pack_uint(&b, n->rejected);
+    cn_pack_cstr(&b, "deleted"), cn_pack_uint(&b, n->deleted);
+    cn_pack_cstr(&b, "documents"), cn_pack_uint(&b, n->documents);
+    cn_pack_cstr(&b, "revoked"), cn_pack_uint(&b, v->revoked);
+    CN_TRY(cn_buf_check(&b));
+    return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, v->number, text), "done", cn_buf_str(&b));
+}
+
 static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
-    cn_version *all;
-    uint32_t n;
-    char text[CN_TARGET];
+    uint64_t head;
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
-    CN_TRY(cn_version_all(c, txn, ix.id, &a, &all, &n));
-    const cn_version *head = cn_version_head_of(all, n);
-    if (ix.id != s->ix.id || n != s->n_all || (head ? head->number : 0) != (s->head ? s->head->number : 0))
+    CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
+    if (ix.id != s->ix.id || ix.newest != s->n_all || head != (s->head ? s->head->number : 0))
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
     if (s->fresh)
         CN_TRY(there(s->t, &s->fresh_part.id));
-    ix.newest = s->v.number = n + 1u;
+    ix.newest = s->v.number = s->n_all + 1u;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     if (ix.set.dim == 0)
         ix.set.dim = s->v.recipe.dim;
     CN_TRY(cn_version_store(c, txn, ix.id, &s->v));
     CN_TRY(cn_index_store(c, txn, &ix));
-    return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, s->v.number, text), "done", (cn_str){0});
+    return audited(s, txn);
 }
 
 /* ---------- codes ---------- */
@@ -342,13 +365,14 @@ static cn_err prepare(seal *s, bool *ret_same) {
     CN_AUTO_BUF cn_buf buckets;
     cn_live live;
     cn_buf_init(&buckets, LIST_MAX);
+    CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
     CN_TRY(copy_living(s));
     CN_TRY(replace(s));
     CN_TRY(append_fresh(s));
     CN_TRY(manifest(s, &live));
     CN_TRY(make_root(s, &live, &buckets));
-    *ret_same = s->head && cn_digest_eq(&s->head->root, &s->v.root);
+    *ret_same = s->head && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
     return *ret_same ? CN_OK : make_own(s, &live, cn_buf_str(&buckets));
 }
 
@@ -371,6 +395,8 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     cn_live_close(&s->now);
     cn_live_close(&s->base);
     s->now = s->base = (cn_living){0};
+    cn_policy_unref(s->policy);
+    s->policy = NULL;
     s->v.parts = NULL;
     return err;
 }

@@ -105,6 +105,33 @@ cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe
     return err == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "the index has no vectors yet") : err;
 }
 
+typedef struct pinning {
+    reading r;
+    cn_pin *ret;
+} pinning;
+
+static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    pinning *p = ctx;
+    cn_pin *x = p->ret;
+    CN_TRY(cn_epoch_of(txn, c->meta, &x->epoch));
+    CN_TRY(get(&p->r, c, txn));
+    x->ix = p->r.ix;
+    x->space = (cn_space){0};
+    if (x->version.recipe.dim == 0 || x->version.counts.chunks == 0)
+        return CN_OK;
+    space_get g = {x->ix.id, &x->version.recipe, p->r.a, &x->space};
+    cn_err err = read_space(&g, c, txn);
+    return err == CN_NOT_FOUND ? cn_fail(CN_DAMAGED, "the space of version %llu's vectors is missing", (unsigned long long)x->version.number) : err;
+}
+
+cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret) {
+    cn_pin x;
+    pinning p = {{.index = index, .number = number, .a = a, .v = &x.version}, &x};
+    CN_TRY(cn_catalog_read(t, pin, &p));
+    *ret = x;
+    return CN_OK;
+}
+
 cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret) {
     cn_index_info ix;
     cn_version *v;

@@ -46,6 +46,15 @@ cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
 /* The code space that rows of this recipe live in; mean points into the arena. CN_NOT_FOUND before the first vectors. */
 cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret);
 
+/* What a query needs to know, as of one moment: under which epoch, of which version, in which space (dim 0: no vectors). */
+typedef struct cn_pin {
+    uint64_t epoch;
+    cn_index_info ix;
+    cn_version version;
+    cn_space space;
+} cn_pin;
+cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret); /* number 0: the active one */
+
 /* ---------- sealing ---------- */
 typedef struct cn_seal {
     cn_str index;
@@ -78,10 +87,11 @@ cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_act
 /* ---------- gc and diff ---------- */
 typedef struct cn_gc_result {
     uint32_t versions, files;
-    uint64_t bytes;
+    uint64_t documents, bytes; /* documents: of the versions, each counted in every one that holds it */
 } cn_gc_result;
 /* Drops versions beyond keep_versions and keep_days (never the active, pinned, or one that another's rollback needs), then
- * sweeps files whose last version went over a minute ago. dry: only counts. */
+ * sweeps files whose last version went over a minute ago; files and bytes are of those. dry: only tells what would go, in
+ * files and bytes too (of the first CN_RETIRE_MAX versions). */
 cn_err cn_version_gc(cn_tenant *t, cn_str index, bool dry, const cn_actor *who, cn_gc_result *ret);
 
 enum cn_diff_kind { CN_DIFF_ADDED, CN_DIFF_DELETED, CN_DIFF_CHANGED, CN_DIFF_RELABELLED };

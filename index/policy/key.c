@@ -5,7 +5,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/catalog/audit.h"
+#include "index/catalog/records.h"
 #include "index/policy/principal.h"
 
 #define KEY_FORMAT 1
@@ -237,6 +237,7 @@ static cn_err get_key(cn_data *d, const char *id, cn_arena *a, cn_key_info *ret,
 static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, const cn_actor *who) {
     cn_env *e = cn_tenant_control(t);
     MDB_txn *txn;
+    cn_catalog c;
     char scopes[128];
     cn_scopes_text(k->scopes, scopes);
     CN_AUTO_BUF cn_buf detail = {.cap = 65536};
@@ -248,7 +249,7 @@ static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, c
     cn_pack_cstr(&detail, "principals");
     cn_pack_str(&detail, k->principals);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_txn_write(e, &txn));
+    CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = cn_audit_add(t, txn, who, action, cn_str_of(k->id), "done", cn_buf_str(&detail));
     if (err == CN_OK)
         return cn_txn_commit(e, txn);

@@ -34,13 +34,11 @@ static const cn_gone *find_gone(const cn_gone_list *l, const cn_key *key) {
 
 static bool counts_for(const cn_gone_list *l, uint64_t index_id, uint64_t version) { return l->index_id == index_id && l->number > version; }
 
-static bool erased_in(const cn_policy_doc *d, uint64_t index_id, uint64_t version) {
-    if (d->erased)
-        return true;
-    for (uint32_t i = 0; i < d->n_below; i++)
-        if (d->below[i].index_id == index_id && version <= d->below[i].version)
+static bool row_erased(const cn_policy_doc *d, const cn_seg_id *segment) {
+    for (uint32_t i = 0; i < d->n_rows; i++)
+        if (memcmp(&d->rows[i], segment, sizeof *segment) == 0)
             return true;
-    return false;
+    return d->erased;
 }
 
 bool cn_policy_has_patterns(const cn_policy *p) { return p->n_patterns > 0; }
@@ -59,6 +57,11 @@ bool cn_policy_erased(const cn_policy *p, const cn_key *key) {
     return d && d->erased;
 }
 
+bool cn_policy_row_erased(const cn_policy *p, const cn_key *key, const cn_seg_id *segment) {
+    const cn_policy_doc *d = cn_policy_find(p, key);
+    return d && row_erased(d, segment);
+}
+
 static cn_err revoke(const cn_gone *g, cn_arena *a, cn_triple *t) {
     CN_TRY(cn_labels_minus(a, t->allow, g->gone.allow, &t->allow));
     CN_TRY(cn_labels_union(a, t->deny, g->gone.deny, &t->deny));
@@ -66,7 +69,7 @@ static cn_err revoke(const cn_gone *g, cn_arena *a, cn_triple *t) {
 }
 
 cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
-                        const cn_triple *row, cn_arena *a, cn_effect *ret) {
+                        const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret) {
     cn_effect f = {.labels = *row};
     for (uint32_t i = 0; i < p->n_lists; i++) {
         const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
@@ -78,7 +81,7 @@ cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version,
     if (d) {
         CN_TRY(cn_labels_union(a, f.labels.allow, d->granted, &f.labels.allow));
         CN_TRY(cn_labels_union(a, f.labels.deny, d->denied, &f.labels.deny));
-        f.dead = d->hidden || erased_in(d, index_id, version);
+        f.dead = d->hidden || row_erased(d, segment);
         f.touched = true;
     }
     if (cn_policy_pattern_hides(p, source, id))

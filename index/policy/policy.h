@@ -17,18 +17,22 @@ void cn_policy_unref(cn_policy *p);
 uint64_t cn_policy_epoch(const cn_policy *p);
 
 /* What the policy says of one document in one version: the row's labels after revocations in force for that version,
- * denials and grants; dead: erased or hidden. Arrays live in the arena. */
+ * denials and grants; dead: erased or hidden. Arrays live in the arena. segment: where the row lies. */
 typedef struct cn_effect {
     cn_triple labels;
     bool dead, touched; /* touched: differs from the row */
 } cn_effect;
 cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
-                        const cn_triple *row, cn_arena *a, cn_effect *ret);
+                        const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret);
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_patterns). */
 cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
 bool cn_policy_has_patterns(const cn_policy *p);
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);
-bool cn_policy_erased(const cn_policy *p, const cn_key *key);
+bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */
+/* The document is erased, or was, and this row is one of those that there were when it was restored: it stays erased, in
+ * whatever version it lies, until the document is written anew. Whoever reuses rows (jobs, compaction) must treat such a
+ * row as absent. */
+bool cn_policy_row_erased(const cn_policy *p, const cn_key *key, const cn_seg_id *segment);
 
 typedef enum cn_policy_op {
     CN_POLICY_ALLOW, CN_POLICY_DENY, CN_POLICY_CLEAR, CN_POLICY_HIDE, CN_POLICY_UNHIDE, CN_POLICY_ERASE, CN_POLICY_RESTORE,
@@ -42,9 +46,10 @@ typedef struct cn_policy_change {
     cn_labels labels; /* allow, deny, clear (clear with none: all) */
 } cn_policy_change;
 
-/* All in one transaction, audited, one epoch on. */
+/* All in one transaction, audited, one epoch on; a refused call changes nothing and is audited too. CN_REFUSED: restore of
+ * a document that is not erased, or without a reason. */
 cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch);
-/* Withdraws version N's revocation list. */
+/* Withdraws version N's revocation list; the reason is demanded. */
 cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch);
 /* Appends one map to out: {source, id, granted, denied, hidden, erased, hidden_by}. */
 cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out);

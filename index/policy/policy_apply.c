@@ -2,21 +2,24 @@
 #include <stdio.h>
 
 #include "index/catalog/inforce.h"
+#include "index/catalog/records.h"
 #include "index/policy/policy_inside.h"
 #include "index/policy/principal.h"
 
-#define ARENA ((size_t)1 << 30)
 #define RECORD_MAX ((size_t)4 << 20)
-#define AUTO_ARENA __attribute__((cleanup(cn_arena_done)))
+#define DETAIL_MAX 60000
 
 typedef struct work {
     cn_tenant *t;
+    const cn_policy_change *changes;
+    uint32_t n, at;        /* at: the one under way */
+    const cn_actor *who;
     MDB_txn *txn;
     MDB_dbi dbi;
-    cn_arena a;
+    cn_arena *a;
     cn_policy_sum sum;
-    const cn_below *below; /* the newest version of each index: what a restore leaves erased */
-    uint32_t n_below;
+    cn_policy_rows rows;   /* of restores: where rows lie now */
+    uint64_t epoch;
 } work;
 
 /* Replaces a record (value.n 0: removes it) and keeps the sum in step. */
@@ -52,7 +55,7 @@ static cn_err get_doc(work *w, const cn_policy_change *c, cn_policy_doc *ret) {
     if (e == CN_NOT_FOUND)
         return CN_OK;
     CN_TRY(e);
-    return cn_policy_doc_read(v, &key, &w->a, ret);
+    return cn_policy_doc_read(v, &key, w->a, ret);
 }
 
 static cn_err put_doc(work *w, const cn_policy_doc *d) {
@@ -60,7 +63,7 @@ static cn_err put_doc(work *w, const cn_policy_doc *d) {
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, RECORD_MAX);
     doc_key(&d->key, at);
-    bool any = d->granted.n || d->denied.n || d->hidden || d->erased || d->n_below;
+    bool any = d->granted.n || d->denied.n || d->hidden || d->erased || d->n_rows;
     if (any)
         cn_policy_doc_pack(&b, d);
     CN_TRY(cn_buf_check(&b));
@@ -72,17 +75,18 @@ static cn_err clear(work *w, cn_labels labels, cn_policy_doc *d) {
         d->granted = d->denied = (cn_labels){0};
         return CN_OK;
     }
-    CN_TRY(cn_labels_minus(&w->a, d->granted, labels, &d->granted));
-    return cn_labels_minus(&w->a, d->denied, labels, &d->denied);
+    CN_TRY(cn_labels_minus(w->a, d->granted, labels, &d->granted));
+    return cn_labels_minus(w->a, d->denied, labels, &d->denied);
 }
 
+/* The rows that there are stay erased; those written from now on may be read. */
 static cn_err restore(work *w, cn_policy_doc *d) {
     if (!d->erased)
         return cn_fail(CN_REFUSED, "the document " CN_STR_FMT " is not erased", CN_STR_ARG(d->id));
+    if (w->who->reason.n == 0)
+        return cn_fail(CN_INVALID, "a document erased for good is permitted again only with a reason (--reason)");
     d->erased = false;
-    d->below = w->below;
-    d->n_below = w->n_below;
-    return CN_OK;
+    return cn_policy_rows_of(&w->rows, &d->key, w->a, &d->rows, &d->n_rows);
 }
 
 static cn_err change_doc(work *w, const cn_policy_change *c) {
@@ -91,8 +95,8 @@ static cn_err change_doc(work *w, const cn_policy_change *c) {
         return cn_fail(CN_INVALID, "an id of a document has 1 to %d bytes, not %zu", CN_DOC_ID_MAX, c->id.n);
     CN_TRY(get_doc(w, c, &d));
     switch (c->op) {
-    case CN_POLICY_ALLOW: CN_TRY(cn_labels_union(&w->a, d.granted, c->labels, &d.granted)); break;
-    case CN_POLICY_DENY: CN_TRY(cn_labels_union(&w->a, d.denied, c->labels, &d.denied)); break;
+    case CN_POLICY_ALLOW: CN_TRY(cn_labels_union(w->a, d.granted, c->labels, &d.granted)); break;
+    case CN_POLICY_DENY: CN_TRY(cn_labels_union(w->a, d.denied, c->labels, &d.denied)); break;
     case CN_POLICY_CLEAR: CN_TRY(clear(w, c->labels, &d)); break;
     case CN_POLICY_HIDE: d.hidden = true; break;
     case CN_POLICY_UNHIDE: d.hidden = false; break;
@@ -113,6 +117,8 @@ static cn_err change_pattern(work *w, const cn_policy_change *c, bool glob, bool
     cn_str key = {at, 1 + (glob ? sizeof digest : c->source.n)};
     at[0] = glob ? 'g' : 's';
     CN_TRY(glob && !c->source.n ? CN_OK : cn_name_check(c->source, "source"));
+    if (glob && (c->id.n == 0 || c->id.n > CN_DOC_ID_MAX))
+        return cn_fail(CN_INVALID, "a glob has 1 to %d bytes, not %zu", CN_DOC_ID_MAX, c->id.n);
     memcpy(at + 1, glob ? (const char *)digest.b : c->source.p, key.n - 1);
     cn_buf_init(&b, RECORD_MAX);
     if (hide) {
@@ -136,17 +142,33 @@ static const char *const actions[] = {
     [CN_POLICY_HIDE_GLOB] = "policy.hide", [CN_POLICY_UNHIDE_GLOB] = "policy.unhide", [CN_POLICY_HIDE_SOURCE] = "policy.hide",
     [CN_POLICY_UNHIDE_SOURCE] = "policy.unhide"};
 
+/* The chain keeps 64 KiB: of a longer list the number and the digest. */
 static void pack_detail(cn_buf *b, const cn_policy_change *c) {
     cn_pack_map(b, 2);
     cn_pack_cstr(b, "source");
     cn_pack_str(b, c->source);
+    size_t at = b->n;
     cn_pack_cstr(b, "labels");
     cn_pack_array(b, c->labels.n);
     for (uint32_t i = 0; i < c->labels.n; i++)
         cn_pack_str(b, c->labels.v[i]);
+    if (b->n <= DETAIL_MAX)
+        return;
+    char text[CN_HEX_TEXT + 32];
+    cn_digest d = cn_labels_digest(c->labels);
+    int n = snprintf(text, sizeof text, "%u labels, ", c->labels.n);
+    cn_hex(d.b, sizeof d.b, text + n);
+    b->n = at;
+    cn_pack_cstr(b, "labels");
+    cn_pack_cstr(b, text);
 }
 
-static cn_err change(work *w, const cn_policy_change *c, const cn_actor *who) {
+static cn_str target_of(const cn_policy_change *c) {
+    cn_str s = c->op == CN_POLICY_HIDE_SOURCE || c->op == CN_POLICY_UNHIDE_SOURCE ? c->source : c->id;
+    return (cn_str){s.p, s.n < CN_DOC_ID_MAX ? s.n : CN_DOC_ID_MAX};
+}
+
+static cn_err change(work *w, const cn_policy_change *c) {
     CN_AUTO_BUF cn_buf detail;
     cn_buf_init(&detail, RECORD_MAX);
     switch (c->op) {
@@ -157,113 +179,83 @@ static cn_err change(work *w, const cn_policy_change *c, const cn_actor *who) {
     default: CN_TRY(change_doc(w, c)); break;
     }
     pack_detail(&detail, c);
-    cn_str target = c->op == CN_POLICY_HIDE_SOURCE || c->op == CN_POLICY_UNHIDE_SOURCE ? c->source : c->id;
-    return cn_audit_add(w->t, w->txn, who, actions[c->op], target, "done", cn_buf_str(&detail));
+    CN_TRY(cn_buf_check(&detail));
+    return cn_audit_add(w->t, w->txn, w->who, actions[c->op], target_of(c), "done", cn_buf_str(&detail));
 }
 
-static cn_err apply_in(work *w, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch) {
-    CN_TRY(cn_policy_sum_get(w->txn, w->dbi, &w->sum));
-    for (uint32_t i = 0; i < n; i++)
-        CN_TRY(change(w, &changes[i], who));
-    CN_TRY(cn_policy_sum_put(w->txn, w->dbi, &w->sum));
-    return cn_epoch_raise(w->t, w->txn, ret_epoch);
+/* A tenant's first change may come before its first index, which would write the empty policy. */
+static cn_err begin(work *w, const cn_catalog *c) {
+    cn_str ids;
+    cn_err e = cn_db_get(w->txn, c->meta, CN_STR("ids"), &ids);
+    if (e == CN_NOT_FOUND && (e = cn_db_get(w->txn, c->policy, CN_STR("="), &ids)) == CN_NOT_FOUND)
+        CN_TRY(cn_policy_init(w->t, w->txn));
+    else
+        CN_TRY(e);
+    w->dbi = c->policy;
+    return cn_policy_sum_get(w->txn, w->dbi, &w->sum);
 }
 
-static cn_err newest_of_all(work *w) {
-    cn_index_info *ix;
-    uint32_t n;
-    CN_TRY(cn_index_list(w->t, &w->a, &ix, &n));
-    cn_below *v = cn_arena_zalloc(&w->a, n + 1u, sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < n; i++)
-        v[i] = (cn_below){ix[i].id, ix[i].newest};
-    w->below = v;
-    w->n_below = n;
-    return CN_OK;
+static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    work *w = ctx;
+    w->txn = txn;
+    CN_TRY(begin(w, c));
+    for (w->at = 0; w->at < w->n; w->at++)
+        CN_TRY(change(w, &w->changes[w->at]));
+    CN_TRY(cn_policy_sum_put(txn, w->dbi, &w->sum));
+    return cn_epoch_raise(w->t, txn, &w->epoch);
+}
+
+static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    work *w = ctx;
+    cn_policy_rows_done(&w->rows);
+    return cn_policy_rows_open(w->t, c, txn, w->a, &w->rows);
+}
+
+static bool restores(const work *w) {
+    for (uint32_t i = 0; i < w->n; i++)
+        if (w->changes[i].op == CN_POLICY_RESTORE)
+            return true;
+    return false;
 }
 
 cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch) {
-    work w = {.t = t};
-    cn_env *env = cn_tenant_control(t);
-    cn_arena_init(&w.a, 65536, ARENA);
-    cn_err e = newest_of_all(&w);
+    CN_CATALOG_ARENA(a);
+    work w = {.t = t, .changes = changes, .n = n, .who = who, .a = &a};
+    if (n == 0)
+        return cn_fail(CN_INVALID, "no change of the policy is given");
+    cn_err e = restores(&w) ? cn_catalog_change(t, plan, apply, &w) : cn_catalog_write(t, apply, &w);
+    cn_policy_rows_done(&w.rows);
     if (e == CN_OK)
-        e = cn_policy_db(t, &w.dbi);
-    if (e == CN_OK)
-        e = cn_txn_write(env, &w.txn);
-    if (e == CN_OK) {
-        e = apply_in(&w, changes, n, who, ret_epoch);
-        if (e == CN_OK)
-            e = cn_txn_commit(env, w.txn);
-        else
-            cn_txn_abort(env, w.txn);
-    }
-    cn_arena_done(&w.a);
-    return e;
+        *ret_epoch = w.epoch;
+    const cn_policy_change *at = &changes[w.at < n ? w.at : n - 1];
+    return e == CN_OK ? CN_OK : cn_refused(t, e, who, actions[at->op], target_of(at));
 }
 
 /* ---------- reinstate ---------- */
-cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch) {
-    cn_arena a AUTO_ARENA;
+typedef struct reinstate {
+    cn_tenant *t;
+    cn_str index, target;
+    uint64_t number, epoch;
+    const cn_actor *who;
+    cn_arena *a;
+} reinstate;
+
+static cn_err reinstate_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    reinstate *r = ctx;
     cn_index_info ix;
-    MDB_txn *txn;
-    char target[128];
-    cn_arena_init(&a, 16384, ARENA);
-    CN_TRY(cn_index_get(t, index, &a, &ix));
-    snprintf(target, sizeof target, CN_STR_FMT "/%llu", CN_STR_ARG(index), (unsigned long long)number);
-    CN_TRY(cn_txn_write(cn_tenant_control(t), &txn));
-    cn_err e = cn_inforce_withdraw(t, txn, ix.id, number);
-    if (e == CN_OK)
-        e = cn_epoch_raise(t, txn, ret_epoch);
-    if (e == CN_OK)
-        e = cn_audit_add(t, txn, who, "policy.reinstate", cn_str_of(target), "done", (cn_str){NULL, 0});
-    if (e == CN_OK)
-        return cn_txn_commit(cn_tenant_control(t), txn);
-    cn_txn_abort(cn_tenant_control(t), txn);
-    return e;
+    if (r->who->reason.n == 0)
+        return cn_fail(CN_INVALID, "this gives permissions back, so say why (--reason)");
+    CN_TRY(cn_index_load(c, txn, r->index, r->a, &ix));
+    CN_TRY(cn_inforce_withdraw(r->t, txn, ix.id, r->number));
+    CN_TRY(cn_epoch_raise(r->t, txn, &r->epoch));
+    return cn_audit_add(r->t, txn, r->who, "policy.reinstate", r->target, "done", (cn_str){NULL, 0});
 }
 
-/* ---------- show ---------- */
-static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
-    cn_pack_cstr(b, key);
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
-}
-
-static void pack_hidden_by(cn_buf *b, const cn_policy *p, cn_str source, cn_str id) {
-    cn_pack_cstr(b, "hidden_by");
-    size_t at = cn_pack_array_open(b);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < p->n_patterns; i++) {
-        const cn_pattern *x = &p->patterns[i];
-        if ((x->source.n && !cn_str_eq(x->source, source)) || (x->glob.p && !cn_glob_match(x->glob, id)))
-            continue;
-        cn_pack_str(b, x->glob.p ? x->glob : x->source);
-        n++;
-    }
-    cn_pack_array_close(b, at, n);
-}
-
-cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out) {
-    cn_policy *p;
-    cn_key key = cn_key_of(source, id);
-    CN_TRY(cn_policy_load(t, &p));
-    const cn_policy_doc *d = cn_policy_find(p, &key), none = {.source = source, .id = id};
-    d = d ? d : &none;
-    cn_pack_map(out, 7);
-    cn_pack_cstr(out, "source");
-    cn_pack_str(out, source);
-    cn_pack_cstr(out, "doc");
-    cn_pack_str(out, id);
-    pack_labels(out, "granted", d->granted);
-    pack_labels(out, "denied", d->denied);
-    cn_pack_cstr(out, "hidden");
-    cn_pack_bool(out, d->hidden || cn_policy_pattern_hides(p, source, id));
-    pack_hidden_by(out, p, source, id);
-    cn_pack_cstr(out, "erased");
-    cn_pack_bool(out, d->erased);
-    cn_policy_unref(p);
+cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch) {
+    char text[CN_TARGET];
+    CN_CATALOG_ARENA(a);
+    reinstate r = {.t = t, .index = index, .target = cn_target(index, number, text), .number = number, .who = who, .a = &a};
+    CN_TRY(cn_refused(t, cn_catalog_write(t, reinstate_in, &r), who, "policy.reinstate", r.target));
+    *ret_epoch = r.epoch;
     return CN_OK;
 }

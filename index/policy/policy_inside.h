@@ -1,11 +1,11 @@
 /* policy_inside.h -- the policy as stored and as loaded; for policy*.c only.
  *
  * control.mdb, database "policy":
- *   'd' key (32)            -> record {source, id, granted, denied, hidden, erased, below}
+ *   'd' key (32)            -> record {source, id, granted, denied, hidden, erased, rows}
  *   'g' SHA-256 (source, glob) -> record {source, glob}
  *   's' source              -> record {source}
  *   '='                     -> u64 records, 32 bytes: XOR of SHA-256(key, value) over all records above
- * below: [[index id, version], ...]: of a document erased and then restored; it stays erased in versions up to these.
+ * rows: ids of segments, 16 bytes each: of a document erased and then restored; its rows in these stay erased.
  * Owns:    a cn_policy owns its arena, in which everything it points to lives.
  * Thread:  loaded by one, read by any.
  * Limits:  none of its own. */
@@ -15,17 +15,13 @@
 
 #define CN_POLICY_FORMAT 1
 
-typedef struct cn_below {
-    uint64_t index_id, version;
-} cn_below;
-
 typedef struct cn_policy_doc {
     cn_key key;
     cn_str source, id;
     cn_labels granted, denied;
     bool hidden, erased;
-    const cn_below *below;
-    uint32_t n_below;
+    const cn_seg_id *rows;
+    uint32_t n_rows;
 } cn_policy_doc;
 
 typedef struct cn_pattern { /* glob.p NULL: all of the source */
@@ -66,3 +62,13 @@ cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s);
 cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret);
 void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d);
 const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key);
+
+/* Open segments of every version not dropped, in all indexes: a restore looks there for the document's rows. */
+typedef struct cn_policy_rows {
+    cn_seg **segs;
+    uint32_t n, room;
+} cn_policy_rows;
+struct cn_catalog;
+cn_err cn_policy_rows_open(cn_tenant *t, const struct cn_catalog *c, MDB_txn *txn, cn_arena *a, cn_policy_rows *io);
+void cn_policy_rows_done(cn_policy_rows *r);
+cn_err cn_policy_rows_of(const cn_policy_rows *r, const cn_key *key, cn_arena *a, const cn_seg_id **ret, uint32_t *ret_n);

@@ -5,6 +5,7 @@
 
 #include "engine/base/mem.h"
 #include "index/catalog/inforce.h"
+#include "index/catalog/records.h"
 #include "index/policy/policy_inside.h"
 
 #define ARENA ((size_t)8 << 30)
@@ -41,15 +42,19 @@ static cn_err grow(void **v, uint32_t n, uint32_t *room, size_t size) {
     return CN_OK;
 }
 
-static cn_err load_pattern(cn_policy *p, cn_str value) {
+static cn_err load_pattern(cn_policy *p, bool glob, cn_str value) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_pattern x = {0};
     CN_TRY(cn_record_read(&u, value, CN_POLICY_FORMAT, "a record of the policy"));
     CN_TRY(cn_get_str(&u.o, "source", &x.source));
     CN_TRY(cn_get_str(&u.o, "glob", &x.glob));
+    if (glob != (x.glob.p != NULL) || (!glob && x.source.n == 0))
+        return cn_fail(CN_DAMAGED, "a pattern of the policy lacks its glob or its source");
     x.source = cn_arena_str(&p->a, x.source);
-    if (x.glob.p)
+    if (glob)
         x.glob = cn_arena_str(&p->a, x.glob);
+    if (!x.source.p || (glob && !x.glob.p))
+        return cn_fail_memory();
     CN_TRY(grow((void **)&p->patterns, p->n_patterns, &p->room_patterns, sizeof *p->patterns));
     p->patterns[p->n_patterns++] = x;
     return CN_OK;
@@ -75,14 +80,14 @@ typedef struct load {
 static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)stop;
     load *l = ctx;
-    if (key.n && key.p[0] == '=')
+    if (key.n == 1 && key.p[0] == '=')
         return CN_OK;
     l->sum.records++;
     cn_policy_sum_toggle(&l->sum, key, value);
     if (key.n && key.p[0] == 'd')
         return load_doc(l->p, key, value);
     if (key.n && (key.p[0] == 'g' || key.p[0] == 's'))
-        return load_pattern(l->p, value);
+        return load_pattern(l->p, key.p[0] == 'g', value);
     return cn_fail(CN_DAMAGED, "the policy holds a record of an unknown kind; a newer cairn may have written it");
 }
 
@@ -136,21 +141,23 @@ static cn_err load_in(load *l, MDB_txn *txn, MDB_dbi dbi) {
     return cn_inforce_each(l->t, txn, load_list, l);
 }
 
-static cn_err load_new(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
+static cn_err load_new(cn_tenant *t, cn_policy **ret) {
     MDB_txn *txn;
-    MDB_dbi dbi, inforce; /* before the transaction: one that is older than a handle cannot use it */
+    MDB_dbi dbi, meta, inforce; /* before the transaction: one that is older than a handle cannot use it */
     CN_TRY(cn_policy_db(t, &dbi));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "meta", true, &meta));
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &inforce));
     cn_policy *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
     cn_arena_init(&p->a, 65536, ARENA);
     p->refs = 1;
-    p->epoch = epoch;
     load l = {.p = p, .t = t};
     cn_err e = cn_txn_read(cn_tenant_control(t), &txn);
     if (e == CN_OK) {
-        e = load_in(&l, txn, dbi);
+        e = cn_epoch_of(txn, meta, &p->epoch);
+        if (e == CN_OK)
+            e = load_in(&l, txn, dbi);
         cn_txn_abort(cn_tenant_control(t), txn);
     }
     if (e != CN_OK)
@@ -158,24 +165,6 @@ static cn_err load_new(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
     else
         *ret = p;
     return e;
-}
-
-/* The epoch is read before and after: what was loaded between two equal ones belongs to it. */
-static cn_err load_steady(cn_tenant *t, uint64_t epoch, cn_policy **ret) {
-    for (int tries = 0; tries < 100; tries++) {
-        cn_policy *p;
-        uint64_t after;
-        CN_TRY(load_new(t, epoch, &p));
-        cn_err e = cn_epoch(t, &after);
-        if (e == CN_OK && after == epoch) {
-            *ret = p;
-            return CN_OK;
-        }
-        cn_policy_unref(p);
-        CN_TRY(e);
-        epoch = after;
-    }
-    return cn_fail(CN_OVERLOADED, "the policy changed each time it was read");
 }
 
 static cn_err make_holder(cn_tenant *t, void **ret) {
@@ -201,7 +190,7 @@ static cn_err refresh(holder *h, cn_tenant *t) {
     CN_TRY(cn_epoch(t, &epoch));
     if (h->now && h->now->epoch == epoch)
         return CN_OK;
-    CN_TRY(load_steady(t, epoch, &p));
+    CN_TRY(load_new(t, &p));
     cn_policy_unref(h->now);
     h->now = p;
     return CN_OK;

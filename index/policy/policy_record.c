@@ -29,10 +29,9 @@ cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s) {
 }
 
 cn_err cn_policy_init(cn_tenant *t, MDB_txn *txn) {
-    MDB_dbi dbi; /* opened inside the caller's transaction: cn_env_dbi() would wait for it */
+    MDB_dbi dbi;
     cn_policy_sum none = {0};
-    (void)t;
-    CN_TRY(cn_mdb(mdb_dbi_open(txn, "policy", MDB_CREATE, &dbi), "making the policy"));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "policy", false, &dbi));
     return cn_policy_sum_put(txn, dbi, &none);
 }
 
@@ -57,8 +56,8 @@ void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     cn_pack_bool(b, d->hidden);
     cn_pack_cstr(b, "erased");
     cn_pack_bool(b, d->erased);
-    cn_pack_cstr(b, "below");
-    cn_pack_bin(b, d->below, d->n_below * sizeof *d->below);
+    cn_pack_cstr(b, "rows");
+    cn_pack_bin(b, d->rows, d->n_rows * sizeof *d->rows);
     cn_record_close(b, at);
 }
 
@@ -77,18 +76,18 @@ static cn_err read_labels(const msgpack_object *map, const char *key, cn_arena *
     return cn_labels_make(a, v, o->via.array.size, ret);
 }
 
-static cn_err read_below(const msgpack_object *map, cn_arena *a, cn_policy_doc *d) {
+static cn_err read_rows(const msgpack_object *map, cn_arena *a, cn_policy_doc *d) {
     cn_str bytes = {NULL, 0};
-    CN_TRY(cn_get_str(map, "below", &bytes));
-    if (bytes.n % sizeof *d->below)
-        return cn_fail(CN_DAMAGED, "its field below has %zu bytes", bytes.n);
-    cn_below *v = cn_arena_alloc(a, bytes.n + 1);
+    CN_TRY(cn_get_str(map, "rows", &bytes));
+    if (bytes.n % sizeof *d->rows)
+        return cn_fail(CN_DAMAGED, "its field rows has %zu bytes", bytes.n);
+    cn_seg_id *v = cn_arena_alloc(a, bytes.n + 1);
     if (!v)
         return cn_fail_memory();
     if (bytes.n)
         memcpy(v, bytes.p, bytes.n);
-    d->below = v;
-    d->n_below = (uint32_t)(bytes.n / sizeof *v);
+    d->rows = v;
+    d->n_rows = (uint32_t)(bytes.n / sizeof *v);
     return CN_OK;
 }
 
@@ -103,7 +102,7 @@ static cn_err read_doc(const msgpack_object *m, cn_arena *a, cn_policy_doc *d) {
     CN_TRY(read_labels(m, "denied", a, &d->denied));
     CN_TRY(cn_get_bool(m, "hidden", &d->hidden));
     CN_TRY(cn_get_bool(m, "erased", &d->erased));
-    return read_below(m, a, d);
+    return read_rows(m, a, d);
 }
 
 cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret) {
@@ -112,7 +111,7 @@ cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_polic
     CN_TRY(cn_record_read(&u, value, CN_POLICY_FORMAT, "a record of the policy"));
     cn_err e = read_doc(&u.o, a, &d);
     if (e != CN_OK)
-        return e == CN_INVALID ? cn_wrap(CN_DAMAGED, "a record of the policy") : e;
+        return e == CN_INVALID || e == CN_DAMAGED ? cn_wrap(CN_DAMAGED, "a record of the policy") : e;
     *ret = d;
     return CN_OK;
 }

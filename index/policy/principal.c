@@ -2,7 +2,7 @@
 #include "index/policy/principal.h"
 
 #include "engine/base/mem.h"
-#include "index/catalog/version.h"
+#include "index/catalog/records.h"
 
 #define MEMBER_FORMAT 1
 #define NEST_MAX 16
@@ -130,9 +130,10 @@ static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn
     cn_env *e = cn_tenant_control(t);
     MDB_dbi dbi;
     MDB_txn *txn;
+    cn_catalog c;
     CN_TRY(check_member(principal, labels));
     CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_txn_write(e, &txn));
+    CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = change_in(t, txn, dbi, kind, principal, labels, who);
     if (err == CN_OK)
         return cn_txn_commit(e, txn);
@@ -231,9 +232,10 @@ cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *
     cn_env *e = cn_tenant_control(t);
     MDB_dbi dbi;
     MDB_txn *txn;
+    cn_catalog c;
     uint32_t members = 0;
     CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_txn_write(e, &txn));
+    CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = sync_in(t, txn, dbi, text, who, &members);
     if (err != CN_OK) {
         cn_txn_abort(e, txn);

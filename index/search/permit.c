@@ -4,8 +4,6 @@
 #include "engine/base/mem.h"
 #include "index/search/view_inside.h"
 
-#define ARENA ((size_t)64 << 20)
-
 void cn_permit_unref(cn_permit *p) {
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
@@ -13,6 +11,7 @@ void cn_permit_unref(cn_permit *p) {
         cn_free(p->rows[i]);
     cn_free(p->rows);
     cn_free(p->n_rows);
+    cn_free((void *)(uintptr_t)p->labels.v);
     cn_free(p);
 }
 
@@ -76,7 +75,6 @@ typedef struct build {
     cn_labels principal;
     const cn_filter *filter;
     const bool *classes;
-    cn_arena a;
     uint64_t *bits;
     uint32_t n;
 } build;
@@ -86,8 +84,7 @@ static cn_err matches(build *b, uint32_t doc, bool *ret) {
     *ret = true;
     if (!b->filter)
         return CN_OK;
-    cn_arena_reset(&b->a);
-    CN_TRY(cn_seg_doc(b->p->seg, doc, &b->a, &d));
+    CN_TRY(cn_seg_doc_brief(b->p->seg, doc, &d));
     *ret = cn_filter_match(b->filter, &d);
     return CN_OK;
 }
@@ -120,9 +117,7 @@ static cn_err build_part(const cn_view_part *p, cn_labels principal, const cn_fi
     CN_TRY(classes_of(p->seg, principal, &classes));
     b.classes = classes;
     b.bits = cn_calloc(cn_seg_rows(p->seg) / 64u + 1u, sizeof *b.bits);
-    cn_arena_init(&b.a, 16384, ARENA);
     cn_err e = b.bits ? add_docs(&b) : cn_fail_memory();
-    cn_arena_done(&b.a);
     cn_free(classes);
     if (e != CN_OK) {
         cn_free(b.bits);
@@ -130,6 +125,23 @@ static cn_err build_part(const cn_view_part *p, cn_labels principal, const cn_fi
     }
     *ret = b.bits;
     *ret_n = b.n;
+    return CN_OK;
+}
+
+static cn_err copy_labels(cn_labels l, cn_labels *ret) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < l.n; i++)
+        bytes += l.v[i].n;
+    cn_str *v = cn_alloc(l.n * sizeof *v + bytes);
+    if (!v)
+        return cn_fail_memory();
+    char *p = (char *)(v + l.n);
+    for (uint32_t i = 0; i < l.n; i++) {
+        v[i] = (cn_str){p, l.v[i].n};
+        memcpy(p, l.v[i].p, l.v[i].n);
+        p += l.v[i].n;
+    }
+    *ret = (cn_labels){v, l.n};
     return CN_OK;
 }
 
@@ -141,7 +153,7 @@ static cn_err build_set(cn_view *v, cn_labels principal, const cn_filter *filter
     p->parts = v->n_parts;
     p->rows = cn_calloc(v->n_parts + 1u, sizeof *p->rows);
     p->n_rows = cn_calloc(v->n_parts + 1u, sizeof *p->n_rows);
-    cn_err e = p->rows && p->n_rows ? CN_OK : cn_fail_memory();
+    cn_err e = p->rows && p->n_rows ? copy_labels(principal, &p->labels) : cn_fail_memory();
     for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
         e = build_part(&v->parts[i], principal, filter, &p->rows[i], &p->n_rows[i]);
     if (e != CN_OK)
@@ -152,10 +164,27 @@ static cn_err build_set(cn_view *v, cn_labels principal, const cn_filter *filter
 }
 
 /* ---------- the cache ---------- */
-static cn_permit *find(cn_view *v, const cn_digest *labels, const cn_digest *filter) {
+static uint64_t hash_of(cn_labels l) { /* FNV-1a, lengths too */
+    uint64_t h = 0xcbf29ce484222325u;
+    for (uint32_t i = 0; i < l.n; i++) {
+        for (size_t k = 0; k < l.v[i].n; k++)
+            h = (h ^ (uint8_t)l.v[i].p[k]) * 0x100000001b3u;
+        h = (h ^ (0x100 + l.v[i].n)) * 0x100000001b3u;
+    }
+    return h;
+}
+
+static bool same(cn_labels a, cn_labels b) {
+    for (uint32_t i = 0; a.n == b.n && i < a.n; i++)
+        if (!cn_str_eq(a.v[i], b.v[i]))
+            return false;
+    return a.n == b.n;
+}
+
+static cn_permit *find(cn_view *v, uint64_t hash, cn_labels labels, const cn_digest *filter) {
     for (int i = 0; i < CN_PERMITS && v->permits[i]; i++) {
         cn_permit *p = v->permits[i];
-        if (cn_digest_eq(&p->labels, labels) && cn_digest_eq(&p->filter, filter)) {
+        if (p->hash == hash && cn_digest_eq(&p->filter, filter) && same(p->labels, labels)) {
             p->used = ++v->clock;
             atomic_fetch_add(&p->refs, 1);
             return p;
@@ -181,13 +210,14 @@ static void keep(cn_view *v, cn_permit *p) {
 }
 
 cn_err cn_permit_get(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret) {
-    cn_digest labels = cn_labels_digest(principal), fd = cn_filter_digest(filter);
+    cn_digest fd = cn_filter_digest(filter);
+    uint64_t hash = hash_of(principal);
     pthread_mutex_lock(&v->lock);
-    cn_permit *p = find(v, &labels, &fd);
+    cn_permit *p = find(v, hash, principal, &fd);
     pthread_mutex_unlock(&v->lock);
     if (!p) {
         CN_TRY(build_set(v, principal, filter, &p));
-        p->labels = labels;
+        p->hash = hash;
         p->filter = fd;
         pthread_mutex_lock(&v->lock);
         keep(v, p);

@@ -1,16 +1,13 @@
 /* search.c -- one question: the permitted set, each segment's best, merged. */
-#include <math.h>
-#include <stdlib.h>
-
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/search/view_inside.h"
 
 struct cn_searcher {
     cn_scratch *scratch;
-    cn_scored *scored;   /* one segment's */
-    cn_hit *all;         /* every segment's */
-    uint32_t room_scored, room_all;
+    cn_scored *scored;          /* one segment's */
+    cn_hit *best, *part, *next; /* of the segments so far, of one more, of both: k each */
+    uint32_t room;
 };
 
 cn_err cn_searcher_new(cn_searcher **ret) {
@@ -31,54 +28,63 @@ void cn_searcher_free(cn_searcher *s) {
         return;
     cn_scratch_free(s->scratch);
     cn_free(s->scored);
-    cn_free(s->all);
+    cn_free(s->best);
+    cn_free(s->part);
+    cn_free(s->next);
     cn_free(s);
 }
 
-static cn_err make_room(cn_searcher *s, uint32_t k, uint32_t parts) {
-    if (k > s->room_scored) {
-        cn_scored *p = cn_realloc(s->scored, k * sizeof *p);
-        if (!p)
-            return cn_fail_memory();
-        s->scored = p;
-        s->room_scored = k;
-    }
-    uint64_t all = (uint64_t)k * parts;
-    if (all > UINT32_MAX)
-        return cn_fail(CN_REFUSED, "%u hits from each of %u segments are too many", k, parts);
-    if (all > s->room_all) {
-        cn_hit *p = cn_realloc(s->all, all * sizeof *p);
-        if (!p)
-            return cn_fail_memory();
-        s->all = p;
-        s->room_all = (uint32_t)all;
-    }
+static cn_err grow(void *pointer, size_t bytes) { /* pointer: to any pointer */
+    void *p;
+    memcpy(&p, pointer, sizeof p);
+    p = cn_realloc(p, bytes);
+    if (!p)
+        return cn_fail_memory();
+    memcpy(pointer, &p, sizeof p);
+    return CN_OK;
+}
+
+static cn_err make_room(cn_searcher *s, uint32_t k) {
+    if (k <= s->room)
+        return CN_OK;
+    CN_TRY(grow(&s->scored, k * sizeof *s->scored));
+    CN_TRY(grow(&s->best, k * sizeof *s->best));
+    CN_TRY(grow(&s->part, k * sizeof *s->part));
+    CN_TRY(grow(&s->next, k * sizeof *s->next));
+    s->room = k;
     return CN_OK;
 }
 
 /* ---------- order ---------- */
-static int by_place(const cn_hit *x, const cn_hit *y) {
+/* Hits of two segments: higher scores first, ties by source, id, chunk. */
+static cn_err comes_first(const cn_hit *x, const cn_hit *y, bool *ret) {
     cn_doc a, b;
-    cn_arena none;
-    cn_arena_init(&none, 1024, 4096);
-    int c = 0;
-    if (cn_seg_doc(x->seg, x->doc, &none, &a) == CN_OK && cn_seg_doc(y->seg, y->doc, &none, &b) == CN_OK) {
-        c = cn_str_cmp(a.source, b.source);
-        c = c ? c : cn_str_cmp(a.id, b.id);
+    if (x->score != y->score) {
+        *ret = x->score > y->score;
+        return CN_OK;
     }
-    cn_arena_done(&none);
-    return c ? c : (x->chunk > y->chunk) - (x->chunk < y->chunk);
+    CN_TRY(cn_seg_doc_brief(x->seg, x->doc, &a));
+    CN_TRY(cn_seg_doc_brief(y->seg, y->doc, &b));
+    int c = cn_str_cmp(a.source, b.source);
+    c = c ? c : cn_str_cmp(a.id, b.id);
+    *ret = c ? c < 0 : x->chunk < y->chunk;
+    return CN_OK;
 }
 
-static int by_score(const void *a, const void *b) {
-    const cn_hit *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    if (x->seg == y->seg) {
-        const uint32_t *rank = cn_seg_row_rank(x->seg);
-        return (rank[x->row] > rank[y->row]) - (rank[x->row] < rank[y->row]);
+/* The best k of `best` (n) and `part` (more), both in order, become `best`. */
+static cn_err merge(cn_searcher *s, uint32_t k, uint32_t *n, uint32_t more) {
+    uint32_t i = 0, j = 0, out = 0;
+    while (out < k && (i < *n || j < more)) {
+        bool first = i < *n;
+        if (first && j < more)
+            CN_TRY(comes_first(&s->best[i], &s->part[j], &first));
+        s->next[out++] = first ? s->best[i++] : s->part[j++];
     }
-    return by_place(x, y);
+    cn_hit *t = s->best;
+    s->best = s->next;
+    s->next = t;
+    *n = out;
+    return CN_OK;
 }
 
 /* ---------- one segment ---------- */
@@ -87,31 +93,31 @@ static bool late(void *ctx) {
     return q->deadline_ns && cn_mono_ns() > q->deadline_ns;
 }
 
-static cn_err search_part(const cn_view_part *p, const cn_query *q, uint32_t k, const uint64_t *rows, uint32_t n_rows, cn_searcher *s, uint32_t *all) {
-    uint32_t n = 0;
+static cn_err search_part(const cn_view_part *p, const cn_query *q, uint32_t k, const uint64_t *rows, uint32_t n_rows, cn_searcher *s, uint32_t *ret_n) {
+    uint32_t n = 0, kept = 0;
     union {
         const cn_query *in;
         void *out;
     } ctx = {q};
     cn_scan scan = {q->vector, k, rows, n_rows, cn_seg_row_rank(p->seg), late, ctx.out};
-    if (n_rows == 0 || !p->flat)
-        return CN_OK;
-    CN_TRY(q->mode == CN_MODE_EXACT ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, &n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, &n));
+    if (n_rows && p->flat)
+        CN_TRY(q->mode == CN_MODE_EXACT ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, &n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, &n));
     const uint32_t *row_doc = cn_seg_row_doc(p->seg), *doc_row = cn_seg_doc_row(p->seg);
-    for (uint32_t i = 0; i < n && s->scored[i].score >= q->min_score; i++) {
-        uint32_t row = s->scored[i].row, doc = row_doc[row];
-        s->all[(*all)++] = (cn_hit){s->scored[i].score, p->seg, row, doc, row - doc_row[doc]};
+    for (; kept < n && s->scored[kept].score >= q->min_score; kept++) {
+        uint32_t row = s->scored[kept].row, doc = row_doc[row];
+        s->part[kept] = (cn_hit){s->scored[kept].score, p->seg, row, doc, row - doc_row[doc]};
     }
+    *ret_n = kept;
     return CN_OK;
 }
 
 static cn_err search_parts(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
-    uint32_t n = 0;
-    CN_TRY(make_room(s, k, v->n_parts));
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        CN_TRY(search_part(&v->parts[i], q, k, permit->rows[i], permit->n_rows[i], s, &n));
-    if (n > 1 && v->n_parts > 1)
-        qsort(s->all, n, sizeof *s->all, by_score);
+    uint32_t n = 0, more;
+    CN_TRY(make_room(s, k));
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        CN_TRY(search_part(&v->parts[i], q, k, permit->rows[i], permit->n_rows[i], s, &more));
+        CN_TRY(merge(s, k, &n, more));
+    }
     *ret_n = n;
     return CN_OK;
 }
@@ -133,7 +139,7 @@ static cn_err search(cn_view *v, const cn_query *q, const cn_permit *permit, uin
     for (uint32_t k = q->k;;) { /* with per_doc more are fetched until k are left, or there are no more */
         uint32_t n, out;
         CN_TRY(search_parts(v, q, permit, k, s, &n));
-        out = take(s->all, n, q->k, q->per_doc, hits);
+        out = take(s->best, n, q->k, q->per_doc, hits);
         if (out == q->k || !q->per_doc || k >= permitted || k >= CN_K_MAX) {
             *ret_n = out;
             return CN_OK;

@@ -6,9 +6,10 @@
 #include "index/search/view_inside.h"
 
 #define ARENA ((size_t)4 << 30)
-#define VIEWS_MAX 64
+#define VIEWS_MAX 256
+#define PINS 100
 
-typedef struct holder { /* of an open tenant; the newest first */
+typedef struct holder { /* of an open tenant; the last used first */
     pthread_mutex_t lock;
     cn_view *first;
 } holder;
@@ -49,9 +50,9 @@ static cn_err touch(cn_view *v, cn_view_part *p, uint32_t doc) {
     cn_effect f;
     cn_triple row;
     CN_TRY(cn_seg_leaf(p->seg, doc, &key, &leaf));
-    CN_TRY(cn_seg_doc(p->seg, doc, &v->a, &d));
+    CN_TRY(cn_seg_doc_brief(p->seg, doc, &d));
     CN_TRY(cn_seg_class(p->seg, cn_seg_doc_class(p->seg)[doc], &row));
-    CN_TRY(cn_policy_effect(v->policy, v->ix.id, v->ver.number, &key, d.source, d.id, &row, &v->a, &f));
+    CN_TRY(cn_policy_effect(v->policy, v->ix.id, v->ver.number, &key, d.source, d.id, &row, cn_seg_get_id(p->seg), &v->a, &f));
     if (!f.touched)
         return CN_OK;
     if (p->n_touched == p->room_touched) {
@@ -116,16 +117,31 @@ static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
     p->dead = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
     if (!p->dead)
         return cn_fail(CN_DAMAGED, "the list of dead documents of a segment cannot be read");
-    return v->ver.recipe.dim && cn_seg_rows(p->seg) ? cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded) : CN_OK;
+    return v->space.dim && cn_seg_rows(p->seg) ? cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded) : CN_OK;
+}
+
+/* Policy and version of one epoch: one that was read before a flip and the other after it would be a state that never was. */
+static cn_err pin(cn_tenant *t, cn_str index, cn_view *v) {
+    for (int tries = 0; tries < PINS; tries++) {
+        cn_pin p;
+        cn_policy_unref(v->policy);
+        v->policy = NULL;
+        CN_TRY(cn_policy_load(t, &v->policy));
+        CN_TRY(cn_version_pin(t, index, v->asked, &v->a, &p));
+        v->epoch = p.epoch;
+        v->ix = p.ix;
+        v->ver = p.version;
+        v->space = p.space;
+        if (p.epoch == cn_policy_epoch(v->policy))
+            return CN_OK;
+    }
+    return cn_fail(CN_OVERLOADED, "the catalog changed each time it was read");
 }
 
 static cn_err fill(cn_tenant *t, cn_str index, cn_view *v) {
-    CN_TRY(cn_index_get(t, index, &v->a, &v->ix));
-    CN_TRY(cn_version_get(t, index, v->asked, &v->a, &v->ver));
+    CN_TRY(pin(t, index, v));
     if (v->ver.marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED))
         return cn_fail(CN_REFUSED, "version %llu was dropped or is quarantined and does not answer", (unsigned long long)v->ver.number);
-    if (v->ver.recipe.dim && v->ver.counts.chunks)
-        CN_TRY(cn_version_space(t, v->ix.id, &v->ver.recipe, &v->a, &v->space));
     CN_TRY(cn_seg_open(t, &v->ver.own, &v->ver.own_digest, &v->own));
     v->parts = cn_calloc(v->ver.n_parts + 1u, sizeof *v->parts);
     if (!v->parts)
@@ -143,11 +159,7 @@ static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
     pthread_mutex_init(&v->lock, NULL);
     v->refs = 1;
     v->asked = number;
-    cn_err e = cn_policy_load(t, &v->policy);
-    if (e == CN_OK) {
-        v->epoch = cn_policy_epoch(v->policy);
-        e = fill(t, index, v);
-    }
+    cn_err e = fill(t, index, v);
     if (e != CN_OK)
         cn_view_unref(v);
     else
@@ -180,23 +192,27 @@ static void free_holder(void *p) {
     cn_free(h);
 }
 
-/* The cached view of this question; those of older epochs go. */
+/* The cached view of this question, moved to the front; those of older epochs, and too many, go. */
 static cn_view *find(holder *h, cn_str index, uint64_t number, uint64_t epoch) {
     cn_view **at = &h->first, *hit = NULL;
     unsigned n = 0;
     while (*at) {
         cn_view *v = *at;
-        if (v->epoch != epoch || ++n > VIEWS_MAX) {
+        bool found = !hit && v->epoch == epoch && v->asked == number && cn_str_eq(v->ix.name, index);
+        if (found || v->epoch < epoch || ++n > VIEWS_MAX) {
             *at = v->next;
-            cn_view_unref(v);
+            hit = found ? v : hit;
+            if (!found)
+                cn_view_unref(v);
             continue;
         }
-        if (!hit && v->asked == number && cn_str_eq(v->ix.name, index))
-            hit = v;
         at = &v->next;
     }
-    if (hit)
+    if (hit) {
+        hit->next = h->first;
+        h->first = hit;
         atomic_fetch_add(&hit->refs, 1);
+    }
     return hit;
 }
 
@@ -269,40 +285,39 @@ static int by_name(const void *a, const void *b) {
     return c ? c : cn_str_cmp(x->id, y->id);
 }
 
-static cn_err list_part(cn_view *v, uint32_t i, cn_labels principal, cn_str source, cn_str after, cn_arena *a, listed *list, uint64_t *n) {
+static cn_err list_part(cn_view *v, uint32_t i, cn_labels principal, cn_str source, const cn_place_after *after, listed *list, uint64_t *n) {
     cn_seg *s = v->parts[i].seg;
+    const listed last = {after->source, after->id, NULL, 0};
     for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
         bool may;
         cn_doc d;
         CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
         if (!may)
             continue;
-        CN_TRY(cn_seg_doc(s, doc, a, &d));
-        if ((source.n && !cn_str_eq(source, d.source)) || (after.n && cn_str_cmp(d.id, after) <= 0))
+        CN_TRY(cn_seg_doc_brief(s, doc, &d));
+        const listed here = {d.source, d.id, s, doc};
+        if ((source.n && !cn_str_eq(source, d.source)) || (after->id.n && by_name(&here, &last) <= 0))
             continue;
-        list[(*n)++] = (listed){d.source, d.id, s, doc};
+        list[(*n)++] = here;
     }
     return CN_OK;
 }
 
-cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, cn_str after_id, uint32_t n, cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
+cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, const cn_place_after *after, uint32_t n,
+                    cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
     uint64_t all = 0, count = 0;
-    cn_arena a;
     for (uint32_t i = 0; i < v->n_parts; i++)
         all += cn_seg_docs(v->parts[i].seg);
     CN_AUTO_FREE listed *list = cn_calloc(all + 1, sizeof *list);
     if (!list)
         return cn_fail_memory();
-    cn_arena_init(&a, 65536, ARENA);
-    cn_err e = CN_OK;
-    for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
-        e = list_part(v, i, principal, source, after_id, &a, list, &count);
-    if (e == CN_OK && count)
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        CN_TRY(list_part(v, i, principal, source, after, list, &count));
+    if (count)
         qsort(list, count, sizeof *list, by_name);
-    for (uint64_t i = 0; e == CN_OK && i < count && i < n; i++)
-        e = fn(ctx, list[i].seg, list[i].doc);
-    cn_arena_done(&a);
-    return e;
+    for (uint64_t i = 0; i < count && i < n; i++)
+        CN_TRY(fn(ctx, list[i].seg, list[i].doc));
+    return CN_OK;
 }
 
 cn_err cn_view_count(cn_view *v, cn_labels principal, uint64_t *ret_docs, uint64_t *ret_rows) {

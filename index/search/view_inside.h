@@ -27,7 +27,9 @@ typedef struct cn_view_part {
 
 typedef struct cn_permit { /* what one label set (and filter) may see */
     _Atomic uint32_t refs;
-    cn_digest labels, filter;
+    uint64_t hash;         /* of the labels, for a quick no */
+    cn_labels labels;      /* its own copy, in one piece */
+    cn_digest filter;
     uint64_t used;
     uint64_t **rows;       /* for each part: a bit a row */
     uint32_t *n_rows;      /* bits set */

@@ -16,6 +16,7 @@
 #define NAMED_MAX 32
 #define NAME_BYTES 32
 #define READER_CHECK_NS 30000000000ull
+#define IDLE_MAX 16
 
 struct cn_env {
     cn_env *next;
@@ -28,12 +29,15 @@ struct cn_env {
     cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
     _Atomic(MDB_txn *) writing;    /* the write transaction under way */
     _Atomic uint64_t readers_checked;
-    pthread_mutex_t naming;        /* guards the table below, and mdb_dbi_open, which LMDB allows one thread at a time */
+    pthread_mutex_t idling;        /* guards read transactions at rest: renewing one takes nothing from the heap */
+    MDB_txn *idle[IDLE_MAX];
+    unsigned n_idle;
+    pthread_mutex_t naming;        /* guards growth of the table below, and mdb_dbi_open, which LMDB allows one thread at a time */
     struct {
         char name[NAME_BYTES];
         MDB_dbi dbi;
     } named[NAMED_MAX];
-    unsigned n_named;
+    _Atomic unsigned n_named;      /* entries before it never change: looked up without the lock, so also inside a write transaction */
 };
 
 /* The registry. LMDB allows one open of a file in a process; closing a second one would drop the first one's locks. */
@@ -119,10 +123,13 @@ static bool shared(cn_env_kind kind) { return kind != CN_ENV_BUILD && kind != CN
 static void free_env(cn_env *e) {
     if (!e)
         return;
+    while (e->n_idle)
+        mdb_txn_abort(e->idle[--e->n_idle]);
     if (e->mdb)
         mdb_env_close(e->mdb);
     cn_writer_done(&e->writer);
     pthread_mutex_destroy(&e->naming);
+    pthread_mutex_destroy(&e->idling);
     cn_free(e->path);
     cn_free(e);
 }
@@ -137,6 +144,7 @@ static cn_env *new_env(const char *path, cn_env_kind kind, const struct stat *st
     e->refs = 1;
     e->writer.fd = -1;
     pthread_mutex_init(&e->naming, NULL);
+    pthread_mutex_init(&e->idling, NULL);
     e->path = cn_strdup_n(path, strlen(path));
     if (e->path)
         return e;
@@ -281,9 +289,32 @@ static void check_readers(cn_env *e) {
     mdb_reader_check(e->mdb, &dead);
 }
 
+/* A read transaction at rest keeps its reader's slot and pins no page. */
+static MDB_txn *take_idle(cn_env *e) {
+    pthread_mutex_lock(&e->idling);
+    MDB_txn *txn = e->n_idle ? e->idle[--e->n_idle] : NULL;
+    pthread_mutex_unlock(&e->idling);
+    if (txn && mdb_txn_renew(txn) != 0) {
+        mdb_txn_abort(txn);
+        txn = NULL;
+    }
+    return txn;
+}
+
+static void end_reading(cn_env *e, MDB_txn *txn) {
+    mdb_txn_reset(txn);
+    pthread_mutex_lock(&e->idling);
+    bool kept = shared(e->kind) && e->n_idle < IDLE_MAX;
+    if (kept)
+        e->idle[e->n_idle++] = txn;
+    pthread_mutex_unlock(&e->idling);
+    if (!kept)
+        mdb_txn_abort(txn);
+}
+
 cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
+    MDB_txn *txn = take_idle(e);
+    int rc = txn ? 0 : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
     if (rc == MDB_READERS_FULL) { /* perhaps by the slots of killed processes */
         int dead;
         mdb_reader_check(e->mdb, &dead);
@@ -331,6 +362,10 @@ cn_err cn_txn_commit(cn_env *e, MDB_txn *txn) {
 void cn_txn_abort(cn_env *e, MDB_txn *txn) {
     if (!txn)
         return;
+    if (e->writing != txn) {
+        end_reading(e, txn);
+        return;
+    }
     bool unlock = end_writing(e, txn);
     mdb_txn_abort(txn);
     if (unlock)
@@ -371,13 +406,17 @@ static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret)
     else if (err == CN_NOT_FOUND)
         return cn_fail(CN_NOT_FOUND, "there is no database %s in %s", name, e->path);
     CN_TRY(err);
-    memcpy(e->named[e->n_named].name, name, strlen(name) + 1);
-    e->named[e->n_named++].dbi = dbi;
+    unsigned n = e->n_named;
+    memcpy(e->named[n].name, name, strlen(name) + 1);
+    e->named[n].dbi = dbi;
+    e->n_named = n + 1;
     *ret = dbi;
     return CN_OK;
 }
 
 cn_err cn_env_dbi(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
+    if (known(e, name, ret))
+        return CN_OK;
     pthread_mutex_lock(&e->naming);
     cn_err err = dbi_locked(e, name, create, ret);
     pthread_mutex_unlock(&e->naming);

@@ -141,7 +141,7 @@ static cn_err list_one(void *ctx, cn_seg *seg, uint32_t number) {
 }
 
 /* `after` is what `next` said: source/id. Names of sources hold no slash. */
-static cn_err take_after(const msgpack_object *p, cn_str *source, cn_str *after_id) {
+static cn_err take_after(const msgpack_object *p, cn_str *source, cn_place_after *ret) {
     cn_str after = {NULL, 0};
     CN_TRY(cn_get_str(p, "source", source));
     CN_TRY(cn_get_str(p, "after", &after));
@@ -153,8 +153,7 @@ static cn_err take_after(const msgpack_object *p, cn_str *source, cn_str *after_
     cn_str named = {after.p, (size_t)(slash - after.p)};
     if (source->n && !cn_str_eq(*source, named))
         return cn_fail(CN_INVALID, "field \"after\" is of another source");
-    *source = named;
-    *after_id = (cn_str){slash + 1, after.n - named.n - 1};
+    *ret = (cn_place_after){named, {slash + 1, after.n - named.n - 1}};
     return CN_OK;
 }
 
@@ -162,7 +161,8 @@ cn_err cn_m_documents_list(cn_service *s, cn_call *c, cn_str tenant, const msgpa
     CN_AUTO_READING cn_reading r = {0};
     cn_reading_opts o = reading_opts(tenant, p);
     listing l = {.c = c, .out = out, .labels = cn_access_has(c->caller, CN_SCOPE(audit))};
-    cn_str source = {"", 0}, after = {"", 0};
+    cn_str source = {"", 0};
+    cn_place_after after = {{"", 0}, {"", 0}};
     uint64_t limit = CN_LIST_DEFAULT;
     CN_TRY(cn_get_uint(p, "limit", 1, CN_LIST_MAX, &limit));
     CN_TRY(take_after(p, &source, &after));
@@ -172,7 +172,7 @@ cn_err cn_m_documents_list(cn_service *s, cn_call *c, cn_str tenant, const msgpa
     cn_pack_cstr(out, "documents");
     size_t list = cn_pack_array_open(out);
     if (r.principal.n)
-        CN_TRY(cn_view_docs(r.view, r.principal, source, after, l.limit + 1, list_one, &l));
+        CN_TRY(cn_view_docs(r.view, r.principal, source, &after, l.limit + 1, list_one, &l));
     cn_pack_array_close(out, list, l.n);
     if (l.more) {
         cn_pack_cstr(out, "next");

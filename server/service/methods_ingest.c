@@ -217,15 +217,29 @@ static void ask_to_stop(void *arg) {
     cn_job_cancel(k->t, cn_str_of(k->rebuild ? k->again.id : k->job.id), &k->who);
 }
 
+/* CPU time by step, in milliseconds. */
+static void out_cost(cn_buf *out, const cn_job_cost *c) {
+    const struct {
+        const char *name;
+        uint64_t ns;
+    } v[] = {{"read", c->read}, {"match", c->match}, {"parse", c->parse}, {"chunk", c->chunk}, {"embed", c->embed}, {"write", c->write}, {"seal", c->seal}};
+    cn_pack_cstr(out, "cpu_ms");
+    cn_pack_map(out, sizeof v / sizeof *v);
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        cn_out_uint(out, v[i].name, v[i].ns / 1000000);
+}
+
 static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
-    cn_pack_map(out, 8u + (r->version ? 2u : 0u) + dry);
+    cn_pack_map(out, 10u + (r->version ? 2u : 0u) + dry);
     cn_out_cstr(out, "job", r->job);
     cn_out_cstr(out, "state", cn_job_state_name(r->state));
     cn_out_counts(out, "counts", &r->counts);
     cn_out_bool(out, "activated", r->activated);
     cn_out_cstr(out, "why", r->why);
     cn_out_uint(out, "elapsed_ms", r->elapsed_ms);
-    cn_out_uint(out, "embed_ns", r->embed_ns);
+    cn_out_uint(out, "chunks_embedded", r->chunks_embedded);
+    cn_out_uint(out, "tokens", r->tokens);
+    out_cost(out, &r->cost);
     cn_out_uint(out, "rejected", r->counts.rejected);
     if (r->version) {
         cn_out_uint(out, "version", r->version);

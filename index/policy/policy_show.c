@@ -1,0 +1,46 @@
+/* policy_show.c -- what the policy says of a document, for a person. */
+#include "index/policy/policy_inside.h"
+#include "index/policy/principal.h"
+
+static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
+    cn_pack_cstr(b, key);
+    cn_pack_array(b, l.n);
+    for (uint32_t i = 0; i < l.n; i++)
+        cn_pack_str(b, l.v[i]);
+}
+
+static void pack_hidden_by(cn_buf *b, const cn_policy *p, cn_str source, cn_str id) {
+    cn_pack_cstr(b, "hidden_by");
+    size_t at = cn_pack_array_open(b);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_patterns; i++) {
+        const cn_pattern *x = &p->patterns[i];
+        if ((x->source.n && !cn_str_eq(x->source, source)) || (x->glob.p && !cn_glob_match(x->glob, id)))
+            continue;
+        cn_pack_str(b, x->glob.p ? x->glob : x->source);
+        n++;
+    }
+    cn_pack_array_close(b, at, n);
+}
+
+cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out) {
+    cn_policy *p;
+    cn_key key = cn_key_of(source, id);
+    CN_TRY(cn_policy_load(t, &p));
+    const cn_policy_doc *d = cn_policy_find(p, &key), none = {.source = source, .id = id};
+    d = d ? d : &none;
+    cn_pack_map(out, 7);
+    cn_pack_cstr(out, "source");
+    cn_pack_str(out, source);
+    cn_pack_cstr(out, "doc");
+    cn_pack_str(out, id);
+    pack_labels(out, "granted", d->granted);
+    pack_labels(out, "denied", d->denied);
+    cn_pack_cstr(out, "hidden");
+    cn_pack_bool(out, d->hidden || cn_policy_pattern_hides(p, source, id));
+    pack_hidden_by(out, p, source, id);
+    cn_pack_cstr(out, "erased");
+    cn_pack_bool(out, d->erased);
+    cn_policy_unref(p);
+    return CN_OK;
+}

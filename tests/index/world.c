@@ -1,0 +1,529 @@
+#include "tests/index/world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LIT(z) {(z), sizeof(z) - 1}
+static const cn_actor who = {LIT("tester"), LIT("command"), LIT("")}, why = {LIT("tester"), LIT("command"), LIT("a reason")};
+static const char *const sources[W_SOURCES] = {"s0", "s1", "s2"};
+static const char *const globs[W_GLOBS] = {"doc-1*", "a/**", "*", "a/doc-4?", "**"};
+
+void w_wrong(w_world *w, const char *fmt, ...) {
+    va_list ap;
+    if (w->wrong++ >= 10)
+        return;
+    printf("\n  ");
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+}
+
+const char *w_source(uint32_t doc) { return sources[doc % W_SOURCES]; }
+void w_id(uint32_t doc, char id[32]) { snprintf(id, 32, doc < 40 ? "doc-%u" : "a/doc-%u", doc); }
+
+static bool glob_fits(int glob, uint32_t doc) { /* what each of `globs` means, doc by doc */
+    switch (glob) {
+    case 0: return doc == 1 || (doc >= 10 && doc < 20);
+    case 1: return doc >= 40;
+    case 2: return doc < 40;
+    case 3: return doc >= 40 && doc < 50;
+    default: return true;
+    }
+}
+
+cn_labels w_labels(cn_arena *a, uint32_t bits) {
+    cn_str *v = cn_arena_zalloc(a, O_LABELS, sizeof *v);
+    uint32_t n = 0;
+    for (int i = 0; i < O_LABELS; i++)
+        if (bits >> i & 1)
+            v[n++] = cn_str_of(o_label_name[i]);
+    return (cn_labels){v, n};
+}
+
+uint32_t w_labels_random(w_world *w) {
+    uint32_t bits = 0;
+    for (uint32_t n = o_below(&w->r, 5); n > 0; n--)
+        bits |= 1u << o_below(&w->r, O_LABELS);
+    return bits;
+}
+
+/* ---------- the rules ---------- */
+static bool good(const w_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED)); }
+
+static uint32_t head_of(const w_index *ix) {
+    uint32_t n = ix->n;
+    while (n && !good(&ix->v[n]))
+        n--;
+    return n;
+}
+
+static bool narrows(const w_row *was, const w_row *is) {
+    return was && is && ((was->d.allow & ~is->d.allow) || (is->d.deny & ~was->d.deny) || (is->d.require & ~was->d.require));
+}
+
+static bool dead(const w_world *w, uint32_t doc, const w_row *row) {
+    uint32_t source = doc % W_SOURCES;
+    if (w->hidden[doc] || w->erased[doc] || row->stamp < w->dead_before[doc] || w->source_hides[source])
+        return true;
+    for (int g = 0; g < W_GLOBS; g++)
+        if ((w->glob_hides[g][source] || w->glob_hides[g][W_SOURCES]) && glob_fits(g, doc))
+            return true;
+    return false;
+}
+
+bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, uint32_t labels) {
+    const w_row *row = ix->v[version].row[doc];
+    if (!row || dead(w, doc, row))
+        return false;
+    uint32_t allow = row->d.allow, deny = row->d.deny, require = row->d.require;
+    for (uint32_t n = version + 1; n <= ix->n; n++) {
+        const w_row *later = ix->v[n].in_force ? ix->v[n].row[doc] : NULL;
+        if (later) {
+            allow &= later->d.allow;
+            deny |= later->d.deny;
+            require |= later->d.require;
+        }
+    }
+    allow |= w->granted[doc];
+    deny |= w->denied[doc];
+    return (allow & labels) && !(deny & labels) && !(require & ~labels);
+}
+
+/* ---------- opening ---------- */
+/* Every refused attempt leaves exactly one record in the chain. */
+static void check_audited(w_world *w, const char *what, bool refused) {
+    uint64_t n;
+    cn_digest head;
+    if (cn_audit_verify(w->t, &n, &head) != CN_OK)
+        w_wrong(w, "%s", cn_error_detail());
+    if (refused && n != w->records + 1)
+        w_wrong(w, "%s: refused, and %llu records were added", what, (unsigned long long)(n - w->records));
+    w->records = n;
+}
+
+static void check(w_world *w, const char *what, cn_err got, cn_err want) {
+    check_audited(w, what, want != CN_OK);
+    if (got != want)
+        w_wrong(w, "%s: %s, the model says %s: %s", what, cn_err_name(got), cn_err_name(want), cn_error_detail());
+    w->refused += want != CN_OK;
+}
+
+static bool open_again(w_world *w) {
+    return cn_data_open(w->dir, &w->data) == CN_OK && cn_tenant_open(w->data, CN_STR("acme"), &w->t) == CN_OK;
+}
+
+void w_reopen(w_world *w) {
+    cn_tenant_unref(w->t);
+    cn_data_close(w->data);
+    if (!open_again(w)) {
+        printf("\n  %s\n", cn_error_detail());
+        abort();
+    }
+}
+
+static bool make_index(w_world *w, uint32_t i) {
+    cn_index_settings s;
+    w_index *ix = &w->ix[i];
+    cn_index_settings_default(&s);
+    snprintf(ix->name, sizeof ix->name, "ix%u", i);
+    ix->metric = s.metric = (cn_metric)((w->r.s + i) % 3);
+    s.keep_versions = 2;
+    s.keep_days = 0;
+    return cn_index_create(w->t, cn_str_of(ix->name), &s, &who) == CN_OK;
+}
+
+bool w_open(w_world *w, uint64_t seed) {
+    memset(w, 0, sizeof *w);
+    w->r.s = seed;
+    cn_arena_init(&w->a, 1 << 20, (size_t)1 << 30);
+    snprintf(w->dir, sizeof w->dir, "%s/cairn-world-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    bool ok = mkdtemp(w->dir) && rmdir(w->dir) == 0 && cn_data_init(w->dir) == CN_OK && cn_data_open(w->dir, &w->data) == CN_OK &&
+              cn_tenant_create(w->data, CN_STR("acme"), &who) == CN_OK && cn_tenant_open(w->data, CN_STR("acme"), &w->t) == CN_OK &&
+              cn_searcher_new(&w->searcher) == CN_OK;
+    for (uint32_t i = 0; ok && i < W_INDEXES; i++)
+        ok = make_index(w, i);
+    if (!ok)
+        printf("\n  %s\n", cn_error_detail());
+    return ok;
+}
+
+void w_close(w_world *w) {
+    char rm[96];
+    cn_searcher_free(w->searcher);
+    cn_tenant_unref(w->t);
+    cn_data_close(w->data);
+    while (w->rows) {
+        w_row *r = w->rows;
+        w->rows = r->next;
+        free(r);
+    }
+    cn_arena_done(&w->a);
+    snprintf(rm, sizeof rm, "rm -rf %s", w->dir);
+    if (system(rm) != 0)
+        printf("\n  %s is left behind\n", w->dir);
+}
+
+/* ---------- a job ---------- */
+static w_row *row_random(w_world *w, uint32_t doc, const w_row *old) {
+    w_row *r = calloc(1, sizeof *r);
+    r->next = w->rows;
+    w->rows = r;
+    snprintf(r->d.source, sizeof r->d.source, "%s", w_source(doc));
+    w_id(doc, r->d.id);
+    o_doc_random(&w->r, W_DIM, &r->d);
+    if (old && o_chance(&w->r, 50)) { /* other labels only, or nothing new */
+        o_doc fresh = r->d;
+        r->d = old->d;
+        if (o_chance(&w->r, 70))
+            r->d.allow = fresh.allow, r->d.deny = fresh.deny, r->d.require = fresh.require;
+    }
+    return r;
+}
+
+static void write_row(w_world *w, cn_segw *seg, const w_row *r) {
+    CN_AUTO_BUF cn_buf meta;
+    cn_chunk c[O_CHUNKS_MAX] = {{0}};
+    cn_buf_init(&meta, 4096);
+    o_doc_meta(&r->d, &meta);
+    for (uint32_t i = 0; i < r->d.chunks; i++)
+        c[i] = (cn_chunk){.from = 4 * i, .to = 4 * i + 4, .vector = r->d.vec[i]};
+    cn_doc d = {.source = cn_str_of(r->d.source), .id = cn_str_of(r->d.id), .modified = o_doc_modified(&r->d), .meta = cn_buf_str(&meta),
+                .text = {"one two 3 four five", 4 * r->d.chunks}, .chunks = c, .n_chunks = r->d.chunks,
+                .labels = {w_labels(&w->a, r->d.allow), w_labels(&w->a, r->d.deny), w_labels(&w->a, r->d.require)}};
+    d.content = cn_sha256_of(r->d.vec, sizeof r->d.vec);
+    d.row = cn_sha256_of(&r->d, sizeof r->d);
+    if (cn_segw_add(seg, &d) != CN_OK)
+        w_wrong(w, "adding %s: %s", r->d.id, cn_error_detail());
+}
+
+static void job_done(w_world *w, w_index *ix, const w_version *next, uint64_t number, bool differs) {
+    uint32_t want = differs ? ix->n + 1 : head_of(ix);
+    if (number != want)
+        w_wrong(w, "sealed as %llu, the model says %u", (unsigned long long)number, want);
+    if (!differs)
+        return;
+    w_version *v = &ix->v[ix->n + 1];
+    *v = *next;
+    for (uint32_t m = 1; m <= ix->n; m++)
+        for (uint32_t d = 0; !(ix->v[m].marks & CN_MARK_DROPPED) && d < W_DOCS; d++)
+            v->lists |= narrows(ix->v[m].row[d], v->row[d]);
+    ix->n++;
+    w->sealed++;
+}
+
+static void job(w_world *w, w_index *ix) {
+    uint32_t head = head_of(ix);
+    w_version next = {0};
+    cn_key gone[4];
+    cn_recipe recipe = {.embedder = CN_STR("none"), .precision = CN_STR(""), .parser = CN_STR("p/1"), .normaliser = CN_STR("n/1"),
+                        .chunker = CN_STR("document"), .analyser = CN_STR("a/1"), .metric = ix->metric, .dim = W_DIM};
+    cn_seal s = {.index = cn_str_of(ix->name), .base = head, .recipe = &recipe, .removed = gone, .job = CN_STR("j")};
+    cn_segw *seg = NULL;
+    bool differs = head == 0;
+    uint64_t number = 0;
+    cn_digest root;
+    if (ix->n == W_VERSIONS)
+        return;
+    memcpy(next.row, ix->v[head].row, sizeof next.row);
+    for (uint32_t i = 0, n = 1 + o_below(&w->r, head ? 6 : 30); i < n; i++) {
+        uint32_t doc = o_below(&w->r, W_DOCS);
+        const w_row *old = next.row[doc];
+        if (w->erased[doc] || (old && old != ix->v[head].row[doc])) /* rejected; written by this job already */
+            continue;
+        if (old && s.n_removed < 4 && o_chance(&w->r, 20)) {
+            gone[s.n_removed++] = cn_key_of(cn_str_of(w_source(doc)), cn_str_of(old->d.id));
+            next.row[doc] = NULL;
+            s.counts.deleted++;
+            differs = true;
+            continue;
+        }
+        if (!old && ix->v[head].row[doc]) /* deleted by this job already */
+            continue;
+        w_row *r = row_random(w, doc, old);
+        r->stamp = ++w->stamp;
+        next.row[doc] = r;
+        s.counts.added += !old;
+        differs |= !old || memcmp(&old->d, &r->d, sizeof r->d) != 0 || old->stamp < w->dead_before[doc];
+        if (!seg && cn_segw_new(w->t, W_DIM, &seg) != CN_OK)
+            abort();
+        write_row(w, seg, r);
+    }
+    if (!seg && s.n_removed == 0)
+        return;
+    check(w, "seal", cn_version_seal(w->t, &s, seg, &who, &number, &root), CN_OK);
+    job_done(w, ix, &next, number, differs);
+}
+
+/* ---------- flips ---------- */
+static void point(w_world *w, w_index *ix, uint32_t to) {
+    w_version *v = &ix->v[to];
+    if (!(v->marks & CN_MARK_EVER_ACTIVE)) {
+        v->in_force = true;
+        v->before = ix->active;
+        v->order = ++w->order;
+    }
+    v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)CN_MARK_SUSPECT;
+    ix->active = to;
+}
+
+static cn_err may_point(const w_version *v, bool reason) {
+    return v->marks & CN_MARK_DROPPED                       ? CN_NOT_FOUND
+           : v->marks & CN_MARK_QUARANTINED                 ? CN_REFUSED
+           : (v->marks & CN_MARK_SUSPECT) && !reason        ? CN_REFUSED
+                                                            : CN_OK;
+}
+
+static void activate(w_world *w, w_index *ix) {
+    uint32_t to = o_chance(&w->r, 50) ? ix->n : o_below(&w->r, ix->n + 2);
+    uint64_t expect = o_chance(&w->r, 60) ? CN_ANY_VERSION : o_chance(&w->r, 80) ? ix->active : o_below(&w->r, ix->n + 2);
+    bool reason = o_chance(&w->r, 50), by_job = o_chance(&w->r, 30);
+    cn_err want = CN_OK;
+    if (expect != CN_ANY_VERSION && expect != ix->active)
+        want = CN_CONFLICT;
+    else if (to == 0 || to > ix->n || (ix->v[to].marks & CN_MARK_DROPPED))
+        want = CN_NOT_FOUND;
+    else
+        want = by_job && ix->hold ? CN_REFUSED : may_point(&ix->v[to], reason);
+    check(w, "activate", cn_version_activate(w->t, cn_str_of(ix->name), to, expect, by_job, reason ? &why : &who, NULL), want);
+    if (want == CN_OK)
+        point(w, ix, to);
+}
+
+static void rollback(w_world *w, w_index *ix) {
+    uint32_t to = o_chance(&w->r, 60) ? 0 : 1 + o_below(&w->r, ix->n + 1), asked = to;
+    bool reason = o_chance(&w->r, 50);
+    uint64_t from = 0, got = 0;
+    cn_err want = ix->active ? CN_OK : CN_REFUSED;
+    const w_version *now = &ix->v[ix->active];
+    if (want == CN_OK && to == 0) {
+        to = now->before;
+        while (to && !good(&ix->v[to]))
+            to = ix->v[to].before;
+        want = to ? CN_OK : CN_REFUSED;
+    } else if (want == CN_OK) {
+        const w_version *v = to <= ix->n ? &ix->v[to] : NULL;
+        if (!v || (v->marks & CN_MARK_DROPPED))
+            want = CN_NOT_FOUND;
+        else if (to == ix->active || !(v->marks & CN_MARK_EVER_ACTIVE ? v->order < now->order : to < ix->active))
+            want = CN_REFUSED;
+        else
+            want = may_point(v, reason);
+    }
+    check(w, "rollback", cn_version_rollback(w->t, cn_str_of(ix->name), asked, reason ? &why : &who, &from, &got), want);
+    if (want != CN_OK)
+        return;
+    if (from != ix->active || got != to)
+        w_wrong(w, "rolled back from %llu to %llu, the model says %u to %u", (unsigned long long)from, (unsigned long long)got, ix->active, to);
+    ix->v[ix->active].marks |= CN_MARK_SUSPECT;
+    ix->hold = true;
+    point(w, ix, to);
+}
+
+static void mark(w_world *w, w_index *ix) {
+    static const unsigned marks[2] = {CN_MARK_PINNED, CN_MARK_QUARANTINED};
+    uint32_t to = 1 + o_below(&w->r, ix->n + 1);
+    unsigned bit = marks[o_below(&w->r, 2)];
+    bool set = o_chance(&w->r, 40);
+    cn_err want = CN_OK;
+    if (to > ix->n || (ix->v[to].marks & CN_MARK_DROPPED))
+        want = CN_NOT_FOUND;
+    else if (set && bit == CN_MARK_QUARANTINED && to == ix->active)
+        want = CN_REFUSED;
+    check(w, "mark", cn_version_mark(w->t, cn_str_of(ix->name), to, set ? bit : 0, set ? 0 : bit, &who), want);
+    if (want == CN_OK)
+        ix->v[to].marks = set ? ix->v[to].marks | bit : ix->v[to].marks & ~bit;
+}
+
+static void drop(w_world *w, w_index *ix) {
+    uint32_t to = 1 + o_below(&w->r, ix->n + 1);
+    cn_err want = CN_OK;
+    if (to > ix->n || (ix->v[to].marks & CN_MARK_DROPPED))
+        want = CN_NOT_FOUND;
+    else if (to == ix->active || (ix->v[to].marks & CN_MARK_PINNED))
+        want = CN_REFUSED;
+    check(w, "drop", cn_version_drop(w->t, cn_str_of(ix->name), to, &who), want);
+    if (want == CN_OK)
+        ix->v[to].marks |= CN_MARK_DROPPED;
+}
+
+static void release(w_world *w, w_index *ix) {
+    check(w, "release", cn_version_release(w->t, cn_str_of(ix->name), &who), ix->hold ? CN_OK : CN_REFUSED);
+    ix->hold = false;
+}
+
+static void reinstate(w_world *w, w_index *ix) {
+    uint32_t n = 1 + o_below(&w->r, ix->n + 1);
+    uint64_t epoch;
+    bool older = false, there;
+    for (uint32_t m = 1; m < n && m <= ix->n; m++)
+        older |= !(ix->v[m].marks & CN_MARK_DROPPED);
+    there = n <= ix->n && ix->v[n].in_force && ix->v[n].lists && older; /* a list that concerns no version left has ended */
+    cn_err got = cn_policy_reinstate(w->t, cn_str_of(ix->name), n, &why, &epoch);
+    if (there || got != CN_OK)
+        check(w, "reinstate", got, there ? CN_OK : CN_NOT_FOUND);
+    if (n <= ix->n)
+        ix->v[n].in_force = false;
+}
+
+/* Which versions go is gc's own business, but never these. */
+static void gc(w_world *w, w_index *ix) {
+    cn_version *v;
+    uint32_t n;
+    cn_gc_result plan, did;
+    uint32_t back = ix->active ? ix->v[ix->active].before : 0, head = head_of(ix);
+    while (back && !good(&ix->v[back]))
+        back = ix->v[back].before;
+    cn_arena_reset(&w->a);
+    check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), true, &who, &plan), CN_OK);
+    check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), false, &who, &did), CN_OK);
+    check(w, "list", cn_version_list(w->t, cn_str_of(ix->name), &w->a, &v, &n), CN_OK);
+    uint32_t gone = 0;
+    for (uint32_t i = 1; i <= n && n == ix->n; i++) {
+        bool drops = (v[i - 1].marks & CN_MARK_DROPPED) && !(ix->v[i].marks & CN_MARK_DROPPED);
+        gone += drops;
+        if (drops && (i == ix->active || i == head || i == back || (ix->v[i].marks & CN_MARK_PINNED)))
+            w_wrong(w, "gc dropped version %u", i);
+        if (drops)
+            ix->v[i].marks |= CN_MARK_DROPPED;
+    }
+    if (n != ix->n || gone != did.versions || plan.versions != did.versions)
+        w_wrong(w, "gc: %u versions of %u gone, it says %u and planned %u", gone, n, did.versions, plan.versions);
+}
+
+/* ---------- policy ---------- */
+typedef struct planned {
+    cn_policy_op op;
+    uint32_t doc, labels, glob, source;
+} planned;
+
+static cn_policy_change change_of(w_world *w, const planned *p) {
+    cn_policy_change c = {.op = p->op, .labels = w_labels(&w->a, p->labels)};
+    char *id = cn_arena_alloc(&w->a, 32);
+    w_id(p->doc, id);
+    c.source = cn_str_of(w_source(p->doc));
+    c.id = cn_str_of(id);
+    if (p->op == CN_POLICY_HIDE_GLOB || p->op == CN_POLICY_UNHIDE_GLOB) {
+        c.source = cn_str_of(p->source == W_SOURCES ? "" : sources[p->source]);
+        c.id = cn_str_of(globs[p->glob]);
+    }
+    if (p->op == CN_POLICY_HIDE_SOURCE || p->op == CN_POLICY_UNHIDE_SOURCE) {
+        c.source = cn_str_of(sources[p->source % W_SOURCES]);
+        c.id = CN_STR("");
+    }
+    return c;
+}
+
+static void apply(w_world *w, const planned *p) {
+    uint32_t doc = p->doc;
+    switch (p->op) {
+    case CN_POLICY_ALLOW: w->granted[doc] |= p->labels; break;
+    case CN_POLICY_DENY: w->denied[doc] |= p->labels; break;
+    case CN_POLICY_CLEAR:
+        w->granted[doc] &= p->labels ? ~p->labels : 0;
+        w->denied[doc] &= p->labels ? ~p->labels : 0;
+        break;
+    case CN_POLICY_HIDE: w->hidden[doc] = true; break;
+    case CN_POLICY_UNHIDE: w->hidden[doc] = false; break;
+    case CN_POLICY_ERASE: w->erased[doc] = true; break;
+    case CN_POLICY_RESTORE:
+        w->erased[doc] = false;
+        w->dead_before[doc] = w->stamp + 1;
+        break;
+    case CN_POLICY_HIDE_GLOB: w->glob_hides[p->glob][p->source] = true; break;
+    case CN_POLICY_UNHIDE_GLOB: w->glob_hides[p->glob][p->source] = false; break;
+    case CN_POLICY_HIDE_SOURCE: w->source_hides[p->source % W_SOURCES] = true; break;
+    case CN_POLICY_UNHIDE_SOURCE: w->source_hides[p->source % W_SOURCES] = false; break;
+    }
+}
+
+/* Hiding by pattern takes much away, so it is taken back soon. */
+static cn_policy_op op_random(w_world *w) {
+    static const cn_policy_op ops[] = {CN_POLICY_ALLOW, CN_POLICY_ALLOW, CN_POLICY_DENY, CN_POLICY_CLEAR, CN_POLICY_CLEAR, CN_POLICY_HIDE, CN_POLICY_UNHIDE,
+                                       CN_POLICY_UNHIDE, CN_POLICY_ERASE, CN_POLICY_RESTORE, CN_POLICY_HIDE_GLOB, CN_POLICY_UNHIDE_GLOB, CN_POLICY_UNHIDE_GLOB,
+                                       CN_POLICY_HIDE_SOURCE, CN_POLICY_UNHIDE_SOURCE, CN_POLICY_UNHIDE_SOURCE};
+    return ops[o_below(&w->r, sizeof ops / sizeof *ops)];
+}
+
+static uint32_t some_erased(w_world *w) {
+    uint32_t from = o_below(&w->r, W_DOCS);
+    for (uint32_t i = 0; i < W_DOCS; i++)
+        if (w->erased[(from + i) % W_DOCS])
+            return (from + i) % W_DOCS;
+    return from;
+}
+
+/* A pattern that hides now, if there is one: so that not all is hidden in the end. */
+static void some_pattern(const w_world *w, planned *p) {
+    for (uint32_t i = 0; i < W_GLOBS * (W_SOURCES + 1); i++)
+        if (w->glob_hides[i / (W_SOURCES + 1)][i % (W_SOURCES + 1)]) {
+            p->op = CN_POLICY_UNHIDE_GLOB;
+            p->glob = i / (W_SOURCES + 1);
+            p->source = i % (W_SOURCES + 1);
+            return;
+        }
+    for (uint32_t i = 0; i < W_SOURCES; i++)
+        if (w->source_hides[i]) {
+            p->op = CN_POLICY_UNHIDE_SOURCE;
+            p->source = i;
+            return;
+        }
+}
+
+bool w_change_policy(w_world *w, uint32_t n) {
+    planned p[8];
+    cn_policy_change c[8];
+    bool erased[W_DOCS], fine = true;
+    uint64_t epoch = w->epoch;
+    memcpy(erased, w->erased, sizeof erased);
+    cn_arena_reset(&w->a);
+    for (uint32_t i = 0; i < n; i++) {
+        p[i] = (planned){op_random(w), o_below(&w->r, W_DOCS), w_labels_random(w), o_below(&w->r, W_GLOBS), o_below(&w->r, W_SOURCES + 1)};
+        if (p[i].op == CN_POLICY_RESTORE && o_chance(&w->r, 70))
+            p[i].doc = some_erased(w);
+        if (p[i].op >= CN_POLICY_HIDE_GLOB && o_chance(&w->r, 75))
+            some_pattern(w, &p[i]);
+        if (p[i].op == CN_POLICY_ERASE)
+            erased[p[i].doc] = true;
+        if (p[i].op == CN_POLICY_RESTORE) {
+            fine &= erased[p[i].doc];
+            erased[p[i].doc] = false;
+        }
+        c[i] = change_of(w, &p[i]);
+    }
+    check(w, "policy", cn_policy_apply(w->t, c, n, &why, &epoch), fine ? CN_OK : CN_REFUSED);
+    for (uint32_t i = 0; fine && i < n; i++)
+        apply(w, &p[i]);
+    if (fine && epoch <= w->epoch)
+        w_wrong(w, "the epoch did not grow");
+    w->epoch = epoch;
+    return fine;
+}
+
+/* ---------- any of them ---------- */
+void w_change(w_world *w) {
+    w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
+    cn_arena_reset(&w->a);
+    uint32_t x = o_below(&w->r, 100);
+    if (ix->n == 0 || x < 30)
+        job(w, ix);
+    else if (x < 48)
+        activate(w, ix);
+    else if (x < 56)
+        rollback(w, ix);
+    else if (x < 61)
+        mark(w, ix);
+    else if (x < 63)
+        drop(w, ix);
+    else if (x < 67)
+        release(w, ix);
+    else if (x < 70)
+        reinstate(w, ix);
+    else if (x < 72)
+        gc(w, ix);
+    else if (x < 73)
+        w_reopen(w);
+    else
+        w_change_policy(w, o_chance(&w->r, 70) ? 1 : 2 + o_below(&w->r, 5));
+}

@@ -1,0 +1,83 @@
+/* world.h -- a naive model of a tenant as DESIGN.md sections 7 and 8 word it, and the same tenant for real: each operation is
+ * done to both, and their answers are compared. Versions hold a pointer to each document's row; who may see what is worked
+ * out anew for each question, straight from the rules.
+ *
+ * Owns:    w_world owns a data directory under /dev/shm or /tmp, removed by w_close().
+ * Thread:  one at a time.
+ * Limits:  W_DOCS documents, W_INDEXES indexes, W_VERSIONS versions of each; for tests only. */
+#pragma once
+#include "index/search/search.h"
+#include "tests/index/oracle.h"
+
+#define W_DOCS 60
+#define W_INDEXES 2
+#define W_VERSIONS 1000
+#define W_DIM 8
+#define W_GLOBS 5
+#define W_SOURCES 3
+
+typedef struct w_row {
+    struct w_row *next;
+    o_doc d;
+    uint32_t stamp; /* rows are numbered as they are written */
+} w_row;
+
+typedef struct w_version {
+    unsigned marks;     /* as cn_version's */
+    bool lists;         /* its revocation list has entries by the rules */
+    bool in_force;
+    uint32_t before, order; /* active before it first was; when that was */
+    const w_row *row[W_DOCS];
+} w_version;
+
+typedef struct w_index {
+    char name[16];
+    cn_metric metric;
+    uint32_t active, n;
+    bool hold;
+    w_version v[W_VERSIONS + 1]; /* from 1 */
+} w_index;
+
+typedef struct w_world {
+    char dir[64];
+    cn_data *data;
+    cn_tenant *t;
+    o_rand r;
+    cn_arena a;
+    cn_searcher *searcher;
+    w_index ix[W_INDEXES];
+    w_row *rows;
+    uint32_t stamp, order;
+    uint64_t epoch, records;
+    /* the policy */
+    uint32_t granted[W_DOCS], denied[W_DOCS];
+    bool hidden[W_DOCS], erased[W_DOCS];
+    uint32_t dead_before[W_DOCS]; /* rows with a smaller stamp were erased before a restore */
+    bool glob_hides[W_GLOBS][W_SOURCES + 1], source_hides[W_SOURCES];
+    /* what the test has seen */
+    unsigned wrong, sealed, refused, questions, hits, hidden_rows;
+} w_world;
+
+/* The modes of a question; exact: the answer must be the model's, hit by hit. */
+typedef struct w_mode {
+    const char *name;
+    cn_mode mode;
+    bool exact;
+} w_mode;
+#define W_MODES 2
+extern const w_mode w_modes[W_MODES];
+
+bool w_open(w_world *w, uint64_t seed);
+void w_close(w_world *w);
+void w_reopen(w_world *w);
+void w_change(w_world *w);   /* one random operation on both */
+void w_ask(w_world *w);      /* one random question to both */
+void w_look(w_world *w);     /* documents, lists and counts of a random principal */
+void w_look_catalog(w_world *w); /* pointer, marks, counts, and a difference of two versions */
+bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, uint32_t labels);
+uint32_t w_labels_random(w_world *w);
+cn_labels w_labels(cn_arena *a, uint32_t bits);
+void w_wrong(w_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const char *w_source(uint32_t doc);
+void w_id(uint32_t doc, char id[32]);
+bool w_change_policy(w_world *w, uint32_t n); /* n random changes in one call; false: refused */

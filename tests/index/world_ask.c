@@ -1,0 +1,222 @@
+/* Questions to the model and to the real tenant, compared hit by hit. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/index/world.h"
+
+const w_mode w_modes[W_MODES] = {{"dense", CN_MODE_DENSE, true}, {"exact", CN_MODE_EXACT, true}};
+
+typedef struct hit {
+    float score;
+    const o_doc *d;
+    uint32_t chunk;
+} hit;
+
+static int by_order(const void *a, const void *b) {
+    const hit *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    int c = strcmp(x->d->source, y->d->source);
+    c = c ? c : strcmp(x->d->id, y->d->id);
+    return c ? c : (x->chunk > y->chunk) - (x->chunk < y->chunk);
+}
+
+static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version, uint32_t labels, const o_filter *f, const float *q, float least, hit *all) {
+    uint32_t n = 0;
+    for (uint32_t doc = 0; doc < W_DOCS; doc++) {
+        const w_row *row = ix->v[version].row[doc];
+        if (!w_permits(w, ix, version, doc, labels) || (f && !o_filter_match(f, &row->d)))
+            continue;
+        for (uint32_t c = 0; c < row->d.chunks; c++) {
+            float score = cn_score(ix->metric, q, row->d.vec[c], W_DIM);
+            if (score >= least)
+                all[n++] = (hit){score, &row->d, c};
+        }
+    }
+    qsort(all, n, sizeof *all, by_order);
+    return n;
+}
+
+static uint32_t at_most(hit *all, uint32_t n, uint32_t k, uint32_t per_doc) {
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < n && out < k; i++) {
+        uint32_t same = 0;
+        for (uint32_t j = 0; j < out; j++)
+            same += all[j].d == all[i].d;
+        if (!per_doc || same < per_doc)
+            all[out++] = all[i];
+    }
+    return out;
+}
+
+static bool same_hit(const hit *want, const cn_hit *got) {
+    cn_doc d;
+    return cn_seg_doc_brief(got->seg, got->doc, &d) == CN_OK && cn_str_is(d.source, want->d->source) && cn_str_is(d.id, want->d->id) &&
+           got->chunk == want->chunk && got->score == want->score;
+}
+
+static void compare(w_world *w, const w_mode *mode, const hit *want, uint32_t n_want, const cn_hit *got, uint32_t n_got) {
+    if (n_want != n_got) {
+        w_wrong(w, "%s: %u hits, the model says %u", mode->name, n_got, n_want);
+        return;
+    }
+    for (uint32_t i = 0; mode->exact && i < n_got; i++)
+        if (!same_hit(&want[i], &got[i])) {
+            w_wrong(w, "%s: hit %u of %u is not %s %s chunk %u", mode->name, i, n_got, want[i].d->source, want[i].d->id, want[i].chunk);
+            return;
+        }
+}
+
+static const cn_filter *make_filter(w_world *w, const o_filter *f) {
+    const cn_filter *ret = NULL;
+    CN_AUTO_BUF cn_buf map;
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    if (!f)
+        return NULL;
+    cn_buf_init(&map, 1 << 20);
+    o_filter_map(f, &map);
+    if (cn_unpack(&u, map.p, map.n) != CN_OK || cn_filter_from_map(&u.o, &w->a, &ret) != CN_OK)
+        w_wrong(w, "a filter: %s", cn_error_detail());
+    return ret;
+}
+
+/* Which version to ask, and what opening it must say. */
+static cn_err pick_version(w_world *w, const w_index *ix, uint32_t *ret_asked, uint32_t *ret_version) {
+    uint32_t asked = o_chance(&w->r, 50) ? 0 : o_below(&w->r, ix->n + 2), version = asked ? asked : ix->active;
+    *ret_asked = asked;
+    *ret_version = version;
+    if (version == 0 || version > ix->n)
+        return CN_NOT_FOUND;
+    return ix->v[version].marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED) ? CN_REFUSED : CN_OK;
+}
+
+static cn_view *open_view(w_world *w, const w_index *ix, uint32_t *ret_version) {
+    uint32_t asked;
+    cn_view *v = NULL;
+    cn_err want = pick_version(w, ix, &asked, ret_version), got = cn_view_open(w->t, cn_str_of(ix->name), asked, &v);
+    if (got != want)
+        w_wrong(w, "opening version %u of %s: %s, the model says %s: %s", asked, ix->name, cn_err_name(got), cn_err_name(want), cn_error_detail());
+    else if (v && cn_view_version(v)->number != *ret_version)
+        w_wrong(w, "version %llu answers, the model says %u", (unsigned long long)cn_view_version(v)->number, *ret_version);
+    if (v && want != CN_OK) {
+        cn_view_unref(v);
+        v = NULL;
+    }
+    return v;
+}
+
+void w_ask(w_world *w) {
+    static const uint32_t ks[] = {1, 3, 10, 500};
+    const w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
+    const w_mode *mode = &w_modes[o_below(&w->r, W_MODES)];
+    uint32_t version, labels = w_labels_random(w), k = ks[o_below(&w->r, 4)], n = 0;
+    hit want[W_DOCS * O_CHUNKS_MAX];
+    cn_hit got[500];
+    o_doc from = {0};
+    cn_arena_reset(&w->a);
+    cn_view *v = open_view(w, ix, &version);
+    if (!v)
+        return;
+    o_doc_random(&w->r, W_DIM, &from);
+    o_filter *f = o_chance(&w->r, 40) ? o_filter_random(&w->r, 2) : NULL;
+    cn_query q = {.principal = w_labels(&w->a, labels), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode,
+                  .filter = make_filter(w, f), .min_score = o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
+                  .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0};
+    cn_search_stats stats = {0};
+    cn_err e = cn_search(v, &q, w->searcher, got, &n, &stats);
+    if (e != CN_OK) {
+        w_wrong(w, "search: %s", cn_error_detail());
+    } else {
+        uint32_t all = model_hits(w, ix, version, labels, f, q.vector, q.min_score, want);
+        uint32_t fit = at_most(want, all, k, q.per_doc);
+        compare(w, mode, want, fit, got, n);
+        uint32_t permitted = model_hits(w, ix, version, labels, f, q.vector, -INFINITY, want);
+        if (stats.permitted != permitted)
+            w_wrong(w, "%u rows permitted, the model says %u", stats.permitted, permitted);
+        w->hits += n;
+    }
+    w->questions++;
+    o_filter_free(f);
+    cn_view_unref(v);
+}
+
+/* ---------- documents ---------- */
+typedef struct listing {
+    w_world *w;
+    const char *source;  /* of the last */
+    char last[32];
+    uint32_t docs;
+    bool seen[W_DOCS];
+} listing;
+
+static cn_err list_one(void *ctx, cn_seg *seg, uint32_t doc) {
+    listing *l = ctx;
+    cn_doc d;
+    char id[32];
+    CN_TRY(cn_seg_doc_brief(seg, doc, &d));
+    for (uint32_t i = 0; i < W_DOCS; i++) {
+        w_id(i, id);
+        if (!cn_str_is(d.id, id) || !cn_str_is(d.source, w_source(i)))
+            continue;
+        int c = l->source ? strcmp(l->source, w_source(i)) : -1;
+        if (l->seen[i] || c > 0 || (c == 0 && strcmp(l->last, id) >= 0))
+            w_wrong(l->w, "the list of documents is out of order at %s", id);
+        l->seen[i] = true;
+        l->source = w_source(i);
+        memcpy(l->last, id, sizeof id);
+        l->docs++;
+    }
+    return CN_OK;
+}
+
+static void look_at_lists(w_world *w, cn_view *v, const w_index *ix, uint32_t version, uint32_t labels) {
+    listing l = {.w = w};
+    uint64_t docs, rows, want_docs = 0, want_rows = 0;
+    uint32_t page = 1 + o_below(&w->r, 20), before;
+    do { /* page by page */
+        cn_place_after after = {cn_str_of(l.source ? l.source : ""), cn_str_of(l.last)};
+        before = l.docs;
+        if (cn_view_docs(v, w_labels(&w->a, labels), CN_STR(""), &after, page, list_one, &l) != CN_OK)
+            w_wrong(w, "listing: %s", cn_error_detail());
+    } while (l.docs == before + page);
+    for (uint32_t doc = 0; doc < W_DOCS; doc++) {
+        bool may = w_permits(w, ix, version, doc, labels);
+        want_docs += may;
+        want_rows += may ? ix->v[version].row[doc]->d.chunks : 0;
+        if (may != l.seen[doc])
+            w_wrong(w, "document %u is %slisted", doc, may ? "not " : "");
+    }
+    if (cn_view_count(v, w_labels(&w->a, labels), &docs, &rows) != CN_OK || docs != want_docs || rows != want_rows)
+        w_wrong(w, "%llu documents and %llu rows counted, the model says %llu and %llu", (unsigned long long)docs, (unsigned long long)rows,
+                (unsigned long long)want_docs, (unsigned long long)want_rows);
+}
+
+/* A forbidden document answers like one that never was: code and text. */
+static void look_at_doc(w_world *w, cn_view *v, const w_index *ix, uint32_t version, uint32_t labels) {
+    char id[32], absent[256];
+    cn_seg *seg;
+    uint32_t doc = o_below(&w->r, W_DOCS), number;
+    cn_labels l = w_labels(&w->a, labels);
+    bool may = w_permits(w, ix, version, doc, labels);
+    cn_err none = cn_view_doc(v, CN_STR("s9"), CN_STR("never"), l, &seg, &number);
+    snprintf(absent, sizeof absent, "%s", cn_error_detail());
+    w_id(doc, id);
+    cn_err e = cn_view_doc(v, cn_str_of(w_source(doc)), cn_str_of(id), l, &seg, &number);
+    if (e != (may ? CN_OK : none) || (!may && strcmp(absent, cn_error_detail()) != 0))
+        w_wrong(w, "document %s: %s \"%s\", the model says %s", id, cn_err_name(e), cn_error_detail(), may ? "OK" : "as if it were not there");
+    w->hidden_rows += !may && ix->v[version].row[doc];
+}
+
+void w_look(w_world *w) {
+    const w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
+    uint32_t version, labels = w_labels_random(w);
+    cn_arena_reset(&w->a);
+    cn_view *v = open_view(w, ix, &version);
+    if (!v)
+        return;
+    for (int i = 0; i < 10; i++)
+        look_at_doc(w, v, ix, version, labels);
+    look_at_lists(w, v, ix, version, labels);
+    cn_view_unref(v);
+}
