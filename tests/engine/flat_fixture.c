@@ -140,14 +140,26 @@ void fixture_init(fixture *f, fixture_plan plan) {
         f->all[r / 64] |= UINT64_C(1) << (r % 64);
 }
 
-void fixture_done(fixture *f) {
+static void close_flat(fixture *f) {
     cn_flat_close(f->flat);
     cn_scratch_free(f->scratch);
     store_done(&f->codes);
+    cn_free(f->mean);
+}
+
+void fixture_stretch(fixture *f, float by) {
+    for (uint32_t r = 0; r < f->plan.n; r++)
+        for (uint32_t i = 0; r % 3 && i < f->plan.dim; i++)
+            row_of(f, r)[i] *= by;
+    close_flat(f);
+    open_flat(f);
+}
+
+void fixture_done(fixture *f) {
+    close_flat(f);
     for (uint32_t b = 0; b <= f->plan.n / f->plan.block_rows; b++)
         cn_free((void *)(uintptr_t)f->vecs.blocks[b]);
     cn_free((void *)(uintptr_t)f->vecs.blocks);
-    cn_free(f->mean);
     cn_free(f->all);
 }
 

@@ -48,6 +48,7 @@ typedef struct fixture {
 } fixture;
 
 void fixture_init(fixture *f, fixture_plan plan); /* rows, mean, codes, all opened; asserts that it went well */
+void fixture_stretch(fixture *f, float by);       /* two rows in three, and makes the codes anew */
 void fixture_done(fixture *f);
 float *fixture_query(fixture *f, uint64_t seed);  /* near one of the rows; the caller frees it by cn_free() */
 

@@ -120,6 +120,24 @@ static void test_sizes_of_rows(void) {
             try_plan((fixture_plan){m, 65, 1500, 512, ROWS_CLUSTERED, sizes[i]}, 0.95);
 }
 
+/* Most rows too long or too short to be squared: codes cannot serve them, and exact is exact all the same. */
+static void test_mixed_sizes(void) {
+    static const float sizes[] = {1e-30f, 1e30f, 0};
+    for (cn_metric m = CN_COSINE; m <= CN_L2; m++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            for (uint32_t dim = 64; dim <= 320; dim += 256) {
+                fixture f;
+                tally t = {0, 0};
+                fixture_init(&f, (fixture_plan){m, dim, 4000, 4096, ROWS_UNIFORM, 1});
+                fixture_stretch(&f, sizes[i]);
+                float *query = fixture_query(&f, 0); /* near row 0, which keeps its size */
+                search_both(&f, &(cn_scan){.query = query, .k = 10, .permitted = f.all, .n_permitted = f.plan.n}, &t);
+                check_recall(&f, &t, 0.9);
+                cn_free(query);
+                fixture_done(&f);
+            }
+}
+
 /* --- masks, ties, k --- */
 static void mask_by(fixture *f, uint64_t *mask, bool (*in)(uint32_t row)) {
     memset(mask, 0, (f->plan.n / 64 + 1) * sizeof *mask);
@@ -419,6 +437,7 @@ int main(void) {
     CU_add_test(s, "many rows", test_many_rows);
     CU_add_test(s, "kinds of rows", test_kinds_of_rows);
     CU_add_test(s, "sizes of rows", test_sizes_of_rows);
+    CU_add_test(s, "mixed sizes", test_mixed_sizes);
     CU_add_test(s, "masks", test_masks);
     CU_add_test(s, "ties", test_ties);
     CU_add_test(s, "k", test_k);

@@ -60,36 +60,6 @@ static void test_of_others(void) {
     fixture_done(&c);
 }
 
-/* The head is array 0: each of its first bytes with each bit turned is refused or harmless. */
-static void check_answers(const fixture *f, cn_flat *flat, const float *query);
-
-static void test_head(void) {
-    fixture f;
-    fixture_init(&f, plan_of(CN_L2));
-    stored *head = NULL;
-    for (uint32_t i = 0; i < f.codes.n; i++)
-        if (f.codes.at[i].array == 0)
-            head = &f.codes.at[i];
-    CU_ASSERT_PTR_NOT_NULL_FATAL(head);
-    float *query = fixture_query(&f, 5);
-    uint8_t *bytes = head->bytes;
-    uint32_t refused = 0;
-    for (size_t bit = 0; bit < 8 * head->n; bit++) {
-        cn_flat *flat = NULL;
-        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        cn_err e = cn_flat_open(&f.vecs, &f.space, store_get, &f.codes, &flat);
-        CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
-        refused += e != CN_OK;
-        if (e == CN_OK)
-            check_answers(&f, flat, query);
-        cn_flat_close(flat);
-        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-    }
-    CU_ASSERT(refused >= 8 * 20); /* the magic and the shape at least */
-    cn_free(query);
-    fixture_done(&f);
-}
-
 static void check_search(const fixture *f, const cn_scan *q, const cn_scored *hits, uint32_t n, cn_err e) {
     CU_ASSERT_EQUAL_FATAL(e, CN_OK);
     CU_ASSERT_FATAL(n <= q->k);
@@ -111,6 +81,62 @@ static void check_answers(const fixture *f, cn_flat *flat, const float *query) {
     cn_scan q = {.query = query, .k = K, .permitted = mask, .n_permitted = permitted};
     check_search(f, &q, hits, n, cn_flat_staged(flat, &q, f->scratch, hits, &n));
     check_search(f, &q, hits, n, cn_flat_exact(flat, &q, f->scratch, hits, &n));
+}
+
+/* The head is array 0. */
+static stored *head_of(store *s) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->at[i].array == 0)
+            return &s->at[i];
+    CU_FAIL_FATAL("no head");
+    return NULL;
+}
+
+/* Refused, or harmless. */
+static bool refused(const fixture *f, store *s, const float *query) {
+    cn_flat *flat = NULL;
+    cn_err e = cn_flat_open(&f->vecs, &f->space, store_get, s, &flat);
+    CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
+    if (e == CN_OK)
+        check_answers(f, flat, query);
+    cn_flat_close(flat);
+    return e != CN_OK;
+}
+
+static void test_head_bits(void) {
+    fixture f;
+    fixture_init(&f, plan_of(CN_L2));
+    stored *head = head_of(&f.codes);
+    float *query = fixture_query(&f, 5);
+    uint8_t *bytes = head->bytes;
+    uint32_t n = 0;
+    for (size_t bit = 0; bit < 8 * head->n; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        n += refused(&f, &f.codes, query);
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    CU_ASSERT(n >= 8 * 20); /* the magic and the shape at least */
+    cn_free(query);
+    fixture_done(&f);
+}
+
+/* No number of the head may be NaN or infinite. */
+static void test_head_numbers(void) {
+    static const float bad[] = {NAN, INFINITY, -INFINITY, -1};
+    fixture f;
+    fixture_init(&f, plan_of(CN_IP));
+    stored *head = head_of(&f.codes);
+    float *query = fixture_query(&f, 5);
+    uint8_t *bytes = head->bytes, was[4];
+    for (size_t at = 0; at + 4 <= 32; at += 4) /* the rest is zeros */
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            memcpy(was, bytes + at, 4);
+            memcpy(bytes + at, &bad[i], 4);
+            CU_ASSERT(refused(&f, &f.codes, query));
+            memcpy(bytes + at, was, 4);
+        }
+    cn_free(query);
+    fixture_done(&f);
 }
 
 static void change_bytes(store *s) {
@@ -136,15 +162,10 @@ static void fuzz(cn_metric m) {
     float *query = fixture_query(&f, 9);
     store s = {0};
     for (uint32_t i = 0; i < ROUNDS; i++) {
-        cn_flat *flat = NULL;
         for (uint32_t j = 0; j < f.codes.n; j++)
             CU_ASSERT_EQUAL_FATAL(store_put(&s, f.codes.at[j].array, f.codes.at[j].block, f.codes.at[j].bytes, f.codes.at[j].n), CN_OK);
         change_bytes(&s);
-        cn_err e = cn_flat_open(&f.vecs, &f.space, store_get, &s, &flat);
-        CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
-        if (e == CN_OK)
-            check_answers(&f, flat, query);
-        cn_flat_close(flat);
+        refused(&f, &s, query);
         store_done(&s);
     }
     cn_free(query);
@@ -163,7 +184,8 @@ int main(void) {
     CU_pSuite s = CU_add_suite("flat damage", NULL, NULL);
     CU_add_test(s, "sizes", test_sizes);
     CU_add_test(s, "of others", test_of_others);
-    CU_add_test(s, "head", test_head);
+    CU_add_test(s, "bits of the head", test_head_bits);
+    CU_add_test(s, "numbers of the head", test_head_numbers);
     CU_add_test(s, "fuzz", test_fuzz);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
