@@ -34,4 +34,5 @@ if answer["evidence"] == "none":
 else:
     for n, hit in enumerate(answer["hits"], 1):
         print(f"[{n}] {hit['doc']} bytes {hit['bytes'][0]}-{hit['bytes'][1]}, {' > '.join(hit['headings'])}: {' '.join(hit['text'].split())[:200]}")
-print("made by:", {k: answer["made_by"][k] for k in ("index", "version", "root", "embedder", "policy_epoch", "mode", "trace_id")})
+made = answer["made_by"]
+print("made by:", ", ".join(f"{k} {made[k]}" for k in ("index", "version", "root", "embedder", "embedder_digest", "parser", "chunker", "policy_epoch", "mode", "search", "trace_id", "build")))

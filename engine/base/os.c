@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static int64_t wall_us(void) {
@@ -135,4 +136,16 @@ int cn_time_parse(const char *p, size_t n, int64_t *ret_wall_us) {
         return -1;
     *ret_wall_us = ((int64_t)t - off) * 1000000 + us;
     return 0;
+}
+
+uint64_t cn_thread_cpu_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t cn_children_cpu_ns(void) {
+    struct rusage u;
+    getrusage(RUSAGE_CHILDREN, &u);
+    return ((uint64_t)u.ru_utime.tv_sec + (uint64_t)u.ru_stime.tv_sec) * 1000000000u + ((uint64_t)u.ru_utime.tv_usec + (uint64_t)u.ru_stime.tv_usec) * 1000u;
 }

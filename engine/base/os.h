@@ -22,6 +22,9 @@ static inline uint64_t cn_mono_ns(void) { return cn_os_now->mono_ns(); }
 static inline void cn_random(void *bytes, size_t n) { cn_os_now->random(bytes, n); }
 static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }
 
+uint64_t cn_thread_cpu_ns(void);   /* what the calling thread has spent */
+uint64_t cn_children_cpu_ns(void); /* what ended children of this process have spent, theirs included */
+
 /* "2026-11-23T10:20:30.123456Z" and back; parse takes RFC 3339 (date alone too). Returns 0, or -1 on a wrong text. */
 #define CN_TIME_TEXT 32
 void cn_time_text(int64_t wall_us, char text[CN_TIME_TEXT]);

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "ingest/embed/bert.h"
-#include "ingest/embed/blas.h"
 #include "ingest/embed/store.h"
 #include "ingest/embed/words.h"
 
@@ -40,16 +40,15 @@ static cn_embedder *registry;
 /* --- opening --- */
 
 /* Everything that a vector's bytes depend on. */
-static cn_err digest_of(const cn_manifest *m, const char *precision, cn_digest *ret) {
+static cn_err digest_of(const cn_embedder *e, const cn_manifest *m, cn_digest *ret) {
     cn_sha256 s;
-    const cn_blas *blas;
-    CN_TRY(cn_blas_get(&blas));
+    char arithmetic[256];
+    cn_bert_text(e->bert, arithmetic);
     CN_TRY(cn_sha256_begin(&s));
-    cn_sha256_field(&s, CN_STR("cairn embedder bert/1"));
+    cn_sha256_field(&s, CN_STR("cairn embedder bert/2"));
     cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
-    cn_sha256_field(&s, cn_str_of(precision));
-    cn_sha256_field(&s, cn_str_of(blas->core));
-    cn_sha256_field(&s, cn_str_of(blas->config));
+    cn_sha256_field(&s, cn_str_of(e->precision));
+    cn_sha256_field(&s, cn_str_of(arithmetic));
     *ret = cn_sha256_get(&s);
     cn_sha256_end(&s);
     return CN_OK;
@@ -85,7 +84,7 @@ static cn_err load(cn_embedder *e) {
     if (cn_wordpiece_size(e->pieces) > e->c.words)
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, false, &e->bert));
-    return digest_of(&m, e->precision, &e->digest);
+    return digest_of(e, &m, &e->digest);
 }
 
 static cn_err embedder_new(const char *data_dir, cn_str name, cn_embedder **ret) {
@@ -190,6 +189,7 @@ typedef struct call {
     uint32_t n;
     float *out;
     _Atomic uint32_t next, cut;
+    _Atomic uint64_t tokens, cpu_ns;
     _Atomic bool failed;
 } call;
 
@@ -204,6 +204,7 @@ static cn_err one_text(call *c, space *s, uint32_t i) {
         s->ids[n++] = s->tokens.v[k].id;
     s->ids[n++] = cn_wordpiece_sep(e->pieces);
     cn_bert_run(e->bert, s->work, s->ids, n, c->out + (size_t)i * e->c.hidden);
+    atomic_fetch_add(&c->tokens, n);
     if (s->tokens.full)
         atomic_fetch_add(&c->cut, 1);
     return CN_OK;
@@ -211,6 +212,7 @@ static cn_err one_text(call *c, space *s, uint32_t i) {
 
 static cn_err work(call *c) {
     space *s;
+    uint64_t from = cn_thread_cpu_ns();
     cn_err err = space_take(c->e, &s);
     if (err != CN_OK)
         return err;
@@ -219,6 +221,7 @@ static cn_err work(call *c) {
     if (err != CN_OK)
         atomic_store(&c->failed, true);
     space_give(c->e, s);
+    atomic_fetch_add(&c->cpu_ns, cn_thread_cpu_ns() - from);
     return err;
 }
 
@@ -228,7 +231,7 @@ static void *helper(void *arg) {
     return NULL;
 }
 
-cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut) {
+cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, cn_embed_cost *ret) {
     if (n > CN_EMBED_BATCH)
         return cn_fail(CN_INVALID, "%u texts in one call; at most %u", n, CN_EMBED_BATCH);
     call c = {.e = e, .texts = texts, .n = n, .out = out};
@@ -242,8 +245,15 @@ cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned thread
     CN_TRY(err);
     if (atomic_load(&c.failed))
         return cn_fail_memory(); /* the only way in which a text of a checked length fails */
+    *ret = (cn_embed_cost){.cut = atomic_load(&c.cut), .tokens = atomic_load(&c.tokens), .cpu_ns = atomic_load(&c.cpu_ns)};
+    return CN_OK;
+}
+
+cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut) {
+    cn_embed_cost cost;
+    CN_TRY(cn_embed_told(e, texts, n, threads, out, &cost));
     if (ret_cut)
-        *ret_cut = atomic_load(&c.cut);
+        *ret_cut = cost.cut;
     return CN_OK;
 }
 

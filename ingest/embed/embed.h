@@ -25,12 +25,17 @@ cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_
 void cn_embedder_unref(cn_embedder *e);
 cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
-cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, BLAS and its core */
+cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */
 uint32_t cn_embedder_dim(const cn_embedder *e);
 uint32_t cn_embedder_max_tokens(const cn_embedder *e); /* with [CLS] and [SEP]: a text may have two fewer */
 
 /* out: n x dim floats. The bytes of a text's vector depend on nothing but the text. *ret_cut counts texts over the limit; may be NULL. */
 cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut);
+typedef struct cn_embed_cost {
+    uint32_t cut;             /* texts over the limit */
+    uint64_t tokens, cpu_ns;  /* with [CLS] and [SEP]; of all threads of the call */
+} cn_embed_cost;
+cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, cn_embed_cost *ret);
 
 /* --- tokens: what chunkers count with --- */
 typedef struct cn_token {

@@ -59,7 +59,7 @@ static cn_err stored(cn_run *r, cn_arena *a, cn_item *it) { return cn_seg_doc_fu
 static bool trusts_front(const cn_run *r, const cn_raw *raw) { return raw->format == CN_FMT_MD && (r->o.from.trust & CN_TRUST_FRONT_MATTER); }
 
 static void decide(const cn_run *r, cn_item *it, const cn_doc *old) {
-    bool content = cn_digest_eq(&old->content, &it->doc.content), row = cn_digest_eq(&old->row, &it->row);
+    bool content = !it->erased && cn_digest_eq(&old->content, &it->doc.content), row = cn_digest_eq(&old->row, &it->row);
     bool anew = r->remake || r->o.reparse;
     it->fate = !content || anew ? CN_FATE_CHANGED : row ? CN_FATE_UNCHANGED : CN_FATE_RELABELLED;
     it->how = !content || r->o.reparse ? CN_HOW_PARSE : r->remake ? CN_HOW_STORED : row ? CN_HOW_KEEP : CN_HOW_COPY;
@@ -82,7 +82,7 @@ static cn_err with_stored(cn_run *r, cn_arena *a, cn_item *it, bool labels_only)
 }
 
 static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
-    if (!it->found)
+    if (!it->found || it->erased)
         return cn_item_reject(a, it, "labels for a document that is not in this index; send its text too");
     cn_doc old;
     CN_TRY(cn_seg_doc_full(cn_ledger_seg(&r->ledger, it->at), it->at.doc, a, &old));
@@ -109,14 +109,19 @@ static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     return it->how == CN_HOW_COPY || it->how == CN_HOW_STORED ? with_stored(r, a, it, false) : CN_OK;
 }
 
+static void look_for_erasure(const cn_run *r, cn_item *it) {
+    it->erased = it->found && cn_policy_row_erased(r->policy, &it->key, cn_seg_get_id(cn_ledger_seg(&r->ledger, it->at)));
+}
+
 static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
     CN_TRY(stored(r, a, it));
     it->raw.id = it->doc.id;
     it->raw.where = CN_STR("the head");
     it->key = cn_key_of(it->doc.source, it->doc.id);
     it->row = it->doc.row;
-    it->fate = CN_FATE_CHANGED;
-    it->how = CN_HOW_STORED;
+    look_for_erasure(r, it);
+    it->fate = it->erased ? CN_FATE_DELETED : CN_FATE_CHANGED;
+    it->how = it->erased ? CN_HOW_KEEP : CN_HOW_STORED;
     return CN_OK;
 }
 
@@ -128,6 +133,7 @@ cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     if (named) {
         it->key = cn_key_of(r->o.from.source, raw->id);
         it->found = cn_ledger_find(&r->ledger, &it->key, &it->at);
+        look_for_erasure(r, it);
     }
     if (raw->err != CN_OK) {
         it->fate = CN_FATE_REJECTED;
@@ -142,7 +148,7 @@ cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
         it->how = CN_HOW_KEEP;
         return CN_OK;
     }
-    if (r->policy && cn_policy_erased(r->policy, &it->key))
+    if (cn_policy_erased(r->policy, &it->key))
         return cn_item_reject(a, it, "it was erased for good; `policy restore` with a reason permits it again");
     if (check_put(r, a, raw) != CN_OK)
         return cn_item_reject(a, it, cn_error_detail());

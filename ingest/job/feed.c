@@ -44,6 +44,7 @@ static void show_progress(cn_run *r) {
 cn_err cn_run_fill(void *run, cn_batch *b) {
     cn_run *r = run;
     cn_item *items = cn_arena_zalloc(&b->arena, CN_BATCH_ITEMS, sizeof *items);
+    uint64_t from = cn_thread_cpu_ns();
     size_t bytes = 0, most = r->embedder ? CN_BATCH_EMBED : CN_BATCH_BYTES;
     if (!items)
         return cn_fail_memory();
@@ -59,6 +60,7 @@ cn_err cn_run_fill(void *run, cn_batch *b) {
         b->n++;
     }
     b->items = items;
+    cn_spend(r, CN_COST_READ, from);
     show_progress(r);
     return CN_OK;
 }

@@ -166,6 +166,7 @@ cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
         return unchanged(r, ret);
     }
     cn_run_step(r, "sealing");
+    CN_TRY(cn_run_may_go_on(r));
     CN_TRY(seal(r, &a, &v));
     ret->state = CN_JOB_DONE;
     if (r->has_head && v.number == r->head.number)

@@ -22,6 +22,7 @@ static cn_err run_new(cn_tenant *t, const cn_actor *who, cn_run **ret) {
     r->t = t;
     r->who = *who;
     r->start_ns = cn_mono_ns();
+    r->children_ns = cn_children_cpu_ns();
     cn_arena_init(&r->arena, 16384, RUN_ARENA);
     cn_job_row_init(&r->row);
     pthread_mutex_init(&r->lock, NULL);
@@ -37,9 +38,11 @@ static void run_free(cn_run **p) {
         return;
     if (r->w)
         cn_segw_leave(r->w);
-    for (unsigned i = 0; i < r->threads; i++)
+    for (unsigned i = 0; i < r->threads; i++) {
+        cn_leaf_end(&r->worker_leaf[i]);
         if (r->worker_sha[i].ctx)
             cn_sha256_end(&r->worker_sha[i]);
+    }
     if (r->sha.ctx)
         cn_sha256_end(&r->sha);
     cn_parser_free(r->parser);
@@ -61,8 +64,10 @@ static cn_err digests_begin(cn_run *r) {
     unsigned n = r->o.threads ? r->o.threads : cn_cpus();
     r->threads = n < CN_LINE_WORKERS_MAX ? n : CN_LINE_WORKERS_MAX;
     CN_TRY(cn_sha256_begin(&r->sha));
-    for (unsigned i = 0; i < r->threads; i++)
+    for (unsigned i = 0; i < r->threads; i++) {
         CN_TRY(cn_sha256_begin(&r->worker_sha[i]));
+        CN_TRY(cn_leaf_begin(&r->worker_leaf[i]));
+    }
     return CN_OK;
 }
 
@@ -122,8 +127,10 @@ static cn_err run_line(cn_run *r) {
     CN_TRY(cn_line_new(&line_ops, r, r->threads, CN_JOB_BYTES / 4, CN_ARENA_CAP, &l)); /* texts, chunks and vectors grow to a few times their input */
     pthread_mutex_lock(&r->lock);
     r->line = l;
-    if (r->cancelled)
-        cn_line_stop(l, CN_REFUSED, "the job was cancelled");
+    if (r->cancelled) {
+        cn_run_cancelled(r);
+        cn_line_stop(l, CN_REFUSED, cn_error_detail());
+    }
     pthread_mutex_unlock(&r->lock);
     cn_err err = cn_line_run(l);
     pthread_mutex_lock(&r->lock);
@@ -203,7 +210,10 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
         ret->counts = r->counts;
         return CN_OK;
     }
-    return cn_run_finish(r, ret);
+    uint64_t from = cn_thread_cpu_ns();
+    cn_err err = cn_run_finish(r, ret);
+    cn_spend(r, CN_COST_SEAL, from);
+    return err;
 }
 
 /* ---------- the end ---------- */
@@ -212,6 +222,20 @@ static void fill_estimate(const cn_run *r, cn_job_result *ret) {
     ret->est_chunks = atomic_load(&r->est_chunks);
     double ns = bytes ? (double)atomic_load(&r->sample_ns) / (double)bytes * (double)atomic_load(&r->est_bytes) : 0;
     ret->est_ms = (uint64_t)(ns / 1e6 / r->threads);
+}
+
+static uint64_t spent(const cn_run *r, cn_cost c) { return atomic_load(&r->cost[c]); }
+
+/* A parser's processes are counted when they have ended. */
+static void fill_cost(cn_run *r, cn_job_result *ret) {
+    cn_parser_free(r->parser);
+    r->parser = NULL;
+    uint64_t parse = spent(r, CN_COST_PARSE), chunk = spent(r, CN_COST_CHUNK), match = spent(r, CN_COST_MATCH);
+    ret->cost = (cn_job_cost){.read = spent(r, CN_COST_READ), .match = match > parse + chunk ? match - parse - chunk : 0,
+                              .parse = parse + cn_children_cpu_ns() - r->children_ns, .chunk = chunk, .embed = spent(r, CN_COST_EMBED),
+                              .write = spent(r, CN_COST_WRITE), .seal = spent(r, CN_COST_SEAL)};
+    ret->chunks_embedded = atomic_load(&r->embedded);
+    ret->tokens = atomic_load(&r->tokens);
 }
 
 static void failed(cn_run *r, cn_job_result *ret) {
@@ -248,7 +272,8 @@ static void show_last(cn_run *r, const cn_job_result *ret) {
     now.state = ret->state;
     now.counts = ret->counts;
     now.elapsed_ms = ret->elapsed_ms;
-    now.chunks_embedded = atomic_load(&r->embedded);
+    now.chunks_embedded = ret->chunks_embedded;
+    now.tokens = ret->tokens;
     r->progress(r->progress_ctx, &now);
 }
 
@@ -261,7 +286,7 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     if (err != CN_OK)
         failed(r, &out);
     cn_watch_stop(r, watcher);
-    out.embed_ns = atomic_load(&r->embed_ns);
+    fill_cost(r, &out);
     out.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
     if (r->dry)
         fill_estimate(r, &out);

@@ -42,6 +42,11 @@ void cn_job_new_id(char ret[CN_JOB_ID_TEXT]);
 typedef enum cn_job_state { CN_JOB_RUNNING, CN_JOB_DONE, CN_JOB_UNCHANGED, CN_JOB_GUARDED, CN_JOB_HELD, CN_JOB_FAILED, CN_JOB_CANCELLED, CN_JOB_INTERRUPTED } cn_job_state;
 const char *cn_job_state_name(cn_job_state s);
 
+/* CPU time by step, in nanoseconds; with processes begun for parsing, which in a server may be another job's too. */
+typedef struct cn_job_cost {
+    uint64_t read, match, parse, chunk, embed, write, seal; /* match: digests and look-ups; seal: of its first thread */
+} cn_job_cost;
+
 typedef struct cn_job_progress {
     cn_job_state state;
     char step[16];                           /* "reading", "embedding", "sealing" */
@@ -59,7 +64,8 @@ typedef struct cn_job_result {
     cn_digest root;
     bool activated;
     uint64_t est_chunks, est_ms; /* dry run: chunks to embed, and how long that would take */
-    uint64_t embed_ns, elapsed_ms; /* embed_ns: CPU time inside the embedder */
+    uint64_t chunks_embedded, tokens, elapsed_ms;
+    cn_job_cost cost;
     char why[512];           /* why it was not activated, or what failed */
 } cn_job_result;
 

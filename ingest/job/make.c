@@ -1,6 +1,4 @@
 /* The workers' part: what is new is parsed, chunked and embedded. */
-#include <time.h>
-
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "ingest/job/front.h"
@@ -23,10 +21,14 @@ static cn_err parser(cn_run *r, cn_parser **ret) {
 /* Plain text needs no worker process: there is nothing in it to be fooled by. */
 static cn_err parse(cn_run *r, const cn_raw *raw, cn_arena *a, cn_parsed *ret) {
     cn_parser *p;
+    uint64_t from = cn_thread_cpu_ns();
+    cn_err err;
     if (raw->format == CN_FMT_TEXT)
-        return cn_parse_here(raw->format, raw->bytes, a, ret);
-    CN_TRY(parser(r, &p));
-    return cn_parse(p, raw->format, raw->bytes, a, ret);
+        err = cn_parse_here(raw->format, raw->bytes, a, ret);
+    else if ((err = parser(r, &p)) == CN_OK)
+        err = cn_parse(p, raw->format, raw->bytes, a, ret);
+    cn_spend(r, CN_COST_PARSE, from);
+    return err;
 }
 
 static cn_err outline(const cn_parsed *p, cn_arena *a, cn_str *ret) {
@@ -51,7 +53,10 @@ static cn_err whole(const cn_parsed *p, const float *vector, cn_arena *a, cn_ite
 static cn_err chunk(cn_run *r, const cn_parsed *p, cn_arena *a, cn_item *it) {
     cn_chunk *v;
     uint32_t n;
-    CN_TRY(cn_chunk_document(&r->chunker, r->embedder, p, a, &v, &n));
+    uint64_t from = cn_thread_cpu_ns();
+    cn_err err = cn_chunk_document(&r->chunker, r->embedder, p, a, &v, &n);
+    cn_spend(r, CN_COST_CHUNK, from);
+    CN_TRY(err);
     if (n == 0)
         return cn_fail(CN_INVALID, "no text in it");
     it->doc.chunks = v;
@@ -101,27 +106,20 @@ static cn_err prepare(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     if (it->skip || it->how == CN_HOW_KEEP || it->how == CN_HOW_COPY)
         return CN_OK;
     cn_err err = it->how == CN_HOW_PARSE ? from_bytes(r, a, it) : from_stored(r, a, it);
+    if (err == CN_OK)
+        err = cn_reuse_vectors(r, a, it);
     if (err == CN_OK || err == CN_INTERNAL || (it->how == CN_HOW_STORED && it->rest))
         return err;
     return cn_item_reject(a, it, cn_error_detail());
 }
 
 /* ---------- embedding ---------- */
-static uint64_t cpu_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* One call. With helpers their time is not this thread's, so wall time stands in for each. */
 static cn_err embed_call(cn_run *r, cn_line *l, const cn_str *texts, uint32_t n, float *out) {
+    cn_embed_cost cost;
     unsigned threads = 1 + cn_line_spare(l);
-    if (threads > r->threads)
-        threads = r->threads;
-    uint64_t from = threads > 1 ? cn_mono_ns() : cpu_ns();
-    CN_TRY(cn_embed(r->embedder, texts, n, threads, out, NULL));
-    uint64_t took = (threads > 1 ? cn_mono_ns() : cpu_ns()) - from;
-    atomic_fetch_add(&r->embed_ns, took * threads);
+    CN_TRY(cn_embed_told(r->embedder, texts, n, threads < r->threads ? threads : r->threads, out, &cost));
+    atomic_fetch_add(&r->cost[CN_COST_EMBED], cost.cpu_ns);
+    atomic_fetch_add(&r->tokens, cost.tokens);
     atomic_fetch_add(&r->embedded, n);
     return CN_OK;
 }
@@ -138,9 +136,9 @@ static cn_err estimate(cn_run *r, const cn_str *texts, uint32_t n, float *out) {
     atomic_fetch_add(&r->est_bytes, bytes);
     if (sample == 0 || atomic_exchange(&r->sampled, true))
         return CN_OK;
-    uint64_t from = cpu_ns();
-    CN_TRY(cn_embed(r->embedder, texts, sample, 1, out, NULL));
-    atomic_store(&r->sample_ns, cpu_ns() - from);
+    cn_embed_cost cost;
+    CN_TRY(cn_embed_told(r->embedder, texts, sample, 1, out, &cost));
+    atomic_store(&r->sample_ns, cost.cpu_ns);
     atomic_store(&r->sample_bytes, sampled);
     return CN_OK;
 }
@@ -149,11 +147,15 @@ static uint32_t gather(cn_batch *b, cn_chunk **chunks, cn_str *texts) {
     cn_item *items = b->items;
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n; i++)
-        for (uint32_t c = 0; items[i].chunks && c < items[i].doc.n_chunks; c++, n++)
+        for (uint32_t c = 0; items[i].chunks && c < items[i].doc.n_chunks; c++) {
+            if (items[i].chunks[c].vector)
+                continue;
             if (chunks) {
                 chunks[n] = &items[i].chunks[c];
                 texts[n] = cn_chunk_embed_text(chunks[n], items[i].doc.text, &b->arena);
             }
+            n++;
+        }
     return n;
 }
 
@@ -179,10 +181,23 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
     return CN_OK;
 }
 
+static void make_leaves(const cn_run *r, cn_leaf_sha *sha, cn_line *l, cn_batch *b) {
+    cn_item *items = b->items;
+    for (uint32_t i = 0; i < b->n && !r->dry && !cn_line_stopping(l); i++)
+        if (items[i].fate != CN_FATE_REJECTED && items[i].how != CN_HOW_KEEP && !items[i].skip)
+            items[i].leaf = cn_leaf_make(sha, &items[i].doc, r->recipe.dim);
+}
+
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
     cn_run *r = run;
     cn_item *items = b->items;
+    uint64_t from = cn_thread_cpu_ns();
     for (uint32_t i = 0; i < b->n && !cn_line_stopping(l); i++)
         CN_TRY(prepare(r, &r->worker_sha[worker], &b->arena, &items[i]));
-    return cn_line_stopping(l) ? CN_OK : embed(r, l, b);
+    cn_spend(r, CN_COST_MATCH, from);
+    CN_TRY(cn_line_stopping(l) ? CN_OK : embed(r, l, b));
+    from = cn_thread_cpu_ns();
+    make_leaves(r, &r->worker_leaf[worker], l, b);
+    cn_spend(r, CN_COST_MATCH, from);
+    return CN_OK;
 }

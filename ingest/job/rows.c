@@ -227,10 +227,13 @@ cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, cn_job_row *r) {
     return cn_tables_commit(&w);
 }
 
-static cn_err asked_to_stop(cn_tables *w, const cn_job_row *r, bool *ret) {
+static cn_err asked_to_stop(cn_tables *w, cn_job_row *r, bool *ret) {
     CN_CLEANUP(cn_job_row_done) cn_job_row now;
     cn_job_row_init(&now);
-    return load_row(w, cn_str_of(r->id), &now, ret);
+    CN_TRY(load_row(w, cn_str_of(r->id), &now, ret));
+    if (*ret)
+        memcpy(r->why, now.why, sizeof r->why); /* by whom */
+    return CN_OK;
 }
 
 cn_err cn_jobs_save(cn_tenant *t, cn_job_row *r, bool *ret_cancel) {
@@ -244,15 +247,23 @@ cn_err cn_jobs_save(cn_tenant *t, cn_job_row *r, bool *ret_cancel) {
     return CN_OK;
 }
 
-cn_err cn_jobs_end(cn_tenant *t, cn_job_row *r) {
+/* Lets the next job of its index and source begin. */
+static cn_err give_way(cn_tables *w, const cn_job_row *r) {
     char key[RUNNING_KEY];
-    cn_str job;
+    cn_str job, slot = running_key(r, key);
+    cn_err err = cn_db_get(w->txn, w->running, slot, &job);
+    if (err == CN_NOT_FOUND || (err == CN_OK && !cn_str_is(job, r->id)))
+        return CN_OK;
+    CN_TRY(err);
+    return cn_db_del(w->txn, w->running, slot);
+}
+
+cn_err cn_jobs_end(cn_tenant *t, cn_job_row *r) {
     CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
     CN_TRY(cn_tables_write(t, &w));
     CN_TRY(store_row(&w, r, false));
-    cn_str slot = running_key(r, key);
-    if (r->state != CN_JOB_FAILED && cn_db_get(w.txn, w.running, slot, &job) == CN_OK && cn_str_is(job, r->id))
-        CN_TRY(cn_db_del(w.txn, w.running, slot));
+    if (r->state != CN_JOB_FAILED)
+        CN_TRY(give_way(&w, r));
     CN_TRY(cn_tables_prune(&w, CN_JOBS_KEPT));
     CN_TRY(cn_tables_commit(&w));
     cn_joblock_remove(t, r->id);
@@ -277,8 +288,12 @@ cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who) {
     if (r.state != CN_JOB_RUNNING)
         return cn_fail(CN_INVALID, "job %s is %s already", r.id, cn_job_state_name(r.state));
     snprintf(r.why, sizeof r.why, "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
-    if (!cn_joblock_held(t, r.id)) /* a dead one is ended here; its file goes with the next sweep */
+    if (!cn_joblock_held(t, r.id)) { /* a dead one is ended here; its file goes with the next sweep */
         r.state = CN_JOB_CANCELLED;
+        r.has_file = false;
+        CN_TRY(give_way(&w, &r));
+        cn_joblock_remove(t, r.id);
+    }
     CN_TRY(store_row(&w, &r, true));
     return cn_tables_commit(&w);
 }

@@ -2,6 +2,7 @@
  *
  *   feed.c  where rows come from (a source, memory, the head itself)      one thread
  *   make.c  what becomes of a row: look up, parse, chunk, embed           worker threads
+ *   reuse.c vectors that a changed row keeps
  *   write.c rows into the file, in order, with counts and notes           the caller's thread
  *   run.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
  * Owns:    cn_run owns everything it opened, until cn_run_done().
@@ -11,7 +12,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/base/os.h"
 #include "index/policy/policy.h"
+#include "index/store/root.h"
 #include "ingest/job/ledger.h"
 #include "ingest/job/line.h"
 #include "ingest/job/rows.h"
@@ -33,13 +36,18 @@ typedef struct cn_item {
     cn_digest row;
     cn_place at;        /* in the head, when found */
     bool found, rest;   /* rest: not read from the source but from the head, to be made anew */
+    bool erased;        /* the row found is one of an erased document: nothing of it may be used again */
     bool skip;          /* a resumed job has done it already */
     cn_fate fate;
     cn_how how;
     cn_doc doc;         /* what to write */
+    cn_digest leaf;     /* of doc */
     cn_chunk *chunks;   /* of doc, while vectors are missing; NULL: none is */
     cn_str why;
 } cn_item;
+
+/* Where CPU time goes. A worker's clock is read around parsing and chunking; the rest of its time is matching. */
+typedef enum cn_cost { CN_COST_READ, CN_COST_MATCH, CN_COST_PARSE, CN_COST_CHUNK, CN_COST_EMBED, CN_COST_WRITE, CN_COST_SEAL, CN_COSTS } cn_cost;
 
 typedef struct cn_run cn_run;
 typedef struct cn_feed {
@@ -99,11 +107,14 @@ typedef struct cn_run {
     cn_line *line;
     bool cancelled, over;      /* over: no more watching */
     pthread_cond_t wake;
-    _Atomic uint64_t embed_ns, embedded, est_chunks, est_bytes, sample_ns, sample_bytes;
+    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, est_chunks, est_bytes, sample_ns, sample_bytes;
     _Atomic bool sampled;
-    uint64_t start_ns;
+    uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
     cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];
+    cn_leaf_sha worker_leaf[CN_LINE_WORKERS_MAX];
 } cn_run;
+
+static inline void cn_spend(cn_run *r, cn_cost c, uint64_t from_ns) { atomic_fetch_add(&r->cost[c], cn_thread_cpu_ns() - from_ns); }
 
 /* feed.c */
 cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret);
@@ -114,6 +125,8 @@ cn_err cn_run_fill(void *run, cn_batch *b);
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);
 /* classify.c: key, digests, fate and how of one row */
 cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it);
+/* reuse.c: gives the item's chunks the vectors that the row found has for them */
+cn_err cn_reuse_vectors(cn_run *r, cn_arena *a, cn_item *it);
 cn_err cn_item_reject(cn_arena *a, cn_item *it, const char *why);
 /* write.c */
 cn_err cn_run_write(void *run, cn_batch *b);
@@ -124,6 +137,8 @@ cn_err cn_remove_key(void *run, const cn_key *key);
 cn_err cn_watch_start(cn_run *r, pthread_t *ret);
 void cn_watch_stop(cn_run *r, pthread_t thread);
 void cn_run_step(cn_run *r, const char *step);
+cn_err cn_run_cancelled(const cn_run *r); /* CN_REFUSED, with its text */
+cn_err cn_run_may_go_on(cn_run *r);       /* looks now whether someone asked to stop */
 /* setup.c: index, head, recipe, embedder, ledger */
 cn_err cn_run_open(cn_run *r);
 cn_err cn_run_recipe_end(cn_run *r);    /* what is known only after the last row: dimension, parsers */

@@ -19,11 +19,26 @@ void cn_run_step(cn_run *r, const char *step) {
 /* Under the lock. A row that cannot be written now is written the next time. */
 static void save(cn_run *r) {
     bool cancel = false;
-    if (cn_jobs_save(r->t, &r->row, &cancel) == CN_OK && cancel && !r->cancelled) {
-        r->cancelled = true;
-        if (r->line)
-            cn_line_stop(r->line, CN_REFUSED, "the job was cancelled");
+    if (cn_jobs_save(r->t, &r->row, &cancel) != CN_OK || !cancel || r->cancelled)
+        return;
+    r->cancelled = true;
+    if (r->line) {
+        cn_run_cancelled(r);
+        cn_line_stop(r->line, CN_REFUSED, cn_error_detail());
     }
+}
+
+cn_err cn_run_cancelled(const cn_run *r) {
+    return cn_fail(CN_REFUSED, "job %s was cancelled: %s; nothing of it is visible", r->row.id, r->row.why);
+}
+
+cn_err cn_run_may_go_on(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->dry)
+        save(r);
+    bool cancelled = r->cancelled;
+    pthread_mutex_unlock(&r->lock);
+    return cancelled ? cn_run_cancelled(r) : CN_OK;
 }
 
 static void wait_tick(cn_run *r) {
@@ -48,6 +63,7 @@ static void *watch(void *arg) {
         cn_job_progress now = r->now;
         now.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
         now.chunks_embedded = atomic_load(&r->embedded);
+        now.tokens = atomic_load(&r->tokens);
         pthread_mutex_unlock(&r->lock);
         if (r->progress)
             r->progress(r->progress_ctx, &now);

@@ -147,8 +147,8 @@ static void count(cn_run *r, const cn_item *it) {
 
 /* A row that the job had done before it was stopped: only the bits are set again. */
 static cn_err write_skipped(cn_run *r, cn_item *it) {
-    if (!it->found)
-        return CN_OK;
+    if (!it->found || it->rest)
+        return it->fate == CN_FATE_DELETED && it->rest ? cn_remove_key(r, &it->key) : CN_OK;
     bool done = it->fate != CN_FATE_REJECTED && (it->how == CN_HOW_KEEP || cn_segw_has(r->w, &it->key));
     if (!done)
         cn_ledger_see(&r->ledger, it->at);
@@ -168,7 +168,7 @@ static cn_err add_row(cn_run *r, cn_batch *b, cn_item *it) {
     uint64_t parsed_over = r->parsed_over;
     count(r, it); /* the note that goes with the row counts it */
     CN_TRY(leave_note(r));
-    cn_err err = cn_segw_add(r->w, &it->doc);
+    cn_err err = cn_segw_add_leaf(r->w, &it->doc, &it->leaf);
     r->counts = before;
     r->parsed_over = parsed_over;
     return err == CN_INVALID ? cn_item_reject(&b->arena, it, cn_error_detail()) : err;
@@ -177,7 +177,7 @@ static cn_err add_row(cn_run *r, cn_batch *b, cn_item *it) {
 static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
     if (it->found && it->fate == CN_FATE_REJECTED)
         cn_ledger_see(&r->ledger, it->at);
-    else if (it->found && !cn_ledger_take(&r->ledger, it->at))
+    else if (it->found && !it->rest && !cn_ledger_take(&r->ledger, it->at)) /* the rest comes once each, and its feed reads the bits */
         CN_TRY(twice(b, it));
     if (it->fate == CN_FATE_DELETED)
         CN_TRY(cn_remove_key(r, &it->key));
@@ -197,7 +197,6 @@ static cn_err at_skip_end(cn_run *r) {
 static void show(cn_run *r) {
     pthread_mutex_lock(&r->lock);
     r->now.counts = r->row.counts = r->counts;
-    r->now.chunks_embedded = atomic_load(&r->embedded);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -205,6 +204,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
     cn_run *r = run;
     cn_item *items = b->items;
     bool late[CN_BATCH_ITEMS] = {false}, any_late = false;
+    uint64_t from = cn_thread_cpu_ns();
     CN_TRY(list_rejects(r, b, NULL));
     for (uint32_t i = 0; i < b->n; i++) {
         cn_item *it = &items[i];
@@ -218,6 +218,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
     }
     if (any_late)
         CN_TRY(list_rejects(r, b, late));
+    cn_spend(r, CN_COST_WRITE, from);
     show(r);
     return r->w && r->seq > r->skip_to ? leave_note(r) : CN_OK; /* a row that was refused above is not noted as written */
 }

@@ -75,6 +75,8 @@ static cn_err may_read(cn_service *s, const cn_call *c, cn_str tenant, const cha
     char real[PATH_MAX];
     if (c->caller->kind == CN_CALLER_OPERATOR)
         return CN_OK;
+    if (path[0] != '/')
+        return cn_fail(CN_INVALID, "%s: a path for a server is one on its host, from the root (/...)", path);
     if (!realpath(path, real) || !under_a_root(s, tenant, real))
         return cn_fail(CN_DENIED, "%s is not under an import root of this tenant; the host's operator sets them (import_root)", path);
     return CN_OK;
@@ -217,15 +219,29 @@ static void ask_to_stop(void *arg) {
     cn_job_cancel(k->t, cn_str_of(k->rebuild ? k->again.id : k->job.id), &k->who);
 }
 
+/* CPU time by step, in milliseconds. */
+static void out_cost(cn_buf *out, const cn_job_cost *c) {
+    const struct {
+        const char *name;
+        uint64_t ns;
+    } v[] = {{"read", c->read}, {"match", c->match}, {"parse", c->parse}, {"chunk", c->chunk}, {"embed", c->embed}, {"write", c->write}, {"seal", c->seal}};
+    cn_pack_cstr(out, "cpu_ms");
+    cn_pack_map(out, sizeof v / sizeof *v);
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        cn_out_uint(out, v[i].name, v[i].ns / 1000000);
+}
+
 static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
-    cn_pack_map(out, 8u + (r->version ? 2u : 0u) + dry);
+    cn_pack_map(out, 10u + (r->version ? 2u : 0u) + dry);
     cn_out_cstr(out, "job", r->job);
     cn_out_cstr(out, "state", cn_job_state_name(r->state));
     cn_out_counts(out, "counts", &r->counts);
     cn_out_bool(out, "activated", r->activated);
     cn_out_cstr(out, "why", r->why);
     cn_out_uint(out, "elapsed_ms", r->elapsed_ms);
-    cn_out_uint(out, "embed_ns", r->embed_ns);
+    cn_out_uint(out, "chunks_embedded", r->chunks_embedded);
+    cn_out_uint(out, "tokens", r->tokens);
+    out_cost(out, &r->cost);
     cn_out_uint(out, "rejected", r->counts.rejected);
     if (r->version) {
         cn_out_uint(out, "version", r->version);

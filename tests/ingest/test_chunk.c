@@ -159,6 +159,31 @@ static void sentences_end_where_a_reader_says(void) {
     }
 }
 
+static void signs_stay_with_their_words(void) {
+    static const char *const cases[] = {"end_.", "end_)", "(_a", "a ^b", "well-^known", "3_.14", "3._14", "a_, ^b", "so_!\"", "\xe6\xbc\xa2_\xe3\x80\x82", "\xe6\xbc\xa2^\xe5\xad\x97", "say_:^x"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        size_t n = 0;
+        for (const char *p = cases[i]; *p; p++) {
+            if (*p != '_' && *p != '^')
+                text[n++] = *p;
+        }
+        cn_str s = {text, n};
+        size_t at = 0;
+        for (const char *p = cases[i]; *p; p++) {
+            if (*p == '_' || *p == '^')
+                CU_ASSERT_EQUAL(cn_word_begins(s, at), *p == '^');
+            at += *p != '_' && *p != '^';
+        }
+    }
+    /* The sentence has 16 words, as many as go together, and then its full stop; the overlap takes both or neither. */
+    made m = make("a b c d e f g h i j k l m n o p.\nq r s t u v w x.\ny z a b c d e f.", "");
+    cut r = run("structure tokens=20 overlap=4", 0, NULL, &m);
+    CU_ASSERT_EQUAL_FATAL(r.n, 2);
+    for (uint32_t i = 0; i < r.n; i++)
+        CU_ASSERT_NOT_EQUAL(m.doc.text.p[r.v[i].from], '.');
+}
+
 static void windows_have_exactly_their_tokens(void) {
     made m = make("#Head\na b c d e f g h i j\nk l m n o p.", "");
     cut r = run("fixed tokens=8 overlap=2", 0, NULL, &m);
@@ -353,6 +378,7 @@ void add_chunk_tests(void) {
     ADD(s, code_and_rows_stay_together);
     ADD(s, long_headings_leave_room);
     ADD(s, sentences_end_where_a_reader_says);
+    ADD(s, signs_stay_with_their_words);
     ADD(s, windows_have_exactly_their_tokens);
     ADD(s, a_document_is_one_chunk_or_refused);
     ADD(s, settings_are_checked);

@@ -110,7 +110,7 @@ static void added_unchanged_relabelled_changed_deleted(void) {
     CU_ASSERT(r.state == CN_JOB_UNCHANGED && r.version == 0 && r.counts.unchanged == 500 && r.counts.documents == 500);
     rows(0, 500, 0, 1);
     r = run_plain("plain");
-    CU_ASSERT(r.version == 2 && r.counts.relabelled == 500 && r.counts.documents == 500 && r.embed_ns == 0);
+    CU_ASSERT(r.version == 2 && r.counts.relabelled == 500 && r.counts.documents == 500 && r.chunks_embedded == 0);
     CU_ASSERT_FALSE(cn_digest_eq(&first, &r.root));
     rows(0, 500, 0, 0);
     r = run_plain("plain");

@@ -1,0 +1,368 @@
+"""Jobs by the command: what each says, what it leaves behind, and with which exit code it ends."""
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from serving import CAIRN, run
+
+MAKE_MODEL = os.environ["MAKE_MODEL"]
+WORDS = "time person year way day thing man world life hand part child eye woman place work week case point government company number group problem fact".split()
+
+
+def clean_env(data):
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "CAIRN_DATA": data}
+
+
+def prose(seed, sentences):
+    r = random.Random(seed)
+    return " ".join(" ".join(r.choice(WORDS) for _ in range(r.randint(4, 14))).capitalize() + "." for _ in range(sentences))
+
+
+class Jobs(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="cairn-jobs-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.data = os.path.join(self.dir, "data")
+        self.cairn("init")
+        self.cairn("tenant", "add", "acme")
+
+    # ---------- helpers ----------
+    def cairn(self, *args, code=0, text=None):
+        p = run(*args, data=self.data, check=False, text=text)
+        self.assertEqual(p.returncode, code, f"cairn {' '.join(args)}\n{p.stdout}{p.stderr}")
+        return p
+
+    def map(self, *args, code=0, text=None):
+        return json.loads(self.cairn(*args, "-o", "json", code=code, text=text).stdout)
+
+    def index(self, name, *options):
+        self.cairn("index", "create", "acme/" + name, *options)
+
+    def model(self):
+        folder = os.path.join(self.dir, "folder")
+        os.mkdir(folder)
+        subprocess.run([MAKE_MODEL, folder], check=True)
+        self.cairn("model", "add", "tiny", folder)
+
+    def write(self, name, text):
+        path = os.path.join(self.dir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def rows(self, name, ids, say="says", labels=("public",), vector=None, **more):
+        lines = [{"id": f"d{i}", "text": f"Row {i} {say} so.", "labels": list(labels), **more} for i in ids]
+        for i, line in zip(ids, lines):
+            if vector:
+                line["vector"] = [1 + i % 7, 2, i % 5, 1][:vector]
+        return self.write(name, "".join(json.dumps(x) + "\n" for x in lines))
+
+    def ingest(self, index, *args, code=0, text=None):
+        return self.map("ingest", "acme/" + index, *args, code=code, text=text)
+
+    def active(self, index):
+        return self.map("index", "show", "acme/" + index).get("active", 0)
+
+    def versions(self, index):
+        return self.map("versions", "acme/" + index)["versions"]
+
+    def counts(self, result, **want):
+        got = {k: result["counts"].get(k) for k in want}
+        self.assertEqual(got, want, result)
+
+    def rejected(self, job):
+        return self.map("jobs", "show", "acme", job, "--rejected")["rejected"]
+
+    def pipe(self, index, *options):
+        """A job that reads standard input, so that it lives as long as the test wants."""
+        p = subprocess.Popen([CAIRN, "ingest", "acme/" + index, "-", "--format", "jsonl", "-o", "json", *options], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_env(self.data))
+        self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait(), p.stdout.close(), p.stderr.close(), p.stdin.closed or self.hush(p.stdin)))
+        end = time.time() + 20
+        while time.time() < end:
+            running = [j for j in self.map("jobs", "list", "acme")["jobs"] if j["pid"] == p.pid]
+            if running:
+                return p, running[0]["job"]
+            time.sleep(0.05)
+        self.fail("the job did not begin")
+
+    @staticmethod
+    def hush(f):
+        try:
+            f.close()
+        except BrokenPipeError:
+            pass
+
+    # ---------- what changes ----------
+    def test_rows_that_say_only_labels_deletes_and_ids_that_come_twice(self):
+        self.index("a", "--embedder", "none")
+        first = self.ingest("a", self.rows("r.jsonl", range(10), vector=4), "--activate")
+        self.counts(first, read=10, added=10, documents=10, rejected=0)
+        lines = [{"id": "d1", "labels": ["group:hr"]}, {"id": "d2", "labels": ["public"]}, {"id": "d99", "labels": ["public"]},
+                 {"id": "d3", "op": "delete"}, {"id": "d98", "op": "delete"}, {"id": "d1", "op": "delete"}]
+        r = self.ingest("a", self.write("s.jsonl", "".join(json.dumps(x) + "\n" for x in lines)), "--activate")
+        self.counts(r, read=5, relabelled=1, unchanged=2, rejected=2, deleted=1, documents=9)
+        why = {x["doc"]: x["why"] for x in self.rejected(r["job"])}
+        self.assertIn("not in this index", why["d99"])
+        self.assertIn("before in this job", why["d1"])
+        again = self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d1", "labels": ["public"]}) + "\n" + json.dumps(
+            {"id": "d3", "text": "Row 3 says so.", "labels": ["public"], "vector": [4, 2, 3, 1]}) + "\n"), "--activate")
+        self.assertEqual(again["root"], first["root"])
+
+    def test_vectors_in_rows_must_fit_their_index(self):
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("r.jsonl", range(5), vector=4))
+        lines = [{"id": "x", "text": "x", "vector": [1, 2, 3]}, {"id": "y", "text": "y"}, {"id": "z", "text": "z", "vector": [0, 0, 0, 0]},
+                 {"id": "u", "text": "u", "vector": [1, 2, 3, "4"]}, {"id": "v", "text": "v", "vector": [1e39, 2, 3, 4]}, {"id": "w", "vector": [1, 2, 3, 4]}]
+        r = self.ingest("a", self.write("s.jsonl", "".join(json.dumps({**x, "labels": ["public"]}) + "\n" for x in lines)))
+        self.counts(r, read=6, added=1, rejected=5, documents=6)
+        self.model()
+        self.index("m", "--embedder", "tiny")
+        r = self.ingest("m", self.rows("t.jsonl", range(3), vector=4))
+        self.counts(r, rejected=3, added=0)
+        self.assertIn("belongs to its model", self.rejected(r["job"])[0]["why"])
+
+    def test_sync_deletes_within_its_source_only(self):
+        self.index("a", "--embedder", "none")
+        for source in ("one", "two"):
+            self.ingest("a", self.rows("r.jsonl", range(10)), "--source", source)
+        r = self.ingest("a", self.rows("r.jsonl", range(4)), "--source", "one", "--sync", "--activate")
+        self.counts(r, unchanged=4, deleted=6, documents=14)
+        r = self.ingest("a", self.rows("r.jsonl", range(4)), "--source", "one")
+        self.assertEqual(r["state"], "unchanged")
+        self.assertNotIn("version", r)
+
+    def test_erased_ids_are_rejected_and_never_rebuilt(self):
+        self.index("a", "--embedder", "none")
+        rows = self.rows("r.jsonl", range(6), vector=4)
+        self.ingest("a", rows, "--activate")
+        self.cairn("policy", "erase", "acme", "d2", "--reason", "asked to be forgotten")
+        r = self.ingest("a", rows, "--activate")
+        self.counts(r, read=6, rejected=1, unchanged=5)
+        self.assertIn("erased", self.rejected(r["job"])[0]["why"])
+        r = self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d2", "labels": ["public"]}) + "\n"))
+        self.counts(r, rejected=1)
+        self.cairn("policy", "restore", "acme", "d2", "--reason", "asked to be back")
+        self.counts(self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d2", "labels": ["group:x"]}) + "\n")), rejected=1)
+        r = self.ingest("a", rows, "--activate")
+        self.counts(r, rejected=0, read=6, changed=1, unchanged=5)
+        self.assertIn("version", r)
+        self.assertIn("d2", [d["doc"] for d in self.map("documents", "list", "acme/a", "--as", "public")["documents"]])
+
+    # ---------- versions ----------
+    def test_a_hold_seals_but_does_not_flip(self):
+        self.index("a", "--embedder", "none")
+        for i in (1, 2):
+            self.ingest("a", self.rows("r.jsonl", range(5), say=f"in {i}"), "--activate")
+        self.cairn("rollback", "acme/a", "--reason", "wrong figures")
+        r = self.ingest("a", self.rows("r.jsonl", range(5), say="in 3"), "--activate", code=5)
+        self.assertEqual((r["state"], r["activated"], r["version"]), ("held", False, 3))
+        self.assertIn("hold", r["why"])
+        self.assertEqual(self.active("a"), 1)
+        self.cairn("release", "acme/a", "--reason", "mended")
+        r = self.ingest("a", self.rows("r.jsonl", range(5), say="in 3"), "--activate")
+        self.assertEqual((r["state"], self.active("a")), ("unchanged", 3))
+
+    def test_strict_input_seals_but_does_not_flip(self):
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("r.jsonl", range(5)), "--activate")
+        bad = self.write("s.jsonl", '{"id": "x", "text": "fine", "labels": ["public"]}\nnot json\n')
+        r = self.ingest("a", bad, "--activate", "--strict-input", code=6)
+        self.assertEqual((r["version"], r["activated"], r["rejected"]), (2, False, 1))
+        self.assertEqual(self.active("a"), 1)
+        self.assertTrue(self.rejected(r["job"])[0]["where"].endswith("s.jsonl:2"))
+        self.ingest("a", self.write("s.jsonl", '{"id": "y", "text": "fine", "labels": ["public"]}\n'), "--activate", "--strict-input")
+        self.assertEqual(self.active("a"), 3)
+
+    def test_guards_of_deleting_relabelling_and_rejecting(self):
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("r.jsonl", range(1200)), "--activate")
+        relabel = self.rows("s.jsonl", range(1200), labels=("group:x",))
+        r = self.ingest("a", relabel, "--activate", code=5)
+        self.assertEqual((r["state"], r["activated"]), ("guarded", False))
+        self.assertIn("--max-relabelled 1200", r["why"])
+        r = self.ingest("a", relabel, "--activate", "--max-relabelled", "1200")
+        self.assertEqual(self.active("a"), 2)
+        r = self.ingest("a", self.rows("s.jsonl", range(10), labels=("group:x",)), "--sync", "--activate", code=5)
+        self.assertIn("--max-deleted 1190", r["why"])
+        r = self.ingest("a", self.write("t.jsonl", "nonsense\n" * 1001 + '{"id": "q", "text": "q"}\n'), "--activate", "--max-deleted", "1190", code=5)
+        self.assertIn("--max-rejected 1001", r["why"])
+        r = self.ingest("a", self.write("t.jsonl", '{"id": "q2", "text": "q"}\n' + "nonsense\n"), "--max-rejected", "0", "--activate", "--max-deleted", "1190", code=5)
+        self.assertEqual(self.active("a"), 2)
+
+    def test_a_dry_run_tells_the_cost_and_writes_nothing(self):
+        self.model()
+        self.index("m", "--embedder", "tiny")
+        for i in range(20):
+            self.write(f"docs/{i}.txt", prose(i, 30))
+        before = self.tree()
+        r = self.ingest("m", os.path.join(self.dir, "docs"), "--label", "public", "--dry-run")
+        self.assertEqual(self.tree(), before)
+        self.counts(r, read=20, added=20)
+        self.assertEqual(self.versions("m"), [])
+        self.assertEqual(self.map("jobs", "list", "acme")["jobs"], [])
+        real = self.ingest("m", os.path.join(self.dir, "docs"), "--label", "public")
+        self.assertEqual(r["estimate"]["chunks"], real["counts"]["chunks"])
+        self.assertGreater(r["estimate"]["ms"], 0)
+
+    def tree(self):
+        """Files below the data directory with their sizes; lock files aside, which readers make too."""
+        return sorted((os.path.join(d, f), os.path.getsize(os.path.join(d, f))) for d, _, files in os.walk(self.data) for f in files
+                      if f.endswith(".mdb") and "segments" in d or f == "control.mdb")
+
+    # ---------- what is embedded ----------
+    def test_a_changed_document_keeps_the_vectors_of_its_unchanged_passages(self):
+        self.model()
+        chunker = ("--chunker", "structure tokens=24 overlap=0")
+        parts = [f"## Part {i}\n\n{prose(i, 12)}\n\n" for i in range(10)]
+        self.index("a", "--embedder", "tiny", *chunker)
+        path = self.write("docs/x.md", "".join(parts))
+        first = self.ingest("a", path, "--label", "public")
+        self.assertEqual(first["chunks_embedded"], first["counts"]["chunks"])
+        self.assertGreater(first["tokens"], 2 * first["chunks_embedded"])
+        parts[4] = f"## Part 4\n\n{prose(77, 12)}\n\n"
+        self.write("docs/x.md", "".join(parts))
+        r = self.ingest("a", path, "--label", "public")
+        self.counts(r, changed=1)
+        self.assertLess(r["chunks_embedded"], first["chunks_embedded"] / 3)
+        self.assertGreater(r["chunks_embedded"], 0)
+        self.index("b", "--embedder", "tiny", *chunker)
+        self.assertEqual(self.ingest("b", path, "--label", "public")["root"], r["root"])
+        again = self.ingest("a", path, "--label", "public", "--reparse")
+        self.assertEqual((again["state"], again["chunks_embedded"]), ("unchanged", r["counts"]["chunks"]))
+        relabelled = self.ingest("a", path, "--label", "group:x")
+        self.assertEqual((relabelled["counts"]["relabelled"], relabelled["chunks_embedded"]), (1, 0))
+
+    # ---------- rebuild ----------
+    def test_rebuild_equals_a_fresh_ingest(self):
+        self.model()
+        docs = os.path.join(self.dir, "docs")
+        for i in range(12):
+            self.write(f"docs/{i}.md", f"# Part {i}\n\n{prose(i, 12)}\n\n## More\n\n{prose(i + 100, 9)}\n")
+            self.write(f"docs/{i}.html", f"<html><title>T{i}</title><body><h1>About</h1><p>{prose(i + 200, 15)}</p><ul><li>one<li>two</ul></body></html>")
+        small, large = "structure tokens=24 overlap=4", "fixed tokens=32 overlap=0"
+        for name, embedder, chunker in (("old", "none", small), ("a", "tiny", small), ("b", "tiny", large)):
+            self.index(name, "--embedder", embedder, "--chunker", chunker)
+            r = self.ingest(name, docs, "--label", "public", "--activate")
+            self.counts(r, added=24, rejected=0)
+        want = {v: self.versions(v)[0]["root"] for v in ("old", "a", "b")}
+        self.assertEqual(len(set(want.values())), 3)
+        r = self.map("rebuild", "acme/old", "--embedder", "tiny", "--activate")
+        self.assertEqual((r["root"], r["version"], r["activated"]), (want["a"], 2, True))
+        r = self.map("rebuild", "acme/old", "--chunker", large)
+        self.assertEqual(r["root"], want["b"])
+        r = self.map("rebuild", "acme/old", "--chunker", small)
+        self.assertEqual(r["root"], want["a"])
+        r = self.map("rebuild", "acme/old", "--chunker", small)
+        self.assertEqual(r["state"], "unchanged")
+        r = self.ingest("old", docs, "--label", "public")
+        self.assertEqual(r["state"], "unchanged")
+
+    def test_rebuild_leaves_erased_documents_out(self):
+        self.model()
+        chunker = ("--chunker", "structure tokens=24 overlap=4")
+        self.index("a", "--embedder", "none", *chunker)
+        self.ingest("a", self.rows("r.jsonl", range(8)), "--activate")
+        self.index("b", "--embedder", "tiny", *chunker)
+        self.ingest("b", self.rows("r.jsonl", [i for i in range(8) if i != 5]), "--activate")
+        self.cairn("policy", "erase", "acme", "d5", "--reason", "asked to be forgotten")
+        r = self.map("rebuild", "acme/a", "--embedder", "tiny", "--activate")
+        self.counts(r, deleted=1, documents=7)
+        self.assertEqual(r["root"], self.versions("b")[0]["root"])
+
+    # ---------- one root ----------
+    def test_one_root_however_it_is_made(self):
+        self.model()
+        docs = os.path.join(self.dir, "docs")
+        kinds = {"txt": lambda t: t, "md": lambda t: f"# Head\n\n{t}\n\n> quoted\n", "html": lambda t: f"<title>x</title><h2>Head</h2><p>{t}</p>"}
+        for i in range(30):
+            ending = list(kinds)[i % 3]
+            self.write(f"docs/{i:02}.{ending}", kinds[ending](prose(i, 25)))
+        names = sorted(os.listdir(docs))
+
+        def make(name, *jobs):
+            self.index(name, "--embedder", "tiny", "--chunker", "structure tokens=32 overlap=6")
+            for options in jobs:
+                r = self.ingest(name, *options, "--label", "public")
+            return r["root"]
+
+        roots = {make("t1", [docs, "--threads", "1"]), make("t2", [docs, "--threads", "2"]), make("t3", [docs, "--threads", "3"])}
+        parts = [[os.path.join(docs, n) for n in names[k::10]] for k in range(10)]
+        roots.add(make("ten", *parts))
+        roots.add(make("back", *reversed(parts)))
+        shuffled = [os.path.join(docs, n) for n in names]
+        random.Random(4).shuffle(shuffled)
+        roots.add(make("order", shuffled))
+        wrong = self.write("docs/00.txt", "Another text altogether.")
+        self.index("mended", "--embedder", "tiny", "--chunker", "structure tokens=32 overlap=6")
+        self.ingest("mended", docs, "--label", "group:x")
+        with open(wrong, "w") as f:
+            f.write(prose(0, 25))
+        roots.add(self.ingest("mended", docs, "--label", "public")["root"])
+        self.assertEqual(len(roots), 1, roots)
+
+    # ---------- several jobs ----------
+    def test_one_job_at_a_time_for_a_source(self):
+        self.index("a", "--embedder", "none")
+        p, job = self.pipe("a", "--source", "feed")
+        other = self.rows("r.jsonl", range(3))
+        refused = self.cairn("ingest", "acme/a", other, "--source", "feed", code=5).stderr
+        self.assertIn(job, refused)
+        self.assertIn(str(p.pid), refused)
+        r = self.ingest("a", other, "--source", "files", "--activate")
+        self.assertEqual((r["state"], r["version"]), ("done", 1))
+        out, err = p.communicate(json.dumps({"id": "d0", "text": "the feed's own", "labels": ["public"]}) + "\n", timeout=30)
+        self.assertEqual(p.returncode, 0, err)
+        r = json.loads(out)
+        self.counts(r, added=1, documents=4)
+        self.ingest("a", other, "--source", "feed", "--activate")
+
+    def test_cancel_ends_a_living_job(self):
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("r.jsonl", range(3)), "--activate")
+        before = self.segments()
+        p, job = self.pipe("a", "--activate")
+        p.stdin.write(json.dumps({"id": "x", "text": "never seen", "labels": ["public"]}) + "\n")
+        p.stdin.flush()
+        self.cairn("jobs", "cancel", "acme", job)
+        out, err = p.communicate(timeout=30)
+        self.assertEqual(p.returncode, 5, out + err)
+        self.assertIn("was cancelled: asked to stop by", err)
+        shown = self.map("jobs", "show", "acme", job)
+        self.assertEqual((shown["state"], shown.get("version")), ("cancelled", None))
+        self.assertEqual(len(self.versions("a")), 1)
+        self.assertIn("only a job that was interrupted or failed", self.cairn("ingest", "acme/a", "--resume", job, code=1).stderr)
+        self.assertIn("cancelled already", self.cairn("jobs", "cancel", "acme", job, code=1).stderr)
+        self.assertEqual(self.segments(), before)
+        self.ingest("a", self.rows("r.jsonl", range(4)), "--activate")
+
+    def segments(self):
+        return sorted(os.listdir(os.path.join(self.data, "tenants", "acme", "segments")))
+
+    def test_a_killed_job_resumes_with_what_it_was_told(self):
+        self.index("a", "--embedder", "none")
+        rows = self.rows("r.jsonl", range(20000), vector=4)
+        p = subprocess.Popen([CAIRN, "ingest", "acme/a", rows, "--source", "s", "--activate"], env=clean_env(self.data), stdout=subprocess.DEVNULL)
+        while not (running := self.map("jobs", "list", "acme")["jobs"]):
+            time.sleep(0.01)
+        p.kill()
+        p.wait()
+        job = running[0]["job"]
+        state = self.map("jobs", "show", "acme", job)["state"]
+        if state == "interrupted":
+            r = self.ingest("a", "--resume", job)
+            self.assertEqual(r["job"], job)
+            self.counts(r, documents=20000)
+        self.assertEqual(self.active("a"), 1)
+        self.assertIn("no job", self.cairn("ingest", "acme/a", "--resume", "20200101T000000-0000000000000000", code=3).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, argv=sys.argv)
