@@ -1,123 +1,179 @@
-/* exact_bench: vectors and queries from .npy files (float32, C order), searched one query at a time, one thread.
+/* exact_bench -- searches one query at a time on one thread, and answers each line of standard input with one of JSON.
  *
- * Usage: exact_bench VECTORS.npy QUERIES.npy METRIC K. Each line of standard input is "MODE FILE" (staged, exact or plain):
- * all queries run, their rows are written to FILE (uint32, K a query), and the nanoseconds of the whole are printed. */
+ *   exact_bench VECTORS.npy QUERIES.npy METRIC K       float32, C order
+ *   MODE EACH FIRST COUNT FILE      MODE: staged, exact, or plain (the float scan of every row); one row in EACH is
+ *                                   permitted; COUNT queries from FIRST on; FILE takes the rows found (uint32, K a query)
+ * The first line, unasked, tells the building of codes.
+ * Owns:    its process.
+ * Thread:  one.
+ * Limits:  what fits memory. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "engine/base/hist.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/flat/flat.h"
 #include "engine/kernels/kernels.h"
 
-static void die(const char *what) {
+#define BLOCK_ROWS 65536u
+#define CODE_BLOCKS 4096u
+
+static _Noreturn void die(const char *what) {
     fprintf(stderr, "exact_bench: %s: %s\n", what, cn_error_detail());
     exit(1);
 }
+
+static void *must(void *p) { return p ? p : (die("memory"), NULL); }
 
 typedef struct matrix {
     const float *v;
     uint32_t rows, dim;
 } matrix;
 
+/* The header of an .npy file is a Python literal; numpy writes it in this form. */
 static matrix load(const char *path) {
-    int fd = open(path, O_RDONLY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     matrix m;
     if (fd < 0 || fstat(fd, &st) != 0 || st.st_size < 128)
         die(path);
     char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
     const char *shape = p == MAP_FAILED ? NULL : memmem(p, 128, "'shape': (", 10);
-    if (!shape || sscanf(shape + 10, "%u, %u", &m.rows, &m.dim) != 2)
+    if (!shape || !memmem(p, 128, "'<f4'", 5) || sscanf(shape + 10, "%u, %u", &m.rows, &m.dim) != 2)
         die(path);
-    m.v = (const float *)(const void *)(p + st.st_size - (off_t)((size_t)m.rows * m.dim * sizeof(float)));
+    size_t n = (size_t)m.rows * m.dim * sizeof(float);
+    if (m.dim < 1 || m.dim > CN_DIM_MAX || n > (size_t)st.st_size - 64)
+        die(path);
+    m.v = (const float *)(const void *)(p + (size_t)st.st_size - n);
     return m;
 }
 
-typedef struct stored {
-    void *p[4][256];
-    size_t n[4][256];
-} stored;
+/* --- codes, kept in memory --- */
+typedef struct codes {
+    void *p[4][CODE_BLOCKS];
+    size_t n[4][CODE_BLOCKS], total;
+} codes;
 
 static cn_err put(void *ctx, uint32_t array, uint32_t block, const void *bytes, size_t n) {
-    stored *s = ctx;
-    s->p[array][block] = cn_alloc_aligned(64, (n + 63) & ~(size_t)63);
-    memcpy(s->p[array][block], bytes, n);
-    s->n[array][block] = n;
+    codes *c = ctx;
+    if (array >= 4 || block >= CODE_BLOCKS)
+        die("too many rows");
+    memcpy(c->p[array][block] = must(cn_alloc_aligned(64, n)), bytes, n);
+    c->n[array][block] = n;
+    c->total += n;
     return CN_OK;
 }
 
 static cn_err get(void *ctx, uint32_t array, uint32_t block, const void **ret, size_t *ret_n) {
-    const stored *s = ctx;
-    *ret = s->p[array][block];
-    *ret_n = s->n[array][block];
+    const codes *c = ctx;
+    *ret = c->p[array][block];
+    *ret_n = c->n[array][block];
     return CN_OK;
+}
+
+/* --- searching --- */
+typedef struct bench {
+    matrix x, q;
+    cn_vecs vecs;
+    cn_space space;
+    cn_flat *coded, *plain;
+    cn_scratch *scratch;
+    uint64_t *permitted;
+    uint32_t n_permitted, k;
+    uint32_t *found;
+} bench;
+
+static void permit(bench *b, uint32_t each) {
+    memset(b->permitted, 0, (b->x.rows / 64 + 1) * sizeof *b->permitted);
+    b->n_permitted = 0;
+    for (uint32_t r = 0; r < b->x.rows; r += each, b->n_permitted++)
+        b->permitted[r / 64] |= UINT64_C(1) << (r % 64);
 }
 
 typedef cn_err search_fn(const cn_flat *, const cn_scan *, cn_scratch *, cn_scored *, uint32_t *);
 
-static uint64_t run(const cn_flat *f, search_fn *search, const matrix *q, cn_scan *scan, cn_scratch *s, uint32_t *rows) {
-    cn_scored hits[CN_K_MAX];
-    uint32_t n;
-    uint64_t start = cn_mono_ns();
-    for (uint32_t i = 0; i < q->rows; i++) {
-        scan->query = q->v + (size_t)i * q->dim;
-        if (search(f, scan, s, hits, &n) != CN_OK)
-            die("search");
-        for (uint32_t j = 0; j < scan->k; j++)
-            rows[(size_t)i * scan->k + j] = j < n ? hits[j].row : UINT32_MAX;
+static void run(bench *b, const cn_flat *f, search_fn *search, uint32_t first, uint32_t count) {
+    static cn_hist wall;
+    static cn_scored hits[CN_K_MAX];
+    cn_hist_reset(&wall);
+    uint64_t cpu = cn_thread_cpu_ns();
+    for (uint32_t i = 0; i < count; i++) {
+        cn_scan scan = {.query = b->q.v + (size_t)(first + i) * b->q.dim, .k = b->k, .permitted = b->permitted, .n_permitted = b->n_permitted};
+        uint32_t n;
+        uint64_t start = cn_mono_ns();
+        if (search(f, &scan, b->scratch, hits, &n) != CN_OK)
+            die("searching");
+        cn_hist_add(&wall, cn_mono_ns() - start);
+        for (uint32_t j = 0; j < b->k; j++)
+            b->found[(size_t)i * b->k + j] = j < n ? hits[j].row : UINT32_MAX;
     }
-    return cn_mono_ns() - start;
+    cpu = cn_thread_cpu_ns() - cpu;
+    printf("{\"cpu_ns\": %llu, \"p50_ns\": %llu, \"p99_ns\": %llu}\n", (unsigned long long)cpu,
+           (unsigned long long)cn_hist_quantile(&wall, 0.5), (unsigned long long)cn_hist_quantile(&wall, 0.99));
 }
 
-static void serve(const cn_flat *coded, const cn_flat *plain, const matrix *q, cn_scan *scan) {
+static void save(const bench *b, uint32_t count, const char *path) {
+    FILE *f = fopen(path, "wb");
+    size_t n = (size_t)count * b->k;
+    if (!f || fwrite(b->found, sizeof *b->found, n, f) != n || fclose(f) != 0)
+        die(path);
+}
+
+static void serve(bench *b) {
     char mode[16], path[1000];
-    size_t bytes = (size_t)q->rows * scan->k * sizeof(uint32_t);
-    uint32_t *rows = cn_alloc(bytes);
-    cn_scratch *s;
-    if (!rows || cn_scratch_new(&s) != CN_OK)
-        die("memory");
-    while (scanf("%15s %999s", mode, path) == 2) {
-        bool exact = strcmp(mode, "staged") != 0;
-        uint64_t ns = run(strcmp(mode, "plain") == 0 ? plain : coded, exact ? cn_flat_exact : cn_flat_staged, q, scan, s, rows);
-        FILE *f = fopen(path, "wb");
-        if (!f || fwrite(rows, 1, bytes, f) != bytes || fclose(f) != 0)
-            die(path);
-        printf("%llu\n", (unsigned long long)ns);
+    uint32_t each, first, count;
+    while (scanf("%15s %u %u %u %999s", mode, &each, &first, &count, path) == 5) {
+        if (each < 1 || first > b->q.rows || count > b->q.rows - first)
+            die("a line of standard input");
+        permit(b, each);
+        run(b, strcmp(mode, "plain") == 0 ? b->plain : b->coded, strcmp(mode, "staged") == 0 ? cn_flat_staged : cn_flat_exact, first, count);
+        save(b, count, path);
         fflush(stdout);
     }
-    cn_scratch_free(s);
-    cn_free(rows);
+}
+
+static void build(bench *b, cn_metric metric) {
+    static codes c;
+    uint32_t n_blocks = b->x.rows / BLOCK_ROWS + 1;
+    const float **blocks = must(cn_alloc(n_blocks * sizeof *blocks));
+    for (uint32_t i = 0; i < n_blocks; i++)
+        blocks[i] = b->x.v + (size_t)i * BLOCK_ROWS * b->x.dim;
+    float *mean = must(cn_alloc(b->x.dim * sizeof *mean));
+    b->vecs = (cn_vecs){blocks, b->x.rows, b->x.dim, BLOCK_ROWS};
+    b->space = (cn_space){metric, b->x.dim, 1, mean};
+    uint64_t cpu = cn_thread_cpu_ns();
+    if (cn_space_mean(&b->vecs, metric, mean) != CN_OK || cn_flat_build(&b->vecs, &b->space, 1, put, &c) != CN_OK)
+        die("building");
+    printf("{\"build_cpu_ns\": %llu, \"bytes\": %zu, \"isa\": \"%s\"}\n", (unsigned long long)(cn_thread_cpu_ns() - cpu), c.total, cn_kernels_now()->name);
+    fflush(stdout);
+    if (cn_flat_open(&b->vecs, &b->space, get, &c, &b->coded) != CN_OK || cn_flat_open(&b->vecs, &b->space, NULL, NULL, &b->plain) != CN_OK)
+        die("opening");
 }
 
 int main(int argc, char **argv) {
-    static stored codes;
+    bench b = {0};
     cn_metric metric;
-    if (argc != 5 || cn_metric_parse(argv[3], &metric) != CN_OK)
-        die("usage: exact_bench VECTORS.npy QUERIES.npy METRIC K");
-    matrix x = load(argv[1]), q = load(argv[2]);
-    const float **blocks = cn_alloc((x.rows / 65536 + 1) * sizeof *blocks);
-    for (uint32_t i = 0; i * 65536u < x.rows; i++)
-        blocks[i] = x.v + (size_t)i * 65536 * x.dim;
-    cn_vecs v = {blocks, x.rows, x.dim, 65536};
-    float *mean = cn_alloc(x.dim * sizeof *mean);
-    cn_space space = {metric, x.dim, 1, mean};
-    cn_flat *coded, *plain;
-    uint64_t start = cn_mono_ns();
-    if (cn_space_mean(&v, metric, mean) != CN_OK || cn_flat_build(&v, &space, 1, put, &codes) != CN_OK)
-        die("build");
-    printf("%llu %s\n", (unsigned long long)(cn_mono_ns() - start), cn_kernels_now()->name);
-    fflush(stdout);
-    if (cn_flat_open(&v, &space, get, &codes, &coded) != CN_OK || cn_flat_open(&v, &space, NULL, NULL, &plain) != CN_OK)
-        die("open");
-    uint64_t *all = cn_alloc((x.rows / 64 + 1) * sizeof *all);
-    for (uint32_t w = 0; w * 64 < x.rows; w++)
-        all[w] = x.rows - w * 64 >= 64 ? UINT64_MAX : (UINT64_C(1) << (x.rows % 64)) - 1;
-    serve(coded, plain, &q, &(cn_scan){.k = (uint32_t)atoi(argv[4]), .permitted = all, .n_permitted = x.rows});
+    if (argc != 5) {
+        fprintf(stderr, "usage: exact_bench VECTORS.npy QUERIES.npy METRIC K\n");
+        return 2;
+    }
+    b.k = (uint32_t)atoi(argv[4]);
+    if (cn_kernels_init() != CN_OK || cn_metric_parse(argv[3], &metric) != CN_OK || b.k < 1 || b.k > CN_K_MAX)
+        die("METRIC, K or CAIRN_ISA");
+    b.x = load(argv[1]);
+    b.q = load(argv[2]);
+    if (b.x.dim != b.q.dim)
+        die("vectors and queries differ in dimension");
+    build(&b, metric);
+    b.permitted = must(cn_alloc((b.x.rows / 64 + 1) * sizeof *b.permitted));
+    b.found = must(cn_alloc((size_t)b.q.rows * b.k * sizeof *b.found));
+    if (cn_scratch_new(&b.scratch) != CN_OK)
+        die("memory");
+    serve(&b);
     return 0;
 }

@@ -130,8 +130,9 @@ int cn_time_parse(const char *p, size_t n, int64_t *ret_wall_us) {
         return -1;
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;
-    int day = tm.tm_mday;
-    time_t t = timegm(&tm);
+    int day = tm.tm_mday, leap = tm.tm_sec == 60; /* counted apart, for it may lead into the next day */
+    tm.tm_sec -= leap;
+    time_t t = timegm(&tm) + leap;
     if (tm.tm_mday != day || day < 1) /* the 31st of a month of 30 days */
         return -1;
     *ret_wall_us = ((int64_t)t - off) * 1000000 + us;

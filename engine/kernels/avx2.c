@@ -68,22 +68,30 @@ static lanes add_square(lanes acc, lanes a, lanes b) {
 TWO_ROWS(dots, add_product)
 TWO_ROWS(l2s, add_square)
 
+static void dot_norms_2(const float *q, const float *const *r, const float *const *next, uint32_t dim, float *ret_dots, float *ret_norms) {
+    lanes a0 = zero(), a1 = a0, b0 = a0, b1 = a0;
+    for (uint32_t i = 0; i < dim; i += LANES) {
+        bool whole = dim - i >= LANES;
+        lanes v = whole ? load(q + i) : load_tail(q + i, dim - i);
+        lanes x0 = whole ? load(r[0] + i) : load_tail(r[0] + i, dim - i), x1 = whole ? load(r[1] + i) : load_tail(r[1] + i, dim - i);
+        _mm_prefetch((const char *)(next[0] + i), _MM_HINT_T0);
+        _mm_prefetch((const char *)(next[1] + i), _MM_HINT_T0);
+        a0 = add_product(a0, v, x0), b0 = add_product(b0, x0, x0);
+        a1 = add_product(a1, v, x1), b1 = add_product(b1, x1, x1);
+    }
+    ret_dots[0] = fold(a0), ret_dots[1] = fold(a1);
+    ret_norms[0] = fold(b0), ret_norms[1] = fold(b1);
+}
+
 static void dot_norms(const float *q, const float *const *rows, uint32_t dim, uint32_t n, float *ret_dots, float *ret_norms) {
-    for (uint32_t r = 0; r < n; r++) {
-        lanes a = zero(), b = zero();
-        uint32_t i = 0;
-        for (; i + LANES <= dim; i += LANES) {
-            lanes x = load(rows[r] + i);
-            a = add_product(a, load(q + i), x);
-            b = add_product(b, x, x);
-        }
-        if (i < dim) {
-            lanes x = load_tail(rows[r] + i, dim - i);
-            a = add_product(a, load_tail(q + i, dim - i), x);
-            b = add_product(b, x, x);
-        }
-        ret_dots[r] = fold(a);
-        ret_norms[r] = fold(b);
+    uint32_t r = 0;
+    for (; r + 2 <= n; r += 2)
+        dot_norms_2(q, rows + r, r + 4 <= n ? rows + r + 2 : rows + r, dim, ret_dots + r, ret_norms + r);
+    if (r < n) {
+        const float *twice[2] = {rows[r], rows[r]};
+        float dots_2[2], norms_2[2];
+        dot_norms_2(q, twice, twice, dim, dots_2, norms_2);
+        ret_dots[r] = dots_2[0], ret_norms[r] = norms_2[0];
     }
 }
 

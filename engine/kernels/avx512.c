@@ -76,8 +76,31 @@ static void dot_norm(const float *q, const float *r, uint32_t dim, float *ret_do
     *ret_norm = fold(b);
 }
 
+static void dot_norms_4(const float *q, const float *const *r, const float *const *next, uint32_t dim, float *ret_dots, float *ret_norms) {
+    __m512 a[4], b[4];
+    for (uint32_t p = 0; p < 4; p++)
+        a[p] = b[p] = _mm512_setzero_ps();
+    for (uint32_t i = 0; i < dim; i += LANES) {
+        __mmask16 m = dim - i < LANES ? first(dim - i) : (__mmask16)0xffff;
+        __m512 v = _mm512_maskz_loadu_ps(m, q + i);
+        for (uint32_t p = 0; p < 4; p++) {
+            _mm_prefetch((const char *)(next[p] + i), _MM_HINT_T0);
+            __m512 x = _mm512_maskz_loadu_ps(m, r[p] + i);
+            a[p] = add_product(a[p], v, x);
+            b[p] = add_product(b[p], x, x);
+        }
+    }
+    for (uint32_t p = 0; p < 4; p++) {
+        ret_dots[p] = fold(a[p]);
+        ret_norms[p] = fold(b[p]);
+    }
+}
+
 static void dot_norms(const float *q, const float *const *rows, uint32_t dim, uint32_t n, float *ret_dots, float *ret_norms) {
-    for (uint32_t r = 0; r < n; r++)
+    uint32_t r = 0;
+    for (; r + 4 <= n; r += 4)
+        dot_norms_4(q, rows + r, r + 8 <= n ? rows + r + 4 : rows + r, dim, ret_dots + r, ret_norms + r);
+    for (; r < n; r++)
         dot_norm(q, rows[r], dim, ret_dots + r, ret_norms + r);
 }
 
