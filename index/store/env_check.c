@@ -294,7 +294,7 @@ static cn_err walk_meta(check *c, const meta *m, bool whole) {
 static cn_err check_fd(check *c, bool whole) {
     for (int i = 0; i < TRIES; i++) {
         struct stat st;
-        meta before, after;
+        meta before = {0}, after = {0};
         if (fstat(c->fd, &st) < 0)
             return cn_fail_errno(errno, "reading %s", c->path);
         c->size = (uint64_t)st.st_size;
