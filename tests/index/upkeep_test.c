@@ -3,6 +3,7 @@
 #include <CUnit/CUnit.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -222,13 +223,65 @@ static void test_many_changes(void) {
     CU_ASSERT_EQUAL(s_sees("u", 0, "public", "a"), 1);
 }
 
+/* ---------- dropping while another seals ---------- */
+static _Atomic bool sealed_all;
+static _Atomic unsigned unfit;
+
+static bool fits(cn_err e) { return e == CN_OK || e == CN_REFUSED || e == CN_NOT_FOUND || e == CN_CONFLICT; }
+
+static void *dropper(void *arg) {
+    cn_arena a;
+    uint64_t at = 1;
+    (void)arg;
+    cn_arena_init(&a, 1 << 16, (size_t)1 << 28);
+    while (!sealed_all) {
+        cn_index_info ix;
+        cn_gc_result r;
+        cn_arena_reset(&a);
+        if (cn_index_get(s_tenant, CN_STR("both"), &a, &ix) != CN_OK || ix.newest < 3)
+            continue;
+        unfit += !fits(s_activate("both", ix.newest - 1));
+        unfit += !fits(cn_version_drop(s_tenant, CN_STR("both"), at, &s_who));
+        at = at + 2 < ix.newest ? at + 1 : at;
+        unfit += !fits(cn_version_gc(s_tenant, CN_STR("both"), false, &s_who, &r));
+    }
+    cn_arena_done(&a);
+    return NULL;
+}
+
+static void told(void *ctx, cn_str what, cn_err err) {
+    *(unsigned *)ctx += err != CN_OK;
+    if (err != CN_OK)
+        printf("\n  " CN_STR_FMT ": %s", CN_STR_ARG(what), cn_error_detail());
+}
+
+static void test_drop_beside_seal(void) {
+    pthread_t t;
+    unsigned bad = 0;
+    s_index("both");
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&t, NULL, dropper, NULL), 0);
+    for (uint64_t i = 0; i < 60; i++) {
+        char text[16], id[2] = {(char)('a' + i % 7), 0};
+        s_row row = {id, text, i % 3 ? "public" : "public,group:x", "", ""};
+        snprintf(text, sizeof text, "text %d", (int)i);
+        CU_ASSERT_EQUAL(s_seal("both", &row, 1, NULL), i + 1);
+    }
+    sealed_all = true;
+    pthread_join(t, NULL);
+    CU_ASSERT_EQUAL(unfit, 0);
+    OK(cn_tenant_check(s_tenant, told, &bad));
+    CU_ASSERT_EQUAL(bad, 0);
+    OK(s_activate("both", 60));
+    CU_ASSERT_EQUAL(s_sees("both", 0, "public", "a"), 1);
+}
+
 /* ---------- all of it checked ---------- */
 typedef struct report {
     unsigned good, bad;
     char text[CN_ERROR_TEXT];
 } report;
 
-static void told(void *ctx, cn_str what, cn_err err) {
+static void reported(void *ctx, cn_str what, cn_err err) {
     report *r = ctx;
     (void)what;
     r->good += err == CN_OK;
@@ -241,7 +294,7 @@ static void test_check(void) {
     report r = {0}, hurt = {0}, mended = {0};
     cn_version v;
     char path[4096], byte;
-    OK(cn_tenant_check(s_tenant, told, &r));
+    OK(cn_tenant_check(s_tenant, reported, &r));
     CU_ASSERT(r.bad == 0 && r.good >= 8);
     OK(cn_version_get(s_tenant, CN_STR("u"), 1, &s_arena, &v));
     s_segment_path(&v.parts[0].id, path);
@@ -258,7 +311,7 @@ static void test_check(void) {
         fwrite(&byte, 1, 1, f);
         fclose(f);
         CU_ASSERT_FATAL(s_open_again());
-        OK(cn_tenant_check(s_tenant, told, round ? &mended : &hurt));
+        OK(cn_tenant_check(s_tenant, reported, round ? &mended : &hurt));
     }
     CU_ASSERT(hurt.bad >= 1 && hurt.good >= 7 && strstr(hurt.text, "checksum") != NULL);
     CU_ASSERT_EQUAL(mended.bad, 0);
@@ -271,5 +324,6 @@ void add_upkeep_suite(void) {
     CU_add_test(s, "only what is named is read", test_only_what_is_named);
     CU_add_test(s, "a dropped index", test_dropped_index);
     CU_add_test(s, "many changes at once", test_many_changes);
+    CU_add_test(s, "dropping beside sealing", test_drop_beside_seal);
     CU_add_test(s, "all of it checked", test_check);
 }
