@@ -9,10 +9,7 @@
 #define SUM CN_STR("=")
 
 /* ---------- the records, and the sum that proves that none is missing ---------- */
-typedef struct sum {
-    uint64_t records;
-    cn_digest digest;
-} sum;
+typedef cn_inforce_sum sum;
 
 static void toggle(sum *s, cn_str key, cn_str value) {
     cn_sha256 h;
@@ -27,7 +24,7 @@ static void toggle(sum *s, cn_str key, cn_str value) {
 
 #define SUM_FIELDS(s) {{"records", CN_F_U64, &(s)->records, 0}, {"digest", CN_F_FIXED, (s)->digest.b, 32}}
 
-static cn_err sum_get(MDB_txn *txn, MDB_dbi dbi, sum *ret) {
+cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi dbi, sum *ret) {
     cn_str value;
     const cn_field f[] = SUM_FIELDS(ret);
     cn_err e = cn_db_get(txn, dbi, SUM, &value);
@@ -62,7 +59,7 @@ cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t
     const cn_field f[] = {{"own", CN_F_FIXED, copy.id.b, CN_SEG_ID}, {"digest", CN_F_FIXED, copy.digest.b, 32}};
     sum s = {0};
     cn_str value;
-    CN_TRY(sum_get(txn, inforce, &s));
+    CN_TRY(cn_inforce_sum_get(txn, inforce, &s));
     cn_err e = take_out(txn, inforce, cn_key2_str(&key), &s);
     if (e != CN_OK && e != CN_NOT_FOUND)
         return e;
@@ -77,7 +74,7 @@ cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64
     MDB_dbi dbi;
     sum s = {0};
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
-    CN_TRY(sum_get(txn, dbi, &s));
+    CN_TRY(cn_inforce_sum_get(txn, dbi, &s));
     cn_catalog_key key = cn_key2(index_id, number);
     cn_err e = take_out(txn, dbi, cn_key2_str(&key), &s);
     if (e == CN_NOT_FOUND)
@@ -104,7 +101,7 @@ cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t
     sum s = {0};
     cn_catalog_key key;
     cn_err e;
-    CN_TRY(sum_get(txn, inforce, &s));
+    CN_TRY(cn_inforce_sum_get(txn, inforce, &s));
     while ((e = first_of(txn, inforce, index_id, to, &key)) == CN_OK)
         CN_TRY(take_out(txn, inforce, cn_key2_str(&key), &s));
     return e == CN_NOT_FOUND ? sum_put(txn, inforce, &s) : e;
@@ -136,7 +133,7 @@ cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx)
     each w = {fn, ctx, {0}};
     sum want = {0};
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &dbi));
-    CN_TRY(sum_get(txn, dbi, &want));
+    CN_TRY(cn_inforce_sum_get(txn, dbi, &want));
     CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, one, &w));
     if (want.records != w.sum.records || !cn_digest_eq(&want.digest, &w.sum.digest))
         return cn_fail(CN_DAMAGED, "the policy's revocations in force do not match their stored count and digest; no document is shown until control.mdb is restored");

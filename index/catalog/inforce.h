@@ -21,6 +21,12 @@
 
 cn_err cn_inforce_init(MDB_txn *txn, MDB_dbi inforce); /* none, explicitly */
 cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t number, const cn_part *own);
+/* Equal sums: the same lists are in force. */
+typedef struct cn_inforce_sum {
+    uint64_t records;
+    cn_digest digest;
+} cn_inforce_sum;
+cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi inforce, cn_inforce_sum *ret);
 /* Ends the lists of an index's versions up to `to`. */
 cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t to);
 

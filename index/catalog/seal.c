@@ -241,8 +241,8 @@ static cn_err retained(const seal *s, cn_version **ret, uint32_t *ret_n) {
 static cn_err make_own(seal *s, const cn_live *live, cn_str buckets) {
     CN_AUTO_BUF cn_buf list;
     cn_buf_init(&list, LIST_MAX);
-    cn_version *old;
-    uint32_t n_old;
+    cn_version *old = NULL;
+    uint32_t n_old = 0;
     cn_segw *w;
     CN_TRY(retained(s, &old, &n_old));
     cn_revoke r = {s->t, &s->now, &s->base, s->head, s->fresh, old, n_old};

@@ -43,6 +43,15 @@ static bool row_erased(const cn_policy_doc *d, const cn_seg_id *segment) {
 
 bool cn_policy_has_patterns(const cn_policy *p) { return p->n_patterns > 0; }
 
+bool cn_policy_same_patterns(const cn_policy *p, const cn_policy *q) { /* both in the order of their keys */
+    for (uint32_t i = 0; p->n_patterns == q->n_patterns && i < p->n_patterns; i++) {
+        const cn_pattern *x = &p->patterns[i], *y = &q->patterns[i];
+        if (!cn_str_eq(x->source, y->source) || !cn_str_eq(x->glob, y->glob) || (x->glob.p == NULL) != (y->glob.p == NULL))
+            return false;
+    }
+    return p->n_patterns == q->n_patterns;
+}
+
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id) {
     for (uint32_t i = 0; i < p->n_patterns; i++) {
         const cn_pattern *x = &p->patterns[i];

@@ -27,6 +27,7 @@ cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version,
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_patterns). */
 cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
 bool cn_policy_has_patterns(const cn_policy *p);
+bool cn_policy_same_patterns(const cn_policy *p, const cn_policy *q);
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);
 bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */
 /* The document is erased, or was, and this row is one of those that there were when it was restored: it stays erased, in

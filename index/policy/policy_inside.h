@@ -11,6 +11,7 @@
  * Limits:  none of its own. */
 #pragma once
 #include "engine/base/pack.h"
+#include "index/catalog/inforce.h"
 #include "index/policy/policy.h"
 
 #define CN_POLICY_FORMAT 1
@@ -39,21 +40,23 @@ typedef struct cn_gone_list { /* of one version in force, by key */
     uint32_t n, room;
 } cn_gone_list;
 
+typedef struct cn_policy_sum {
+    uint64_t records;
+    uint8_t digest[32];
+} cn_policy_sum;
+_Static_assert(sizeof(cn_policy_sum) == 40, "policy sum");
+
 struct cn_policy {
     _Atomic uint32_t refs;
-    uint64_t epoch;
+    _Atomic uint64_t epoch;   /* grows while nothing of the policy changes: keys, members and flips raise it too */
+    cn_policy_sum sum;        /* of what was loaded */
+    cn_inforce_sum lists_sum;
     cn_arena a;
     cn_policy_doc *docs;   /* by key */
     cn_pattern *patterns;
     cn_gone_list *lists;
     uint32_t n_docs, room_docs, n_patterns, room_patterns, n_lists, room_lists;
 };
-
-typedef struct cn_policy_sum {
-    uint64_t records;
-    uint8_t digest[32];
-} cn_policy_sum;
-_Static_assert(sizeof(cn_policy_sum) == 40, "policy sum");
 
 cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret);
 void cn_policy_sum_toggle(cn_policy_sum *s, cn_str key, cn_str value); /* in or out: the digest is an XOR */

@@ -132,38 +132,43 @@ static cn_err load_list(void *ctx, uint64_t index_id, uint64_t number, const cn_
 }
 
 /* ---------- loading ---------- */
-static cn_err load_in(load *l, MDB_txn *txn, MDB_dbi dbi) {
-    cn_policy_sum want;
-    CN_TRY(cn_policy_sum_get(txn, dbi, &want));
-    CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, load_one, l));
-    if (memcmp(&want, &l->sum, sizeof want) != 0)
+typedef struct loading {
+    cn_tenant *t;
+    cn_policy *now, *ret; /* now: the one that was there; NULL: none */
+    uint64_t epoch;
+} loading;
+
+static cn_err load_all(loading *g, const cn_catalog *c, MDB_txn *txn, cn_policy *p) {
+    load l = {.p = p, .t = g->t};
+    CN_TRY(cn_db_each(txn, c->policy, (cn_str){"", 0}, load_one, &l));
+    if (memcmp(&p->sum, &l.sum, sizeof l.sum) != 0)
         return cn_fail(CN_DAMAGED, "the policy does not match its stored count and digest; no document is shown until control.mdb is restored");
-    return cn_inforce_each(l->t, txn, load_list, l);
+    return cn_inforce_each(g->t, txn, load_list, &l);
 }
 
-static cn_err load_new(cn_tenant *t, cn_policy **ret) {
-    MDB_txn *txn;
-    MDB_dbi dbi, meta, inforce; /* before the transaction: one that is older than a handle cannot use it */
-    CN_TRY(cn_policy_db(t, &dbi));
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "meta", true, &meta));
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &inforce));
+/* Epoch, policy and revocations of one moment; the policy that was there where only the epoch has grown. */
+static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    loading *g = ctx;
+    cn_policy_sum sum;
+    cn_inforce_sum lists = {0};
+    CN_TRY(cn_epoch_of(txn, c->meta, &g->epoch));
+    CN_TRY(cn_policy_sum_get(txn, c->policy, &sum));
+    CN_TRY(cn_inforce_sum_get(txn, c->inforce, &lists));
+    g->ret = g->now;
+    if (g->now && memcmp(&sum, &g->now->sum, sizeof sum) == 0 && memcmp(&lists, &g->now->lists_sum, sizeof lists) == 0)
+        return CN_OK;
     cn_policy *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
     cn_arena_init(&p->a, 65536, ARENA);
     p->refs = 1;
-    load l = {.p = p, .t = t};
-    cn_err e = cn_txn_read(cn_tenant_control(t), &txn);
-    if (e == CN_OK) {
-        e = cn_epoch_of(txn, meta, &p->epoch);
-        if (e == CN_OK)
-            e = load_in(&l, txn, dbi);
-        cn_txn_abort(cn_tenant_control(t), txn);
-    }
+    p->sum = sum;
+    p->lists_sum = lists;
+    cn_err e = load_all(g, c, txn, p);
     if (e != CN_OK)
         cn_policy_unref(p);
     else
-        *ret = p;
+        g->ret = p;
     return e;
 }
 
@@ -185,14 +190,16 @@ static void free_holder(void *p) {
 }
 
 static cn_err refresh(holder *h, cn_tenant *t) {
+    loading g = {.t = t, .now = h->now};
     uint64_t epoch;
-    cn_policy *p = NULL;
     CN_TRY(cn_epoch(t, &epoch));
     if (h->now && h->now->epoch == epoch)
         return CN_OK;
-    CN_TRY(load_new(t, &p));
-    cn_policy_unref(h->now);
-    h->now = p;
+    CN_TRY(cn_catalog_read(t, load_in, &g));
+    g.ret->epoch = g.epoch;
+    if (g.ret != h->now)
+        cn_policy_unref(h->now);
+    h->now = g.ret;
     return CN_OK;
 }
 

@@ -162,7 +162,7 @@ static cn_err comparisons_of(making *m, const msgpack_object *o, cn_str field, c
         *ret = child[0];
         return CN_OK;
     }
-    cn_filter *all;
+    cn_filter *all = NULL;
     CN_TRY(node_new(m, OP_AND, &all));
     all->children = child;
     all->n = n;

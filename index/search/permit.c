@@ -40,7 +40,7 @@ cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, cn_labels principa
     const cn_view_part *p = &v->parts[part];
     const cn_touched *t = touched(p, doc);
     *ret = false;
-    if (roaring_bitmap_contains(p->dead, doc) || (t && t->effect.dead))
+    if (cn_part_lacks(p, doc) || (t && t->effect.dead))
         return CN_OK;
     if (!t)
         return class_permits(p->seg, cn_seg_doc_class(p->seg)[doc], principal, ret);
@@ -93,14 +93,14 @@ static cn_err add_docs(build *b) {
     cn_seg *s = b->p->seg;
     const uint32_t *cls = cn_seg_doc_class(s), *row = cn_seg_doc_row(s);
     uint32_t next = 0, docs = cn_seg_docs(s), classes = cn_seg_classes(s);
-    bool any_dead = !roaring_bitmap_is_empty(b->p->dead);
+    bool any_dead = !roaring_bitmap_is_empty(b->p->dead) || b->p->hidden;
     for (uint32_t doc = 0; doc < docs; doc++) {
         bool may = cls[doc] < classes && b->classes[cls[doc]], fits;
         if (next < b->p->n_touched && b->p->touched[next].doc == doc) {
             const cn_effect *f = &b->p->touched[next++].effect;
             may = !f->dead && cn_triple_permits(&f->labels, b->principal);
         }
-        if (!may || (any_dead && roaring_bitmap_contains(b->p->dead, doc)))
+        if (!may || (any_dead && cn_part_lacks(b->p, doc)))
             continue;
         CN_TRY(matches(b, doc, &fits));
         if (!fits)

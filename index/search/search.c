@@ -7,7 +7,8 @@ struct cn_searcher {
     cn_scratch *scratch;
     cn_scored *scored;          /* one segment's */
     cn_hit *best, *part, *next; /* of the segments so far, of one more, of both: k each */
-    uint32_t room;
+    uint32_t *told;             /* hash table of documents told already: place in the answer + 1; a power of two */
+    uint32_t room, room_told;
 };
 
 cn_err cn_searcher_new(cn_searcher **ret) {
@@ -31,6 +32,7 @@ void cn_searcher_free(cn_searcher *s) {
     cn_free(s->best);
     cn_free(s->part);
     cn_free(s->next);
+    cn_free(s->told);
     cn_free(s);
 }
 
@@ -51,6 +53,11 @@ static cn_err make_room(cn_searcher *s, uint32_t k) {
     CN_TRY(grow(&s->best, k * sizeof *s->best));
     CN_TRY(grow(&s->part, k * sizeof *s->part));
     CN_TRY(grow(&s->next, k * sizeof *s->next));
+    while (s->room_told < 2 * k) {
+        uint32_t more = s->room_told ? 2 * s->room_told : 64;
+        CN_TRY(grow(&s->told, more * sizeof *s->told));
+        s->room_told = more;
+    }
     s->room = k;
     return CN_OK;
 }
@@ -123,14 +130,20 @@ static cn_err search_parts(cn_view *v, const cn_query *q, const cn_permit *permi
 }
 
 /* At most per_doc hits of a document, in order. */
-static uint32_t take(const cn_hit *all, uint32_t n, uint32_t k, uint32_t per_doc, cn_hit *hits) {
-    uint32_t out = 0;
+static uint32_t take(cn_searcher *s, uint32_t n, uint32_t k, uint32_t per_doc, cn_hit *hits) {
+    uint32_t out = 0, mask = s->room_told - 1;
+    if (per_doc)
+        memset(s->told, 0, s->room_told * sizeof *s->told);
     for (uint32_t i = 0; i < n && out < k; i++) {
-        uint32_t same = 0;
-        for (uint32_t j = 0; per_doc && j < out; j++)
-            same += hits[j].seg == all[i].seg && hits[j].doc == all[i].doc;
-        if (!per_doc || same < per_doc)
-            hits[out++] = all[i];
+        const cn_hit *x = &s->best[i];
+        uint32_t same = 0, at = (uint32_t)(((uintptr_t)x->seg >> 4) * 31 + x->doc) * 2654435761u >> 7 & mask;
+        for (; per_doc && s->told[at]; at = (at + 1) & mask)
+            same += hits[s->told[at] - 1].seg == x->seg && hits[s->told[at] - 1].doc == x->doc;
+        if (per_doc && same >= per_doc)
+            continue;
+        hits[out++] = *x;
+        if (per_doc)
+            s->told[at] = out;
     }
     return out;
 }
@@ -139,7 +152,7 @@ static cn_err search(cn_view *v, const cn_query *q, const cn_permit *permit, uin
     for (uint32_t k = q->k;;) { /* with per_doc more are fetched until k are left, or there are no more */
         uint32_t n, out;
         CN_TRY(search_parts(v, q, permit, k, s, &n));
-        out = take(s->best, n, q->k, q->per_doc, hits);
+        out = take(s, n, q->k, q->per_doc, hits);
         if (out == q->k || !q->per_doc || k >= permitted || k >= CN_K_MAX) {
             *ret_n = out;
             return CN_OK;

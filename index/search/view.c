@@ -3,11 +3,13 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/search/view_inside.h"
 
 #define ARENA ((size_t)4 << 30)
 #define VIEWS_MAX 256
 #define PINS 100
+#define PAST_NS 60000000000ull /* how long a view of a past epoch is kept unasked */
 
 typedef struct holder { /* of an open tenant; the last used first */
     pthread_mutex_t lock;
@@ -17,6 +19,8 @@ typedef struct holder { /* of an open tenant; the last used first */
 static void free_part(cn_view_part *p) {
     if (p->dead)
         roaring_bitmap_free(p->dead);
+    if (p->hidden)
+        roaring_bitmap_free(p->hidden);
     cn_free(p->touched);
     if (p->seg)
         cn_seg_close(p->seg);
@@ -94,15 +98,41 @@ static void sort_touched(cn_view_part *p) { /* a document may be named by the po
 }
 
 static cn_err touch_all(cn_view *v) {
-    if (cn_policy_has_patterns(v->policy)) { /* a pattern may hide any: look at each */
-        for (uint32_t i = 0; i < v->n_parts; i++)
-            for (uint32_t doc = 0; doc < cn_seg_docs(v->parts[i].seg); doc++)
-                CN_TRY(touch(v, &v->parts[i], doc));
-        return CN_OK;
-    }
     CN_TRY(cn_policy_keys(v->policy, v->ix.id, v->ver.number, touch_key, v));
     for (uint32_t i = 0; i < v->n_parts; i++)
         sort_touched(&v->parts[i]);
+    return CN_OK;
+}
+
+/* ---------- documents that a pattern hides ---------- */
+/* Found already, for an older view under the same patterns? */
+static const roaring_bitmap_t *found_hidden(const cn_view *old, const cn_view *v, const cn_seg *seg) {
+    if (!old || !old->policy || !cn_policy_same_patterns(old->policy, v->policy))
+        return NULL;
+    for (uint32_t i = 0; i < old->n_parts; i++)
+        if (old->parts[i].seg == seg)
+            return old->parts[i].hidden;
+    return NULL;
+}
+
+/* A pattern may hide any document: each is looked at, once for a segment. */
+static cn_err hide(cn_view *v, const cn_view *old, cn_view_part *p) {
+    const roaring_bitmap_t *known = found_hidden(old, v, p->seg);
+    p->hidden = known ? roaring_bitmap_copy(known) : roaring_bitmap_create();
+    if (!p->hidden)
+        return cn_fail_memory();
+    for (uint32_t doc = 0; !known && doc < cn_seg_docs(p->seg); doc++) {
+        cn_doc d;
+        CN_TRY(cn_seg_doc_brief(p->seg, doc, &d));
+        if (cn_policy_pattern_hides(v->policy, d.source, d.id))
+            roaring_bitmap_add(p->hidden, doc);
+    }
+    return CN_OK;
+}
+
+static cn_err hide_all(cn_view *v, const cn_view *old) {
+    for (uint32_t i = 0; cn_policy_has_patterns(v->policy) && i < v->n_parts; i++)
+        CN_TRY(hide(v, old, &v->parts[i]));
     return CN_OK;
 }
 
@@ -138,7 +168,7 @@ static cn_err pin(cn_tenant *t, cn_str index, cn_view *v) {
     return cn_fail(CN_OVERLOADED, "the catalog changed each time it was read");
 }
 
-static cn_err fill(cn_tenant *t, cn_str index, cn_view *v) {
+static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
     CN_TRY(pin(t, index, v));
     if (v->ver.marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED))
         return cn_fail(CN_REFUSED, "version %llu was dropped or is quarantined and does not answer", (unsigned long long)v->ver.number);
@@ -148,10 +178,11 @@ static cn_err fill(cn_tenant *t, cn_str index, cn_view *v) {
         return cn_fail_memory();
     for (uint32_t i = 0; i < v->ver.n_parts; i++)
         CN_TRY(open_part(t, v, i));
+    CN_TRY(hide_all(v, old));
     return touch_all(v);
 }
 
-static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
+static cn_err make(cn_tenant *t, cn_str index, uint64_t number, const cn_view *old, cn_view **ret) {
     cn_view *v = cn_calloc(1, sizeof *v);
     if (!v)
         return cn_fail_memory();
@@ -159,7 +190,7 @@ static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
     pthread_mutex_init(&v->lock, NULL);
     v->refs = 1;
     v->asked = number;
-    cn_err e = fill(t, index, v);
+    cn_err e = fill(t, index, old, v);
     if (e != CN_OK)
         cn_view_unref(v);
     else
@@ -192,57 +223,76 @@ static void free_holder(void *p) {
     cn_free(h);
 }
 
-/* The cached view of this question, moved to the front; those of older epochs, and too many, go. */
-static cn_view *find(holder *h, cn_str index, uint64_t number, uint64_t epoch) {
-    cn_view **at = &h->first, *hit = NULL;
-    unsigned n = 0;
-    while (*at) {
+static bool answers(const cn_view *v, cn_str index, uint64_t number) { return v->asked == number && cn_str_eq(v->ix.name, index); }
+
+/* The cached view of this question, moved to the front; or, of an older epoch, *ret_old. Both are referenced. */
+static cn_view *find(holder *h, cn_str index, uint64_t number, uint64_t epoch, cn_view **ret_old) {
+    for (cn_view **at = &h->first; *at; at = &(*at)->next) {
         cn_view *v = *at;
-        bool found = !hit && v->epoch == epoch && v->asked == number && cn_str_eq(v->ix.name, index);
-        if (found || v->epoch < epoch || ++n > VIEWS_MAX) {
-            *at = v->next;
-            hit = found ? v : hit;
-            if (!found)
-                cn_view_unref(v);
+        if (!answers(v, index, number))
             continue;
+        atomic_fetch_add(&v->refs, 1);
+        if (v->epoch != epoch) {
+            *ret_old = v;
+            return NULL;
         }
-        at = &v->next;
+        *at = v->next;
+        v->next = h->first;
+        h->first = v;
+        v->used_ns = cn_mono_ns();
+        return v;
     }
-    if (hit) {
-        hit->next = h->first;
-        h->first = hit;
-        atomic_fetch_add(&hit->refs, 1);
-    }
-    return hit;
+    return NULL;
 }
 
+/* Takes the place of the older one, which has held the segments open until now. Views of other questions stay for a while,
+ * for the same reason, though their epoch has passed. */
 static void keep(holder *h, cn_view *v) {
+    unsigned n = 1;
+    v->used_ns = cn_mono_ns();
+    for (cn_view **at = &h->first; *at;) {
+        cn_view *x = *at;
+        bool past = x->epoch < v->epoch && v->used_ns - x->used_ns > PAST_NS;
+        if (!answers(x, v->ix.name, v->asked) && !past && ++n <= VIEWS_MAX) {
+            at = &x->next;
+            continue;
+        }
+        *at = x->next;
+        cn_view_unref(x);
+    }
     atomic_fetch_add(&v->refs, 1);
     v->next = h->first;
     h->first = v;
 }
 
+static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, const cn_view *old, cn_view **ret) {
+    cn_view *v = NULL;
+    cn_err e = make(t, index, number, old, &v);
+    if (e == CN_NOT_FOUND && number == 0) /* gc may have been quicker than this reader: the pointer says where to look now */
+        e = make(t, index, number, old, &v);
+    CN_TRY(e);
+    pthread_mutex_lock(&h->lock);
+    keep(h, v);
+    pthread_mutex_unlock(&h->lock);
+    *ret = v;
+    return CN_OK;
+}
+
 cn_err cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
     void *slot;
     uint64_t epoch;
-    cn_view *v;
+    cn_view *old = NULL;
     CN_TRY(cn_tenant_slot(t, CN_SLOT_VIEWS, make_holder, free_holder, &slot));
     CN_TRY(cn_epoch(t, &epoch));
     holder *h = slot;
     pthread_mutex_lock(&h->lock);
-    v = find(h, index, number, epoch);
+    cn_view *v = find(h, index, number, epoch, &old);
     pthread_mutex_unlock(&h->lock);
-    if (!v) {
-        cn_err e = make(t, index, number, &v);
-        if (e == CN_NOT_FOUND && number == 0) /* gc may have been quicker than this reader: the pointer says where to look now */
-            e = make(t, index, number, &v);
-        CN_TRY(e);
-        pthread_mutex_lock(&h->lock);
-        keep(h, v);
-        pthread_mutex_unlock(&h->lock);
-    }
-    *ret = v;
-    return CN_OK;
+    cn_err e = v ? CN_OK : open_new(t, h, index, number, old, &v);
+    cn_view_unref(old);
+    if (e == CN_OK)
+        *ret = v;
+    return e;
 }
 
 void cn_views_flush(cn_tenant *t) {

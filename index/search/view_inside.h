@@ -20,7 +20,8 @@ typedef struct cn_view_part {
     cn_seg *seg;
     cn_flat *flat;         /* borrowed from the segment; NULL: no vectors */
     bool coded;
-    roaring_bitmap_t *dead;
+    roaring_bitmap_t *dead;   /* in this version */
+    roaring_bitmap_t *hidden; /* by the policy's patterns; NULL: it has none */
     cn_touched *touched;   /* by document */
     uint32_t n_touched, room_touched;
 } cn_view_part;
@@ -39,6 +40,7 @@ typedef struct cn_permit { /* what one label set (and filter) may see */
 struct cn_view {
     _Atomic uint32_t refs;
     cn_arena a;
+    uint64_t used_ns;      /* when it was last asked for; under the holder's lock */
     uint64_t asked, epoch; /* asked: the number it was opened by; 0: the active one */
     cn_index_info ix;
     cn_version ver;
@@ -52,6 +54,10 @@ struct cn_view {
     uint64_t clock;
     cn_view *next;         /* in the tenant's list */
 };
+
+static inline bool cn_part_lacks(const cn_view_part *p, uint32_t doc) {
+    return roaring_bitmap_contains(p->dead, doc) || (p->hidden && roaring_bitmap_contains(p->hidden, doc));
+}
 
 /* May this document be read? Tombstones, policy and labels together. */
 cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, cn_labels principal, bool *ret);

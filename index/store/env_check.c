@@ -94,14 +94,15 @@ static cn_err read_meta(const check *c, uint64_t at, uint64_t number, meta *ret)
     return CN_OK;
 }
 
-/* The newer of the two, as LMDB picks it. */
-static cn_err read_metas(const check *c, meta *ret) {
+/* The newer of the two, as LMDB picks it, and the other. */
+static cn_err read_metas(const check *c, meta *ret, meta *ret_other) {
     meta a, b;
     CN_TRY(read_meta(c, 0, 0, &a));
     CN_TRY(read_meta(c, a.psize, 1, &b));
     if (b.psize != a.psize)
         return damaged(c, "its two meta pages differ in page size", 1);
     *ret = a.txn < b.txn ? b : a;
+    *ret_other = a.txn < b.txn ? a : b;
     /* Transaction N is written to page N mod 2, so they are of two transactions in a row. A changed number would bring an
      * older state back, which LMDB could not know: no checksum covers it. */
     bool fresh = a.txn == 0 && b.txn == 0, in_a_row = a.txn % 2 == 0 && b.txn % 2 == 1 && (a.txn + 1 == b.txn || b.txn + 1 == a.txn);
@@ -109,10 +110,10 @@ static cn_err read_metas(const check *c, meta *ret) {
 }
 
 /* Others may commit between the two reads: what does not fit is read again. */
-static cn_err newest_meta(const check *c, meta *ret) {
+static cn_err newest_meta(const check *c, meta *ret, meta *ret_other) {
     cn_err e = CN_DAMAGED;
     for (int tries = 0; e == CN_DAMAGED && tries < META_TRIES; tries++)
-        e = read_metas(c, ret);
+        e = read_metas(c, ret, ret_other);
     return e;
 }
 
@@ -289,22 +290,49 @@ static cn_err walk_meta(check *c, const meta *m, bool whole) {
     return check_tree(c, &m->trees[0], 0, false);
 }
 
+/* Pages that transaction N gave back stand in its tree of free pages under N. So a meta that names an earlier transaction
+ * than its tree does has lost its own number, and the other one, which LMDB would take, is a state gone by. */
+static cn_err check_number(check *c, const meta *m) {
+    const uint8_t *node = NULL;
+    uint32_t n = 0, room = 0;
+    CN_AUTO_FREE uint8_t *p = cn_alloc(m->psize);
+    if (!p)
+        return cn_fail_memory();
+    c->psize = m->psize;
+    for (uint64_t page = m->trees[0].root, level = m->trees[0].depth; level > 0 && level <= DEPTH_MAX; level--) {
+        CN_TRY(read_at(c, page * m->psize, p, m->psize));
+        n = (uint32_t)(u16(p + 12) - PAGE_HEAD) / 2;
+        if (u64(p) != page || u16(p + 12) < PAGE_HEAD + 2 || u16(p + 12) > m->psize)
+            return damaged(c, "the tree of free pages is wrong", page);
+        CN_TRY(node_at(c, page, p, n - 1, &node, &room));
+        page = u32(node) | (uint64_t)u16(node + 4) << 32;
+        if (level == 1 && (u16(node + 6) != 8 || room < 8 || u64(node + NODE_HEAD) > m->txn))
+            return damaged(c, "a meta page names another transaction than its own", m->txn % 2);
+    }
+    return CN_OK;
+}
+
 /* A walk can meet pages that a writer of another process uses anew. That takes three commits (LMDB frees a page in one
  * and gives it out again two later at the earliest), so a failure counts only while the meta has not moved on. */
 static cn_err check_fd(check *c, bool whole) {
     for (int i = 0; i < TRIES; i++) {
         struct stat st;
-        meta before, after;
+        meta before = {0}, after = {0}, other = {0};
         if (fstat(c->fd, &st) < 0)
             return cn_fail_errno(errno, "reading %s", c->path);
         c->size = (uint64_t)st.st_size;
-        CN_TRY(newest_meta(c, &before));
+        CN_TRY(newest_meta(c, &before, &other));
         cn_err e = walk_meta(c, &before, whole);
+        if (e == CN_OK && (e = check_number(c, &before)) == CN_OK)
+            e = check_number(c, &other);
         if (e != CN_DAMAGED)
             return e;
-        CN_TRY(newest_meta(c, &after));
-        if (after.txn == before.txn)
-            return walk_meta(c, &before, whole); /* once more, for its text */
+        CN_TRY(newest_meta(c, &after, &other));
+        if (after.txn != before.txn)
+            continue;
+        CN_TRY(walk_meta(c, &before, whole)); /* once more, for its text */
+        CN_TRY(check_number(c, &before));
+        return check_number(c, &other);
     }
     return cn_fail(CN_OVERLOADED, "%s is written to so fast that it could not be checked; try again", c->path);
 }

@@ -78,7 +78,7 @@ static cn_err commit(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obj
 }
 
 static cn_err labelled(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_policy_op op, cn_buf *out) {
-    changes ch;
+    changes ch = {0};
     cn_labels labels;
     CN_TRY(cn_arg_labels(&c->arena, p, "labels", &labels));
     if (labels.n == 0 && op != CN_POLICY_CLEAR)
@@ -88,13 +88,13 @@ static cn_err labelled(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
 }
 
 static cn_err plain(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_policy_op op, cn_buf *out) {
-    changes ch;
+    changes ch = {0};
     CN_TRY(one_each(c, p, op, (cn_labels){0}, &ch));
     return commit(s, c, tenant, p, &ch, out);
 }
 
 static cn_err hiding(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, bool hide, cn_buf *out) {
-    changes ch;
+    changes ch = {0};
     CN_TRY(hide_changes(c, p, hide, &ch));
     return commit(s, c, tenant, p, &ch, out);
 }

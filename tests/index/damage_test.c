@@ -114,8 +114,8 @@ static void check_chain(const file *f, size_t at, uint64_t records) {
     }
 }
 
-static void try_byte(const file *f, size_t at, const int *want, uint64_t records) {
-    change_byte(f, at, (char)(1u << o_below(&seeded, 8)));
+static void try_bit(const file *f, size_t at, char bit, const int *want, uint64_t records) {
+    change_byte(f, at, bit);
     s_data = NULL;
     s_tenant = NULL;
     if (cn_data_open(s_dir, &s_data) == CN_OK && cn_tenant_open(s_data, CN_STR("acme"), &s_tenant) == CN_OK) {
@@ -129,6 +129,28 @@ static void try_byte(const file *f, size_t at, const int *want, uint64_t records
     if (s_data)
         cn_data_close(s_data);
     put_back(f);
+}
+
+/* The numbers of the two newest transactions, bit by bit: the older state would be a whole one, only not the last. */
+static void test_transaction_numbers(void) {
+    static file f;
+    int want[QUESTIONS];
+    char path[4096];
+    uint64_t records;
+    cn_digest head;
+    ask_all(want);
+    CU_ASSERT_EQUAL(cn_audit_verify(s_tenant, &records, &head), CN_OK);
+    cn_tenant_unref(s_tenant);
+    cn_data_close(s_data);
+    snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
+    CU_ASSERT_FATAL(take(&f, path));
+    for (size_t at = 144; at < 152; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            try_bit(&f, at, (char)(1 << bit), want, records);
+            try_bit(&f, 4096 + at, (char)(1 << bit), want, records);
+        }
+    free(f.bytes);
+    CU_ASSERT_FATAL(s_open_again());
 }
 
 static void test_every_byte(void) {
@@ -146,7 +168,7 @@ static void test_every_byte(void) {
     CU_ASSERT(n >= 5);
     for (int i = 0; i < n; i++) {
         for (size_t at = o_below(&seeded, (uint32_t)step); at < v[i].n; at += step)
-            try_byte(&v[i], at, want, records);
+            try_bit(&v[i], at, (char)(1u << o_below(&seeded, 8)), want, records);
         free(v[i].bytes);
     }
     CU_ASSERT_FATAL(s_open_again());
@@ -165,6 +187,7 @@ int main(int argc, char **argv) {
     if (!set_up() || CU_initialize_registry() != CUE_SUCCESS)
         return 2;
     CU_pSuite s = CU_add_suite("damage", NULL, NULL);
+    CU_add_test(s, "numbers of transactions", test_transaction_numbers);
     CU_add_test(s, "every byte", test_every_byte);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

@@ -8,7 +8,6 @@
 #define LIT(z) {(z), sizeof(z) - 1}
 static const cn_actor who = {LIT("tester"), LIT("command"), LIT("")}, why = {LIT("tester"), LIT("command"), LIT("a reason")};
 static const char *const sources[W_SOURCES] = {"s0", "s1", "s2"};
-static const char *const globs[W_GLOBS] = {"doc-1*", "a/**", "*", "a/doc-4?", "**"};
 
 void w_wrong(w_world *w, const char *fmt, ...) {
     va_list ap;
@@ -23,7 +22,7 @@ void w_wrong(w_world *w, const char *fmt, ...) {
 const char *w_source(uint32_t doc) { return sources[doc % W_SOURCES]; }
 void w_id(uint32_t doc, char id[32]) { snprintf(id, 32, doc < 40 ? "doc-%u" : "a/doc-%u", doc); }
 
-static bool glob_fits(int glob, uint32_t doc) { /* what each of `globs` means, doc by doc */
+static bool glob_fits(int glob, uint32_t doc) { /* what each of w_globs means, doc by doc */
     switch (glob) {
     case 0: return doc == 1 || (doc >= 10 && doc < 20);
     case 1: return doc >= 40;
@@ -103,7 +102,7 @@ static void check_audited(w_world *w, const char *what, bool refused) {
     w->records = n;
 }
 
-static void check(w_world *w, const char *what, cn_err got, cn_err want) {
+void w_check(w_world *w, const char *what, cn_err got, cn_err want) {
     check_audited(w, what, want != CN_OK);
     if (got != want)
         w_wrong(w, "%s: %s, the model says %s: %s", what, cn_err_name(got), cn_err_name(want), cn_error_detail());
@@ -252,7 +251,7 @@ static void job(w_world *w, w_index *ix) {
     }
     if (!seg && s.n_removed == 0)
         return;
-    check(w, "seal", cn_version_seal(w->t, &s, seg, &who, &number, &root), CN_OK);
+    w_check(w, "seal", cn_version_seal(w->t, &s, seg, &who, &number, &root), CN_OK);
     job_done(w, ix, &next, number, differs);
 }
 
@@ -286,7 +285,7 @@ static void activate(w_world *w, w_index *ix) {
         want = CN_NOT_FOUND;
     else
         want = by_job && ix->hold ? CN_REFUSED : may_point(&ix->v[to], reason);
-    check(w, "activate", cn_version_activate(w->t, cn_str_of(ix->name), to, expect, by_job, reason ? &why : &who, NULL), want);
+    w_check(w, "activate", cn_version_activate(w->t, cn_str_of(ix->name), to, expect, by_job, reason ? &why : &who, NULL), want);
     if (want == CN_OK)
         point(w, ix, to);
 }
@@ -311,7 +310,7 @@ static void rollback(w_world *w, w_index *ix) {
         else
             want = may_point(v, reason);
     }
-    check(w, "rollback", cn_version_rollback(w->t, cn_str_of(ix->name), asked, reason ? &why : &who, &from, &got), want);
+    w_check(w, "rollback", cn_version_rollback(w->t, cn_str_of(ix->name), asked, reason ? &why : &who, &from, &got), want);
     if (want != CN_OK)
         return;
     if (from != ix->active || got != to)
@@ -331,7 +330,7 @@ static void mark(w_world *w, w_index *ix) {
         want = CN_NOT_FOUND;
     else if (set && bit == CN_MARK_QUARANTINED && to == ix->active)
         want = CN_REFUSED;
-    check(w, "mark", cn_version_mark(w->t, cn_str_of(ix->name), to, set ? bit : 0, set ? 0 : bit, &who), want);
+    w_check(w, "mark", cn_version_mark(w->t, cn_str_of(ix->name), to, set ? bit : 0, set ? 0 : bit, &who), want);
     if (want == CN_OK)
         ix->v[to].marks = set ? ix->v[to].marks | bit : ix->v[to].marks & ~bit;
 }
@@ -343,13 +342,13 @@ static void drop(w_world *w, w_index *ix) {
         want = CN_NOT_FOUND;
     else if (to == ix->active || (ix->v[to].marks & CN_MARK_PINNED))
         want = CN_REFUSED;
-    check(w, "drop", cn_version_drop(w->t, cn_str_of(ix->name), to, &who), want);
+    w_check(w, "drop", cn_version_drop(w->t, cn_str_of(ix->name), to, &who), want);
     if (want == CN_OK)
         ix->v[to].marks |= CN_MARK_DROPPED;
 }
 
 static void release(w_world *w, w_index *ix) {
-    check(w, "release", cn_version_release(w->t, cn_str_of(ix->name), &who), ix->hold ? CN_OK : CN_REFUSED);
+    w_check(w, "release", cn_version_release(w->t, cn_str_of(ix->name), &who), ix->hold ? CN_OK : CN_REFUSED);
     ix->hold = false;
 }
 
@@ -362,7 +361,7 @@ static void reinstate(w_world *w, w_index *ix) {
     there = n <= ix->n && ix->v[n].in_force && ix->v[n].lists && older; /* a list that concerns no version left has ended */
     cn_err got = cn_policy_reinstate(w->t, cn_str_of(ix->name), n, &why, &epoch);
     if (there || got != CN_OK)
-        check(w, "reinstate", got, there ? CN_OK : CN_NOT_FOUND);
+        w_check(w, "reinstate", got, there ? CN_OK : CN_NOT_FOUND);
     if (n <= ix->n)
         ix->v[n].in_force = false;
 }
@@ -376,9 +375,9 @@ static void gc(w_world *w, w_index *ix) {
     while (back && !good(&ix->v[back]))
         back = ix->v[back].before;
     cn_arena_reset(&w->a);
-    check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), true, &who, &plan), CN_OK);
-    check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), false, &who, &did), CN_OK);
-    check(w, "list", cn_version_list(w->t, cn_str_of(ix->name), &w->a, &v, &n), CN_OK);
+    w_check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), true, &who, &plan), CN_OK);
+    w_check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), false, &who, &did), CN_OK);
+    w_check(w, "list", cn_version_list(w->t, cn_str_of(ix->name), &w->a, &v, &n), CN_OK);
     uint32_t gone = 0;
     for (uint32_t i = 1; i <= n && n == ix->n; i++) {
         bool drops = (v[i - 1].marks & CN_MARK_DROPPED) && !(ix->v[i].marks & CN_MARK_DROPPED);
@@ -390,115 +389,6 @@ static void gc(w_world *w, w_index *ix) {
     }
     if (n != ix->n || gone != did.versions || plan.versions != did.versions)
         w_wrong(w, "gc: %u versions of %u gone, it says %u and planned %u", gone, n, did.versions, plan.versions);
-}
-
-/* ---------- policy ---------- */
-typedef struct planned {
-    cn_policy_op op;
-    uint32_t doc, labels, glob, source;
-} planned;
-
-static cn_policy_change change_of(w_world *w, const planned *p) {
-    cn_policy_change c = {.op = p->op, .labels = w_labels(&w->a, p->labels)};
-    char *id = cn_arena_alloc(&w->a, 32);
-    w_id(p->doc, id);
-    c.source = cn_str_of(w_source(p->doc));
-    c.id = cn_str_of(id);
-    if (p->op == CN_POLICY_HIDE_GLOB || p->op == CN_POLICY_UNHIDE_GLOB) {
-        c.source = cn_str_of(p->source == W_SOURCES ? "" : sources[p->source]);
-        c.id = cn_str_of(globs[p->glob]);
-    }
-    if (p->op == CN_POLICY_HIDE_SOURCE || p->op == CN_POLICY_UNHIDE_SOURCE) {
-        c.source = cn_str_of(sources[p->source % W_SOURCES]);
-        c.id = CN_STR("");
-    }
-    return c;
-}
-
-static void apply(w_world *w, const planned *p) {
-    uint32_t doc = p->doc;
-    switch (p->op) {
-    case CN_POLICY_ALLOW: w->granted[doc] |= p->labels; break;
-    case CN_POLICY_DENY: w->denied[doc] |= p->labels; break;
-    case CN_POLICY_CLEAR:
-        w->granted[doc] &= p->labels ? ~p->labels : 0;
-        w->denied[doc] &= p->labels ? ~p->labels : 0;
-        break;
-    case CN_POLICY_HIDE: w->hidden[doc] = true; break;
-    case CN_POLICY_UNHIDE: w->hidden[doc] = false; break;
-    case CN_POLICY_ERASE: w->erased[doc] = true; break;
-    case CN_POLICY_RESTORE:
-        w->erased[doc] = false;
-        w->dead_before[doc] = w->stamp + 1;
-        break;
-    case CN_POLICY_HIDE_GLOB: w->glob_hides[p->glob][p->source] = true; break;
-    case CN_POLICY_UNHIDE_GLOB: w->glob_hides[p->glob][p->source] = false; break;
-    case CN_POLICY_HIDE_SOURCE: w->source_hides[p->source % W_SOURCES] = true; break;
-    case CN_POLICY_UNHIDE_SOURCE: w->source_hides[p->source % W_SOURCES] = false; break;
-    }
-}
-
-/* Hiding by pattern takes much away, so it is taken back soon. */
-static cn_policy_op op_random(w_world *w) {
-    static const cn_policy_op ops[] = {CN_POLICY_ALLOW, CN_POLICY_ALLOW, CN_POLICY_DENY, CN_POLICY_CLEAR, CN_POLICY_CLEAR, CN_POLICY_HIDE, CN_POLICY_UNHIDE,
-                                       CN_POLICY_UNHIDE, CN_POLICY_ERASE, CN_POLICY_RESTORE, CN_POLICY_HIDE_GLOB, CN_POLICY_UNHIDE_GLOB, CN_POLICY_UNHIDE_GLOB,
-                                       CN_POLICY_HIDE_SOURCE, CN_POLICY_UNHIDE_SOURCE, CN_POLICY_UNHIDE_SOURCE};
-    return ops[o_below(&w->r, sizeof ops / sizeof *ops)];
-}
-
-static uint32_t some_erased(w_world *w) {
-    uint32_t from = o_below(&w->r, W_DOCS);
-    for (uint32_t i = 0; i < W_DOCS; i++)
-        if (w->erased[(from + i) % W_DOCS])
-            return (from + i) % W_DOCS;
-    return from;
-}
-
-/* A pattern that hides now, if there is one: so that not all is hidden in the end. */
-static void some_pattern(const w_world *w, planned *p) {
-    for (uint32_t i = 0; i < W_GLOBS * (W_SOURCES + 1); i++)
-        if (w->glob_hides[i / (W_SOURCES + 1)][i % (W_SOURCES + 1)]) {
-            p->op = CN_POLICY_UNHIDE_GLOB;
-            p->glob = i / (W_SOURCES + 1);
-            p->source = i % (W_SOURCES + 1);
-            return;
-        }
-    for (uint32_t i = 0; i < W_SOURCES; i++)
-        if (w->source_hides[i]) {
-            p->op = CN_POLICY_UNHIDE_SOURCE;
-            p->source = i;
-            return;
-        }
-}
-
-bool w_change_policy(w_world *w, uint32_t n) {
-    planned p[8];
-    cn_policy_change c[8];
-    bool erased[W_DOCS], fine = true;
-    uint64_t epoch = w->epoch;
-    memcpy(erased, w->erased, sizeof erased);
-    cn_arena_reset(&w->a);
-    for (uint32_t i = 0; i < n; i++) {
-        p[i] = (planned){op_random(w), o_below(&w->r, W_DOCS), w_labels_random(w), o_below(&w->r, W_GLOBS), o_below(&w->r, W_SOURCES + 1)};
-        if (p[i].op == CN_POLICY_RESTORE && o_chance(&w->r, 70))
-            p[i].doc = some_erased(w);
-        if (p[i].op >= CN_POLICY_HIDE_GLOB && o_chance(&w->r, 75))
-            some_pattern(w, &p[i]);
-        if (p[i].op == CN_POLICY_ERASE)
-            erased[p[i].doc] = true;
-        if (p[i].op == CN_POLICY_RESTORE) {
-            fine &= erased[p[i].doc];
-            erased[p[i].doc] = false;
-        }
-        c[i] = change_of(w, &p[i]);
-    }
-    check(w, "policy", cn_policy_apply(w->t, c, n, &why, &epoch), fine ? CN_OK : CN_REFUSED);
-    for (uint32_t i = 0; fine && i < n; i++)
-        apply(w, &p[i]);
-    if (fine && epoch <= w->epoch)
-        w_wrong(w, "the epoch did not grow");
-    w->epoch = epoch;
-    return fine;
 }
 
 /* ---------- any of them ---------- */

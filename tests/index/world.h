@@ -78,6 +78,8 @@ bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t d
 uint32_t w_labels_random(w_world *w);
 cn_labels w_labels(cn_arena *a, uint32_t bits);
 void w_wrong(w_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void w_check(w_world *w, const char *what, cn_err got, cn_err want); /* an answer against the model's, and its audit record */
+extern const char *const w_globs[W_GLOBS];
 const char *w_source(uint32_t doc);
 void w_id(uint32_t doc, char id[32]);
 bool w_change_policy(w_world *w, uint32_t n); /* n random changes in one call; false: refused */

@@ -72,9 +72,9 @@ static const cn_filter *make_filter(w_world *w, const o_filter *f) {
     const cn_filter *ret = NULL;
     CN_AUTO_BUF cn_buf map;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_buf_init(&map, 1 << 20);
     if (!f)
         return NULL;
-    cn_buf_init(&map, 1 << 20);
     o_filter_map(f, &map);
     if (cn_unpack(&u, map.p, map.n) != CN_OK || cn_filter_from_map(&u.o, &w->a, &ret) != CN_OK)
         w_wrong(w, "a filter: %s", cn_error_detail());

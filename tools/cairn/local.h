@@ -34,6 +34,7 @@ void cmd_progress_end(void);
 
 int run_init(const cmd *c, cmd_call *call);
 int run_doctor(const cmd *c, cmd_call *call);
+int run_scrub(const cmd *c, cmd_call *call);
 int run_model_add(const cmd *c, cmd_call *call);
 int run_model_get(const cmd *c, cmd_call *call);
 int run_model_bench(const cmd *c, cmd_call *call);

@@ -1,4 +1,4 @@
-/* run_host.c -- init and doctor: the data directory and the host under it. */
+/* run_host.c -- init, doctor and scrub: the data directory and the host under it. */
 #include <openssl/crypto.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -6,6 +6,7 @@
 
 #include "engine/base/os.h"
 #include "engine/kernels/kernels.h"
+#include "index/catalog/check.h"
 #include "index/search/search.h"
 #include "ingest/embed/embed.h"
 #include "tools/cairn/local.h"
@@ -122,5 +123,49 @@ int run_doctor(const cmd *c, cmd_call *call) {
             say(&d, false, "tenants", cn_error_detail());
         cn_data_close(d.data);
     }
+    return d.bad ? EXIT_FAILED : 0;
+}
+
+/* ---------- scrub ---------- */
+typedef struct scrub {
+    doctor *d;
+    const char *tenant;
+} scrub;
+
+static void scrubbed(void *ctx, cn_str what, cn_err err) {
+    const scrub *s = ctx;
+    char text[192];
+    snprintf(text, sizeof text, "%s/" CN_STR_FMT, s->tenant, CN_STR_ARG(what));
+    say(s->d, err == CN_OK, text, err == CN_OK ? "read and verified" : cn_error_detail());
+}
+
+static cn_err scrub_tenant(void *ctx, cn_str name, int64_t made_us) {
+    (void)made_us;
+    doctor *d = ctx;
+    cn_tenant *t;
+    char text[96];
+    snprintf(text, sizeof text, CN_STR_FMT, CN_STR_ARG(name));
+    cn_err err = cn_tenant_open(d->data, name, &t);
+    if (err == CN_OK) {
+        scrub s = {d, cn_tenant_name(t)};
+        err = cn_tenant_check(t, scrubbed, &s);
+        cn_tenant_unref(t);
+    }
+    if (err != CN_OK)
+        say(d, false, text, cn_error_detail());
+    return CN_OK;
+}
+
+int run_scrub(const cmd *c, cmd_call *call) {
+    (void)c, (void)call;
+    doctor d = {0};
+    const char *dir = cmd_data_dir();
+    cn_err err = dir ? cn_data_open(dir, &d.data) : CN_INVALID;
+    if (err == CN_OK) {
+        err = cn_tenant_list(d.data, scrub_tenant, &d);
+        cn_data_close(d.data);
+    }
+    if (err != CN_OK)
+        return cmd_fail(err);
     return d.bad ? EXIT_FAILED : 0;
 }

@@ -1,0 +1,108 @@
+#include "index/catalog/check.h"
+
+#include "index/catalog/inforce.h"
+#include "index/catalog/live.h"
+#include "index/catalog/records.h"
+#include "index/policy/policy.h"
+
+#define TABLE_MAX ((size_t)64 << 20)
+
+static cn_err count_one(void *ctx, const cn_key *key, const cn_triple *gone) {
+    (void)key, (void)gone;
+    ++*(uint64_t *)ctx;
+    return CN_OK;
+}
+
+static cn_err check_own(const cn_version *v, const cn_living *l) {
+    cn_str table;
+    uint64_t revoked = 0;
+    CN_TRY(cn_seg_part(l->own, CN_PART_BUCKETS, CN_STR(""), &table));
+    CN_TRY(cn_buckets_validate(table));
+    CN_TRY(cn_revoked_each(l->own, count_one, &revoked));
+    if (revoked != v->revoked)
+        return cn_fail(CN_DAMAGED, "version %llu has %llu revocations, its record says %llu", (unsigned long long)v->number, (unsigned long long)revoked,
+                       (unsigned long long)v->revoked);
+    return CN_OK;
+}
+
+/* From the rows themselves: the stored table is not used. */
+static cn_err check_root(const cn_version *v, const cn_living *l, const cn_str *dead) {
+    CN_AUTO_BUF cn_buf table;
+    cn_digest root;
+    const cn_live live = {l->segs, dead, l->n};
+    uint64_t docs = 0, rows = 0;
+    cn_buf_init(&table, TABLE_MAX);
+    for (uint32_t i = 0; i < l->n; i++) {
+        const uint32_t *first = cn_seg_doc_row(l->segs[i]);
+        for (uint32_t d = 0; d < cn_seg_docs(l->segs[i]); d++) {
+            bool lives = !roaring_bitmap_contains(l->dead[i], d);
+            docs += lives;
+            rows += lives ? first[d + 1] - first[d] : 0;
+        }
+    }
+    if (docs != v->counts.documents || rows != v->counts.chunks)
+        return cn_fail(CN_DAMAGED, "version %llu holds %llu documents and %llu chunks, its record says %llu and %llu", (unsigned long long)v->number,
+                       (unsigned long long)docs, (unsigned long long)rows, (unsigned long long)v->counts.documents, (unsigned long long)v->counts.chunks);
+    CN_TRY(cn_buckets_make(&live, docs, (cn_str){0}, NULL, 0, &table));
+    CN_TRY(cn_root_make(&v->recipe, v->answer_settings, docs, cn_buf_str(&table), &root));
+    return cn_digest_eq(&root, &v->root) ? CN_OK : cn_fail(CN_DAMAGED, "the root of version %llu is not that of its documents", (unsigned long long)v->number);
+}
+
+static cn_err check_files(const cn_version *v, const cn_living *l) {
+    CN_CATALOG_ARENA(a);
+    cn_str *dead = cn_arena_zalloc(&a, l->n + 1u, sizeof *dead);
+    if (!dead)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < l->n; i++) {
+        CN_TRY(cn_seg_validate(l->segs[i]));
+        CN_TRY(cn_version_tombs(l->own, &v->parts[i].id, &dead[i]));
+    }
+    CN_TRY(cn_seg_validate(l->own));
+    CN_TRY(check_own(v, l));
+    return check_root(v, l, dead);
+}
+
+cn_err cn_version_check(cn_tenant *t, const cn_version *v) {
+    cn_living l;
+    CN_TRY(cn_live_open(t, v, &l));
+    cn_err e = check_files(v, &l);
+    cn_live_close(&l);
+    return e;
+}
+
+/* ---------- all of a tenant ---------- */
+static cn_err check_policy(cn_tenant *t) {
+    cn_policy *p;
+    CN_TRY(cn_policy_load(t, &p));
+    cn_policy_unref(p);
+    return CN_OK;
+}
+
+static void check_index(cn_tenant *t, const cn_index_info *ix, cn_check_fn *fn, void *ctx) {
+    CN_CATALOG_ARENA(a);
+    cn_version *v;
+    uint32_t n;
+    char text[CN_TARGET];
+    cn_err e = cn_version_list(t, ix->name, &a, &v, &n);
+    if (e == CN_OK && (n != ix->newest || ix->active > n || (ix->active && cn_version_dropped(&v[ix->active - 1]))))
+        e = cn_fail(CN_DAMAGED, "the record of index " CN_STR_FMT " does not fit its versions", CN_STR_ARG(ix->name));
+    fn(ctx, ix->name, e);
+    for (uint32_t i = 0; e == CN_OK && i < n; i++)
+        if (!cn_version_dropped(&v[i]))
+            fn(ctx, cn_target(ix->name, v[i].number, text), cn_version_check(t, &v[i]));
+}
+
+cn_err cn_tenant_check(cn_tenant *t, cn_check_fn *fn, void *ctx) {
+    CN_CATALOG_ARENA(a);
+    cn_index_info *ix;
+    uint32_t n;
+    uint64_t records;
+    cn_digest head;
+    CN_TRY(cn_index_list(t, &a, &ix, &n));
+    fn(ctx, CN_STR("audit"), cn_audit_verify(t, &records, &head));
+    if (n)
+        fn(ctx, CN_STR("policy"), check_policy(t));
+    for (uint32_t i = 0; i < n; i++)
+        check_index(t, &ix[i], fn, ctx);
+    return CN_OK;
+}
