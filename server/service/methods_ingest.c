@@ -76,6 +76,8 @@ static cn_err may_read(cn_service *s, const cn_call *c, cn_str tenant, const cha
     const char *glob, *at = path;
     if (c->caller->kind == CN_CALLER_OPERATOR)
         return CN_OK;
+    if (path[0] != '/')
+        return cn_fail(CN_INVALID, "%s: a path for a server is one on its host, from the root (/...)", path);
     if (cn_source_glob(path, folder, sizeof folder, &glob)) /* what it fits lies below this folder */
         at = folder;
     if (!realpath(at, real) || !under_a_root(s, tenant, real))
