@@ -70,7 +70,8 @@ static cn_err put_parts(state *x, uint64_t from, uint64_t to, bool one_token) {
         while (end < to && ((uint8_t)x->s->text.p[end] & 0xc0) == 0x80)
             end++;
         start(x, from, end, (uint32_t)(one_token ? (end - from + CN_TOKEN_BYTES - 1) / CN_TOKEN_BYTES : end - from));
-        CN_TRY(flush(x, end));
+        if (end < to) /* the last part waits for the marks that may follow */
+            CN_TRY(flush(x, end));
         from = end;
     }
     return CN_OK;

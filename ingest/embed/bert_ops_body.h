@@ -6,6 +6,7 @@
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  everything here is static: nothing built for one instruction set can be called from another. */
+#pragma once
 #include <string.h>
 
 #include "ingest/embed/bert_ops.h"

@@ -6,6 +6,7 @@
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  everything here is static, as in bert_ops_body.h. */
+#pragma once
 #define PARTS (LANES / W) /* registers of a block */
 #define UNROLL _Pragma("GCC unroll 16")
 #define AHEAD 1024        /* floats: the weights come from beyond the second-level cache */

@@ -18,6 +18,7 @@ typedef struct cn_embedder cn_embedder;
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
 /* Reads every byte again: CN_DAMAGED when it is not what was added. Opening compares sizes only. */
 cn_err cn_model_verify(const char *data_dir, cn_str name);
+/* A model whose manifest cannot be read has the kind "damaged" and zeros. */
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
 /* One per process and (name, precision); a second open returns the same, counted. */
