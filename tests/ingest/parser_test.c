@@ -53,6 +53,9 @@ static void html(void) {
     CU_ASSERT(block_is(&d, 5, CN_BLOCK_CODE, " x\n  y"));
     CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, CN_STR("<p>side</p><div role=main><h1>H</h1>main</div><p>end</p>"), &arena, &d), CN_OK);
     CU_ASSERT(cn_str_is(d.text, "H\n\nmain") && cn_str_is(d.title, "H"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, CN_STR("<html><title>A</title><body><p>one</p></body></html >\n<html><head><title>B</title></head><body>"
+        "<ruby>\u6f22<rt>kan</rt></ruby> &lt;/html&gt;</BODY></HTML> end"), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.title, "A") && cn_str_is(d.text, "one\n\n\u6f22 </html> end"));
 }
 
 static void nested(void) {
