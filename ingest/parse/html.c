@@ -22,7 +22,7 @@ static const element elements[] = { /* sorted */
     {"div", PARA}, {"dl", PARA}, {"dt", ITEM}, {"embed", SKIP}, {"fieldset", PARA}, {"figcaption", PARA}, {"figure", PARA},
     {"footer", SKIP}, {"form", PARA}, {"h1", HEADING}, {"h2", HEADING}, {"h3", HEADING}, {"h4", HEADING}, {"h5", HEADING},
     {"h6", HEADING}, {"header", PARA}, {"hr", PARA}, {"iframe", SKIP}, {"legend", PARA}, {"li", ITEM}, {"main", MAIN}, {"map", SKIP},
-    {"nav", SKIP}, {"noframes", SKIP}, {"noscript", SKIP}, {"object", SKIP}, {"ol", PARA}, {"p", PARA}, {"pre", CODE}, {"script", SKIP},
+    {"nav", SKIP}, {"noframes", SKIP}, {"noscript", SKIP}, {"object", SKIP}, {"ol", PARA}, {"p", PARA}, {"pre", CODE}, {"rp", SKIP}, {"rt", SKIP}, {"script", SKIP},
     {"section", PARA}, {"select", SKIP}, {"style", SKIP}, {"summary", PARA}, {"svg", SKIP}, {"table", TABLE}, {"td", CELL},
     {"template", SKIP}, {"textarea", SKIP}, {"th", CELL}, {"title", TITLE}, {"tr", ROW}, {"ul", PARA}, {"video", SKIP}};
 
@@ -146,7 +146,7 @@ static void on_start(void *ctx, const xmlChar *xname, const xmlChar **atts) {
         return;
     kind k = kind_of(name);
     bool main = k == MAIN;
-    if (k == SKIP || left_out(atts, &main)) {
+    if (k == SKIP || (k == TITLE && h->o->title.n) || left_out(atts, &main)) {
         h->skip = h->depth;
         return;
     }
@@ -258,13 +258,36 @@ static void keep_main(cn_out *o) {
     o->n = n;
 }
 
-static void feed(html *h, cn_str s) {
+static void feed_piece(html *h, cn_str s) {
     while (s.n) {
         size_t n = s.n < PIECE ? s.n : PIECE;
         htmlParseChunk(h->ctx, s.p, (int)n, 0);
-        s.p += n;
-        s.n -= n;
+        s = (cn_str){s.p + n, s.n - n};
     }
+}
+
+/* The length of "</html>" or "</body>" at p, or 0. */
+static size_t page_end(const char *p, const char *end) {
+    if (end - p < 7 || p[1] != '/' || (strncasecmp(p + 2, "html", 4) != 0 && strncasecmp(p + 2, "body", 4) != 0))
+        return 0;
+    const char *q = p + 6;
+    while (q < end && (*q == ' ' || *q == '\n' || *q == '\r' || *q == '\t'))
+        q++;
+    return q < end && *q == '>' ? (size_t)(q - p) + 1 : 0;
+}
+
+/* libxml2 reads nothing after the end of a page; browsers do, and pages joined into one file are met. The ends are left out. */
+static void feed(html *h, cn_str s) {
+    const char *from = s.p, *end = s.p + s.n, *p = s.p;
+    while ((p = memchr(p, '<', (size_t)(end - p)))) {
+        size_t n = page_end(p, end);
+        if (n) {
+            feed_piece(h, (cn_str){from, (size_t)(p - from)});
+            from = p + n;
+        }
+        p += n ? n : 1;
+    }
+    feed_piece(h, (cn_str){from, (size_t)(end - from)});
     htmlParseChunk(h->ctx, NULL, 0, 1);
 }
 

@@ -179,10 +179,29 @@ cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long) {
     return CN_OK;
 }
 
+/* A plain file goes straight into the arena, so that it lies in memory once. A file that grows meanwhile is cut at its size. */
+static cn_err all_of_file(cn_input *in, size_t size, cn_arena *a, cn_str *ret) {
+    size_t n = in->to - in->from, left = size > in->read ? size - (size_t)in->read : 0, got = 1;
+    char *p = cn_arena_alloc(a, n + left + 1);
+    if (!p)
+        return cn_fail(CN_OVERLOADED, "%s has %zu bytes, more than this job has memory for", in->name, size);
+    if (n)
+        memcpy(p, in->buf + in->from, n);
+    for (; left && got; n += got, left -= got)
+        CN_TRY(read_some(in, p + n, left, &got));
+    p[n] = 0;
+    in->from = in->to;
+    *ret = (cn_str){p, n};
+    return CN_OK;
+}
+
 cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
     struct stat st;
-    if (!in->ar && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size > max)
+    bool plain = !in->ar && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (plain && (uint64_t)st.st_size > max)
         return cn_fail(CN_INVALID, "%s has %lld bytes, over the limit of %zu; split it", in->name, (long long)st.st_size, max);
+    if (plain && st.st_size > 0) /* files of /proc tell no size */
+        return all_of_file(in, (size_t)st.st_size, a, ret);
     while (!in->end && in->to - in->from <= max) {
         size_t have = in->to - in->from;
         CN_TRY(fill(in, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
