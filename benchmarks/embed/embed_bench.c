@@ -3,6 +3,7 @@
  *   embed_bench FOLDER NAME CHUNKS TEXT     CHUNKS: one text a line to embed; TEXT: a file to tokenize
  *   sgemm     GFLOP/s of OpenBLAS at one thread, 1024 x 1024 x 1024, mean of 8 calls: the peak
  *   embed     chunks/s and tokens/s of cn_embed() at one thread, and the GFLOP/s of its matrix products
+ *   query     milliseconds of cn_embed() for a question of ten tokens
  *   tokens    MB/s of cn_tokenize()
  * Owns:    its process.
  * Thread:  one.
@@ -108,6 +109,16 @@ static void embed(bench *b) {
     printf("{\"chunks_per_s\": %.2f, \"tokens_per_s\": %.1f, \"gflops\": %.2f, \"tokens_per_chunk\": %.1f}\n", b->n / s, tokens / s, ops / s * 1e-9, tokens / b->n);
 }
 
+static void query(const bench *b) {
+    enum { TIMES = 50 };
+    cn_str text = CN_STR("how do i return to an earlier version"); /* 8 words, [CLS] and [SEP] */
+    uint64_t t = cpu_ns();
+    for (int i = 0; i < TIMES; i++)
+        if (cn_embed(b->e, &text, 1, 1, b->out, NULL) != CN_OK)
+            fail("cn_embed");
+    printf("{\"ms\": %.3f}\n", seconds(t) * 1000 / TIMES);
+}
+
 static void tokens(const bench *b) {
     cn_arena a;
     cn_arena_init(&a, 1 << 20, (size_t)1 << 32);
@@ -141,6 +152,8 @@ int main(int argc, char **argv) {
             sgemm();
         else if (strcmp(word, "embed") == 0)
             embed(&b);
+        else if (strcmp(word, "query") == 0)
+            query(&b);
         else
             tokens(&b);
         fflush(stdout);

@@ -1,5 +1,8 @@
 #include "engine/base/os.h"
-#include "index/catalog/records.h"
+#include "index/catalog/inforce.h"
+#include "index/catalog/needed.h"
+
+#define HOPS 4096 /* back along first activations, before --to is asked for */
 
 typedef struct flip {
     cn_tenant *t;
@@ -11,23 +14,18 @@ typedef struct flip {
     const char *action;
     cn_arena *a;
     cn_index_info ix;
-    cn_version *v;           /* all of the index, number - 1 */
-    uint32_t n;
     uint64_t from, to;
+    cn_version gone;         /* of drop */
+    cn_retire retire;
 } flip;
 
-static cn_err load(flip *x, const cn_catalog *c, MDB_txn *txn) {
-    CN_TRY(cn_index_load(c, txn, x->index, x->a, &x->ix));
-    return cn_version_all(c, txn, x->ix.id, x->a, &x->v, &x->n);
-}
+static cn_err load(flip *x, const cn_catalog *c, MDB_txn *txn) { return cn_index_load(c, txn, x->index, x->a, &x->ix); }
 
-static cn_err pick(const flip *x, uint64_t number, cn_version **ret) {
-    if (number == 0 || number > x->n)
-        return cn_fail(CN_NOT_FOUND, "there is no version %llu; the newest is %u", (unsigned long long)number, x->n);
-    if (cn_version_dropped(&x->v[number - 1]))
-        return cn_fail(CN_NOT_FOUND, "version %llu was dropped", (unsigned long long)number);
-    *ret = &x->v[number - 1];
-    return CN_OK;
+static cn_err pick(const flip *x, const cn_catalog *c, MDB_txn *txn, uint64_t number, cn_version *ret) {
+    if (number == 0 || number > x->ix.newest)
+        return cn_fail(CN_NOT_FOUND, "there is no version %llu; the newest is %llu", (unsigned long long)number, (unsigned long long)x->ix.newest);
+    CN_TRY(cn_version_load(c, txn, x->ix.id, number, x->a, ret));
+    return cn_version_dropped(ret) ? cn_fail(CN_NOT_FOUND, "version %llu was dropped", (unsigned long long)number) : CN_OK;
 }
 
 static cn_err may_be_active(const cn_version *v, cn_str reason) {
@@ -43,16 +41,16 @@ static cn_err may_be_active(const cn_version *v, cn_str reason) {
 static cn_err put_in_force(const flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
     if (v->revoked == 0)
         return CN_OK;
-    cn_catalog_key key = cn_key2(x->ix.id, v->number);
-    const cn_field f[] = {{"own", CN_F_FIXED, v->own.b, CN_SEG_ID}, {"digest", CN_F_FIXED, v->own_digest.b, 32}};
-    return cn_fields_put(txn, c->inforce, cn_key2_str(&key), f, 2);
+    const cn_part own = {v->own, v->own_digest};
+    return cn_inforce_put(txn, c->inforce, x->ix.id, v->number, &own);
 }
 
 static cn_err point(flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
     x->from = x->ix.active;
     if (!(v->marks & CN_MARK_EVER_ACTIVE)) {
         CN_TRY(put_in_force(x, c, txn, v));
-        v->first_active_us = cn_wall_us();
+        int64_t now = cn_wall_us();
+        v->first_active_us = x->ix.flipped_us = now > x->ix.flipped_us ? now : x->ix.flipped_us + 1;
         v->before_active = x->from;
     }
     v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)CN_MARK_SUSPECT;
@@ -89,16 +87,16 @@ static cn_err run(flip *x, cn_catalog_fn *fn) {
 
 static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
-    cn_version *v;
+    cn_version v;
     CN_TRY(load(x, c, txn));
     if (x->expect != CN_ANY_VERSION && x->expect != x->ix.active)
         return cn_fail(CN_CONFLICT, "version %llu is active, not %llu as expected", (unsigned long long)x->ix.active, (unsigned long long)x->expect);
-    CN_TRY(pick(x, x->number, &v));
+    CN_TRY(pick(x, c, txn, x->number, &v));
     if (x->by_job && x->ix.hold)
         return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" is held since a rollback, so jobs do not activate; `cairn release` ends the hold", CN_STR_ARG(x->index));
-    CN_TRY(may_be_active(v, x->who->reason));
-    CN_TRY(point(x, c, txn, v));
-    return finish(x, txn, v->number);
+    CN_TRY(may_be_active(&v, x->who->reason));
+    CN_TRY(point(x, c, txn, &v));
+    return finish(x, txn, v.number);
 }
 
 cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before) {
@@ -112,43 +110,43 @@ cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t
 /* ---------- rollback ---------- */
 
 /* Back in the order of first activation: always to an earlier one, so the walk ends. Those no longer fit are passed over. */
-static cn_err way_back(const flip *x, cn_version **ret) {
-    uint64_t at = x->v[x->ix.active - 1].before_active;
-    while (at != 0 && !cn_version_good(&x->v[at - 1]))
-        at = x->v[at - 1].before_active;
-    if (at == 0)
-        return cn_fail(CN_REFUSED, "no version before %llu can be gone back to; hide documents, or ingest and activate a better version",
-                       (unsigned long long)x->ix.active);
-    *ret = &x->v[at - 1];
-    return CN_OK;
+static cn_err way_back(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *now, cn_version *ret) {
+    uint64_t at = now->before_active;
+    for (int hops = 0; at != 0 && hops < HOPS; hops++) {
+        CN_TRY(cn_version_load(c, txn, x->ix.id, at, x->a, ret));
+        if (cn_version_good(ret))
+            return CN_OK;
+        at = ret->before_active;
+    }
+    if (at != 0)
+        return cn_fail(CN_REFUSED, "none of the %d versions that were active before %llu may be gone back to; name one (--to)", HOPS,
+                       (unsigned long long)now->number);
+    return cn_fail(CN_REFUSED, "no version before %llu can be gone back to; hide documents, or ingest and activate a better version",
+                   (unsigned long long)now->number);
 }
 
-static cn_err way_to(const flip *x, cn_version **ret) {
-    const cn_version *now = &x->v[x->ix.active - 1];
-    cn_version *v;
-    CN_TRY(pick(x, x->number, &v));
-    bool before = (v->marks & CN_MARK_EVER_ACTIVE) ? v->first_active_us < now->first_active_us : v->number < now->number;
-    if (v == now || !before)
-        return cn_fail(CN_REFUSED, "version %llu does not come before %llu, the active one; `cairn activate` goes forward", (unsigned long long)v->number,
-                       (unsigned long long)now->number);
-    CN_TRY(may_be_active(v, x->who->reason));
-    *ret = v;
-    return CN_OK;
+static cn_err way_to(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *now, cn_version *ret) {
+    CN_TRY(pick(x, c, txn, x->number, ret));
+    bool before = (ret->marks & CN_MARK_EVER_ACTIVE) ? ret->first_active_us < now->first_active_us : ret->number < now->number;
+    if (ret->number == now->number || !before)
+        return cn_fail(CN_REFUSED, "version %llu does not come before %llu, the active one; `cairn activate` goes forward",
+                       (unsigned long long)ret->number, (unsigned long long)now->number);
+    return may_be_active(ret, x->who->reason);
 }
 
 static cn_err rollback(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
-    cn_version *to;
+    cn_version from, to;
     CN_TRY(load(x, c, txn));
-    if (x->ix.active == 0 || x->ix.active > x->n)
+    if (x->ix.active == 0)
         return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" has no active version to roll back from", CN_STR_ARG(x->index));
-    CN_TRY(x->number ? way_to(x, &to) : way_back(x, &to));
-    cn_version *from = &x->v[x->ix.active - 1];
-    from->marks |= CN_MARK_SUSPECT;
-    CN_TRY(cn_version_store(c, txn, x->ix.id, from));
+    CN_TRY(cn_version_load(c, txn, x->ix.id, x->ix.active, x->a, &from));
+    CN_TRY(x->number ? way_to(x, c, txn, &from, &to) : way_back(x, c, txn, &from, &to));
+    from.marks |= CN_MARK_SUSPECT;
+    CN_TRY(cn_version_store(c, txn, x->ix.id, &from));
     x->ix.hold = true;
-    CN_TRY(point(x, c, txn, to));
-    return finish(x, txn, to->number);
+    CN_TRY(point(x, c, txn, &to));
+    return finish(x, txn, to.number);
 }
 
 cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to) {
@@ -179,15 +177,15 @@ cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who) {
 
 static cn_err mark(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
-    cn_version *v;
+    cn_version v;
     CN_TRY(load(x, c, txn));
-    CN_TRY(pick(x, x->number, &v));
-    if ((x->set & CN_MARK_QUARANTINED) && v->number == x->ix.active)
-        return cn_fail(CN_REFUSED, "version %llu is active; roll back or activate another one first", (unsigned long long)v->number);
-    v->marks = (v->marks | x->set) & ~x->clear;
+    CN_TRY(pick(x, c, txn, x->number, &v));
+    if ((x->set & CN_MARK_QUARANTINED) && v.number == x->ix.active)
+        return cn_fail(CN_REFUSED, "version %llu is active; roll back or activate another one first", (unsigned long long)v.number);
+    v.marks = (v.marks | x->set) & ~x->clear;
     x->from = x->to = x->ix.active;
-    CN_TRY(cn_version_store(c, txn, x->ix.id, v));
-    return finish(x, txn, v->number);
+    CN_TRY(cn_version_store(c, txn, x->ix.id, &v));
+    return finish(x, txn, v.number);
 }
 
 cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who) {
@@ -201,21 +199,26 @@ cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set
     return run(&x, mark);
 }
 
+static cn_err plan_drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    flip *x = ctx;
+    CN_TRY(load(x, c, txn));
+    CN_TRY(pick(x, c, txn, x->number, &x->gone));
+    if (x->gone.number == x->ix.active || (x->gone.marks & CN_MARK_PINNED))
+        return cn_fail(CN_REFUSED, "version %llu is %s and is kept", (unsigned long long)x->gone.number,
+                       x->gone.number == x->ix.active ? "active" : "pinned");
+    return cn_retire_plan(c, txn, x->a, x->ix.id, &x->gone, 1, &x->retire);
+}
+
 static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
-    cn_version *v;
-    CN_TRY(load(x, c, txn));
-    CN_TRY(pick(x, x->number, &v));
-    if (v->number == x->ix.active || (v->marks & CN_MARK_PINNED))
-        return cn_fail(CN_REFUSED, "version %llu is %s and is kept", (unsigned long long)v->number, v->number == x->ix.active ? "active" : "pinned");
-    v->marks |= CN_MARK_DROPPED;
     x->from = x->to = x->ix.active;
-    CN_TRY(cn_version_store(c, txn, x->ix.id, v));
-    CN_TRY(cn_retire(c, txn, v, 1));
-    return finish(x, txn, v->number);
+    CN_TRY(cn_retire_apply(c, txn, &x->retire));
+    return finish(x, txn, x->gone.number);
 }
 
 cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who) {
-    flip x = {.t = t, .index = index, .number = number, .who = who, .action = "version.drop"};
-    return run(&x, drop);
+    char text[CN_TARGET];
+    CN_CATALOG_ARENA(a);
+    flip x = {.t = t, .index = index, .number = number, .who = who, .action = "version.drop", .a = &a};
+    return cn_refused(t, cn_catalog_change(t, plan_drop, drop, &x), who, x.action, cn_target(index, number, text));
 }

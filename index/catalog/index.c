@@ -1,6 +1,7 @@
 #include "index/catalog/index.h"
 
 #include "engine/base/os.h"
+#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
 #include "index/policy/policy.h"
 
@@ -56,8 +57,29 @@ static uint64_t space_seed(void) {
     return cn_be64((const char *)d.b);
 }
 
-static cn_err audited(change *x, MDB_txn *txn, const char *action) {
-    CN_TRY(cn_audit_add(x->t, txn, x->who, action, x->name, "done", (cn_str){0}));
+static void pack_settings(cn_buf *b, const cn_index_info *ix) {
+    const cn_index_settings *s = &ix->set;
+    cn_pack_map(b, 12);
+    cn_pack_cstr(b, "id"), cn_pack_uint(b, ix->id);
+    cn_pack_cstr(b, "active"), cn_pack_uint(b, ix->active);
+    cn_pack_cstr(b, "newest"), cn_pack_uint(b, ix->newest);
+    cn_pack_cstr(b, "embedder"), cn_pack_str(b, s->embedder);
+    cn_pack_cstr(b, "precision"), cn_pack_str(b, s->precision);
+    cn_pack_cstr(b, "chunker"), cn_pack_str(b, s->chunker);
+    cn_pack_cstr(b, "metric"), cn_pack_cstr(b, cn_metric_name(s->metric));
+    cn_pack_cstr(b, "mode"), cn_pack_str(b, s->mode);
+    cn_pack_cstr(b, "dim"), cn_pack_uint(b, s->dim);
+    cn_pack_cstr(b, "keep_versions"), cn_pack_uint(b, s->keep_versions);
+    cn_pack_cstr(b, "keep_days"), cn_pack_uint(b, s->keep_days);
+    cn_pack_cstr(b, "activate"), cn_pack_bool(b, s->activate);
+}
+
+static cn_err audited(change *x, MDB_txn *txn, const char *action, const cn_index_info *ix) {
+    CN_AUTO_BUF cn_buf detail;
+    cn_buf_init(&detail, 16384);
+    pack_settings(&detail, ix);
+    CN_TRY(cn_buf_check(&detail));
+    CN_TRY(cn_audit_add(x->t, txn, x->who, action, x->name, "done", cn_buf_str(&detail)));
     return cn_epoch_raise(x->t, txn, NULL);
 }
 
@@ -75,10 +97,10 @@ static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (st.ms_entries >= INDEXES_MAX)
         return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
     CN_TRY(next_id(c, txn, &ix.id));
-    if (ix.id == 1)
-        CN_TRY(cn_policy_init(x->t, txn));
+    if (ix.id == 1 && (err = cn_db_get(txn, c->policy, CN_STR("="), &v)) != CN_OK) /* a change of the policy may have come first */
+        CN_TRY(err == CN_NOT_FOUND ? cn_policy_init(x->t, txn) : err);
     CN_TRY(cn_index_store(c, txn, &ix));
-    return audited(x, txn, "index.create");
+    return audited(x, txn, "index.create", &ix);
 }
 
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
@@ -148,7 +170,7 @@ static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(fixed_check(&ix.set, x->set));
     ix.set = *x->set;
     CN_TRY(cn_index_store(c, txn, &ix));
-    return audited(x, txn, "index.set");
+    return audited(x, txn, "index.set", &ix);
 }
 
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
@@ -173,22 +195,18 @@ static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
     return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting records");
 }
 
+/* Records of versions and files, which may be many, are left to gc: no version that is not of an index is looked at. */
 static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     change *x = ctx;
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
-    cn_version *v;
-    uint32_t n;
     CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
-    CN_TRY(cn_version_all(c, txn, ix.id, &a, &v, &n));
     cn_catalog_key key = cn_key2(ix.id, 0);
     cn_str prefix = {(const char *)key.b, 8};
-    CN_TRY(delete_prefix(txn, c->version, prefix));
-    CN_TRY(delete_prefix(txn, c->inforce, prefix));
+    CN_TRY(cn_inforce_end(txn, c->inforce, ix.id, UINT64_MAX));
     CN_TRY(delete_prefix(txn, c->space, prefix));
     CN_TRY(cn_db_del(txn, c->index, x->name));
-    CN_TRY(cn_retire(c, txn, v, n));
-    return audited(x, txn, "index.drop");
+    return audited(x, txn, "index.drop", &ix);
 }
 
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {

@@ -30,6 +30,7 @@ typedef struct cn_index_info {
     uint64_t newest;          /* last number given; 0: none */
     bool hold;                /* a rollback's: jobs seal but do not flip */
     int64_t made_us;
+    int64_t flipped_us;       /* when a version last became active for its first time; grows whatever the clock does */
     uint64_t seed;            /* of the code space */
     bool has_mean;            /* frozen at the first sealing that brought vectors */
 } cn_index_info;

@@ -167,11 +167,11 @@ uint64_t cn_be64(const char *p) {
 
 /* ---------- indexes ---------- */
 
-#define INDEX_FIELDS 18
+#define INDEX_FIELDS 19
 static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FIELDS]) {
     const cn_field all[INDEX_FIELDS] = {
         {"name", CN_F_STR, &x->name, 0}, {"id", CN_F_U64, &x->id, 0}, {"active", CN_F_U64, &x->active, 0}, {"newest", CN_F_U64, &x->newest, 0},
-        {"hold", CN_F_BOOL, &x->hold, 0}, {"made", CN_F_I64, &x->made_us, 0}, {"seed", CN_F_U64, &x->seed, 0}, {"has_mean", CN_F_BOOL, &x->has_mean, 0},
+        {"hold", CN_F_BOOL, &x->hold, 0}, {"made", CN_F_I64, &x->made_us, 0}, {"flipped", CN_F_I64, &x->flipped_us, 0}, {"seed", CN_F_U64, &x->seed, 0}, {"has_mean", CN_F_BOOL, &x->has_mean, 0},
         {"embedder", CN_F_STR, &x->set.embedder, 0}, {"precision", CN_F_STR, &x->set.precision, 0}, {"chunker", CN_F_STR, &x->set.chunker, 0},
         {"metric", CN_F_U32, metric, 0}, {"mode", CN_F_STR, &x->set.mode, 0}, {"keep_versions", CN_F_U32, &x->set.keep_versions, 0},
         {"keep_days", CN_F_U32, &x->set.keep_days, 0}, {"activate", CN_F_BOOL, &x->set.activate, 0},
@@ -321,6 +321,19 @@ cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_a
 
 bool cn_version_dropped(const cn_version *v) { return v->marks & CN_MARK_DROPPED; }
 bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED)); }
+
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret) {
+    for (uint64_t n = ix->newest; n > 0; n--) {
+        cn_version v;
+        CN_TRY(cn_version_load(c, txn, ix->id, n, a, &v));
+        if (cn_version_good(&v)) {
+            *ret = n;
+            return CN_OK;
+        }
+    }
+    *ret = 0;
+    return CN_OK;
+}
 
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n) {
     while (n > 0 && !cn_version_good(&v[n - 1]))

@@ -60,6 +60,8 @@ cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
 cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
+/* The head's number, 0 for none; reads from the newest down, so most often one record. */
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret);
 /* The head among them: NULL when there is none. */
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);
@@ -72,5 +74,3 @@ cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]); /* "docs/
 /* An arena of the caller's scope, with room for catalogs. */
 #define CN_CATALOG_ARENA(name) CN_CLEANUP(cn_arena_done) cn_arena name; cn_arena_init(&name, 16384, (size_t)1 << 30)
 
-/* Files of these versions that no version left needs go into `retired`. */
-cn_err cn_retire(const cn_catalog *c, MDB_txn *txn, const cn_version *dropped, uint32_t n);

@@ -264,28 +264,47 @@ static cn_err there(const cn_tenant *t, const cn_seg_id *id) {
     return access(path, R_OK) == 0 ? CN_OK : cn_fail_errno(errno, "the sealed file %s", path);
 }
 
+static cn_err audited(seal *s, MDB_txn *txn) {
+    const cn_version *v = &s->v;
+    const cn_counts *n = &v->counts;
+    char text[CN_TARGET], root[CN_HEX_TEXT];
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, 16384);
+    cn_hex(v->root.b, sizeof v->root.b, root);
+    cn_pack_map(&b, 10);
+    cn_pack_cstr(&b, "root"), cn_pack_cstr(&b, root);
+    cn_pack_cstr(&b, "base"), cn_pack_uint(&b, v->base);
+    cn_pack_cstr(&b, "job"), cn_pack_str(&b, v->job);
+    cn_pack_cstr(&b, "added"), cn_pack_uint(&b, n->added);
+    cn_pack_cstr(&b, "changed"), cn_pack_uint(&b, n->changed);
+    cn_pack_cstr(&b, "relabelled"), cn_pack_uint(&b, n->relabelled);
+    cn_pack_cstr(&b, "rejected"), cn_pack_uint(&b, n->rejected);
+    cn_pack_cstr(&b, "deleted"), cn_pack_uint(&b, n->deleted);
+    cn_pack_cstr(&b, "documents"), cn_pack_uint(&b, n->documents);
+    cn_pack_cstr(&b, "revoked"), cn_pack_uint(&b, v->revoked);
+    CN_TRY(cn_buf_check(&b));
+    return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, v->number, text), "done", cn_buf_str(&b));
+}
+
 static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
-    cn_version *all;
-    uint32_t n;
-    char text[CN_TARGET];
+    uint64_t head;
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
-    CN_TRY(cn_version_all(c, txn, ix.id, &a, &all, &n));
-    const cn_version *head = cn_version_head_of(all, n);
-    if (ix.id != s->ix.id || n != s->n_all || (head ? head->number : 0) != (s->head ? s->head->number : 0))
+    CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
+    if (ix.id != s->ix.id || ix.newest != s->n_all || head != (s->head ? s->head->number : 0))
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
     if (s->fresh)
         CN_TRY(there(s->t, &s->fresh_part.id));
-    ix.newest = s->v.number = n + 1u;
+    ix.newest = s->v.number = s->n_all + 1u;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     if (ix.set.dim == 0)
         ix.set.dim = s->v.recipe.dim;
     CN_TRY(cn_version_store(c, txn, ix.id, &s->v));
     CN_TRY(cn_index_store(c, txn, &ix));
-    return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, s->v.number, text), "done", (cn_str){0});
+    return audited(s, txn);
 }
 
 /* ---------- codes ---------- */

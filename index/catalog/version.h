@@ -87,10 +87,11 @@ cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_act
 /* ---------- gc and diff ---------- */
 typedef struct cn_gc_result {
     uint32_t versions, files;
-    uint64_t bytes;
+    uint64_t documents, bytes; /* documents: of the versions, each counted in every one that holds it */
 } cn_gc_result;
 /* Drops versions beyond keep_versions and keep_days (never the active, pinned, or one that another's rollback needs), then
- * sweeps files whose last version went over a minute ago. dry: only counts. */
+ * sweeps files whose last version went over a minute ago; files and bytes are of those. dry: only tells what would go, in
+ * files and bytes too (of the first CN_RETIRE_MAX versions). */
 cn_err cn_version_gc(cn_tenant *t, cn_str index, bool dry, const cn_actor *who, cn_gc_result *ret);
 
 enum cn_diff_kind { CN_DIFF_ADDED, CN_DIFF_DELETED, CN_DIFF_CHANGED, CN_DIFF_RELABELLED };

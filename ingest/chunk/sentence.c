@@ -62,11 +62,24 @@ bool cn_sentence_ends(cn_str t, uint64_t end, uint64_t next) {
     return !(follows >= 'a' && follows <= 'z') && !(c == '.' && abbreviation(t, at));
 }
 
+/* Signs that stay with what is before them, and with what follows. */
+static bool trails(uint32_t c) {
+    return c == '.' || c == ',' || c == ';' || c == ':' || c == '!' || c == '?' || c == '}' || c == '%' || c == 0x2026 || c == 0x3001 || c == 0xff0c || closes(c) || wide_stop(c);
+}
+static bool leads(uint32_t c) {
+    return c == '(' || c == '[' || c == '{' || c == '#' || c == '@' || c == '$' || c == 0xa1 || c == 0xbf || c == 0xab || c == 0x201c || c == 0x2018 || c == 0x300c || c == 0x300e || c == 0xff08;
+}
+
 static bool alone(uint32_t c) { return cn_uni_space(c) || cn_uni_cjk(c) || cn_uni_is_punct(c); }
 
 bool cn_word_begins(cn_str t, uint64_t at) {
-    uint64_t before = at;
+    uint64_t start = at;
     if (at == 0 || at >= t.n)
         return true;
-    return alone(char_before(t, &before)) || alone(char_at(t, at, NULL));
+    uint32_t before = char_before(t, &start), c = char_at(t, at, NULL);
+    if (cn_uni_space(before) || cn_uni_space(c))
+        return true;
+    if (trails(c) || leads(before) || ((before == '.' || before == ',') && c >= '0' && c <= '9'))
+        return false;
+    return alone(before) || alone(c);
 }

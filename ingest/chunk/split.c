@@ -3,6 +3,7 @@
 #include "engine/base/utf8.h"
 #include "ingest/chunk/sentence.h"
 #include "ingest/embed/unicode.h"
+#include "ingest/embed/words.h"
 
 #define BOUNDARY_SEARCH 512
 
@@ -69,7 +70,8 @@ static cn_err put_parts(state *x, uint64_t from, uint64_t to, bool one_token) {
         while (end < to && ((uint8_t)x->s->text.p[end] & 0xc0) == 0x80)
             end++;
         start(x, from, end, (uint32_t)(one_token ? (end - from + CN_TOKEN_BYTES - 1) / CN_TOKEN_BYTES : end - from));
-        CN_TRY(flush(x, end));
+        if (end < to) /* the last part waits for the marks that may follow */
+            CN_TRY(flush(x, end));
         from = end;
     }
     return CN_OK;
@@ -119,13 +121,16 @@ static cn_err slice_tokens(const cn_splitter *s, uint64_t from, uint64_t to, cn_
     return CN_OK;
 }
 
+/* Counting words, a run of letters that is too long is cut already: its pieces may part. */
+static bool is_cut(const cn_splitter *s, const cn_token *t) { return !s->e && t->to - t->from > CN_WORD_BYTES - 4; }
+
 static cn_err put_slice(state *x, uint64_t from, uint64_t to) {
     cn_token *t;
     uint32_t n;
     CN_TRY(slice_tokens(x->s, from, to, &t, &n));
     for (uint32_t i = 0; i < n;) {
         uint32_t k = i + 1;
-        while (x->s->e && k < n && (t[k].from < t[k - 1].to || !cn_word_begins(x->s->text, t[k].from)))
+        while (k < n && (t[k].from < t[k - 1].to || (!is_cut(x->s, &t[k - 1]) && !cn_word_begins(x->s->text, t[k].from))))
             k++;
         CN_TRY(put_word(x, t + i, k - i));
         i = k;

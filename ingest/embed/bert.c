@@ -4,35 +4,32 @@
 
 #include "engine/base/mem.h"
 #include "ingest/embed/bert_ops.h"
-#include "ingest/embed/blas.h"
 #include "ingest/embed/safetensors.h"
 
-#define TOKENS 16 /* a text's tokens are padded to a multiple of it */
-
 typedef struct layer {
-    const float *qkv, *qkv_bias;      /* [3 hidden][hidden], [3 hidden]: query, key and value in one */
-    const float *out, *out_norm[3];   /* [hidden][hidden]; bias, gamma, beta: [hidden] each */
-    const float *up, *up_bias;        /* [inner][hidden], [inner] */
-    const float *down, *down_norm[3]; /* [hidden][inner]; bias, gamma, beta */
+    cn_bert_dense qkv;     /* query, key and value in one: 3 hidden from hidden */
+    cn_bert_dense out;     /* hidden from hidden */
+    cn_bert_dense up;      /* inner from hidden */
+    cn_bert_dense down;    /* hidden from inner */
+    const float *norm[2][2]; /* after out and after down: gamma, beta */
 } layer;
 
 struct cn_bert {
     cn_bert_config c;
     const cn_bert_ops *ops;
-    const cn_blas *blas;
     const float *words, *positions, *types; /* [rows][hidden] each */
-    const float *norm[3];                   /* the first type's embedding as bias, gamma, beta */
+    const float *norm[2];
     layer *layers;
     void **owned;
     uint32_t n_owned;
 };
 
-struct cn_bert_work { /* m: a text's tokens rounded up to TOKENS */
-    float *x, *y;     /* [hidden][m]: the tokens; the result of a block */
-    float *qkv;       /* [3 hidden][m] */
-    float *context;   /* [hidden][m] */
-    float *scores;    /* [tokens][m] */
-    float *inner;     /* [inner][m] */
+struct cn_bert_work { /* b: the blocks of 16 that a text's tokens take */
+    float *x, *y;     /* [b][hidden][16]: the tokens; the result of a product */
+    float *qkv;       /* [b][3 hidden][16] */
+    float *context;   /* [b][hidden][16] */
+    float *scores;    /* [b][16 b][16] */
+    float *inner;     /* [b][inner][16] */
 };
 
 /* --- weights --- */
@@ -111,41 +108,47 @@ static cn_err load_in(const loader *l, uint32_t k, const char *name, uint32_t ro
     return load(l, full, rows, cols, ret);
 }
 
-/* Query, key and value one under the other, so that one product gives all three. */
-static cn_err load_qkv(const loader *l, uint32_t k, layer *y) {
-    static const char *const names[] = {"query", "key", "value"};
-    uint32_t h = l->b->c.hidden;
-    float *all = own(l->b, (uint64_t)3 * h * h), *bias = own(l->b, (uint64_t)3 * h);
-    if (!all || !bias)
+/* A stack of n matrices [rows][k], one under the other, each with its bias, as one product. */
+static cn_err load_dense(const loader *l, uint32_t at, const char *const *names, uint32_t n, uint32_t rows, uint32_t k, cn_bert_dense *ret) {
+    cn_bert *b = l->b;
+    uint32_t all = n * rows;
+    size_t floats = (size_t)cn_bert_panels(all) * CN_PANEL * k;
+    float *w = b->ops->packed || n > 1 ? own(b, floats) : NULL, *bias = own(b, all);
+    if ((!w && (b->ops->packed || n > 1)) || !bias)
         return cn_fail_memory();
-    for (uint32_t i = 0; i < 3; i++) {
-        char name[64];
+    if (w && all % CN_PANEL)
+        memset(w, 0, floats * sizeof *w);
+    *ret = (cn_bert_dense){.w = w, .bias = bias, .n = all, .k = k};
+    for (uint32_t i = 0; i < n; i++) {
+        char name[80];
         const float *v;
-        snprintf(name, sizeof name, "attention.self.%s.weight", names[i]);
-        CN_TRY(load_in(l, k, name, h, h, &v));
-        memcpy(all + (size_t)i * h * h, v, (size_t)h * h * sizeof *v);
-        snprintf(name, sizeof name, "attention.self.%s.bias", names[i]);
-        CN_TRY(load_in(l, k, name, 0, h, &v));
-        memcpy(bias + (size_t)i * h, v, h * sizeof *v);
+        snprintf(name, sizeof name, "%s.weight", names[i]);
+        CN_TRY(load_in(l, at, name, rows, k, &v));
+        if (!w)
+            ret->w = v;
+        else if (b->ops->packed)
+            cn_bert_pack(v, rows, k, i * rows, all, w);
+        else
+            memcpy(w + (size_t)i * rows * k, v, (size_t)rows * k * sizeof *w);
+        snprintf(name, sizeof name, "%s.bias", names[i]);
+        CN_TRY(load_in(l, at, name, 0, rows, &v));
+        memcpy(bias + (size_t)i * rows, v, rows * sizeof *bias);
     }
-    y->qkv = all;
-    y->qkv_bias = bias;
     return CN_OK;
 }
 
 static cn_err load_layer(const loader *l, uint32_t k, layer *y) {
+    static const char *const qkv[] = {"attention.self.query", "attention.self.key", "attention.self.value"};
+    static const char *const one[] = {"attention.output.dense", "intermediate.dense", "output.dense"};
     uint32_t h = l->b->c.hidden, inner = l->b->c.inner;
-    CN_TRY(load_qkv(l, k, y));
-    CN_TRY(load_in(l, k, "attention.output.dense.weight", h, h, &y->out));
-    CN_TRY(load_in(l, k, "attention.output.dense.bias", 0, h, &y->out_norm[0]));
-    CN_TRY(load_in(l, k, "attention.output.LayerNorm.weight", 0, h, &y->out_norm[1]));
-    CN_TRY(load_in(l, k, "attention.output.LayerNorm.bias", 0, h, &y->out_norm[2]));
-    CN_TRY(load_in(l, k, "intermediate.dense.weight", inner, h, &y->up));
-    CN_TRY(load_in(l, k, "intermediate.dense.bias", 0, inner, &y->up_bias));
-    CN_TRY(load_in(l, k, "output.dense.weight", h, inner, &y->down));
-    CN_TRY(load_in(l, k, "output.dense.bias", 0, h, &y->down_norm[0]));
-    CN_TRY(load_in(l, k, "output.LayerNorm.weight", 0, h, &y->down_norm[1]));
-    return load_in(l, k, "output.LayerNorm.bias", 0, h, &y->down_norm[2]);
+    CN_TRY(load_dense(l, k, qkv, 3, h, h, &y->qkv));
+    CN_TRY(load_dense(l, k, &one[0], 1, h, h, &y->out));
+    CN_TRY(load_dense(l, k, &one[1], 1, inner, h, &y->up));
+    CN_TRY(load_dense(l, k, &one[2], 1, h, inner, &y->down));
+    CN_TRY(load_in(l, k, "attention.output.LayerNorm.weight", 0, h, &y->norm[0][0]));
+    CN_TRY(load_in(l, k, "attention.output.LayerNorm.bias", 0, h, &y->norm[0][1]));
+    CN_TRY(load_in(l, k, "output.LayerNorm.weight", 0, h, &y->norm[1][0]));
+    return load_in(l, k, "output.LayerNorm.bias", 0, h, &y->norm[1][1]);
 }
 
 static cn_err load_all(const loader *l) {
@@ -154,9 +157,8 @@ static cn_err load_all(const loader *l) {
     CN_TRY(load(l, "embeddings.word_embeddings.weight", c->words, c->hidden, &b->words));
     CN_TRY(load(l, "embeddings.position_embeddings.weight", c->positions, c->hidden, &b->positions));
     CN_TRY(load(l, "embeddings.token_type_embeddings.weight", c->types, c->hidden, &b->types));
-    b->norm[0] = b->types; /* one text is all of type 0 */
-    CN_TRY(load(l, "embeddings.LayerNorm.weight", 0, c->hidden, &b->norm[1]));
-    CN_TRY(load(l, "embeddings.LayerNorm.bias", 0, c->hidden, &b->norm[2]));
+    CN_TRY(load(l, "embeddings.LayerNorm.weight", 0, c->hidden, &b->norm[0]));
+    CN_TRY(load(l, "embeddings.LayerNorm.bias", 0, c->hidden, &b->norm[1]));
     for (uint32_t k = 0; k < c->layers; k++)
         CN_TRY(load_layer(l, k, &b->layers[k]));
     return CN_OK;
@@ -177,10 +179,9 @@ cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool all, cn_bert **
     if (!b)
         return cn_fail_memory();
     b->c = *c;
-    b->ops = cn_bert_ops_get();
     b->layers = cn_calloc(c->layers, sizeof *b->layers);
-    b->owned = cn_calloc((size_t)c->layers * 24 + 16, sizeof *b->owned);
-    cn_err err = b->layers && b->owned ? cn_blas_get(&b->blas) : cn_fail_memory();
+    b->owned = cn_calloc((size_t)c->layers * 32 + 16, sizeof *b->owned);
+    cn_err err = b->layers && b->owned ? cn_bert_ops_get(&b->ops) : cn_fail_memory();
     if (err == CN_OK)
         err = bert_load(b, weights, all);
     if (err == CN_OK)
@@ -200,15 +201,18 @@ void cn_bert_free(cn_bert *b) {
     cn_free(b);
 }
 
+void cn_bert_text(const cn_bert *b, char text[256]) { cn_bert_ops_text(b->ops, text); }
+
 /* --- one text --- */
 
-static uint32_t padded(uint32_t n) { return (n + TOKENS - 1) / TOKENS * TOKENS; }
+static uint32_t blocks_of(uint32_t n) { return (n + CN_LANES - 1) / CN_LANES; }
 
 cn_err cn_bert_work_new(const cn_bert *b, cn_bert_work **ret) {
-    size_t t = padded(b->c.max_tokens), h = b->c.hidden;
-    size_t floats[6] = {t * h, t * h, t * h * 3, t * h, t * t, t * b->c.inner}, n = 0;
+    size_t t = (size_t)blocks_of(b->c.max_tokens) * CN_LANES, h = b->c.hidden;
+    /* A head's last panel of rows may reach past its own. */
+    size_t floats[6] = {t * h, t * h, t * h * 3 + CN_PANEL * CN_LANES, t * h, t * t, t * b->c.inner}, n = 0;
     for (int i = 0; i < 6; i++)
-        n += floats[i] = (floats[i] + 15) / 16 * 16;
+        n += floats[i];
     cn_bert_work *w = cn_alloc_aligned(64, sizeof *w + 64 + n * sizeof(float));
     if (!w)
         return cn_fail_memory();
@@ -219,69 +223,67 @@ cn_err cn_bert_work_new(const cn_bert *b, cn_bert_work **ret) {
         *at[i] = p;
         p += floats[i];
     }
+    memset(w->qkv, 0, floats[2] * sizeof(float));
     *ret = w;
     return CN_OK;
 }
 
 void cn_bert_work_free(cn_bert_work *w) { cn_free(w); }
 
-/* out[n][m] = w[n][k] times x[k][m]. */
-static void product(const cn_bert *b, const float *w, const float *x, uint32_t n, uint32_t m, uint32_t k, float *out) {
-    b->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)m, (int)k, 1.0f, w, (int)k, x, (int)m, 0.0f, out, (int)m);
-}
-
-/* The columns past the text begin as zeros. Whatever becomes of them, they are no keys and are not pooled. */
-static void begin(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n, uint32_t m) {
-    uint32_t h = b->c.hidden;
-    memset(w->x, 0, (size_t)h * m * sizeof(float));
-    memset(w->y, 0, (size_t)h * m * sizeof(float));
+/* The lanes past the text begin as zeros. Whatever becomes of them, they are no keys and are not pooled. One text is all of
+ * type 0. */
+static void begin(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n) {
+    uint32_t h = b->c.hidden, blocks = blocks_of(n);
+    memset(w->x + (size_t)(blocks - 1) * h * CN_LANES, 0, (size_t)h * CN_LANES * sizeof(float));
+    memset(w->y, 0, (size_t)blocks * h * CN_LANES * sizeof(float));
     for (uint32_t r = 0; r < n; r++) {
         const float *word = b->words + (size_t)ids[r] * h, *position = b->positions + (size_t)r * h;
+        float *x = w->x + (size_t)(r / CN_LANES) * h * CN_LANES + r % CN_LANES;
         for (uint32_t f = 0; f < h; f++)
-            w->x[(size_t)f * m + r] = word[f] + position[f];
+            x[(size_t)f * CN_LANES] = word[f] + position[f] + b->types[f];
     }
-    b->ops->add_norm(w->x, w->y, b->norm, b->c.eps, h, m);
+    b->ops->add_norm(w->x, w->y, b->norm[0], b->norm[1], b->c.eps, h, blocks);
 }
 
-/* Each head: scores[keys][m] = key^T query / sqrt(d), softmax over the keys, context[d][m] = value scores. */
-static void attend(const cn_bert *b, cn_bert_work *w, uint32_t n, uint32_t m) {
+/* softmax(query key^T / sqrt(d)) value, head by head. */
+static void attend(const cn_bert *b, cn_bert_work *w, uint32_t n) {
     uint32_t h = b->c.hidden, d = h / b->c.heads;
+    size_t row = (size_t)h * CN_LANES;
     float scale = 1.0f / __builtin_sqrtf((float)d);
     for (uint32_t k = 0; k < b->c.heads; k++) {
-        const float *q = w->qkv + (size_t)k * d * m, *key = q + (size_t)h * m, *value = key + (size_t)h * m;
-        b->blas->sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)m, (int)d, scale, key, (int)m, q, (int)m, 0.0f, w->scores, (int)m);
-        b->ops->softmax(w->scores, n, m);
-        b->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)d, (int)m, (int)n, 1.0f, value, (int)m, w->scores, (int)m, 0.0f,
-                       w->context + (size_t)k * d * m, (int)m);
+        const float *query = w->qkv + (size_t)k * d * CN_LANES;
+        b->ops->scores(query, query + row, 3 * row, d, n, w->scores);
+        b->ops->softmax(w->scores, scale, n);
+        b->ops->context(query + 2 * row, 3 * row, w->scores, d, n, w->context + (size_t)k * d * CN_LANES, row);
     }
 }
 
-static void pool(const cn_bert *b, const cn_bert_work *w, uint32_t n, uint32_t m, float *out) {
+static void pool(const cn_bert *b, const cn_bert_work *w, uint32_t n, float *out) {
     uint32_t h = b->c.hidden;
     if (b->c.cls)
         for (uint32_t f = 0; f < h; f++)
-            out[f] = w->x[(size_t)f * m];
+            out[f] = w->x[(size_t)f * CN_LANES];
     else
-        b->ops->mean(w->x, h, m, n, out);
+        b->ops->mean(w->x, h, n, out);
     if (b->c.normalise)
         b->ops->normalise(out, h);
 }
 
 void cn_bert_run(const cn_bert *b, cn_bert_work *w, const uint32_t *ids, uint32_t n, float *out) {
-    uint32_t h = b->c.hidden, m = padded(n);
+    const cn_bert_ops *ops = b->ops;
+    uint32_t h = b->c.hidden, blocks = blocks_of(n);
     CN_ASSERT(n >= 1 && n <= b->c.max_tokens);
-    begin(b, w, ids, n, m);
+    begin(b, w, ids, n);
     for (uint32_t k = 0; k < b->c.layers; k++) {
         const layer *y = &b->layers[k];
-        product(b, y->qkv, w->x, 3 * h, m, h, w->qkv);
-        b->ops->add_bias(w->qkv, y->qkv_bias, 3 * h, m);
-        attend(b, w, n, m);
-        product(b, y->out, w->context, h, m, h, w->y);
-        b->ops->add_norm(w->x, w->y, y->out_norm, b->c.eps, h, m);
-        product(b, y->up, w->x, b->c.inner, m, h, w->inner);
-        b->ops->gelu(w->inner, y->up_bias, b->c.inner, m);
-        product(b, y->down, w->inner, h, m, b->c.inner, w->y);
-        b->ops->add_norm(w->x, w->y, y->down_norm, b->c.eps, h, m);
+        ops->dense(&y->qkv, w->x, blocks, w->qkv);
+        attend(b, w, n);
+        ops->dense(&y->out, w->context, blocks, w->y);
+        ops->add_norm(w->x, w->y, y->norm[0][0], y->norm[0][1], b->c.eps, h, blocks);
+        ops->dense(&y->up, w->x, blocks, w->inner);
+        ops->gelu(w->inner, (size_t)blocks * b->c.inner * CN_LANES);
+        ops->dense(&y->down, w->inner, blocks, w->y);
+        ops->add_norm(w->x, w->y, y->norm[1][0], y->norm[1][1], b->c.eps, h, blocks);
     }
-    pool(b, w, n, m, out);
+    pool(b, w, n, out);
 }

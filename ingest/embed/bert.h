@@ -1,8 +1,8 @@
-/* bert.h -- BERT's encoder in single precision on OpenBLAS, with pooling (Devlin et al. 2019; Reimers and Gurevych 2019).
+/* bert.h -- BERT's encoder in single precision, with pooling (Devlin et al. 2019; Reimers and Gurevych 2019).
  *
- * One text at a time: each matrix product runs over all its tokens, padded with zeros to a multiple of 16, and OpenBLAS at
- * one thread, because the bytes that OpenBLAS gives depend on a product's shape and on a token's place in it.
- * Owns:    cn_bert what it had to convert or join; the rest of the weights is read where it is mapped.
+ * One text at a time, its tokens padded with zeros to a multiple of 16, by the arithmetic of bert_ops.h: a text's bits
+ * depend on nothing but the text, the model and the table's kind.
+ * Owns:    cn_bert what it had to convert, join or pack; the rest of the weights is read where it is mapped.
  * Thread:  cn_bert any; a cn_bert_work one at a time.
  * Limits:  those of model.h. */
 #pragma once
@@ -15,6 +15,8 @@ typedef struct cn_bert_work cn_bert_work;
  * missing, of another shape, or holds a NaN. */
 cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool all, cn_bert **ret);
 void cn_bert_free(cn_bert *b);
+/* What its vectors' bits depend on beside model and text. */
+void cn_bert_text(const cn_bert *b, char text[256]);
 cn_err cn_bert_work_new(const cn_bert *b, cn_bert_work **ret);
 void cn_bert_work_free(cn_bert_work *w);
 /* ids[n] with [CLS] and [SEP], 1 <= n <= max_tokens, each under the vocabulary's size; out[hidden]. */

@@ -1,17 +1,49 @@
 #include "ingest/embed/bert_ops.h"
 
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const cn_bert_ops *cn_bert_ops_get(void) {
+#include "ingest/embed/blas.h"
+
+cn_err cn_bert_ops_get(const cn_bert_ops **ret) {
 #if defined(__x86_64__)
     const char *most = getenv("CAIRN_ISA");
     bool any = !most || !*most, wide = any || strcmp(most, "avx512") == 0;
-    if (wide && __builtin_cpu_supports("avx512f"))
-        return &cn_bert_ops_avx512;
-    if ((wide || strcmp(most, "avx2") == 0) && __builtin_cpu_supports("avx2"))
-        return &cn_bert_ops_avx2;
+    __builtin_cpu_init();
+    if (wide && __builtin_cpu_supports("avx512f")) {
+        *ret = &cn_bert_ops_avx512;
+        return CN_OK;
+    }
+    if ((wide || strcmp(most, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        *ret = &cn_bert_ops_avx2;
+        return CN_OK;
+    }
 #endif
-    return &cn_bert_ops_base;
+    const cn_blas *blas;
+    CN_TRY(cn_blas_get(&blas));
+    *ret = &cn_bert_ops_base;
+    return CN_OK;
+}
+
+void cn_bert_ops_text(const cn_bert_ops *ops, char text[256]) {
+    const cn_blas *blas;
+    if (ops->packed || cn_blas_get(&blas) != CN_OK)
+        snprintf(text, 256, "fma/1");
+    else
+        snprintf(text, 256, "blas/1 %s %s", blas->core, blas->config);
+}
+
+/* The layout is that in which dense() reads: for each CN_PANEL_DEPTH of the inputs, for each panel of rows, for each input
+ * the weights of the panel's rows. */
+void cn_bert_pack(const float *w, uint32_t rows, uint32_t k, uint32_t at, uint32_t n, float *out) {
+    size_t height = (size_t)cn_bert_panels(n) * CN_PANEL;
+    for (uint32_t p = 0; p < k; p += CN_PANEL_DEPTH) {
+        uint32_t depth = k - p < CN_PANEL_DEPTH ? k - p : CN_PANEL_DEPTH;
+        for (uint32_t r = 0; r < rows; r++) {
+            float *to = out + height * p + (size_t)((at + r) / CN_PANEL) * CN_PANEL * depth + (at + r) % CN_PANEL;
+            for (uint32_t i = 0; i < depth; i++)
+                to[i * CN_PANEL] = w[(size_t)r * k + p + i];
+        }
+    }
 }

@@ -1,16 +1,21 @@
-/* bert_ops_body.h -- the source of every table of bert_ops.h.
+/* bert_ops_body.h -- the source of every table of bert_ops.h, but for its matrix products.
  *
- * The file that includes it sets OPS_NAME, OPS_TABLE and OPS_WIDTH, the floats of a register: 4, 8 or 16.
+ * The file that includes it sets OPS_NAME, OPS_TABLE, OPS_PACKED and OPS_WIDTH, the floats of a register (4, 8 or 16), adds
+ * the products, and ends with OPS_DEFINE. Multiplications and additions are written so that the compiler has one way only
+ * to fuse them.
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  everything here is static: nothing built for one instruction set can be called from another. */
+#pragma once
 #include <string.h>
 
 #include "ingest/embed/bert_ops.h"
 
 #define W OPS_WIDTH
-#define LANES 16
-#define STRIP (64 / W) /* columns of up to 64 tokens are walked down together */
+#define LANES CN_LANES
+#define BLOCKS(n) (((n) + LANES - 1) / LANES)
+#define STRIP_BLOCKS 4 /* blocks that are walked down together, so that one sum need not wait for itself */
+#define STRIP (STRIP_BLOCKS * LANES / W)
 typedef float vec __attribute__((vector_size(W * 4)));
 typedef int32_t ivec __attribute__((vector_size(W * 4)));
 typedef float loose __attribute__((vector_size(W * 4), aligned(4), may_alias));
@@ -55,35 +60,32 @@ INLINE vec gelu_v(vec x) {
     return larger(x, all(0.0f)) - a * (p * t * exp_v(x * x * -0.5f) * 0.5f);
 }
 
-static void add_bias(float *x, const float *bias, uint32_t f, uint32_t m) {
-    for (uint32_t r = 0; r < f; r++, x += m)
-        for (uint32_t i = 0; i < m; i += W)
-            store(x + i, load(x + i) + bias[r]);
+static void gelu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i += W)
+        store(x + i, gelu_v(load(x + i)));
 }
 
-static void gelu(float *x, const float *bias, uint32_t f, uint32_t m) {
-    for (uint32_t r = 0; r < f; r++, x += m)
-        for (uint32_t i = 0; i < m; i += W)
-            store(x + i, gelu_v(load(x + i) + bias[r]));
+/* Register j of row r, where a block has `rows` rows. */
+INLINE float *place(float *x, uint32_t rows, uint32_t r, uint32_t j) {
+    return x + ((size_t)(j * W / LANES) * rows + r) * LANES + j * W % LANES;
 }
 
-/* n registers' width of columns. */
-INLINE void norm_strip(float *x, const float *y, const float *const b[3], float eps, uint32_t f, uint32_t m, uint32_t n) {
+/* n registers' width of tokens. */
+INLINE void norm_strip(float *x, float *y, const float *gamma, const float *beta, float eps, uint32_t f, uint32_t n) {
     vec mean[STRIP], scale[STRIP];
     for (uint32_t j = 0; j < n; j++)
         mean[j] = scale[j] = all(0);
     for (uint32_t r = 0; r < f; r++)
         for (uint32_t j = 0; j < n; j++) {
-            size_t at = (size_t)r * m + j * W;
-            vec v = load(x + at) + (load(y + at) + b[0][r]);
-            store(x + at, v);
+            vec v = load(place(x, f, r, j)) + load(place(y, f, r, j));
+            store(place(x, f, r, j), v);
             mean[j] += v;
         }
     for (uint32_t j = 0; j < n; j++)
         mean[j] /= (float)f;
     for (uint32_t r = 0; r < f; r++)
         for (uint32_t j = 0; j < n; j++) {
-            vec v = load(x + (size_t)r * m + j * W) - mean[j];
+            vec v = load(place(x, f, r, j)) - mean[j];
             scale[j] += v * v;
         }
     for (uint32_t j = 0; j < n; j++)
@@ -91,32 +93,34 @@ INLINE void norm_strip(float *x, const float *y, const float *const b[3], float 
             scale[j][k] = 1.0f / __builtin_sqrtf(scale[j][k] / (float)f + eps);
     for (uint32_t r = 0; r < f; r++)
         for (uint32_t j = 0; j < n; j++) {
-            float *p = x + (size_t)r * m + j * W;
-            store(p, (load(p) - mean[j]) * scale[j] * b[1][r] + b[2][r]);
+            float *p = place(x, f, r, j);
+            store(p, (load(p) - mean[j]) * scale[j] * gamma[r] + beta[r]);
         }
 }
 
-static void add_norm(float *x, const float *y, const float *const b[3], float eps, uint32_t f, uint32_t m) {
-    uint32_t i = 0;
-    for (; i + 64 <= m; i += 64)
-        norm_strip(x + i, y + i, b, eps, f, m, STRIP);
-    for (; i < m; i += LANES)
-        norm_strip(x + i, y + i, b, eps, f, m, LANES / W);
+static void add_norm(float *x, const float *y, const float *gamma, const float *beta, float eps, uint32_t f, uint32_t blocks) {
+    float *z = (float *)(uintptr_t)y; /* only read: place() serves both */
+    size_t each = (size_t)f * LANES;
+    uint32_t b = 0;
+    for (; b + STRIP_BLOCKS <= blocks; b += STRIP_BLOCKS)
+        norm_strip(x + b * each, z + b * each, gamma, beta, eps, f, STRIP);
+    for (; b < blocks; b++)
+        norm_strip(x + b * each, z + b * each, gamma, beta, eps, f, LANES / W);
 }
 
-INLINE void softmax_strip(float *x, uint32_t keys, uint32_t m, uint32_t n) {
+INLINE void softmax_strip(float *x, float scale, uint32_t keys, uint32_t rows, uint32_t n) {
     vec most[STRIP], sum[STRIP];
     for (uint32_t j = 0; j < n; j++) {
-        most[j] = load(x + j * W);
+        most[j] = load(place(x, rows, 0, j));
         sum[j] = all(0);
     }
     for (uint32_t r = 1; r < keys; r++)
         for (uint32_t j = 0; j < n; j++)
-            most[j] = larger(most[j], load(x + (size_t)r * m + j * W));
+            most[j] = larger(most[j], load(place(x, rows, r, j)));
     for (uint32_t r = 0; r < keys; r++)
         for (uint32_t j = 0; j < n; j++) {
-            float *p = x + (size_t)r * m + j * W;
-            vec e = exp_v(load(p) - most[j]);
+            float *p = place(x, rows, r, j);
+            vec e = exp_v((load(p) - most[j]) * scale);
             store(p, e);
             sum[j] += e;
         }
@@ -124,17 +128,17 @@ INLINE void softmax_strip(float *x, uint32_t keys, uint32_t m, uint32_t n) {
         sum[j] = 1.0f / sum[j];
     for (uint32_t r = 0; r < keys; r++)
         for (uint32_t j = 0; j < n; j++) {
-            float *p = x + (size_t)r * m + j * W;
+            float *p = place(x, rows, r, j);
             store(p, load(p) * sum[j]);
         }
 }
 
-static void softmax(float *x, uint32_t keys, uint32_t m) {
-    uint32_t i = 0;
-    for (; i + 64 <= m; i += 64)
-        softmax_strip(x + i, keys, m, STRIP);
-    for (; i < m; i += LANES)
-        softmax_strip(x + i, keys, m, LANES / W);
+static void softmax(float *x, float scale, uint32_t n) {
+    uint32_t b = 0, blocks = BLOCKS(n), rows = blocks * LANES;
+    for (; b + STRIP_BLOCKS <= blocks; b += STRIP_BLOCKS)
+        softmax_strip(x + (size_t)b * rows * LANES, scale, n, rows, STRIP);
+    for (; b < blocks; b++)
+        softmax_strip(x + (size_t)b * rows * LANES, scale, n, rows, LANES / W);
 }
 
 /* The sum of 16 lanes: halves added to halves. */
@@ -145,15 +149,11 @@ static float sum_lanes(float s[LANES]) {
     return s[0];
 }
 
-static void mean(const float *x, uint32_t f, uint32_t m, uint32_t n, float *out) {
-    for (uint32_t r = 0; r < f; r++, x += m) {
+static void mean(const float *x, uint32_t f, uint32_t n, float *out) {
+    for (uint32_t r = 0; r < f; r++) {
         float s[LANES] = {0};
-        uint32_t i = 0;
-        for (; i + LANES <= n; i += LANES)
-            for (uint32_t k = 0; k < LANES; k++)
-                s[k] += x[i + k];
-        for (uint32_t k = 0; i + k < n; k++)
-            s[k] += x[i + k];
+        for (uint32_t i = 0; i < n; i++)
+            s[i % LANES] += x[((size_t)(i / LANES) * f + r) * LANES + i % LANES];
         out[r] = sum_lanes(s) / (float)n;
     }
 }
@@ -167,4 +167,4 @@ static void normalise(float *x, uint32_t f) {
         x[i] /= length;
 }
 
-const cn_bert_ops OPS_TABLE = {OPS_NAME, add_bias, gelu, add_norm, softmax, mean, normalise};
+#define OPS_DEFINE const cn_bert_ops OPS_TABLE = {OPS_NAME, OPS_PACKED, dense, scores, context, softmax, gelu, add_norm, mean, normalise};

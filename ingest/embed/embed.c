@@ -7,7 +7,6 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "ingest/embed/bert.h"
-#include "ingest/embed/blas.h"
 #include "ingest/embed/store.h"
 #include "ingest/embed/words.h"
 
@@ -41,16 +40,15 @@ static cn_embedder *registry;
 /* --- opening --- */
 
 /* Everything that a vector's bytes depend on. */
-static cn_err digest_of(const cn_manifest *m, const char *precision, cn_digest *ret) {
+static cn_err digest_of(const cn_embedder *e, const cn_manifest *m, cn_digest *ret) {
     cn_sha256 s;
-    const cn_blas *blas;
-    CN_TRY(cn_blas_get(&blas));
+    char arithmetic[256];
+    cn_bert_text(e->bert, arithmetic);
     CN_TRY(cn_sha256_begin(&s));
-    cn_sha256_field(&s, CN_STR("cairn embedder bert/1"));
+    cn_sha256_field(&s, CN_STR("cairn embedder bert/2"));
     cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
-    cn_sha256_field(&s, cn_str_of(precision));
-    cn_sha256_field(&s, cn_str_of(blas->core));
-    cn_sha256_field(&s, cn_str_of(blas->config));
+    cn_sha256_field(&s, cn_str_of(e->precision));
+    cn_sha256_field(&s, cn_str_of(arithmetic));
     *ret = cn_sha256_get(&s);
     cn_sha256_end(&s);
     return CN_OK;
@@ -86,7 +84,7 @@ static cn_err load(cn_embedder *e) {
     if (cn_wordpiece_size(e->pieces) > e->c.words)
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, false, &e->bert));
-    return digest_of(&m, e->precision, &e->digest);
+    return digest_of(e, &m, &e->digest);
 }
 
 static cn_err embedder_new(const char *data_dir, cn_str name, cn_embedder **ret) {

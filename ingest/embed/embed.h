@@ -18,6 +18,7 @@ typedef struct cn_embedder cn_embedder;
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
 /* Reads every byte again: CN_DAMAGED when it is not what was added. Opening compares sizes only. */
 cn_err cn_model_verify(const char *data_dir, cn_str name);
+/* A model whose manifest cannot be read has the kind "damaged" and zeros. */
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
 /* One per process and (name, precision); a second open returns the same, counted. */
@@ -25,7 +26,7 @@ cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_
 void cn_embedder_unref(cn_embedder *e);
 cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
-cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, BLAS and its core */
+cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */
 uint32_t cn_embedder_dim(const cn_embedder *e);
 uint32_t cn_embedder_max_tokens(const cn_embedder *e); /* with [CLS] and [SEP]: a text may have two fewer */
 

@@ -309,7 +309,8 @@ static cn_err each(const char *data_dir, char **names, size_t n, cn_err (*fn)(vo
     qsort(names, n, sizeof *names, by_text);
     for (size_t i = 0; i < n; i++) {
         cn_manifest m;
-        CN_TRY(cn_model_manifest(data_dir, cn_str_of(names[i]), &m));
+        if (cn_model_manifest(data_dir, cn_str_of(names[i]), &m) != CN_OK)
+            m = (cn_manifest){.kind = "damaged"}; /* the others are listed all the same */
         CN_TRY(fn(ctx, cn_str_of(names[i]), cn_str_of(m.kind), m.dim, m.max_tokens, &m.digest));
     }
     return CN_OK;

@@ -172,8 +172,9 @@ static cn_err gc_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *
     cn_gc_result r;
     CN_TRY(cn_get_bool(p, "dry_run", &dry));
     CN_TRY(cn_version_gc(g->t, g->index, dry, &g->who, &r));
-    cn_pack_map(out, 3);
+    cn_pack_map(out, 4);
     cn_out_uint(out, "versions", r.versions);
+    cn_out_uint(out, "documents", r.documents);
     cn_out_uint(out, "files", r.files);
     cn_out_uint(out, "bytes", r.bytes);
     return CN_OK;

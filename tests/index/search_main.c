@@ -11,6 +11,7 @@ int main(int argc, char **argv) {
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 2;
     add_filter_suite();
+    add_policy_suite();
     add_world_suite();
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

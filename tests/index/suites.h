@@ -1,5 +1,6 @@
 /* suites.h -- the suites of the search tests, each in the file of its name. */
 #pragma once
 void add_filter_suite(void);
+void add_policy_suite(void);
 void add_world_suite(void);
 extern unsigned long test_rounds; /* how many random queries; the first argument of the program */

