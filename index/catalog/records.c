@@ -219,7 +219,7 @@ typedef struct version_bytes {
     cn_str recipe, parts;
 } version_bytes;
 
-#define VERSION_FIELDS 25
+#define VERSION_FIELDS 26
 static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_FIELDS]) {
     cn_counts *n = &v->counts;
     const cn_field all[VERSION_FIELDS] = {
@@ -229,6 +229,7 @@ static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_F
         {"added", CN_F_U64, &n->added, 0}, {"unchanged", CN_F_U64, &n->unchanged, 0}, {"changed", CN_F_U64, &n->changed, 0},
         {"relabelled", CN_F_U64, &n->relabelled, 0}, {"rejected", CN_F_U64, &n->rejected, 0}, {"deleted", CN_F_U64, &n->deleted, 0},
         {"documents", CN_F_U64, &n->documents, 0}, {"chunks", CN_F_U64, &n->chunks, 0}, {"unlabelled", CN_F_U64, &n->unlabelled, 0},
+        {"skipped", CN_F_U64, &n->skipped, 0},
         {"base", CN_F_U64, &v->base, 0}, {"marks", CN_F_U32, &v->marks, 0}, {"made", CN_F_I64, &v->made_us, 0},
         {"first_active", CN_F_I64, &v->first_active_us, 0}, {"by", CN_F_STR, &v->made_by, 0}, {"job", CN_F_STR, &v->job, 0},
         {"before", CN_F_U64, &v->before_active, 0},

@@ -13,6 +13,7 @@ typedef struct cn_counts {
     uint64_t deleted;
     uint64_t documents, chunks;      /* of the version, after */
     uint64_t unlabelled;             /* documents nobody may read */
+    uint64_t skipped;                /* files in folders that are no documents: not among those read */
 } cn_counts;
 
 enum { CN_MARK_SUSPECT = 1, CN_MARK_QUARANTINED = 2, CN_MARK_PINNED = 4, CN_MARK_DROPPED = 8, CN_MARK_EVER_ACTIVE = 16 };

@@ -56,15 +56,11 @@ static cn_err check_put(const cn_run *r, cn_arena *a, cn_raw *raw) {
 
 static cn_err stored(cn_run *r, cn_arena *a, cn_item *it) { return cn_seg_doc_full(cn_ledger_seg(&r->ledger, it->at), it->at.doc, a, &it->doc); }
 
-static bool trusts_front(const cn_run *r, const cn_raw *raw) { return raw->format == CN_FMT_MD && (r->o.from.trust & CN_TRUST_FRONT_MATTER); }
-
 static void decide(const cn_run *r, cn_item *it, const cn_doc *old) {
     bool content = !it->erased && cn_digest_eq(&old->content, &it->doc.content), row = cn_digest_eq(&old->row, &it->row);
     bool anew = r->remake || r->o.reparse;
     it->fate = !content || anew ? CN_FATE_CHANGED : row ? CN_FATE_UNCHANGED : CN_FATE_RELABELLED;
     it->how = !content || r->o.reparse ? CN_HOW_PARSE : r->remake ? CN_HOW_STORED : row ? CN_HOW_KEEP : CN_HOW_COPY;
-    if (trusts_front(r, &it->raw) && it->how != CN_HOW_KEEP) /* its labels stand in its bytes */
-        it->how = CN_HOW_PARSE;
 }
 
 /* The stored row, with what this row says besides its text. */
@@ -96,7 +92,7 @@ static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
 }
 
 static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
-    it->doc.content = cn_content_digest(sha, &it->raw, trusts_front(r, &it->raw));
+    it->doc.content = cn_content_digest(sha, &it->raw);
     it->row = cn_row_digest(sha, &it->doc.content, &it->raw.labels, it->raw.meta);
     if (!it->found) {
         it->fate = CN_FATE_ADDED;
@@ -136,7 +132,7 @@ cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
         look_for_erasure(r, it);
     }
     if (raw->err != CN_OK) {
-        it->fate = CN_FATE_REJECTED;
+        it->fate = raw->skipped && !it->found ? CN_FATE_SKIPPED : CN_FATE_REJECTED; /* what was a document once should still be one */
         it->how = CN_HOW_KEEP;
         it->why = raw->why;
         return CN_OK;

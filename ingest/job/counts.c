@@ -1,7 +1,7 @@
 /* Counts as a map, for rows, notes and whoever shows them. */
 #include "ingest/job/rows.h"
 
-#define COUNTS(X) X(read) X(added) X(unchanged) X(changed) X(relabelled) X(rejected) X(deleted) X(documents) X(chunks) X(unlabelled)
+#define COUNTS(X) X(read) X(added) X(unchanged) X(changed) X(relabelled) X(rejected) X(deleted) X(documents) X(chunks) X(unlabelled) X(skipped)
 
 void cn_counts_pack(const cn_counts *c, cn_buf *out) {
 #define ONE(name) +1

@@ -1,10 +1,9 @@
 #include "ingest/job/digests.h"
 
-cn_digest cn_content_digest(cn_sha256 *s, const cn_raw *raw, bool front_matter) {
+cn_digest cn_content_digest(cn_sha256 *s, const cn_raw *raw) {
     cn_sha256_reset(s);
     cn_sha256_field(s, CN_STR("cairn content 1"));
     cn_sha256_field(s, cn_str_of(cn_format_name(raw->format)));
-    cn_sha256_u64(s, front_matter);
     cn_sha256_field(s, raw->title);
     cn_sha256_field(s, raw->uri);
     cn_sha256_field(s, raw->bytes);

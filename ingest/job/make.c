@@ -1,7 +1,6 @@
 /* The workers' part: what is new is parsed, chunked and embedded. */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "ingest/job/front.h"
 #include "ingest/job/outline.h"
 #include "ingest/job/run.h"
 
@@ -81,8 +80,6 @@ static cn_err from_bytes(cn_run *r, cn_arena *a, cn_item *it) {
     d->labels = raw->labels;
     d->meta = raw->meta;
     d->text = p.text;
-    if (p.front.n && raw->format == CN_FMT_MD && (r->o.from.trust & CN_TRUST_FRONT_MATTER))
-        CN_TRY(cn_front_labels(p.front, a, &d->labels));
     if (p.n_blocks)
         CN_TRY(outline(&p, a, &d->outline));
     return raw->vector ? whole(&p, raw->vector, a, it) : chunk(r, &p, a, it);

@@ -27,10 +27,11 @@ cn_err cn_rejects_add(cn_tenant *t, const char *job, const cn_reject *v, uint32_
     for (uint32_t i = 0; i < n; i++) {
         cn_buf_reset(&b);
         size_t at = cn_record_open(&b, REJECT_FORMAT);
-        cn_pack_map(&b, 3);
+        cn_pack_map(&b, 4);
         cn_pack_cstr(&b, "doc"), cn_pack_str(&b, v[i].doc);
         cn_pack_cstr(&b, "where"), cn_pack_str(&b, v[i].where);
         cn_pack_cstr(&b, "why"), cn_pack_str(&b, v[i].why);
+        cn_pack_cstr(&b, "skipped"), cn_pack_bool(&b, v[i].skipped);
         cn_record_close(&b, at);
         CN_TRY(cn_buf_check(&b));
         CN_TRY(cn_db_put(w.txn, w.rejects, reject_key(job, v[i].seq, key), cn_buf_str(&b)));

@@ -2,7 +2,7 @@
  *
  *   jobs         <job>                     -> record 1: one map (see rows.c)
  *   job_running  <index> \0 <source>       -> job            the one that runs, or was killed while it ran
- *   job_rejects  <job> \0 u64 big-endian   -> record 1: {doc, where, why}; the number of the row read, so that a resumed job
+ *   job_rejects  <job> \0 u64 big-endian   -> record 1: {doc, where, why, skipped}; the number of the row read, so that a resumed job
  *                                             writes the same entry again
  *   DATA/tenants/<tenant>/jobs/<job>.lock     held by flock while the job lives: a job whose row says "running" and
  *                                             whose lock is free was interrupted
@@ -50,11 +50,12 @@ cn_err cn_jobs_get(cn_tenant *t, cn_str job, cn_job_row *r);
 typedef struct cn_reject {
     uint64_t seq;            /* number of the row read, from 0 */
     cn_str doc, where, why;
+    bool skipped;            /* a file that is no document, and need not be one */
 } cn_reject;
 cn_err cn_rejects_add(cn_tenant *t, const char *job, const cn_reject *v, uint32_t n);
 cn_err cn_rejects_cut(cn_tenant *t, const char *job, uint64_t from_seq); /* forgets those from here on */
 cn_err cn_rejects_count(cn_tenant *t, const char *job, uint64_t *ret);
-/* Appends an array of maps {doc, where, why}. */
+/* Appends an array of maps {doc, where, why, skipped}. */
 cn_err cn_rejects_list(cn_tenant *t, const char *job, cn_buf *out);
 
 void cn_counts_pack(const cn_counts *c, cn_buf *out);

@@ -26,7 +26,7 @@
 #define CN_EMBED_CALL 128u                /* texts a call */
 #define CN_SAMPLE 32u                     /* texts that a dry run embeds to know the speed */
 
-typedef enum cn_fate { CN_FATE_ADDED, CN_FATE_UNCHANGED, CN_FATE_CHANGED, CN_FATE_RELABELLED, CN_FATE_REJECTED, CN_FATE_DELETED } cn_fate;
+typedef enum cn_fate { CN_FATE_ADDED, CN_FATE_UNCHANGED, CN_FATE_CHANGED, CN_FATE_RELABELLED, CN_FATE_REJECTED, CN_FATE_DELETED, CN_FATE_SKIPPED } cn_fate;
 /* Where the row to write comes from: nowhere, the stored row as it is, the stored text, the bytes brought. */
 typedef enum cn_how { CN_HOW_KEEP, CN_HOW_COPY, CN_HOW_STORED, CN_HOW_PARSE } cn_how;
 

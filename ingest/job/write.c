@@ -1,31 +1,31 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 1
+ *   0   4  format: 2
  *   4   4  zero
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
  *  24  32  chain over them (digests.h)
- *  56  80  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over */
+ *  56  88  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped */
 #include "engine/base/mem.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 1
+#define NOTE_FORMAT 2
 
 typedef struct note {
     uint32_t format, zero;
     uint64_t base, rows;
     cn_digest chain;
-    uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over;
+    uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped;
 } note;
-_Static_assert(sizeof(note) == 136, "the layout of the note is fixed");
+_Static_assert(sizeof(note) == 144, "the layout of the note is fixed");
 
 static cn_err leave_note(cn_run *r) {
     const cn_counts *c = &r->counts;
     note n = {.format = NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
               .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
-              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over};
+              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped};
     return cn_segw_note(r->w, (cn_str){(const char *)&n, sizeof n});
 }
 
@@ -43,7 +43,7 @@ static cn_err read_note(cn_run *r, bool *ret_usable) {
     r->skip_to = n.rows;
     r->skip_chain = n.chain;
     r->counts = (cn_counts){.read = n.read, .added = n.added, .unchanged = n.unchanged, .changed = n.changed, .relabelled = n.relabelled,
-                            .rejected = n.rejected, .deleted = n.deleted, .unlabelled = n.unlabelled};
+                            .rejected = n.rejected, .deleted = n.deleted, .unlabelled = n.unlabelled, .skipped = n.skipped};
     r->listed = n.listed;
     r->parsed_over = n.parsed_over;
     *ret_usable = true;
@@ -106,7 +106,13 @@ static cn_reject reject_of(const cn_run *r, const cn_item *it, uint64_t seq) {
     (void)r;
     cn_str why = it->why.n > CN_REASON_MAX ? (cn_str){it->why.p, CN_REASON_MAX} : it->why;
     cn_str id = it->raw.id.n > 512 ? (cn_str){it->raw.id.p, 512} : it->raw.id;
-    return (cn_reject){seq, id, it->raw.where, why};
+    return (cn_reject){seq, id, it->raw.where, why, it->fate == CN_FATE_SKIPPED};
+}
+
+/* Skipped files take at most half of the list. */
+static bool listable(const cn_run *r, const cn_item *it) {
+    bool skipped = it->fate == CN_FATE_SKIPPED;
+    return (skipped || it->fate == CN_FATE_REJECTED) && !it->skip && r->listed < (skipped ? CN_JOB_REJECTS_MAX / 2 : CN_JOB_REJECTS_MAX);
 }
 
 /* Those found by now are listed before the rows after them are written, so that a note never counts one that is not. */
@@ -116,7 +122,7 @@ static cn_err list_rejects(cn_run *r, const cn_batch *b, const bool *late) {
     uint64_t first = late ? r->seq - b->n : r->seq;
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n && !r->dry; i++)
-        if (items[i].fate == CN_FATE_REJECTED && !items[i].skip && (!late || late[i]) && r->listed < CN_JOB_REJECTS_MAX) {
+        if (listable(r, &items[i]) && (!late || late[i])) {
             v[n++] = reject_of(r, &items[i], first + i);
             r->listed++;
         }
@@ -132,6 +138,7 @@ static void count(cn_run *r, const cn_item *it) {
     cn_counts *c = &r->counts;
     switch (it->fate) {
     case CN_FATE_DELETED: c->deleted++; r->parsed_over++; return;
+    case CN_FATE_SKIPPED: c->skipped++; return;
     case CN_FATE_ADDED: c->added++; break;
     case CN_FATE_UNCHANGED: c->unchanged++; break;
     case CN_FATE_CHANGED: c->changed++; break;
@@ -181,7 +188,7 @@ static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
         CN_TRY(twice(b, it));
     if (it->fate == CN_FATE_DELETED)
         CN_TRY(cn_remove_key(r, &it->key));
-    if (it->fate != CN_FATE_REJECTED && it->how != CN_HOW_KEEP)
+    if (it->fate != CN_FATE_REJECTED && it->fate != CN_FATE_SKIPPED && it->how != CN_HOW_KEEP)
         CN_TRY(add_row(r, b, it));
     count(r, it);
     return CN_OK;

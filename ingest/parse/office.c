@@ -1,8 +1,6 @@
-/* DOCX, ODT and EPUB: zip files of XML. Headings come from styles (DOCX) or outline levels (ODT); the chapters of an EPUB
- * are read as HTML, in the order in which they lie in the file. */
+/* DOCX and ODT: zip files of XML. Headings come from styles (DOCX) or outline levels (ODT). */
 #include <strings.h>
 
-#include "ingest/parse/charset.h"
 #include "ingest/parse/zip.h"
 
 typedef struct office {
@@ -47,12 +45,9 @@ static unsigned heading_level(cn_str style) {
     return c >= '1' && c <= '6' ? (unsigned)(c - '0') : 0;
 }
 
-#define SAX2_START void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_ns, const xmlChar **ns, int n, int n_default, const xmlChar **atts
-#define SAX2_UNUSED (void)prefix, (void)uri, (void)n_ns, (void)ns, (void)n_default
-
-static void docx_start(SAX2_START) {
+static void docx_start(CN_SAX2_START) {
     office *f = ctx;
-    SAX2_UNUSED;
+    CN_SAX2_UNUSED;
     if (is(name, "p"))
         start_paragraph(f, CN_BLOCK_PARA, 0);
     else if (is(name, "pStyle") && f->o->open && !f->row) {
@@ -91,9 +86,9 @@ static void docx_text(void *ctx, const xmlChar *text, int n) {
         cn_out_add(f->o, (cn_str){(const char *)text, (size_t)n});
 }
 
-static void odt_start(SAX2_START) {
+static void odt_start(CN_SAX2_START) {
     office *f = ctx;
-    SAX2_UNUSED;
+    CN_SAX2_UNUSED;
     if (f->skip || is(name, "tracked-changes") || is(name, "annotation") || is(name, "note-citation")) {
         f->skip++;
         return;
@@ -138,12 +133,6 @@ static void odt_text(void *ctx, const xmlChar *text, int n) {
 /* --- the parts --- */
 static bool want_docx(void *ctx, const char *name) { return (void)ctx, strcmp(name, "word/document.xml") == 0; }
 static bool want_odt(void *ctx, const char *name) { return (void)ctx, strcmp(name, "content.xml") == 0; }
-static bool want_epub(void *ctx, const char *name) {
-    const char *dot = strrchr(name, '.');
-    (void)ctx;
-    return dot && (strcmp(dot, ".xhtml") == 0 || strcmp(dot, ".html") == 0 || strcmp(dot, ".htm") == 0);
-}
-
 static cn_err docx_part(void *ctx, const char *name, cn_str bytes) {
     xmlSAXHandler sax = {.startElementNs = docx_start, .endElementNs = docx_end, .characters = docx_text, .ignorableWhitespace = docx_text};
     office f = {.o = ctx};
@@ -156,27 +145,5 @@ static cn_err odt_part(void *ctx, const char *name, cn_str bytes) {
     return cn_xml_read(bytes, name, &sax, &f);
 }
 
-static cn_err epub_part(void *ctx, const char *name, cn_str bytes) {
-    cn_out *o = ctx, part;
-    CN_AUTO_BUF cn_buf hold;
-    cn_str utf8;
-    cn_buf_init(&hold, CN_TEXT_MAX);
-    if (cn_charset_utf8(bytes, CN_STR("UTF-8"), &hold, &utf8) != CN_OK)
-        return cn_wrap(CN_INVALID, "its part %s", name);
-    cn_out_init(&part);
-    cn_err e = cn_parse_html(utf8, &part);
-    for (uint32_t i = 0; e == CN_OK && i < part.n; i++) {
-        const cn_block *b = &part.blocks[i];
-        cn_out_begin(o, (cn_block_kind)b->kind, b->level, true);
-        cn_out_add(o, (cn_str){part.text.p + b->from, b->to - b->from});
-    }
-    cn_out_end(o);
-    if (!o->title.n)
-        cn_buf_add(&o->title, part.title.p, part.title.n);
-    cn_out_done(&part);
-    return e;
-}
-
 cn_err cn_parse_docx(cn_str bytes, cn_out *o) { return cn_zip_each(bytes, &(cn_zip_reader){want_docx, docx_part, o}); }
 cn_err cn_parse_odt(cn_str bytes, cn_out *o) { return cn_zip_each(bytes, &(cn_zip_reader){want_odt, odt_part, o}); }
-cn_err cn_parse_epub(cn_str bytes, cn_out *o) { return cn_zip_each(bytes, &(cn_zip_reader){want_epub, epub_part, o}); }

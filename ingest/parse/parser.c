@@ -206,7 +206,8 @@ static int bury(worker *w, cn_err e) {
     return end_worker(w);
 }
 
-static cn_err ask(cn_parser *p, worker *w, cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret) {
+/* *ret_died: the worker is gone, and time is not why. */
+static cn_err ask_once(cn_parser *p, worker *w, cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret, bool *ret_died) {
     uint64_t until = cn_mono_ns() + p->limit_ns;
     cn_err verdict = CN_INTERNAL;
     if (!w->pid)
@@ -218,7 +219,15 @@ static cn_err ask(cn_parser *p, worker *w, cn_format f, cn_str bytes, cn_arena *
             end_worker(w);
         e = got;
     }
+    *ret_died = e == CN_UNAVAILABLE;
     return e == CN_OK ? verdict : explain_death(p, e, bury(w, e));
+}
+
+/* What a worker was left with by documents before must not cost this one: one that ran already gets a second try, fresh. */
+static cn_err ask(cn_parser *p, worker *w, cn_format f, cn_str bytes, cn_arena *a, cn_parsed *ret) {
+    bool used = w->pid != 0, died = false;
+    cn_err e = ask_once(p, w, f, bytes, a, ret, &died);
+    return used && died ? ask_once(p, w, f, bytes, a, ret, &died) : e;
 }
 
 static worker *free_worker(cn_parser *p) {

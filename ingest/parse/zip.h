@@ -18,6 +18,9 @@ typedef struct cn_zip_reader {
     void *ctx;
 } cn_zip_reader;
 cn_err cn_zip_each(cn_str bytes, const cn_zip_reader *r);
+/* What SAX2 hands to the start of an element; most of it is not needed here. */
+#define CN_SAX2_START void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_ns, const xmlChar **ns, int n, int n_default, const xmlChar **atts
+#define CN_SAX2_UNUSED (void)prefix, (void)uri, (void)n_ns, (void)ns, (void)n_default
 /* One XML file through SAX2 events; no network, no entities but the five of XML. CN_INVALID where it is not well-formed. */
 cn_err cn_xml_read(cn_str bytes, const char *what, xmlSAXHandler *sax, void *ctx);
 /* The value of an attribute by its local name in SAX2's array; NULL p: none. */

@@ -134,7 +134,7 @@ static cn_err set_vector(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row
 }
 
 /* A field that is text: in a row a string, in a table any cell. */
-static cn_err set_text(cn_row_reader *r, cn_field f, cn_str s, cn_arena *a, cn_row *row) {
+static cn_err set_text(cn_field f, cn_str s, cn_arena *a, cn_row *row) {
     switch ((int)f) {
     case CN_FIELD_ID: return set_id(s, a, row);
     case CN_FIELD_TITLE: return set_title(s, a, row);
@@ -147,27 +147,7 @@ static cn_err set_text(cn_row_reader *r, cn_field f, cn_str s, cn_arena *a, cn_r
     case CN_FIELD_REQUIRE: return cn_labels_parse(a, s, labels_of(row, f));
     default: break;
     }
-    (void)r;
     return cn_fail(CN_INVALID, "it cannot be text");
-}
-
-static cn_err vector_cell(cn_row_reader *r, cn_str s, cn_arena *a, cn_row *row) {
-    cn_jscan j;
-    cn_str copy = cn_arena_str(a, s); /* with a NUL after it */
-    if (!copy.p)
-        return cn_fail_memory();
-    union { const char *c; char *p; } at = {.c = copy.p};
-    CN_TRY(cn_jscan_begin(&j, at.p, copy.n));
-    CN_TRY(set_vector(r, &j, a, row));
-    return cn_jscan_end(&j);
-}
-
-cn_err cn_row_cell(cn_row_reader *r, cn_field f, cn_str value, cn_arena *a, cn_row *row) {
-    cn_err e = f == CN_FIELD_VECTOR ? vector_cell(r, value, a, row) : set_text(r, f, value, a, row);
-    if (e != CN_OK)
-        return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(r->fields.name[f][0]));
-    row->set[f] = true;
-    return CN_OK;
 }
 
 /* --- JSON --- */
@@ -245,10 +225,9 @@ static cn_err pack_value(cn_row_reader *r, cn_jscan *j, cn_jkind kind, cn_buf *b
     return CN_OK;
 }
 
-static cn_err meta_map(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) {
+static cn_err meta_entries(cn_row_reader *r, cn_jscan *j) {
     cn_str key;
     cn_err e;
-    cn_meta_reset(&r->meta);
     CN_TRY(cn_jscan_open(j, '{'));
     while ((e = cn_jscan_key(j, &key)) == CN_OK) {
         cn_jkind kind = cn_jscan_kind(j);
@@ -261,8 +240,12 @@ static cn_err meta_map(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) 
         if (e != CN_OK)
             return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(key));
     }
-    if (e != CN_NOT_FOUND)
-        return e;
+    return e == CN_NOT_FOUND ? CN_OK : e;
+}
+
+static cn_err meta_map(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) {
+    cn_meta_reset(&r->meta);
+    CN_TRY(meta_entries(r, j));
     return cn_meta_close(&r->meta, a, &row->meta);
 }
 
@@ -282,7 +265,7 @@ static cn_err json_value(cn_row_reader *r, cn_field f, cn_jscan *j, cn_jkind kin
     if (kind != CN_J_STRING)
         return cn_fail(CN_INVALID, labels ? "it should be a list of strings" : "it should be a string");
     CN_TRY(cn_jscan_string(j, &s));
-    return set_text(r, f, s, a, row);
+    return set_text(f, s, a, row);
 }
 
 static cn_err json_field(cn_row_reader *r, int f, cn_jscan *j, cn_arena *a, cn_row *row) {
@@ -317,5 +300,75 @@ cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *
         return e;
     CN_TRY(cn_jscan_end(&j));
     *ret = row;
+    return CN_OK;
+}
+
+/* --- cells --- */
+void cn_row_start(cn_row_reader *r, cn_row *ret) {
+    *ret = (cn_row){.modified = CN_NO_TIME, .meta = CN_STR(""), .title = CN_STR(""), .uri = CN_STR("")};
+    cn_meta_reset(&r->meta);
+}
+
+cn_err cn_row_finish(cn_row_reader *r, cn_arena *a, cn_row *row) { return cn_meta_close(&r->meta, a, &row->meta); }
+
+static cn_err json_cell(cn_row_reader *r, cn_field f, cn_str s, cn_arena *a, cn_row *row) {
+    cn_jscan j;
+    cn_str copy = cn_arena_str(a, s); /* with a NUL after it; keys of metadata point into it */
+    if (!copy.p)
+        return cn_fail_memory();
+    union { const char *c; char *p; } at = {.c = copy.p};
+    CN_TRY(cn_jscan_begin(&j, at.p, copy.n));
+    CN_TRY(f == CN_FIELD_VECTOR ? set_vector(r, &j, a, row) : meta_entries(r, &j));
+    return cn_jscan_end(&j);
+}
+
+cn_err cn_row_cell(cn_row_reader *r, cn_field f, cn_str value, cn_arena *a, cn_row *row) {
+    bool json = f == CN_FIELD_VECTOR || f == CN_FIELD_META;
+    cn_err e = json ? json_cell(r, f, value, a, row) : set_text(f, value, a, row);
+    if (e != CN_OK)
+        return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(r->fields.name[f][0]));
+    row->set[f] = true;
+    return CN_OK;
+}
+
+cn_err cn_row_labels(cn_row_reader *r, cn_field f, uint32_t n, cn_arena *a, cn_row *row) {
+    CN_TRY(cn_labels_make(a, r->labels, n, labels_of(row, f)));
+    row->set[f] = true;
+    return CN_OK;
+}
+
+/* A number that a reader of JSON would write the same way again: no exponent, no zeros more than needed, at most 15 digits. */
+static bool plain_number(cn_str s) {
+    size_t i = s.n && s.p[0] == '-', from = i, digits = 0, point = 0;
+    for (; i < s.n; i++) {
+        if (s.p[i] >= '0' && s.p[i] <= '9')
+            digits++;
+        else if (s.p[i] == '.' && !point && i > from && i + 1 < s.n)
+            point = i;
+        else
+            return false;
+    }
+    bool zeros = digits > 1 && s.p[from] == '0' && point != from + 1;
+    return digits && digits <= 15 && !zeros;
+}
+
+cn_err cn_row_meta(cn_row_reader *r, cn_str key, cn_str value, bool string) {
+    cn_buf *b = &r->meta.values;
+    CN_TRY(cn_meta_key(&r->meta, key));
+    bool yes = cn_str_is(value, "true");
+    if (!string && plain_number(value))
+        return pack_number(b, value);
+    if (!string && (yes || cn_str_is(value, "false")))
+        cn_pack_bool(b, yes);
+    else
+        cn_pack_str(b, value);
+    return CN_OK;
+}
+
+cn_err cn_row_meta_list(cn_row_reader *r, cn_str key, uint32_t n) {
+    CN_TRY(cn_meta_key(&r->meta, key));
+    cn_pack_array(&r->meta.values, n);
+    for (uint32_t i = 0; i < n; i++)
+        cn_pack_str(&r->meta.values, r->labels[i]);
     return CN_OK;
 }

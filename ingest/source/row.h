@@ -40,7 +40,15 @@ void cn_row_reader_init(cn_row_reader *r, const cn_fields *f);
 void cn_row_reader_done(cn_row_reader *r);
 /* line: n bytes and a NUL; it is overwritten. */
 cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *ret);
-/* One cell of a table: for CSV and front matter, where all is text. CN_FIELD_META is not for here. */
+/* --- a row piece by piece: for CSV and front matter, where all is text --- */
+void cn_row_start(cn_row_reader *r, cn_row *ret);
+/* One field. Of labels, an empty cell says: none. CN_FIELD_META: an object of JSON, whose entries join the others. */
 cn_err cn_row_cell(cn_row_reader *r, cn_field f, cn_str value, cn_arena *a, cn_row *row);
-/* The checks on what a row says in all; called once, after its cells (cn_row_json has done it). */
-cn_err cn_row_check_id(cn_str id);
+cn_err cn_row_labels(cn_row_reader *r, cn_field f, uint32_t n, cn_arena *a, cn_row *row); /* r->labels[0..n) */
+/* One entry of metadata; key is borrowed until cn_row_finish(). A number as JSON writes it, true and false are these,
+ * unless string; what would not come back as it was written (007, 1.50e) stays a string. */
+cn_err cn_row_meta(cn_row_reader *r, cn_str key, cn_str value, bool string);
+cn_err cn_row_meta_list(cn_row_reader *r, cn_str key, uint32_t n);                        /* r->labels[0..n) */
+cn_err cn_row_finish(cn_row_reader *r, cn_arena *a, cn_row *row);
+
+cn_err cn_row_check_id(cn_str id); /* length, no control characters */

@@ -11,7 +11,7 @@
 enum { CN_TRUST_SIDECAR = 1, CN_TRUST_FRONT_MATTER = 2 };
 
 typedef struct cn_source_opts {
-    const char *const *paths;   /* "-" : standard input */
+    const char *const *paths;   /* "-": standard input; a glob ('docs/' and then '*' or '**' parts): files below its folder */
     uint32_t n_paths;
     cn_str source;              /* name; "default" */
     cn_format format;           /* CN_FMT_AUTO: by name and content */
@@ -41,11 +41,15 @@ typedef struct cn_raw {
     cn_str meta;          /* packed, keys sorted */
     cn_err err;           /* not CN_OK: this one cannot be read; why says so; the stream goes on */
     cn_str why;
+    bool skipped;         /* with err: a file in a folder that is no document (a picture, a script), and need not be one */
 } cn_raw;
 
 typedef struct cn_source cn_source;
 cn_err cn_source_open(const cn_source_opts *o, cn_source **ret);
 void cn_source_close(cn_source *s);
+/* True when path is a glob (and no file of that name is there): *ret_root is the folder before its first wildcard, *ret_glob
+ * the rest, which is matched with paths relative to that folder. */
+bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret_glob);
 /* CN_OK with the next; CN_NOT_FOUND at the end; another error stops the whole job (a folder that cannot be listed). */
 cn_err cn_source_next(cn_source *s, cn_arena *a, cn_raw *ret);
 /* For progress: bytes read so far and in all (0: unknown); documents in all (0: unknown). */

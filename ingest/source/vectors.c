@@ -27,14 +27,22 @@ static const char *after(const char *head, const char *key) {
     return p;
 }
 
+/* "'<f4'": byte order, f, bytes. */
+static cn_err npy_numbers(const char *descr, cn_vector_file *v) {
+    bool order = descr[0] == '\'' && (descr[1] == '<' || descr[1] == '>');
+    if (!order || descr[2] != 'f' || !strchr("248", descr[3]) || descr[4] != '\'')
+        return cn_fail(CN_INVALID, "its numbers are %.8s; save them as float32: a.astype('<f4')", descr);
+    v->swapped = descr[1] == '>';
+    v->width = (uint32_t)(descr[3] - '0');
+    return CN_OK;
+}
+
 static cn_err npy_header(const char *head, cn_vector_file *v) {
     const char *descr = after(head, "'descr'"), *order = after(head, "'fortran_order'"), *shape = after(head, "'shape'");
     unsigned long long n, dim;
     if (!descr || !order || !shape)
         return cn_fail(CN_INVALID, "its .npy header lacks descr, fortran_order or shape");
-    v->wide = strncmp(descr, "'<f8'", 5) == 0;
-    if (!v->wide && strncmp(descr, "'<f4'", 5) != 0)
-        return cn_fail(CN_INVALID, "its numbers are %.8s; save them as float32: a.astype('<f4')", descr);
+    CN_TRY(npy_numbers(descr, v));
     if (strncmp(order, "False", 5) != 0)
         return cn_fail(CN_INVALID, "it is in Fortran order; save numpy.ascontiguousarray(a)");
     if (sscanf(shape, "(%llu, %llu)", &n, &dim) != 2)
@@ -69,7 +77,7 @@ static cn_err npy(cn_vector_file *v) {
 }
 
 cn_err cn_vectors_begin(cn_input *in, cn_format format, cn_vector_file *ret) {
-    cn_vector_file v = {.in = in, .format = format};
+    cn_vector_file v = {.in = in, .format = format, .width = 4};
     const char *p;
     cn_err e = CN_OK;
     if (format == CN_FMT_NPY)
@@ -103,27 +111,50 @@ static cn_err at_end(cn_vector_file *v) {
     return more.n ? cn_fail(CN_INVALID, "bytes follow its last row") : CN_NOT_FOUND;
 }
 
+/* IEEE 754 binary16: every one of them is a float. */
+static float from_half(uint16_t h) {
+    uint32_t exp = h >> 10 & 31, frac = h & 1023u, bits;
+    float f = (float)frac * 0x1p-24f; /* subnormal, or zero */
+    if (exp) {
+        bits = (exp == 31 ? 255u : exp + 112) << 23 | frac << 13;
+        memcpy(&f, &bits, 4);
+    }
+    return h >> 15 ? -f : f;
+}
+
+static float number(const char *p, uint32_t width, bool swapped) {
+    uint64_t bits = 0;
+    uint32_t half;
+    double d;
+    float f;
+    for (uint32_t i = 0; i < width; i++)
+        bits |= (uint64_t)(uint8_t)p[swapped ? width - 1 - i : i] << (8 * i);
+    if (width == 2)
+        return from_half((uint16_t)bits);
+    half = (uint32_t)bits;
+    memcpy(&f, &half, 4);
+    memcpy(&d, &bits, 8);
+    return width == 4 ? f : (float)d;
+}
+
 cn_err cn_vectors_next(cn_vector_file *v, cn_arena *a, const float **ret, uint32_t *ret_dim) {
     const char *p;
     if (v->format == CN_FMT_FVECS)
         CN_TRY(fvecs_dim(v));
     else if (v->row == v->n)
         return at_end(v);
-    cn_err e = cn_input_take(v->in, v->dim * (v->wide ? 8u : 4u), &p);
+    cn_err e = cn_input_take(v->in, v->dim * v->width, &p);
     if (e == CN_NOT_FOUND)
         return cn_fail(CN_INVALID, "it ends after %llu rows", (unsigned long long)v->row);
     CN_TRY(e);
     float *x = cn_arena_alloc(a, v->dim * sizeof *x);
     if (!x)
         return cn_fail_memory();
-    if (v->wide)
-        for (uint32_t i = 0; i < v->dim; i++) {
-            double d;
-            memcpy(&d, p + 8u * i, 8);
-            x[i] = (float)d;
-        }
-    else
+    if (v->width == 4 && !v->swapped)
         memcpy(x, p, v->dim * sizeof *x);
+    else
+        for (uint32_t i = 0; i < v->dim; i++)
+            x[i] = number(p + (size_t)i * v->width, v->width, v->swapped);
     v->row++;
     *ret = x;
     *ret_dim = v->dim;

@@ -1,4 +1,4 @@
-/* vectors.h -- rows of ready vectors: .npy (format 1 to 3, little-endian f4 or f8, C order), .fvecs, .fbin.
+/* vectors.h -- rows of ready vectors: .npy (format 1 to 3, f2, f4 or f8 of either byte order, C order), .fvecs, .fbin.
  *
  *   .fvecs  each row: i32 dimension, then that many f4          .fbin  u32 rows, u32 dimension, then f4
  * Owns:    nothing; it reads from the input given.
@@ -13,7 +13,8 @@ typedef struct cn_vector_file {
     cn_format format;
     uint64_t n, row;   /* rows in all (fvecs: unknown, 0), rows given */
     uint32_t dim;
-    bool wide;         /* f8 */
+    uint32_t width;    /* bytes a number: 2, 4, 8 */
+    bool swapped;      /* big-endian */
 } cn_vector_file;
 
 cn_err cn_vectors_begin(cn_input *in, cn_format format, cn_vector_file *ret);

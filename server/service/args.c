@@ -100,7 +100,7 @@ void cn_out_triple(cn_buf *b, const char *key, const cn_triple *t) {
 
 void cn_out_counts(cn_buf *b, const char *key, const cn_counts *n) {
     cn_pack_cstr(b, key);
-    cn_pack_map(b, 10);
+    cn_pack_map(b, 11);
     cn_out_uint(b, "read", n->read);
     cn_out_uint(b, "added", n->added);
     cn_out_uint(b, "unchanged", n->unchanged);
@@ -111,6 +111,7 @@ void cn_out_counts(cn_buf *b, const char *key, const cn_counts *n) {
     cn_out_uint(b, "documents", n->documents);
     cn_out_uint(b, "chunks", n->chunks);
     cn_out_uint(b, "unlabelled", n->unlabelled);
+    cn_out_uint(b, "skipped", n->skipped);
 }
 
 cn_err cn_arg_actor(const cn_call *c, const msgpack_object *params, cn_actor *ret) {

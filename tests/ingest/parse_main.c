@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
     add_normal_tests();
     add_parse_tests();
     add_source_tests();
+    add_table_tests();
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned ran = CU_get_number_of_tests_run(), failed = CU_get_number_of_failures();

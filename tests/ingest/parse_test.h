@@ -2,3 +2,4 @@
 void add_normal_tests(void);
 void add_parse_tests(void);
 void add_source_tests(void);
+void add_table_tests(void);

@@ -2,11 +2,20 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <pthread.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/base/buf.h"
 #include "tests/ingest/parse_test.h"
-#include "ingest/parse/parse.h"
+#include "ingest/parse/worker.h"
 
 static cn_parser *parser;
 static cn_arena arena;
@@ -113,18 +122,37 @@ static void plain(void) {
     CU_ASSERT_EQUAL(cn_format_guess(CN_STR("README"), CN_STR("words")), CN_FMT_TEXT);
 }
 
-static cn_str zipped(const char *name, const char *body, size_t n, char *room, size_t size) {
-    size_t used = 0;
-    struct archive *ar = archive_write_new();
+static void add_part(struct archive *ar, const char *name, const char *body, size_t n) {
     struct archive_entry *e = archive_entry_new();
-    archive_write_set_format_zip(ar);
-    archive_write_open_memory(ar, room, size, &used);
     archive_entry_set_pathname(e, name);
     archive_entry_set_filetype(e, 0100000);
     archive_entry_set_size(e, (la_int64_t)n);
     archive_write_header(ar, e);
     archive_write_data(ar, body, n);
     archive_entry_free(e);
+}
+
+static struct archive *begin_zip(char *room, size_t size, size_t *used) {
+    struct archive *ar = archive_write_new();
+    archive_write_set_format_zip(ar);
+    archive_write_open_memory(ar, room, size, used);
+    return ar;
+}
+
+static cn_str zipped(const char *name, const char *body, size_t n, char *room, size_t size) {
+    size_t used = 0;
+    struct archive *ar = begin_zip(room, size, &used);
+    add_part(ar, name, body, n);
+    archive_write_close(ar);
+    archive_write_free(ar);
+    return (cn_str){room, used};
+}
+
+static cn_str zipped_all(const char *const (*parts)[2], size_t n, char *room, size_t size) {
+    size_t used = 0;
+    struct archive *ar = begin_zip(room, size, &used);
+    for (size_t i = 0; i < n; i++)
+        add_part(ar, parts[i][0], parts[i][1], strlen(parts[i][1]));
     archive_write_close(ar);
     archive_write_free(ar);
     return (cn_str){room, used};
@@ -188,6 +216,98 @@ static void outlives_a_thread(void) {
     cn_parser_free(one);
 }
 
+/* Chapters lie in the file in another order than the spine's; the last is not in it. */
+static void epub(void) {
+    static char room[1 << 16];
+    static const char *const parts[][2] = {{"mimetype", "application/epub+zip"}, {"OPS/b c.xhtml", "<html><body><h1>Two</h1><p>second</p></body></html>"},
+        {"OPS/x.xhtml", "<p>not in the spine</p>"}, {"OPS/a.xhtml", "<html><body><p>first</p></body></html>"},
+        {"META-INF/container.xml", "<container><rootfiles><rootfile full-path='OPS/p.opf'/></rootfiles></container>"},
+        {"OPS/p.opf", "<package xmlns:dc='d'><metadata><dc:title>Book</dc:title></metadata><manifest><item id='2' href='b%20c.xhtml' media-type='application/xhtml+xml'/>"
+                      "<item id='x' href='x.xhtml' media-type='application/xhtml+xml'/><item id='1' href='a.xhtml' media-type='application/xhtml+xml'/></manifest>"
+                      "<spine><itemref idref='1'/><itemref idref='2'/><itemref idref='none'/></spine></package>"}};
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    CU_ASSERT_EQUAL_FATAL(cn_parse(parser, CN_FMT_EPUB, zipped_all(parts, 6, room, sizeof room), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "first\n\nTwo\n\nsecond") && cn_str_is(d.title, "Book") && d.n_blocks == 3);
+    CU_ASSERT_EQUAL_FATAL(cn_parse(parser, CN_FMT_EPUB, zipped_all(parts, 4, room, sizeof room), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "Two\n\nsecond\n\nnot in the spine\n\nfirst")); /* without a package: as they lie */
+}
+
+/* ---------- the cage ---------- */
+/* Bits of what could be done in spite of it. */
+static int break_out(void) {
+    int got = 0;
+    if (cn_confine() != 0)
+        return 128;
+    got |= open("/etc/passwd", O_RDONLY) >= 0 ? 1 : 0;
+    got |= open("/tmp/cairn-escaped", O_CREAT | O_WRONLY, 0600) >= 0 ? 2 : 0;
+    got |= socket(AF_INET, SOCK_STREAM, 0) >= 0 || socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 4 : 0;
+    got |= syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) >= 0 ? 8 : 0;
+    got |= syscall(SYS_execve, "/bin/true", NULL, NULL) >= 0 || kill(getppid(), 0) == 0 ? 16 : 0;
+    got |= syscall(SYS_io_uring_setup, 1, NULL) >= 0 || errno != EPERM ? 32 : 0;
+    got |= ptrace(PTRACE_TRACEME, 0, 0, 0) == 0 || chdir("/") == 0 ? 64 : 0;
+    return got;
+}
+
+static void caged(void) {
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(break_out());
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status))
+        printf("\n  it could: 0x%02x\n", (unsigned)WEXITSTATUS(status));
+    CU_ASSERT_EQUAL(access("/tmp/cairn-escaped", F_OK), -1);
+}
+
+/* The one child of this thread that runs. */
+static pid_t only_child(void) {
+    char path[64];
+    long pid = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)gettid());
+    FILE *f = fopen(path, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fscanf(f, "%ld", &pid), 1);
+    fclose(f);
+    return (pid_t)pid;
+}
+
+/* A worker that hangs costs one document; one that died between documents costs none. */
+static void lost_workers(void) {
+    cn_parser *one;
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    cn_parser_free(parser); /* its children would be counted */
+    parser = NULL;
+    setenv("CAIRN_PARSE_SECONDS", "1", 1);
+    CU_ASSERT_EQUAL_FATAL(cn_parser_new(1, &one), CN_OK);
+    CU_ASSERT_EQUAL(cn_parse(one, CN_FMT_HTML, CN_STR("<p>one</p>"), &arena, &d), CN_OK);
+    kill(only_child(), SIGSTOP);
+    CU_ASSERT_EQUAL(cn_parse(one, CN_FMT_HTML, CN_STR("<p>two</p>"), &arena, &d), CN_DEADLINE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "over 1 s"));
+    CU_ASSERT_EQUAL(cn_parse(one, CN_FMT_HTML, CN_STR("<p>three</p>"), &arena, &d), CN_OK);
+    kill(only_child(), SIGKILL);
+    CU_ASSERT_EQUAL(cn_parse(one, CN_FMT_HTML, CN_STR("<p>four</p>"), &arena, &d), CN_OK);
+    CU_ASSERT(cn_str_is(d.text, "four"));
+    cn_parser_free(one);
+    setenv("CAIRN_PARSE_SECONDS", "3", 1);
+    CU_ASSERT_EQUAL(cn_parser_new(2, &parser), CN_OK);
+}
+
+/* What needs more memory than a worker may have is refused by it, and the next document is fine. */
+static void too_large(void) {
+    size_t n = (size_t)460 << 20;
+    char *zeros = calloc(n, 1);
+    cn_parsed d = {0};
+    cn_arena_reset(&arena);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(zeros);
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, (cn_str){zeros, n}, &arena, &d), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "512 MiB"));
+    CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, CN_STR("<p>after</p>"), &arena, &d), CN_OK);
+    free(zeros);
+}
+
 void add_parse_tests(void) {
     CU_pSuite s = CU_add_suite("parsers", set_up, tear_down);
     CU_add_test(s, "plain text and formats", plain);
@@ -196,6 +316,10 @@ void add_parse_tests(void) {
     CU_add_test(s, "Markdown", markdown);
     CU_add_test(s, "PDF", pdf);
     CU_add_test(s, "DOCX, ODT and bombs", office);
+    CU_add_test(s, "EPUB in the order of its spine", epub);
     CU_add_test(s, "mutated documents", mutated);
+    CU_add_test(s, "a locked-in process can open and start nothing", caged);
+    CU_add_test(s, "workers that hang or die", lost_workers);
+    CU_add_test(s, "a document too large for a worker", too_large);
     CU_add_test(s, "a worker outlives the thread that began it", outlives_a_thread);
 }

@@ -100,7 +100,11 @@ const cmd cmd_table[] = {
           {"--max-rejected", "N", "max_rejected", CMD_UINT, "activate though so many cannot be read"},
           {"--resume", "JOB", "resume", CMD_TEXT, "go on with a job that was interrupted"},
           {"--threads", "N", "threads", CMD_UINT, "all processors"}, REASON),
-     "PATH is a file, a folder, a glob, or - for standard input; .gz and .zst are read too.\n"
+     "PATH is a file, a folder, a glob in quotes, or - for standard input (lines of JSON, or say --format); .gz and .zst are\n"
+     "read too. A document's id is its path below PATH, or below the folder before a glob's first wildcard. CSV and TSV name\n"
+     "their columns in the first line; what is no field of a row becomes metadata. In folders, files that are no documents\n"
+     "(pictures, scripts) are skipped and counted.\n"
+     "  cairn ingest acme/docs 'site/**/*.html' --label public --activate\n"
      "  cairn ingest acme/docs ./handbook --label group:staff --activate\n"
      "  cairn ingest acme/docs ./site --label-rule 'hr/**=group:hr' --label public --sync --activate\n"
      "  cairn ingest acme/docs rows.jsonl --map id=key,text=body --dry-run", run_ingest, NULL},

@@ -1,0 +1,177 @@
+#include "ingest/source/front.h"
+
+#include "engine/base/utf8.h"
+
+#define FRONT_MAX ((size_t)1 << 16)
+
+typedef struct lines {
+    cn_str rest;
+    unsigned number; /* of the line last given */
+} lines;
+
+static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+static cn_str trim(cn_str s) {
+    while (s.n && blank(*s.p))
+        s = (cn_str){s.p + 1, s.n - 1};
+    while (s.n && blank(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+static cn_str unquote(cn_str s) {
+    s = trim(s);
+    bool quoted = s.n >= 2 && (*s.p == '"' || *s.p == '\'') && s.p[s.n - 1] == *s.p;
+    return quoted ? (cn_str){s.p + 1, s.n - 2} : s;
+}
+
+static bool next_line(lines *l, cn_str *ret) {
+    if (l->rest.n == 0)
+        return false;
+    const char *end = memchr(l->rest.p, '\n', l->rest.n);
+    size_t n = end ? (size_t)(end - l->rest.p) : l->rest.n, step = n + (end != NULL);
+    *ret = (cn_str){l->rest.p, n};
+    l->rest = (cn_str){l->rest.p + step, l->rest.n - step};
+    l->number++;
+    return true;
+}
+
+static bool ends_front(cn_str line) {
+    line = trim(line);
+    return cn_str_is(line, "---") || cn_str_is(line, "...");
+}
+
+/* The lines between the marks; false: there is no front matter. */
+static bool find(cn_str file, lines *ret) {
+    cn_str line;
+    if (file.n >= 3 && memcmp(file.p, "\xef\xbb\xbf", 3) == 0)
+        file = (cn_str){file.p + 3, file.n - 3};
+    lines l = {.rest = file};
+    if (!next_line(&l, &line) || !cn_str_is(trim(line), "---"))
+        return false;
+    lines inside = l;
+    const char *from = l.rest.p;
+    while (next_line(&l, &line) && (size_t)(line.p - from) < FRONT_MAX)
+        if (ends_front(line)) {
+            inside.rest.n = (size_t)(line.p - from);
+            *ret = inside;
+            return true;
+        }
+    return false;
+}
+
+/* --- values --- */
+typedef struct value {
+    bool list;
+    cn_str text;
+    uint32_t n; /* of r->labels, when it is a list */
+} value;
+
+static cn_err add(cn_row_reader *r, cn_str item, value *v) {
+    item = unquote(item);
+    if (item.n == 0)
+        return CN_OK;
+    if (v->n == CN_LABELS_MAX)
+        return cn_fail(CN_INVALID, "its list has over %d entries", CN_LABELS_MAX);
+    r->labels[v->n++] = item;
+    return CN_OK;
+}
+
+static cn_err inline_list(cn_row_reader *r, cn_str s, value *v) {
+    while (s.n) {
+        const char *comma = memchr(s.p, ',', s.n);
+        size_t n = comma ? (size_t)(comma - s.p) : s.n;
+        CN_TRY(add(r, (cn_str){s.p, n}, v));
+        n += comma != NULL;
+        s = (cn_str){s.p + n, s.n - n};
+    }
+    return CN_OK;
+}
+
+/* Lines "- item" below a key without a value. */
+static cn_err list_below(cn_row_reader *r, lines *l, value *v) {
+    cn_str line;
+    for (lines ahead = *l; next_line(&ahead, &line); *l = ahead) {
+        line = trim(line);
+        if (line.n && line.p[0] != '#' && line.p[0] != '-')
+            return CN_OK;
+        if (line.n && line.p[0] == '-') {
+            v->list = true;
+            CN_TRY(add(r, (cn_str){line.p + 1, line.n - 1}, v));
+        }
+    }
+    return CN_OK;
+}
+
+static cn_str without_comment(cn_str s) {
+    if (s.n && (*s.p == '"' || *s.p == '\''))
+        return s;
+    for (size_t i = 1; i < s.n; i++)
+        if (s.p[i] == '#' && blank(s.p[i - 1]))
+            return trim((cn_str){s.p, i});
+    return s;
+}
+
+static cn_err read_value(cn_row_reader *r, cn_str s, lines *l, value *ret) {
+    value v = {.text = unquote(without_comment(trim(s)))};
+    s = without_comment(trim(s));
+    if (s.n && (s.p[0] == '|' || s.p[0] == '>')) { /* a block of lines below it: not flat */
+        v.text = (cn_str){s.p, 0};
+    } else if (s.n == 0) {
+        CN_TRY(list_below(r, l, &v));
+    } else if (s.p[0] == '[') {
+        if (s.p[s.n - 1] != ']')
+            return cn_fail(CN_INVALID, "its list [ does not end on the same line");
+        v.list = true;
+        CN_TRY(inline_list(r, (cn_str){s.p + 1, s.n - 2}, &v));
+    }
+    *ret = v;
+    return CN_OK;
+}
+
+static cn_err take(cn_row_reader *r, cn_str key, const value *v, cn_str raw_value, cn_arena *a, cn_row *row) {
+    int f = cn_fields_find(&r->fields, key);
+    bool labels = f == CN_FIELD_LABELS || f == CN_FIELD_DENY || f == CN_FIELD_REQUIRE;
+    if (f == CN_FIELD_ID || f == CN_FIELD_TEXT || f == CN_FIELD_VECTOR || f == CN_FIELD_OP)
+        return CN_OK; /* a file's path is its id, and its body its text */
+    if (f >= 0 && row->set[f])
+        return cn_fail(CN_INVALID, "it stands there twice");
+    if (labels)
+        return v->list ? cn_row_labels(r, (cn_field)f, v->n, a, row) : cn_row_cell(r, (cn_field)f, v->text, a, row);
+    if (f >= 0 && f != CN_FIELD_META)
+        return v->list ? cn_fail(CN_INVALID, "it should be one value, no list") : v->text.n ? cn_row_cell(r, (cn_field)f, v->text, a, row) : CN_OK;
+    if (v->list)
+        return cn_row_meta_list(r, key, v->n);
+    bool quoted = v->text.p != trim(raw_value).p;
+    return v->text.n ? cn_row_meta(r, key, v->text, quoted) : CN_OK;
+}
+
+static cn_err read_line(cn_row_reader *r, cn_str line, lines *l, cn_arena *a, cn_row *row) {
+    const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
+    value v = {0};
+    if (!colon || blank(line.p[0]) || line.p[0] == '#' || line.p[0] == '-')
+        return CN_OK;
+    size_t n = (size_t)(colon - line.p), number = l->number;
+    cn_str key = unquote((cn_str){line.p, n}), text = {colon + 1, line.n - n - 1};
+    cn_err e = read_value(r, text, l, &v);
+    if (e == CN_OK)
+        e = take(r, key, &v, text, a, row);
+    return e == CN_OK ? CN_OK : cn_wrap(e, "line %zu, \"" CN_STR_FMT "\"", number, CN_STR_ARG(key));
+}
+
+cn_err cn_front_read(cn_row_reader *r, cn_str file, cn_arena *a, cn_row *io) {
+    lines l;
+    cn_str line;
+    cn_row row = *io;
+    if (!find(file, &l))
+        return CN_OK;
+    size_t ok = cn_utf8_valid_to(l.rest);
+    if (ok < l.rest.n)
+        return cn_fail(CN_INVALID, "byte %zu (0x%02X) is not UTF-8", (size_t)(l.rest.p - file.p) + ok + 1, (unsigned)(unsigned char)l.rest.p[ok]);
+    cn_row_start(r, &row);
+    while (next_line(&l, &line))
+        CN_TRY(read_line(r, line, &l, a, &row));
+    CN_TRY(cn_row_finish(r, a, &row));
+    *io = row;
+    return CN_OK;
+}
