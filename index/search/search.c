@@ -109,6 +109,7 @@ static cn_err search_part(const cn_view_part *p, const cn_query *q, uint32_t k, 
     cn_scan scan = {q->vector, k, rows, n_rows, cn_seg_row_rank(p->seg), late, ctx.out};
     if (n_rows && p->flat)
         CN_TRY(q->mode == CN_MODE_EXACT ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, &n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, &n));
+    CN_TRY(cn_seg_sound(p->seg));
     const uint32_t *row_doc = cn_seg_row_doc(p->seg), *doc_row = cn_seg_doc_row(p->seg);
     for (; kept < n && s->scored[kept].score >= q->min_score; kept++) {
         uint32_t row = s->scored[kept].row, doc = row_doc[row];

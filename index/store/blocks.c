@@ -113,6 +113,23 @@ static cn_err load(cn_blocks *b, const cn_seg_id *id, MDB_cursor *c, cn_sha256 *
     return b->verified ? CN_OK : cn_fail_memory();
 }
 
+/* From the first byte to the last of all blocks, which lie in one map. */
+static void watch(cn_blocks *b) {
+    const char *from = NULL, *to = NULL;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const char *p = (const char *)b->v[i].head, *end = p + CN_BLOCK_HEAD + b->v[i].head->bytes;
+        from = !from || p < from ? p : from;
+        to = end > to ? end : to;
+    }
+    b->guard = from ? cn_map_watch(from, (size_t)(to - from)) : NULL;
+}
+
+cn_err cn_blocks_sound(const cn_blocks *b) {
+    if (!cn_map_torn(b->guard))
+        return CN_OK;
+    return cn_fail(CN_DAMAGED, "%s was cut short while it was open; bring it back from a backup, or activate another version", b->path);
+}
+
 cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_txn *txn, MDB_dbi dbi) {
     MDB_cursor *c;
     cn_sha256 s;
@@ -126,12 +143,16 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
         cn_sha256_end(&s);
     }
     mdb_cursor_close(c);
-    if (e != CN_OK)
+    if (e == CN_OK)
+        watch(b);
+    else
         cn_blocks_done(b);
     return e;
 }
 
 void cn_blocks_done(cn_blocks *b) {
+    cn_map_unwatch(b->guard);
+    b->guard = NULL;
     cn_free(b->v);
     cn_free((void *)(uintptr_t)b->verified);
     b->v = NULL;
@@ -168,6 +189,8 @@ static cn_err verify(cn_blocks *b, uint32_t i) {
     if (atomic_load_explicit(&b->verified[i / 64], memory_order_relaxed) & bit)
         return CN_OK;
     const cn_block_head *h = b->v[i].head;
+    if (cn_map_torn_any())
+        CN_TRY(cn_blocks_sound(b));
     if (cn_crc32c(head_crc(h), h + 1, h->bytes) != h->crc)
         return cn_fail(CN_DAMAGED, "%s: block %c %u %u does not match its checksum", b->path, (int)h->kind, h->a, h->b);
     atomic_fetch_or_explicit(&b->verified[i / 64], bit, memory_order_relaxed);

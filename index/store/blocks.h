@@ -5,6 +5,7 @@
  * Thread:  writing, one at a time; a loaded table, any.
  * Limits:  2^32 - 64 bytes a block. */
 #pragma once
+#include "index/store/mapguard.h"
 #include "index/store/segment_format.h"
 
 #define CN_BLOCK_MAX (UINT32_MAX - 63u)
@@ -29,6 +30,7 @@ typedef struct cn_blocks {
     uint32_t n;
     _Atomic uint64_t *verified; /* a bit a block */
     cn_digest digest;
+    cn_map_guard *guard;       /* over all blocks */
 } cn_blocks;
 
 /* Reads the table of all blocks (their heads, not their payloads) inside `txn`. CN_DAMAGED. */
@@ -43,5 +45,7 @@ static inline cn_str cn_block_raw(const cn_blocks *b, uint32_t i) {
 }
 /* Verifies n blocks from i on, with as many threads as help. */
 cn_err cn_blocks_verify(cn_blocks *b, uint32_t i, uint32_t n);
+/* CN_DAMAGED when the file was cut short while it was mapped: what was read in place may be zeros. Look after reading. */
+cn_err cn_blocks_sound(const cn_blocks *b);
 /* A part's block; CN_NOT_FOUND. */
 cn_err cn_blocks_part(cn_blocks *b, cn_str key_tail, cn_str *ret);

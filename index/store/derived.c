@@ -158,6 +158,8 @@ cn_err cn_derived_open(cn_seg *s, const char *kind, cn_derived **ret) {
     return CN_OK;
 }
 
+cn_err cn_derived_sound(const cn_derived *d) { return cn_blocks_sound(&d->blocks); }
+
 void cn_derived_close(cn_derived *d) {
     if (!d)
         return;

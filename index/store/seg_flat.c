@@ -136,10 +136,18 @@ static cn_seg_flats *newest(const cn_seg *s, const cn_digest *digest) {
     return f;
 }
 
+static cn_err all_sound(const cn_seg_flats *f) {
+    for (; f; f = f->next)
+        if (f->derived)
+            CN_TRY(cn_derived_sound(f->derived));
+    return CN_OK;
+}
+
 static void keep(cn_seg *s, cn_seg_flats *f) {
     f->next = s->flats;
     s->flats = f;
     s->flats_done = free_all;
+    s->flats_sound = all_sound;
 }
 
 /* Opens codes, building them first if need be. Without the lock: others scan plainly meanwhile. */

@@ -30,7 +30,9 @@ struct cn_seg {
     pthread_mutex_t lock;
     cn_seg_flats *flats;     /* seg_flat.c */
     void (*flats_done)(cn_seg_flats *f);
+    cn_err (*flats_sound)(const cn_seg_flats *f);
 };
 
+cn_err cn_derived_sound(const cn_derived *d);
 cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret);
 cn_err cn_seg_fill(cn_seg *s, const cn_record *rec, cn_doc *ret); /* all but text, outline and chunks */

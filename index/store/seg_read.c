@@ -43,6 +43,15 @@ cn_err cn_seg_class_rows(cn_seg *s, uint32_t cls, cn_str *ret) {
     return CN_OK;
 }
 
+cn_err cn_seg_sound(cn_seg *s) {
+    if (!cn_map_torn_any())
+        return CN_OK;
+    pthread_mutex_lock(&s->lock);
+    cn_err e = s->flats ? s->flats_sound(s->flats) : CN_OK;
+    pthread_mutex_unlock(&s->lock);
+    return e == CN_OK ? cn_blocks_sound(&s->blocks) : e;
+}
+
 /* ---------- documents ---------- */
 
 cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret) {

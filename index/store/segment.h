@@ -83,6 +83,10 @@ cn_err cn_seg_class(cn_seg *s, uint32_t cls, cn_triple *ret);                  /
 /* Rows of a class, as a serialised CRoaring bitmap (portable), borrowed. */
 cn_err cn_seg_class_rows(cn_seg *s, uint32_t cls, cn_str *ret);
 
+/* CN_DAMAGED when the file, or one made from it, was cut short since it was opened: what was read in place may have been
+ * zeros. Look after a search and after texts were copied; it costs one load. */
+cn_err cn_seg_sound(cn_seg *s);
+
 /* Everything borrowed from the segment's map, valid until it is closed. `arena` holds the chunk and label arrays. */
 cn_err cn_seg_doc_brief(cn_seg *s, uint32_t doc, cn_doc *ret);  /* without text, outline and chunks (n_chunks is there): touches the record only */
 cn_err cn_seg_doc(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret);      /* with text, outline and labels; chunks NULL */

@@ -48,7 +48,7 @@ cn_err cn_run_fill(void *run, cn_batch *b) {
     size_t bytes = 0, most = r->embedder ? CN_BATCH_EMBED : CN_BATCH_BYTES;
     if (!items)
         return cn_fail_memory();
-    while (b->n < CN_BATCH_ITEMS && bytes < most) {
+    while (b->n < CN_BATCH_ITEMS && bytes < most && !cn_line_stopping(r->line)) {
         cn_item *it = &items[b->n];
         cn_err err = r->feed.next(r, &b->arena, it);
         if (err == CN_NOT_FOUND)

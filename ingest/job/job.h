@@ -36,7 +36,7 @@ typedef struct cn_job_opts {
 
 /* Every field as a plain `cairn ingest` would have it. */
 void cn_job_opts_default(cn_job_opts *o);
-/* Sortable by time: "20261123T102030-1f2e3d4c5b6a7988". */
+/* Sortable by time, to the microsecond (five hex digits behind the dash): "20261123T102030-1f2e3d4c5b6a7988". */
 void cn_job_new_id(char ret[CN_JOB_ID_TEXT]);
 
 typedef enum cn_job_state { CN_JOB_RUNNING, CN_JOB_DONE, CN_JOB_UNCHANGED, CN_JOB_GUARDED, CN_JOB_HELD, CN_JOB_FAILED, CN_JOB_CANCELLED, CN_JOB_INTERRUPTED } cn_job_state;

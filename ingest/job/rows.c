@@ -18,7 +18,8 @@ const char *cn_job_state_name(cn_job_state s) { return (unsigned)s < 8 ? state_n
 void cn_job_new_id(char ret[CN_JOB_ID_TEXT]) {
     char at[CN_TIME_TEXT], digits[16];
     uint8_t random[8];
-    cn_time_text(cn_wall_us(), at);
+    int64_t now = cn_wall_us();
+    cn_time_text(now, at);
     size_t n = 0;
     for (size_t i = 0; at[i] && at[i] != '.' && n < 15; i++)
         if (at[i] != '-' && at[i] != ':')
@@ -27,7 +28,7 @@ void cn_job_new_id(char ret[CN_JOB_ID_TEXT]) {
     cn_random(random, sizeof random);
     char hex[2 * sizeof random + 1];
     cn_hex(random, sizeof random, hex);
-    snprintf(ret, CN_JOB_ID_TEXT, "%s-%s", digits, hex);
+    snprintf(ret, CN_JOB_ID_TEXT, "%s-%05x%s", digits, (unsigned)(now % 1000000), hex + 5);
 }
 
 void cn_job_row_init(cn_job_row *r) {

@@ -95,15 +95,16 @@ static cn_err read_some(cn_input *in, char *p, size_t n, size_t *ret) {
     return CN_OK;
 }
 
-/* Makes the window hold at least `want` bytes where the file has them; never gives back what is not taken. */
-static cn_err fill(cn_input *in, size_t want) {
-    if (in->from && (in->from == in->to || in->room - in->from - 1 < want)) {
+/* Makes the window hold at least `want` bytes where the file has them, with room for `most`; never gives back what is not
+ * taken. A pipe that brings a little at a time is waited for no longer than for `want`. */
+static cn_err fill(cn_input *in, size_t want, size_t most) {
+    if (in->from && (in->from == in->to || in->room - in->from - 1 < most)) {
         memmove(in->buf, in->buf + in->from, in->to - in->from);
         in->to -= in->from;
         in->from = 0;
     }
-    if (in->room < in->from + want + 1) {
-        size_t room = want + STEP > 2 * in->room ? want + STEP : 2 * in->room;
+    if (in->room < in->from + most + 1) {
+        size_t room = most + STEP > 2 * in->room ? most + STEP : 2 * in->room;
         char *p = cn_realloc(in->buf, room + 1);
         if (!p)
             return cn_fail_memory();
@@ -119,14 +120,14 @@ static cn_err fill(cn_input *in, size_t want) {
 }
 
 cn_err cn_input_peek(cn_input *in, size_t n, cn_str *ret) {
-    CN_TRY(fill(in, n));
+    CN_TRY(fill(in, n, n));
     size_t have = in->to - in->from;
     *ret = (cn_str){in->buf + in->from, have < n ? have : n};
     return CN_OK;
 }
 
 cn_err cn_input_take(cn_input *in, size_t n, const char **ret) {
-    CN_TRY(fill(in, n));
+    CN_TRY(fill(in, n, n));
     size_t have = in->to - in->from;
     if (have == 0 && n)
         return CN_NOT_FOUND;
@@ -144,7 +145,7 @@ static cn_err skip_line(cn_input *in) {
         in->from = nl ? (size_t)(nl - in->buf) + 1 : in->to;
         if (nl || (in->end && in->from == in->to))
             return CN_OK;
-        CN_TRY(fill(in, 1));
+        CN_TRY(fill(in, 1, 1));
     }
 }
 
@@ -164,7 +165,7 @@ cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long) {
             in->line++;
             return skip_line(in);
         }
-        CN_TRY(fill(in, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
+        CN_TRY(fill(in, have + 1, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
     }
     if (!nl && in->from == in->to)
         return CN_NOT_FOUND;
@@ -204,7 +205,7 @@ cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
         return all_of_file(in, (size_t)st.st_size, a, ret);
     while (!in->end && in->to - in->from <= max) {
         size_t have = in->to - in->from;
-        CN_TRY(fill(in, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
+        CN_TRY(fill(in, have + 1, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
     }
     size_t n = in->to - in->from;
     if (n > max)

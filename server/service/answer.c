@@ -80,7 +80,7 @@ static cn_err out_hit(cn_call *c, const cn_question *q, const cn_hit *hit, float
     cn_out_time(out, "modified", doc.modified);
     cn_out_hex(out, "digest", digest.b, sizeof digest.b);
     cn_out_meta(out, doc.meta);
-    return CN_OK;
+    return cn_seg_sound(hit->seg);
 }
 
 static void out_made_by(const cn_question *q, const cn_search_stats *stats, cn_buf *out) {

@@ -48,6 +48,66 @@ static cn_err cycle(fixture *f, const cn_doc *docs) {
     return e;
 }
 
+/* A file cut short under its reader: zeros and an error, and the others go on. */
+static void cut_short_while_open(void) {
+    fixture f;
+    cn_part p, other;
+    cn_seg *s, *sound;
+    cn_vecs v;
+    cn_arena a;
+    cn_doc d;
+    char path[256];
+    cn_arena_init(&a, 1 << 16, 1 << 24);
+    if (!fixture_init(&f))
+        return;
+    OK(make_segment(&f, 0, 3000, 0, 64, &p));
+    OK(make_segment(&f, 3000, 3010, 0, 64, &other));
+    OK(cn_seg_open(f.tenant, &p.id, &p.digest, &s));
+    OK(cn_seg_open(f.tenant, &other.id, &other.digest, &sound));
+    OK(cn_seg_vecs(s, &v));
+    OK(cn_seg_doc_full(s, 2999, &a, &d));
+    OK(cn_seg_sound(s));
+    OK(cn_seg_path(f.tenant, &p.id, NULL, path, sizeof path));
+    CU_ASSERT_EQUAL(truncate(path, 8192), 0);
+    float sum = 0;
+    for (uint32_t row = 0; row < v.n; row++)
+        for (uint32_t k = 0; k < v.dim; k++)
+            sum += v.blocks[row / v.block_rows][(row % v.block_rows) * v.dim + k];
+    CU_ASSERT(sum == sum);
+    FAILS(cn_seg_sound(s), CN_DAMAGED);
+    FAILS(cn_seg_doc_full(s, 2999, &a, &d), CN_DAMAGED);
+    FAILS(cn_seg_validate(s), CN_DAMAGED);
+    OK(cn_seg_sound(sound));
+    OK(cn_seg_validate(sound));
+    cn_seg_close(s);
+    cn_seg_close(sound);
+    FAILS(cn_seg_open(f.tenant, &p.id, &p.digest, &s), CN_DAMAGED);
+    cn_arena_done(&a);
+    fixture_done(&f);
+}
+
+/* A SIGBUS that has nothing to do with a segment still ends the process. */
+static void other_faults_are_fatal(void) {
+    fixture f;
+    cn_part p;
+    cn_seg *s;
+    int status = 0;
+    if (!fixture_init(&f))
+        return;
+    OK(make_segment(&f, 0, 4, 0, 6, &p));
+    OK(cn_seg_open(f.tenant, &p.id, &p.digest, &s));
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        raise(SIGBUS);
+        _exit(0);
+    }
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    cn_seg_close(s);
+    fixture_done(&f);
+}
+
 /* Each allocation of a cycle fails once: a clear error, nothing leaked (the address sanitizer looks), nothing left open. */
 static void no_memory_is_an_error(void) {
     fixture f;
@@ -101,4 +161,6 @@ void fault_suite(void) {
     CU_pSuite s = CU_add_suite("fault", NULL, NULL);
     CU_ADD_TEST(s, no_memory_is_an_error);
     CU_ADD_TEST(s, a_full_disk_is_an_error);
+    CU_ADD_TEST(s, cut_short_while_open);
+    CU_ADD_TEST(s, other_faults_are_fatal);
 }

@@ -343,6 +343,21 @@ class Jobs(unittest.TestCase):
         self.assertEqual(self.segments(), before)
         self.ingest("a", self.rows("r.jsonl", range(4)), "--activate")
 
+    def test_cancel_does_not_wait_for_the_end_of_the_input(self):
+        self.index("a", "--embedder", "none")
+        p, job = self.pipe("a")
+        self.cairn("jobs", "cancel", "acme", job)
+        end = time.time() + 30
+        while p.poll() is None and time.time() < end:
+            try:
+                p.stdin.write(json.dumps({"id": f"x{time.time()}", "text": "never seen", "labels": ["public"]}) + "\n")
+                p.stdin.flush()
+            except BrokenPipeError:
+                pass
+            time.sleep(0.1)
+        self.assertEqual(p.poll(), 5, "it reads on though it was cancelled")
+        self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "cancelled")
+
     def segments(self):
         return sorted(os.listdir(os.path.join(self.data, "tenants", "acme", "segments")))
 

@@ -1,0 +1,19 @@
+/* mapguard.h -- a mapped file that someone cuts short is an error for its reader, and no SIGBUS that ends the process.
+ *
+ * Where a page of a watched map has lost its file, the handler puts a page of zeros there and raises the map's flag; the
+ * read goes on and gives zeros. Whoever has used what it read looks at the flag, and takes nothing from it when it is up.
+ * sigsetjmp around each read was the other choice: it cannot be had for scans that run on many threads.
+ * Owns:    the process's SIGBUS handler, from the first watch on; a SIGBUS elsewhere ends the process as before.
+ * Thread:  any.
+ * Limits:  bytes behind the new end within its last page read as zeros without a SIGBUS; checksums find those. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct cn_map_guard cn_map_guard;
+
+/* NULL without memory: the map is not watched then. */
+cn_map_guard *cn_map_watch(const void *p, size_t n);
+void cn_map_unwatch(cn_map_guard *g); /* before the map goes; NULL is fine */
+bool cn_map_torn(const cn_map_guard *g);
+bool cn_map_torn_any(void);           /* any map of this process, ever: false nearly always, and cheap */

@@ -1,0 +1,104 @@
+"""A data directory on a full disk: a clear error, the version before still answers, and the job goes on when there is room.
+
+The disk is a small tmpfs in a mount namespace of its own; where that is not permitted the test is skipped."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+from serving import run
+
+INSIDE = "CAIRN_TEST_OWN_MOUNTS"
+
+
+class FullDisk(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="cairn-disk-")
+        self.disk, self.elsewhere = os.path.join(self.dir, "disk"), os.path.join(self.dir, "rest")
+        os.mkdir(self.disk), os.mkdir(self.elsewhere)
+        self.mount("48m")
+        self.data = os.path.join(self.disk, "data")
+        self.cairn("init")
+        self.cairn("tenant", "add", "acme")
+        self.cairn("index", "create", "acme/a", "--embedder", "none")
+        self.small, self.large = self.rows("s.jsonl", 100), self.rows("l.jsonl", 40000)
+        self.cairn("ingest", "acme/a", self.small, "--activate")
+
+    def tearDown(self):
+        subprocess.run(["umount", self.disk], check=True)
+        subprocess.run(["rm", "-r", self.dir], check=True)
+
+    def mount(self, size, *options):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join((*options, "size=" + size)), "none", self.disk], check=True)
+
+    def cairn(self, *args, code=0):
+        p = run(*args, data=self.data, check=False)
+        self.assertEqual(p.returncode, code, f"cairn {' '.join(args)}\n{p.stdout}{p.stderr}")
+        return p
+
+    def map(self, *args):
+        return json.loads(self.cairn(*args, "-o", "json").stdout)
+
+    def rows(self, name, n):
+        path = os.path.join(self.elsewhere, name)
+        with open(path, "w") as f:
+            for i in range(n):
+                f.write(json.dumps({"id": f"d{i}", "text": f"Row {i} says so. " * 60, "labels": ["public"], "vector": [1 + i % 7, 2, i % 5] * 100}) + "\n")
+        return path
+
+    def answers(self):
+        lines = os.path.join(self.elsewhere, "q")
+        with open(lines, "w") as f:
+            f.write(json.dumps({"vector": [1, 2, 3] * 100, "k": 3}) + "\n")
+        out = self.cairn("query", "acme/a", "--batch", lines, "-o", "json").stdout
+        self.assertEqual(out.count('"doc"'), 3, out)
+
+    def fails_and_goes_on(self, more):
+        p = self.cairn("ingest", "acme/a", self.large, "--activate", code=1)
+        self.assertRegex(p.stderr, "(?i)full|space")
+        self.answers()
+        versions = self.map("versions", "acme/a")
+        self.assertEqual((versions["active"], len(versions["versions"])), (1, 1))
+        more()
+        job = self.map("jobs", "list", "acme")["jobs"][0]
+        self.assertIn(job["state"], ("failed", "interrupted"))
+        r = self.map("ingest", "acme/a", "--resume", job["job"])
+        self.assertEqual((r["version"], r["activated"], r["counts"]["documents"]), (2, True, 40000))
+        self.cairn("index", "create", "acme/b", "--embedder", "none")
+        self.cairn("ingest", "acme/b", self.small)
+        self.assertEqual(self.map("ingest", "acme/b", self.large)["root"], r["root"])
+
+    def test_the_disk_is_too_small_for_the_job(self):
+        self.fails_and_goes_on(lambda: self.mount("400m", "remount"))
+
+    def test_another_program_fills_the_disk(self):
+        filler = os.path.join(self.disk, "filler")
+        self.mount("400m", "remount")
+        with open(filler, "wb") as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 16))
+                    f.flush()
+            except OSError:
+                pass
+        before = self.map("jobs", "list", "acme")["jobs"]
+        p = self.cairn("ingest", "acme/a", self.large, code=1) # no room even for a job's entry
+        self.assertRegex(p.stderr, "(?i)full|space")
+        self.assertEqual(self.map("jobs", "list", "acme")["jobs"], before)
+        self.answers()
+        os.truncate(filler, os.path.getsize(filler) - (8 << 20))
+        self.fails_and_goes_on(lambda: os.unlink(filler))
+
+
+if __name__ == "__main__":
+    if INSIDE not in os.environ:
+        again = ["unshare", "--mount", "--propagation", "private", sys.executable, "-W", "ignore::ResourceWarning", *sys.argv]
+        probe = subprocess.run(["unshare", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True)
+        if probe.returncode:
+            print(f"skipped: no mount namespace of one's own here ({probe.stderr.strip()}); run as root to test a full disk")
+            sys.exit(77)
+        os.execvpe("unshare", again, {**os.environ, INSIDE: "1"})
+    unittest.main(verbosity=2, argv=sys.argv)
