@@ -17,9 +17,26 @@ cn_err cn_metric_parse(const char *name, cn_metric *ret) {
     return cn_fail(CN_INVALID, "the metric is cosine, ip or l2, not \"%s\"", name);
 }
 
+/* 32 components at once, without a branch, so that the compiler uses wide registers: all finite? */
+static bool sound_block(const float *x, bool *io_any) {
+    uint32_t bits[32], worst = 0, any = 0;
+    memcpy(bits, x, sizeof bits);
+    for (int i = 0; i < 32; i++) {
+        uint32_t size = bits[i] & 0x7fffffffu;
+        worst = size > worst ? size : worst;
+        any |= size;
+    }
+    *io_any |= any != 0;
+    return worst < 0x7f800000u;
+}
+
 cn_err cn_vec_check(const float *x, uint32_t dim, cn_metric metric) {
     bool any = false;
     for (uint32_t i = 0; i < dim; i++) {
+        if (i % 32 == 0 && i + 32 <= dim && sound_block(x + i, &any)) {
+            i += 31;
+            continue;
+        }
         if (!isfinite(x[i]))
             return cn_fail(CN_INVALID, "component %u of the vector is %s", i, isnan(x[i]) ? "not a number" : "infinite");
         any |= x[i] != 0.0f;

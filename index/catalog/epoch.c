@@ -4,13 +4,9 @@
 #define EPOCH_FORMAT 1
 #define EPOCH_BYTES (CN_RECORD_HEAD + 9)
 
-cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+static cn_err epoch_read(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
     cn_str v;
     cn_err err = cn_db_get(txn, meta, CN_STR("epoch"), &v);
-    if (err == CN_NOT_FOUND) {
-        *ret = 0;
-        return CN_OK;
-    }
     CN_TRY(err);
     const uint8_t *p = (const uint8_t *)v.p;
     if (v.n != EPOCH_BYTES || p[0] != EPOCH_FORMAT || p[CN_RECORD_HEAD] != 0xcf)
@@ -20,6 +16,17 @@ cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
         return cn_fail(CN_DAMAGED, "the tenant's epoch: its checksum does not hold");
     *ret = cn_be64(v.p + CN_RECORD_HEAD + 1);
     return CN_OK;
+}
+
+/* None is right only before the first change; a tenant that had an index has seen some. */
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+    cn_str v;
+    cn_err err = epoch_read(txn, meta, ret);
+    if (err != CN_NOT_FOUND)
+        return err;
+    *ret = 0;
+    err = cn_db_get(txn, meta, CN_STR("ids"), &v);
+    return err == CN_OK ? cn_fail(CN_DAMAGED, "the tenant's epoch is missing") : err == CN_NOT_FOUND ? CN_OK : err;
 }
 
 cn_err cn_epoch(cn_tenant *t, uint64_t *ret) {
@@ -35,9 +42,11 @@ cn_err cn_epoch(cn_tenant *t, uint64_t *ret) {
 
 cn_err cn_epoch_raise(cn_tenant *t, MDB_txn *txn, uint64_t *ret) {
     MDB_dbi meta;
-    uint64_t epoch;
+    uint64_t epoch = 0;
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "meta", false, &meta));
-    CN_TRY(cn_epoch_of(txn, meta, &epoch));
+    cn_err err = epoch_read(txn, meta, &epoch);
+    if (err != CN_OK && err != CN_NOT_FOUND)
+        return err;
     uint8_t v[EPOCH_BYTES] = {EPOCH_FORMAT};
     epoch++;
     v[CN_RECORD_HEAD] = 0xcf;

@@ -1,4 +1,5 @@
 #include "engine/base/os.h"
+#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
 
 #define HOPS 4096 /* back along first activations, before --to is asked for */
@@ -40,9 +41,8 @@ static cn_err may_be_active(const cn_version *v, cn_str reason) {
 static cn_err put_in_force(const flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
     if (v->revoked == 0)
         return CN_OK;
-    cn_catalog_key key = cn_key2(x->ix.id, v->number);
-    const cn_field f[] = {{"own", CN_F_FIXED, v->own.b, CN_SEG_ID}, {"digest", CN_F_FIXED, v->own_digest.b, 32}};
-    return cn_fields_put(txn, c->inforce, cn_key2_str(&key), f, 2);
+    const cn_part own = {v->own, v->own_digest};
+    return cn_inforce_put(txn, c->inforce, x->ix.id, v->number, &own);
 }
 
 static cn_err point(flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {

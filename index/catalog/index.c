@@ -1,6 +1,7 @@
 #include "index/catalog/index.h"
 
 #include "engine/base/os.h"
+#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
 #include "index/policy/policy.h"
 
@@ -96,8 +97,8 @@ static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (st.ms_entries >= INDEXES_MAX)
         return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
     CN_TRY(next_id(c, txn, &ix.id));
-    if (ix.id == 1)
-        CN_TRY(cn_policy_init(x->t, txn));
+    if (ix.id == 1 && (err = cn_db_get(txn, c->policy, CN_STR("="), &v)) != CN_OK) /* a change of the policy may have come first */
+        CN_TRY(err == CN_NOT_FOUND ? cn_policy_init(x->t, txn) : err);
     CN_TRY(cn_index_store(c, txn, &ix));
     return audited(x, txn, "index.create", &ix);
 }
@@ -202,7 +203,7 @@ static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
     cn_catalog_key key = cn_key2(ix.id, 0);
     cn_str prefix = {(const char *)key.b, 8};
-    CN_TRY(delete_prefix(txn, c->inforce, prefix));
+    CN_TRY(cn_inforce_end(txn, c->inforce, ix.id, UINT64_MAX));
     CN_TRY(delete_prefix(txn, c->space, prefix));
     CN_TRY(cn_db_del(txn, c->index, x->name));
     return audited(x, txn, "index.drop", &ix);

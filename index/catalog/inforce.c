@@ -6,9 +6,114 @@
 
 #define LABELS_ARENA ((size_t)4 << 20)
 
+#define SUM CN_STR("=")
+
+/* ---------- the records, and the sum that proves that none is missing ---------- */
+typedef struct sum {
+    uint64_t records;
+    cn_digest digest;
+} sum;
+
+static void toggle(sum *s, cn_str key, cn_str value) {
+    cn_sha256 h;
+    CN_ASSERT(cn_sha256_begin(&h) == CN_OK);
+    cn_sha256_field(&h, key);
+    cn_sha256_field(&h, value);
+    cn_digest d = cn_sha256_get(&h);
+    cn_sha256_end(&h);
+    for (size_t i = 0; i < sizeof d.b; i++)
+        s->digest.b[i] ^= d.b[i];
+}
+
+#define SUM_FIELDS(s) {{"records", CN_F_U64, &(s)->records, 0}, {"digest", CN_F_FIXED, (s)->digest.b, 32}}
+
+static cn_err sum_get(MDB_txn *txn, MDB_dbi dbi, sum *ret) {
+    cn_str value;
+    const cn_field f[] = SUM_FIELDS(ret);
+    cn_err e = cn_db_get(txn, dbi, SUM, &value);
+    if (e == CN_NOT_FOUND)
+        return cn_fail(CN_DAMAGED, "the policy's revocations in force are missing; without them no document may be shown: restore control.mdb from a backup");
+    CN_TRY(e);
+    return cn_fields_read(value, "the sum of the policy's revocations in force", NULL, f, 2);
+}
+
+static cn_err sum_put(MDB_txn *txn, MDB_dbi dbi, sum *s) {
+    const cn_field f[] = SUM_FIELDS(s);
+    return cn_fields_put(txn, dbi, SUM, f, 2);
+}
+
+cn_err cn_inforce_init(MDB_txn *txn, MDB_dbi inforce) {
+    sum none = {0};
+    return sum_put(txn, inforce, &none);
+}
+
+/* Takes a record out; CN_NOT_FOUND when it is not there. */
+static cn_err take_out(MDB_txn *txn, MDB_dbi dbi, cn_str key, sum *s) {
+    cn_str old;
+    CN_TRY(cn_db_get(txn, dbi, key, &old));
+    toggle(s, key, old);
+    s->records--;
+    return cn_db_del(txn, dbi, key);
+}
+
+cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t number, const cn_part *own) {
+    cn_part copy = *own;
+    cn_catalog_key key = cn_key2(index_id, number);
+    const cn_field f[] = {{"own", CN_F_FIXED, copy.id.b, CN_SEG_ID}, {"digest", CN_F_FIXED, copy.digest.b, 32}};
+    sum s = {0};
+    cn_str value;
+    CN_TRY(sum_get(txn, inforce, &s));
+    cn_err e = take_out(txn, inforce, cn_key2_str(&key), &s);
+    if (e != CN_OK && e != CN_NOT_FOUND)
+        return e;
+    CN_TRY(cn_fields_put(txn, inforce, cn_key2_str(&key), f, 2));
+    CN_TRY(cn_db_get(txn, inforce, cn_key2_str(&key), &value));
+    toggle(&s, cn_key2_str(&key), value);
+    s.records++;
+    return sum_put(txn, inforce, &s);
+}
+
+cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number) {
+    MDB_dbi dbi;
+    sum s = {0};
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
+    CN_TRY(sum_get(txn, dbi, &s));
+    cn_catalog_key key = cn_key2(index_id, number);
+    cn_err e = take_out(txn, dbi, cn_key2_str(&key), &s);
+    if (e == CN_NOT_FOUND)
+        return cn_fail(CN_NOT_FOUND, "no revocations of version %llu are in force", (unsigned long long)number);
+    CN_TRY(e);
+    return sum_put(txn, dbi, &s);
+}
+
+/* The key of the first list of the index, if it is of a version up to `to`. */
+static cn_err first_of(MDB_txn *txn, MDB_dbi dbi, uint64_t index_id, uint64_t to, cn_catalog_key *ret) {
+    cn_catalog_key first = cn_key2(index_id, 0);
+    MDB_cursor *cur;
+    MDB_val k = {sizeof first, first.b}, v;
+    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "ending revocations"));
+    int rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+    bool fits = rc == 0 && k.mv_size == sizeof first && memcmp(k.mv_data, first.b, 8) == 0 && cn_be64((const char *)k.mv_data + 8) <= to;
+    if (fits)
+        memcpy(ret, k.mv_data, sizeof *ret);
+    mdb_cursor_close(cur);
+    return fits ? CN_OK : rc == 0 || rc == MDB_NOTFOUND ? CN_NOT_FOUND : cn_mdb(rc, "ending revocations");
+}
+
+cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t to) {
+    sum s = {0};
+    cn_catalog_key key;
+    cn_err e;
+    CN_TRY(sum_get(txn, inforce, &s));
+    while ((e = first_of(txn, inforce, index_id, to, &key)) == CN_OK)
+        CN_TRY(take_out(txn, inforce, cn_key2_str(&key), &s));
+    return e == CN_NOT_FOUND ? sum_put(txn, inforce, &s) : e;
+}
+
 typedef struct each {
     cn_inforce_fn *fn;
     void *ctx;
+    sum sum;
 } each;
 
 static cn_err one(void *ctx, cn_str key, cn_str value, bool *stop) {
@@ -16,29 +121,26 @@ static cn_err one(void *ctx, cn_str key, cn_str value, bool *stop) {
     each *w = ctx;
     cn_part own = {0};
     const cn_field f[] = {{"own", CN_F_FIXED, own.id.b, CN_SEG_ID}, {"digest", CN_F_FIXED, own.digest.b, 32}};
+    if (cn_str_eq(key, SUM))
+        return CN_OK;
     if (key.n != sizeof(cn_catalog_key))
-        return cn_fail(CN_DAMAGED, "a key of the revocations in force has %zu bytes", key.n);
-    CN_TRY(cn_fields_read(value, "a record of the revocations in force", NULL, f, 2));
+        return cn_fail(CN_DAMAGED, "a key of the policy's revocations in force has %zu bytes", key.n);
+    CN_TRY(cn_fields_read(value, "a record of the policy's revocations in force", NULL, f, 2));
+    toggle(&w->sum, key, value);
+    w->sum.records++;
     return w->fn(w->ctx, cn_be64(key.p), cn_be64(key.p + 8), &own);
 }
 
 cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx) {
     MDB_dbi dbi;
-    each w = {fn, ctx};
+    each w = {fn, ctx, {0}};
+    sum want = {0};
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &dbi));
-    return cn_db_each(txn, dbi, (cn_str){"", 0}, one, &w);
-}
-
-cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number) {
-    MDB_dbi dbi;
-    cn_str there;
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
-    cn_catalog_key key = cn_key2(index_id, number);
-    cn_err e = cn_db_get(txn, dbi, cn_key2_str(&key), &there);
-    if (e == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "no revocations of version %llu are in force", (unsigned long long)number);
-    CN_TRY(e);
-    return cn_db_del(txn, dbi, cn_key2_str(&key));
+    CN_TRY(sum_get(txn, dbi, &want));
+    CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, one, &w));
+    if (want.records != w.sum.records || !cn_digest_eq(&want.digest, &w.sum.digest))
+        return cn_fail(CN_DAMAGED, "the policy's revocations in force do not match their stored count and digest; no document is shown until control.mdb is restored");
+    return CN_OK;
 }
 
 /* ---------- the list ---------- */

@@ -2,7 +2,8 @@
  *
  * control.mdb, database "inforce": key = index id and version number N, each u64 big-endian; value = record (pack.h),
  * format 1: {own: bin 16, digest: bin 32}, the file that holds N's list. Written by the flip that first activates a
- * version with a list; it stays through every rollback and counts for all versions below N.
+ * version with a list; it stays through every rollback and counts for all versions below N. Key "=": a record of how many
+ * there are and the XOR of the SHA-256 of each (key, value), so that none can be missing unnoticed.
  *
  * The list is the part CN_PART_REVOKED, name "", of that file, and is always there, if empty:
  *   0  4  format, u32 little-endian: 1
@@ -18,8 +19,13 @@
 #include "index/store/data.h"
 #include "index/store/root.h"
 
+cn_err cn_inforce_init(MDB_txn *txn, MDB_dbi inforce); /* none, explicitly */
+cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t number, const cn_part *own);
+/* Ends the lists of an index's versions up to `to`. */
+cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t to);
+
 typedef cn_err cn_inforce_fn(void *ctx, uint64_t index_id, uint64_t number, const cn_part *own);
-/* Calls fn for each list in force, by index and number, until it fails. */
+/* Calls fn for each list in force, by index and number, until it fails. CN_DAMAGED when they are not those that were put. */
 cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx);
 /* CN_NOT_FOUND when N's list is not in force. Raising the epoch and the audit record are the caller's. */
 cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number);

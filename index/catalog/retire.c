@@ -1,5 +1,6 @@
 /* retire.c -- which files the versions left still need, and letting go of the others. */
 #include "engine/base/os.h"
+#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
 
 typedef struct walk {
@@ -139,23 +140,6 @@ cn_err cn_retire_plan(const cn_catalog *c, MDB_txn *txn, cn_arena *a, uint64_t i
     return CN_OK;
 }
 
-/* A list in force whose file is let go would make the whole policy unreadable. */
-static cn_err end_lists(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
-    cn_catalog_key first = cn_key2(r->index_id, 0);
-    MDB_cursor *cur;
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, c->inforce, &cur), "ending revocations"));
-    int rc = 0;
-    for (bool more = true; rc == 0 && more;) {
-        MDB_val k = {8, first.b}, v;
-        rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
-        more = rc == 0 && k.mv_size == sizeof first && memcmp(k.mv_data, first.b, 8) == 0 && cn_be64((const char *)k.mv_data + 8) <= r->lists_to;
-        if (more)
-            rc = mdb_cursor_del(cur, 0);
-    }
-    mdb_cursor_close(cur);
-    return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "ending revocations");
-}
-
 cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
     int64_t at = cn_wall_us();
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
@@ -166,5 +150,5 @@ cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
     }
     for (uint32_t i = 0; i < r->files.n; i++)
         CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)r->files.v[i].b, CN_SEG_ID}, f, 1));
-    return end_lists(c, txn, r);
+    return cn_inforce_end(txn, c->inforce, r->index_id, r->lists_to); /* a list whose file is let go would make the policy unreadable */
 }

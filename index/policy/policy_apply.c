@@ -112,6 +112,7 @@ static cn_err change_doc(work *w, const cn_policy_change *c) {
 /* ---------- globs and sources ---------- */
 static cn_err change_pattern(work *w, const cn_policy_change *c, bool glob, bool hide) {
     CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, RECORD_MAX);
     cn_key digest = cn_key_of(c->source, c->id);
     char at[1 + CN_NAME_MAX];
     cn_str key = {at, 1 + (glob ? sizeof digest : c->source.n)};
@@ -120,7 +121,6 @@ static cn_err change_pattern(work *w, const cn_policy_change *c, bool glob, bool
     if (glob && (c->id.n == 0 || c->id.n > CN_DOC_ID_MAX))
         return cn_fail(CN_INVALID, "a glob has 1 to %d bytes, not %zu", CN_DOC_ID_MAX, c->id.n);
     memcpy(at + 1, glob ? (const char *)digest.b : c->source.p, key.n - 1);
-    cn_buf_init(&b, RECORD_MAX);
     if (hide) {
         size_t head = cn_record_open(&b, CN_POLICY_FORMAT);
         cn_pack_map(&b, 1u + glob);

@@ -1,4 +1,5 @@
 /* policy_record.c -- the policy's records, and the sum that proves that none is missing. */
+#include "index/catalog/inforce.h"
 #include "index/policy/policy_inside.h"
 
 cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret) { return cn_env_dbi(cn_tenant_control(t), "policy", true, ret); }
@@ -31,6 +32,8 @@ cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s) {
 cn_err cn_policy_init(cn_tenant *t, MDB_txn *txn) {
     MDB_dbi dbi;
     cn_policy_sum none = {0};
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
+    CN_TRY(cn_inforce_init(txn, dbi));
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "policy", false, &dbi));
     return cn_policy_sum_put(txn, dbi, &none);
 }

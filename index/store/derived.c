@@ -101,7 +101,7 @@ static cn_err publish(const char *tmp, const char *path) {
 
 cn_err cn_derived_build(cn_seg *s, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
     char path[CN_PATH_MAX], tmp[CN_PATH_MAX];
-    int fd;
+    int fd = -1;
     CN_TRY(path_of(s, kind, "", path));
     CN_TRY(path_of(s, kind, ".tmp", tmp));
     CN_TRY(lock_tmp(tmp, &fd));

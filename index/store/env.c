@@ -276,6 +276,12 @@ cn_err cn_env_fill(cn_env *e) {
     return CN_OK;
 }
 
+void cn_env_write_back(cn_env *e) {
+    int fd;
+    if (mdb_env_get_fd(e->mdb, &fd) == 0)
+        sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* where it fails the sync does all of it */
+}
+
 cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
 
 /* ---------- transactions ---------- */

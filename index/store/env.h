@@ -31,6 +31,8 @@ const char *cn_env_path(const cn_env *e);
 /* Walks the file's tree with bounds checked, without LMDB: size, meta pages, page numbers, page kinds. */
 cn_err cn_env_check(const char *path);
 cn_err cn_env_sync(cn_env *e);
+/* Lets the kernel begin to write what was committed without syncing, so that a later sync has less to wait for. */
+void cn_env_write_back(cn_env *e);
 /* Lengthens the file to its last page, which LMDB may have given out and taken back unwritten: before sealing. */
 cn_err cn_env_fill(cn_env *e);
 unsigned cn_env_count(void); /* open now, for stats and tests */

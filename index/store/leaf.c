@@ -45,11 +45,17 @@ static void add_labels(feed *f, cn_labels l) {
         add_field(f, l.v[i]);
 }
 
-static void add_chunk(feed *f, const cn_doc *d, const cn_chunk *c, uint32_t dim) {
-    cn_digest text = cn_sha256_of(d->text.p + c->from, c->to - c->from);
+static cn_digest digest_of(cn_sha256 *s, const void *p, size_t n) {
+    cn_sha256_reset(s);
+    cn_sha256_add(s, p, n);
+    return cn_sha256_get(s);
+}
+
+static void add_chunk(feed *f, cn_sha256 *part, const cn_doc *d, const cn_chunk *c, uint32_t dim) {
+    cn_digest text = digest_of(part, d->text.p + c->from, c->to - c->from);
     cn_digest vector = {{0}};
     if (c->vector && dim)
-        vector = cn_sha256_of(c->vector, dim * sizeof(float));
+        vector = digest_of(part, c->vector, dim * sizeof(float));
     add_u64(f, c->from);
     add_u64(f, c->to);
     add_u64(f, c->page);
@@ -58,12 +64,29 @@ static void add_chunk(feed *f, const cn_doc *d, const cn_chunk *c, uint32_t dim)
     add(f, &vector, sizeof vector);
 }
 
-cn_err cn_leaf_of(const cn_doc *d, uint32_t dim, cn_digest *ret) {
-    cn_sha256 s;
-    CN_TRY(cn_sha256_begin(&s));
+cn_err cn_leaf_begin(cn_leaf_sha *s) {
+    cn_leaf_sha both = {{0}, {0}};
+    CN_TRY(cn_sha256_begin(&both.whole));
+    cn_err e = cn_sha256_begin(&both.part);
+    if (e != CN_OK)
+        cn_sha256_end(&both.whole);
+    else
+        *s = both;
+    return e;
+}
+
+void cn_leaf_end(cn_leaf_sha *s) {
+    if (s->whole.ctx)
+        cn_sha256_end(&s->whole);
+    if (s->part.ctx)
+        cn_sha256_end(&s->part);
+}
+
+cn_digest cn_leaf_make(cn_leaf_sha *s, const cn_doc *d, uint32_t dim) {
     feed f;
-    f.s = &s;
+    f.s = &s->whole;
     f.n = 0;
+    cn_sha256_reset(f.s);
     add_field(&f, CN_STR("cairn leaf 1"));
     add_field(&f, d->source);
     add_field(&f, d->id);
@@ -74,9 +97,15 @@ cn_err cn_leaf_of(const cn_doc *d, uint32_t dim, cn_digest *ret) {
     add_field(&f, d->meta);
     add_u64(&f, d->n_chunks);
     for (uint32_t i = 0; i < d->n_chunks; i++)
-        add_chunk(&f, d, &d->chunks[i], dim);
+        add_chunk(&f, &s->part, d, &d->chunks[i], dim);
     flush(&f);
-    *ret = cn_sha256_get(&s);
-    cn_sha256_end(&s);
+    return cn_sha256_get(f.s);
+}
+
+cn_err cn_leaf_of(const cn_doc *d, uint32_t dim, cn_digest *ret) {
+    cn_leaf_sha s;
+    CN_TRY(cn_leaf_begin(&s));
+    *ret = cn_leaf_make(&s, d, dim);
+    cn_leaf_end(&s);
     return CN_OK;
 }

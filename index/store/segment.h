@@ -31,9 +31,10 @@ uint32_t cn_segw_docs(const cn_segw *w);
 uint32_t cn_segw_rows(const cn_segw *w);
 uint64_t cn_segw_bytes(const cn_segw *w);
 
-/* Adds a document with its chunks. CN_CONFLICT when its key is in this file already. The leaf is
- * computed here (root.h). A document of no chunks is kept too. */
+/* Adds a document with its chunks. CN_CONFLICT when its key is in this file already. leaf: its digest as root.h makes
+ * it, which other threads may do beforehand; cn_segw_add() does it itself. A document of no chunks is kept too. */
 cn_err cn_segw_add(cn_segw *w, const cn_doc *doc);
+cn_err cn_segw_add_leaf(cn_segw *w, const cn_doc *doc, const cn_digest *leaf);
 /* Has this file the document? For resuming, and for ids that come twice. */
 bool cn_segw_has(cn_segw *w, const cn_key *key);
 /* All added so far survives the process's death. Called by add itself every few MiB, and then only at its end; call it where

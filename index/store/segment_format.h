@@ -26,7 +26,10 @@
  *   'h'      header, struct cn_derived_head
  *   'x' a b  block b of array a
  *
- * The digest of a file: SHA-256 over, in the order of keys, u64 key bytes, key, the block's first 48 bytes. */
+ * The digest of a file: SHA-256 over, in the order of keys, u64 key bytes, key, the block's first 48 bytes.
+ * Owns:    nothing: constants and layouts.
+ * Thread:  any.
+ * Limits:  a block's payload under 4 GiB, as LMDB's values; those of index/types.h. */
 #pragma once
 #include "index/store/segment.h"
 

@@ -28,7 +28,9 @@ cn_err cn_segw_end(cn_segw *w) {
     MDB_txn *txn = w->txn;
     w->txn = NULL;
     w->dirty = 0;
-    return cn_txn_commit(w->env, txn);
+    CN_TRY(cn_txn_commit(w->env, txn));
+    cn_env_write_back(w->env);
+    return CN_OK;
 }
 
 cn_err cn_segw_put(cn_segw *w, char kind, uint32_t a, uint32_t b, cn_str tail, const cn_piece *pieces, unsigned n) {
@@ -361,12 +363,10 @@ static bool commit_is_due(const cn_segw *w) {
     return w->dirty >= 2 * CN_SEGW_DIRTY || room == 0 || w->head.rows % room <= room / 8;
 }
 
-static cn_err add(cn_segw *w, const cn_doc *d, const cn_key *key) {
-    cn_digest leaf;
+static cn_err add(cn_segw *w, const cn_doc *d, const cn_key *key, const cn_digest *leaf) {
     cn_doc_head h = {.n_chunks = d->n_chunks, .first_row = w->head.rows, .modified = d->modified, .content = d->content, .row = d->row,
                      .id = (uint32_t)d->id.n, .title = (uint32_t)d->title.n, .uri = (uint32_t)d->uri.n, .mime = (uint32_t)d->mime.n, .meta = (uint32_t)d->meta.n};
     w->changed = true;
-    CN_TRY(cn_leaf_of(d, w->head.dim, &leaf));
     CN_TRY(cn_segw_source_add(w, d->source, &h.source));
     CN_TRY(class_of(w, &d->labels, &h.cls));
     CN_TRY(add_text(w, d->text, &h.text));
@@ -376,13 +376,13 @@ static cn_err add(cn_segw *w, const cn_doc *d, const cn_key *key) {
         CN_TRY(close_docs(w));
     CN_TRY(add_record(w));
     CN_TRY(add_vectors(w, d));
-    CN_TRY(add_id(w, key, &leaf));
+    CN_TRY(add_id(w, key, leaf));
     w->head.docs++;
     w->head.rows += d->n_chunks;
     return commit_is_due(w) ? commit(w) : CN_OK;
 }
 
-cn_err cn_segw_add(cn_segw *w, const cn_doc *d) {
+cn_err cn_segw_add_leaf(cn_segw *w, const cn_doc *d, const cn_digest *leaf) {
     CN_TRY(usable(w));
     CN_TRY(check_doc(w, d));
     CN_TRY(check_chunks(w, d));
@@ -390,7 +390,14 @@ cn_err cn_segw_add(cn_segw *w, const cn_doc *d) {
     if (cn_segw_has(w, &key))
         return cn_fail(CN_CONFLICT, "the document " CN_STR_FMT " of source " CN_STR_FMT " comes twice", CN_STR_ARG(d->id), CN_STR_ARG(d->source));
     CN_TRY(usable(w));
-    return cn_segw_broken(w, add(w, d, &key));
+    return cn_segw_broken(w, add(w, d, &key, leaf));
+}
+
+cn_err cn_segw_add(cn_segw *w, const cn_doc *d) {
+    cn_digest leaf;
+    CN_TRY(check_chunks(w, d)); /* what is hashed must lie where the document says */
+    CN_TRY(cn_leaf_of(d, w->head.dim, &leaf));
+    return cn_segw_add_leaf(w, d, &leaf);
 }
 
 /* ---------- looking up ---------- */

@@ -38,9 +38,11 @@ static void run_free(cn_run **p) {
         return;
     if (r->w)
         cn_segw_leave(r->w);
-    for (unsigned i = 0; i < r->threads; i++)
+    for (unsigned i = 0; i < r->threads; i++) {
+        cn_leaf_end(&r->worker_leaf[i]);
         if (r->worker_sha[i].ctx)
             cn_sha256_end(&r->worker_sha[i]);
+    }
     if (r->sha.ctx)
         cn_sha256_end(&r->sha);
     cn_parser_free(r->parser);
@@ -62,8 +64,10 @@ static cn_err digests_begin(cn_run *r) {
     unsigned n = r->o.threads ? r->o.threads : cn_cpus();
     r->threads = n < CN_LINE_WORKERS_MAX ? n : CN_LINE_WORKERS_MAX;
     CN_TRY(cn_sha256_begin(&r->sha));
-    for (unsigned i = 0; i < r->threads; i++)
+    for (unsigned i = 0; i < r->threads; i++) {
         CN_TRY(cn_sha256_begin(&r->worker_sha[i]));
+        CN_TRY(cn_leaf_begin(&r->worker_leaf[i]));
+    }
     return CN_OK;
 }
 

@@ -181,6 +181,13 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
     return CN_OK;
 }
 
+static void make_leaves(const cn_run *r, cn_leaf_sha *sha, cn_line *l, cn_batch *b) {
+    cn_item *items = b->items;
+    for (uint32_t i = 0; i < b->n && !r->dry && !cn_line_stopping(l); i++)
+        if (items[i].fate != CN_FATE_REJECTED && items[i].how != CN_HOW_KEEP && !items[i].skip)
+            items[i].leaf = cn_leaf_make(sha, &items[i].doc, r->recipe.dim);
+}
+
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
     cn_run *r = run;
     cn_item *items = b->items;
@@ -188,5 +195,9 @@ cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
     for (uint32_t i = 0; i < b->n && !cn_line_stopping(l); i++)
         CN_TRY(prepare(r, &r->worker_sha[worker], &b->arena, &items[i]));
     cn_spend(r, CN_COST_MATCH, from);
-    return cn_line_stopping(l) ? CN_OK : embed(r, l, b);
+    CN_TRY(cn_line_stopping(l) ? CN_OK : embed(r, l, b));
+    from = cn_thread_cpu_ns();
+    make_leaves(r, &r->worker_leaf[worker], l, b);
+    cn_spend(r, CN_COST_MATCH, from);
+    return CN_OK;
 }

@@ -14,6 +14,7 @@
 
 #include "engine/base/os.h"
 #include "index/policy/policy.h"
+#include "index/store/root.h"
 #include "ingest/job/ledger.h"
 #include "ingest/job/line.h"
 #include "ingest/job/rows.h"
@@ -40,6 +41,7 @@ typedef struct cn_item {
     cn_fate fate;
     cn_how how;
     cn_doc doc;         /* what to write */
+    cn_digest leaf;     /* of doc */
     cn_chunk *chunks;   /* of doc, while vectors are missing; NULL: none is */
     cn_str why;
 } cn_item;
@@ -109,6 +111,7 @@ typedef struct cn_run {
     _Atomic bool sampled;
     uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
     cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];
+    cn_leaf_sha worker_leaf[CN_LINE_WORKERS_MAX];
 } cn_run;
 
 static inline void cn_spend(cn_run *r, cn_cost c, uint64_t from_ns) { atomic_fetch_add(&r->cost[c], cn_thread_cpu_ns() - from_ns); }

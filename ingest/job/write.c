@@ -168,7 +168,7 @@ static cn_err add_row(cn_run *r, cn_batch *b, cn_item *it) {
     uint64_t parsed_over = r->parsed_over;
     count(r, it); /* the note that goes with the row counts it */
     CN_TRY(leave_note(r));
-    cn_err err = cn_segw_add(r->w, &it->doc);
+    cn_err err = cn_segw_add_leaf(r->w, &it->doc, &it->leaf);
     r->counts = before;
     r->parsed_over = parsed_over;
     return err == CN_INVALID ? cn_item_reject(&b->arena, it, cn_error_detail()) : err;

@@ -75,6 +75,8 @@ static cn_err may_read(cn_service *s, const cn_call *c, cn_str tenant, const cha
     char real[PATH_MAX];
     if (c->caller->kind == CN_CALLER_OPERATOR)
         return CN_OK;
+    if (path[0] != '/')
+        return cn_fail(CN_INVALID, "%s: a path for a server is one on its host, from the root (/...)", path);
     if (!realpath(path, real) || !under_a_root(s, tenant, real))
         return cn_fail(CN_DENIED, "%s is not under an import root of this tenant; the host's operator sets them (import_root)", path);
     return CN_OK;

@@ -1,4 +1,4 @@
-/* call.c -- one call, on files: the service in this process, for the account that owns the files. */
+/* call.c -- one call: through a server (remote.c), or on files, by the service in this process for the account that owns them. */
 #include <pwd.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,7 +14,10 @@ static cn_service *service;
 const char *cmd_data_dir(void) {
     if (cmd_the_env.data)
         return cmd_the_env.data;
-    cn_fail(CN_INVALID, "no data directory was named: give --data DIR, or set CAIRN_DATA");
+    if (cmd_is_remote())
+        cn_fail(CN_INVALID, "this works on files, not through a server: give --data DIR, or set CAIRN_DATA");
+    else
+        cn_fail(CN_INVALID, "no data directory was named: give --data DIR, or set CAIRN_DATA");
     return NULL;
 }
 
@@ -30,7 +33,7 @@ static void name_operator(char *who, size_t n) {
     snprintf(who, n, "uid:%u(%s)", (unsigned)getuid(), pw ? pw->pw_name : "?");
 }
 
-cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
+static cn_err call_here(const char *method, cn_str params, cn_buf *out) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_caller who = {.kind = CN_CALLER_OPERATOR, .via = "command"};
     cn_call call;
@@ -47,7 +50,12 @@ cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
     return err;
 }
 
+cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
+    return cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, params, out);
+}
+
 void cmd_close(void) {
+    cmd_remote_close();
     if (service)
         cn_service_close(service);
     service = NULL;

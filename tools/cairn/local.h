@@ -18,6 +18,10 @@ extern cmd_env cmd_the_env;
 /* Calls a method on files or through the server, as the options say. out gets the result map. */
 cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out);
 void cmd_close(void);
+bool cmd_is_remote(void);           /* --server, or CAIRN_SERVER without --data */
+bool cmd_was_unreachable(void);     /* the last error: no server answered */
+cn_err cmd_call_remote(const char *method, cn_str params, cn_buf *out);
+void cmd_remote_close(void);
 const char *cmd_data_dir(void); /* NULL with an error text when none was named */
 
 /* Prints the last error with its code and returns the exit code that belongs to it. */

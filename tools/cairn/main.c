@@ -10,6 +10,8 @@ int cmd_fail(cn_err err) {
     static const int exits[CN_ERR_COUNT] = {[CN_NOT_FOUND] = EXIT_NOT_FOUND, [CN_CONFLICT] = EXIT_REFUSED, [CN_REFUSED] = EXIT_REFUSED};
     cmd_progress_end();
     fprintf(stderr, "cairn: %s: %s\n", cn_err_name(err), cn_error_detail());
+    if (cmd_was_unreachable())
+        return EXIT_UNREACHABLE;
     return err < CN_ERR_COUNT && exits[err] ? exits[err] : EXIT_FAILED;
 }
 
@@ -83,10 +85,17 @@ static cn_err take_globals(int argc, char **argv, line *ret) {
     return CN_OK;
 }
 
-static void take_environment(void) {
-    cmd_the_env.data = getenv("CAIRN_DATA");
-    cmd_the_env.server = getenv("CAIRN_SERVER");
-    cmd_the_env.key = getenv("CAIRN_KEY");
+/* What was typed wins over the environment; there a server wins over a directory. */
+static cn_err take_environment(void) {
+    if (cmd_the_env.data && cmd_the_env.server)
+        return cn_fail(CN_INVALID, "--data works on files and --server through a server: give one of them");
+    if (!cmd_the_env.data && !cmd_the_env.server)
+        cmd_the_env.server = getenv("CAIRN_SERVER");
+    if (!cmd_the_env.data)
+        cmd_the_env.data = getenv("CAIRN_DATA");
+    if (!cmd_the_env.key && !cmd_the_env.key_file)
+        cmd_the_env.key = getenv("CAIRN_KEY");
+    return CN_OK;
 }
 
 static int call_method(const cmd *c, cmd_call *call) {
@@ -119,10 +128,9 @@ static int run(const line *l) {
 
 int main(int argc, char **argv) {
     cn_parse_worker_main(argc, argv);
-    take_environment();
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};
-    if (!words || take_globals(argc, argv, &l) != CN_OK)
+    if (!words || take_globals(argc, argv, &l) != CN_OK || take_environment() != CN_OK)
         return usage(NULL);
     if (l.n == 1 && strcmp(l.words[0], "--version") == 0) {
         puts("cairn " CAIRN_VERSION);

@@ -1,0 +1,175 @@
+/* Bytes of a small tenant's files changed one at a time: control.mdb, the segments, the versions' own files, the codes. Each
+ * question is then answered as before or with an error, never otherwise; the audit chain is whole or says that it is not.
+ * Arguments: the step between bytes (1: every byte), and the seed of what they are changed to. */
+#include <CUnit/Basic.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/index/oracle.h"
+#include "tests/index/small.h"
+
+#define QUESTIONS 14
+#define FILES 32
+
+static unsigned long step = 211;
+static o_rand seeded = {3};
+static unsigned long answered, refused;
+
+static const s_row one[] = {{"a", "first", "public", "", ""}, {"b", "second", "group:x", "", ""}, {"c", "third", "public,group:y", "user:u", "user:v"},
+                            {"d", "fourth", "public", "", ""}};
+static const s_row two[] = {{"c", "third", "group:y", "user:u", "user:v"}, {"e", "fifth", "public", "", ""}};
+
+static bool set_up(void) {
+    if (!s_open())
+        return false;
+    s_index("p");
+    return s_seal("p", one, 4, NULL) == 1 && s_activate("p", 1) == CN_OK && s_seal("p", two, 2, "d") == 2 && s_activate("p", 2) == CN_OK &&
+           s_policy(CN_POLICY_ALLOW, "b", "group:z", &s_who) == CN_OK && s_policy(CN_POLICY_DENY, "e", "user:w", &s_who) == CN_OK &&
+           s_policy(CN_POLICY_ERASE, "a", "", &s_who) == CN_OK && s_policy(CN_POLICY_RESTORE, "a", "", &s_why) == CN_OK &&
+           s_policy(CN_POLICY_HIDE_GLOB, "zz*", "", &s_who) == CN_OK;
+}
+
+static void ask_all(int answers[QUESTIONS]) {
+    static const struct {
+        uint64_t version;
+        const char *labels, *id;
+    } q[QUESTIONS] = {{1, "public", "a"}, {2, "public", "a"}, {1, "group:x", "b"}, {0, "group:z", "b"}, {0, "public", "b"}, {1, "public,user:v", "c"},
+                      {1, "group:y,user:v", "c"}, {2, "group:y", "c"}, {2, "group:y,user:u,user:v", "c"}, {1, "public", "d"}, {0, "public", "d"},
+                      {0, "public", "e"}, {0, "public,user:w", "e"}, {1, "public", "e"}};
+    for (int i = 0; i < QUESTIONS; i++)
+        answers[i] = s_sees("p", q[i].version, q[i].labels, q[i].id);
+}
+
+/* ---------- files ---------- */
+typedef struct file {
+    char path[4096];
+    char *bytes;
+    size_t n;
+} file;
+
+static void put_back(const file *f) {
+    FILE *o = fopen(f->path, "r+b");
+    CU_ASSERT_FATAL(o && fwrite(f->bytes, 1, f->n, o) == f->n && fclose(o) == 0 && truncate(f->path, (off_t)f->n) == 0);
+}
+
+static void change_byte(const file *f, size_t at, char by) {
+    FILE *o = fopen(f->path, "r+b");
+    char c = (char)(f->bytes[at] ^ by);
+    CU_ASSERT_FATAL(o && fseek(o, (long)at, SEEK_SET) == 0 && fwrite(&c, 1, 1, o) == 1 && fclose(o) == 0);
+}
+
+static bool take(file *f, const char *path) {
+    FILE *in = fopen(path, "rb");
+    if (!in)
+        return false;
+    snprintf(f->path, sizeof f->path, "%s", path);
+    fseek(in, 0, SEEK_END);
+    f->n = (size_t)ftell(in);
+    rewind(in);
+    f->bytes = malloc(f->n + 1);
+    bool ok = fread(f->bytes, 1, f->n, in) == f->n;
+    fclose(in);
+    return ok;
+}
+
+static int all_files(file *v) {
+    char path[4096];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
+    n += take(&v[n], path);
+    snprintf(path, sizeof path, "%s/tenants/acme/segments", s_dir);
+    DIR *d = opendir(path);
+    for (struct dirent *e; d && n < FILES && (e = readdir(d)) != NULL;)
+        if (e->d_name[0] != '.') {
+            snprintf(path, sizeof path, "%s/tenants/acme/segments/%s", s_dir, e->d_name);
+            n += take(&v[n], path);
+        }
+    closedir(d);
+    return n;
+}
+
+/* ---------- one changed byte ---------- */
+static void compare(const file *f, size_t at, const int *want) {
+    int got[QUESTIONS];
+    ask_all(got);
+    for (int i = 0; i < QUESTIONS; i++) {
+        answered += got[i] == want[i];
+        refused += got[i] == -2;
+        if (got[i] != want[i] && got[i] != -2) {
+            printf("\n  %s byte %zu: question %d answers %d, not %d", strrchr(f->path, '/'), at, i, got[i], want[i]);
+            CU_FAIL("a wrong answer");
+        }
+    }
+}
+
+static void check_chain(const file *f, size_t at, uint64_t records) {
+    uint64_t n;
+    cn_digest head;
+    cn_err e = cn_audit_verify(s_tenant, &n, &head);
+    if ((e == CN_OK && n != records) || e == CN_INTERNAL) {
+        printf("\n  %s byte %zu: %llu audit records, %s", strrchr(f->path, '/'), at, (unsigned long long)n, cn_error_detail());
+        CU_FAIL("the audit chain");
+    }
+}
+
+static void try_byte(const file *f, size_t at, const int *want, uint64_t records) {
+    change_byte(f, at, (char)(1u << o_below(&seeded, 8)));
+    s_data = NULL;
+    s_tenant = NULL;
+    if (cn_data_open(s_dir, &s_data) == CN_OK && cn_tenant_open(s_data, CN_STR("acme"), &s_tenant) == CN_OK) {
+        compare(f, at, want);
+        check_chain(f, at, records);
+    } else {
+        refused++;
+    }
+    if (s_tenant)
+        cn_tenant_unref(s_tenant);
+    if (s_data)
+        cn_data_close(s_data);
+    put_back(f);
+}
+
+static void test_every_byte(void) {
+    static file v[FILES];
+    int want[QUESTIONS], n;
+    uint64_t records;
+    cn_digest head;
+    ask_all(want);
+    for (int i = 0; i < QUESTIONS; i++)
+        CU_ASSERT(want[i] == 0 || want[i] == 1);
+    CU_ASSERT_EQUAL(cn_audit_verify(s_tenant, &records, &head), CN_OK);
+    cn_tenant_unref(s_tenant);
+    cn_data_close(s_data);
+    n = all_files(v);
+    CU_ASSERT(n >= 5);
+    for (int i = 0; i < n; i++) {
+        for (size_t at = o_below(&seeded, (uint32_t)step); at < v[i].n; at += step)
+            try_byte(&v[i], at, want, records);
+        free(v[i].bytes);
+    }
+    CU_ASSERT_FATAL(s_open_again());
+    int after[QUESTIONS];
+    ask_all(after);
+    CU_ASSERT_EQUAL(memcmp(want, after, sizeof want), 0);
+    printf("\n  %d files: %lu answers as before, %lu refused ", n, answered, refused);
+    CU_ASSERT(answered > 0 && refused > 0);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strtoul(argv[1], NULL, 10))
+        step = strtoul(argv[1], NULL, 10);
+    if (argc > 2)
+        seeded.s = strtoul(argv[2], NULL, 10);
+    if (!set_up() || CU_initialize_registry() != CUE_SUCCESS)
+        return 2;
+    CU_pSuite s = CU_add_suite("damage", NULL, NULL);
+    CU_add_test(s, "every byte", test_every_byte);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    s_close();
+    return failed != 0;
+}

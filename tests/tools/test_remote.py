@@ -1,0 +1,179 @@
+"""The command through a server: the same output as on files, and clear words when it cannot be had."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+from serving import CAIRN, Server, run
+
+MAKE_MODEL = os.environ["MAKE_MODEL"]
+ALL = "query,ingest,activate,force,versions,policy,operate,audit,admin"
+TEXT = "the committee decides on the removal of packages"
+
+
+class Data:
+    """Tenant acme, index docs by a tiny model: three documents, two versions, a member."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="cairn-remote-")
+        self.path = os.path.join(self.dir, "data")
+        self.docs = os.path.join(self.dir, "docs")
+        os.mkdir(self.docs)
+        model = os.path.join(self.dir, "model")
+        os.mkdir(model)
+        subprocess.run([MAKE_MODEL, model], check=True)
+        self.cairn("init")
+        self.cairn("tenant", "add", "acme")
+        self.cairn("model", "add", "tiny", model)
+        self.cairn("index", "create", "acme/docs", "--embedder", "tiny")
+        for name, text in (("hr-pay.txt", "Pay is decided by the committee."), ("open.txt", "Packages are removed on request."),
+                           ("news.txt", "The removal of packages was discussed.")):
+            self.write(name, text)
+        rules = ("--label-rule", "hr-*=group:hr", "--label", "public")
+        self.cairn("ingest", "acme/docs", self.docs, *rules, "--activate")
+        self.write("open.txt", "Packages are removed when their maintainer asks.")
+        self.cairn("ingest", "acme/docs", self.docs, *rules)
+        self.cairn("member", "add", "acme", "user:ana", "group:hr")
+
+    def write(self, name, text):
+        with open(os.path.join(self.docs, name), "w") as f:
+            f.write(text)
+
+    def cairn(self, *args, **kw):
+        return run(*args, data=self.path, **kw)
+
+    def key(self, *args):
+        return json.loads(self.cairn("key", "add", "acme", *args, "-o", "json").stdout)["key"]
+
+
+def steady(text):
+    """What differs between any two calls: the trace id."""
+    text = re.sub(r'"trace_id": ?"[0-9a-f]+"', '"trace_id":""', text)
+    return re.sub(r"[0-9a-f]{32}(?![0-9a-f])", "TRACE", text)
+
+
+class Remote(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.data = Data()
+        cls.server = Server(cls.data, "--import-root", "acme=" + cls.data.docs)
+        cls.admin = cls.data.key("--scope", ALL, "--labels", "public")
+        cls.app = cls.data.key("--scope", "query,act-as")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        shutil.rmtree(cls.data.dir)
+
+    def remote(self, *args, key=None, server=None, env=None):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+        return subprocess.run([CAIRN, "--server", server or "unix:" + self.server.sock, "--key", key or self.admin, *args],
+                              capture_output=True, text=True, timeout=120, env={**clean, **(env or {})})
+
+    def same(self, *args, key=None):
+        for form in ("table", "json", "tsv"):
+            here = self.data.cairn(*args, "-o", form, check=False)
+            there = self.remote(*args, "-o", form, key=key)
+            self.assertEqual(here.returncode, there.returncode, there.stderr)
+            self.assertEqual(steady(here.stdout), steady(there.stdout), args)
+            self.assertEqual(here.stderr, there.stderr)
+
+    def test_reading_prints_the_same(self):
+        for args in (("versions", "acme/docs"), ("diff", "acme/docs", "1", "2"), ("index", "list", "acme"), ("index", "show", "acme/docs"),
+                     ("member", "list", "acme"), ("key", "list", "acme"), ("jobs", "list", "acme"), ("model", "list"),
+                     ("policy", "show", "acme", "open.txt", "none.txt"), ("documents", "list", "acme/docs"),
+                     ("documents", "get", "acme/docs", "open.txt"), ("gc", "acme/docs", "--dry-run"), ("audit", "verify", "acme"),
+                     ("query", "acme/docs", TEXT), ("query", "acme/docs", TEXT, "-k", "2", "--mode", "exact"),
+                     ("query", "acme/docs", TEXT, "--version", "2")):
+            with self.subTest(args):
+                self.same(*args)
+
+    def test_one_principal_gets_the_same_hits(self):
+        for who, docs in (("user:ana", {"hr-pay.txt", "open.txt", "news.txt"}), ("user:bo", {"open.txt", "news.txt"})):
+            args = ("query", "acme/docs", TEXT, "--principal", who, "-o", "json")
+            here, there = json.loads(self.data.cairn(*args).stdout), json.loads(self.remote(*args, key=self.app).stdout)
+            self.assertEqual(here["hits"], there["hits"])
+            self.assertEqual({h["doc"] for h in there["hits"]}, docs)
+
+    def test_labels_can_only_narrow(self):
+        p = self.remote("query", "acme/docs", TEXT, "--as", "public,group:hr", "-o", "json")
+        docs = {h["doc"] for h in json.loads(p.stdout)["hits"]} if p.returncode == 0 else set()
+        self.assertNotIn("hr-pay.txt", docs)
+
+    def test_errors_are_the_same(self):
+        for args in (("query", "acme/none", TEXT), ("query", "acme/docs", TEXT, "-k", "0"), ("query", "acme/docs", TEXT, "-k", "1000000"),
+                     ("query", "acme/docs", TEXT, "--mode", "magic"), ("activate", "acme/docs", "77"), ("activate", "acme/docs", "2", "--expect", "9"),
+                     ("query", "acme/docs", TEXT, "--version", "77"), ("jobs", "show", "acme", "nojob")):
+            with self.subTest(args):
+                here, there = self.data.cairn(*args, check=False), self.remote(*args)
+                self.assertNotEqual(here.returncode, 0)
+                self.assertEqual((here.returncode, here.stderr), (there.returncode, there.stderr))
+
+    def test_another_tenant_does_not_exist(self):
+        self.data.cairn("tenant", "add", "other")
+        p = self.remote("index", "list", "other")
+        self.assertEqual(p.returncode, 3, p.stderr)
+        self.assertEqual(p.stderr.replace("other", "nobody"), self.remote("index", "list", "nobody").stderr)
+
+    def test_a_whole_story(self):
+        self.data.write("more.txt", "A committee of five decides.")
+        job = json.loads(self.remote("ingest", "acme/docs", self.data.docs, "--label-rule", "hr-*=group:hr", "--label", "public", "-o", "json").stdout)
+        self.assertEqual((job["state"], job["counts"]["added"], job["version"]), ("done", 1, 3))
+        self.assertEqual(self.remote("activate", "acme/docs", "3", "--expect", "1", "--reason", "new").returncode, 0)
+        self.assertIn("more.txt", self.remote("query", "acme/docs", "five decide").stdout)
+        self.assertEqual(self.remote("rollback", "acme/docs", "--reason", "wrong").returncode, 0)
+        self.assertNotIn("more.txt", self.remote("query", "acme/docs", "five decide").stdout)
+        self.assertEqual(self.remote("release", "acme/docs").returncode, 0)
+        self.assertEqual(self.remote("policy", "hide", "acme", "news.txt", "--reason", "quoted").returncode, 0)
+        self.assertNotIn("news.txt", self.data.cairn("query", "acme/docs", TEXT).stdout)
+        self.assertEqual(self.remote("policy", "unhide", "acme", "news.txt").returncode, 0)
+        self.assertIn('"via": "rpc"', self.remote("audit", "show", "acme", "-o", "json").stdout)
+
+    def test_paths_on_the_server(self):
+        p = self.remote("ingest", "acme/docs", "docs")
+        self.assertIn("from the root", p.stderr)
+        p = self.remote("ingest", "acme/docs", "/etc/passwd")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("import root", p.stderr)
+
+    def test_no_server(self):
+        p = self.remote("versions", "acme/docs", server="unix:/nonexistent/sock")
+        self.assertEqual(p.returncode, 4, p.stderr)
+        self.assertIn("/nonexistent/sock", p.stderr)
+        p = self.remote("versions", "acme/docs", server="tcp://127.0.0.1:1")
+        self.assertEqual(p.returncode, 4, p.stderr)
+
+    def test_wrong_keys(self):
+        p = self.remote("versions", "acme/docs", key="nonsense")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("UNAUTHENTICATED", p.stderr)
+        empty = os.path.join(self.data.dir, "empty")
+        open(empty, "w").close()
+        p = run("--server", "unix:" + self.server.sock, "--key-file", empty, "versions", "acme/docs", check=False)
+        self.assertIn("empty", p.stderr)
+        with open(empty, "w") as f:
+            f.write(self.admin + "\n")
+        self.assertEqual(run("--server", "unix:" + self.server.sock, "--key-file", empty, "versions", "acme/docs").returncode, 0)
+
+    def test_what_works_on_files_only_says_so(self):
+        for args in (("init",), ("model", "add", "x", "/nowhere")):
+            p = self.remote(*args)
+            self.assertNotEqual(p.returncode, 0)
+            self.assertIn("files", p.stderr)
+
+    def test_the_environment(self):
+        env = {"CAIRN_SERVER": "unix:" + self.server.sock, "CAIRN_KEY": self.admin, "CAIRN_DATA": "/nonexistent"}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+        p = subprocess.run([CAIRN, "versions", "acme/docs"], capture_output=True, text=True, env={**clean, **env})
+        self.assertEqual(p.returncode, 0, p.stderr)
+        p = subprocess.run([CAIRN, "--data", self.data.path, "--server", "unix:x", "versions", "acme/docs"], capture_output=True, text=True, env=clean)
+        self.assertEqual(p.returncode, 2, p.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
