@@ -42,7 +42,8 @@ typedef struct cn_space {
 
 cn_err cn_space_mean(const cn_vecs *v, cn_metric metric, float *mean); /* the mean of at most 65,536 rows spread evenly */
 
-/* A vector that cannot be searched: not finite, or (cosine) all zero. CN_INVALID naming the component. */
+/* CN_INVALID for a vector that cannot be searched: a component that is not finite (named), or one so long that scores
+ * overflow (over 7e18), or (cosine) all zero or shorter than 1e-18. Scores of two that pass are finite. */
 cn_err cn_vec_check(const float *x, uint32_t dim, cn_metric metric);
 /* The one definition of a score: fp32 products summed in 16 lanes, lanes folded in a fixed order (equal on every ISA);
  * cosine divides by both norms; L2 is minus the squared distance. Higher is better. */

@@ -17,31 +17,28 @@ cn_err cn_metric_parse(const char *name, cn_metric *ret) {
     return cn_fail(CN_INVALID, "the metric is cosine, ip or l2, not \"%s\"", name);
 }
 
-/* 32 components at once, without a branch, so that the compiler uses wide registers: all finite? */
-static bool sound_block(const float *x, bool *io_any) {
-    uint32_t bits[32], worst = 0, any = 0;
-    memcpy(bits, x, sizeof bits);
-    for (int i = 0; i < 32; i++) {
-        uint32_t size = bits[i] & 0x7fffffffu;
-        worst = size > worst ? size : worst;
-        any |= size;
-    }
-    *io_any |= any != 0;
-    return worst < 0x7f800000u;
-}
+/* Squares within which no score of two vectors overflows (a squared distance is at most four times the larger), and no
+ * length of cosine vanishes. */
+#define NORM2_MAX 6e37f
+#define NORM2_MIN 1e-36f
 
-cn_err cn_vec_check(const float *x, uint32_t dim, cn_metric metric) {
+static cn_err why_not(const float *x, uint32_t dim, float norm2) {
     bool any = false;
     for (uint32_t i = 0; i < dim; i++) {
-        if (i % 32 == 0 && i + 32 <= dim && sound_block(x + i, &any)) {
-            i += 31;
-            continue;
-        }
         if (!isfinite(x[i]))
             return cn_fail(CN_INVALID, "component %u of the vector is %s", i, isnan(x[i]) ? "not a number" : "infinite");
         any |= x[i] != 0.0f;
     }
-    return any || metric != CN_COSINE ? CN_OK : cn_fail(CN_INVALID, "the vector is all zero, which has no direction for cosine");
+    if (!any)
+        return cn_fail(CN_INVALID, "the vector is all zero, which has no direction for cosine");
+    if (norm2 < NORM2_MIN)
+        return cn_fail(CN_INVALID, "the vector is shorter than 1e-18, too short for cosine in single precision; scale it up");
+    return cn_fail(CN_INVALID, "the vector is longer than 7e18, too long for scores in single precision; scale it down");
+}
+
+cn_err cn_vec_check(const float *x, uint32_t dim, cn_metric metric) {
+    float norm2 = cn_norm2(x, dim); /* NaN or infinite when a component is */
+    return norm2 <= NORM2_MAX && (metric != CN_COSINE || norm2 >= NORM2_MIN) ? CN_OK : why_not(x, dim, norm2);
 }
 
 static float cosine(float dot, float qq, float xx) {

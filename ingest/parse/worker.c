@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <libxml/parser.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <signal.h>
 #include <unistd.h>
@@ -93,7 +92,8 @@ void cn_parse_worker_main(int argc, char **argv) {
         return;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* the parent decides when a Ctrl-C ends its workers */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* No PR_SET_PDEATHSIG: it would end this process with the thread that began it, while another thread uses it. When the
+     * parent is gone the socket ends, and a document under way has only the processor time given to it. */
     close_range(CN_WORKER_FD + 1, ~0u, 0);
     cn_charset_prepare();
     xmlInitParser();

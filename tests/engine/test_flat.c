@@ -392,6 +392,34 @@ static void test_vec_check(void) {
     CU_ASSERT_EQUAL(cn_vec_check(zero, 5, CN_L2), CN_OK);
 }
 
+static void fill(float *x, uint32_t n, float value) {
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = value;
+}
+
+/* Any two vectors that pass have a finite score; just beyond, a vector is refused. */
+static void test_extreme_vectors(void) {
+    static float x[CN_DIM_MAX], y[CN_DIM_MAX];
+    static const uint32_t dims[] = {1, 100, CN_DIM_MAX};
+    for (size_t d = 0; d < 3; d++)
+        for (cn_metric m = CN_COSINE; m <= CN_L2; m++) {
+            uint32_t dim = dims[d];
+            float root = sqrtf((float)dim);
+            fill(x, dim, 7.7e18f / root), fill(y, dim, -7.7e18f / root);
+            CU_ASSERT(cn_vec_check(x, dim, m) == CN_OK && cn_vec_check(y, dim, m) == CN_OK);
+            CU_ASSERT(isfinite(cn_score(m, x, y, dim)) && isfinite(cn_score(m, x, x, dim)));
+            fill(y, dim, 1.01e-18f / root);
+            CU_ASSERT_EQUAL(cn_vec_check(y, dim, m), CN_OK);
+            CU_ASSERT(isfinite(cn_score(m, x, y, dim)));
+            CU_ASSERT(m != CN_COSINE || fabsf(cn_score(m, x, y, dim) - 1) < 1e-4f);
+            fill(x, dim, 8e18f / root), fill(y, dim, 0.9e-18f / root);
+            CU_ASSERT_EQUAL(cn_vec_check(x, dim, m), CN_INVALID);
+            CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "longer"));
+            CU_ASSERT_EQUAL(cn_vec_check(y, dim, m), m == CN_COSINE ? CN_INVALID : CN_OK);
+            CU_ASSERT(m != CN_COSINE || strstr(cn_error_detail(), "shorter"));
+        }
+}
+
 static void test_metrics(void) {
     cn_metric m = CN_L2;
     for (cn_metric each = CN_COSINE; each <= CN_L2; each++) {
@@ -449,6 +477,7 @@ int main(void) {
     CU_add_test(s, "out of memory", test_out_of_memory);
     CU_add_test(s, "stop", test_stop);
     CU_add_test(s, "vector check", test_vec_check);
+    CU_add_test(s, "extreme vectors", test_extreme_vectors);
     CU_add_test(s, "metrics", test_metrics);
     CU_add_test(s, "mean", test_mean);
     CU_basic_run_tests();

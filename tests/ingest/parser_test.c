@@ -1,6 +1,7 @@
 #include <CUnit/Basic.h>
 #include <archive.h>
 #include <archive_entry.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "engine/base/buf.h"
@@ -169,6 +170,24 @@ static void mutated(void) {
     }
 }
 
+static void *parse_once(void *p) {
+    cn_parsed d = {0};
+    CU_ASSERT_EQUAL(cn_parse(p, CN_FMT_HTML, CN_STR("<p>one</p>"), &arena, &d), CN_OK);
+    return NULL;
+}
+
+/* A worker belongs to its parser, not to the thread that began it. */
+static void outlives_a_thread(void) {
+    cn_parser *one;
+    pthread_t thread;
+    CU_ASSERT_EQUAL_FATAL(cn_parser_new(1, &one), CN_OK);
+    for (int i = 0; i < 5; i++) {
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, parse_once, one), 0);
+        pthread_join(thread, NULL);
+    }
+    cn_parser_free(one);
+}
+
 void add_parse_tests(void) {
     CU_pSuite s = CU_add_suite("parsers", set_up, tear_down);
     CU_add_test(s, "plain text and formats", plain);
@@ -178,4 +197,5 @@ void add_parse_tests(void) {
     CU_add_test(s, "PDF", pdf);
     CU_add_test(s, "DOCX, ODT and bombs", office);
     CU_add_test(s, "mutated documents", mutated);
+    CU_add_test(s, "a worker outlives the thread that began it", outlives_a_thread);
 }
