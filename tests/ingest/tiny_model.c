@@ -182,7 +182,7 @@ void tiny_done(tiny_model *m) {
 /* --- the forward pass, one number at a time --- */
 
 static const float *tensor(const tiny_model *m, int k, const char *name) {
-    char full[96];
+    char full[160];
     if (k < 0)
         snprintf(full, sizeof full, "%s", name);
     else
@@ -195,7 +195,7 @@ static const float *tensor(const tiny_model *m, int k, const char *name) {
 
 #define H TINY_HIDDEN
 static void dense(const tiny_model *m, int k, const char *name, const double *x, int in, int out, double *y) {
-    char weight[96], bias[96];
+    char weight[128], bias[128];
     snprintf(weight, sizeof weight, "%s.weight", name);
     snprintf(bias, sizeof bias, "%s.bias", name);
     const float *w = tensor(m, k, weight), *b = tensor(m, k, bias);
@@ -207,7 +207,7 @@ static void dense(const tiny_model *m, int k, const char *name, const double *x,
 }
 
 static void norm(const tiny_model *m, int k, const char *name, double x[H]) {
-    char weight[96], bias[96];
+    char weight[128], bias[128];
     snprintf(weight, sizeof weight, "%s.weight", name);
     snprintf(bias, sizeof bias, "%s.bias", name);
     const float *w = tensor(m, k, weight), *b = tensor(m, k, bias);

@@ -40,12 +40,10 @@ static cn_err run_program(const char *const *argv) {
     char *words[16];
     int n = 0;
     for (; argv[n] && n < 15; n++)
-        words[n] = cn_strdup_n(argv[n], strlen(argv[n]));
+        memcpy(&words[n], &argv[n], sizeof words[n]); /* posix_spawn() does not write to them */
     words[n] = NULL;
     int rc = posix_spawnp(&pid, argv[0], &act, NULL, words, environ);
     posix_spawn_file_actions_destroy(&act);
-    for (int i = 0; i < n; i++)
-        cn_free(words[i]);
     if (rc != 0)
         return cn_fail_errno(rc, "cannot run %s", argv[0]);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
