@@ -2,53 +2,10 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
-from serving import CAIRN, Server, run
-
-MAKE_MODEL = os.environ["MAKE_MODEL"]
-ALL = "query,ingest,activate,force,versions,policy,operate,audit,admin"
-TEXT = "the committee decides on the removal of packages"
-
-
-class Data:
-    """Tenant acme, index docs by a tiny model: three documents, two versions, a member."""
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="cairn-remote-")
-        self.path = os.path.join(self.dir, "data")
-        self.docs = os.path.join(self.dir, "docs")
-        os.mkdir(self.docs)
-        model = os.path.join(self.dir, "model")
-        os.mkdir(model)
-        subprocess.run([MAKE_MODEL, model], check=True)
-        self.cairn("init")
-        self.cairn("tenant", "add", "acme")
-        self.cairn("model", "add", "tiny", model)
-        self.cairn("index", "create", "acme/docs", "--embedder", "tiny")
-        for name, text in (("hr-pay.txt", "Pay is decided by the committee."), ("open.txt", "Packages are removed on request."),
-                           ("news.txt", "The removal of packages was discussed.")):
-            self.write(name, text)
-        rules = ("--label-rule", "hr-*=group:hr", "--label", "public")
-        self.cairn("ingest", "acme/docs", self.docs, *rules, "--activate")
-        self.write("open.txt", "Packages are removed when their maintainer asks.")
-        self.cairn("ingest", "acme/docs", self.docs, *rules)
-        self.cairn("member", "add", "acme", "user:ana", "group:hr")
-
-    def write(self, name, text):
-        with open(os.path.join(self.docs, name), "w") as f:
-            f.write(text)
-
-    def cairn(self, *args, **kw):
-        return run(*args, data=self.path, **kw)
-
-    def key(self, *args):
-        return json.loads(self.cairn("key", "add", "acme", *args, "-o", "json").stdout)["key"]
+from place import CAIRN, TEXT, Place, run
 
 
 def steady(text):
@@ -60,20 +17,14 @@ def steady(text):
 class Remote(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.data = Data()
-        cls.server = Server(cls.data, "--import-root", "acme=" + cls.data.docs)
-        cls.admin = cls.data.key("--scope", ALL, "--labels", "public")
+        cls.data = Place()
+        cls.data.serve()
+        cls.server, cls.admin, cls.remote = cls.data.server, cls.data.admin, staticmethod(cls.data.remote)
         cls.app = cls.data.key("--scope", "query,act-as")
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.stop()
-        shutil.rmtree(cls.data.dir)
-
-    def remote(self, *args, key=None, server=None, env=None):
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
-        return subprocess.run([CAIRN, "--server", server or "unix:" + self.server.sock, "--key", key or self.admin, *args],
-                              capture_output=True, text=True, timeout=120, env={**clean, **(env or {})})
+        cls.data.close()
 
     def same(self, *args, key=None):
         for form in ("table", "json", "tsv"):

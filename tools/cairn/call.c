@@ -14,6 +14,7 @@ static cn_service *service;
 const char *cmd_data_dir(void) {
     if (cmd_the_env.data)
         return cmd_the_env.data;
+    cmd_the_env.nowhere = true;
     if (cmd_is_remote())
         cn_fail(CN_INVALID, "this works on files, not through a server: give --data DIR, or set CAIRN_DATA");
     else

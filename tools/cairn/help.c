@@ -38,10 +38,17 @@ void cmd_help_all(FILE *out) {
           "The server is `cairnd`; `cairnd --help` tells its options.\n", out);
 }
 
-void cmd_help_group(FILE *out, const char *word) {
-    for (const cmd *c = cmd_table; c->name; c++)
-        if (strlen(word) == first_word(c->name) && strncmp(c->name, word, strlen(word)) == 0)
-            fprintf(out, "  cairn %-22s %s\n", c->name, c->help);
+bool cmd_help_group(FILE *out, const char *word) {
+    bool any = false;
+    for (const cmd *c = cmd_table; c->name; c++) {
+        if (strlen(word) != first_word(c->name) || strncmp(c->name, word, strlen(word)) != 0)
+            continue;
+        if (!any)
+            fprintf(out, "usage: cairn %s COMMAND ...\n\ncommands (cairn %s COMMAND --help says more):\n", word, word);
+        fprintf(out, "  cairn %-22s %s\n", c->name, c->help);
+        any = true;
+    }
+    return any;
 }
 
 void cmd_help_one(FILE *out, const cmd *c) {

@@ -12,6 +12,7 @@ typedef struct cmd_env {
     const char *data, *server, *key, *key_file;
     enum { OUT_TABLE, OUT_JSON, OUT_TSV } out;
     bool quiet;
+    bool nowhere; /* a data directory was asked for and none was named */
 } cmd_env;
 extern cmd_env cmd_the_env;
 
@@ -27,6 +28,18 @@ const char *cmd_data_dir(void); /* NULL with an error text when none was named *
 /* Prints the last error with its code and returns the exit code that belongs to it. */
 int cmd_fail(cn_err err);
 int cmd_print(const cmd *c, cn_str result); /* the result map in the form asked for */
+
+int cmd_print_one(const cmd *c, const char *key, const char *value); /* a map of one text */
+
+/* What doctor and scrub find: a line each as it is found, or one map {bad, findings: [{grade, what, detail}]} at the end. */
+typedef enum cmd_grade { CMD_OK, CMD_NOTE, CMD_BAD } cmd_grade;
+typedef struct cmd_findings {
+    cn_buf list;
+    uint32_t n, bad;
+} cmd_findings;
+void cmd_findings_init(cmd_findings *f);
+void cmd_finding(cmd_findings *f, cmd_grade grade, const char *what, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int cmd_findings_end(const cmd *c, cmd_findings *f); /* frees them; the exit code: 1 when one is bad */
 
 /* A line on standard error that is written over at each step; nothing unless it is a terminal. */
 void cmd_progress(void *ctx, cn_str packed_map);

@@ -1,6 +1,7 @@
 /* parse.c -- words and options to a method's fields, by the row that describes them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ static cn_err put_uint(fields *f, const char *field, const char *what, const cha
     char *end;
     errno = 0;
     unsigned long long v = strtoull(text, &end, 10);
-    if (!*text || *end || errno || *text == '-')
+    if (*text < '0' || *text > '9' || *end || errno)
         return cn_fail(CN_INVALID, "%s takes a whole number, not \"%s\"", what, text);
     f->n++;
     cn_pack_cstr(f->b, field);
@@ -50,7 +51,7 @@ static cn_err put_uint(fields *f, const char *field, const char *what, const cha
 static cn_err put_float(fields *f, const char *field, const char *what, const char *text) {
     char *end;
     double v = strtod(text, &end);
-    if (!*text || *end)
+    if (!*text || *end || !isfinite(v))
         return cn_fail(CN_INVALID, "%s takes a number, not \"%s\"", what, text);
     f->n++;
     cn_pack_cstr(f->b, field);
@@ -162,7 +163,7 @@ static cn_err take_option(const cmd *c, int argc, char *const *argv, int *i, giv
     const char *word = argv[*i], *eq = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
     const cmd_opt *o = find_opt(c->opts, word, eq ? (size_t)(eq - word) : strlen(word));
     if (!o)
-        return cn_fail(CN_INVALID, "`cairn %s` has no option %s; `cairn %s --help` lists them", c->name, word, c->name);
+        return cmd_unknown_option(c, word);
     if (!o->arg) {
         if (eq)
             return cn_fail(CN_INVALID, "%s takes no value", o->name);

@@ -275,6 +275,15 @@ static void print_view(const cmd *c, const msgpack_object *o, cn_buf *cell) {
     }
 }
 
+int cmd_print_one(const cmd *c, const char *key, const char *value) {
+    CN_AUTO_BUF cn_buf out;
+    cn_buf_init(&out, 8192);
+    cn_pack_map(&out, 1);
+    cn_pack_cstr(&out, key);
+    cn_pack_cstr(&out, value);
+    return cmd_print(c, cn_buf_str(&out));
+}
+
 int cmd_print(const cmd *c, cn_str result) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_AUTO_BUF cn_buf cell;

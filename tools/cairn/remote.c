@@ -49,7 +49,12 @@ static cn_err find_key(void) {
 static cn_err failed(cairn_code code, const char *text) {
     const char *colon = strstr(text, ": ");
     const char *what = colon ? colon + 2 : text;
+    size_t n = strlen(cmd_the_env.server);
     unreachable = code == CAIRN_UNREACHABLE || code == CAIRN_TIMEOUT;
+    if (strncmp(what, cmd_the_env.server, n) == 0 && strncmp(what + n, ": ", 2) == 0)
+        what += n + 2;
+    if (unreachable)
+        return cn_fail(CN_UNAVAILABLE, "%s: %s; is cairnd running, and is that its address?", cmd_the_env.server, what);
     for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
         if (strcmp(cn_err_name(e), cairn_code_name(code)) == 0)
             return cn_fail(e, "%s", what);

@@ -25,8 +25,8 @@ const cmd_opt cmd_globals[] = {
 
 const cmd cmd_table[] = {
     {"init", NULL, "make an empty data directory", {{0}}, NULL, "  cairn --data /srv/cairn init", run_init, NULL},
-    {"doctor", NULL, "check this host and the data directory, and say what to do", {{0}}, NULL, NULL, run_doctor, NULL},
-    {"scrub", NULL, "read and verify every byte that versions name, the policy and the audit chain", {{0}}, NULL, NULL, run_scrub, NULL},
+    {"doctor", NULL, "check this host and the data directory, and say what to do", {{0}}, NULL, NULL, run_doctor, "findings: grade what detail"},
+    {"scrub", NULL, "read and verify every byte that versions name, the policy and the audit chain", {{0}}, NULL, NULL, run_scrub, "findings: grade what detail"},
     {"stats", "stats", "the process, its memory, what is open", {{0}}, NULL, NULL, NULL, NULL},
 
     {"tenant add", "admin.tenant_add", "make a tenant", {TENANT}, OPTS(REASON), "  cairn tenant add acme", NULL, NULL},
