@@ -42,8 +42,16 @@ void cmd_finding(cmd_findings *f, cmd_grade grade, const char *what, const char 
 int cmd_findings_end(const cmd *c, cmd_findings *f); /* frees them; the exit code: 1 when one is bad */
 
 /* A line on standard error that is written over at each step; nothing unless it is a terminal. */
-void cmd_progress(void *ctx, cn_str packed_map);
-void cmd_progress_end(void);
+bool cmd_progress_wanted(void);
+void cmd_progress(void *ctx, cn_str packed_map); /* a job as it is told while it runs */
+void cmd_progress_done(cn_str result);           /* the last line, at 100%, which stays */
+void cmd_progress_end(void);                     /* takes the line away */
+
+/* Ctrl-C between the two tells how to go on with the job, and ends the process by the signal. */
+void cmd_interrupt_begin(const char *method, const msgpack_object *params);
+void cmd_interrupt_job(cn_str job); /* its id is known now */
+void cmd_interrupt_end(void);
+bool cmd_is_job(const char *method); /* one that may run long: ingest.start, ingest.rebuild */
 
 int run_init(const cmd *c, cmd_call *call);
 int run_doctor(const cmd *c, cmd_call *call);

@@ -161,8 +161,8 @@ static void print_pairs(const msgpack_object *map, const char *skip, bool tsv, c
 
 /* ---------- hits ---------- */
 static bool color(void) {
-    const char *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !(term && strcmp(term, "dumb") == 0);
+    const char *term = getenv("TERM"), *plain = getenv("NO_COLOR");
+    return isatty(STDOUT_FILENO) && !(plain && *plain) && !(term && strcmp(term, "dumb") == 0);
 }
 
 #define SNIPPET 300

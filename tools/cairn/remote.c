@@ -151,9 +151,8 @@ static void *watch_job(void *arg) {
 }
 
 static void watch_begin(watch *w, const char *method, cn_str params) {
-    bool job = strcmp(method, "ingest.start") == 0 || strcmp(method, "ingest.rebuild") == 0;
     *w = (watch){.lock = PTHREAD_MUTEX_INITIALIZER, .over_changed = PTHREAD_COND_INITIALIZER, .params = params};
-    w->on = job && !cmd_the_env.quiet && isatty(STDERR_FILENO) && pthread_create(&w->thread, NULL, watch_job, w) == 0;
+    w->on = cmd_is_job(method) && pthread_create(&w->thread, NULL, watch_job, w) == 0;
 }
 
 static void watch_end(watch *w) {
@@ -164,7 +163,6 @@ static void watch_end(watch *w) {
     pthread_cond_signal(&w->over_changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
-    cmd_progress_end();
 }
 
 /* ---------- calls ---------- */
@@ -172,7 +170,7 @@ static void watch_end(watch *w) {
 static cn_err with_wait(const char *method, cn_str params, cn_buf *ret) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, params.p, params.n));
-    bool job = strcmp(method, "ingest.start") == 0 || strcmp(method, "ingest.rebuild") == 0;
+    bool job = cmd_is_job(method);
     cn_pack_map(ret, u.o.via.map.size + job);
     for (uint32_t i = 0; i < u.o.via.map.size; i++) {
         cn_pack_object(ret, &u.o.via.map.ptr[i].key);
