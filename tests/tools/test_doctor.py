@@ -54,7 +54,7 @@ class Doctor(unittest.TestCase):
     def edit(self, path, old, new):
         with open(path, "rb") as f:
             raw = f.read()
-        self.assertIn(old, raw)
+        self.assertTrue(old in raw, path)
         with open(path, "wb") as f:
             f.write(raw.replace(old, new))
 
@@ -133,12 +133,8 @@ class Doctor(unittest.TestCase):
 
     def test_scrub(self):
         self.assertEqual({f["grade"] for f in self.doctor(command="scrub")}, {"ok"})
-        path = self.file("tenants/acme/segments/*.mdb")
-        with open(path, "rb") as f:
-            raw = f.read()
-        self.assertIn(b"committee", raw)
-        with open(path, "wb") as f:
-            f.write(raw.replace(b"committee", b"Committee"))
+        held = [p for p in glob.glob(os.path.join(self.data, "tenants/acme/segments/*.mdb")) if b"committee" in open(p, "rb").read()]
+        self.edit(held[0], b"committee", b"Committee")
         found = self.doctor(command="scrub")
         self.assertTrue(any(f["grade"] == "BAD" and f["what"].startswith("acme/docs/") for f in found), found)
 
