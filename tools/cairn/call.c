@@ -10,6 +10,7 @@
 
 cmd_env cmd_the_env;
 static cn_service *service;
+static char operator_name[sizeof((cn_caller *)0)->who];
 
 const char *cmd_data_dir(void) {
     if (cmd_the_env.data)
@@ -22,23 +23,24 @@ const char *cmd_data_dir(void) {
     return NULL;
 }
 
+static void name_operator(void) {
+    struct passwd *pw = getpwuid(getuid());
+    snprintf(operator_name, sizeof operator_name, "uid:%u(%s)", (unsigned)getuid(), pw ? pw->pw_name : "?");
+}
+
 static cn_err open_service(void) {
     if (service)
         return CN_OK;
     cn_service_opts o = {.data_dir = cmd_data_dir()};
+    name_operator();
     return o.data_dir ? cn_service_open(&o, &service) : CN_INVALID;
-}
-
-static void name_operator(char *who, size_t n) {
-    struct passwd *pw = getpwuid(getuid());
-    snprintf(who, n, "uid:%u(%s)", (unsigned)getuid(), pw ? pw->pw_name : "?");
 }
 
 static cn_err call_here(const char *method, const msgpack_object *params, cn_buf *out) {
     cn_caller who = {.kind = CN_CALLER_OPERATOR, .via = "command"};
     cn_call call;
-    name_operator(who.who, sizeof who.who);
     CN_TRY(open_service());
+    memcpy(who.who, operator_name, sizeof who.who);
     CN_TRY(cn_call_init(&call));
     call.caller = &who;
     call.progress = cmd_progress;

@@ -65,6 +65,8 @@ const cmd *cmd_find(int argc, char *const *argv, int *ret_words);
 cn_err cmd_parse(const cmd *c, int argc, char *const *argv, cmd_call *ret);
 void cmd_call_done(cmd_call *call);
 const char *cmd_value(const cmd *c, const cmd_call *call, const char *opt); /* NULL: not given */
+/* An option with no field as a number; preset where it is not given. CN_INVALID. */
+cn_err cmd_number(const cmd *c, const cmd_call *call, const char *opt, uint32_t preset, uint32_t least, uint32_t most, uint32_t *ret);
 
 /* What is said of words that no row has; CN_INVALID, with the nearest of what there is. second: NULL or the next word. */
 cn_err cmd_unknown(const char *first, const char *second);

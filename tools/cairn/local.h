@@ -1,7 +1,7 @@
 /* local.h -- what the subcommands' own functions share: the way to the data, printing, exit codes.
  *
- * Owns:    one connection to the data: a service on files, or a client of a server, opened at first use.
- * Thread:  one.
+ * Owns:    one way to the data: a service on files, or a connection to a server for each thread, opened at first use.
+ * Thread:  one, but for cmd_call_method() once it has been called, and cmd_remote_close().
  * Limits:  none. */
 #pragma once
 #include "tools/cairn/command.h"
@@ -27,6 +27,7 @@ const char *cmd_data_dir(void); /* NULL with an error text when none was named *
 
 /* Prints the last error with its code and returns the exit code that belongs to it. */
 int cmd_fail(cn_err err);
+int cmd_usage(cn_err err); /* the same for words that were typed wrong */
 int cmd_print(const cmd *c, cn_str result); /* the result map in the form asked for */
 
 int cmd_print_one(const cmd *c, const char *key, const char *value); /* a map of one text */
@@ -62,6 +63,7 @@ int run_model_bench(const cmd *c, cmd_call *call);
 int run_embed(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);
 int run_query(const cmd *c, cmd_call *call);
+int run_bench(const cmd *c, cmd_call *call);
 int run_policy_apply(const cmd *c, cmd_call *call);
 int run_man(const cmd *c, cmd_call *call);
 int run_completion(const cmd *c, cmd_call *call);

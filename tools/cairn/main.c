@@ -22,7 +22,8 @@ int cmd_fail(cn_err err) {
     return err < CN_ERR_COUNT && exits[err] ? exits[err] : EXIT_FAILED;
 }
 
-static int usage(void) {
+int cmd_usage(cn_err err) {
+    (void)err;
     fprintf(stderr, "cairn: %s\n", cn_error_detail());
     return EXIT_USAGE;
 }
@@ -119,10 +120,8 @@ static int run(const line *l) {
     const cmd *c = cmd_find(l->n, l->words, &words);
     if (!c && l->help && cmd_help_group(stdout, l->words[0]))
         return 0;
-    if (!c) {
-        cmd_unknown(l->words[0], l->n > 1 ? l->words[1] : NULL);
-        return usage();
-    }
+    if (!c)
+        return cmd_usage(cmd_unknown(l->words[0], l->n > 1 ? l->words[1] : NULL));
     row = c;
     if (l->help) {
         cmd_help_one(stdout, c);
@@ -130,7 +129,7 @@ static int run(const line *l) {
     }
     cmd_call call;
     cn_err err = cmd_parse(c, l->n - words, l->words + words, &call);
-    int code = err == CN_INVALID ? usage() : err != CN_OK ? cmd_fail(err) : c->run ? c->run(c, &call) : call_method(c, &call);
+    int code = err == CN_INVALID ? cmd_usage(err) : err != CN_OK ? cmd_fail(err) : c->run ? c->run(c, &call) : call_method(c, &call);
     cmd_call_done(&call);
     return code;
 }
@@ -140,7 +139,7 @@ int main(int argc, char **argv) {
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};
     if (!words || take_globals(argc, argv, &l) != CN_OK || take_environment() != CN_OK)
-        return usage();
+        return cmd_usage(CN_INVALID);
     if (l.n == 1 && strcmp(l.words[0], "--version") == 0) {
         puts("cairn " CAIRN_VERSION);
         return 0;

@@ -278,3 +278,13 @@ const char *cmd_value(const cmd *c, const cmd_call *call, const char *opt) {
     const cmd_opt *o = find_opt(c->opts, opt, strlen(opt));
     return o ? call->values[o - c->opts] : NULL;
 }
+
+cn_err cmd_number(const cmd *c, const cmd_call *call, const char *opt, uint32_t preset, uint32_t least, uint32_t most, uint32_t *ret) {
+    const char *text = cmd_value(c, call, opt);
+    char *end = NULL;
+    unsigned long v = text ? strtoul(text, &end, 10) : preset;
+    if (text && (*text < '0' || *text > '9' || *end || v < least || v > most))
+        return cn_fail(CN_INVALID, "%s is \"%.40s\"; it must be %u to %u", opt, text, least, most);
+    *ret = v > most ? most : (uint32_t)v;
+    return CN_OK;
+}

@@ -13,9 +13,9 @@
 #define NO_LIMIT UINT32_MAX /* a job takes as long as it takes */
 #define WATCH_MS 400
 
-static cairn_client *client;
+static _Thread_local cairn_client *client;
 static char key[KEY_MAX];
-static bool unreachable;
+static atomic_bool unreachable;
 
 bool cmd_is_remote(void) { return cmd_the_env.server != NULL; }
 bool cmd_was_unreachable(void) { return unreachable; }
@@ -33,6 +33,8 @@ static cn_err read_key_file(const char *path) {
 }
 
 static cn_err find_key(void) {
+    if (key[0]) /* another thread's connection has it already */
+        return CN_OK;
     if (cmd_the_env.key_file)
         return read_key_file(cmd_the_env.key_file);
     if (!cmd_the_env.key)
@@ -50,10 +52,11 @@ static cn_err failed(cairn_code code, const char *text) {
     const char *colon = strstr(text, ": ");
     const char *what = colon ? colon + 2 : text;
     size_t n = strlen(cmd_the_env.server);
-    unreachable = code == CAIRN_UNREACHABLE || code == CAIRN_TIMEOUT;
+    bool lost = code == CAIRN_UNREACHABLE || code == CAIRN_TIMEOUT;
+    unreachable = lost;
     if (strncmp(what, cmd_the_env.server, n) == 0 && strncmp(what + n, ": ", 2) == 0)
         what += n + 2;
-    if (unreachable)
+    if (lost)
         return cn_fail(CN_UNAVAILABLE, "%s: %s; is cairnd running, and is that its address?", cmd_the_env.server, what);
     for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
         if (strcmp(cn_err_name(e), cairn_code_name(code)) == 0)

@@ -141,6 +141,20 @@ const cmd cmd_table[] = {
      "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
      "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'", run_query, NULL},
 
+    {"bench", NULL, "how fast and how right an index answers the questions of a file", {IX},
+     OPTS({"--queries", "FILE", NULL, CMD_TEXT, "a text a line, or vectors as .npy, .fvecs, .fbin"},
+          {"--truth", "FILE.ivecs", NULL, CMD_TEXT, "row numbers of the true nearest, for recall"}, {"-k", "N", "k", CMD_UINT, "how many hits (10)"},
+          {"--threads", "N", NULL, CMD_UINT, "how many ask at once (1)"}, {"--batch", "N", NULL, CMD_UINT, "so many questions a call (1)"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
+          {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
+          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
+          {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
+     "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
+     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100 questions, for who may see them.\n"
+     "Row numbers are the ids of documents that came from .npy, .fvecs or .fbin.\n"
+     "  cairn bench acme/docs --queries questions.txt --threads 2\n"
+     "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
+
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
      "versions: version state marks root documents chunks made by first_active"},
     {"diff", "versions.diff", "documents and permissions that differ", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
