@@ -161,6 +161,29 @@ class Progress(unittest.TestCase):
         self.assertEqual((p.returncode, out), (-signal.SIGTERM, ""))
         self.assertRegex(err, r"^cairn: stopped; [^\n]*\n  cairn --data \S+ ingest acme/term --resume \w+-\w+\n$")
 
+    def test_cancel(self):
+        p = subprocess.Popen([CAIRN, "--data", self.place.path, "ingest", self.index("cancelled"), "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True, env=CLEAN)
+        job, end = None, time.time() + 30
+        while not job and time.time() < end:
+            jobs = json.loads(self.place.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"]
+            job = next((j["job"] for j in jobs if j["index"] == "cancelled" and j["state"] == "running"), None)
+        self.assertLessEqual({"job", "state"}, set(json.loads(self.place.cairn("jobs", "cancel", "acme", job, "-o", "json").stdout)))
+        for i in range(2000):
+            if p.poll() is None:
+                try:
+                    p.stdin.write(json.dumps({"id": f"d{i}", "text": "words " * 50}) + "\n")
+                    p.stdin.flush()
+                except BrokenPipeError:
+                    break
+                time.sleep(0.002)
+        out, err = p.communicate(timeout=60)
+        self.assertEqual((p.returncode, out), (5, ""), err)
+        self.assertRegex(err, rf"job {job} was cancelled: asked to stop by uid:\d+\(\w+\); nothing of it is visible")
+        p = self.place.cairn("jobs", "cancel", "acme", job, check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("cancelled already", p.stderr)
+
     def test_ctrl_c_through_a_server_leaves_the_job(self):
         ix = self.index("watched")
         big = os.path.join(self.place.docs, "big.jsonl")
