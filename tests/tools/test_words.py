@@ -151,6 +151,35 @@ class Words(unittest.TestCase):
             with self.subTest(args):
                 self.ends(args, code, words)
 
+    def written(self, name, text):
+        path = os.path.join(self.place.dir, name)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def test_a_batch_tells_the_line(self):
+        path = self.written("batch", f'{TEXT}\n\n{{"texxt": "x"}}\n{{"text": "x", "k": 0}}\n')
+        for call in (lambda *a: self.place.cairn(*a, check=False), self.place.remote):
+            p = call("query", "acme/docs", "--batch", path, "-k", "1")
+            self.assertEqual((p.returncode, p.stdout.splitlines()[0]), (1, path + ":1"))
+            self.assertIn("evidence: ", p.stdout)
+            self.assertEqual(p.stderr, f'cairn: {path}:3: INVALID: a query of a batch has no field "texxt"\n'
+                                       f'cairn: {path}:4: INVALID: field "k" is 0; it must be a whole number from 1 to 10000\n')
+            p = call("query", "acme/docs", "--batch", path, "-o", "json")
+            self.assertEqual((p.returncode, p.stderr, [sorted(json.loads(line))[0] for line in p.stdout.splitlines()]), (1, "", ["evidence", "error", "error"]))
+
+    def test_files_of_changes_tell_the_place(self):
+        for text, words in (('{"op":"hide","docs":["a"]}\n{"op":"hidee","docs":["a"]}\n', ["change 2", '"hidee"', "allow, deny"]), ('{"op":"hide","dox":["a"]}\n', ["change 1", '"dox"']),
+                            ('{"op":"deny","docs":["a"]}\n', ["change 1", "labels"]), ('{"op":\n', [":1: ", "JSON"])):
+            path = self.written("changes", text)
+            self.ends(("policy", "apply", "acme", path), 1, [path, *words])
+        self.assertEqual(json.loads(self.place.cairn("policy", "show", "acme", "a", "-o", "json").stdout)["documents"][0]["hidden"], False)
+        for text, words in (("user:ana\n", ["line 1", "a member, a space"]), ("user:ana group:hr\nuser:bo bad\n", ["line 2", '"bad"', "group:hr"])):
+            self.ends(("member", "sync", "acme", self.written("members", text)), 1, words)
+        p = self.place.cairn("ingest", "acme/docs", self.place.docs, "--map", "name=x", check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("one of id title text labels", p.stderr)
+
     def test_a_path_that_is_not_there(self):
         """A server tells only of what lies under an import root, and not whether other paths are there."""
         path = self.place.docs + "/none"
