@@ -11,6 +11,8 @@ from serving import CAIRN, Server, run
 
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 ALL = "query,ingest,activate,force,versions,policy,operate,audit,admin"
+with open(CAIRN, "rb") as f:
+    SANITIZED = b"__asan_init" in f.read()  # slower by far, and needs more address space than there is
 TEXT = "the committee decides on the removal of packages"
 RULES = ("--label-rule", "hr-*=group:hr", "--label", "public")
 

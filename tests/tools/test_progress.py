@@ -12,9 +12,9 @@ import termios
 import time
 import unittest
 
-from place import CAIRN, Place, run
+from place import CAIRN, SANITIZED, Place, run
 
-ROWS = 8000
+ROWS = 500 if SANITIZED else 8000
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_") and k != "NO_COLOR"}
 
 

@@ -46,7 +46,7 @@ static void pack_batch(const batch *b, cn_buf *params) {
 
 /* One that failed is told on standard error with its line; in JSON it has its place among the others. */
 static cn_err print_result(batch *b, unsigned long line, const msgpack_object *result) {
-    CN_AUTO_BUF cn_buf one;
+    CN_AUTO_BUF cn_buf one = {0};
     cn_str why = cn_obj_str(cn_get(result, "error"));
     if (why.n)
         b->code = EXIT_FAILED;
@@ -77,7 +77,7 @@ static cn_err print_batch(batch *b, uint32_t n, cn_str result) {
 }
 
 static cn_err send_batch(batch *b) {
-    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf params = {0};
     CN_AUTO_BUF cn_buf out = {0};
     cn_buf_init(&params, LINE_MAX_BYTES * BATCH);
     if (b->n == 0)
@@ -198,8 +198,8 @@ static cn_err with_changes(const cmd_call *call, const cn_buf *list, uint32_t n,
 }
 
 int run_policy_apply(const cmd *c, cmd_call *call) {
-    CN_AUTO_BUF cn_buf list;
-    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf list = {0};
+    CN_AUTO_BUF cn_buf params = {0};
     CN_AUTO_BUF cn_buf out = {0};
     const char *path = call->words[1];
     uint32_t n = 0;
