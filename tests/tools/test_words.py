@@ -246,31 +246,39 @@ class Words(unittest.TestCase):
         other = {"jobs show", "jobs cancel", "key revoke", "policy apply", "policy reinstate", "bench"}  # in tests of their own
         self.assertEqual(names - seen - without - other, set())
 
+    def ways(self):
+        """A place of its own, on files and then through a server."""
+        for served in (False, True):
+            place = Place()
+            self.addCleanup(place.close)
+            if served:
+                place.serve()
+            with self.subTest(served=served):
+                yield place, place.remote if served else lambda *a: place.cairn(*a, check=False)
+
     def test_refused(self):
         """Exit 5: a hold, a guard."""
-        place = Place()
-        self.addCleanup(place.close)
-        place.cairn("activate", "acme/docs", "2")
-        place.cairn("rollback", "acme/docs", "--reason", "wrong")
-        place.write("more.txt", "Something more.")
-        p = place.cairn("ingest", "acme/docs", place.docs, *RULES, "--activate", check=False)
-        self.assertEqual(p.returncode, 5, p.stderr)
-        self.assertIn("release", p.stdout + p.stderr)
-        self.assertEqual(place.cairn("release", "acme/docs").returncode, 0)
-        os.remove(os.path.join(place.docs, "news.txt"))
-        p = place.cairn("ingest", "acme/docs", place.docs, *RULES, "--sync", "--activate", "--max-deleted", "0", check=False)
-        self.assertEqual(p.returncode, 5, p.stdout + p.stderr)
-        self.assertIn("--max-deleted", p.stdout + p.stderr)
+        for place, call in self.ways():
+            call("activate", "acme/docs", "2")
+            call("rollback", "acme/docs", "--reason", "wrong")
+            place.write("more.txt", "Something more.")
+            p = call("ingest", "acme/docs", place.docs, *RULES, "--activate")
+            self.assertEqual((p.returncode, p.stderr), (5, ""))
+            self.assertIn("release", p.stdout)
+            self.assertEqual(call("release", "acme/docs").returncode, 0)
+            os.remove(os.path.join(place.docs, "news.txt"))
+            p = call("ingest", "acme/docs", place.docs, *RULES, "--sync", "--activate", "--max-deleted", "0")
+            self.assertEqual((p.returncode, p.stderr), (5, ""))
+            self.assertIn("--max-deleted", p.stdout)
 
     def test_rejected_documents(self):
         """Exit 6 with --strict-input alone."""
-        place = Place()
-        self.addCleanup(place.close)
-        place.write("bad.txt", "")
-        p = place.cairn("ingest", "acme/docs", place.docs, *RULES, "--activate", "--strict-input", check=False)
-        self.assertEqual(p.returncode, 6, p.stdout + p.stderr)
-        place.write("worse.txt", "")
-        self.assertEqual(place.cairn("ingest", "acme/docs", place.docs, *RULES).returncode, 0)
+        for place, call in self.ways():
+            place.write("bad.txt", "")
+            p = call("ingest", "acme/docs", place.docs, *RULES, "--activate", "--strict-input")
+            self.assertEqual((p.returncode, p.stderr), (6, ""))
+            place.write("worse.txt", "")
+            self.assertEqual(call("ingest", "acme/docs", place.docs, *RULES).returncode, 0)
 
     def test_no_server(self):
         """Exit 4, and what to do."""
