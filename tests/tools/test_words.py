@@ -96,6 +96,8 @@ BAD = [
     (("policy",), 2, ["one more word", "hide, unhide", "cairn policy --help"]),
     (("zzzzzz",), 2, ['"zzzzzz"', "cairn --help"]),
     (("--sever", "x"), 2, ['"--sever"', 'did you mean "--server"']),
+    (("--filter", "x = 1", "query", "acme/docs", TEXT), 2, ["--filter", "stands behind it", "cairn query"]),
+    (("-x",), 2, ['"-x"; `cairn --help`']),
     (("-o", "yaml", "stats"), 2, ["table, json or tsv", '"yaml"']),
     (("activate", "acme/docs", "77"), 3, ["version 77", "newest is"]),
     (("activate", "acme/docs", "2", "--expect", "9"), 5, ["CONFLICT", "9"]),

@@ -32,7 +32,7 @@ typedef struct nearest {
     unsigned far;
 } nearest;
 
-static nearest nearest_to(const char *word, size_t n) { return (nearest){.word = word, .word_n = n, .far = n < 4 ? 2 : 3 + (unsigned)(n > 8)}; }
+static nearest nearest_to(const char *word, size_t n) { return (nearest){.word = word, .word_n = n, .far = n < 3 ? 1 : n < 4 ? 2 : 3 + (unsigned)(n > 8)}; }
 
 /* A word that begins with what was typed is as near as one wrong letter. */
 static void try_word(nearest *x, const char *word, size_t n) {
@@ -75,6 +75,10 @@ static cn_err unknown_second(const char *first, const char *second) {
 cn_err cmd_unknown(const char *first, const char *second) {
     nearest x = nearest_to(first, strlen(first));
     if (first[0] == '-') {
+        for (const cmd *c = cmd_table; c->name; c++)
+            for (const cmd_opt *o = c->opts; o && o->name; o++)
+                if (strncmp(o->name, first, strcspn(first, "=")) == 0 && strlen(o->name) == strcspn(first, "="))
+                    return cn_fail(CN_INVALID, "%s is an option of a command and stands behind it, as in `cairn %s ... %s`", o->name, c->name, o->name);
         x.word_n = strcspn(first, "=");
         for (const cmd_opt *o = cmd_globals; o->name; o++)
             try_word(&x, o->name, strlen(o->name));
