@@ -66,7 +66,7 @@ class Bench(unittest.TestCase):
                     r = self.bench("acme/rows", "--queries", self.file("q.fvecs"), "--truth", self.file("truth.ivecs"), "-k", str(K), "--out", out, *extra, remote=remote)
                     self.assertEqual(set(r), {"queries", "recall", "qps", "p50_us", "p99_us", "plans"})
                     self.assertEqual((r["queries"], r["recall"], sum(r["plans"].values())), (ASKED, 1.0, ASKED))
-                    self.assertLessEqual(set(r["plans"]), {"exact", "staged", "approximate"})
+                    self.assertLessEqual(set(r["plans"]), {"exact", "approximate", "coded_exact", "coded_approximate"})
                     self.assertEqual(read_ivecs(out), self.truth)
         r = self.bench("acme/rows", "--queries", self.file("q.fvecs"), "--truth", self.file("wrong.ivecs"), "-k", str(K))
         self.assertAlmostEqual(r["recall"], 1 / K)

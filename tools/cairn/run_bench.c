@@ -167,17 +167,17 @@ static double recall_of(const bench *b) {
     return (double)hit / ((double)b->asked.n * b->k);
 }
 
-typedef enum plan { PLAN_EXACT, PLAN_STAGED, PLAN_APPROXIMATE, PLANS } plan;
-static const char *const plan_names[PLANS] = {"exact", "staged", "approximate"};
+/* made_by.search, and whether codes were scanned before floats. */
+typedef enum plan { PLAN_EXACT, PLAN_APPROXIMATE, PLAN_CODED_EXACT, PLAN_CODED_APPROXIMATE, PLANS } plan;
+static const char *const plan_names[PLANS] = {"exact", "approximate", "coded_exact", "coded_approximate"};
 
 static void count_plan(const msgpack_object *answer, uint32_t *counts) {
     bool coded = false;
     const msgpack_object *p = cn_get(answer, "plan");
     cn_get_bool(p, "coded", &coded);
-    if (cn_str_is(cn_obj_str(cn_get(cn_get(answer, "made_by"), "search")), "approximate"))
-        counts[PLAN_APPROXIMATE]++;
-    else if (p)
-        counts[coded ? PLAN_STAGED : PLAN_EXACT]++;
+    bool exact = cn_str_is(cn_obj_str(cn_get(cn_get(answer, "made_by"), "search")), "exact");
+    if (p)
+        counts[coded ? (exact ? PLAN_CODED_EXACT : PLAN_CODED_APPROXIMATE) : (exact ? PLAN_EXACT : PLAN_APPROXIMATE)]++;
 }
 
 /* Plans are for callers with the audit scope; without it none are told. */
