@@ -56,6 +56,8 @@ static const char *hint_of_errno(int errnum) {
     case ENOSPC: return "; free some space and try again";
     case EDQUOT: return "; the quota of this account is used up";
     case EACCES: return "; check its owner and mode";
+    case ENOENT: return "; check its path";
+    case EROFS: return "; it is mounted read-only: use another place";
     case EMFILE: return "; raise the limit of open files (ulimit -n)";
     default: return "";
     }

@@ -1,5 +1,7 @@
 #include "engine/base/pack.h"
 
+#include <stdio.h>
+
 #include "engine/base/digest.h"
 
 /* --- writing --- */
@@ -226,11 +228,18 @@ cn_err cn_get_uint(const msgpack_object *map, const char *key, uint64_t min, uin
     const msgpack_object *o = present(map, key);
     if (!o)
         return CN_OK;
-    if (o->type != MSGPACK_OBJECT_POSITIVE_INTEGER || o->via.u64 < min || o->via.u64 > max)
-        return cn_fail(CN_INVALID, "field \"%s\" must be a whole number from %llu to %llu", key, (unsigned long long)min,
-                       (unsigned long long)max);
-    *ret = o->via.u64;
-    return CN_OK;
+    char value[32] = "", bounds[64];
+    if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 >= min && o->via.u64 <= max) {
+        *ret = o->via.u64;
+        return CN_OK;
+    }
+    if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        snprintf(value, sizeof value, "is %llu; it ", (unsigned long long)o->via.u64);
+    if (max >= INT64_MAX)
+        snprintf(bounds, sizeof bounds, "of %llu or more", (unsigned long long)min);
+    else
+        snprintf(bounds, sizeof bounds, "from %llu to %llu", (unsigned long long)min, (unsigned long long)max);
+    return cn_fail(CN_INVALID, "field \"%s\" %smust be a whole number %s", key, value, bounds);
 }
 
 cn_err cn_get_int(const msgpack_object *map, const char *key, int64_t *ret) {

@@ -409,7 +409,7 @@ cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who) {
     cn_digest secret;
     cn_err err = id.n == ID_CHARS ? get_key(d, id.p, &a, &k, &secret) : CN_NOT_FOUND;
     if (err == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"", CN_STR_ARG(id));
+        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"; `cairn key list` names those there are", CN_STR_ARG(id));
     CN_TRY(err);
     k.revoked = true;
     CN_TRY(put_key(d, &k, &secret, false));

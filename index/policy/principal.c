@@ -108,7 +108,7 @@ static cn_err change_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, change_kind kin
     cn_labels before;
     CN_TRY(read_member(txn, dbi, principal, &a, &before));
     if (kind == MEMBER_REMOVE && before.n == 0)
-        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"; `cairn member list` names those there are", CN_STR_ARG(principal));
     if (kind == MEMBER_ADD)
         CN_TRY(cn_labels_union(&a, before, labels, &labels));
     if (labels.n > CN_LABELS_MAX)

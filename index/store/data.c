@@ -125,11 +125,13 @@ static cn_err check_dir(const char *dir) {
     char path[CN_PATH_MAX];
     struct stat st;
     if (stat(dir, &st) < 0)
-        return cn_fail_errno(errno, "the data directory %s", dir);
+        return errno == ENOENT ? cn_fail(CN_NOT_FOUND, "there is no data directory %s; check its path, or make it: `cairn --data %s init`", dir, dir)
+                               : cn_fail_errno(errno, "the data directory %s", dir);
     if (!S_ISDIR(st.st_mode))
         return cn_fail(CN_INVALID, "%s is not a directory", dir);
     if (access(dir, R_OK | W_OK | X_OK) < 0)
-        return cn_fail_errno(errno, "the data directory %s", dir);
+        return errno == EACCES ? cn_fail(CN_DENIED, "this account may not read and write the data directory %s; run as its owner, or change its owner or mode", dir)
+                               : cn_fail_errno(errno, "the data directory %s", dir);
     CN_TRY(cn_dir_check_local(dir));
     CN_TRY(cn_path(path, sizeof path, "%s/cairn.mdb", dir));
     if (stat(path, &st) < 0 && errno == ENOENT)

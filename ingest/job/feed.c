@@ -36,6 +36,7 @@ static size_t payload(const cn_item *it) {
 
 static void show_progress(cn_run *r) {
     pthread_mutex_lock(&r->lock);
+    r->fed_now = r->fed;
     if (r->feed.source)
         cn_source_progress(r->feed.source, &r->now.bytes_done, &r->now.bytes_all, &r->now.docs_all);
     pthread_mutex_unlock(&r->lock);

@@ -116,10 +116,10 @@ static cn_err read_row(const msgpack_object *map, cn_job_row *r) {
 static cn_err load_row(cn_tables *w, cn_str job, cn_job_row *r, bool *ret_cancel) {
     cn_str bytes;
     if (job.n == 0 || job.n >= CN_JOB_ID_TEXT || memchr(job.p, '/', job.n) || memchr(job.p, 0, job.n))
-        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"", CN_STR_ARG(job));
+        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"; `cairn jobs list` names those there are", CN_STR_ARG(job));
     cn_err err = cn_db_get(w->txn, w->jobs, job, &bytes);
     if (err == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"", CN_STR_ARG(job));
+        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"; `cairn jobs list` names those there are", CN_STR_ARG(job));
     CN_TRY(err);
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_record_read(&u, bytes, ROW_FORMAT, "the row of a job"));
@@ -171,9 +171,11 @@ static cn_err push_aside(cn_tenant *t, cn_tables *w, const cn_job_row *r, bool *
         return conflict(&old);
     *ret_has_old = old.has_file;
     *ret_old = old.file;
-    old.state = CN_JOB_INTERRUPTED;
     old.has_file = false;
-    snprintf(old.why, sizeof old.why, "stopped before its end; superseded by job %s", r->id);
+    if (old.state != CN_JOB_FAILED) { /* a failed one keeps its reason */
+        old.state = CN_JOB_INTERRUPTED;
+        snprintf(old.why, sizeof old.why, "stopped before its end; superseded by job %s", r->id);
+    }
     cn_joblock_remove(t, old.id);
     return store_row(w, &old, false);
 }

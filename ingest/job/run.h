@@ -104,6 +104,7 @@ typedef struct cn_run {
     pthread_mutex_t lock;      /* row and now */
     cn_job_row row;
     cn_job_progress now;
+    uint64_t fed_now;          /* documents that its bytes_done brought; counts.read of them are done */
     cn_line *line;
     bool cancelled, over;      /* over: no more watching */
     pthread_cond_t wake;

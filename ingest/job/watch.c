@@ -61,6 +61,8 @@ static void *watch(void *arg) {
         if (tick % SAVE_EVERY == 0 && !r->dry)
             save(r);
         cn_job_progress now = r->now;
+        if (now.counts.read < r->fed_now) /* what is still on its way counts in the share it has in documents */
+            now.bytes_done = (uint64_t)((double)now.bytes_done * (double)now.counts.read / (double)r->fed_now);
         now.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
         now.chunks_embedded = atomic_load(&r->embedded);
         now.tokens = atomic_load(&r->tokens);

@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -99,6 +101,8 @@ static cairn_code open_tcp(cairn_client *c, const char *rest, uint64_t deadline_
     }
     if (!colon || n == 0 || n >= sizeof host || !colon[1])
         return client_fail(c, CAIRN_INVALID, "\"%s\" is no address; write tcp://HOST:PORT or unix:PATH", c->address);
+    if (colon[1 + strspn(colon + 1, "0123456789")] == 0 && strtoul(colon + 1, NULL, 10) - 1 >= 65535)
+        return client_fail(c, CAIRN_INVALID, "%s: a port is 1 to 65535", c->address);
     memcpy(host, rest, n);
     host[n] = 0;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;

@@ -5,8 +5,8 @@
 #include "server/service/inside.h"
 
 /* --- the one answer for what is not there and what may not be seen --- */
-cn_err cn_no_tenant(cn_str name) { return cn_fail(CN_NOT_FOUND, "there is no tenant \"" CN_STR_FMT "\"", CN_STR_ARG(name)); }
-cn_err cn_no_index(cn_str name) { return cn_fail(CN_NOT_FOUND, "there is no index \"" CN_STR_FMT "\"", CN_STR_ARG(name)); }
+cn_err cn_no_tenant(cn_str name) { return cn_fail(CN_NOT_FOUND, "there is no tenant \"" CN_STR_FMT "\"; `cairn tenant list` names those there are", CN_STR_ARG(name)); }
+cn_err cn_no_index(cn_str name) { return cn_fail(CN_NOT_FOUND, "there is no index \"" CN_STR_FMT "\"; `cairn index list` names those there are", CN_STR_ARG(name)); }
 cn_err cn_no_document(cn_str source, cn_str id) {
     return cn_fail(CN_NOT_FOUND, "there is no document \"" CN_STR_FMT "\" of source \"" CN_STR_FMT "\" that may be read here", CN_STR_ARG(id),
                    CN_STR_ARG(source));

@@ -340,7 +340,7 @@ METHOD(key_revoke) {
     if (tenant.n) { /* another tenant's key does not exist here */
         CN_TRY(cn_key_list(cn_service_data(s), tenant, key_is, &f));
         if (!f.found)
-            return cn_fail(CN_NOT_FOUND, "no key has the id " CN_STR_FMT, CN_STR_ARG(f.id));
+            return cn_fail(CN_NOT_FOUND, "no key has the id " CN_STR_FMT "; `cairn key list` names those there are", CN_STR_ARG(f.id));
     }
     CN_TRY(cn_key_revoke(cn_service_data(s), f.id, &who));
     cn_pack_map(out, 1);

@@ -182,8 +182,12 @@ static cn_err take_flags(const msgpack_object *p, cn_job_opts *o) {
 }
 
 /* ---------- running ---------- */
-static void out_progress(cn_buf *b, const cn_job_progress *n) {
-    cn_pack_map(b, 9);
+static void out_progress(cn_buf *b, const task *k, const cn_job_progress *n) {
+    cn_pack_map(b, 10);
+    if (k->job.resume.n)
+        cn_out_str(b, "job", k->job.resume);
+    else
+        cn_out_cstr(b, "job", k->rebuild ? k->again.id : k->job.id);
     cn_out_cstr(b, "state", cn_job_state_name(n->state));
     cn_out_cstr(b, "step", n->step);
     cn_out_counts(b, "counts", &n->counts);
@@ -201,7 +205,7 @@ static void show_progress(void *ctx, const cn_job_progress *n) {
         return;
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, 4096);
-    out_progress(&b, n);
+    out_progress(&b, k, n);
     if (!b.failed)
         k->progress(k->progress_ctx, cn_buf_str(&b));
 }

@@ -56,7 +56,7 @@ static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, chang
     CN_TRY(cn_get_str(p, "all_of", &all_of));
     bool docs = cn_get(p, "docs") != NULL;
     if (docs + (glob.p != NULL) + (all_of.p != NULL) != 1)
-        return cn_fail(CN_INVALID, "give exactly one of \"docs\", \"glob\" and \"all_of\"");
+        return cn_fail(CN_INVALID, "give exactly one of field \"docs\", field \"glob\" and field \"all_of\"");
     if (docs)
         return one_each(c, p, hide ? CN_POLICY_HIDE : CN_POLICY_UNHIDE, (cn_labels){0}, ret);
     if (all_of.p) {

@@ -138,7 +138,7 @@ static cn_err run(cn_service *s, cn_call *c, cn_str method, const msgpack_object
 }
 
 /* An index that is not there answers with the same words as one that the key may not reach, whoever found out; a tenant likewise. */
-static cn_err plain_not_found(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *params) {
+static cn_err plain_not_found(cn_service *s, cn_call *c, cn_str method, cn_str tenant, const msgpack_object *params) {
     char why[CN_ERROR_TEXT];
     snprintf(why, sizeof why, "%s", cn_error_detail());
     cn_str index = cn_obj_str(cn_get(params, "index"));
@@ -148,7 +148,8 @@ static cn_err plain_not_found(cn_service *s, cn_call *c, cn_str tenant, const ms
         return CN_NOT_FOUND;
     if (cn_tenant_open(s->data, tenant, &t) != CN_OK)
         return cn_no_tenant(tenant);
-    cn_err err = index.p ? cn_index_get(t, index, &c->arena, &info) : CN_OK;
+    bool made = cn_str_is(method, "admin.index_create"); /* there what is missing is the model */
+    cn_err err = index.p && !made ? cn_index_get(t, index, &c->arena, &info) : CN_OK;
     cn_tenant_unref(t);
     return err == CN_NOT_FOUND ? cn_no_index(index) : cn_fail(CN_NOT_FOUND, "%s", why);
 }
@@ -159,7 +160,7 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
     size_t before = out->n;
     cn_err err = run(s, c, method, params, &room, &tenant, out);
     if (err == CN_NOT_FOUND)
-        err = plain_not_found(s, c, tenant, params);
+        err = plain_not_found(s, c, method, tenant, params);
     if (err != CN_OK) {
         out->n = before;
         out->failed = false;

@@ -10,10 +10,12 @@
 
 cmd_env cmd_the_env;
 static cn_service *service;
+static char operator_name[sizeof((cn_caller *)0)->who];
 
 const char *cmd_data_dir(void) {
     if (cmd_the_env.data)
         return cmd_the_env.data;
+    cmd_the_env.nowhere = true;
     if (cmd_is_remote())
         cn_fail(CN_INVALID, "this works on files, not through a server: give --data DIR, or set CAIRN_DATA");
     else
@@ -21,37 +23,52 @@ const char *cmd_data_dir(void) {
     return NULL;
 }
 
+static void name_operator(void) {
+    struct passwd *pw = getpwuid(getuid());
+    snprintf(operator_name, sizeof operator_name, "uid:%u(%s)", (unsigned)getuid(), pw ? pw->pw_name : "?");
+}
+
 static cn_err open_service(void) {
     if (service)
         return CN_OK;
     cn_service_opts o = {.data_dir = cmd_data_dir()};
+    name_operator();
     return o.data_dir ? cn_service_open(&o, &service) : CN_INVALID;
 }
 
-static void name_operator(char *who, size_t n) {
-    struct passwd *pw = getpwuid(getuid());
-    snprintf(who, n, "uid:%u(%s)", (unsigned)getuid(), pw ? pw->pw_name : "?");
-}
-
-static cn_err call_here(const char *method, cn_str params, cn_buf *out) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
+static cn_err call_here(const char *method, const msgpack_object *params, cn_buf *out) {
     cn_caller who = {.kind = CN_CALLER_OPERATOR, .via = "command"};
     cn_call call;
-    name_operator(who.who, sizeof who.who);
-    CN_TRY(cn_unpack(&u, params.p, params.n));
     CN_TRY(open_service());
+    memcpy(who.who, operator_name, sizeof who.who);
     CN_TRY(cn_call_init(&call));
     call.caller = &who;
-    call.progress = cmd_the_env.quiet || !isatty(STDERR_FILENO) ? NULL : cmd_progress;
+    call.progress = cmd_progress;
     cn_buf_init(out, RESULT_MAX);
-    cn_err err = cn_service_call(service, &call, cn_str_of(method), &u.o, out);
+    cn_err err = cn_service_call(service, &call, cn_str_of(method), params, out);
     cn_call_done(&call);
-    cmd_progress_end();
+    return err;
+}
+
+bool cmd_is_job(const char *method) { return strcmp(method, "ingest.start") == 0 || strcmp(method, "ingest.rebuild") == 0; }
+
+static cn_err call_job(const char *method, cn_str params, const msgpack_object *map, cn_buf *out) {
+    cmd_interrupt_begin(method, map);
+    cn_err err = cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, map, out);
+    cmd_interrupt_end();
+    if (err == CN_OK)
+        cmd_progress_done(cn_buf_str(out));
+    else
+        cmd_progress_end();
     return err;
 }
 
 cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
-    return cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, params, out);
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_unpack(&u, params.p, params.n));
+    if (cmd_is_job(method))
+        return call_job(method, params, &u.o, out);
+    return cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, &u.o, out);
 }
 
 void cmd_close(void) {

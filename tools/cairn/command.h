@@ -65,9 +65,17 @@ const cmd *cmd_find(int argc, char *const *argv, int *ret_words);
 cn_err cmd_parse(const cmd *c, int argc, char *const *argv, cmd_call *ret);
 void cmd_call_done(cmd_call *call);
 const char *cmd_value(const cmd *c, const cmd_call *call, const char *opt); /* NULL: not given */
+/* An option with no field as a number; preset where it is not given. CN_INVALID. */
+cn_err cmd_number(const cmd *c, const cmd_call *call, const char *opt, uint32_t preset, uint32_t least, uint32_t most, uint32_t *ret);
+
+/* What is said of words that no row has; CN_INVALID, with the nearest of what there is. second: NULL or the next word. */
+cn_err cmd_unknown(const char *first, const char *second);
+cn_err cmd_unknown_option(const cmd *c, const char *word);
+/* A method's error in the words of the command: field "max_deleted" -> --max-deleted, ingest.start -> cairn ingest. */
+void cmd_words_of_error(const cmd *c, const char *text, char *ret, size_t room);
 
 void cmd_help_all(FILE *out);
-void cmd_help_group(FILE *out, const char *word);  /* "policy": its rows */
+bool cmd_help_group(FILE *out, const char *word);  /* "policy": its rows; false: no row begins with it */
 void cmd_help_one(FILE *out, const cmd *c);
 void cmd_man(FILE *out);
 void cmd_completion(FILE *out);

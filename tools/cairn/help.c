@@ -1,16 +1,31 @@
-/* help.c -- --help, the man page and completion, all from the table. */
+/* help.c -- --help and the man page, from the table. */
 #include <ctype.h>
 
 #include "tools/cairn/local.h"
 
 static size_t first_word(const char *name) { return strcspn(name, " "); }
 
-static void usage_line(FILE *out, const cmd *c) {
+static void usage_words(FILE *out, const cmd *c) {
     fprintf(out, "cairn %s", c->name);
     for (const cmd_pos *p = c->pos; p->name; p++)
         fprintf(out, p->optional ? " [%s%s]" : " %s%s", p->name, p->many ? "..." : "");
-    for (const cmd_opt *o = c->opts; o && o->name; o++)
+}
+
+#define USAGE_WIDTH 100
+static void usage_line(FILE *out, const cmd *c) { /* wrapped under its first option */
+    size_t at = strlen("usage: cairn ") + strlen(c->name);
+    usage_words(out, c);
+    for (const cmd_pos *p = c->pos; p->name; p++)
+        at += strlen(p->name) + 6;
+    for (const cmd_opt *o = c->opts; o && o->name; o++) {
+        size_t n = strlen(o->name) + (o->arg ? strlen(o->arg) + 1 : 0) + 3;
+        if (at + n > USAGE_WIDTH) {
+            fputs("\n         ", out);
+            at = 9;
+        }
         fprintf(out, o->arg ? " [%s %s]" : " [%s]", o->name, o->arg);
+        at += n;
+    }
 }
 
 static void option_rows(FILE *out, const cmd_opt *opts) {
@@ -20,6 +35,12 @@ static void option_rows(FILE *out, const cmd_opt *opts) {
         fprintf(out, "  %-26s %s\n", left, o->help);
     }
 }
+
+static const char *const exits[] = {
+    "done", "failed: the message says what, and what to do", "wrong usage: the words, an option, or no place to work on",
+    "not found: a tenant, index, version, document, file", "no server answers at that address",
+    "refused: another changed it first (--expect), a guard, a hold, or a rule such as \"the active version is kept\"",
+    "done, but with --strict-input some documents could not be read"};
 
 void cmd_help_all(FILE *out) {
     fputs("cairn: a retrieval engine with versions and permissions\n\n"
@@ -34,28 +55,38 @@ void cmd_help_all(FILE *out) {
         fprintf(out, "  %-20s %s\n", c->name, c->help);
     fputs("\noptions, anywhere on the line:\n", out);
     option_rows(out, cmd_globals);
-    fputs("\nexit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server unreachable, 5 refused, 6 done with rejected documents\n"
-          "The server is `cairnd`; `cairnd --help` tells its options.\n", out);
+    fputs("\nexit codes:\n", out);
+    for (size_t i = 0; i < sizeof exits / sizeof *exits; i++)
+        fprintf(out, "  %zu  %s\n", i, exits[i]);
+    fputs("\nThe server is `cairnd`; `cairnd --help` tells its options. `cairn man | man -l -` shows all of this as a page.\n", out);
 }
 
-void cmd_help_group(FILE *out, const char *word) {
-    for (const cmd *c = cmd_table; c->name; c++)
-        if (strlen(word) == first_word(c->name) && strncmp(c->name, word, strlen(word)) == 0)
-            fprintf(out, "  cairn %-22s %s\n", c->name, c->help);
+bool cmd_help_group(FILE *out, const char *word) {
+    bool any = false;
+    for (const cmd *c = cmd_table; c->name; c++) {
+        if (strlen(word) != first_word(c->name) || strncmp(c->name, word, strlen(word)) != 0)
+            continue;
+        if (!any)
+            fprintf(out, "usage: cairn %s COMMAND ...\n\ncommands (cairn %s COMMAND --help says more):\n", word, word);
+        fprintf(out, "  cairn %-22s %s\n", c->name, c->help);
+        any = true;
+    }
+    return any;
 }
 
 void cmd_help_one(FILE *out, const cmd *c) {
     fputs("usage: ", out);
     usage_line(out, c);
-    fprintf(out, "\n\n%s.\n", c->help);
+    fprintf(out, "\n\n%c%s.\n", toupper((unsigned char)c->help[0]), c->help + 1);
     if (c->opts) {
         fputs("\noptions:\n", out);
         option_rows(out, c->opts);
     }
     if (c->more)
         fprintf(out, "\n%s\n", c->more);
+    fputs("\n`cairn --help` tells the options that stand anywhere (--data, --server, -o, ...) and the exit codes.\n", out);
     if (c->method)
-        fprintf(out, "\nThe same over RPC: method \"%s\".\n", c->method);
+        fprintf(out, "The same over RPC: method \"%s\".\n", c->method);
 }
 
 /* ---------- man ---------- */
@@ -88,12 +119,11 @@ static void man_options(FILE *out, const cmd_opt *opts) {
 }
 
 static void man_command(FILE *out, const cmd *c) {
-    fputs(".SS cairn ", out);
-    roff(out, c->name);
-    for (const cmd_pos *p = c->pos; p->name; p++)
-        fprintf(out, p->optional ? " [%s%s]" : " %s%s", p->name, p->many ? "..." : "");
+    fputs(".SS ", out);
+    usage_words(out, c);
     fputc('\n', out);
-    roff(out, c->help);
+    fputc(toupper((unsigned char)c->help[0]), out);
+    roff(out, c->help + 1);
     fputs(".\n", out);
     man_options(out, c->opts);
     if (c->more) {
@@ -113,69 +143,19 @@ void cmd_man(FILE *out) {
     fputs(".SH COMMANDS\n", out);
     for (const cmd *c = cmd_table; c->name; c++)
         man_command(out, c);
-    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage, 3 not found, 4 server unreachable, 5 refused, 6 done with rejected documents.\n"
-          ".SH SEE ALSO\n.BR cairnd (1)\n", out);
-}
-
-/* ---------- completion ---------- */
-static void second_words(FILE *out, const char *first, size_t n) {
-    for (const cmd *c = cmd_table; c->name; c++)
-        if (strncmp(c->name, first, n) == 0 && c->name[n] == ' ')
-            fprintf(out, " %s", c->name + n + 1);
-}
-
-static void completion_case(FILE *out, const cmd *c) {
-    fprintf(out, "    '%s') words='", c->name);
-    for (const cmd_opt *o = c->opts; o && o->name; o++)
-        fprintf(out, "%s ", o->name);
-    fputs("--help' ;;\n", out);
-}
-
-void cmd_completion(FILE *out) {
-    fputs("# completion of cairn for bash, made by `cairn completion`\n_cairn() {\n"
-          "  local cur=${COMP_WORDS[COMP_CWORD]} words='' one='' two='' i w\n"
-          "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-          "    w=${COMP_WORDS[i]}\n"
-          "    case $w in --data|--server|--key|--key-file|-o) ((i++)) ;; -*) ;; *) if [[ -z $one ]]; then one=$w; elif [[ -z $two ]]; then two=$w; fi ;; esac\n"
-          "  done\n  if [[ -z $one ]]; then words='", out);
-    const char *last = "";
-    for (const cmd *c = cmd_table; c->name; c++) {
-        size_t n = first_word(c->name);
-        if (strncmp(last, c->name, n) != 0 || first_word(last) != n)
-            fprintf(out, "%.*s ", (int)n, c->name);
-        last = c->name;
-    }
-    for (const cmd_opt *o = cmd_globals; o->name; o++)
-        fprintf(out, "%s ", o->name);
-    fputs("'\n  else case \"$one $two\" in\n", out);
-    for (const cmd *c = cmd_table; c->name; c++)
-        if (strchr(c->name, ' '))
-            completion_case(out, c);
-    fputs("    *) case $one in\n", out);
-    last = "";
-    for (const cmd *c = cmd_table; c->name; c++) {
-        size_t n = first_word(c->name);
-        if (!strchr(c->name, ' ')) {
-            completion_case(out, c);
-        } else if (strncmp(last, c->name, n) != 0 || first_word(last) != n) {
-            fprintf(out, "    %.*s) words='", (int)n, c->name);
-            second_words(out, c->name, n);
-            fputs("' ;;\n", out);
-        }
-        last = c->name;
-    }
-    fputs("    esac ;;\n  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n  [[ ${#COMPREPLY[@]} -gt 0 ]] || COMPREPLY=($(compgen -f -- \"$cur\"))\n}\n"
-          "complete -F _cairn cairn\n", out);
+    fputs(".SH EXIT STATUS\n", out);
+    for (size_t i = 0; i < sizeof exits / sizeof *exits; i++)
+        fprintf(out, ".TP\n.B %zu\n%s\n", i, exits[i]);
+    fputs(".SH ENVIRONMENT\n.TP\n.B CAIRN_DATA\nthe data directory, where neither \\-\\-data nor \\-\\-server is given\n"
+          ".TP\n.B CAIRN_SERVER\nthe server; it wins over CAIRN_DATA\n.TP\n.B CAIRN_KEY\nthe API key\n"
+          ".TP\n.B CAIRN_ISA\nscalar, avx2 or avx512: which kernels compute (the best that the processor has)\n"
+          ".TP\n.B CAIRN_MAPSIZE_MIB\naddress space for each file that is written (in MiB)\n"
+          ".TP\n.B NO_COLOR\nno bold print\n"
+          ".SH SEE ALSO\n\\fBcairnd \\-\\-help\\fR, \\fBcairn completion\\fR\n", out);
 }
 
 int run_man(const cmd *c, cmd_call *call) {
     (void)c, (void)call;
     cmd_man(stdout);
-    return 0;
-}
-
-int run_completion(const cmd *c, cmd_call *call) {
-    (void)c, (void)call;
-    cmd_completion(stdout);
     return 0;
 }

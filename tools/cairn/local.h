@@ -1,7 +1,7 @@
 /* local.h -- what the subcommands' own functions share: the way to the data, printing, exit codes.
  *
- * Owns:    one connection to the data: a service on files, or a client of a server, opened at first use.
- * Thread:  one.
+ * Owns:    one way to the data: a service on files, or a connection to a server for each thread, opened at first use.
+ * Thread:  one, but for cmd_call_method() once it has been called, and cmd_remote_close().
  * Limits:  none. */
 #pragma once
 #include "tools/cairn/command.h"
@@ -12,6 +12,7 @@ typedef struct cmd_env {
     const char *data, *server, *key, *key_file;
     enum { OUT_TABLE, OUT_JSON, OUT_TSV } out;
     bool quiet;
+    bool nowhere; /* a data directory was asked for and none was named */
 } cmd_env;
 extern cmd_env cmd_the_env;
 
@@ -26,11 +27,32 @@ const char *cmd_data_dir(void); /* NULL with an error text when none was named *
 
 /* Prints the last error with its code and returns the exit code that belongs to it. */
 int cmd_fail(cn_err err);
+int cmd_usage(cn_err err); /* the same for words that were typed wrong */
 int cmd_print(const cmd *c, cn_str result); /* the result map in the form asked for */
 
+int cmd_print_one(const cmd *c, const char *key, const char *value); /* a map of one text */
+
+/* What doctor and scrub find: a line each as it is found, or one map {bad, findings: [{grade, what, detail}]} at the end. */
+typedef enum cmd_grade { CMD_OK, CMD_NOTE, CMD_BAD } cmd_grade;
+typedef struct cmd_findings {
+    cn_buf list;
+    uint32_t n, bad;
+} cmd_findings;
+void cmd_findings_init(cmd_findings *f);
+void cmd_finding(cmd_findings *f, cmd_grade grade, const char *what, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int cmd_findings_end(const cmd *c, cmd_findings *f); /* frees them; the exit code: 1 when one is bad */
+
 /* A line on standard error that is written over at each step; nothing unless it is a terminal. */
-void cmd_progress(void *ctx, cn_str packed_map);
-void cmd_progress_end(void);
+bool cmd_progress_wanted(void);
+void cmd_progress(void *ctx, cn_str packed_map); /* a job as it is told while it runs */
+void cmd_progress_done(cn_str result);           /* the last line, at 100%, which stays */
+void cmd_progress_end(void);                     /* takes the line away */
+
+/* Ctrl-C between the two tells how to go on with the job, and ends the process by the signal. */
+void cmd_interrupt_begin(const char *method, const msgpack_object *params);
+void cmd_interrupt_job(cn_str job); /* its id is known now */
+void cmd_interrupt_end(void);
+bool cmd_is_job(const char *method); /* one that may run long: ingest.start, ingest.rebuild */
 
 int run_init(const cmd *c, cmd_call *call);
 int run_doctor(const cmd *c, cmd_call *call);
@@ -41,6 +63,7 @@ int run_model_bench(const cmd *c, cmd_call *call);
 int run_embed(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);
 int run_query(const cmd *c, cmd_call *call);
+int run_bench(const cmd *c, cmd_call *call);
 int run_policy_apply(const cmd *c, cmd_call *call);
 int run_man(const cmd *c, cmd_call *call);
 int run_completion(const cmd *c, cmd_call *call);

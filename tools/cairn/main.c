@@ -1,4 +1,5 @@
 /* main.c -- the cairn command: options that stand anywhere, the row that the words name, one call, one answer. */
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -6,19 +7,24 @@
 #include "ingest/parse/parse.h"
 #include "tools/cairn/local.h"
 
+static const cmd *row; /* what runs */
+
 int cmd_fail(cn_err err) {
     static const int exits[CN_ERR_COUNT] = {[CN_NOT_FOUND] = EXIT_NOT_FOUND, [CN_CONFLICT] = EXIT_REFUSED, [CN_REFUSED] = EXIT_REFUSED};
+    char text[CN_ERROR_TEXT * 2];
     cmd_progress_end();
-    fprintf(stderr, "cairn: %s: %s\n", cn_err_name(err), cn_error_detail());
+    cmd_words_of_error(row, cn_error_detail(), text, sizeof text);
+    fprintf(stderr, "cairn: %s: %s\n", cn_err_name(err), text);
     if (cmd_was_unreachable())
         return EXIT_UNREACHABLE;
+    if (cmd_the_env.nowhere)
+        return EXIT_USAGE;
     return err < CN_ERR_COUNT && exits[err] ? exits[err] : EXIT_FAILED;
 }
 
-static int usage(const char *hint) {
+int cmd_usage(cn_err err) {
+    (void)err;
     fprintf(stderr, "cairn: %s\n", cn_error_detail());
-    if (hint)
-        fprintf(stderr, "%s\n", hint);
     return EXIT_USAGE;
 }
 
@@ -55,7 +61,7 @@ static cn_err take_global(int argc, char **argv, int i, int *ret_used) {
         if (!place)
             return take_out(value);
         *place = value;
-        return CN_OK;
+        return *value ? CN_OK : cn_fail(CN_INVALID, "the value of %s is empty; it takes %s", o->name, o->arg);
     }
     *ret_used = 0;
     return CN_OK;
@@ -85,16 +91,21 @@ static cn_err take_globals(int argc, char **argv, line *ret) {
     return CN_OK;
 }
 
+static const char *variable(const char *name) { /* one that is empty is not set */
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
 /* What was typed wins over the environment; there a server wins over a directory. */
 static cn_err take_environment(void) {
     if (cmd_the_env.data && cmd_the_env.server)
         return cn_fail(CN_INVALID, "--data works on files and --server through a server: give one of them");
     if (!cmd_the_env.data && !cmd_the_env.server)
-        cmd_the_env.server = getenv("CAIRN_SERVER");
+        cmd_the_env.server = variable("CAIRN_SERVER");
     if (!cmd_the_env.data)
-        cmd_the_env.data = getenv("CAIRN_DATA");
+        cmd_the_env.data = variable("CAIRN_DATA");
     if (!cmd_the_env.key && !cmd_the_env.key_file)
-        cmd_the_env.key = getenv("CAIRN_KEY");
+        cmd_the_env.key = variable("CAIRN_KEY");
     return CN_OK;
 }
 
@@ -107,21 +118,18 @@ static int call_method(const cmd *c, cmd_call *call) {
 static int run(const line *l) {
     int words = 0;
     const cmd *c = cmd_find(l->n, l->words, &words);
-    if (!c && l->help && l->n) {
-        cmd_help_group(stdout, l->words[0]);
+    if (!c && l->help && cmd_help_group(stdout, l->words[0]))
         return 0;
-    }
-    if (!c) {
-        cn_fail(CN_INVALID, "there is no command \"%s%s%s\"; `cairn --help` lists them", l->words[0], l->n > 1 ? " " : "", l->n > 1 ? l->words[1] : "");
-        return usage(NULL);
-    }
+    if (!c)
+        return cmd_usage(cmd_unknown(l->words[0], l->n > 1 ? l->words[1] : NULL));
+    row = c;
     if (l->help) {
         cmd_help_one(stdout, c);
         return 0;
     }
     cmd_call call;
     cn_err err = cmd_parse(c, l->n - words, l->words + words, &call);
-    int code = err == CN_OVERLOADED ? cmd_fail(err) : err != CN_OK ? usage(NULL) : c->run ? c->run(c, &call) : call_method(c, &call);
+    int code = err == CN_INVALID ? cmd_usage(err) : err != CN_OK ? cmd_fail(err) : c->run ? c->run(c, &call) : call_method(c, &call);
     cmd_call_done(&call);
     return code;
 }
@@ -131,7 +139,7 @@ int main(int argc, char **argv) {
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};
     if (!words || take_globals(argc, argv, &l) != CN_OK || take_environment() != CN_OK)
-        return usage(NULL);
+        return cmd_usage(CN_INVALID);
     if (l.n == 1 && strcmp(l.words[0], "--version") == 0) {
         puts("cairn " CAIRN_VERSION);
         return 0;
@@ -142,5 +150,8 @@ int main(int argc, char **argv) {
     }
     int code = run(&l);
     cmd_close();
-    return code;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    cn_fail_errno(errno, "cannot write to standard output");
+    return cmd_fail(CN_UNAVAILABLE);
 }

@@ -1,6 +1,7 @@
 /* parse.c -- words and options to a method's fields, by the row that describes them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ static cn_err put_uint(fields *f, const char *field, const char *what, const cha
     char *end;
     errno = 0;
     unsigned long long v = strtoull(text, &end, 10);
-    if (!*text || *end || errno || *text == '-')
+    if (*text < '0' || *text > '9' || *end || errno)
         return cn_fail(CN_INVALID, "%s takes a whole number, not \"%s\"", what, text);
     f->n++;
     cn_pack_cstr(f->b, field);
@@ -50,7 +51,7 @@ static cn_err put_uint(fields *f, const char *field, const char *what, const cha
 static cn_err put_float(fields *f, const char *field, const char *what, const char *text) {
     char *end;
     double v = strtod(text, &end);
-    if (!*text || *end)
+    if (!*text || *end || !isfinite(v))
         return cn_fail(CN_INVALID, "%s takes a number, not \"%s\"", what, text);
     f->n++;
     cn_pack_cstr(f->b, field);
@@ -162,7 +163,7 @@ static cn_err take_option(const cmd *c, int argc, char *const *argv, int *i, giv
     const char *word = argv[*i], *eq = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
     const cmd_opt *o = find_opt(c->opts, word, eq ? (size_t)(eq - word) : strlen(word));
     if (!o)
-        return cn_fail(CN_INVALID, "`cairn %s` has no option %s; `cairn %s --help` lists them", c->name, word, c->name);
+        return cmd_unknown_option(c, word);
     if (!o->arg) {
         if (eq)
             return cn_fail(CN_INVALID, "%s takes no value", o->name);
@@ -276,4 +277,14 @@ void cmd_call_done(cmd_call *call) { cn_buf_done(&call->params); }
 const char *cmd_value(const cmd *c, const cmd_call *call, const char *opt) {
     const cmd_opt *o = find_opt(c->opts, opt, strlen(opt));
     return o ? call->values[o - c->opts] : NULL;
+}
+
+cn_err cmd_number(const cmd *c, const cmd_call *call, const char *opt, uint32_t preset, uint32_t least, uint32_t most, uint32_t *ret) {
+    const char *text = cmd_value(c, call, opt);
+    char *end = NULL;
+    unsigned long v = text ? strtoul(text, &end, 10) : preset;
+    if (text && (*text < '0' || *text > '9' || *end || v < least || v > most))
+        return cn_fail(CN_INVALID, "%s is \"%.40s\"; it must be %u to %u", opt, text, least, most);
+    *ret = v > most ? most : (uint32_t)v;
+    return CN_OK;
 }

@@ -161,8 +161,8 @@ static void print_pairs(const msgpack_object *map, const char *skip, bool tsv, c
 
 /* ---------- hits ---------- */
 static bool color(void) {
-    const char *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && !(term && strcmp(term, "dumb") == 0);
+    const char *term = getenv("TERM"), *plain = getenv("NO_COLOR");
+    return isatty(STDOUT_FILENO) && !(plain && *plain) && !(term && strcmp(term, "dumb") == 0);
 }
 
 #define SNIPPET 300
@@ -273,6 +273,15 @@ static void print_view(const cmd *c, const msgpack_object *o, cn_buf *cell) {
         else if (o->via.map.size == 1)
             puts("none");
     }
+}
+
+int cmd_print_one(const cmd *c, const char *key, const char *value) {
+    CN_AUTO_BUF cn_buf out;
+    cn_buf_init(&out, 8192);
+    cn_pack_map(&out, 1);
+    cn_pack_cstr(&out, key);
+    cn_pack_cstr(&out, value);
+    return cmd_print(c, cn_buf_str(&out));
 }
 
 int cmd_print(const cmd *c, cn_str result) {

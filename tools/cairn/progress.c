@@ -1,10 +1,26 @@
-/* progress.c -- one line on a terminal's standard error, written over at each step. */
+/* progress.c -- one line on a terminal's standard error, written over at each step; it ends at 100%. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "tools/cairn/local.h"
 
-#define BAR 24
+#define BAR 14
+#define LINE_MAX_BYTES 256
 static bool shown;
+static double furthest; /* a share never falls, though more documents may turn up */
+
+bool cmd_progress_wanted(void) {
+    const char *term = getenv("TERM");
+    return !cmd_the_env.quiet && isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
+}
+
+static size_t columns(void) {
+    struct winsize w;
+    size_t n = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 80;
+    return n < LINE_MAX_BYTES ? n : LINE_MAX_BYTES;
+}
 
 static uint64_t number(const msgpack_object *map, const char *key) {
     uint64_t v = 0;
@@ -12,12 +28,54 @@ static uint64_t number(const msgpack_object *map, const char *key) {
     return v;
 }
 
-static void bar(double part) {
+typedef struct line {
+    char text[LINE_MAX_BYTES];
+    size_t n, room; /* the last column stays free, or a terminal would wrap */
+} line;
+
+/* A part that has no room is left out, and so is every later one. */
+__attribute__((format(printf, 2, 3))) static void add(line *l, const char *fmt, ...) {
+    char part[LINE_MAX_BYTES];
+    va_list ap;
+    va_start(ap, fmt);
+    size_t n = (size_t)vsnprintf(part, sizeof part, fmt, ap);
+    va_end(ap);
+    if (l->n + n > l->room || n >= sizeof part) {
+        l->room = l->n;
+        return;
+    }
+    memcpy(l->text + l->n, part, n);
+    l->n += n;
+}
+
+static void add_bar(line *l, double part) {
+    char bar[BAR + 1];
     int full = (int)(part * BAR);
-    fputs(" [", stderr);
     for (int i = 0; i < BAR; i++)
-        fputc(i < full ? '=' : i == full ? '>' : ' ', stderr);
-    fprintf(stderr, "] %3d%%", (int)(part * 100));
+        bar[i] = i < full ? '=' : i == full ? '>' : ' ';
+    bar[BAR] = 0;
+    if (l->room > 60)
+        add(l, " [%s]", bar);
+}
+
+static void draw(cn_str step, double part, const msgpack_object *job) {
+    uint64_t docs = number(cn_get(job, "counts"), "read"), all = number(job, "docs_all");
+    double seconds = (double)number(job, "elapsed_ms") / 1000;
+    line l = {.room = columns() - 1};
+    add(&l, "%-9.*s", (int)step.n, step.p ? step.p : "");
+    add_bar(&l, part);
+    add(&l, " %3d%%", (int)(part * 100));
+    add(&l, " %llu", (unsigned long long)docs);
+    if (all > docs && part < 1)
+        add(&l, " of %llu", (unsigned long long)all);
+    add(&l, " documents");
+    add(&l, ", %llu chunks", (unsigned long long)number(job, "chunks_embedded"));
+    if (seconds > 0.5)
+        add(&l, ", %.0f/s", (double)docs / seconds);
+    if (part > 0.02 && part < 1 && seconds > 1)
+        add(&l, ", %.0f s left", seconds / part - seconds);
+    fprintf(stderr, "\r\033[K%.*s", (int)l.n, l.text);
+    fflush(stderr);
 }
 
 void cmd_progress(void *ctx, cn_str packed_map) {
@@ -25,21 +83,24 @@ void cmd_progress(void *ctx, cn_str packed_map) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     if (cn_unpack(&u, packed_map.p, packed_map.n) != CN_OK)
         return;
-    const msgpack_object *counts = cn_get(&u.o, "counts");
-    uint64_t docs = number(counts, "read"), all = number(&u.o, "docs_all"), done = number(&u.o, "bytes_done"), bytes = number(&u.o, "bytes_all");
-    double seconds = (double)number(&u.o, "elapsed_ms") / 1000, part = all ? (double)docs / (double)all : bytes ? (double)done / (double)bytes : 0;
-    cn_str step = cn_obj_str(cn_get(&u.o, "step"));
-    part = part > 1 ? 1 : part;
-    fprintf(stderr, "\r\033[K%-10.*s", (int)step.n, step.p ? step.p : "");
-    if (part > 0)
-        bar(part);
-    fprintf(stderr, " %llu documents, %llu chunks", (unsigned long long)docs, (unsigned long long)number(&u.o, "chunks_embedded"));
-    if (seconds > 0.5)
-        fprintf(stderr, ", %.0f/s", (double)docs / seconds);
-    if (part > 0.02 && seconds > 1)
-        fprintf(stderr, ", %.0f s left", seconds / part - seconds);
-    fflush(stderr);
+    cmd_interrupt_job(cn_obj_str(cn_get(&u.o, "job")));
+    if (!cmd_progress_wanted() || !cn_str_is(cn_obj_str(cn_get(&u.o, "state")), "running"))
+        return; /* the end is drawn from the result */
+    uint64_t docs = number(cn_get(&u.o, "counts"), "read"), all = number(&u.o, "docs_all"), done = number(&u.o, "bytes_done"), bytes = number(&u.o, "bytes_all");
+    double part = all >= docs && all ? (double)docs / (double)all : bytes ? (double)done / (double)bytes : 0;
+    part = part > 0.99 ? 0.99 : part; /* sealing is still to come */
+    furthest = part > furthest ? part : furthest;
+    draw(cn_obj_str(cn_get(&u.o, "step")), furthest, &u.o);
     shown = true;
+}
+
+void cmd_progress_done(cn_str result) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    if (!cmd_progress_wanted() || cn_unpack(&u, result.p, result.n) != CN_OK)
+        return;
+    draw(cn_obj_str(cn_get(&u.o, "state")), 1, &u.o);
+    fputc('\n', stderr);
+    shown = false;
 }
 
 void cmd_progress_end(void) {

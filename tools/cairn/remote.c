@@ -13,9 +13,9 @@
 #define NO_LIMIT UINT32_MAX /* a job takes as long as it takes */
 #define WATCH_MS 400
 
-static cairn_client *client;
+static _Thread_local cairn_client *client;
 static char key[KEY_MAX];
-static bool unreachable;
+static atomic_bool unreachable;
 
 bool cmd_is_remote(void) { return cmd_the_env.server != NULL; }
 bool cmd_was_unreachable(void) { return unreachable; }
@@ -33,6 +33,8 @@ static cn_err read_key_file(const char *path) {
 }
 
 static cn_err find_key(void) {
+    if (key[0]) /* another thread's connection has it already */
+        return CN_OK;
     if (cmd_the_env.key_file)
         return read_key_file(cmd_the_env.key_file);
     if (!cmd_the_env.key)
@@ -49,7 +51,13 @@ static cn_err find_key(void) {
 static cn_err failed(cairn_code code, const char *text) {
     const char *colon = strstr(text, ": ");
     const char *what = colon ? colon + 2 : text;
-    unreachable = code == CAIRN_UNREACHABLE || code == CAIRN_TIMEOUT;
+    size_t n = strlen(cmd_the_env.server);
+    bool lost = code == CAIRN_UNREACHABLE || code == CAIRN_TIMEOUT;
+    unreachable = lost;
+    if (strncmp(what, cmd_the_env.server, n) == 0 && strncmp(what + n, ": ", 2) == 0)
+        what += n + 2;
+    if (lost)
+        return cn_fail(CN_UNAVAILABLE, "%s: %s; is cairnd running, and is that its address?", cmd_the_env.server, what);
     for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
         if (strcmp(cn_err_name(e), cairn_code_name(code)) == 0)
             return cn_fail(e, "%s", what);
@@ -146,9 +154,8 @@ static void *watch_job(void *arg) {
 }
 
 static void watch_begin(watch *w, const char *method, cn_str params) {
-    bool job = strcmp(method, "ingest.start") == 0 || strcmp(method, "ingest.rebuild") == 0;
     *w = (watch){.lock = PTHREAD_MUTEX_INITIALIZER, .over_changed = PTHREAD_COND_INITIALIZER, .params = params};
-    w->on = job && !cmd_the_env.quiet && isatty(STDERR_FILENO) && pthread_create(&w->thread, NULL, watch_job, w) == 0;
+    w->on = cmd_is_job(method) && pthread_create(&w->thread, NULL, watch_job, w) == 0;
 }
 
 static void watch_end(watch *w) {
@@ -159,7 +166,6 @@ static void watch_end(watch *w) {
     pthread_cond_signal(&w->over_changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
-    cmd_progress_end();
 }
 
 /* ---------- calls ---------- */
@@ -167,7 +173,7 @@ static void watch_end(watch *w) {
 static cn_err with_wait(const char *method, cn_str params, cn_buf *ret) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, params.p, params.n));
-    bool job = strcmp(method, "ingest.start") == 0 || strcmp(method, "ingest.rebuild") == 0;
+    bool job = cmd_is_job(method);
     cn_pack_map(ret, u.o.via.map.size + job);
     for (uint32_t i = 0; i < u.o.via.map.size; i++) {
         cn_pack_object(ret, &u.o.via.map.ptr[i].key);

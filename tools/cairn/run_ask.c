@@ -25,6 +25,8 @@ static cn_err line_to_query(cn_str text, cn_buf *out) {
 typedef struct batch {
     const cmd *c;
     const msgpack_object *common; /* the options, for every query */
+    const char *path;
+    unsigned long lines[BATCH]; /* where each stood */
     cn_buf queries;
     uint32_t n;
     int code;
@@ -42,24 +44,40 @@ static void pack_batch(const batch *b, cn_buf *params) {
     cn_buf_add(params, b->queries.p, b->queries.n);
 }
 
-static cn_err print_batch(batch *b, cn_str result) {
+/* One that failed is told on standard error with its line; in JSON it has its place among the others. */
+static cn_err print_result(batch *b, unsigned long line, const msgpack_object *result) {
+    CN_AUTO_BUF cn_buf one = {0};
+    cn_str why = cn_obj_str(cn_get(result, "error"));
+    if (why.n)
+        b->code = EXIT_FAILED;
+    if (why.n && cmd_the_env.out != OUT_JSON) {
+        fflush(stdout);
+        fprintf(stderr, "cairn: %s:%lu: " CN_STR_FMT "\n", b->path, line, CN_STR_ARG(why));
+        return CN_OK;
+    }
+    cn_buf_init(&one, LINE_MAX_BYTES * 4);
+    cn_pack_object(&one, result);
+    CN_TRY(cn_buf_check(&one));
+    if (cmd_the_env.out == OUT_TABLE)
+        printf("%s:%lu\n", b->path, line);
+    int code = cmd_print(b->c, cn_buf_str(&one));
+    b->code = code ? code : b->code;
+    return CN_OK;
+}
+
+static cn_err print_batch(batch *b, uint32_t n, cn_str result) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, result.p, result.n));
     const msgpack_object *list = cn_get(&u.o, "results");
-    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
-        CN_AUTO_BUF cn_buf one;
-        cn_buf_init(&one, LINE_MAX_BYTES * 4);
-        cn_pack_object(&one, &list->via.array.ptr[i]);
-        int code = cmd_print(b->c, cn_buf_str(&one));
-        if (cn_get(&list->via.array.ptr[i], "error"))
-            b->code = EXIT_FAILED;
-        b->code = code ? code : b->code;
-    }
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size != n)
+        return cn_fail(CN_INTERNAL, "the answer has not as many results as questions");
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(print_result(b, b->lines[i], &list->via.array.ptr[i]));
     return CN_OK;
 }
 
 static cn_err send_batch(batch *b) {
-    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf params = {0};
     CN_AUTO_BUF cn_buf out = {0};
     cn_buf_init(&params, LINE_MAX_BYTES * BATCH);
     if (b->n == 0)
@@ -67,12 +85,13 @@ static cn_err send_batch(batch *b) {
     pack_batch(b, &params);
     CN_TRY(cn_buf_check(&params));
     CN_TRY(cmd_call_method("query_batch", cn_buf_str(&params), &out));
+    uint32_t n = b->n;
     cn_buf_reset(&b->queries);
     b->n = 0;
-    return print_batch(b, cn_buf_str(&out));
+    return print_batch(b, n, cn_buf_str(&out));
 }
 
-static cn_err read_batch(batch *b, FILE *f, const char *path) {
+static cn_err read_batch(batch *b, FILE *f) {
     CN_CLEANUP(cn_free_p) char *line = NULL;
     size_t room = 0;
     ssize_t n;
@@ -83,11 +102,12 @@ static cn_err read_batch(batch *b, FILE *f, const char *path) {
             continue;
         cn_err err = line_to_query((cn_str){line, (size_t)n}, &b->queries);
         if (err != CN_OK)
-            return cn_wrap(err, "%s:%lu", path, number);
+            return cn_wrap(err, "%s:%lu", b->path, number);
+        b->lines[b->n] = number;
         if (++b->n == BATCH)
             CN_TRY(send_batch(b));
     }
-    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", path) : send_batch(b);
+    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", b->path) : send_batch(b);
 }
 
 static int query_file(const cmd *c, cmd_call *call, const char *path) {
@@ -95,12 +115,12 @@ static int query_file(const cmd *c, cmd_call *call, const char *path) {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     if (!f)
         return cmd_fail(cn_fail_errno(errno, "cannot open %s", path));
-    batch b = {.c = c};
+    batch b = {.c = c, .path = path};
     cn_buf_init(&b.queries, LINE_MAX_BYTES * BATCH);
     cn_err err = cn_unpack(&u, call->params.p, call->params.n);
     b.common = &u.o;
     if (err == CN_OK)
-        err = read_batch(&b, f, path);
+        err = read_batch(&b, f);
     cn_buf_done(&b.queries);
     if (f != stdin)
         fclose(f);
@@ -178,8 +198,8 @@ static cn_err with_changes(const cmd_call *call, const cn_buf *list, uint32_t n,
 }
 
 int run_policy_apply(const cmd *c, cmd_call *call) {
-    CN_AUTO_BUF cn_buf list;
-    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf list = {0};
+    CN_AUTO_BUF cn_buf params = {0};
     CN_AUTO_BUF cn_buf out = {0};
     const char *path = call->words[1];
     uint32_t n = 0;
@@ -195,5 +215,7 @@ int run_policy_apply(const cmd *c, cmd_call *call) {
         err = with_changes(call, &list, n, &params);
     if (err == CN_OK)
         err = cmd_call_method(c->method, cn_buf_str(&params), &out);
+    if (err == CN_INVALID && strncmp(cn_error_detail(), "change ", 7) == 0)
+        cn_wrap(err, "%s", path);
     return print_one(c, err, &out);
 }

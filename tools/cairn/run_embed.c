@@ -11,21 +11,6 @@
 
 static void unref_p(cn_embedder **e) { cn_embedder_unref(*e); }
 
-static cn_err number_of(const cmd *c, const cmd_call *call, const char *opt, uint32_t preset, uint32_t least, uint32_t most, uint32_t *ret) {
-    const char *text = cmd_value(c, call, opt);
-    char *end = NULL;
-    unsigned long v = text ? strtoul(text, &end, 10) : preset;
-    if (text && (*text < '0' || *text > '9' || *end || v < least || v > most))
-        return cn_fail(CN_INVALID, "%s is \"%.40s\"; it must be %u to %u", opt, text, least, most);
-    *ret = v > most ? most : (uint32_t)v;
-    return CN_OK;
-}
-
-static int fail_usage(cn_err err) {
-    cmd_fail(err);
-    return EXIT_USAGE;
-}
-
 static cn_err open_model(const cmd *c, const cmd_call *call, cn_embedder **ret) {
     const char *dir = cmd_data_dir(), *precision = cmd_value(c, call, "--precision");
     return dir ? cn_embedder_open(dir, cn_str_of(call->words[0]), cn_str_of(precision ? precision : "fp32"), ret) : CN_INVALID;
@@ -66,13 +51,13 @@ int run_model_bench(const cmd *c, cmd_call *call) {
     cn_err err = open_model(c, call, &e);
     if (err != CN_OK)
         return cmd_fail(err);
-    err = number_of(c, call, "--tokens", tokens, 3, cn_embedder_max_tokens(e), &tokens);
+    err = cmd_number(c, call, "--tokens", tokens, 3, cn_embedder_max_tokens(e), &tokens);
     if (err == CN_OK)
-        err = number_of(c, call, "--batch", batch, 1, CN_EMBED_BATCH, &batch);
+        err = cmd_number(c, call, "--batch", batch, 1, CN_EMBED_BATCH, &batch);
     if (err == CN_OK)
-        err = number_of(c, call, "--threads", threads, 1, THREADS_MAX, &threads);
+        err = cmd_number(c, call, "--threads", threads, 1, THREADS_MAX, &threads);
     if (err != CN_OK)
-        return fail_usage(err);
+        return cmd_usage(err);
     err = bench(e, tokens, batch, threads, &chunks);
     if (err != CN_OK)
         return cmd_fail(err);
@@ -205,9 +190,9 @@ int run_embed(const cmd *c, cmd_call *call) {
     CN_CLEANUP(unref_p) cn_embedder *e = NULL;
     sink s = {.npy = NULL};
     uint32_t threads = 1;
-    cn_err err = number_of(c, call, "--threads", cn_cpus(), 1, THREADS_MAX, &threads);
+    cn_err err = cmd_number(c, call, "--threads", cn_cpus(), 1, THREADS_MAX, &threads);
     if (err != CN_OK)
-        return fail_usage(err);
+        return cmd_usage(err);
     err = open_model(c, call, &e);
     if (err != CN_OK)
         return cmd_fail(err);

@@ -14,14 +14,19 @@
 
 extern char **environ;
 
+static int added(const cmd *c, const char *name) {
+    if (cmd_the_env.out != OUT_TABLE)
+        return cmd_print_one(c, "model", name);
+    printf("model %s added\n", name);
+    return 0;
+}
+
 int run_model_add(const cmd *c, cmd_call *call) {
-    (void)c;
     const char *dir = cmd_data_dir();
     cn_err err = dir ? cn_model_add(dir, cn_str_of(call->words[0]), call->words[1]) : CN_INVALID;
     if (err != CN_OK)
         return cmd_fail(err);
-    printf("model %s added\n", call->words[0]);
-    return 0;
+    return added(c, call->words[0]);
 }
 
 /* ---------- model get ---------- */
@@ -92,7 +97,6 @@ static void remove_tree(const char *dir) {
 }
 
 int run_model_get(const cmd *c, cmd_call *call) {
-    (void)c;
     const struct known *k = &known_models[0];
     const char *dir = cmd_data_dir(), *base = getenv("TMPDIR");
     char tmp[256];
@@ -107,6 +111,5 @@ int run_model_get(const cmd *c, cmd_call *call) {
     remove_tree(tmp);
     if (err != CN_OK)
         return cmd_fail(err);
-    printf("model %s added\n", call->words[0]);
-    return 0;
+    return added(c, call->words[0]);
 }

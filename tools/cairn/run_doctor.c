@@ -1,0 +1,208 @@
+/* run_doctor.c -- doctor: this host and the data directory, each finding with what to do. */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "engine/base/os.h"
+#include "engine/kernels/kernels.h"
+#include "index/catalog/check.h"
+#include "index/search/search.h"
+#include "ingest/embed/embed.h"
+#include "ingest/job/job.h"
+#include "tools/cairn/local.h"
+
+#define FILES_LEAST 256    /* an index with some segments, a job and its parsers */
+#define FILES_FINE 4096    /* a server with many tenants */
+#define ROOM_LEAST ((uint64_t)64 << 20)
+#define ROOM_FINE ((uint64_t)1 << 30)
+#define JOBS_MAX ((size_t)64 << 20) /* bytes of their list */
+
+typedef struct doctor {
+    cmd_findings f;
+    cn_data *data;
+} doctor;
+
+/* ---------- the host ---------- */
+static void check_programs(cmd_findings *f) {
+    cmd_finding(f, CMD_OK, "versions", "cairn " CAIRN_VERSION ", lmdb %d.%d.%d, libuv %s, %s", MDB_VERSION_MAJOR, MDB_VERSION_MINOR, MDB_VERSION_PATCH, uv_version_string(),
+             OpenSSL_version(OPENSSL_VERSION));
+    if (cn_kernels_init() == CN_OK)
+        cmd_finding(f, CMD_OK, "kernels", "%s on %u processors", cn_kernels_now()->name, cn_cpus());
+    else
+        cmd_finding(f, CMD_BAD, "kernels", "%s; or unset CAIRN_ISA, and the best one is taken", cn_error_detail());
+    char path[4096];
+    bool found = false;
+    for (const char *p = getenv("PATH"); p && *p && !found;) {
+        size_t n = strcspn(p, ":");
+        snprintf(path, sizeof path, "%.*s/pdftotext", (int)n, p);
+        found = access(path, X_OK) == 0;
+        p += n + (p[n] == ':');
+    }
+    cmd_finding(f, found ? CMD_OK : CMD_NOTE, "pdftotext", "%s", found ? path : "not found: PDF files will be rejected; install poppler-utils");
+}
+
+static void check_limits(cmd_findings *f) {
+    struct rlimit files, space;
+    getrlimit(RLIMIT_NOFILE, &files);
+    cmd_grade grade = files.rlim_cur < FILES_LEAST ? CMD_BAD : files.rlim_cur < FILES_FINE ? CMD_NOTE : CMD_OK;
+    cmd_finding(f, grade, "open files", "%llu%s", (unsigned long long)files.rlim_cur,
+             grade == CMD_OK ? "" : "; raise it: ulimit -n 65536, or LimitNOFILE= of the unit");
+    const char *mib = getenv("CAIRN_MAPSIZE_MIB");
+    size_t size = mib && atol(mib) > 0 ? (size_t)atol(mib) << 20 : (size_t)CN_MAPSIZE_GIB << 30;
+    void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p != MAP_FAILED) {
+        munmap(p, size);
+        cmd_finding(f, CMD_OK, "memory map", "%zu MiB can be mapped for one file", size >> 20);
+        return;
+    }
+    getrlimit(RLIMIT_AS, &space);
+    bool limited = space.rlim_cur != RLIM_INFINITY;
+    cmd_finding(f, CMD_BAD, "memory map", "%zu MiB of address space cannot be mapped for one file%s; nothing of it is memory in use: %s", size >> 20,
+             limited ? " (ulimit -v)" : "", limited ? "ulimit -v unlimited, or a smaller CAIRN_MAPSIZE_MIB" : "set CAIRN_MAPSIZE_MIB to less");
+}
+
+/* ---------- the data directory ---------- */
+static void check_place(cmd_findings *f, const char *dir) {
+    struct stat st;
+    struct statvfs fs;
+    if (stat(dir, &st) == 0 && (st.st_mode & 0007))
+        cmd_finding(f, CMD_BAD, "its mode", "%03o: other accounts of this host can reach every document, past all permissions; chmod 700 %s", (unsigned)(st.st_mode & 0777), dir);
+    if (stat(dir, &st) == 0 && st.st_uid != geteuid())
+        cmd_finding(f, CMD_NOTE, "its owner", "uid %u, and this is uid %u; what is made now may be closed to the server: run as its owner", (unsigned)st.st_uid, (unsigned)geteuid());
+    if (statvfs(dir, &fs) != 0) {
+        cmd_finding(f, CMD_BAD, "file system", "%s: %s", dir, strerror(errno));
+        return;
+    }
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    cmd_grade grade = room < ROOM_LEAST ? CMD_BAD : room < ROOM_FINE ? CMD_NOTE : CMD_OK;
+    cmd_finding(f, grade, "file system", "local, %llu MiB free%s", (unsigned long long)(room >> 20), grade == CMD_OK ? "" : "; free some: `cairn gc` drops old versions");
+}
+
+static cn_err check_model(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest) {
+    (void)digest;
+    doctor *d = ctx;
+    char what[96];
+    snprintf(what, sizeof what, "model " CN_STR_FMT, CN_STR_ARG(name));
+    if (cn_model_verify(cn_data_dir(d->data), name) == CN_OK)
+        cmd_finding(&d->f, CMD_OK, what, CN_STR_FMT ", %u dimensions, %u tokens", CN_STR_ARG(kind), dim, max_tokens);
+    else
+        cmd_finding(&d->f, CMD_BAD, what, "%s; remove %s/models/" CN_STR_FMT " and add it again: `cairn model add`", cn_error_detail(), cn_data_dir(d->data), CN_STR_ARG(name));
+    return CN_OK;
+}
+
+static bool model_is_there(doctor *d, const char *what, const cn_index_info *ix) {
+    cn_embedder *e;
+    if (cn_str_is(ix->set.embedder, "none"))
+        return true;
+    if (cn_embedder_open(cn_data_dir(d->data), ix->set.embedder, ix->set.precision, &e) == CN_OK) {
+        cn_embedder_unref(e);
+        return true;
+    }
+    cmd_finding(&d->f, CMD_BAD, what, "no question can be embedded: %s", cn_error_detail());
+    return false;
+}
+
+static void check_index(doctor *d, cn_tenant *t, const cn_index_info *ix) {
+    char what[160];
+    cn_view *v;
+    snprintf(what, sizeof what, "%s/" CN_STR_FMT, cn_tenant_name(t), CN_STR_ARG(ix->name));
+    if (!model_is_there(d, what, ix))
+        return;
+    if (!ix->active) {
+        cmd_finding(&d->f, CMD_NOTE, what, "no version is active yet: `cairn ingest %s PATH --activate`", what);
+        return;
+    }
+    if (cn_view_open(t, ix->name, 0, &v) != CN_OK) {
+        cmd_finding(&d->f, CMD_BAD, what, "version %llu: %s; `cairn rollback %s` goes back to the one before", (unsigned long long)ix->active, cn_error_detail(), what);
+        return;
+    }
+    const cn_version *ver = cn_view_version(v);
+    cmd_finding(&d->f, ix->hold ? CMD_NOTE : CMD_OK, what, "version %llu, %llu documents, %llu chunks%s%s", (unsigned long long)ver->number, (unsigned long long)ver->counts.documents,
+             (unsigned long long)ver->counts.chunks, ix->hold ? "; held after a rollback, so jobs do not activate: `cairn release` ends it, " : "", ix->hold ? what : "");
+    cn_view_unref(v);
+}
+
+static void check_jobs(doctor *d, cn_tenant *t) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_AUTO_BUF cn_buf b;
+    char what[96];
+    cn_buf_init(&b, JOBS_MAX);
+    if (cn_job_list(t, &b) != CN_OK || cn_unpack(&u, b.p, b.n) != CN_OK || u.o.type != MSGPACK_OBJECT_ARRAY)
+        return;
+    for (uint32_t i = 0; i < u.o.via.array.size; i++) {
+        const msgpack_object *job = &u.o.via.array.ptr[i];
+        cn_str id = cn_obj_str(cn_get(job, "job")), index = cn_obj_str(cn_get(job, "index"));
+        if (!cn_str_is(cn_obj_str(cn_get(job, "state")), "interrupted") || cn_obj_str(cn_get(job, "why")).n)
+            continue; /* one with a reason was superseded by a later one */
+        snprintf(what, sizeof what, "job " CN_STR_FMT, CN_STR_ARG(id));
+        cmd_finding(&d->f, CMD_NOTE, what, "interrupted; go on: `cairn ingest %s/" CN_STR_FMT " --resume " CN_STR_FMT "`", cn_tenant_name(t), CN_STR_ARG(index), CN_STR_ARG(id));
+    }
+}
+
+static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
+    cn_index_info *ix;
+    uint32_t n = 0;
+    uint64_t records;
+    cn_digest head;
+    CN_TRY(cn_index_list(t, a, &ix, &n));
+    for (uint32_t i = 0; i < n; i++)
+        check_index(d, t, &ix[i]);
+    check_jobs(d, t);
+    return cn_audit_verify(t, &records, &head);
+}
+
+static cn_err check_tenant(void *ctx, cn_str name, int64_t made_us) {
+    (void)made_us;
+    doctor *d = ctx;
+    cn_arena a;
+    cn_tenant *t;
+    char what[96];
+    snprintf(what, sizeof what, "tenant " CN_STR_FMT, CN_STR_ARG(name));
+    cn_arena_init(&a, 16384, (size_t)64 << 20);
+    cn_err err = cn_tenant_open(d->data, name, &t);
+    if (err == CN_OK) {
+        err = check_tenant_open(d, t, &a);
+        cn_views_flush(t);
+        cn_tenant_unref(t);
+    }
+    if (err == CN_OK)
+        cmd_finding(&d->f, CMD_OK, what, "audit chain holds");
+    else
+        cmd_finding(&d->f, CMD_BAD, what, "%s; bring the directory back from a backup, and nothing of this tenant is answered till then", cn_error_detail());
+    cn_arena_done(&a);
+    return CN_OK;
+}
+
+static void check_data(doctor *d, const char *dir) {
+    if (cn_data_open(dir, &d->data) != CN_OK) {
+        cmd_finding(&d->f, CMD_BAD, "data directory", "%s", cn_error_detail());
+        return;
+    }
+    cmd_finding(&d->f, CMD_OK, "data directory", "%s", dir);
+    check_place(&d->f, dir);
+    cn_err err = cn_model_list(dir, check_model, d);
+    if (err == CN_OK)
+        err = cn_tenant_list(d->data, check_tenant, d);
+    if (err != CN_OK)
+        cmd_finding(&d->f, CMD_BAD, "data directory", "%s", cn_error_detail());
+    cn_data_close(d->data);
+}
+
+int run_doctor(const cmd *c, cmd_call *call) {
+    (void)call;
+    doctor d = {.data = NULL};
+    cmd_findings_init(&d.f);
+    check_programs(&d.f);
+    check_limits(&d.f);
+    if (cmd_the_env.data)
+        check_data(&d, cmd_the_env.data);
+    else
+        cmd_finding(&d.f, CMD_NOTE, "data directory", "none was named: give --data DIR, or set CAIRN_DATA, to have it checked");
+    return cmd_findings_end(c, &d.f);
+}
