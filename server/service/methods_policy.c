@@ -264,8 +264,10 @@ METHOD(member_sync) {
 }
 
 /* ---------- audit ---------- */
+static bool record_is_seen(void *ctx, cn_str index) { return cn_call_reaches(ctx, index); }
+
 METHOD(audit_list) {
-    (void)c;
+    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n;
     CN_AUTO_TENANT cn_tenant *t = NULL;
     uint64_t before = 0, limit = 100;
     CN_TRY(cn_get_uint(p, "before", 1, INT64_MAX, &before));
@@ -273,7 +275,7 @@ METHOD(audit_list) {
     CN_TRY(cn_call_tenant(s, tenant, &t));
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "records");
-    return cn_audit_list(t, before, (uint32_t)limit, out);
+    return cn_audit_list(t, before, (uint32_t)limit, limited ? record_is_seen : NULL, c, out);
 }
 
 METHOD(audit_verify) {
@@ -324,7 +326,7 @@ const cn_method cn_methods_policy[] = {
     {"members.remove", CN_SCOPE(admin), 0, "forget a member", p_member_remove, member_remove},
     {"members.list", CN_SCOPE(admin), 0, "the tenant's directory of members", p_none, member_list},
     {"members.sync", CN_SCOPE(admin), 0, "replace the whole directory", p_member_sync, member_sync},
-    {"audit.list", CN_SCOPE(audit), 0, "who did what, newest first", p_audit, audit_list},
+    {"audit.list", CN_SCOPE(audit), CN_METHOD_PART, "who did what, newest first", p_audit, audit_list},
     {"audit.verify", CN_SCOPE(audit), CN_METHOD_DEAR, "prove that no record was changed or removed", p_none, audit_verify},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -134,7 +134,7 @@ const cn_method cn_methods_query[] = {
     {"auth", 0, CN_METHOD_OPEN, "give a key; it counts for the connection", p_auth, cn_m_auth},
     {"health", 0, CN_METHOD_OPEN, "is the server well", p_none, cn_m_health},
     {"api.describe", 0, CN_METHOD_OPEN, "this table", p_none, cn_m_describe},
-    {"stats", 0, CN_METHOD_NO_TENANT, "counters of the process, or of the key's tenant", p_none, cn_m_stats},
+    {"stats", 0, CN_METHOD_NO_TENANT | CN_METHOD_PART, "counters of the process, or of the key's tenant", p_none, cn_m_stats},
     {"query", CN_SCOPE(query), CN_METHOD_ANYONE, "the passages nearest to a text or a vector that may be read", p_query, query},
     {"query_batch", CN_SCOPE(query), CN_METHOD_ANYONE, "many queries at once; an error of one is its own result", p_batch, query_batch},
     {"fetch", CN_SCOPE(query), CN_METHOD_ANYONE, "a citation's text, and whether it is still the same", p_fetch, cn_m_fetch},
