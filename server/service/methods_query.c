@@ -86,11 +86,20 @@ static cn_err run_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
     return answer_all(c, b, out);
 }
 
+/* The index is the batch's, so that it is not there is the batch's error, not one of each query. */
+static cn_err check_batch_index(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_index_info info;
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    return cn_index_get(t, cn_obj_str(cn_get(p, "index")), &c->arena, &info);
+}
+
 static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     const msgpack_object *list = cn_get(p, "queries");
     uint32_t n = list->via.array.size;
     if (list->type != MSGPACK_OBJECT_ARRAY || n > BATCH_MAX)
         return cn_fail(CN_INVALID, "field \"queries\" must be a list of at most %d maps", BATCH_MAX);
+    CN_TRY(check_batch_index(s, c, tenant, p));
     batch b = {.q = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.q), .error = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.error),
                .group = cn_arena_zalloc(&c->arena, n + 1, sizeof(void *)), .n = n};
     if (!b.q || !b.error || !b.group)

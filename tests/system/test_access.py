@@ -253,6 +253,140 @@ class Access(unittest.TestCase):
                     wrong.append(f"{method} by {kind}, key {'in the request' if by_request else 'given to auth'}: expected {expected}, got {got}")
         self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
 
+    # --- keys limited to some indexes ---
+    LISTS = {"admin.index_list": {}, "ingest.list": {}, "audit.list": {"limit": 1000}, "stats": {}, "versions.list": {"index": "docs"},
+             "documents.list": {"index": "docs"}, "admin.index_show": {"index": "docs"}}
+
+    def words(self, kind, method, **params):
+        """What is refused, in words."""
+        try:
+            return f"allowed: {self.conns[kind].call(method, **params)}"
+        except Failed as e:
+            return str(e)
+
+    def test_lists_show_a_limited_key_its_part(self):
+        limited, root = self.conns["limited: inside"], self.w.root
+        self.w.put("secret")
+        for method, params in self.LISTS.items():
+            self.assertNotIn("secret", repr(limited.call(method, **params)), method)
+        for method in ("admin.index_list", "ingest.list", "audit.list"):
+            self.assertIn("secret", repr(root.call(method, tenant="acme")), method)
+        names = {i["index"] for i in root.call("admin.index_list", tenant="acme")["indexes"]}
+        self.assertEqual({i["index"] for i in limited.call("admin.index_list")["indexes"]}, {n for n in names if n.startswith("docs")})
+        jobs = [j for j in root.call("ingest.list", tenant="acme")["jobs"] if j["index"].startswith("docs")]
+        self.assertEqual([j["job"] for j in limited.call("ingest.list")["jobs"]], [j["job"] for j in jobs])
+
+    def test_a_limited_key_pages_through_its_audit_records(self):
+        limited, every = self.conns["limited: inside"], self.w.root.call("audit.list", tenant="acme", limit=100000)["records"]
+        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index") and r["target"].startswith("docs")]
+        wanted = [r["seq"] for r in wanted + [r for r in every if r["action"] == "policy.reinstate" and r["target"].startswith("docs")]]
+        got, before = [], {}
+        while page := limited.call("audit.list", limit=7, **before)["records"]:
+            self.assertLessEqual(len(page), 7)
+            got += [r["seq"] for r in page]
+            before = {"before": got[-1]}
+        self.assertEqual(got, sorted(wanted, reverse=True))
+        self.assertGreater(len(every), len(got))
+
+    def test_forbidden_and_missing_indexes_answer_alike(self):
+        w, tried = self.w, 0
+        for method, m in self.served.items():
+            if not any(p["name"] == "index" and p["required"] for p in m["params"]):
+                continue
+            tried += 1
+            params = prepared(w, method, "docs", False)
+            outside, nowhere = (self.words("limited: inside", method, **{**params, "index": i}) for i in ("secret", "nowhere"))
+            self.assertEqual(outside.replace("secret", "nowhere"), nowhere, method)
+            self.assertTrue(nowhere.startswith('NOT_FOUND: there is no index "nowhere"'), nowhere)
+            if method != "admin.index_create":
+                missing = self.words("limited: inside", method, **{**params, "index": "docs-nowhere"})
+                self.assertEqual(missing.replace("docs-nowhere", "nowhere"), nowhere, method)
+        self.assertGreater(tried, 20)
+
+    def test_forbidden_and_missing_jobs_answer_alike(self):
+        root, w = self.w.root, self.w
+        foreign = root.call("ingest.list", tenant="other")["jobs"][0]["job"]
+        for kind, job in (("limited: inside", w.jobs["secret"]), ("limited: inside", foreign), ("all", foreign)):
+            for method, params in (("ingest.show", {}), ("ingest.show", {"rejected": True}), ("ingest.cancel", {})):
+                absent = "0" * len(job)
+                self.assertEqual(self.words(kind, method, job=job, **params).replace(job, absent), self.words(kind, method, job=absent, **params))
+            resumed = self.words(kind, "ingest.start", index="docs", resume=job)
+            self.assertEqual(resumed, f'NOT_FOUND: there is no job "{job}"')
+
+    # --- other tenants ---
+    def test_lists_show_nothing_of_other_tenants(self):
+        key, root = self.conns["all"], self.w.root
+        foreign = [j["job"] for j in root.call("ingest.list", tenant="other")["jobs"]]
+        foreign += [k["id"] for k in root.call("admin.key_list", tenant="other")["keys"]] + ["other"]
+        lists = {**self.LISTS, "admin.key_list": {}, "members.list": {}, "admin.model_list": {}, "api.describe": {}}
+        for method, params in lists.items():
+            answer = repr(key.call(method, **params))
+            for word in foreign:
+                if word != "other" or method not in ("api.describe", "audit.list"):
+                    self.assertNotIn(word, answer, method)
+
+    def test_forbidden_and_missing_tenants_answer_alike(self):
+        for method, m in self.served.items():
+            if m["open"]:
+                continue
+            params = prepared(self.w, method, "docs", False)
+            for kind in ("all", "query", "limited: inside", "app", "none"):
+                there, not_there = (self.words(kind, method, **{**params, "tenant": t}) for t in ("other", "nowhere"))
+                self.assertEqual(there.replace("other", "nowhere"), not_there, f"{method} by {kind}")
+                self.assertFalse(there.startswith("allowed"), f"{method} by {kind}")
+
+    # --- keys that make keys ---
+    def test_nobody_gives_more_than_they_hold(self):
+        w, root = self.w, self.w.root
+        some = Rpc(w.server, w.new_key(["admin", "query"], labels="public"))
+        patterns = Rpc(w.server, w.new_key(["admin", "query", "act-as"], principals="user:a*,group:x"))
+        anyone = Rpc(w.server, w.new_key(["admin", "query", "act-as"]))
+        for conn, given, expected in (
+                (some, {"scopes": ["query"], "labels": ["public"]}, "."), (some, {"scopes": ["query"], "labels": ["group:hr"]}, "D"),
+                (some, {"scopes": ["query", "audit"]}, "D"), (some, {"scopes": ["act-as"]}, "D"), (some, {"scopes": ["query"], "host": True}, "I"),
+                (some, {"scopes": ["query"], "tenant": "other"}, "N"), (patterns, {"scopes": ["query", "act-as"], "principals": ["group:x"]}, "."),
+                (patterns, {"scopes": ["query", "act-as"]}, "D"), (patterns, {"scopes": ["query", "act-as"], "principals": ["user:*"]}, "D"),
+                (patterns, {"scopes": ["query", "act-as"], "principals": ["group:x,user:*"]}, "D"), (patterns, {"scopes": ["query"], "labels": ["group:x"]}, "D"),
+                (anyone, {"scopes": ["query"], "labels": ["group:hr"]}, "."), (anyone, {"scopes": ["query", "act-as"]}, "."),
+                (root, {"scopes": ["query"]}, "I"), (root, {"scopes": ["query"], "host": True}, "."), (root, {"scopes": ["query"], "host": True, "tenant": "acme"}, "I")):
+            self.assertEqual(outcome(lambda: conn.call("admin.key_add", **given)), expected, given)
+
+    # --- stats ---
+    def test_facts_of_the_host_are_for_the_host(self):
+        host = {"pid", "rss_bytes", "environments", "tenants"}
+        for kind in self.w.keys:
+            if kind in ("none", "unknown", "garbled", "revoked", "expired"):
+                continue
+            got = set(self.conns[kind].call("stats"))
+            own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors"}
+            self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
+        self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))
+        limited_host = Rpc(self.w.server, self.w.new_key(["query"], tenant=None, index="docs*"))
+        self.assertFalse(host & set(limited_host.call("stats")))
+
+    # --- without a key ---
+    def test_a_tenant_that_answers_anyone(self):
+        world = World()
+        try:
+            world.server.stop()
+            world.server = Server(world, "--anonymous", "acme")
+            nobody, jobs = Rpc(world.server), Rpc(world.server, world.root_key).call("ingest.list", tenant="acme")["jobs"]
+            world.keys, world.jobs, world.known = {"all": world.root_key}, {j["index"]: j["job"] for j in jobs}, {"docs": "d0"}
+            world.rows = "/nowhere"
+            world.root = Rpc(world.server, world.root_key)
+            allowed = set()
+            for method in self.served:
+                params = {**prepared(world, method, "docs", False), "tenant": "acme"}
+                conn = nobody if method != "auth" else Rpc(world.server)
+                if outcome(lambda: conn.call(method, **params)) == ".":
+                    allowed.add(method)
+                self.assertEqual(outcome(lambda: conn.call(method, **{**params, "tenant": "other"})), "." if self.served[method]["open"] else "U", method)
+            self.assertEqual(allowed, {"auth", "health", "api.describe", "query", "query_batch", "fetch", "documents.list", "documents.get"})
+            self.assertEqual({d["doc"] for d in nobody.call("documents.list", tenant="acme", index="docs")["documents"] if d["doc"] in ("d1", "d3")}, set())
+            self.assertEqual(outcome(lambda: nobody.call("query", tenant="acme", index="docs", vector=[1, 0, 0, 1], **{"as": "user:ana"})), "D")
+        finally:
+            world.close()
+
 
 if __name__ == "__main__":
     unittest.main()
