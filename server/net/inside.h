@@ -119,6 +119,7 @@ struct conn {
 /* conn.c -- on the loop's thread */
 cn_err conn_open(loop *l, int fd, bool unix_socket);
 void conn_close(conn *c, const char *why); /* why NULL: an ordinary end, logged at debug */
+void conn_end(conn *c, cn_err err);        /* after bytes that no message follows: answers what came before, and the beginning of a request */
 void conn_flush(conn *c);
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
 void conn_free_if_over(conn *c);
