@@ -72,10 +72,11 @@ static void out_methods(cn_buf *out) {
         for (const cn_method *m = *group; m->name; m++, n++) {
             char scope[128];
             cn_scopes_text(m->scope, scope);
-            cn_pack_map(out, 5);
+            cn_pack_map(out, 6);
             cn_out_cstr(out, "name", m->name);
             cn_out_cstr(out, "scope", m->scope ? scope : NULL);
             cn_out_bool(out, "open", m->flags & CN_METHOD_OPEN);
+            cn_out_bool(out, "host", m->flags & CN_METHOD_HOST);
             cn_out_cstr(out, "help", m->help);
             out_params(out, m->params);
         }

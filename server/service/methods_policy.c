@@ -299,6 +299,7 @@ static const cn_param p_show[] = {DOCS, SOURCE, END};
 static const cn_param p_labels[] = {DOCS, {"labels", "list of str", true, "permission labels"}, SOURCE, REASON, END};
 static const cn_param p_clear[] = {DOCS, {"labels", "list of str", false, "which labels; none: all grants and denials"}, SOURCE, REASON, END};
 static const cn_param p_docs[] = {DOCS, SOURCE, REASON, END};
+static const cn_param p_restore[] = {DOCS, SOURCE, {"reason", "str", true, "why, for the audit trail"}, END};
 static const cn_param p_hide[] = {{"docs", "list of str", false, "ids of documents"}, {"glob", "str", false, "every id that fits, later ones too"},
                                   {"all_of", "str", false, "everything of this source"}, SOURCE, REASON, END};
 static const cn_param p_apply[] = {{"changes", "list", true, "maps {op, docs or glob or all_of, source, labels}; all or none take effect"}, REASON, END};
@@ -318,7 +319,7 @@ const cn_method cn_methods_policy[] = {
     {"policy.hide", CN_SCOPE(policy), 0, "hide from everyone, reversibly", p_hide, hide},
     {"policy.unhide", CN_SCOPE(policy), 0, "show again", p_hide, unhide},
     {"policy.erase", CN_SCOPE(policy), 0, "erase for good, in every index and version", p_docs, erase},
-    {"policy.restore", CN_SCOPE(policy), 0, "let later versions bring an erased document again", p_docs, restore},
+    {"policy.restore", CN_SCOPE(policy), 0, "let later versions bring an erased document again", p_restore, restore},
     {"policy.apply", CN_SCOPE(policy), 0, "many changes in one transaction", p_apply, apply},
     {"policy.reinstate", CN_SCOPE(policy), 0, "withdraw the revocations of a version whose job mangled labels", p_reinstate, reinstate},
     {"members.add", CN_SCOPE(admin), 0, "give a member labels", p_member, member_add},
