@@ -2,7 +2,7 @@
 
 cn_err cn_name_check(cn_str name, const char *what) {
     if (name.n == 0 || name.n > CN_NAME_MAX)
-        return cn_fail(CN_INVALID, "a name of a %s has 1 to %d characters", what, CN_NAME_MAX);
+        return cn_fail(CN_INVALID, "the name of %s %s has 1 to %d characters", *what == 'i' ? "an" : "a", what, CN_NAME_MAX);
     for (size_t i = 0; i < name.n; i++) {
         char c = name.p[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');

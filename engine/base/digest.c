@@ -1,28 +1,21 @@
 #include "engine/base/digest.h"
 
-#include <openssl/evp.h>
+/* The plain calls of OpenSSL, which it would rather have us make through EVP: that allocates at each digest. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+_Static_assert(sizeof(SHA256_CTX) <= sizeof(cn_sha256) && _Alignof(SHA256_CTX) <= _Alignof(cn_sha256), "a cn_sha256 holds OpenSSL's state");
+
+static SHA256_CTX *state(cn_sha256 *s) { return (SHA256_CTX *)(void *)s->state; }
 
 cn_err cn_sha256_begin(cn_sha256 *s) {
-    s->ctx = EVP_MD_CTX_new();
-    if (!s->ctx)
-        return cn_fail_memory();
     cn_sha256_reset(s);
     return CN_OK;
 }
 
-static const EVP_MD *sha256(void) {
-    static const EVP_MD *md;
-    const EVP_MD *m = __atomic_load_n(&md, __ATOMIC_ACQUIRE);
-    if (!m) {
-        m = EVP_MD_fetch(NULL, "SHA256", NULL);  /* one for the process; fetching each time costs more than hashing */
-        CN_ASSERT(m);
-        __atomic_store_n(&md, m, __ATOMIC_RELEASE);
-    }
-    return m;
-}
-
-void cn_sha256_reset(cn_sha256 *s) { CN_ASSERT(EVP_DigestInit_ex2(s->ctx, sha256(), NULL) == 1); }
-void cn_sha256_add(cn_sha256 *s, const void *p, size_t n) { CN_ASSERT(EVP_DigestUpdate(s->ctx, p, n) == 1); }
+void cn_sha256_reset(cn_sha256 *s) { CN_ASSERT(SHA256_Init(state(s)) == 1); }
+void cn_sha256_add(cn_sha256 *s, const void *p, size_t n) { CN_ASSERT(SHA256_Update(state(s), p, n) == 1); }
 
 void cn_sha256_u64(cn_sha256 *s, uint64_t v) {
     uint8_t b[8];
@@ -38,18 +31,20 @@ void cn_sha256_field(cn_sha256 *s, cn_str field) {
 
 cn_digest cn_sha256_get(cn_sha256 *s) {
     cn_digest d;
-    CN_ASSERT(EVP_DigestFinal_ex(s->ctx, d.b, NULL) == 1);
+    CN_ASSERT(SHA256_Final(d.b, state(s)) == 1);
     return d;
 }
 
 void cn_sha256_end(cn_sha256 *s) {
-    EVP_MD_CTX_free(s->ctx);
-    s->ctx = NULL;
+    OPENSSL_cleanse(s, sizeof *s);
 }
 
 cn_digest cn_sha256_of(const void *p, size_t n) {
-    cn_digest d;
-    CN_ASSERT(EVP_Digest(p, n, d.b, NULL, sha256(), NULL) == 1);
+    cn_sha256 s;
+    cn_sha256_reset(&s);
+    cn_sha256_add(&s, p, n);
+    cn_digest d = cn_sha256_get(&s);
+    cn_sha256_end(&s);
     return d;
 }
 

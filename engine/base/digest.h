@@ -1,6 +1,6 @@
 /* digest.h -- SHA-256 (by OpenSSL) and CRC-32C (checksums of blocks).
  *
- * Owns:    a running digest's state, freed by cn_sha256_end().
+ * Owns:    nothing; a running digest's state is the caller's, wiped by cn_sha256_end().
  * Thread:  one at a time for a state; the one-shot forms, any.
  * Limits:  none. */
 #pragma once
@@ -14,11 +14,11 @@ typedef struct cn_digest {
 } cn_digest;
 
 typedef struct cn_sha256 {
-    void *ctx;
+    uint64_t state[14]; /* OpenSSL's SHA256_CTX: on the stack, for a warm query takes nothing from the heap */
 } cn_sha256;
 
 cn_err cn_sha256_begin(cn_sha256 *s);
-void cn_sha256_reset(cn_sha256 *s); /* starts anew without allocating */
+void cn_sha256_reset(cn_sha256 *s); /* starts anew */
 void cn_sha256_add(cn_sha256 *s, const void *p, size_t n);
 /* Adds a length (u64, little-endian) and then the bytes, so that no two lists of fields share a digest. */
 void cn_sha256_field(cn_sha256 *s, cn_str field);

@@ -123,6 +123,8 @@ cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, c
 typedef struct walk {
     uint64_t before;
     uint32_t n;
+    bool (*seen)(void *ctx, cn_str index);
+    void *ctx;
     cn_buf *out;
     head end; /* of verify */
 } walk;
@@ -166,24 +168,41 @@ static cn_err list_one(cn_buf *out, const msgpack_object *o, cn_str record) {
     return cn_buf_check(out);
 }
 
+static bool begins(cn_str s, const char *with) { return s.n >= strlen(with) && memcmp(s.p, with, strlen(with)) == 0; }
+
+/* Targets of actions on an index are INDEX or INDEX/VERSION; documents, members and keys belong to none. */
+static bool is_seen(const walk *w, const msgpack_object *o) {
+    cn_str action = cn_obj_str(cn_get(o, "action")), target = cn_obj_str(cn_get(o, "target"));
+    if (!w->seen)
+        return true;
+    if (!begins(action, "version.") && !begins(action, "index.") && !cn_str_is(action, "policy.reinstate"))
+        return false;
+    const char *slash = target.n ? memchr(target.p, '/', target.n) : NULL;
+    return w->seen(w->ctx, (cn_str){target.p, slash ? (size_t)(slash - target.p) : target.n});
+}
+
 static cn_err list_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     walk *w = ctx;
     head h;
     CN_TRY(head_get(txn, c->meta, &h));
     uint64_t seq = w->before && w->before <= h.seq ? w->before - 1 : h.seq;
-    uint32_t n = seq < w->n ? (uint32_t)seq : w->n;
+    uint32_t n = 0;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
-    cn_pack_array(w->out, n);
-    for (; n > 0; n--, seq--) {
+    size_t list = cn_pack_array_open(w->out);
+    for (; seq > 0 && n < w->n; seq--) {
         cn_str value;
         CN_TRY(record_at(c, txn, seq, &u, &value));
+        if (!is_seen(w, &u.o))
+            continue;
         CN_TRY(list_one(w->out, &u.o, payload(value)));
+        n++;
     }
+    cn_pack_array_close(w->out, list, n);
     return CN_OK;
 }
 
-cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, cn_buf *out) {
-    walk w = {.before = before, .n = n, .out = out};
+cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out) {
+    walk w = {.before = before, .n = n, .seen = seen, .ctx = ctx, .out = out};
     return cn_catalog_read(t, list_all, &w);
 }
 

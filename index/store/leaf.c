@@ -65,21 +65,13 @@ static void add_chunk(feed *f, cn_sha256 *part, const cn_doc *d, const cn_chunk 
 }
 
 cn_err cn_leaf_begin(cn_leaf_sha *s) {
-    cn_leaf_sha both = {{0}, {0}};
-    CN_TRY(cn_sha256_begin(&both.whole));
-    cn_err e = cn_sha256_begin(&both.part);
-    if (e != CN_OK)
-        cn_sha256_end(&both.whole);
-    else
-        *s = both;
-    return e;
+    CN_TRY(cn_sha256_begin(&s->whole));
+    return cn_sha256_begin(&s->part);
 }
 
 void cn_leaf_end(cn_leaf_sha *s) {
-    if (s->whole.ctx)
-        cn_sha256_end(&s->whole);
-    if (s->part.ctx)
-        cn_sha256_end(&s->part);
+    cn_sha256_end(&s->whole);
+    cn_sha256_end(&s->part);
 }
 
 cn_digest cn_leaf_make(cn_leaf_sha *s, const cn_doc *d, uint32_t dim) {

@@ -40,11 +40,9 @@ static void run_free(cn_run **p) {
         cn_segw_leave(r->w);
     for (unsigned i = 0; i < r->threads; i++) {
         cn_leaf_end(&r->worker_leaf[i]);
-        if (r->worker_sha[i].ctx)
-            cn_sha256_end(&r->worker_sha[i]);
+        cn_sha256_end(&r->worker_sha[i]);
     }
-    if (r->sha.ctx)
-        cn_sha256_end(&r->sha);
+    cn_sha256_end(&r->sha);
     cn_parser_free(r->parser);
     cn_embedder_unref(r->embedder);
     if (r->policy)

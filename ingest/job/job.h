@@ -88,6 +88,8 @@ typedef struct cn_rebuild_opts {
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
 
 /* list appends an array of maps, show one map: {job, index, source, state, step, started, updated, counts, version, why, ...}; newest job first. */
-cn_err cn_job_list(cn_tenant *t, cn_buf *out);
+cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out); /* seen NULL: all */
+cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret);  /* which index it works on; in the arena */
+cn_err cn_job_unknown(cn_str job);                                        /* CN_NOT_FOUND and its text: the same for a job that may not be seen */
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out);
 cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who); /* asks; the job stops at its next document */

@@ -113,13 +113,17 @@ static cn_err read_row(const msgpack_object *map, cn_job_row *r) {
     return CN_OK;
 }
 
+cn_err cn_job_unknown(cn_str job) {
+    return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"; `cairn jobs list` names those there are", CN_STR_ARG(job));
+}
+
 static cn_err load_row(cn_tables *w, cn_str job, cn_job_row *r, bool *ret_cancel) {
     cn_str bytes;
     if (job.n == 0 || job.n >= CN_JOB_ID_TEXT || memchr(job.p, '/', job.n) || memchr(job.p, 0, job.n))
-        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"; `cairn jobs list` names those there are", CN_STR_ARG(job));
+        return cn_job_unknown(job);
     cn_err err = cn_db_get(w->txn, w->jobs, job, &bytes);
     if (err == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "there is no job \"" CN_STR_FMT "\"; `cairn jobs list` names those there are", CN_STR_ARG(job));
+        return cn_job_unknown(job);
     CN_TRY(err);
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_record_read(&u, bytes, ROW_FORMAT, "the row of a job"));

@@ -66,28 +66,41 @@ static cn_err all_ids(cn_tenant *t, ids *l) {
     return cn_db_each(w.txn, w.jobs, CN_STR(""), note_id, l);
 }
 
-static cn_err list_one(cn_tenant *t, const char *id, cn_buf *out, uint32_t *io_n) {
+static cn_err list_one(cn_tenant *t, const char *id, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out, uint32_t *io_n) {
     CN_CLEANUP(cn_job_row_done) cn_job_row r;
     cn_job_row_init(&r);
     cn_err err = cn_jobs_get(t, cn_str_of(id), &r);
     if (err == CN_NOT_FOUND) /* pruned meanwhile */
         return CN_OK;
     CN_TRY(err);
+    if (seen && !seen(ctx, r.index))
+        return CN_OK;
     pack_row(&r, false, out);
     (*io_n)++;
     return CN_OK;
 }
 
-cn_err cn_job_list(cn_tenant *t, cn_buf *out) {
+cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out) {
     ids l = {0};
     uint32_t n = 0;
     cn_err err = all_ids(t, &l);
     size_t at = cn_pack_array_open(out);
     for (uint32_t i = l.n; err == CN_OK && i-- > 0;)
-        err = list_one(t, l.v[i], out, &n);
+        err = list_one(t, l.v[i], seen, ctx, out, &n);
     cn_pack_array_close(out, at, n);
     cn_free(l.v);
     return err;
+}
+
+cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_job_row_init(&r);
+    CN_TRY(cn_jobs_get(t, job, &r));
+    cn_str index = cn_arena_str(a, r.index);
+    if (!index.p)
+        return cn_fail_memory();
+    *ret = index;
+    return CN_OK;
 }
 
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out) {

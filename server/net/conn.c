@@ -1,4 +1,6 @@
 /* One connection: bytes in, frames out of them, answers back; nothing here grows without bound. */
+#include <stdio.h>
+
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
@@ -94,6 +96,16 @@ static bool must_wait(const conn *c) {
     return c->inflight >= atomic_load(&c->l->n->lim.max_pipelined) || c->out.n + (c->writing ? c->sending.n : 0) > HIGH_WATER;
 }
 
+void conn_end(conn *c, cn_err err) {
+    uint64_t msgid;
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    if (cn_request_begins((cn_str){c->in + c->start, c->have - c->start}, &msgid))
+        cn_rpc_error(&c->out, msgid, err, why);
+    conn_flush(c);
+    conn_close(c, why);
+}
+
 /* Deals with every whole frame there is, as long as its answers are taken. */
 static void process(conn *c) {
     c->frames.max = atomic_load(&c->l->n->lim.max_frame);
@@ -103,8 +115,7 @@ static void process(conn *c) {
         if (err == CN_UNAVAILABLE)
             break;
         if (err != CN_OK) {
-            conn_flush(c); /* answers to what came before still go out */
-            conn_close(c, cn_error_detail());
+            conn_end(c, err);
             return;
         }
         cn_str frame = {c->in + c->start, n};

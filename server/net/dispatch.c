@@ -163,7 +163,7 @@ void dispatch(conn *c, cn_str frame) {
     if (err != CN_OK && m.kind == CN_REQUEST)
         cn_rpc_error(&c->out, m.msgid, err, cn_error_detail());
     else if (err != CN_OK)
-        conn_close(c, cn_error_detail());
+        conn_end(c, err);
     else if (m.kind == CN_REQUEST)
         answer_request(c, frame, &m);
     /* Notifications are dropped: they could not be told what went wrong. Nothing was asked that a response would answer. */

@@ -19,6 +19,7 @@
 #define READ_STEP 65536
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
 #define HIGH_WATER ((size_t)4 << 20)    /* unsent bytes at which reading stops */
+#define IDLE_JOBS 64              /* kept for the next requests, with buffers of at most READ_STEP each */
 #define AUTH_TRIES 10             /* wrong keys on one connection */
 
 /* Who a connection speaks for; replaced whole by auth, so that requests under way keep theirs. Counted. */
@@ -45,8 +46,7 @@ typedef struct job {
     conn *c;
     identity *who;
     uint64_t msgid, start_ns;
-    cn_str frame;            /* a copy, owned */
-    cn_buf out;
+    cn_buf frame, out;       /* a copy of the request; its answer */
     uint32_t cost_at;        /* place in the table of costs; COSTS: none */
     struct job *next;
 } job;
@@ -61,8 +61,10 @@ struct net {
     cn_service *s;
     limits lim;
     cn_pool *queries, *longs;
-    pthread_mutex_t kit_lock;
+    pthread_mutex_t kit_lock; /* of kits and idle jobs */
     kit *kits;
+    job *idle;
+    unsigned n_idle;
     loop *loops;
     unsigned n_loops, next_loop;
     atomic_uint connections, running;
@@ -119,6 +121,7 @@ struct conn {
 /* conn.c -- on the loop's thread */
 cn_err conn_open(loop *l, int fd, bool unix_socket);
 void conn_close(conn *c, const char *why); /* why NULL: an ordinary end, logged at debug */
+void conn_end(conn *c, cn_err err);        /* after bytes that no message follows: answers what came before, and the beginning of a request */
 void conn_flush(conn *c);
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
 void conn_free_if_over(conn *c);
@@ -126,6 +129,7 @@ void conn_free_if_over(conn *c);
 void dispatch(conn *c, cn_str frame);
 /* job.c */
 cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at);
+void jobs_done(net *n);                    /* frees the idle ones */
 void job_finish(job *j);                   /* on the loop's thread: sends the answer */
 /* Runs one request and appends its answer (a result or an error). Any thread with its own kit. */
 void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint32_t cost_at, cn_buf *out);

@@ -81,13 +81,52 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
 }
 
 /* --- pools --- */
+/* A warm request takes nothing from the heap here either: jobs and their buffers are used again. */
+static job *job_take(net *n) {
+    pthread_mutex_lock(&n->kit_lock);
+    job *j = n->idle;
+    if (j) {
+        n->idle = j->next;
+        n->n_idle--;
+    }
+    pthread_mutex_unlock(&n->kit_lock);
+    return j ? j : cn_calloc(1, sizeof *j);
+}
+
 static void job_free(job *j) {
-    char *frame;
-    memcpy(&frame, &j->frame.p, sizeof frame);
-    cn_free(frame);
+    cn_buf_done(&j->frame);
     cn_buf_done(&j->out);
-    identity_unref(j->who);
     cn_free(j);
+}
+
+static void keep_small(cn_buf *b) {
+    if (b->room > READ_STEP)
+        cn_buf_done(b);
+    cn_buf_reset(b);
+}
+
+static void job_give(job *j) {
+    net *n = j->n;
+    identity_unref(j->who);
+    keep_small(&j->frame);
+    keep_small(&j->out);
+    pthread_mutex_lock(&n->kit_lock);
+    bool keep = n->n_idle < IDLE_JOBS;
+    if (keep) {
+        j->next = n->idle;
+        n->idle = j;
+        n->n_idle++;
+    }
+    pthread_mutex_unlock(&n->kit_lock);
+    if (!keep)
+        job_free(j);
+}
+
+void jobs_done(net *n) {
+    for (job *j = n->idle, *next; j; j = next) {
+        next = j->next;
+        job_free(j);
+    }
 }
 
 static void refuse(job *j, cn_err code, const char *why) { cn_rpc_error(&j->out, j->msgid, code, why); }
@@ -108,7 +147,7 @@ static void run_job(job *j) {
         refuse(j, CN_OVERLOADED, "out of memory");
         return;
     }
-    run_request(n, k, j->who, j->frame, j->start_ns, j->cost_at, &j->out);
+    run_request(n, k, j->who, cn_buf_str(&j->frame), j->start_ns, j->cost_at, &j->out);
     kit_give(n, k);
 }
 
@@ -127,23 +166,24 @@ static void work(void *arg) {
 
 cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at) {
     net *n = c->l->n;
-    job *j = cn_calloc(1, sizeof *j);
-    char *copy = cn_alloc(frame.n);
-    if (!j || !copy) {
-        cn_free(j);
-        cn_free(copy);
+    job *j = job_take(n);
+    if (!j)
+        return cn_fail_memory();
+    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .frame = j->frame, .out = j->out, .cost_at = cost_at};
+    j->frame.cap = frame.n > j->frame.room ? frame.n : j->frame.room;
+    j->out.cap = atomic_load(&n->lim.max_response);
+    cn_buf_add(&j->frame, frame.p, frame.n);
+    if (j->frame.failed) {
+        job_give(j);
         return cn_fail_memory();
     }
-    memcpy(copy, frame.p, frame.n);
-    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .frame = {copy, frame.n}, .cost_at = cost_at};
-    cn_buf_init(&j->out, atomic_load(&n->lim.max_response));
     atomic_fetch_add(&n->running, 1);
     c->inflight++;
     cn_err err = cn_pool_submit(pool, work, j);
     if (err != CN_OK) {
         atomic_fetch_sub(&n->running, 1);
         c->inflight--;
-        job_free(j);
+        job_give(j);
     }
     return err;
 }
@@ -156,7 +196,7 @@ void job_finish(job *j) {
         cn_buf_add(&c->out, j->out.p, j->out.n);
         conn_flush(c);
     }
-    job_free(j);
+    job_give(j);
     if (c->closing)
         conn_free_if_over(c);
     else

@@ -248,6 +248,7 @@ static void net_done(net *n) {
         cn_listen_close(&n->listeners[i]);
         cn_free(n->listening[i]);
     }
+    jobs_done(n);
     for (kit *k = n->kits, *next; k; k = next) {
         next = k->next;
         kit_done(k);

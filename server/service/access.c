@@ -95,12 +95,26 @@ static cn_err take_tenant(const cn_caller *c, const cn_method *m, cn_str named, 
     return CN_OK;
 }
 
-static cn_err check_index(const cn_caller *c, const msgpack_object *params) {
+bool cn_call_reaches(const cn_call *c, cn_str index) {
+    return c->caller->kind != CN_CALLER_KEY || cn_key_allows_index(&c->caller->key, index);
+}
+
+static bool names_an_index(const cn_method *m) {
+    for (const cn_param *p = m->params; p && p->name; p++)
+        if (strcmp(p->name, "index") == 0)
+            return p->required;
+    return false;
+}
+
+/* A key limited to some indexes works on these alone: what reaches further (the policy, members, keys) is not for it. */
+static cn_err check_index(const cn_call *c, const cn_method *m, const msgpack_object *params) {
     cn_str index = {NULL, 0};
+    if (c->caller->kind != CN_CALLER_KEY || !c->caller->key.index.n)
+        return CN_OK;
+    if (!names_an_index(m))
+        return m->flags & CN_METHOD_PART ? CN_OK : cn_fail(CN_DENIED, "%s reaches beyond the indexes that this key is limited to", m->name);
     CN_TRY(cn_get_str(params, "index", &index));
-    if (c->kind == CN_CALLER_KEY && index.p && !cn_key_allows_index(&c->key, index))
-        return cn_no_index(index);
-    return CN_OK;
+    return index.p && !cn_call_reaches(c, index) ? cn_no_index(index) : CN_OK;
 }
 
 cn_err cn_access_check(cn_service *s, const cn_call *c, const cn_method *m, const msgpack_object *params, cn_str *ret_tenant) {
@@ -115,7 +129,7 @@ cn_err cn_access_check(cn_service *s, const cn_call *c, const cn_method *m, cons
     }
     CN_TRY(check_scope(c->caller, m));
     CN_TRY(take_tenant(c->caller, m, named, ret_tenant));
-    return check_index(c->caller, params);
+    return check_index(c, m, params);
 }
 
 /* --- principals --- */

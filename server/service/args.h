@@ -10,6 +10,9 @@
 
 #define CN_ARG_LIST_MAX 100000
 
+/* May this caller know of the index? A key limited to some indexes does not see the others. */
+bool cn_call_reaches(const cn_call *c, cn_str index);
+
 /* Required fields: CN_INVALID naming the field when it is absent. */
 cn_err cn_arg_str(const msgpack_object *params, const char *name, cn_str *ret);
 cn_err cn_arg_version(const msgpack_object *params, const char *name, uint64_t *ret);

@@ -72,10 +72,11 @@ static void out_methods(cn_buf *out) {
         for (const cn_method *m = *group; m->name; m++, n++) {
             char scope[128];
             cn_scopes_text(m->scope, scope);
-            cn_pack_map(out, 5);
+            cn_pack_map(out, 6);
             cn_out_cstr(out, "name", m->name);
             cn_out_cstr(out, "scope", m->scope ? scope : NULL);
             cn_out_bool(out, "open", m->flags & CN_METHOD_OPEN);
+            cn_out_bool(out, "host", m->flags & CN_METHOD_HOST);
             cn_out_cstr(out, "help", m->help);
             out_params(out, m->params);
         }
@@ -141,10 +142,13 @@ static void out_tenants(cn_service *s, cn_buf *out) {
 cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)p;
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
+    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
     const cn_counter *own = cn_counter_of(s, tenant);
-    cn_pack_map(out, all && !tenant.n ? 8 : 4);
+    cn_pack_map(out, limited ? 2 : all && !tenant.n ? 8 : 4);
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
+    if (limited)
+        return CN_OK;
     if (!all || tenant.n) {
         out_counts_of(out, own ? own->requests : 0, own ? own->errors : 0);
         return CN_OK;

@@ -155,12 +155,6 @@ METHOD(index_show) {
     return show_index(t, c, name, out);
 }
 
-/* A key limited to some indexes does not see the others. */
-static bool may_name(const cn_call *c, cn_str index) {
-    const cn_caller *who = c->caller;
-    return who->kind != CN_CALLER_KEY || !who->key.index.n || cn_glob_match(who->key.index, index);
-}
-
 METHOD(index_list) {
     (void)p;
     CN_AUTO_TENANT cn_tenant *t = NULL;
@@ -172,7 +166,7 @@ METHOD(index_list) {
     cn_pack_cstr(out, "indexes");
     size_t at = cn_pack_array_open(out);
     for (uint32_t i = 0; i < n; i++)
-        if (may_name(c, ix[i].name)) {
+        if (cn_call_reaches(c, ix[i].name)) {
             out_index(out, &ix[i]);
             shown++;
         }
@@ -244,7 +238,46 @@ static cn_err take_expiry(const msgpack_object *p, int64_t *ret) {
     return CN_OK;
 }
 
-/* Nobody hands out more than they hold: a key's maker needs each scope it gives, and every label too. */
+static bool acts_as_anyone(const cn_key_info *k) { return (k->scopes & CN_SCOPE(act_as)) && !k->principals.n; }
+
+static cn_err may_give_labels(const cn_key_info *own, const cn_key_info *k) {
+    for (uint32_t i = 0; i < k->labels.n && !acts_as_anyone(own); i++)
+        if (!cn_labels_has(own->labels, k->labels.v[i]))
+            return cn_fail(CN_DENIED, "this key cannot give the label " CN_STR_FMT ", which it does not hold", CN_STR_ARG(k->labels.v[i]));
+    return CN_OK;
+}
+
+static bool is_listed(cn_str list, cn_str word) {
+    while (list.n) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t n = comma ? (size_t)(comma - list.p) : list.n;
+        if (cn_str_eq((cn_str){list.p, n}, word))
+            return true;
+        n += comma != NULL;
+        list = (cn_str){list.p + n, list.n - n};
+    }
+    return false;
+}
+
+/* Patterns are compared as they are written: a maker limited to some gives these and no others. */
+static cn_err may_give_principals(const cn_key_info *own, const cn_key_info *k) {
+    cn_str left = k->principals;
+    if (!(k->scopes & CN_SCOPE(act_as)) || !own->principals.n)
+        return CN_OK;
+    if (!left.n)
+        return cn_fail(CN_DENIED, "this key acts as some principals only, so it cannot make one for all: name patterns of its own");
+    while (left.n) {
+        const char *comma = memchr(left.p, ',', left.n);
+        cn_str one = {left.p, comma ? (size_t)(comma - left.p) : left.n};
+        if (!is_listed(own->principals, one))
+            return cn_fail(CN_DENIED, "this key cannot give the pattern " CN_STR_FMT ", which it does not hold", CN_STR_ARG(one));
+        size_t step = one.n + (comma != NULL);
+        left = (cn_str){left.p + step, left.n - step};
+    }
+    return CN_OK;
+}
+
+/* Nobody hands out more than they hold: a key's maker needs each scope, label and pattern of principals that it gives. */
 static cn_err may_give(const cn_call *c, const cn_key_info *k) {
     const cn_caller *who = c->caller;
     if (who->kind == CN_CALLER_OPERATOR)
@@ -255,7 +288,17 @@ static cn_err may_give(const cn_call *c, const cn_key_info *k) {
         cn_scopes_text(over, text);
         return cn_fail(CN_DENIED, "this key cannot give the scope %s, which it does not hold", text);
     }
-    return CN_OK;
+    CN_TRY(may_give_labels(&who->key, k));
+    return may_give_principals(&who->key, k);
+}
+
+/* The host's own key reaches every tenant, so it is asked for by name, never made because a field was forgotten. */
+static cn_err take_whose(cn_str tenant, const msgpack_object *p) {
+    bool host = false;
+    CN_TRY(cn_get_bool(p, "host", &host));
+    if (host && tenant.n)
+        return cn_fail(CN_INVALID, "a key is the host's or a tenant's: leave out `host`, or as the operator leave out `tenant`");
+    return host || tenant.n ? CN_OK : cn_fail(CN_INVALID, "field \"tenant\" is missing; `host` makes a key of the host's own");
 }
 
 METHOD(key_add) {
@@ -264,6 +307,7 @@ METHOD(key_add) {
     uint32_t n;
     cn_actor who;
     char key[CN_KEY_TEXT];
+    CN_TRY(take_whose(tenant, p));
     CN_TRY(take_scopes(c, p, &k.scopes));
     CN_TRY(cn_arg_labels(&c->arena, p, "labels", &k.labels));
     CN_TRY(cn_arg_list(&c->arena, p, "principals", &patterns, &n));
@@ -389,7 +433,8 @@ static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model o
 static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
                                  {"labels", "list of str", false, "what its queries may read"}, {"principals", "list of str", false, "patterns an act-as key may name"},
-                                 {"index", "str", false, "glob of indexes it reaches"}, {"expires", "str", false, "RFC 3339"}, REASON, END};
+                                 {"index", "str", false, "glob of indexes it reaches"}, {"expires", "str", false, "RFC 3339"},
+                                 {"host", "bool", false, "a key of the host's own, which reaches every tenant"}, REASON, END};
 static const cn_param p_revoke[] = {{"id", "str", true, "the eight characters after cairn_"}, REASON, END};
 
 const cn_method cn_methods_admin[] = {
@@ -398,12 +443,12 @@ const cn_method cn_methods_admin[] = {
     {"admin.tenant_list", CN_SCOPE(admin), CN_METHOD_HOST, "all tenants", p_none, tenant_list},
     {"admin.index_create", CN_SCOPE(admin), CN_METHOD_DEAR, "make an index", p_create, index_create},
     {"admin.index_show", CN_SCOPE(query), 0, "an index's settings and pointer", p_index, index_show},
-    {"admin.index_list", CN_SCOPE(query), 0, "the tenant's indexes", p_none, index_list},
+    {"admin.index_list", CN_SCOPE(query), CN_METHOD_PART, "the tenant's indexes", p_none, index_list},
     {"admin.index_set", CN_SCOPE(admin), 0, "change settings that need no rebuild", p_set, index_set},
     {"admin.index_drop", CN_SCOPE(admin), 0, "remove an index with all its versions", p_index_drop, index_drop},
-    {"admin.key_add", CN_SCOPE(admin), 0, "make a key; it is shown once", p_key, key_add},
-    {"admin.key_list", CN_SCOPE(admin), 0, "keys, without their secrets", p_none, key_list},
+    {"admin.key_add", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "make a key; it is shown once", p_key, key_add},
+    {"admin.key_list", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "a tenant's keys, or the host's own, without their secrets", p_none, key_list},
     {"admin.key_revoke", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "a key is refused from the next request on", p_revoke, key_revoke},
-    {"admin.model_list", CN_SCOPE(query), CN_METHOD_NO_TENANT, "models at hand", p_none, model_list},
+    {"admin.model_list", CN_SCOPE(query), CN_METHOD_NO_TENANT | CN_METHOD_PART, "models at hand", p_none, model_list},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -290,12 +290,22 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     return err;
 }
 
+/* A resumed job works on its own index; so that must be the one that was asked for and may be reached. */
+static cn_err check_resumed(cn_call *c, task *k) {
+    cn_str index;
+    if (!k->job.resume.n)
+        return CN_OK;
+    CN_TRY(cn_job_index(k->t, k->job.resume, &c->arena, &index));
+    return cn_str_eq(index, k->job.index) ? CN_OK : cn_job_unknown(k->job.resume);
+}
+
 METHOD(ingest_start) {
     CN_CLEANUP(task_free_p) task *k = NULL;
     CN_TRY(task_new(s, c, tenant, p, &k));
     CN_TRY(cn_get_str(p, "resume", &k->job.resume));
     CN_TRY(keep(k, &k->job.resume));
     CN_TRY(cn_arg_str(p, "index", &k->job.index));
+    CN_TRY(check_resumed(c, k));
     CN_TRY(keep(k, &k->job.index));
     CN_TRY(take_paths(s, c, tenant, p, k));
     CN_TRY(take_source(p, k));
@@ -330,23 +340,32 @@ METHOD(ingest_rebuild) {
 }
 
 /* ---------- jobs ---------- */
+static bool job_is_seen(void *ctx, cn_str index) { return cn_call_reaches(ctx, index); }
+
+/* A job of an index beyond the key's reach does not exist for it. */
+static cn_err check_job(cn_call *c, cn_tenant *t, cn_str job) {
+    cn_str index;
+    CN_TRY(cn_job_index(t, job, &c->arena, &index));
+    return cn_call_reaches(c, index) ? CN_OK : cn_job_unknown(job);
+}
+
 METHOD(ingest_list) {
-    (void)c, (void)p;
+    (void)p;
     CN_AUTO_TENANT cn_tenant *t = NULL;
     CN_TRY(cn_call_tenant(s, tenant, &t));
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "jobs");
-    return cn_job_list(t, out);
+    return cn_job_list(t, job_is_seen, c, out);
 }
 
 METHOD(ingest_show) {
-    (void)c;
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str job;
     bool rejected = false;
     CN_TRY(cn_arg_str(p, "job", &job));
     CN_TRY(cn_get_bool(p, "rejected", &rejected));
     CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(check_job(c, t, job));
     return cn_job_show(t, job, rejected, out);
 }
 
@@ -357,6 +376,7 @@ METHOD(ingest_cancel) {
     CN_TRY(cn_arg_str(p, "job", &job));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(check_job(c, t, job));
     CN_TRY(cn_job_cancel(t, job, &who));
     return cn_job_show(t, job, false, out);
 }
@@ -482,9 +502,9 @@ static const cn_param p_delete[] = {INDEX, {"docs", "list of str", true, "ids"},
 const cn_method cn_methods_ingest[] = {
     {"ingest.start", CN_SCOPE(ingest), CN_METHOD_DEAR, "read documents into a new version", p_start, ingest_start},
     {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
-    {"ingest.list", CN_SCOPE(ingest), 0, "jobs, newest first", p_none, ingest_list},
-    {"ingest.show", CN_SCOPE(ingest), 0, "one job", p_show, ingest_show},
-    {"ingest.cancel", CN_SCOPE(ingest), 0, "ask a job to stop", p_cancel, ingest_cancel},
+    {"ingest.list", CN_SCOPE(ingest), CN_METHOD_PART, "jobs, newest first", p_none, ingest_list},
+    {"ingest.show", CN_SCOPE(ingest), CN_METHOD_PART, "one job", p_show, ingest_show},
+    {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART, "ask a job to stop", p_cancel, ingest_cancel},
     {"documents.put", CN_SCOPE(ingest), CN_METHOD_DEAR, "add or change documents in a small version", p_put, documents_put},
     {"documents.delete", CN_SCOPE(ingest), CN_METHOD_DEAR, "delete documents in a small version", p_delete, documents_delete},
     {NULL, 0, 0, NULL, NULL, NULL},

@@ -264,8 +264,10 @@ METHOD(member_sync) {
 }
 
 /* ---------- audit ---------- */
+static bool record_is_seen(void *ctx, cn_str index) { return cn_call_reaches(ctx, index); }
+
 METHOD(audit_list) {
-    (void)c;
+    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n;
     CN_AUTO_TENANT cn_tenant *t = NULL;
     uint64_t before = 0, limit = 100;
     CN_TRY(cn_get_uint(p, "before", 1, INT64_MAX, &before));
@@ -273,7 +275,7 @@ METHOD(audit_list) {
     CN_TRY(cn_call_tenant(s, tenant, &t));
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "records");
-    return cn_audit_list(t, before, (uint32_t)limit, out);
+    return cn_audit_list(t, before, (uint32_t)limit, limited ? record_is_seen : NULL, c, out);
 }
 
 METHOD(audit_verify) {
@@ -297,6 +299,7 @@ static const cn_param p_show[] = {DOCS, SOURCE, END};
 static const cn_param p_labels[] = {DOCS, {"labels", "list of str", true, "permission labels"}, SOURCE, REASON, END};
 static const cn_param p_clear[] = {DOCS, {"labels", "list of str", false, "which labels; none: all grants and denials"}, SOURCE, REASON, END};
 static const cn_param p_docs[] = {DOCS, SOURCE, REASON, END};
+static const cn_param p_restore[] = {DOCS, SOURCE, {"reason", "str", true, "why, for the audit trail"}, END};
 static const cn_param p_hide[] = {{"docs", "list of str", false, "ids of documents"}, {"glob", "str", false, "every id that fits, later ones too"},
                                   {"all_of", "str", false, "everything of this source"}, SOURCE, REASON, END};
 static const cn_param p_apply[] = {{"changes", "list", true, "maps {op, docs or glob or all_of, source, labels}; all or none take effect"}, REASON, END};
@@ -316,7 +319,7 @@ const cn_method cn_methods_policy[] = {
     {"policy.hide", CN_SCOPE(policy), 0, "hide from everyone, reversibly", p_hide, hide},
     {"policy.unhide", CN_SCOPE(policy), 0, "show again", p_hide, unhide},
     {"policy.erase", CN_SCOPE(policy), 0, "erase for good, in every index and version", p_docs, erase},
-    {"policy.restore", CN_SCOPE(policy), 0, "let later versions bring an erased document again", p_docs, restore},
+    {"policy.restore", CN_SCOPE(policy), 0, "let later versions bring an erased document again", p_restore, restore},
     {"policy.apply", CN_SCOPE(policy), 0, "many changes in one transaction", p_apply, apply},
     {"policy.reinstate", CN_SCOPE(policy), 0, "withdraw the revocations of a version whose job mangled labels", p_reinstate, reinstate},
     {"members.add", CN_SCOPE(admin), 0, "give a member labels", p_member, member_add},
@@ -324,7 +327,7 @@ const cn_method cn_methods_policy[] = {
     {"members.remove", CN_SCOPE(admin), 0, "forget a member", p_member_remove, member_remove},
     {"members.list", CN_SCOPE(admin), 0, "the tenant's directory of members", p_none, member_list},
     {"members.sync", CN_SCOPE(admin), 0, "replace the whole directory", p_member_sync, member_sync},
-    {"audit.list", CN_SCOPE(audit), 0, "who did what, newest first", p_audit, audit_list},
+    {"audit.list", CN_SCOPE(audit), CN_METHOD_PART, "who did what, newest first", p_audit, audit_list},
     {"audit.verify", CN_SCOPE(audit), CN_METHOD_DEAR, "prove that no record was changed or removed", p_none, audit_verify},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -86,11 +86,20 @@ static cn_err run_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
     return answer_all(c, b, out);
 }
 
+/* The index is the batch's, so that it is not there is the batch's error, not one of each query. */
+static cn_err check_batch_index(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_index_info info;
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    return cn_index_get(t, cn_obj_str(cn_get(p, "index")), &c->arena, &info);
+}
+
 static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     const msgpack_object *list = cn_get(p, "queries");
     uint32_t n = list->via.array.size;
     if (list->type != MSGPACK_OBJECT_ARRAY || n > BATCH_MAX)
         return cn_fail(CN_INVALID, "field \"queries\" must be a list of at most %d maps", BATCH_MAX);
+    CN_TRY(check_batch_index(s, c, tenant, p));
     batch b = {.q = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.q), .error = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.error),
                .group = cn_arena_zalloc(&c->arena, n + 1, sizeof(void *)), .n = n};
     if (!b.q || !b.error || !b.group)
@@ -134,7 +143,7 @@ const cn_method cn_methods_query[] = {
     {"auth", 0, CN_METHOD_OPEN, "give a key; it counts for the connection", p_auth, cn_m_auth},
     {"health", 0, CN_METHOD_OPEN, "is the server well", p_none, cn_m_health},
     {"api.describe", 0, CN_METHOD_OPEN, "this table", p_none, cn_m_describe},
-    {"stats", 0, CN_METHOD_NO_TENANT, "counters of the process, or of the key's tenant", p_none, cn_m_stats},
+    {"stats", 0, CN_METHOD_NO_TENANT | CN_METHOD_PART, "counters of the process, or of the key's tenant", p_none, cn_m_stats},
     {"query", CN_SCOPE(query), CN_METHOD_ANYONE, "the passages nearest to a text or a vector that may be read", p_query, query},
     {"query_batch", CN_SCOPE(query), CN_METHOD_ANYONE, "many queries at once; an error of one is its own result", p_batch, query_batch},
     {"fetch", CN_SCOPE(query), CN_METHOD_ANYONE, "a citation's text, and whether it is still the same", p_fetch, cn_m_fetch},

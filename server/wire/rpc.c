@@ -99,6 +99,14 @@ static cn_err take_call(cn_str rest, cn_message *m) {
     return take_array(&rest, &count) ? CN_OK : not_rpc("the parameters must be an array");
 }
 
+bool cn_request_begins(cn_str bytes, uint64_t *ret_msgid) {
+    uint64_t count, kind, msgid;
+    if (!take_array(&bytes, &count) || count != 4 || !take_uint(&bytes, &kind) || kind != CN_REQUEST || !take_uint(&bytes, &msgid))
+        return false;
+    *ret_msgid = msgid;
+    return true;
+}
+
 static cn_err take_answer(cn_str rest, cn_message *m) {
     size_t n;
     CN_TRY(cn_pack_check(rest.p, rest.n, &n));

@@ -342,7 +342,7 @@ static void audit(void) {
     CU_ASSERT_EQUAL(again, n + 1); /* the refused attempt is there */
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, 1 << 20);
-    OK(cn_audit_list(t, 0, 2, &b));
+    OK(cn_audit_list(t, 0, 2, NULL, NULL, &b));
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     OK(cn_unpack(&u, b.p, b.n));
     CU_ASSERT_EQUAL_FATAL(u.o.via.array.size, 2);

@@ -81,7 +81,7 @@ static void test_chain(void) {
 
 static const msgpack_object *newest_record(cn_unpacked *u, cn_buf *b) {
     cn_buf_reset(b);
-    OK(cn_audit_list(s_tenant, 0, 1, b));
+    OK(cn_audit_list(s_tenant, 0, 1, NULL, NULL, b));
     OK(cn_unpack(u, b->p, b->n));
     return &u->o.via.array.ptr[0];
 }

@@ -318,7 +318,7 @@ static void rejected_are_listed(void) {
 static void jobs_are_listed_newest_first(void) {
     CN_AUTO_BUF cn_buf out;
     cn_buf_init(&out, 1 << 20);
-    CU_ASSERT_EQUAL(cn_job_list(tenant, &out), CN_OK);
+    CU_ASSERT_EQUAL(cn_job_list(tenant, NULL, NULL, &out), CN_OK);
     cn_unpacked u = {0};
     CU_ASSERT_EQUAL_FATAL(cn_unpack(&u, out.p, out.n), CN_OK);
     CU_ASSERT_FATAL(u.o.type == MSGPACK_OBJECT_ARRAY && u.o.via.array.size >= 5);
