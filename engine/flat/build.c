@@ -17,6 +17,7 @@ typedef struct build {
     uint32_t room;             /* rows, rounded up to whole blocks */
     uint8_t *bits, *int8;
     float *factors, *spread;
+    const float *mean;         /* the space's, rotated; NULL: none */
     float mean_norm;
 } build;
 
@@ -33,18 +34,23 @@ static bool trusted(const cn_code *c, float norm) {
     return isfinite(c->add) && isfinite(c->factor) && isfinite(c->miss) && isfinite(c->size) && norm <= CN_NORM_MAX;
 }
 
+/* inside.h's `add`, from the row in the codes' space: a rotation changes neither lengths nor angles. */
+static float add_of(const build *b, const float *r) {
+    float ret;
+    const float *with = b->space->metric == CN_L2 ? r : b->mean;
+    if (!with)
+        return 0;
+    cn_kernels_now()->dots(r, &with, b->head->padded, 1, &ret);
+    return b->space->metric == CN_L2 ? -ret : ret;
+}
+
 static void encode_row(share *w, uint32_t row, float *r, uint8_t *bits) {
     build *b = w->b;
-    uint32_t dim = b->space->dim, padded = b->head->padded;
+    uint32_t padded = b->head->padded;
     const float *x = cn_vec(b->v, b->first + row);
     float norm = cn_into_space(b->space, b->rotation, x, r);
     cn_code c = cn_encode(r, padded, b->head->planes, bits, b->int8 + (size_t)row * padded);
-    double add = 0, scale = b->space->metric == CN_COSINE && norm > 0 ? 1 / (double)norm : 1;
-    for (uint32_t i = 0; i < dim; i++) {
-        double m = b->space->mean ? (double)b->space->mean[i] : 0, y = (double)x[i] * scale - m;
-        add += b->space->metric == CN_L2 ? -y * y : m * y;
-    }
-    c.add = (float)add;
+    c.add = add_of(b, r);
     float whole = (b->space->metric == CN_COSINE ? 1 : norm) + b->mean_norm;
     w->norm = cn_maxf(w->norm, whole);
     w->odd |= !trusted(&c, whole);
@@ -129,9 +135,15 @@ static cn_err build_all(const cn_vecs *v, const cn_space *space, const cn_rotati
     CN_AUTO_FREE uint8_t *int8 = cn_alloc((size_t)room * h->padded + 1);
     CN_AUTO_FREE float *factors = cn_alloc(((size_t)room * 4 + 1) * sizeof *factors);
     CN_AUTO_FREE float *spread = cn_alloc((room + 1) * sizeof *spread);
-    if (!bits || !int8 || !factors || !spread)
+    CN_AUTO_FREE float *mean = cn_calloc(h->padded, sizeof *mean);
+    if (!bits || !int8 || !factors || !spread || !mean)
         return cn_fail_memory();
     build b = {.v = v, .space = space, .rotation = rot, .head = h, .bits = bits, .int8 = int8, .factors = factors, .spread = spread};
+    if (space->mean) {
+        memcpy(mean, space->mean, space->dim * sizeof *mean);
+        cn_rotate(rot, mean);
+        b.mean = mean;
+    }
     b.mean_norm = space->mean ? sqrtf(cn_norm2(space->mean, space->dim)) : 0;
     share w[THREADS_MAX] = {{0}};
     spreads s = {0};
@@ -151,7 +163,7 @@ static cn_err build_all(const cn_vecs *v, const cn_space *space, const cn_rotati
 
 cn_err cn_flat_build(const cn_vecs *v, const cn_space *space, unsigned threads, cn_put_array *put, void *ctx) {
     cn_rotation rot;
-    cn_flat_head h = {"cnflat01", v->dim, cn_padded(v->dim), cn_planes_for(v->dim), v->n, 0, 0, {0}};
+    cn_flat_head h = {"cnflat02", v->dim, cn_padded(v->dim), cn_planes_for(v->dim), v->n, 0, 0, {0}};
     CN_ASSERT(v->dim == space->dim && v->dim >= 1 && v->dim <= CN_DIM_MAX && threads >= 1);
     CN_TRY(cn_rotation_init(&rot, v->dim, space->seed));
     cn_err e = build_all(v, space, &rot, &h, threads < THREADS_MAX ? threads : THREADS_MAX, put, ctx);

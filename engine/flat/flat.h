@@ -55,7 +55,7 @@ typedef cn_err cn_put_array(void *ctx, uint32_t array, uint32_t block, const voi
 typedef cn_err cn_get_array(void *ctx, uint32_t array, uint32_t block, const void **ret_bytes, size_t *ret_n);
 
 #define CN_FLAT_KIND "flat"
-#define CN_FLAT_FORMAT 1
+#define CN_FLAT_FORMAT 2
 
 /* The same rows and space give the same bytes on every ISA. threads: how many to use, 1 or more. */
 cn_err cn_flat_build(const cn_vecs *v, const cn_space *space, unsigned threads, cn_put_array *put, void *ctx);

@@ -8,7 +8,7 @@
  *                rotation, with a known spread (RaBitQ, arXiv 2405.12497 section 3; 2 bits: 2409.09913)
  *   int8         r = scale r8 + e; |<p, e>| <= |p| |e| (Cauchy-Schwarz): a bound that holds whatever the data
  *
- * The arrays of kind "flat", format 1, little-endian floats. A chunk is CN_CHUNK_ROWS rows, the last one padded with zeros
+ * The arrays of kind "flat", format 2, little-endian floats. A chunk is CN_CHUNK_ROWS rows, the last one padded with zeros
  * to a whole block of 32.
  *   array 0   head       one block: cn_flat_head
  *   array 1   few bits   a block a chunk: FastScan blocks of 32 rows, each planes x 4 D bytes of codes (byte j of a group of
@@ -36,7 +36,7 @@ static inline float cn_minf(float a, float b) { return a < b ? a : b; }
 enum { CN_ARRAY_HEAD, CN_ARRAY_BITS, CN_ARRAY_INT8, CN_ARRAY_FACTORS };
 
 typedef struct cn_flat_head {
-    char magic[8];                /* "cnflat01" */
+    char magic[8];                /* "cnflat02" */
     uint32_t dim, padded, planes; /* planes 0: no codes, for the rows are too few, or too long or short for floats */
     uint32_t rows;
     float norm;                   /* >= |row| + |mean| of every row */

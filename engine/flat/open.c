@@ -6,7 +6,7 @@
 #include "engine/flat/inside.h"
 
 static bool same_head(const cn_flat_head *h, const cn_vecs *v) {
-    return memcmp(h->magic, "cnflat01", 8) == 0 && h->dim == v->dim && h->padded == cn_padded(v->dim) && h->rows == v->n &&
+    return memcmp(h->magic, "cnflat02", 8) == 0 && h->dim == v->dim && h->padded == cn_padded(v->dim) && h->rows == v->n &&
            (h->planes == 0 || h->planes == cn_planes_for(v->dim)) && h->norm >= 0 && isfinite(h->norm) && h->spread >= 0 &&
            isfinite(h->spread);
 }

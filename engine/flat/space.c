@@ -8,10 +8,7 @@
 #define MEAN_ROWS 65536u
 
 static void add_row(const float *x, uint32_t dim, cn_metric metric, double *sum) {
-    double norm = 0;
-    for (uint32_t j = 0; j < dim; j++)
-        norm += (double)x[j] * (double)x[j];
-    double scale = metric != CN_COSINE ? 1 : norm > 0 ? 1 / sqrt(norm) : 0;
+    double norm = metric == CN_COSINE ? (double)cn_norm2(x, dim) : 1, scale = norm > 0 ? 1 / sqrt(norm) : 0;
     for (uint32_t j = 0; j < dim; j++)
         sum[j] += (double)x[j] * scale;
 }
