@@ -44,13 +44,14 @@ static float add_of(const build *b, const float *r) {
     return b->space->metric == CN_L2 ? -ret : ret;
 }
 
-static void encode_row(share *w, uint32_t row, float *r, uint8_t *bits) {
+static void encode_row(share *w, uint32_t row, float *r, float *room, uint8_t *bits) {
     build *b = w->b;
     uint32_t padded = b->head->padded;
     const float *x = cn_vec(b->v, b->first + row);
     float norm = cn_into_space(b->space, b->rotation, x, r);
-    cn_code c = cn_encode(r, padded, b->head->planes, bits, b->int8 + (size_t)row * padded);
-    c.add = add_of(b, r);
+    float add = add_of(b, r);
+    cn_code c = cn_encode(r, padded, b->head->planes, room, bits, b->int8 + (size_t)row * padded);
+    c.add = add;
     float whole = (b->space->metric == CN_COSINE ? 1 : norm) + b->mean_norm;
     w->norm = cn_maxf(w->norm, whole);
     w->odd |= !trusted(&c, whole);
@@ -64,10 +65,10 @@ static void encode_row(share *w, uint32_t row, float *r, uint8_t *bits) {
 
 static void *encode_share(void *arg) {
     share *w = arg;
-    float r[CN_PADDED_MAX];
+    float r[CN_PADDED_MAX], room[CN_PADDED_MAX];
     uint8_t bits[CN_PADDED_MAX];
     for (uint32_t row = w->from; row < w->to; row++)
-        encode_row(w, row, r, bits);
+        encode_row(w, row, r, room, bits);
     return NULL;
 }
 

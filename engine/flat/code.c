@@ -59,8 +59,8 @@ static fit best_cut(const float *v, uint32_t n, float sigma, float *u, float *re
     return best;
 }
 
-static void few_bits(const float *v, uint32_t n, uint32_t planes, uint8_t *bits, cn_code *c) {
-    float cut = 0, vv = dot(v, v, n), u[CN_PADDED_MAX];
+static void few_bits(const float *v, uint32_t n, uint32_t planes, float *u, uint8_t *bits, cn_code *c) {
+    float cut = 0, vv = dot(v, v, n);
     fit f = planes == 1 ? try_cut(v, n, INFINITY, u) : best_cut(v, n, sqrtf(vv / (float)n), u, &cut);
     for (uint32_t i = 0; i < n; i++) {
         bool up = v[i] > 0, far = fabsf(v[i]) > cut;
@@ -80,8 +80,8 @@ static float nearest(float x, uint8_t *ret_plus_128) {
     return at - 12582912.0f;
 }
 
-static void eight_bits(const float *v, uint32_t n, float most, uint8_t *int8, cn_code *c) {
-    float kept[CN_PADDED_MAX], per = most > 0 ? 127 / most : 0;
+static void eight_bits(const float *v, uint32_t n, float most, float *kept, uint8_t *int8, cn_code *c) {
+    float per = most > 0 ? 127 / most : 0;
     c->scale = most / 127;
     for (uint32_t i = 0; i < n; i++)
         kept[i] = c->scale * nearest(v[i] * per, &int8[i]);
@@ -90,17 +90,17 @@ static void eight_bits(const float *v, uint32_t n, float most, uint8_t *int8, cn
 }
 
 /* r is scaled by a power of two first, so that the squares of short rows do not vanish. */
-cn_code cn_encode(const float *r, uint32_t padded, uint32_t planes, uint8_t *bits, uint8_t *int8) {
+cn_code cn_encode(float *r, uint32_t padded, uint32_t planes, float *room, uint8_t *bits, uint8_t *int8) {
     cn_code c = {0};
-    float v[CN_PADDED_MAX], most = longest(r, padded);
+    float most = longest(r, padded);
     int exponent = 0;
     if (isfinite(most) && most > 0x1p-100f)
         frexpf(most, &exponent);
     float down = ldexpf(1, -exponent), up = ldexpf(1, exponent);
     for (uint32_t i = 0; i < padded; i++)
-        v[i] = r[i] * down;
-    few_bits(v, padded, planes, bits, &c);
-    eight_bits(v, padded, most * down, int8, &c);
+        r[i] *= down;
+    few_bits(r, padded, planes, room, bits, &c);
+    eight_bits(r, padded, most * down, room, int8, &c);
     c.factor *= up;
     c.scale *= up;
     c.miss *= up;

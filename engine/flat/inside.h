@@ -93,8 +93,8 @@ typedef struct cn_code {
     float add, factor, spread;    /* few bits */
     float scale, miss, size;      /* int8 */
 } cn_code;
-/* r: padded floats. bits: 2 bits a component at most, c = (u + 2^planes - 1) / 2; int8: r8 + 128. `add` is the caller's. */
-cn_code cn_encode(const float *r, uint32_t padded, uint32_t planes, uint8_t *bits, uint8_t *int8);
+/* r: padded floats, which it scales; room: as many. bits: 2 bits a component at most, c = (u + 2^planes - 1) / 2; int8: r8 + 128. `add` is the caller's. */
+cn_code cn_encode(float *r, uint32_t padded, uint32_t planes, float *room, uint8_t *bits, uint8_t *int8);
 uint32_t cn_planes_for(uint32_t dim);
 static inline size_t cn_code_block_bytes(const cn_flat_head *h) { return (size_t)h->planes * 4 * h->padded + 8 * CN_FASTSCAN_ROWS; }
 void cn_code_put(uint8_t *block, const cn_flat_head *h, uint32_t row, const uint8_t *bits, const cn_code *c);
