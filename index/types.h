@@ -35,6 +35,12 @@ typedef struct cn_labels {
     uint32_t n;
 } cn_labels;
 
+/* Who asks: every label that was verified, and those of them the question is asked with. A denial counts against `holds`, so
+ * asking with fewer labels never shows more. */
+typedef struct cn_principal {
+    cn_labels holds, asks;
+} cn_principal;
+
 typedef struct cn_triple {
     cn_labels allow, deny, require;
 } cn_triple;

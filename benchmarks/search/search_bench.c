@@ -145,7 +145,7 @@ static void measure(uint32_t queries, uint32_t k) {
     open_flat(&a, &f, &scan, &coded);
     must(cn_scratch_new(&scratch), "scratch");
     must(cn_searcher_new(&s), "searcher");
-    cn_query q = {.principal = {&pub, 1}, .vector = vectors, .k = k, .mode = CN_MODE_DENSE, .min_score = -INFINITY};
+    cn_query q = {.who = {{&pub, 1}, {&pub, 1}}, .vector = vectors, .k = k, .mode = CN_MODE_DENSE, .min_score = -INFINITY};
     uint64_t first = whole(&q, s, hits), allocations = 0;
     for (uint32_t i = 0; i < queries; i++) {
         q.vector = scan.query = vectors + (size_t)(rows - 1 - i) * dim;

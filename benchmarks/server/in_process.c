@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
     float *q = load(argv[4], &rows, &dim);
     n = (unsigned)atoi(argv[6]);
     cn_hit *hits = cn_alloc(CN_K_MAX * sizeof *hits);
-    cn_query ask = {.principal = {&public_label, 1}, .k = (uint32_t)atoi(argv[5]), .min_score = -INFINITY};
+    cn_query ask = {.who = {{&public_label, 1}, {&public_label, 1}}, .k = (uint32_t)atoi(argv[5]), .min_score = -INFINITY};
     if (cn_searcher_new(&s) != CN_OK)
         die("searcher");
     double start = 0;

@@ -207,6 +207,6 @@ cn_digest cn_labels_digest(cn_labels set) {
     return d;
 }
 
-bool cn_triple_permits(const cn_triple *row, cn_labels principal) {
-    return cn_labels_meet(row->allow, principal) && !cn_labels_meet(row->deny, principal) && cn_labels_within(row->require, principal);
+bool cn_triple_permits(const cn_triple *row, const cn_principal *who) {
+    return cn_labels_meet(row->allow, who->asks) && !cn_labels_meet(row->deny, who->holds) && cn_labels_within(row->require, who->asks);
 }

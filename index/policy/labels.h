@@ -20,5 +20,7 @@ bool cn_labels_within(cn_labels a, cn_labels b);       /* all of a in b */
 cn_err cn_labels_union(cn_arena *arena, cn_labels a, cn_labels b, cn_labels *ret);
 cn_err cn_labels_minus(cn_arena *arena, cn_labels a, cn_labels b, cn_labels *ret);
 cn_digest cn_labels_digest(cn_labels set);
-/* The rule of DESIGN.md section 7 on one document: allow meets, deny does not, require is within. */
-bool cn_triple_permits(const cn_triple *row, cn_labels principal);
+static inline cn_principal cn_principal_of(cn_labels all) { return (cn_principal){all, all}; }
+/* The rule of permission on one document: its allow meets what the principal asks with and its require is within that; its
+ * deny meets nothing the principal holds. */
+bool cn_triple_permits(const cn_triple *row, const cn_principal *who);

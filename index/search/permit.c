@@ -11,7 +11,8 @@ void cn_permit_unref(cn_permit *p) {
         cn_free(p->rows[i]);
     cn_free(p->rows);
     cn_free(p->n_rows);
-    cn_free((void *)(uintptr_t)p->labels.v);
+    cn_free((void *)(uintptr_t)p->who.holds.v);
+    cn_free((void *)(uintptr_t)p->who.asks.v);
     cn_free(p);
 }
 
@@ -29,22 +30,22 @@ static const cn_touched *touched(const cn_view_part *p, uint32_t doc) {
     return NULL;
 }
 
-static cn_err class_permits(cn_seg *s, uint32_t cls, cn_labels principal, bool *ret) {
+static cn_err class_permits(cn_seg *s, uint32_t cls, const cn_principal *who, bool *ret) {
     cn_triple t;
     CN_TRY(cn_seg_class(s, cls, &t));
-    *ret = cn_triple_permits(&t, principal);
+    *ret = cn_triple_permits(&t, who);
     return CN_OK;
 }
 
-cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, cn_labels principal, bool *ret) {
+cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal *who, bool *ret) {
     const cn_view_part *p = &v->parts[part];
     const cn_touched *t = touched(p, doc);
     *ret = false;
     if (cn_part_lacks(p, doc) || (t && t->effect.dead))
         return CN_OK;
     if (!t)
-        return class_permits(p->seg, cn_seg_doc_class(p->seg)[doc], principal, ret);
-    *ret = cn_triple_permits(&t->effect.labels, principal);
+        return class_permits(p->seg, cn_seg_doc_class(p->seg)[doc], who, ret);
+    *ret = cn_triple_permits(&t->effect.labels, who);
     return CN_OK;
 }
 
@@ -54,13 +55,13 @@ static void set_rows(uint64_t *bits, uint32_t from, uint32_t to) {
         bits[row / 64] |= (uint64_t)1 << (row % 64);
 }
 
-static cn_err classes_of(cn_seg *s, cn_labels principal, bool **ret) {
+static cn_err classes_of(cn_seg *s, const cn_principal *who, bool **ret) {
     uint32_t n = cn_seg_classes(s);
     bool *v = cn_calloc(n + 1u, sizeof *v);
     if (!v)
         return cn_fail_memory();
     for (uint32_t c = 0; c < n; c++) {
-        cn_err e = class_permits(s, c, principal, &v[c]);
+        cn_err e = class_permits(s, c, who, &v[c]);
         if (e != CN_OK) {
             cn_free(v);
             return e;
@@ -72,7 +73,7 @@ static cn_err classes_of(cn_seg *s, cn_labels principal, bool **ret) {
 
 typedef struct build {
     const cn_view_part *p;
-    cn_labels principal;
+    const cn_principal *who;
     const cn_filter *filter;
     const bool *classes;
     uint64_t *bits;
@@ -98,7 +99,7 @@ static cn_err add_docs(build *b) {
         bool may = cls[doc] < classes && b->classes[cls[doc]], fits;
         if (next < b->p->n_touched && b->p->touched[next].doc == doc) {
             const cn_effect *f = &b->p->touched[next++].effect;
-            may = !f->dead && cn_triple_permits(&f->labels, b->principal);
+            may = !f->dead && cn_triple_permits(&f->labels, b->who);
         }
         if (!may || (any_dead && cn_part_lacks(b->p, doc)))
             continue;
@@ -111,10 +112,10 @@ static cn_err add_docs(build *b) {
     return CN_OK;
 }
 
-static cn_err build_part(const cn_view_part *p, cn_labels principal, const cn_filter *filter, uint64_t **ret, uint32_t *ret_n) {
+static cn_err build_part(const cn_view_part *p, const cn_principal *who, const cn_filter *filter, uint64_t **ret, uint32_t *ret_n) {
     bool *classes;
-    build b = {.p = p, .principal = principal, .filter = filter};
-    CN_TRY(classes_of(p->seg, principal, &classes));
+    build b = {.p = p, .who = who, .filter = filter};
+    CN_TRY(classes_of(p->seg, who, &classes));
     b.classes = classes;
     b.bits = cn_calloc(cn_seg_rows(p->seg) / 64u + 1u, sizeof *b.bits);
     cn_err e = b.bits ? add_docs(&b) : cn_fail_memory();
@@ -145,7 +146,7 @@ static cn_err copy_labels(cn_labels l, cn_labels *ret) {
     return CN_OK;
 }
 
-static cn_err build_set(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret) {
+static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *filter, cn_permit **ret) {
     cn_permit *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
@@ -153,9 +154,11 @@ static cn_err build_set(cn_view *v, cn_labels principal, const cn_filter *filter
     p->parts = v->n_parts;
     p->rows = cn_calloc(v->n_parts + 1u, sizeof *p->rows);
     p->n_rows = cn_calloc(v->n_parts + 1u, sizeof *p->n_rows);
-    cn_err e = p->rows && p->n_rows ? copy_labels(principal, &p->labels) : cn_fail_memory();
+    cn_err e = p->rows && p->n_rows ? copy_labels(who->holds, &p->who.holds) : cn_fail_memory();
+    if (e == CN_OK)
+        e = copy_labels(who->asks, &p->who.asks);
     for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
-        e = build_part(&v->parts[i], principal, filter, &p->rows[i], &p->n_rows[i]);
+        e = build_part(&v->parts[i], who, filter, &p->rows[i], &p->n_rows[i]);
     if (e != CN_OK)
         cn_permit_unref(p);
     else
@@ -164,27 +167,32 @@ static cn_err build_set(cn_view *v, cn_labels principal, const cn_filter *filter
 }
 
 /* ---------- the cache ---------- */
-static uint64_t hash_of(cn_labels l) { /* FNV-1a, lengths too */
-    uint64_t h = 0xcbf29ce484222325u;
+static uint64_t hash_labels(uint64_t h, cn_labels l) { /* FNV-1a, lengths and number too */
     for (uint32_t i = 0; i < l.n; i++) {
         for (size_t k = 0; k < l.v[i].n; k++)
             h = (h ^ (uint8_t)l.v[i].p[k]) * 0x100000001b3u;
         h = (h ^ (0x100 + l.v[i].n)) * 0x100000001b3u;
     }
-    return h;
+    return (h ^ (0x10000 + (uint64_t)l.n)) * 0x100000001b3u;
 }
 
-static bool same(cn_labels a, cn_labels b) {
+static uint64_t hash_of(const cn_principal *who) {
+    return hash_labels(hash_labels(0xcbf29ce484222325u, who->holds), who->asks);
+}
+
+static bool same_labels(cn_labels a, cn_labels b) {
     for (uint32_t i = 0; a.n == b.n && i < a.n; i++)
         if (!cn_str_eq(a.v[i], b.v[i]))
             return false;
     return a.n == b.n;
 }
 
-static cn_permit *find(cn_view *v, uint64_t hash, cn_labels labels, const cn_digest *filter) {
+static bool same(const cn_principal *a, const cn_principal *b) { return same_labels(a->holds, b->holds) && same_labels(a->asks, b->asks); }
+
+static cn_permit *find(cn_view *v, uint64_t hash, const cn_principal *who, const cn_digest *filter) {
     for (int i = 0; i < CN_PERMITS && v->permits[i]; i++) {
         cn_permit *p = v->permits[i];
-        if (p->hash == hash && cn_digest_eq(&p->filter, filter) && same(p->labels, labels)) {
+        if (p->hash == hash && cn_digest_eq(&p->filter, filter) && same(&p->who, who)) {
             p->used = ++v->clock;
             atomic_fetch_add(&p->refs, 1);
             return p;
@@ -209,14 +217,14 @@ static void keep(cn_view *v, cn_permit *p) {
     atomic_fetch_add(&p->refs, 1);
 }
 
-cn_err cn_permit_get(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret) {
+cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, cn_permit **ret) {
     cn_digest fd = cn_filter_digest(filter);
-    uint64_t hash = hash_of(principal);
+    uint64_t hash = hash_of(who);
     pthread_mutex_lock(&v->lock);
-    cn_permit *p = find(v, hash, principal, &fd);
+    cn_permit *p = find(v, hash, who, &fd);
     pthread_mutex_unlock(&v->lock);
     if (!p) {
-        CN_TRY(build_set(v, principal, filter, &p));
+        CN_TRY(build_set(v, who, filter, &p));
         p->hash = hash;
         p->filter = fd;
         pthread_mutex_lock(&v->lock);

@@ -24,7 +24,7 @@ void cn_searcher_free(cn_searcher *s);
 
 typedef enum cn_mode { CN_MODE_DENSE, CN_MODE_EXACT } cn_mode;
 typedef struct cn_query {
-    cn_labels principal;       /* never empty of meaning: at least {public}; verified by the caller */
+    cn_principal who;          /* verified by the caller; at least {public} */
     const float *vector;       /* the version's dim */
     uint32_t k;
     cn_mode mode;
@@ -51,12 +51,12 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
 
 /* Is this document, as this version has it, readable by the principal? CN_NOT_FOUND both when it is not there and when it
  * is not permitted. */
-cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, cn_labels principal, cn_seg **ret_seg, uint32_t *ret_doc);
+cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_seg **ret_seg, uint32_t *ret_doc);
 typedef struct cn_place_after { /* of the last document seen; id empty: from the start */
     cn_str source, id;
 } cn_place_after;
 /* Permitted documents (of one source, if given) by (source, id) behind `after`, for listing; fn returns CN_OK to go on. */
-cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, const cn_place_after *after, uint32_t n,
+cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx);
 /* Rows and documents this principal may read: never of all. */
-cn_err cn_view_count(cn_view *v, cn_labels principal, uint64_t *ret_docs, uint64_t *ret_rows);
+cn_err cn_view_count(cn_view *v, const cn_principal *who, uint64_t *ret_docs, uint64_t *ret_rows);

@@ -306,14 +306,14 @@ void cn_views_flush(cn_tenant *t) {
 }
 
 /* ---------- documents ---------- */
-cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, cn_labels principal, cn_seg **ret_seg, uint32_t *ret_doc) {
+cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_seg **ret_seg, uint32_t *ret_doc) {
     cn_key key = cn_key_of(source, id);
     for (uint32_t i = v->n_parts; i-- > 0;) {
         uint32_t doc;
         bool may;
         if (!cn_seg_find(v->parts[i].seg, &key, &doc) || roaring_bitmap_contains(v->parts[i].dead, doc))
             continue;
-        CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
+        CN_TRY(cn_permit_doc(v, i, doc, who, &may));
         if (!may)
             break;
         *ret_seg = v->parts[i].seg;
@@ -335,13 +335,13 @@ static int by_name(const void *a, const void *b) {
     return c ? c : cn_str_cmp(x->id, y->id);
 }
 
-static cn_err list_part(cn_view *v, uint32_t i, cn_labels principal, cn_str source, const cn_place_after *after, listed *list, uint64_t *n) {
+static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, listed *list, uint64_t *n) {
     cn_seg *s = v->parts[i].seg;
     const listed last = {after->source, after->id, NULL, 0};
     for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
         bool may;
         cn_doc d;
-        CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
+        CN_TRY(cn_permit_doc(v, i, doc, who, &may));
         if (!may)
             continue;
         CN_TRY(cn_seg_doc_brief(s, doc, &d));
@@ -353,7 +353,7 @@ static cn_err list_part(cn_view *v, uint32_t i, cn_labels principal, cn_str sour
     return CN_OK;
 }
 
-cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, const cn_place_after *after, uint32_t n,
+cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
     uint64_t all = 0, count = 0;
     for (uint32_t i = 0; i < v->n_parts; i++)
@@ -362,7 +362,7 @@ cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, const cn_pla
     if (!list)
         return cn_fail_memory();
     for (uint32_t i = 0; i < v->n_parts; i++)
-        CN_TRY(list_part(v, i, principal, source, after, list, &count));
+        CN_TRY(list_part(v, i, who, source, after, list, &count));
     if (count)
         qsort(list, count, sizeof *list, by_name);
     for (uint64_t i = 0; i < count && i < n; i++)
@@ -370,12 +370,12 @@ cn_err cn_view_docs(cn_view *v, cn_labels principal, cn_str source, const cn_pla
     return CN_OK;
 }
 
-cn_err cn_view_count(cn_view *v, cn_labels principal, uint64_t *ret_docs, uint64_t *ret_rows) {
+cn_err cn_view_count(cn_view *v, const cn_principal *who, uint64_t *ret_docs, uint64_t *ret_rows) {
     uint64_t docs = 0, rows = 0;
     for (uint32_t i = 0; i < v->n_parts; i++)
         for (uint32_t doc = 0; doc < cn_seg_docs(v->parts[i].seg); doc++) {
             bool may;
-            CN_TRY(cn_permit_doc(v, i, doc, principal, &may));
+            CN_TRY(cn_permit_doc(v, i, doc, who, &may));
             docs += may;
             rows += may ? cn_seg_doc_row(v->parts[i].seg)[doc + 1] - cn_seg_doc_row(v->parts[i].seg)[doc] : 0;
         }

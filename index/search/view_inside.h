@@ -26,10 +26,10 @@ typedef struct cn_view_part {
     uint32_t n_touched, room_touched;
 } cn_view_part;
 
-typedef struct cn_permit { /* what one label set (and filter) may see */
+typedef struct cn_permit { /* what one principal (and filter) may see */
     _Atomic uint32_t refs;
-    uint64_t hash;         /* of the labels, for a quick no */
-    cn_labels labels;      /* its own copy, in one piece */
+    uint64_t hash;         /* of the principal's labels, for a quick no */
+    cn_principal who;      /* its own copy, each set in one piece */
     cn_digest filter;
     uint64_t used;
     uint64_t **rows;       /* for each part: a bit a row */
@@ -60,6 +60,6 @@ static inline bool cn_part_lacks(const cn_view_part *p, uint32_t doc) {
 }
 
 /* May this document be read? Tombstones, policy and labels together. */
-cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, cn_labels principal, bool *ret);
-cn_err cn_permit_get(cn_view *v, cn_labels principal, const cn_filter *filter, cn_permit **ret);
+cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal *who, bool *ret);
+cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, cn_permit **ret);
 void cn_permit_unref(cn_permit *p);

@@ -150,13 +150,12 @@ static cn_err parse_labels(cn_arena *a, const msgpack_object *o, cn_labels *ret)
     return cn_labels_make(a, v, n, ret);
 }
 
-/* What a request says of its own labels can only take away. */
-static cn_err narrow(cn_arena *a, cn_labels held, const msgpack_object *said, cn_labels *ret) {
+/* What a request says of its own labels can only take away; denials go by all that are held. */
+static cn_err narrow(cn_arena *a, cn_labels held, const msgpack_object *said, cn_principal *ret) {
     cn_labels wanted;
-    if (!said) {
-        *ret = held;
+    *ret = cn_principal_of(held);
+    if (!said)
         return CN_OK;
-    }
     CN_TRY(parse_labels(a, said, &wanted));
     cn_str *v = cn_arena_alloc(a, (wanted.n + 1) * sizeof *v);
     uint32_t n = 0;
@@ -165,7 +164,7 @@ static cn_err narrow(cn_arena *a, cn_labels held, const msgpack_object *said, cn
     for (uint32_t i = 0; i < wanted.n; i++)
         if (cn_labels_has(held, wanted.v[i]))
             v[n++] = wanted.v[i];
-    *ret = (cn_labels){v, n};
+    ret->asks = (cn_labels){v, n};
     return CN_OK;
 }
 
@@ -180,7 +179,7 @@ static cn_err act_as(cn_call *c, cn_tenant *t, cn_str principal, cn_labels *ret)
 
 static const cn_str public_label[] = {{"public", 6}};
 
-cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, const msgpack_object *labels, cn_labels *ret) {
+cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, const msgpack_object *labels, cn_principal *ret) {
     const cn_caller *who = c->caller;
     cn_labels held = {public_label, 1};
     if (as) {
@@ -192,7 +191,7 @@ cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, c
     } else if (who->kind == CN_CALLER_KEY) {
         held = who->key.labels;
     } else if (who->kind == CN_CALLER_OPERATOR && labels) {
-        return parse_labels(&c->arena, labels, ret); /* who owns the files may look as anyone */
+        CN_TRY(parse_labels(&c->arena, labels, &held)); /* who owns the files may look as anyone */
     }
     return narrow(&c->arena, held, labels, ret);
 }

@@ -12,9 +12,9 @@ static cn_err search(cn_call *c, cn_question *q, uint32_t *ret_n, cn_search_stat
         return cn_fail_memory();
     if (q->deadline_ns && cn_mono_ns() >= q->deadline_ns)
         return cn_fail(CN_DEADLINE, "the request's time was up before its search began");
-    if (q->reading.principal.n == 0) /* no label, no document */
+    if (q->reading.who.asks.n == 0) /* no label, no document */
         return CN_OK;
-    cn_query query = {.principal = q->reading.principal, .vector = q->vector, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
+    cn_query query = {.who = q->reading.who, .vector = q->vector, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
                       .mode = cn_str_is(q->mode, "exact") ? CN_MODE_EXACT : CN_MODE_DENSE, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, stats);
 }

@@ -25,8 +25,8 @@ static cn_err find(const msgpack_object *p, cn_reading *r, place *ret) {
     CN_TRY(cn_get_str(p, "source", &at.source));
     CN_TRY(cn_get_str(p, "doc", &at.id));
     cn_err err = CN_NOT_FOUND;
-    if (r->principal.n)
-        err = cn_view_doc(r->view, at.source, at.id, r->principal, &at.seg, &at.doc);
+    if (r->who.asks.n)
+        err = cn_view_doc(r->view, at.source, at.id, &r->who, &at.seg, &at.doc);
     if (err == CN_NOT_FOUND)
         return cn_no_document(at.source, at.id);
     CN_TRY(err);
@@ -171,8 +171,8 @@ cn_err cn_m_documents_list(cn_service *s, cn_call *c, cn_str tenant, const msgpa
     size_t map = cn_pack_map_open(out);
     cn_pack_cstr(out, "documents");
     size_t list = cn_pack_array_open(out);
-    if (r.principal.n)
-        CN_TRY(cn_view_docs(r.view, r.principal, source, &after, l.limit + 1, list_one, &l));
+    if (r.who.asks.n)
+        CN_TRY(cn_view_docs(r.view, &r.who, source, &after, l.limit + 1, list_one, &l));
     cn_pack_array_close(out, list, l.n);
     if (l.more) {
         cn_pack_cstr(out, "next");

@@ -40,7 +40,7 @@ cn_err cn_access_refresh(cn_service *s, cn_call *c, cn_caller *room);
 /* Scope, tenant and index of the request; *ret_tenant is empty where the method needs none and none is named. */
 cn_err cn_access_check(cn_service *s, const cn_call *c, const cn_method *m, const msgpack_object *params, cn_str *ret_tenant);
 /* The labels that this request reads with (DESIGN.md section 7, "Who asks"); as, labels: the request's own fields. */
-cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, const msgpack_object *labels, cn_labels *ret);
+cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, const msgpack_object *labels, cn_principal *ret);
 bool cn_access_has(const cn_caller *c, unsigned scope); /* the operator has every scope */
 /* The one answer for what is not there and what may not be seen. */
 cn_err cn_no_tenant(cn_str name);

@@ -33,7 +33,7 @@ static cn_err open_view(cn_call *c, const cn_reading_opts *o, cn_reading *r) {
 cn_err cn_reading_open(cn_service *s, cn_call *c, const cn_reading_opts *o, cn_reading *ret) {
     CN_AUTO_READING cn_reading r = {0};
     CN_TRY(cn_call_tenant(s, o->tenant, &r.t));
-    CN_TRY(cn_access_principal(c, r.t, o->as, o->labels, &r.principal));
+    CN_TRY(cn_access_principal(c, r.t, o->as, o->labels, &r.who));
     CN_TRY(open_view(c, o, &r));
     *ret = r;
     r = (cn_reading){0};

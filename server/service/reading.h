@@ -12,7 +12,7 @@ typedef struct cn_reading {
     cn_view *view;
     const cn_version *version;
     const cn_index_info *index;
-    cn_labels principal;   /* empty: nothing may be read */
+    cn_principal who;      /* asking with no label: nothing may be read */
 } cn_reading;
 
 typedef struct cn_reading_opts {

@@ -39,7 +39,7 @@ static bool ask(cn_searcher *s, o_rand *r, unsigned number, answer *ret) {
     uint32_t n = 0;
     if (cn_view_open(s_tenant, CN_STR("t"), number, &v) != CN_OK)
         return false;
-    cn_query query = {.principal = {l, 2}, .vector = q, .k = 16, .mode = o_chance(r, 50) ? CN_MODE_EXACT : CN_MODE_DENSE, .min_score = -INFINITY};
+    cn_query query = {.who = {{l, 2}, {l, 2}}, .vector = q, .k = 16, .mode = o_chance(r, 50) ? CN_MODE_EXACT : CN_MODE_DENSE, .min_score = -INFINITY};
     cn_err e = cn_search(v, &query, s, hits, &n, NULL);
     *ret = (answer){.version = (unsigned)cn_view_version(v)->number}; /* no padding: compared as bytes */
     unsigned *const seen[] = {&ret->d, &ret->e, &ret->h, &ret->n, &ret->v};

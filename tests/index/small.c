@@ -115,13 +115,13 @@ cn_err s_activate(const char *index, uint64_t number) {
     return cn_version_activate(s_tenant, cn_str_of(index), number, CN_ANY_VERSION, false, &s_why, NULL);
 }
 
-static int found(cn_view *v, cn_labels l, const char *id) {
+static int found(cn_view *v, const cn_principal *who, const char *id) {
     static const float q[SMALL_DIM] = {1, 1, 1, 1};
     cn_searcher *s;
     cn_hit hits[1000];
     uint32_t n = 0;
     int ret = 0;
-    cn_query query = {.principal = l, .vector = q, .k = 1000, .mode = CN_MODE_EXACT, .min_score = -INFINITY};
+    cn_query query = {.who = *who, .vector = q, .k = 1000, .mode = CN_MODE_EXACT, .min_score = -INFINITY};
     if (cn_searcher_new(&s) != CN_OK)
         return -2;
     if (cn_search(v, &query, s, hits, &n, NULL) != CN_OK)
@@ -139,11 +139,11 @@ int s_sees(const char *index, uint64_t number, const char *labels, const char *i
     cn_view *v;
     cn_seg *seg;
     uint32_t doc;
-    cn_labels l = s_labels(labels);
+    cn_principal who = cn_principal_of(s_labels(labels));
     if (cn_view_open(s_tenant, cn_str_of(index), number, &v) != CN_OK)
         return -2;
-    int by_search = found(v, l, id);
-    cn_err e = cn_view_doc(v, CN_STR("default"), cn_str_of(id), l, &seg, &doc);
+    int by_search = found(v, &who, id);
+    cn_err e = cn_view_doc(v, CN_STR("default"), cn_str_of(id), &who, &seg, &doc);
     cn_view_unref(v);
     return by_search == (e == CN_OK) ? by_search : by_search == -2 ? -2 : -1;
 }

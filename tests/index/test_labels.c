@@ -126,11 +126,18 @@ static void permission_rule(void) {
                 set[m] = of_mask(m);
         cn_triple row = {set[allow], set[deny], set[require]};
         bool want = (allow & holds) && !(deny & holds) && !(require & ~holds);
-        if (cn_triple_permits(&row, set[holds]) != want)
+        cn_principal who = cn_principal_of(set[holds]);
+        if (cn_triple_permits(&row, &who) != want)
             CU_FAIL("the rule of permission");
+        for (unsigned asks = holds; asks; asks = (asks - 1) & holds) { /* asking with fewer labels never shows more */
+            cn_principal narrowed = {set[holds], set[asks]};
+            if (cn_triple_permits(&row, &narrowed) != ((allow & asks) && !(deny & holds) && !(require & ~asks)))
+                CU_FAIL("the rule of permission, narrowed");
+        }
     }
     cn_triple open = {0};
-    CU_ASSERT_FALSE(cn_triple_permits(&open, of_mask(8)));
+    cn_principal one = cn_principal_of(of_mask(8));
+    CU_ASSERT_FALSE(cn_triple_permits(&open, &one));
 }
 
 static void globs(void) {

@@ -48,6 +48,13 @@ uint32_t w_labels_random(w_world *w) {
     return bits;
 }
 
+w_who w_who_random(w_world *w) {
+    uint32_t holds = w_labels_random(w);
+    return (w_who){holds, o_chance(&w->r, 30) ? holds & w_labels_random(w) : holds};
+}
+
+cn_principal w_principal(cn_arena *a, w_who p) { return (cn_principal){w_labels(a, p.holds), w_labels(a, p.asks)}; }
+
 /* ---------- the rules ---------- */
 static bool good(const w_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED)); }
 
@@ -72,7 +79,7 @@ static bool dead(const w_world *w, uint32_t doc, const w_row *row) {
     return false;
 }
 
-bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, uint32_t labels) {
+bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, w_who p) {
     const w_row *row = ix->v[version].row[doc];
     if (!row || dead(w, doc, row))
         return false;
@@ -87,7 +94,7 @@ bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t d
     }
     allow |= w->granted[doc];
     deny |= w->denied[doc];
-    return (allow & labels) && !(deny & labels) && !(require & ~labels);
+    return (allow & p.asks) && !(deny & p.holds) && !(require & ~p.asks);
 }
 
 /* ---------- opening ---------- */

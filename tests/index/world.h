@@ -74,8 +74,13 @@ void w_change(w_world *w);   /* one random operation on both */
 void w_ask(w_world *w);      /* one random question to both */
 void w_look(w_world *w);     /* documents, lists and counts of a random principal */
 void w_look_catalog(w_world *w); /* pointer, marks, counts, and a difference of two versions */
-bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, uint32_t labels);
+typedef struct w_who { /* labels as bits: those held, and those of them that the question is asked with */
+    uint32_t holds, asks;
+} w_who;
+bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, w_who who);
+w_who w_who_random(w_world *w);
 uint32_t w_labels_random(w_world *w);
+cn_principal w_principal(cn_arena *a, w_who who);
 cn_labels w_labels(cn_arena *a, uint32_t bits);
 void w_wrong(w_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void w_check(w_world *w, const char *what, cn_err got, cn_err want); /* an answer against the model's, and its audit record */

@@ -22,11 +22,11 @@ static int by_order(const void *a, const void *b) {
     return c ? c : (x->chunk > y->chunk) - (x->chunk < y->chunk);
 }
 
-static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version, uint32_t labels, const o_filter *f, const float *q, float least, hit *all) {
+static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const float *q, float least, hit *all) {
     uint32_t n = 0;
     for (uint32_t doc = 0; doc < W_DOCS; doc++) {
         const w_row *row = ix->v[version].row[doc];
-        if (!w_permits(w, ix, version, doc, labels) || (f && !o_filter_match(f, &row->d)))
+        if (!w_permits(w, ix, version, doc, who) || (f && !o_filter_match(f, &row->d)))
             continue;
         for (uint32_t c = 0; c < row->d.chunks; c++) {
             float score = cn_score(ix->metric, q, row->d.vec[c], W_DIM);
@@ -110,7 +110,8 @@ void w_ask(w_world *w) {
     static const uint32_t ks[] = {1, 3, 10, 500};
     const w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
     const w_mode *mode = &w_modes[o_below(&w->r, W_MODES)];
-    uint32_t version, labels = w_labels_random(w), k = ks[o_below(&w->r, 4)], n = 0;
+    uint32_t version, k = ks[o_below(&w->r, 4)], n = 0;
+    w_who who = w_who_random(w);
     hit want[W_DOCS * O_CHUNKS_MAX];
     cn_hit got[500];
     o_doc from = {0};
@@ -120,7 +121,7 @@ void w_ask(w_world *w) {
         return;
     o_doc_random(&w->r, W_DIM, &from);
     o_filter *f = o_chance(&w->r, 40) ? o_filter_random(&w->r, 2) : NULL;
-    cn_query q = {.principal = w_labels(&w->a, labels), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode,
+    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode,
                   .filter = make_filter(w, f), .min_score = o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
                   .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0};
     cn_search_stats stats = {0};
@@ -128,10 +129,10 @@ void w_ask(w_world *w) {
     if (e != CN_OK) {
         w_wrong(w, "search: %s", cn_error_detail());
     } else {
-        uint32_t all = model_hits(w, ix, version, labels, f, q.vector, q.min_score, want);
+        uint32_t all = model_hits(w, ix, version, who, f, q.vector, q.min_score, want);
         uint32_t fit = at_most(want, all, k, q.per_doc);
         compare(w, mode, want, fit, got, n);
-        uint32_t permitted = model_hits(w, ix, version, labels, f, q.vector, -INFINITY, want);
+        uint32_t permitted = model_hits(w, ix, version, who, f, q.vector, -INFINITY, want);
         if (stats.permitted != permitted)
             w_wrong(w, "%u rows permitted, the model says %u", stats.permitted, permitted);
         w->hits += n;
@@ -170,39 +171,40 @@ static cn_err list_one(void *ctx, cn_seg *seg, uint32_t doc) {
     return CN_OK;
 }
 
-static void look_at_lists(w_world *w, cn_view *v, const w_index *ix, uint32_t version, uint32_t labels) {
+static void look_at_lists(w_world *w, cn_view *v, const w_index *ix, uint32_t version, w_who who) {
     listing l = {.w = w};
     uint64_t docs, rows, want_docs = 0, want_rows = 0;
+    cn_principal p = w_principal(&w->a, who);
     uint32_t page = 1 + o_below(&w->r, 20), before;
     do { /* page by page */
         cn_place_after after = {cn_str_of(l.source ? l.source : ""), cn_str_of(l.last)};
         before = l.docs;
-        if (cn_view_docs(v, w_labels(&w->a, labels), CN_STR(""), &after, page, list_one, &l) != CN_OK)
+        if (cn_view_docs(v, &p, CN_STR(""), &after, page, list_one, &l) != CN_OK)
             w_wrong(w, "listing: %s", cn_error_detail());
     } while (l.docs == before + page);
     for (uint32_t doc = 0; doc < W_DOCS; doc++) {
-        bool may = w_permits(w, ix, version, doc, labels);
+        bool may = w_permits(w, ix, version, doc, who);
         want_docs += may;
         want_rows += may ? ix->v[version].row[doc]->d.chunks : 0;
         if (may != l.seen[doc])
             w_wrong(w, "document %u is %slisted", doc, may ? "not " : "");
     }
-    if (cn_view_count(v, w_labels(&w->a, labels), &docs, &rows) != CN_OK || docs != want_docs || rows != want_rows)
+    if (cn_view_count(v, &p, &docs, &rows) != CN_OK || docs != want_docs || rows != want_rows)
         w_wrong(w, "%llu documents and %llu rows counted, the model says %llu and %llu", (unsigned long long)docs, (unsigned long long)rows,
                 (unsigned long long)want_docs, (unsigned long long)want_rows);
 }
 
 /* A forbidden document answers like one that never was: code and text. */
-static void look_at_doc(w_world *w, cn_view *v, const w_index *ix, uint32_t version, uint32_t labels) {
+static void look_at_doc(w_world *w, cn_view *v, const w_index *ix, uint32_t version, w_who who) {
     char id[32], absent[256];
     cn_seg *seg;
     uint32_t doc = o_below(&w->r, W_DOCS), number;
-    cn_labels l = w_labels(&w->a, labels);
-    bool may = w_permits(w, ix, version, doc, labels);
-    cn_err none = cn_view_doc(v, CN_STR("s9"), CN_STR("never"), l, &seg, &number);
+    cn_principal p = w_principal(&w->a, who);
+    bool may = w_permits(w, ix, version, doc, who);
+    cn_err none = cn_view_doc(v, CN_STR("s9"), CN_STR("never"), &p, &seg, &number);
     snprintf(absent, sizeof absent, "%s", cn_error_detail());
     w_id(doc, id);
-    cn_err e = cn_view_doc(v, cn_str_of(w_source(doc)), cn_str_of(id), l, &seg, &number);
+    cn_err e = cn_view_doc(v, cn_str_of(w_source(doc)), cn_str_of(id), &p, &seg, &number);
     if (e != (may ? CN_OK : none) || (!may && strcmp(absent, cn_error_detail()) != 0))
         w_wrong(w, "document %s: %s \"%s\", the model says %s", id, cn_err_name(e), cn_error_detail(), may ? "OK" : "as if it were not there");
     w->hidden_rows += !may && ix->v[version].row[doc];
@@ -210,13 +212,14 @@ static void look_at_doc(w_world *w, cn_view *v, const w_index *ix, uint32_t vers
 
 void w_look(w_world *w) {
     const w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
-    uint32_t version, labels = w_labels_random(w);
+    uint32_t version;
+    w_who who = w_who_random(w);
     cn_arena_reset(&w->a);
     cn_view *v = open_view(w, ix, &version);
     if (!v)
         return;
     for (int i = 0; i < 10; i++)
-        look_at_doc(w, v, ix, version, labels);
-    look_at_lists(w, v, ix, version, labels);
+        look_at_doc(w, v, ix, version, who);
+    look_at_lists(w, v, ix, version, who);
     cn_view_unref(v);
 }

@@ -68,6 +68,11 @@ static void test_act_as(void) {
     CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:stranger\"}"), "d0,d5");
     CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"group:hr\"}"), "d0,d1,d3,d5");
     CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:ana\",\"labels\":[\"user:ana\"]}"), "d2");
+    /* d3 denies what she holds, whatever she leaves out */
+    CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:ana\",\"labels\":[\"group:staff\",\"public\"]}"), "d0,d5");
+    STARTS(ask(&f, &app, "fetch", "{\"index\":\"docs\",\"doc\":\"d3\",\"as\":\"user:ana\",\"labels\":[\"group:staff\"]}"), "NOT_FOUND");
+    STARTS(ask(&f, &app, "documents.get", "{\"index\":\"docs\",\"doc\":\"d3\",\"as\":\"user:ana\",\"labels\":[\"group:staff\"]}"), "NOT_FOUND");
+    STARTS(ask(&f, &app, "documents.list", "{\"index\":\"docs\",\"as\":\"user:ana\",\"labels\":[\"group:staff\"]}"), "{\"documents\": []}");
     CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:stranger\",\"labels\":[\"group:hr\"]}"), "");
     STARTS(query(&app, "{" Q ",\"as\":\"nonsense\"}"), "INVALID");
     STARTS(query(&app_hr_only, "{" Q ",\"as\":\"user:ana\"}"), "DENIED");
