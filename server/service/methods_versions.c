@@ -1,5 +1,6 @@
 /* versions.*: what there is, what differs, and which one answers. */
 #include "server/service/args.h"
+#include "server/service/reading.h"
 
 static const char *state_of(const cn_version *v, const cn_index_info *ix) {
     if (v->marks & CN_MARK_DROPPED)
@@ -25,19 +26,22 @@ static void out_marks(cn_buf *b, unsigned marks) {
     cn_pack_array_close(b, at, n);
 }
 
-static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix) {
-    cn_pack_map(b, 14);
+/* `counted`: with what is told of all its documents, permitted or not. */
+static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, bool counted) {
+    cn_pack_map(b, counted ? 14 : 9);
     cn_out_uint(b, "version", v->number);
     cn_out_cstr(b, "state", state_of(v, ix));
     out_marks(b, v->marks);
     cn_out_hex(b, "root", v->root.b, sizeof v->root.b);
-    cn_out_uint(b, "documents", v->counts.documents);
-    cn_out_uint(b, "chunks", v->counts.chunks);
-    cn_out_counts(b, "counts", &v->counts);
+    if (counted) {
+        cn_out_uint(b, "documents", v->counts.documents);
+        cn_out_uint(b, "chunks", v->counts.chunks);
+        cn_out_counts(b, "counts", &v->counts);
+        cn_out_str(b, "by", v->made_by);
+        cn_out_str(b, "job", v->job);
+    }
     cn_out_uint(b, "base", v->base);
     cn_out_time(b, "made", v->made_us);
-    cn_out_str(b, "by", v->made_by);
-    cn_out_str(b, "job", v->job);
     cn_out_time(b, "first_active", v->first_active_us);
     cn_out_str(b, "embedder", v->recipe.embedder);
     cn_out_str(b, "chunker", v->recipe.chunker);
@@ -53,6 +57,7 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_index_get(t, index, &c->arena, &ix));
     CN_TRY(cn_version_list(t, index, &c->arena, &v, &n));
+    bool counted = cn_access_has(c->caller, CN_SCOPE(versions)) || cn_access_has(c->caller, CN_SCOPE(audit));
     cn_pack_map(out, 4);
     cn_out_str(out, "index", ix.name);
     cn_out_uint(out, "active", ix.active);
@@ -60,38 +65,66 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     cn_pack_cstr(out, "versions");
     cn_pack_array(out, n);
     for (uint32_t i = 0; i < n; i++)
-        out_version(out, &v[i], &ix);
+        out_version(out, &v[i], &ix, counted);
     return CN_OK;
 }
 
 typedef struct diff_sink {
     cn_buf *out;
+    cn_reading *sides[2];  /* the two versions, as the caller may read them; NULL: every document is listed, with its labels */
     uint64_t counts[4], limit;
     uint32_t shown;
+    bool more;
 } diff_sink;
 
 static const char *const diff_names[] = {
     [CN_DIFF_ADDED] = "added", [CN_DIFF_DELETED] = "deleted", [CN_DIFF_CHANGED] = "changed", [CN_DIFF_RELABELLED] = "relabelled"};
 
+static cn_err may_list(diff_sink *d, cn_str source, cn_str id, bool *ret) {
+    *ret = d->sides[0] == NULL;
+    for (int i = 0; i < 2 && d->sides[i] && !*ret; i++) {
+        const cn_reading *r = d->sides[i];
+        cn_seg *seg;
+        uint32_t doc;
+        cn_err err = r->view && r->who.asks.n ? cn_view_doc(r->view, source, id, &r->who, &seg, &doc) : CN_NOT_FOUND;
+        if (err != CN_NOT_FOUND)
+            CN_TRY(err);
+        *ret = err == CN_OK;
+    }
+    return CN_OK;
+}
+
 static cn_err diff_one(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after) {
     diff_sink *d = ctx;
+    bool may, labels = d->sides[0] == NULL;
     d->counts[kind]++;
-    if (d->shown >= d->limit)
+    if (d->more)
+        return CN_OK;
+    CN_TRY(may_list(d, source, id, &may));
+    d->more = may && d->shown >= d->limit;
+    if (!may || d->more)
         return CN_OK;
     d->shown++;
-    cn_pack_map(d->out, 3u + (before != NULL) + (after != NULL));
+    cn_pack_map(d->out, 3u + (labels && before) + (labels && after));
     cn_out_cstr(d->out, "change", diff_names[kind]);
     cn_out_str(d->out, "source", source);
     cn_out_str(d->out, "doc", id);
-    if (before)
+    if (labels && before)
         cn_out_triple(d->out, "before", before);
-    if (after)
+    if (labels && after)
         cn_out_triple(d->out, "after", after);
     return CN_OK;
 }
 
+/* A version that the caller may not look at is left closed, and nothing of it is listed. */
+static void open_side(cn_service *s, cn_call *c, cn_str tenant, cn_str index, uint64_t version, cn_reading *ret) {
+    if (cn_reading_open(s, c, &(cn_reading_opts){.tenant = tenant, .index = index, .version = version}, ret) != CN_OK)
+        *ret = (cn_reading){0};
+}
+
 static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
-    (void)c;
+    CN_AUTO_READING cn_reading older = {0};
+    CN_AUTO_READING cn_reading newer = {0};
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str index;
     uint64_t m, n;
@@ -101,6 +134,12 @@ static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     CN_TRY(cn_arg_version(p, "from", &m));
     CN_TRY(cn_arg_version(p, "to", &n));
     CN_TRY(cn_get_uint(p, "limit", 0, CN_ARG_LIST_MAX, &d.limit));
+    if (!cn_access_has(c->caller, CN_SCOPE(audit))) {
+        open_side(s, c, tenant, index, m, &older);
+        open_side(s, c, tenant, index, n, &newer);
+        d.sides[0] = &older;
+        d.sides[1] = &newer;
+    }
     cn_pack_map(out, 8);
     cn_out_uint(out, "from", m);
     cn_out_uint(out, "to", n);
@@ -108,12 +147,9 @@ static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     size_t at = cn_pack_array_open(out);
     CN_TRY(cn_version_diff(t, index, m, n, diff_one, &d));
     cn_pack_array_close(out, at, d.shown);
-    uint64_t all = 0;
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k++)
         cn_out_uint(out, diff_names[k], d.counts[k]);
-        all += d.counts[k];
-    }
-    cn_out_bool(out, "more", all > d.shown);
+    cn_out_bool(out, "more", d.more);
     return CN_OK;
 }
 

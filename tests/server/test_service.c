@@ -11,7 +11,7 @@
 
 static fixture f;
 static cn_arena keys; /* strings of callers */
-static cn_caller hr, app, app_hr_only, admin_key, auditor, globbed, none;
+static cn_caller hr, app, app_hr_only, admin_key, auditor, globbed, none, keeper;
 static char hr_key[CN_KEY_TEXT], scratch[CN_KEY_TEXT];
 
 #define Q "\"index\":\"docs\",\"vector\":[1,0,0,0]"
@@ -49,6 +49,7 @@ static void set_up(void) {
     make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"query\",\"audit\",\"versions\"],\"labels\":[\"public\"]}", &keys, &auditor, scratch);
     make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"query\"],\"labels\":[\"public\"],\"index\":\"doc*\"}", &keys, &globbed, scratch);
     make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"query\"]}", &keys, &none, scratch);
+    make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"query\",\"versions\"],\"labels\":[\"group:hr\"]}", &keys, &keeper, scratch);
 }
 
 static void test_labels_of_keys(void) {
@@ -140,6 +141,32 @@ static void test_answers_tell_nothing(void) {
     const char *all = ask(&f, &hr, "query", "{" Q ",\"k\":10000}");
     LACKS(all, "\"d0\"");
     LACKS(all, "plan");
+}
+
+/* What the scope versions tells of documents that its holder may not read: counts, but no names and no labels. */
+static void test_versions_tell_by_scope(void) {
+    STARTS(ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"two\",\"embedder\":\"none\"}"), "{");
+    STARTS(ask(&f, &f.operator, "documents.put", "{\"tenant\":\"acme\",\"index\":\"two\",\"activate\":true,\"documents\":["
+               "{\"id\":\"t0\",\"text\":\"a\",\"labels\":[\"group:hr\"]},{\"id\":\"t1\",\"text\":\"b\",\"labels\":[\"user:ana\"]}]}"), "{");
+    STARTS(ask(&f, &f.operator, "documents.put", "{\"tenant\":\"acme\",\"index\":\"two\",\"documents\":["
+               "{\"id\":\"t0\",\"text\":\"a\",\"labels\":[\"group:hr\",\"user:bob\"]},{\"id\":\"t1\",\"text\":\"c\",\"labels\":[\"user:ana\"]}]}"), "{");
+    const char *a = ask(&f, &hr, "versions.list", "{\"index\":\"two\"}");
+    HAS(a, "\"state\": \"active\"");
+    LACKS(a, "\"documents\"");
+    LACKS(a, "\"counts\"");
+    HAS(ask(&f, &keeper, "versions.list", "{\"index\":\"two\"}"), "\"documents\": 2");
+    a = ask(&f, &keeper, "versions.diff", "{\"index\":\"two\",\"from\":1,\"to\":2}");
+    HAS(a, "\"documents\": [{\"change\": \"relabelled\", \"source\": \"default\", \"doc\": \"t0\"}]");
+    HAS(a, "\"changed\": 1");
+    HAS(a, "\"more\": false");
+    a = ask(&f, &f.operator, "versions.diff", "{\"tenant\":\"acme\",\"index\":\"two\",\"from\":1,\"to\":2}");
+    HAS(a, "\"t1\"");
+    HAS(a, "user:bob");
+    STARTS(ask(&f, &f.operator, "versions.quarantine", "{\"tenant\":\"acme\",\"index\":\"two\",\"version\":2}"), "{");
+    HAS(ask(&f, &keeper, "versions.diff", "{\"index\":\"two\",\"from\":2,\"to\":2}"), "\"documents\": []"); /* it may not be looked at */
+    STARTS(ask(&f, &f.operator, "policy.deny", "{\"tenant\":\"acme\",\"docs\":[\"t0\"],\"labels\":[\"group:hr\"]}"), "{");
+    HAS(ask(&f, &keeper, "versions.diff", "{\"index\":\"two\",\"from\":1,\"to\":2}"), "\"documents\": []");
+    STARTS(ask(&f, &f.operator, "admin.index_drop", "{\"tenant\":\"acme\",\"index\":\"two\"}"), "{");
 }
 
 static void test_wrong_fields(void) {
@@ -398,6 +425,7 @@ int main(void) {
     CU_add_test(s, "nobody", test_nobody);
     CU_add_test(s, "every method checks", test_every_method_checks);
     CU_add_test(s, "answers tell nothing", test_answers_tell_nothing);
+    CU_add_test(s, "versions tell by scope", test_versions_tell_by_scope);
     CU_add_test(s, "wrong fields", test_wrong_fields);
     CU_add_test(s, "an answer", test_an_answer);
     CU_add_test(s, "batch", test_batch);
