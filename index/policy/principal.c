@@ -215,6 +215,8 @@ static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) 
 static cn_err sync_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, cn_str text, const cn_actor *who, uint32_t *ret) {
     CN_TRY(cn_mdb(mdb_drop(txn, dbi, 0), "emptying the directory of members"));
     CN_TRY(sync_lines(txn, dbi, text, ret));
+    if (*ret == 0)
+        return cn_fail(CN_REFUSED, "the text names no member, so everyone would lose their groups; `cairn member remove` takes out single ones");
     CN_AUTO_BUF cn_buf detail = {.cap = 1024};
     cn_digest digest = cn_sha256_of(text.p, text.n);
     cn_pack_map(&detail, 2);

@@ -38,7 +38,7 @@ static cn_err check_vector(const cn_run *r, const cn_raw *raw) {
     if (!raw->vector)
         return dim ? cn_fail(CN_INVALID, "it has no vector; the others of this index have one of %u numbers", dim) : CN_OK;
     if (raw->dim != dim)
-        return dim ? cn_fail(CN_INVALID, "its vector has %u numbers; this index has %u", raw->dim, dim)
+        return dim ? cn_fail(CN_INVALID, "field \"vector\": it has %u numbers; this index has %u", raw->dim, dim)
                    : cn_fail(CN_INVALID, "it has a vector; the documents before it have none");
     return cn_vec_check(raw->vector, dim, r->recipe.metric);
 }

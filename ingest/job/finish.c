@@ -23,17 +23,18 @@ static cn_err since_active(cn_run *r, cn_arena *a, uint64_t base, cn_guard *g) {
         g->deleted += v.counts.deleted;
         g->relabelled += v.counts.relabelled;
         g->rejected += v.counts.rejected;
+        g->first = v.number;
         base = v.base;
     }
     return CN_OK;
 }
 
-static cn_err guarded(cn_run *r, uint64_t base, char *why, size_t n, bool *ret) {
+static cn_err guarded(cn_run *r, uint64_t number, uint64_t base, char *why, size_t n, bool *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_arena_init(&a, 4096, FINISH_ARENA);
     const cn_counts *c = &r->counts;
     cn_guard g = {.before = 0, .deleted = c->deleted, .relabelled = c->relabelled, .rejected = c->rejected,
-                  .max_deleted = r->o.max_deleted, .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected};
+                  .max_deleted = r->o.max_deleted, .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected, .first = number, .last = number};
     CN_TRY(since_active(r, &a, base, &g));
     if (g.before == 0)
         g.before = c->read;
@@ -67,7 +68,7 @@ static cn_err flip(cn_run *r, uint64_t number, cn_job_result *ret) {
 
 static cn_err maybe_flip(cn_run *r, uint64_t number, uint64_t base, cn_job_result *ret) {
     bool stop = false, wanted = r->o.activate_set ? r->o.activate : r->index.set.activate;
-    CN_TRY(guarded(r, base, ret->why, sizeof ret->why, &stop));
+    CN_TRY(guarded(r, number, base, ret->why, sizeof ret->why, &stop));
     if (stop) {
         ret->state = CN_JOB_GUARDED;
         return CN_OK;

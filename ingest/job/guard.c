@@ -12,9 +12,15 @@ static bool over(const cn_guard *g, uint64_t count, uint64_t max, const char *wh
     }
     if (count <= limit)
         return false;
-    snprintf(why, n, "%" PRIu64 " of %" PRIu64 " documents %s; the limit is %" PRIu64 ". The version is sealed but not active. "
-             "If this is right, activate it by hand, or run the job with --%s %" PRIu64 " or more.",
-             count, g->before, what, limit, option, count);
+    char versions[64];
+    if (g->first < g->last)
+        snprintf(versions, sizeof versions, "versions %" PRIu64 " to %" PRIu64, g->first, g->last);
+    else
+        snprintf(versions, sizeof versions, "version %" PRIu64, g->last);
+    snprintf(why, n, "%" PRIu64 " of %" PRIu64 " documents %s; the limit is %" PRIu64 ". Version %" PRIu64 " is sealed but not active. "
+             "If this is right, activate it by hand, or run the job with --%s %" PRIu64 " or more. "
+             "If not, `cairn drop` %s: until then later jobs build on it.",
+             count, g->before, what, limit, g->last, option, count, versions);
     return true;
 }
 

@@ -19,7 +19,8 @@ typedef struct cn_guard {
     uint64_t before;                       /* documents of the index; of the job where the index had none */
     uint64_t deleted, relabelled, rejected;
     uint64_t max_deleted, max_relabelled, max_rejected; /* CN_GUARD_DEFAULT: the rule above */
+    uint64_t first, last;                  /* the versions counted: none of them was ever active */
 } cn_guard;
 
-/* True when one of the limits is passed; `why` then holds the numbers and the option that allows it. */
+/* True when one of the limits is passed; `why` then holds the numbers, the option that allows it, and the way back. */
 bool cn_guard_trips(const cn_guard *g, char *why, size_t n);

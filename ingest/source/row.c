@@ -293,8 +293,10 @@ cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *
     while ((e = cn_jscan_key(&j, &key)) == CN_OK) {
         int f = cn_fields_find(&r->fields, key);
         e = json_field(r, f, &j, a, &row);
-        if (e != CN_OK)
+        if (e != CN_OK) {
+            ret->id = row.id; /* so that what is rejected has its name */
             return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(key));
+        }
     }
     if (e != CN_NOT_FOUND)
         return e;

@@ -13,10 +13,7 @@ static cn_err check_vector(cn_source *s, const cn_raw *raw) {
     if (s->dim && raw->dim != s->dim)
         return cn_fail(CN_INVALID, "field \"vector\": it has %u numbers; this index has %u", raw->dim, s->dim);
     cn_err e = cn_vec_check(raw->vector, raw->dim, s->o.metric);
-    if (e != CN_OK)
-        return cn_wrap(e, "field \"vector\"");
-    s->dim = raw->dim;
-    return CN_OK;
+    return e == CN_OK ? CN_OK : cn_wrap(e, "field \"vector\"");
 }
 
 static cn_err no_field(const cn_source *s, cn_field f, const char *name) {
@@ -65,7 +62,7 @@ static cn_err next_json(cn_source *s, cn_arena *a, cn_raw *raw) {
     char *line;
     size_t n;
     bool too_long;
-    cn_row row;
+    cn_row row = {.id = {"", 0}};
     cn_err e;
     do
         CN_TRY(cn_input_line(s->in, &line, &n, &too_long));
@@ -75,6 +72,8 @@ static cn_err next_json(cn_source *s, cn_arena *a, cn_raw *raw) {
         e = cn_fail(CN_INVALID, "the line is over %zu bytes", CN_LINE_MAX);
     else if ((e = cn_row_json(&s->reader, line, n, a, &row)) == CN_OK)
         e = fill_from_row(s, &row, raw);
+    else
+        raw->id = row.id;
     return settle(e, a, raw);
 }
 

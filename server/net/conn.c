@@ -66,7 +66,9 @@ static void give_room(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
     (void)buf;
     conn *c = stream->data;
-    if (got > 0) {
+    if (got > 0 && c->ending) {
+        return; /* unheard */
+    } else if (got > 0) {
         c->have += (size_t)got;
         c->active_ns = cn_mono_ns();
         process(c);
@@ -96,26 +98,40 @@ static bool must_wait(const conn *c) {
     return c->inflight >= atomic_load(&c->l->n->lim.max_pipelined) || c->out.n + (c->writing ? c->sending.n : 0) > HIGH_WATER;
 }
 
-void conn_end(conn *c, cn_err err) {
-    uint64_t msgid;
+void conn_end(conn *c, const char *why) {
+    if (c->closing || c->ending)
+        return;
+    cn_log(CN_LOG_WARN, "conn.closed", "conn=%llu who=%s %s", (unsigned long long)c->id, c->who->caller.who, why);
+    c->ending = true;
+    c->end_ns = cn_mono_ns();
+    c->frame_ns = 0;
+    c->start = c->have;
+    shrink(c);
+    conn_flush(c);
+    if (!c->closing)
+        set_reading(c, true);
+    conn_go_on(c);
+}
+
+void conn_refuse(conn *c, cn_str bytes, cn_err err) {
+    uint64_t msgid = UINT32_MAX;
     char why[CN_ERROR_TEXT];
     snprintf(why, sizeof why, "%s", cn_error_detail());
-    if (cn_request_begins((cn_str){c->in + c->start, c->have - c->start}, &msgid))
-        cn_rpc_error(&c->out, msgid, err, why);
-    conn_flush(c);
-    conn_close(c, why);
+    cn_request_begins(bytes, &msgid);
+    cn_rpc_error(&c->out, msgid, err, why);
+    conn_end(c, why);
 }
 
 /* Deals with every whole frame there is, as long as its answers are taken. */
 static void process(conn *c) {
     c->frames.max = atomic_load(&c->l->n->lim.max_frame);
-    while (!c->closing && c->start < c->have && !(c->paused = must_wait(c))) {
+    while (!c->closing && !c->ending && c->start < c->have && !(c->paused = must_wait(c))) {
         size_t n;
         cn_err err = cn_frames_next(&c->frames, c->in + c->start, c->have - c->start, &n);
         if (err == CN_UNAVAILABLE)
             break;
         if (err != CN_OK) {
-            conn_end(c, err);
+            conn_refuse(c, (cn_str){c->in + c->start, c->have - c->start}, err);
             return;
         }
         cn_str frame = {c->in + c->start, n};
@@ -125,7 +141,7 @@ static void process(conn *c) {
         if (c->out.n > READ_STEP)
             conn_flush(c);
     }
-    if (c->closing)
+    if (c->closing || c->ending)
         return;
     c->paused = must_wait(c);
     if (c->start < c->have && !c->paused && !c->frame_ns)
@@ -136,17 +152,37 @@ static void process(conn *c) {
         set_reading(c, !c->paused);
 }
 
+static void on_shut(uv_shutdown_t *s, int status) {
+    (void)s;
+    (void)status; /* the other end has closed, or will, or the time is up */
+}
+
+/* The last answer is out: the other end is told so, and its own end awaited. */
+static void say_end(conn *c) {
+    if (c->shut)
+        return;
+    c->shut = true;
+    if (uv_shutdown(&c->shutdown, &c->uv.stream, on_shut) != 0)
+        conn_close(c, NULL);
+}
+
 void conn_go_on(conn *c) {
     if (c->closing)
         return;
-    if (c->paused && !must_wait(c)) {
+    if (c->paused && !c->ending && !must_wait(c)) {
         process(c);
         if (c->closing)
             return;
     }
-    bool drained = c->inflight == 0 && !c->writing && c->out.n == 0;
-    if (drained && !c->paused && (c->eof || (atomic_load(&c->l->n->draining) && c->start == c->have)))
+    bool drained = c->inflight == 0 && !c->writing && c->out.n == 0, draining = atomic_load(&c->l->n->draining);
+    if (!drained || (c->paused && !c->ending))
+        return;
+    if (c->eof && c->start < c->have)
+        conn_refuse(c, (cn_str){c->in + c->start, c->have - c->start}, cn_fail(CN_INVALID, "the connection ended inside a message"));
+    else if (c->eof || (draining && c->start == c->have))
         conn_close(c, NULL);
+    else if (c->ending)
+        say_end(c);
 }
 
 /* --- writing --- */

@@ -73,10 +73,8 @@ static bool authenticate(conn *c, const cn_message *m) {
         fresh->caller.kind = CN_CALLER_NOBODY;
         cn_rpc_error(&c->out, m->msgid, err, cn_error_detail());
         cn_log(CN_LOG_WARN, "auth.failed", "conn=%llu %s", (unsigned long long)c->id, cn_error_detail());
-        if (++c->wrong_keys >= AUTH_TRIES) {
-            conn_flush(c);
-            conn_close(c, "too many wrong keys");
-        }
+        if (++c->wrong_keys >= AUTH_TRIES)
+            conn_end(c, "too many wrong keys");
     }
     c->who = fresh;
     identity_unref(old);
@@ -163,7 +161,7 @@ void dispatch(conn *c, cn_str frame) {
     if (err != CN_OK && m.kind == CN_REQUEST)
         cn_rpc_error(&c->out, m.msgid, err, cn_error_detail());
     else if (err != CN_OK)
-        conn_end(c, err);
+        conn_refuse(c, (cn_str){NULL, 0}, err);
     else if (m.kind == CN_REQUEST)
         answer_request(c, frame, &m);
     /* Notifications are dropped: they could not be told what went wrong. Nothing was asked that a response would answer. */

@@ -112,16 +112,22 @@ struct conn {
     cn_frames frames;
     cn_buf out, sending;
     uv_write_t write;
-    bool writing, reading, paused, eof, closing, closed;
+    uv_shutdown_t shutdown;
+    bool writing, reading, paused, eof, ending, shut, closing, closed;
     identity *who;
     unsigned inflight, wrong_keys;
-    uint64_t active_ns, frame_ns, write_ns;
+    uint64_t active_ns, frame_ns, write_ns, end_ns;
 };
 
 /* conn.c -- on the loop's thread */
 cn_err conn_open(loop *l, int fd, bool unix_socket);
 void conn_close(conn *c, const char *why); /* why NULL: an ordinary end, logged at debug */
-void conn_end(conn *c, cn_err err);        /* after bytes that no message follows: answers what came before, and the beginning of a request */
+/* No request is taken any more: what is under way is answered, then the other end's close is awaited, for CN_LINGER_MS at
+ * most, since closing over unread bytes would take the last answer back. */
+void conn_end(conn *c, const char *why);
+/* conn_end() for bytes that are no message: answers them with the error, under their msgid or else UINT32_MAX. */
+void conn_refuse(conn *c, cn_str bytes, cn_err err);
+#define CN_LINGER_MS 2000
 void conn_flush(conn *c);
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
 void conn_free_if_over(conn *c);

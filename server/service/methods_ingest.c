@@ -299,11 +299,27 @@ static cn_err check_resumed(cn_call *c, task *k) {
     return cn_str_eq(index, k->job.index) ? CN_OK : cn_job_unknown(k->job.resume);
 }
 
+/* A job that is resumed has its options already; a word that would change nothing is refused. */
+static cn_err check_resume_alone(const msgpack_object *p) {
+    static const char *const fit[] = {"tenant", "index", "key", "resume", "wait", "reason"};
+    for (uint32_t i = 0; i < p->via.map.size; i++) {
+        cn_str name = cn_obj_str(&p->via.map.ptr[i].key);
+        bool fits = p->via.map.ptr[i].val.type == MSGPACK_OBJECT_NIL;
+        for (size_t k = 0; k < sizeof fit / sizeof *fit; k++)
+            fits = fits || cn_str_is(name, fit[k]);
+        if (!fits)
+            return cn_fail(CN_INVALID, "field \"" CN_STR_FMT "\" does not go with \"resume\": the job goes on with the options it had", CN_STR_ARG(name));
+    }
+    return CN_OK;
+}
+
 METHOD(ingest_start) {
     CN_CLEANUP(task_free_p) task *k = NULL;
     CN_TRY(task_new(s, c, tenant, p, &k));
     CN_TRY(cn_get_str(p, "resume", &k->job.resume));
     CN_TRY(keep(k, &k->job.resume));
+    if (k->job.resume.n)
+        CN_TRY(check_resume_alone(p));
     CN_TRY(cn_arg_str(p, "index", &k->job.index));
     CN_TRY(check_resumed(c, k));
     CN_TRY(keep(k, &k->job.index));

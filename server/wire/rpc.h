@@ -35,7 +35,8 @@ typedef struct cn_message {
 /* The bytes of one whole message (cn_frames_next said so). CN_INVALID: it is MessagePack, but no message of RPC; if it is
  * a request with a msgid, ret->kind and ret->msgid are set all the same, so that the error can be answered. */
 cn_err cn_message_parse(cn_str frame, cn_message *ret);
-/* Bytes that will never be a whole message may still begin like a request: then its msgid, so that the error can be answered. */
+/* Bytes that will never be a whole message may still begin like a request: then its msgid, so that the error can be answered;
+ * else ret_msgid stays as it is. */
 bool cn_request_begins(cn_str bytes, uint64_t *ret_msgid);
 /* The one map of the params: NULL when there are none. CN_INVALID: two, or no map. */
 cn_err cn_params_map(const msgpack_object *params, const msgpack_object **ret);

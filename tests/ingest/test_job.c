@@ -210,10 +210,12 @@ static void guards_hold_back(void) {
     cn_job_result r = run(&o, CN_OK);
     CU_ASSERT(r.state == CN_JOB_GUARDED && r.version == 2 && !r.activated && r.counts.deleted == 1500);
     CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "max-deleted"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "Version 2 is sealed but not active"));
     CU_ASSERT_EQUAL(active("guard"), 1);
     rows(0, 1501, 0, 0); /* one more document does not carry the deletions past the guard */
     r = run(&o, CN_OK);
     CU_ASSERT(r.state == CN_JOB_GUARDED && r.version == 3);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "If not, `cairn drop` versions 2 to 3"));
     CU_ASSERT_EQUAL(active("guard"), 1);
     o.max_deleted = 1500;
     r = run(&o, CN_OK); /* nothing new, and a clear word */

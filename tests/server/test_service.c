@@ -308,6 +308,8 @@ static void test_revoked_and_expired(void) {
 }
 
 static void test_members_hold_at_once(void) {
+    STARTS(ask(&f, &f.operator, "members.sync", "{\"tenant\":\"acme\",\"text\":\"# an export that failed\\n\"}"), "REFUSED: the text names no member");
+    CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:ana\"}"), "d0,d1,d2,d5");
     CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:bob\"}"), "d0,d5");
     STARTS(ask(&f, &f.operator, "members.add", "{\"tenant\":\"acme\",\"member\":\"user:bob\",\"labels\":[\"group:hr\"]}"), "{");
     CU_ASSERT_STRING_EQUAL(query(&app, "{" Q ",\"as\":\"user:bob\"}"), "d0,d1,d3,d5");

@@ -123,6 +123,14 @@ class Jobs(unittest.TestCase):
                  {"id": "u", "text": "u", "vector": [1, 2, 3, "4"]}, {"id": "v", "text": "v", "vector": [1e39, 2, 3, 4]}, {"id": "w", "vector": [1, 2, 3, 4]}]
         r = self.ingest("a", self.write("s.jsonl", "".join(json.dumps({**x, "labels": ["public"]}) + "\n" for x in lines)))
         self.counts(r, read=6, added=1, rejected=5, documents=6)
+        self.index("n", "--embedder", "none")  # one without vectors: what is refused says so of each
+        r = self.ingest("n", self.write("s.jsonl", "".join(json.dumps({"id": x["id"], "labels": ["public"], **x}) + "\n" for x in (
+            {"id": "t", "text": "t"}, {"id": "v3", "text": "x", "vector": [1, 2, 3]}, {"id": "v2", "text": "x", "vector": [1, 2]}, {"id": "l", "text": "x", "labels": ["no kind"]}))))
+        why = {x["doc"]: x["why"] for x in self.rejected(r["job"])}
+        self.assertEqual((set(why), why["v3"]), ({"v3", "v2", "l"}, why["v2"]))
+        self.assertIn("the documents before it have none", why["v2"])
+        table = self.cairn("jobs", "show", "acme", r["job"], "--rejected").stdout.split("\n")
+        self.assertEqual([line.split()[0] for line in table if "s.jsonl:" in line], ["v3", "v2", "l"])
         self.model()
         self.index("m", "--embedder", "tiny")
         r = self.ingest("m", self.rows("t.jsonl", range(3), vector=4))
@@ -133,6 +141,8 @@ class Jobs(unittest.TestCase):
         self.index("a", "--embedder", "none")
         for source in ("one", "two"):
             self.ingest("a", self.rows("r.jsonl", range(10)), "--source", source)
+        r = self.ingest("a", self.rows("r.jsonl", range(4)), "--source", "one", "--sync", "--activate", "--dry-run")
+        self.counts(r, unchanged=4, deleted=6, documents=14)
         r = self.ingest("a", self.rows("r.jsonl", range(4)), "--source", "one", "--sync", "--activate")
         self.counts(r, unchanged=4, deleted=6, documents=14)
         r = self.ingest("a", self.rows("r.jsonl", range(4)), "--source", "one")
@@ -376,6 +386,8 @@ class Jobs(unittest.TestCase):
             self.assertEqual(r["job"], job)
             self.counts(r, documents=20000)
         self.assertEqual(self.active("a"), 1)
+        for option in (["--activate"], ["--sync"], ["--threads", "1"], [rows]):
+            self.assertIn('does not go with "resume"', self.cairn("ingest", "acme/a", "--resume", job, *option, code=1).stderr)
         self.assertIn("no job", self.cairn("ingest", "acme/a", "--resume", "20200101T000000-0000000000000000", code=3).stderr)
 
 

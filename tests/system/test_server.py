@@ -74,6 +74,7 @@ class Requests(WithData):
         for bad in (b"\xc1", b"GET / HTTP/1.1\r\n\r\n", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x91" * 40, b"\x93\x05\x01\x02", b"\x94\x00\xff\xa1x\x90"):
             c = Rpc(self.server)
             c.s.sendall(bad)
+            self.assertTrue(c.message()[2][1].startswith("INVALID: "), bad)
             self.assertTrue(c.closed(), bad)
         self.assertEqual(good.call("health")["status"], "ok")
 

@@ -23,20 +23,21 @@ def nested(depth):
     return b"\x94\x00\x09\xa5query\x91" + b"\x81\xa1a" * depth + b"\xc0"
 
 
-# Bytes after which a connection ends; the error that is answered first (None: no request can be told from them); words of the log.
+NOBODY = 2**32 - 1
+# Bytes after which a connection ends; the msgid that the error is answered under, how it begins, words in it and in the log.
 ENDING = [
-    (b"\xc1", None, "byte"),
-    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None, "not a message of MessagePack-RPC"),
-    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", None, "not a message of MessagePack-RPC"),
-    (b"\xdd\xff\xff\xff\xff", None, "the message holds more than"),
-    (b"\xc6\xff\xff\xff\xff", None, "at most"),
-    (b"\x93\x05\x01\x02", None, "starts with none of 0, 1, 2"),
-    (b"\x90", None, "starts with none of 0, 1, 2"),
-    (b"\x80", None, "it is no array"),
-    (b"\x94\x00\x09\xa5query\x91\xc6\x00\x98\x96\x80", "INVALID: a message of 10000", "at most 100000"),
-    (b"\x94\x00\x09\xa5query\xdd\x7f\xff\xff\xff", "INVALID: ", "the message holds more than"),
-    (b"\x94\x00\x09\xa5query\x91\xc1", "INVALID: ", "byte"),
-    (nested(60), "INVALID: ", "deep"),
+    (b"\xc1", NOBODY, "INVALID: ", "byte"),
+    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", NOBODY, "INVALID: ", "not a message of MessagePack-RPC"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", NOBODY, "INVALID: ", "not a message of MessagePack-RPC"),
+    (b"\xdd\xff\xff\xff\xff", NOBODY, "INVALID: ", "the message holds more than"),
+    (b"\xc6\xff\xff\xff\xff", NOBODY, "INVALID: ", "at most"),
+    (b"\x93\x05\x01\x02", NOBODY, "INVALID: ", "starts with none of 0, 1, 2"),
+    (b"\x90", NOBODY, "INVALID: ", "starts with none of 0, 1, 2"),
+    (b"\x80", NOBODY, "INVALID: ", "it is no array"),
+    (b"\x94\x00\x09\xa5query\x91\xc6\x00\x98\x96\x80", 9, "INVALID: a message of 10000", "at most 100000"),
+    (b"\x94\x00\x09\xa5query\xdd\x7f\xff\xff\xff", 9, "INVALID: ", "the message holds more than"),
+    (b"\x94\x00\x09\xa5query\x91\xc1", 9, "INVALID: ", "byte"),
+    (nested(60), 9, "INVALID: ", "deep"),
 ]
 
 WRONG = {
@@ -98,20 +99,37 @@ class Wire(unittest.TestCase):
         return str(e.exception)
 
     def test_bytes_that_end_a_connection(self):
-        for tcp, (bad, error, words) in itertools.product((False, True), ENDING):
+        for tcp, (bad, msgid, error, words) in itertools.product((False, True), ENDING):
             c = Rpc(self.server, tcp=tcp)
             c.s.sendall(request(1, "health", []) + bad)
             m = c.message()
             self.assertEqual((m[1], m[2]), (1, None), bad)  # what came before is answered
-            if error:
-                m = c.message()
-                self.assertEqual(m[:2], [1, 9], bad)
-                self.assertTrue(m[2][1].startswith(error), m)
-                self.assertIn(words, m[2][1])
+            m = c.message()
+            self.assertEqual(m[:2], [1, msgid], bad)
+            self.assertTrue(m[2][1].startswith(error), m)
+            self.assertIn(words, m[2][1])
             self.assertTrue(c.closed(), bad)
-            if not error and not tcp:
+            if bad == ENDING[0][0] and not tcp:
                 self.closed_for(words)
             self.others_are_served()
+
+    def test_the_error_arrives_though_more_was_sent(self):
+        for tcp in (False, True):
+            c = Rpc(self.server, tcp=tcp)
+            c.s.sendall(b"\xc1" + b"x" * 3_000_000)
+            self.assertTrue(c.message()[2][1].startswith("INVALID: "))
+            self.assertTrue(c.closed())
+
+    def test_a_client_that_stays_after_its_end_is_left(self):
+        c = Rpc(self.server)
+        c.s.sendall(b"\xc1")
+        self.assertEqual(c.message()[1], NOBODY)
+        self.assertTrue(c.closed())
+        end = time.time() + 20
+        with self.assertRaises(OSError):
+            while time.time() < end:
+                c.s.sendall(b"x")
+                time.sleep(0.05)
 
     def test_a_request_cut_off(self):
         whole = request(1, "query", [{"index": "docs", "vector": VECTOR}])
@@ -119,6 +137,8 @@ class Wire(unittest.TestCase):
             c = Rpc(self.server)
             c.s.sendall(whole[:n])
             c.s.shutdown(socket.SHUT_WR)
+            m = c.message()
+            self.assertEqual((m[1], m[2][1]), (1 if n >= 3 else NOBODY, "INVALID: the connection ended inside a message"))
             self.assertTrue(c.closed(), n)
 
     def test_envelopes_that_can_be_answered(self):

@@ -116,7 +116,7 @@ const cmd cmd_table[] = {
     {"jobs list", "ingest.list", "jobs of a tenant", {TENANT}, NULL, "  cairn jobs list acme", NULL, "jobs: job index source state step started version why"},
     {"jobs show", "ingest.show", "one job", {TENANT, {"JOB", "job", CMD_TEXT, false, false}},
      OPTS({"--rejected", NULL, "rejected", CMD_FLAG, "list what could not be read, and why"}),
-     "  cairn jobs show acme 20261124T093000-1f2e3d4c5b6a7988 --rejected", NULL, NULL},
+     "  cairn jobs show acme 20261124T093000-1f2e3d4c5b6a7988 --rejected", NULL, "rejected: doc where why"},
     {"jobs cancel", "ingest.cancel", "ask a job to stop", {TENANT, {"JOB", "job", CMD_TEXT, false, false}}, OPTS(REASON),
      "  cairn jobs cancel acme 20261124T093000-1f2e3d4c5b6a7988", NULL, NULL},
     {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker or embedder", {IX},
