@@ -15,7 +15,7 @@ static cn_err search(cn_call *c, cn_question *q, uint32_t *ret_n, cn_search_stat
     if (q->reading.who.asks.n == 0) /* no label, no document */
         return CN_OK;
     cn_query query = {.who = q->reading.who, .vector = q->vector, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
-                      .mode = cn_str_is(q->mode, "exact") ? CN_MODE_EXACT : CN_MODE_DENSE, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
+                      .mode = cn_question_is_exact(q) ? CN_MODE_EXACT : CN_MODE_DENSE, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, stats);
 }
 
@@ -85,7 +85,7 @@ static cn_err out_hit(cn_call *c, const cn_question *q, const cn_hit *hit, float
 
 static void out_made_by(const cn_question *q, const cn_search_stats *stats, cn_buf *out) {
     const cn_version *v = q->reading.version;
-    bool exact = cn_str_is(q->mode, "exact") || (!stats->coded && stats->segments <= 1);
+    bool exact = cn_question_is_exact(q) || (!stats->coded && stats->segments <= 1);
     cn_pack_cstr(out, "made_by");
     cn_pack_map(out, 14);
     cn_out_str(out, "tenant", q->from.tenant);

@@ -123,7 +123,7 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
             {"deadline_ms", "uint", false, "gives up after so long"}, {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"}, \
             {"explain", "bool", false, "adds the plan (scope audit)"}, {"on_degraded", "str", false, "answer (default) or error"}, \
             {"tags", "map", false, "words of the caller's own, string to string"}, {"traceparent", "str", false, "W3C trace context"}, \
-            {"recall", "float", false, "the least recall wanted; every search here reaches .999"}
+            {"recall", "float", false, "the least recall wanted; over .999 nothing is left out (mode dense reaches .999)"}
 #define ASKED {"text", "str", false, "the question; embedded with the version's own model"}, \
               {"vector", "vector", false, "bin of float32 little-endian, or a list of numbers"}
 #define END {NULL, NULL, false, NULL}

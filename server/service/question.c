@@ -11,7 +11,8 @@ static const msgpack_object *from(const msgpack_object *own, const msgpack_objec
 
 static cn_err read_numbers(const msgpack_object *own, const msgpack_object *also, const cn_call *c, cn_question *q) {
     uint64_t k = CN_K_DEFAULT, per_doc = 0, deadline_ms = 0;
-    double min = 0, recall = 1;
+    double min = 0, recall = 0;
+    bool has_recall = cn_given(from(own, also, "recall"), "recall");
     CN_TRY(cn_get_uint(from(own, also, "k"), "k", 1, CN_K_MAX, &k));
     CN_TRY(cn_get_uint(from(own, also, "per_doc"), "per_doc", 0, CN_K_MAX, &per_doc));
     CN_TRY(cn_get_uint(from(own, also, "deadline_ms"), "deadline_ms", 1, 3600000, &deadline_ms));
@@ -21,10 +22,11 @@ static cn_err read_numbers(const msgpack_object *own, const msgpack_object *also
     CN_TRY(cn_get_f64(from(own, also, "recall"), "recall", &recall));
     if (!(min >= 0 && min <= 1))
         return cn_fail(CN_INVALID, "field \"min_relevance\" must be from 0 to 1");
-    if (!(recall > 0 && recall <= 1))
+    if (has_recall && !(recall > 0 && recall <= 1))
         return cn_fail(CN_INVALID, "field \"recall\" must be over 0 and at most 1");
     q->k = (uint32_t)k;
     q->per_doc = (uint32_t)per_doc;
+    q->recall = recall;
     q->min_relevance = (float)min;
     q->deadline_ns = c->deadline_ns;
     if (deadline_ms) {
@@ -135,6 +137,8 @@ cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     q->text.vector = q->vector = cn_arena_alloc(&c->arena, (q->dim + 16) * sizeof(float));
     return q->vector ? CN_OK : cn_fail_memory();
 }
+
+bool cn_question_is_exact(const cn_question *q) { return cn_str_is(q->mode, "exact") || q->recall > CN_DENSE_RECALL; }
 
 bool cn_question_same_model(const cn_question *p, const cn_question *q) {
     const cn_recipe *a = &p->reading.version->recipe, *b = &q->reading.version->recipe;

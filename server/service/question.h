@@ -21,6 +21,7 @@ typedef struct cn_question {
     uint32_t dim;
     uint32_t k, per_doc;
     float min_relevance;
+    double recall;              /* the least that is wanted; 0: as the mode gives it */
     cn_str mode;                /* as asked for; empty: the index's default */
     const cn_filter *filter;
     bool explain, strict;       /* strict: on_degraded: error */
@@ -34,6 +35,9 @@ typedef struct cn_question {
 cn_err cn_question_read(cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *ret);
 /* Opens what it reads from and checks text or vector against it. */
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q);
+/* Once it is open: is it searched without leaving anything out? */
+bool cn_question_is_exact(const cn_question *q);
+#define CN_DENSE_RECALL .999 /* what mode dense reaches; more than that is asked for exactly */
 bool cn_question_same_model(const cn_question *p, const cn_question *q);
 cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n); /* texts, all of one model */
 /* Searches and appends the answer. */

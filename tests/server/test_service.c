@@ -84,6 +84,8 @@ static void test_act_as(void) {
 static void test_operator(void) {
     CU_ASSERT_STRING_EQUAL(query(&f.operator, "{\"tenant\":\"acme\"," Q "}"), "d0,d5"); /* public unless said */
     CU_ASSERT_STRING_EQUAL(query(&f.operator, "{\"tenant\":\"acme\"," Q ",\"labels\":[\"group:staff\"]}"), "d3");
+    HAS(ask(&f, &f.operator, "query", "{\"tenant\":\"acme\"," Q ",\"recall\":1}"), "\"search\": \"exact\"");
+    HAS(ask(&f, &f.operator, "query", "{\"tenant\":\"acme\"," Q ",\"mode\":\"exact\"}"), "\"search\": \"exact\"");
     CU_ASSERT_STRING_EQUAL(query(&f.operator, "{\"tenant\":\"acme\"," Q ",\"as\":\"user:ana\"}"), "d0,d1,d2,d5");
     STARTS(query(&f.operator, "{" Q "}"), "INVALID");
     STARTS(query(&f.operator, "{\"tenant\":\"nope\"," Q "}"), "NOT_FOUND: there is no tenant \"nope\"");

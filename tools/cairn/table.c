@@ -136,6 +136,7 @@ const cmd cmd_table[] = {
      OPTS({"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"},
           {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"},
+          {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"}, {"--deadline", "MS", "deadline_ms", CMD_UINT, "give up after so many milliseconds (no limit)"},
           {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
@@ -148,7 +149,8 @@ const cmd cmd_table[] = {
           {"--threads", "N", NULL, CMD_UINT, "how many ask at once (1)"}, {"--batch", "N", NULL, CMD_UINT, "so many questions a call (1)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
+          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
      "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
      "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, and whether codes were scanned before floats.\n"
