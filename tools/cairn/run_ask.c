@@ -1,5 +1,6 @@
 /* run_ask.c -- query (one, or a file of them), ingest, policy apply: methods whose call or exit code needs more than a row. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "engine/base/json.h"
@@ -158,8 +159,16 @@ static int code_of_job(const cmd_call *call, cn_str result) {
     return strict && rejected ? EXIT_REJECTED : 0;
 }
 
+/* Pages that a transaction is done with are kept for the next one rather than given back and faulted in again: a third of a
+ * job's system time. */
+static void keep_freed_pages(void) {
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
 int run_ingest(const cmd *c, cmd_call *call) {
     CN_AUTO_BUF cn_buf out = {0};
+    keep_freed_pages();
     cn_err err = cmd_call_method(c->method, cn_buf_str(&call->params), &out);
     int code = print_one(c, err, &out);
     return code ? code : code_of_job(call, cn_buf_str(&out));
