@@ -26,7 +26,8 @@ typedef enum cn_err {
 #define CN_ERROR_ENUM(name, text, retry) CN_##name,
     CN_ERRORS(CN_ERROR_ENUM)
 #undef CN_ERROR_ENUM
-    CN_ERR_COUNT
+    CN_ERR_COUNT,
+    CN_END /* no error: an iterator has nothing more. Its own code, so that a file that is not there is never taken for the end */
 } cn_err;
 
 #define CN_ERROR_TEXT 1024

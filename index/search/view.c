@@ -268,7 +268,7 @@ static void keep(holder *h, cn_view *v) {
 static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, const cn_view *old, cn_view **ret) {
     cn_view *v = NULL;
     cn_err e = make(t, index, number, old, &v);
-    if (e == CN_NOT_FOUND && number == 0) /* gc may have been quicker than this reader: the pointer says where to look now */
+    if (e == CN_NOT_FOUND || e == CN_DAMAGED) /* gc may have been quicker than this reader: the catalog says where to look now */
         e = make(t, index, number, old, &v);
     CN_TRY(e);
     pthread_mutex_lock(&h->lock);

@@ -217,9 +217,12 @@ cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, c
     char path[CN_PATH_MAX];
     cn_env *env;
     CN_TRY(cn_seg_path(t, id, NULL, path, sizeof path));
-    CN_TRY(cn_env_open(path, CN_ENV_SEALED, false, &env));
+    cn_err e = cn_env_open(path, CN_ENV_SEALED, false, &env);
+    if (e == CN_NOT_FOUND && expect) /* a version names it */
+        return cn_fail(CN_DAMAGED, "%s is gone; bring it back from a backup, or activate another version", path);
+    CN_TRY(e);
     pthread_mutex_lock(&registry);
-    cn_err e = open_locked(env, id, expect, ret);
+    e = open_locked(env, id, expect, ret);
     pthread_mutex_unlock(&registry);
     cn_env_close(env); /* the segment has a reference of its own */
     return e;

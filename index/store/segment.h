@@ -58,8 +58,9 @@ void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resum
 /* ---------- reading ---------- */
 typedef struct cn_seg cn_seg;
 
-/* One open per process: a second returns the same, counted. Verifies the tree, the heads of all blocks (whose
- * digest must be `expect`), arrays, classes and keys; texts, records and vectors are verified at their first touch. CN_DAMAGED, CN_NOT_FOUND. expect: the digest the manifest names; NULL skips the comparison. */
+/* One open per process: a second returns the same, counted. Verifies the tree, the heads of all blocks (whose digest must
+ * be `expect`), arrays, classes and keys; texts, records and vectors are verified at their first touch. expect: the digest
+ * that a version names; then a file that is not there is CN_DAMAGED. NULL skips the comparison, and it is CN_NOT_FOUND. */
 cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret);
 cn_seg *cn_seg_ref(cn_seg *s);
 void cn_seg_close(cn_seg *s);

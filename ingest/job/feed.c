@@ -6,7 +6,7 @@ cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret) { return cn_source_n
 cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret) {
     (void)a;
     if (r->feed.next_doc == r->feed.n_docs)
-        return CN_NOT_FOUND;
+        return CN_END;
     ret->raw = r->feed.docs[r->feed.next_doc++];
     return CN_OK;
 }
@@ -15,7 +15,7 @@ cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret) {
 cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret) {
     (void)a;
     if (!cn_ledger_next_rest(&r->ledger, &r->feed.place))
-        return CN_NOT_FOUND;
+        return CN_END;
     ret->at = r->feed.place;
     ret->found = ret->rest = true;
     r->feed.place.doc++;
@@ -52,7 +52,7 @@ cn_err cn_run_fill(void *run, cn_batch *b) {
     while (b->n < CN_BATCH_ITEMS && bytes < most && !cn_line_stopping(r->line)) {
         cn_item *it = &items[b->n];
         cn_err err = r->feed.next(r, &b->arena, it);
-        if (err == CN_NOT_FOUND)
+        if (err == CN_END)
             break;
         CN_TRY(err);
         know_dim(r, it);

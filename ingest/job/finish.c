@@ -33,7 +33,7 @@ static cn_err guarded(cn_run *r, uint64_t number, uint64_t base, char *why, size
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_arena_init(&a, 4096, FINISH_ARENA);
     const cn_counts *c = &r->counts;
-    cn_guard g = {.before = 0, .deleted = c->deleted, .relabelled = c->relabelled, .rejected = c->rejected,
+    cn_guard g = {.before = 0, .found_nothing = r->o.sync && r->fed == 0, .deleted = c->deleted, .relabelled = c->relabelled, .rejected = c->rejected,
                   .max_deleted = r->o.max_deleted, .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected, .first = number, .last = number};
     CN_TRY(since_active(r, &a, base, &g));
     if (g.before == 0)

@@ -3,13 +3,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static bool over(const cn_guard *g, uint64_t count, uint64_t max, const char *what, const char *option, char *why, size_t n) {
-    uint64_t limit = max;
-    if (max == CN_GUARD_DEFAULT) {
-        limit = g->before / 100 * CN_GUARD_SHARE + g->before % 100 * CN_GUARD_SHARE / 100;
-        if (limit < CN_GUARD_DOCS)
-            limit = CN_GUARD_DOCS;
-    }
+static uint64_t share(const cn_guard *g) {
+    uint64_t limit = g->before / 100 * CN_GUARD_SHARE + g->before % 100 * CN_GUARD_SHARE / 100;
+    return limit < CN_GUARD_DOCS ? CN_GUARD_DOCS : limit;
+}
+
+static bool over(const cn_guard *g, uint64_t count, uint64_t max, uint64_t otherwise, const char *what, const char *option, char *why, size_t n) {
+    uint64_t limit = max == CN_GUARD_DEFAULT ? otherwise : max;
     if (count <= limit)
         return false;
     char versions[64];
@@ -25,7 +25,7 @@ static bool over(const cn_guard *g, uint64_t count, uint64_t max, const char *wh
 }
 
 bool cn_guard_trips(const cn_guard *g, char *why, size_t n) {
-    return over(g, g->deleted, g->max_deleted, "would be deleted", "max-deleted", why, n) ||
-           over(g, g->relabelled, g->max_relabelled, "would be relabelled", "max-relabelled", why, n) ||
-           over(g, g->rejected, g->max_rejected, "were rejected", "max-rejected", why, n);
+    return over(g, g->deleted, g->max_deleted, g->found_nothing ? 0 : share(g), "would be deleted", "max-deleted", why, n) ||
+           over(g, g->relabelled, g->max_relabelled, share(g), "would be relabelled", "max-relabelled", why, n) ||
+           over(g, g->rejected, g->max_rejected, share(g), "were rejected", "max-rejected", why, n);
 }

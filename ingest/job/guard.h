@@ -1,7 +1,7 @@
 /* guard.h -- the limits past which a job's version is sealed but not activated, for a person to look at first.
  *
  * Without a word from the user a job may delete, relabel or reject up to 1,000 documents or 10% of the index, whichever
- * is more. Counted over all versions since the last one that was ever active, so that a guarded version cannot slip in under
+ * is more; and delete none where it found no document at all, as in a folder whose disk is not mounted. Counted over all versions since the last one that was ever active, so that a guarded version cannot slip in under
  * the next small job.
  * Owns:    nothing.
  * Thread:  any.
@@ -19,6 +19,7 @@ typedef struct cn_guard {
     uint64_t before;                       /* documents of the index; of the job where the index had none */
     uint64_t deleted, relabelled, rejected;
     uint64_t max_deleted, max_relabelled, max_rejected; /* CN_GUARD_DEFAULT: the rule above */
+    bool found_nothing;                    /* the source of a job that deletes what it lacks held no document */
     uint64_t first, last;                  /* the versions counted: none of them was ever active */
 } cn_guard;
 

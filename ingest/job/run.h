@@ -51,7 +51,7 @@ typedef enum cn_cost { CN_COST_READ, CN_COST_MATCH, CN_COST_PARSE, CN_COST_CHUNK
 
 typedef struct cn_run cn_run;
 typedef struct cn_feed {
-    cn_err (*next)(cn_run *r, cn_arena *a, cn_item *ret); /* CN_NOT_FOUND: the end */
+    cn_err (*next)(cn_run *r, cn_arena *a, cn_item *ret); /* CN_END at the end */
     cn_source *source;
     const cn_raw *docs;
     uint32_t n_docs, next_doc;

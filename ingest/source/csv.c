@@ -53,7 +53,7 @@ static cn_err gather(cn_csv *c, char sep) {
             return cn_buf_check(&c->record);
         cn_buf_putc(&c->record, '\n');
         cn_err e = cn_input_line(c->in, &p, &n, &too_long);
-        if (e == CN_NOT_FOUND)
+        if (e == CN_END)
             return break_off(c, "a quote in this record is not closed before the file's end");
         CN_TRY(e);
     }
@@ -139,7 +139,7 @@ cn_err cn_csv_begin(cn_csv *c, cn_input *in) {
     const char *nl = head.n ? memchr(head.p, '\n', head.n) : NULL;
     c->sep = head.n ? separator((cn_str){head.p, nl ? (size_t)(nl - head.p) : head.n}) : ',';
     cn_err e = gather(c, c->sep);
-    if (e == CN_NOT_FOUND)
+    if (e == CN_END)
         return cn_fail(CN_INVALID, "it is empty; its first line should name the columns");
     CN_TRY(e);
     CN_TRY(check_utf8(c));
@@ -151,7 +151,7 @@ cn_err cn_csv_begin(cn_csv *c, cn_input *in) {
 
 cn_err cn_csv_next(cn_csv *c) {
     if (c->broken)
-        return CN_NOT_FOUND;
+        return CN_END;
     CN_TRY(gather(c, c->sep));
     CN_TRY(check_utf8(c));
     CN_TRY(split(&c->record, c->sep, c->cells, &c->n));

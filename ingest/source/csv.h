@@ -26,6 +26,6 @@ typedef struct cn_csv {
 /* Reads the header. CN_INVALID: there is none, or a column without a name or named twice. */
 cn_err cn_csv_begin(cn_csv *c, cn_input *in);
 void cn_csv_done(cn_csv *c); /* of zeroed memory is fine */
-/* The next record's cells, as many as columns. CN_NOT_FOUND: the end. CN_INVALID: this record is wrong; with broken set, it
+/* The next record's cells, as many as columns. CN_END: the end. CN_INVALID: this record is wrong; with broken set, it
  * was the last. */
 cn_err cn_csv_next(cn_csv *c);

@@ -130,7 +130,7 @@ cn_err cn_input_take(cn_input *in, size_t n, const char **ret) {
     CN_TRY(fill(in, n, n));
     size_t have = in->to - in->from;
     if (have == 0 && n)
-        return CN_NOT_FOUND;
+        return CN_END;
     if (have < n)
         return cn_fail(CN_INVALID, "%s ends too early: %zu bytes are missing", in->name, n - have);
     *ret = in->buf + in->from;
@@ -168,7 +168,7 @@ cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long) {
         CN_TRY(fill(in, have + 1, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
     }
     if (!nl && in->from == in->to)
-        return CN_NOT_FOUND;
+        return CN_END;
     char *p = in->buf + in->from, *end = nl ? nl : in->buf + in->to;
     in->from = (size_t)(end - in->buf) + (nl ? 1 : 0);
     in->line++;

@@ -17,10 +17,10 @@ void cn_input_close(cn_input *in); /* NULL is fine */
 bool cn_input_packed(cn_str name); /* by its ending */
 /* The first bytes, up to n, without taking them; fewer only at the end. Valid until the next call. */
 cn_err cn_input_peek(cn_input *in, size_t n, cn_str *ret);
-/* The next line without its LF (and CR), and a NUL after it; writable until the next call. CN_NOT_FOUND at the end.
+/* The next line without its LF (and CR), and a NUL after it; writable until the next call. CN_END at the end.
  * *ret_long: the line is over CN_LINE_MAX; it was passed over, and *ret holds none of it. */
 cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long);
-/* Exactly n bytes, valid until the next call; CN_NOT_FOUND at the end, CN_INVALID when the file ends inside them. */
+/* Exactly n bytes, valid until the next call; CN_END at the end, CN_INVALID when the file ends inside them. */
 cn_err cn_input_take(cn_input *in, size_t n, const char **ret);
 /* All that is left, in the arena. CN_INVALID over max bytes. */
 cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret);

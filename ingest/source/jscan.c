@@ -57,7 +57,7 @@ static cn_err next_in(cn_jscan *j, char close) {
     j->first = false;
     if (*j->p == close) {
         j->p++;
-        return CN_NOT_FOUND;
+        return CN_END;
     }
     if (first)
         return CN_OK;
@@ -281,7 +281,7 @@ cn_err cn_jscan_floats(cn_jscan *j, float *out, unsigned max, unsigned *ret_n) {
             out[n] = (float)cn_jscan_double(s);
         n++;
     }
-    if (e != CN_NOT_FOUND)
+    if (e != CN_END)
         return e;
     *ret_n = n;
     return CN_OK;
@@ -313,7 +313,7 @@ cn_err cn_jscan_skip(cn_jscan *j) {
     do {
         cn_str key;
         cn_err e = depth == 0 ? CN_OK : close[depth - 1] == '}' ? cn_jscan_key(j, &key) : cn_jscan_element(j);
-        if (e == CN_NOT_FOUND) {
+        if (e == CN_END) {
             depth--;
             continue;
         }

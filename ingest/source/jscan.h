@@ -22,7 +22,7 @@ cn_err cn_jscan_begin(cn_jscan *j, char *p, size_t n); /* CN_INVALID: not UTF-8 
 cn_jkind cn_jscan_kind(cn_jscan *j);                   /* of the next value; takes nothing but white space */
 cn_err cn_jscan_end(cn_jscan *j);                      /* nothing but white space is left */
 cn_err cn_jscan_open(cn_jscan *j, char c);             /* '{' or '[' */
-/* The next key, or element: CN_OK; CN_NOT_FOUND at the container's end, which is taken. */
+/* The next key, or element: CN_OK; CN_END at the container's end, which is taken. */
 cn_err cn_jscan_key(cn_jscan *j, cn_str *ret);
 cn_err cn_jscan_element(cn_jscan *j);
 cn_err cn_jscan_string(cn_jscan *j, cn_str *ret);

@@ -184,7 +184,7 @@ static cn_err string_list(cn_row_reader *r, cn_jscan *j, uint32_t *ret) {
             return cn_fail(CN_INVALID, "this list has over %d strings", CN_LABELS_MAX);
         CN_TRY(cn_jscan_string(j, &r->labels[n++]));
     }
-    if (e != CN_NOT_FOUND)
+    if (e != CN_END)
         return e;
     *ret = n;
     return CN_OK;
@@ -240,7 +240,7 @@ static cn_err meta_entries(cn_row_reader *r, cn_jscan *j) {
         if (e != CN_OK)
             return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(key));
     }
-    return e == CN_NOT_FOUND ? CN_OK : e;
+    return e == CN_END ? CN_OK : e;
 }
 
 static cn_err meta_map(cn_row_reader *r, cn_jscan *j, cn_arena *a, cn_row *row) {
@@ -298,7 +298,7 @@ cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *
             return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(key));
         }
     }
-    if (e != CN_NOT_FOUND)
+    if (e != CN_END)
         return e;
     CN_TRY(cn_jscan_end(&j));
     *ret = row;

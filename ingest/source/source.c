@@ -73,7 +73,7 @@ static cn_err count_folder(cn_source *s, const char *path, cn_str glob) {
             close(item.fd);
     }
     cn_walk_close(w);
-    if (e != CN_NOT_FOUND)
+    if (e != CN_END)
         return e;
     return glob.n && s->docs == before ? cn_fail(CN_NOT_FOUND, "no file fits %s/" CN_STR_FMT, path, CN_STR_ARG(glob)) : CN_OK;
 }
@@ -244,7 +244,7 @@ static cn_err finish(cn_source *s) {
     bool too_long;
     if (s->rows && cn_input_line(s->rows, &line, &n, &too_long) == CN_OK)
         return cn_fail(CN_INVALID, "%s has more lines than there are vectors (%llu)", s->o.rows, (unsigned long long)s->row);
-    return CN_NOT_FOUND;
+    return CN_END;
 }
 
 static cn_err step(cn_source *s, cn_arena *a, cn_raw *raw) {
@@ -253,7 +253,7 @@ static cn_err step(cn_source *s, cn_arena *a, cn_raw *raw) {
     if (!s->walk)
         return s->next_path < s->o.n_paths ? open_path(s, s->o.paths[s->next_path++], a, raw) : finish(s);
     cn_err e = next_in_folder(s, a, raw);
-    if (e != CN_NOT_FOUND)
+    if (e != CN_END)
         return e;
     cn_walk_close(s->walk);
     s->walk = NULL;

@@ -50,7 +50,7 @@ void cn_source_close(cn_source *s);
 /* True when path is a glob (and no file of that name is there): *ret_root is the folder before its first wildcard, *ret_glob
  * the rest, which is matched with paths relative to that folder. */
 bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret_glob);
-/* CN_OK with the next; CN_NOT_FOUND at the end; another error stops the whole job (a folder that cannot be listed). */
+/* CN_OK with the next; CN_END at the end; another error stops the whole job (a folder that cannot be listed). */
 cn_err cn_source_next(cn_source *s, cn_arena *a, cn_raw *ret);
 /* For progress: bytes read so far and in all (0: unknown); documents in all (0: unknown). */
 void cn_source_progress(const cn_source *s, uint64_t *ret_done, uint64_t *ret_bytes, uint64_t *ret_docs);

@@ -106,7 +106,7 @@ static cn_err csv_row(cn_source *s, cn_arena *a, cn_raw *raw) {
 
 static cn_err next_csv(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_err e = cn_csv_next(&s->csv);
-    if (e == CN_NOT_FOUND)
+    if (e == CN_END)
         return e;
     if (e == CN_INVALID && s->csv.broken) /* what follows cannot be told from it */
         return cn_wrap(e, "%s:%llu", s->name, (unsigned long long)s->csv.line);
@@ -141,7 +141,7 @@ static cn_err join_row(cn_source *s, cn_arena *a, cn_raw *raw) {
     bool too_long;
     cn_row row;
     cn_err e = cn_input_line(s->rows, &line, &n, &too_long);
-    if (e == CN_NOT_FOUND)
+    if (e == CN_END)
         return cn_fail(CN_INVALID, "%s ends before row %llu of the vectors; it needs one line for each", s->o.rows, (unsigned long long)s->row);
     CN_TRY(e);
     const float *vector = raw->vector;
@@ -163,7 +163,7 @@ static cn_err join_row(cn_source *s, cn_arena *a, cn_raw *raw) {
 static cn_err next_vector(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_err e = cn_vectors_next(&s->vectors, a, &raw->vector, &raw->dim);
     if (e != CN_OK)
-        return e == CN_NOT_FOUND ? e : cn_wrap(e, "%s", s->name);
+        return e == CN_END ? e : cn_wrap(e, "%s", s->name);
     char *id = cn_arena_printf(a, "%llu", (unsigned long long)s->row);
     char *where = cn_arena_printf(a, "%s: row %llu", s->name, (unsigned long long)(s->vectors.row - 1));
     if (!id || !where)
@@ -223,7 +223,7 @@ cn_err cn_stream_next(cn_source *s, cn_arena *a, cn_raw *raw) {
         cn_stream_stop(s);
         return CN_OK;
     }
-    if (e == CN_NOT_FOUND) {
+    if (e == CN_END) {
         cn_stream_stop(s);
         s->more = true;
         return CN_OK;

@@ -57,7 +57,7 @@ static cn_err npy(cn_vector_file *v) {
     const char *p;
     char head[65536];
     cn_err e = cn_input_take(v->in, 10, &p);
-    if (e == CN_NOT_FOUND || (e == CN_OK && memcmp(p, "\x93NUMPY", 6) != 0))
+    if (e == CN_END || (e == CN_OK && memcmp(p, "\x93NUMPY", 6) != 0))
         return cn_fail(CN_INVALID, "it is not a .npy file");
     CN_TRY(e);
     unsigned major = (unsigned char)p[6];
@@ -87,7 +87,7 @@ cn_err cn_vectors_begin(cn_input *in, cn_format format, cn_vector_file *ret) {
         v.dim = u32(p + 4);
         e = check_dim(v.dim);
     }
-    if (e == CN_NOT_FOUND)
+    if (e == CN_END)
         return cn_fail(CN_INVALID, "it is empty");
     CN_TRY(e);
     *ret = v;
@@ -108,7 +108,7 @@ static cn_err fvecs_dim(cn_vector_file *v) {
 static cn_err at_end(cn_vector_file *v) {
     cn_str more;
     CN_TRY(cn_input_peek(v->in, 1, &more));
-    return more.n ? cn_fail(CN_INVALID, "bytes follow its last row") : CN_NOT_FOUND;
+    return more.n ? cn_fail(CN_INVALID, "bytes follow its last row") : CN_END;
 }
 
 /* IEEE 754 binary16: every one of them is a float. */
@@ -144,7 +144,7 @@ cn_err cn_vectors_next(cn_vector_file *v, cn_arena *a, const float **ret, uint32
     else if (v->row == v->n)
         return at_end(v);
     cn_err e = cn_input_take(v->in, v->dim * v->width, &p);
-    if (e == CN_NOT_FOUND)
+    if (e == CN_END)
         return cn_fail(CN_INVALID, "it ends after %llu rows", (unsigned long long)v->row);
     CN_TRY(e);
     float *x = cn_arena_alloc(a, v->dim * sizeof *x);

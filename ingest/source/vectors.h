@@ -18,5 +18,5 @@ typedef struct cn_vector_file {
 } cn_vector_file;
 
 cn_err cn_vectors_begin(cn_input *in, cn_format format, cn_vector_file *ret);
-/* The next row, copied into the arena. CN_NOT_FOUND at the end. */
+/* The next row, copied into the arena. CN_END at the end. */
 cn_err cn_vectors_next(cn_vector_file *v, cn_arena *a, const float **ret, uint32_t *ret_dim);

@@ -98,6 +98,10 @@ static cn_err enter(cn_walk *w, int fd) { /* takes fd */
     *l = (level){.fd = fd, .path = w->path.n};
     cn_buf_init(&l->names, (size_t)1 << 32);
     cn_err e = list(l);
+    if (e == CN_NOT_FOUND && w->depth > 1) { /* it was removed since */
+        leave(w);
+        return CN_OK;
+    }
     return e == CN_OK ? CN_OK : cn_wrap(e, "%s/%.*s", w->root, (int)w->path.n, w->path.p ? w->path.p : "");
 }
 
@@ -180,16 +184,17 @@ static cn_err enter_folder(cn_walk *w, level *l) {
         return cn_fail(CN_INVALID, "%s/%s is over %d folders deep", w->root, w->path.p, CN_WALK_DEPTH);
     int fd = openat(l->fd, w->path.p + l->path, O_RDONLY | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return cn_fail_errno(errno, "%s/%s", w->root, w->path.p);
+        return errno == ENOENT ? CN_OK : cn_fail_errno(errno, "%s/%s", w->root, w->path.p);
     w->path.n--; /* without its NUL */
     return enter(w, fd);
 }
 
-/* False: nothing to give here (a folder link, a device behind a name), go on. */
+/* False: nothing to give here (a folder link, a device behind a name, a file that went), go on. */
 static bool give(cn_walk *w, level *l, const entry *e, cn_walk_item *ret) {
     bool skip = false;
     *ret = (cn_walk_item){.path = w->path.p, .name = w->path.p + l->path, .fd = -1, .dir = l->fd};
     ret->err = open_entry(w, l, e, ret->name, &ret->fd, &skip);
+    skip = skip || (ret->err == CN_NOT_FOUND && e->type != DT_LNK);
     if (ret->err == CN_OK && !skip && (fstat(ret->fd, &ret->st) != 0 || !S_ISREG(ret->st.st_mode))) {
         close(ret->fd);
         skip = true;
@@ -214,5 +219,5 @@ cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret) {
         else if (give(w, l, e, ret))
             return CN_OK;
     }
-    return CN_NOT_FOUND;
+    return CN_END;
 }

@@ -26,5 +26,5 @@ typedef struct cn_walk_item {
 
 cn_err cn_walk_open(const char *root, cn_walk **ret);
 void cn_walk_close(cn_walk *w); /* NULL is fine */
-/* CN_NOT_FOUND at the end; another error: a folder that cannot be listed. */
+/* CN_END at the end; another error: a folder that cannot be listed. What went since its folder was listed is passed over. */
 cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret);

@@ -192,7 +192,8 @@ static bool is_callers(cn_err code) {
     case CN_UNAVAILABLE:
     case CN_DAMAGED:
     case CN_INTERNAL:
-    case CN_ERR_COUNT: break;
+    case CN_ERR_COUNT:
+    case CN_END: break;
     }
     return false;
 }

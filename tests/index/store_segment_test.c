@@ -334,6 +334,7 @@ static void a_sealed_file_can_be_taken_up(void) {
     if (OK(cn_segw_open_again(f.tenant, &p.id, &w)))
         cn_segw_abort(w);
     FAILS(cn_seg_open(f.tenant, &p.id, NULL, &s), CN_NOT_FOUND);
+    FAILS(cn_seg_open(f.tenant, &p.id, &p.digest, &s), CN_DAMAGED); /* a version names it: it is lost */
     FAILS(cn_segw_open_again(f.tenant, &gone, &w), CN_NOT_FOUND);
     fixture_done(&f);
 }

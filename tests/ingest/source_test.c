@@ -72,7 +72,7 @@ static void rows(void) {
     CU_ASSERT(r.op == CN_OP_RELABEL && r.labels.allow.n == 1);
     CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
     CU_ASSERT(r.op == CN_OP_DELETE && cn_str_is(r.id, "d"));
-    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_END);
     cn_source_close(s);
 }
 
@@ -117,6 +117,28 @@ static void folder(void) {
         CU_ASSERT(!want[i].ok || (r.labels.allow.n == 1 && cn_str_is(r.labels.allow.v[0], want[i].label)));
     }
     cn_raw r;
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_END);
+    cn_source_close(s);
+}
+
+/* What goes while a folder is read is passed over; all else of it still comes. A file named by itself must be there. */
+static void things_that_go(void) {
+    char path[256], cmd[512];
+    snprintf(cmd, sizeof cmd, "cd %s && mkdir -p g/b g/c/d && echo 1 > g/a.txt && echo 2 > g/b/x.txt && echo 3 > g/c/d/y.txt && echo 4 > g/e.txt && echo 5 > g/f.txt", dir);
+    CU_ASSERT_EQUAL_FATAL(system(cmd), 0);
+    snprintf(path, sizeof path, "%s/g", dir);
+    cn_source *s = open_one(path, NULL);
+    cn_raw r = {0};
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
+    CU_ASSERT(cn_str_is(r.id, "a.txt"));
+    snprintf(cmd, sizeof cmd, "cd %s/g && rm -r b c e.txt", dir);
+    CU_ASSERT_EQUAL_FATAL(system(cmd), 0);
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
+    CU_ASSERT(cn_str_is(r.id, "f.txt") && r.err == CN_OK);
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_END);
+    cn_source_close(s);
+    s = open_one(put("one.txt", "1", 1), NULL);
+    CU_ASSERT_EQUAL(unlink(put("one.txt", "1", 1)), 0);
     CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_NOT_FOUND);
     cn_source_close(s);
 }
@@ -131,7 +153,7 @@ static void ready_vectors(void) {
     CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
     CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
     CU_ASSERT(cn_str_is(r.id, "1") && r.dim == 3 && r.vector && memcmp(r.vector, v + 3, 12) == 0);
-    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_END);
     cn_source_close(s);
     s = open_one(put("cut.npy", npy, sizeof npy - 4), NULL);
     CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
@@ -144,5 +166,6 @@ void add_source_tests(void) {
     CU_add_test(s, "rows of JSON", rows);
     CU_add_test(s, "rows that are wrong", bad_rows);
     CU_add_test(s, "a folder", folder);
+    CU_add_test(s, "things that go", things_that_go);
     CU_add_test(s, "ready vectors", ready_vectors);
 }

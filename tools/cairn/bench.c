@@ -55,7 +55,7 @@ static cn_err read_source(const char *path, bench_questions *q) {
     }
     cn_arena_done(&a);
     cn_source_close(s);
-    return err == CN_NOT_FOUND ? CN_OK : err;
+    return err == CN_END ? CN_OK : err;
 }
 
 static cn_err read_lines(const char *path, bench_questions *q) {
