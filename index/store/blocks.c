@@ -186,11 +186,11 @@ uint32_t cn_blocks_first(const cn_blocks *b, char kind, uint32_t a, uint32_t *re
 
 static cn_err verify(cn_blocks *b, uint32_t i) {
     uint64_t bit = (uint64_t)1 << (i % 64);
+    if (cn_map_torn_any())
+        CN_TRY(cn_blocks_sound(b)); /* what was verified before may be gone since */
     if (atomic_load_explicit(&b->verified[i / 64], memory_order_relaxed) & bit)
         return CN_OK;
     const cn_block_head *h = b->v[i].head;
-    if (cn_map_torn_any())
-        CN_TRY(cn_blocks_sound(b));
     if (cn_crc32c(head_crc(h), h + 1, h->bytes) != h->crc)
         return cn_fail(CN_DAMAGED, "%s: block %c %u %u does not match its checksum", b->path, (int)h->kind, h->a, h->b);
     atomic_fetch_or_explicit(&b->verified[i / 64], bit, memory_order_relaxed);

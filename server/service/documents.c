@@ -94,7 +94,7 @@ cn_err cn_m_fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     cn_pack_uint(out, (uint64_t)(text.p - doc.text.p) + text.n);
     cn_out_hex(out, "digest", digest.b, sizeof digest.b);
     cn_out_bool(out, "matches", !o.else_active || cn_digest_eq(&want, &digest));
-    return CN_OK;
+    return cn_seg_sound(at.seg);
 }
 
 /* --- documents.list, documents.get --- */
@@ -137,7 +137,7 @@ static cn_err list_one(void *ctx, cn_seg *seg, uint32_t number) {
         if (!l->last_id.p)
             return cn_fail_memory();
     }
-    return CN_OK;
+    return cn_seg_sound(seg);
 }
 
 /* `after` is what `next` said: source/id. Names of sources hold no slash. */
@@ -206,5 +206,5 @@ cn_err cn_m_documents_get(cn_service *s, cn_call *c, cn_str tenant, const msgpac
         cn_out_uint(out, "chunk", i);
         cn_out_passage(out, &doc.chunks[i]);
     }
-    return CN_OK;
+    return cn_seg_sound(at.seg);
 }
