@@ -20,7 +20,7 @@ extern char **environ;
 typedef struct worker {
     pid_t pid;   /* 0: not started, or dead */
     int fd;
-    bool busy;
+    bool busy;   /* under the parser's lock; the others belong to who set it */
 } worker;
 
 struct cn_parser {
@@ -92,7 +92,8 @@ static cn_err start_worker(worker *w) {
         return cn_fail_errno(e, "starting a parser");
     }
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
-    *w = (worker){.pid = pid, .fd = pair[0], .busy = true};
+    w->pid = pid;
+    w->fd = pair[0];
     return CN_OK;
 }
 

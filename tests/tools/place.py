@@ -1,6 +1,7 @@
 """A data directory that the tests of the command share: tenant acme, index docs by a tiny model, two versions, a member."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from serving import CAIRN, Server, run
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 ALL = "query,ingest,activate,force,versions,policy,operate,audit,admin"
 with open(CAIRN, "rb") as f:
-    SANITIZED = b"__asan_init" in f.read()  # slower by far, and needs more address space than there is
+    SANITIZED = re.search(b"__[at]san_init", f.read()) is not None  # slower by far, and needs more address space than there is
 TEXT = "the committee decides on the removal of packages"
 RULES = ("--label-rule", "hr-*=group:hr", "--label", "public")
 
