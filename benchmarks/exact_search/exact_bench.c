@@ -43,7 +43,9 @@ static matrix load(const char *path) {
     if (fd < 0 || fstat(fd, &st) != 0 || st.st_size < 128)
         die(path);
     char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
-    const char *shape = p == MAP_FAILED ? NULL : memmem(p, 128, "'shape': (", 10);
+    if (!p || p == MAP_FAILED)
+        die(path);
+    const char *shape = memmem(p, 128, "'shape': (", 10);
     if (!shape || !memmem(p, 128, "'<f4'", 5) || sscanf(shape + 10, "%u, %u", &m.rows, &m.dim) != 2)
         die(path);
     size_t n = (size_t)m.rows * m.dim * sizeof(float);

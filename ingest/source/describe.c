@@ -13,7 +13,7 @@
 
 /* --- rules --- */
 static cn_err parse_rule(cn_source *s, cn_str text, cn_label_rule *ret) {
-    const char *eq = text.n ? memrchr(text.p, '=', text.n) : NULL;
+    const char *eq = text.p ? memrchr(text.p, '=', text.n) : NULL;
     if (!eq || eq == text.p)
         return cn_fail(CN_INVALID, "--label-rule \"" CN_STR_FMT "\" should be GLOB=LABEL,LABEL", CN_STR_ARG(text));
     size_t n = (size_t)(eq - text.p);
