@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/base/sanitize.h"
 #include "ingest/parse/worker.h"
 
 static void limit(int what, rlim_t n) {
@@ -16,7 +17,7 @@ static void limit(int what, rlim_t n) {
 static void limits(void) {
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_FSIZE, 0);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they map terabytes of shadow */
+#if !CN_SANITIZED
     limit(RLIMIT_AS, CN_WORKER_BYTES);
 #endif
 }

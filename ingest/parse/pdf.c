@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "engine/base/os.h"
+#include "engine/base/sanitize.h"
 #include "ingest/parse/charset.h"
 #include "ingest/parse/out.h"
 #include "ingest/parse/worker.h"
@@ -56,7 +57,7 @@ _Noreturn void cn_pdf_child(void) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close_range(3, ~0u, 0);
     setrlimit(RLIMIT_CORE, &core);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they map terabytes of shadow */
+#if !CN_SANITIZED
     setrlimit(RLIMIT_AS, &memory);
 #else
     (void)memory;

@@ -7,10 +7,11 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/sanitize.h"
 #include "tests/index/suites.h"
 #include "tests/index/world.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#if CN_SANITIZED || !defined(__GLIBC__)
 #define COUNTS_MALLOC 0
 static _Atomic unsigned long mallocs;
 #else

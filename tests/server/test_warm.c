@@ -13,13 +13,14 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/sanitize.h"
 #include "server/net/log_sink.h"
 #include "server/net/server.h"
 #include "server/wire/rpc.h"
 #include "tests/server/fixture.h"
 
 static _Atomic unsigned long mallocs;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#if CN_SANITIZED || !defined(__GLIBC__)
 #define COUNTS_MALLOC 0
 #else
 #define COUNTS_MALLOC 1
