@@ -333,10 +333,10 @@ class Words(unittest.TestCase):
     @unittest.skipUnless(os.geteuid() == 0, "needs another account")
     def test_without_permission(self):
         nobody = 65534
-        there = subprocess.run([CAIRN, "--version"], user=nobody, capture_output=True) if os.access(CAIRN, os.X_OK) else None
         os.chmod(self.place.dir, 0o755)
-        p = subprocess.run([CAIRN, "--data", self.place.path, "versions", "acme/docs"], user=nobody, group=nobody, extra_groups=[], capture_output=True, text=True)
-        self.assertEqual((there.returncode, p.returncode, p.stdout), (0, 1, ""), p.stderr)
+        program = shutil.copy(CAIRN, os.path.join(self.place.dir, "cairn"))  # the build may lie where they cannot go
+        p = subprocess.run([program, "--data", self.place.path, "versions", "acme/docs"], user=nobody, group=nobody, extra_groups=[], cwd="/", capture_output=True, text=True)
+        self.assertEqual((p.returncode, p.stdout), (1, ""), p.stderr)
         for w in ("DENIED", self.place.path, "run as its owner"):
             self.assertIn(w, p.stderr)
 
