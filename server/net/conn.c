@@ -103,7 +103,6 @@ void conn_end(conn *c, const char *why) {
         return;
     cn_log(CN_LOG_WARN, "conn.closed", "conn=%llu who=%s %s", (unsigned long long)c->id, c->who->caller.who, why);
     c->ending = true;
-    c->end_ns = cn_mono_ns();
     c->frame_ns = 0;
     c->start = c->have;
     shrink(c);
@@ -162,6 +161,7 @@ static void say_end(conn *c) {
     if (c->shut)
         return;
     c->shut = true;
+    c->end_ns = cn_mono_ns();
     if (uv_shutdown(&c->shutdown, &c->uv.stream, on_shut) != 0)
         conn_close(c, NULL);
 }

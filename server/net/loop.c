@@ -110,7 +110,7 @@ static void check_conn(conn *c, uint64_t now) {
     bool busy = c->inflight || c->writing;
     if (c->closing)
         return;
-    if (c->ending && over(c->end_ns, now, CN_LINGER_MS))
+    if (over(c->end_ns, now, CN_LINGER_MS))
         conn_close(c, NULL);
     else if (c->writing && over(c->write_ns, now, atomic_load(&lim->write_ms)))
         conn_close(c, "it does not take its answers");

@@ -120,6 +120,13 @@ class Wire(unittest.TestCase):
             self.assertTrue(c.message()[2][1].startswith("INVALID: "))
             self.assertTrue(c.closed())
 
+    def test_what_is_under_way_is_answered_before_the_end(self):
+        c = Rpc(self.server)
+        c.s.sendall(b"".join(request(i, "query", [{"index": "docs", "vector": VECTOR, "key": self.key, "tenant": "acme"}]) for i in range(20)) + b"\xc1")
+        seen = [c.message()[1] for _ in range(21)]
+        self.assertEqual(sorted(seen), [*range(20), NOBODY])
+        self.assertTrue(c.closed())
+
     def test_a_client_that_stays_after_its_end_is_left(self):
         c = Rpc(self.server)
         c.s.sendall(b"\xc1")
