@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -322,10 +323,22 @@ class Life(WithData):
     def test_drain_timeout_cuts_off(self):
         server = self.start("--workers", "1", "--drain-timeout", "0ms")
         c = Rpc(server, self.data.key)
-        for _ in range(30):
-            c.send("query_batch", index="docs", queries=[{"vector": VECTOR, "k": 10}] * 2000)
+        sent = threading.Semaphore(0)
+
+        def send():  # blocks once the answers, which are not read, are too many
+            try:
+                for _ in range(30):
+                    c.send("query_batch", index="docs", queries=[{"vector": VECTOR, "k": 10}] * 2000)
+                    sent.release()
+            except OSError:
+                pass
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        sent.acquire()
         server.p.send_signal(signal.SIGTERM)
         self.assertEqual(server.stop(), 0)
+        sender.join()
 
     def test_hangup_reads_the_settings_again(self):
         conf = os.path.join(self.data.dir, "cairnd.conf")
