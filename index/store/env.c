@@ -192,8 +192,8 @@ static cn_env *find(const struct stat *st) {
     return e;
 }
 
-static cn_err open_new(const char *path, cn_env_kind kind, bool create, const struct stat *st, cn_env **ret) {
-    if (st->st_size > 0 || !create) /* an empty file would be taken for a new one: right only where one may be made */
+static cn_err open_new(const char *path, cn_env_kind kind, bool create, bool checked, const struct stat *st, cn_env **ret) {
+    if (!checked && (st->st_size > 0 || !create)) /* an empty file would be taken for a new one: right only where one may be made */
         CN_TRY(cn_env_check_file(path, kind == CN_ENV_SEALED));
     cn_env *e = new_env(path, kind, st);
     if (!e)
@@ -209,14 +209,14 @@ static cn_err open_new(const char *path, cn_env_kind kind, bool create, const st
     return CN_OK;
 }
 
-static cn_err open_locked(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+static cn_err open_locked(const char *path, cn_env_kind kind, bool create, bool checked, cn_env **ret) {
     struct stat st;
     if (create && kind != CN_ENV_SEALED)
         CN_TRY(make_file(path));
     CN_TRY(stat_file(path, kind, &st));
     cn_env *e = find(&st);
     if (!e)
-        return open_new(path, kind, create, &st, ret);
+        return open_new(path, kind, create, checked, &st, ret);
     if (e->kind != kind)
         return cn_fail(CN_CONFLICT, "%s is open already for another use", path);
     e->refs++;
@@ -224,9 +224,26 @@ static cn_err open_locked(const char *path, cn_env_kind kind, bool create, cn_en
     return CN_OK;
 }
 
-cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+/* Request records are large and open late, when questions are under way: their file is walked before the registry is held. */
+static cn_err check_before(const char *path, cn_env_kind kind, bool *ret) {
+    struct stat st;
+    *ret = false;
+    if (kind != CN_ENV_TRACE || stat(path, &st) < 0 || st.st_size == 0)
+        return CN_OK;
     pthread_mutex_lock(&registry);
-    cn_err e = open_locked(path, kind, create, ret);
+    bool open = find(&st) != NULL;
+    pthread_mutex_unlock(&registry);
+    if (open)
+        return CN_OK;
+    *ret = true;
+    return cn_env_check_file(path, false);
+}
+
+cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+    bool checked;
+    CN_TRY(check_before(path, kind, &checked));
+    pthread_mutex_lock(&registry);
+    cn_err e = open_locked(path, kind, create, checked, ret);
     pthread_mutex_unlock(&registry);
     return e;
 }

@@ -66,10 +66,29 @@ static const char *why_not_allowed(cn_call *c, const cn_look *l, const cn_explai
     return x->now.allow.n ? "none of the labels asked with is one that it allows" : "it allows no label, so nobody may read it";
 }
 
+static const cn_held *held_of(const cn_look *l, cn_str label) {
+    for (uint32_t i = 0; i < l->who.n_held; i++)
+        if (cn_str_eq(l->who.held[i].label, label))
+            return &l->who.held[i];
+    return NULL;
+}
+
+static const char *why_readable(cn_call *c, const cn_look *l, const cn_explained *x) {
+    const char *from = strcmp(allowed_from(x, x->met.v[0]), "row") == 0 ? "its row" : "a grant of the policy";
+    const cn_held *h = held_of(l, x->met.v[0]);
+    if (!h || !h->through.n)
+        return cn_arena_printf(&c->arena, CN_STR_FMT " is allowed by %s", CN_STR_ARG(x->met.v[0]), from);
+    if (cn_str_eq(h->through, l->who.name))
+        return cn_arena_printf(&c->arena, CN_STR_FMT " is allowed by %s; " CN_STR_FMT " has it from the directory of members", CN_STR_ARG(x->met.v[0]), from,
+                               CN_STR_ARG(l->who.name));
+    return cn_arena_printf(&c->arena, CN_STR_FMT " is allowed by %s; " CN_STR_FMT " has it through " CN_STR_FMT, CN_STR_ARG(x->met.v[0]), from,
+                           CN_STR_ARG(l->who.name), CN_STR_ARG(h->through));
+}
+
 static const char *say(cn_call *c, const cn_look *l, const cn_explained *x, uint64_t version) {
     switch (x->verdict) {
     case CN_V_READABLE:
-        return cn_arena_printf(&c->arena, CN_STR_FMT " is allowed by its %s", CN_STR_ARG(x->met.v[0]), allowed_from(x, x->met.v[0]));
+        return why_readable(c, l, x);
     case CN_V_ABSENT:
         return cn_arena_printf(&c->arena, "version %llu does not hold it; `cairn which-versions` lists those that do", (unsigned long long)version);
     case CN_V_ERASED:

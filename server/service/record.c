@@ -124,6 +124,10 @@ static void finish(cn_call *c, cn_record *r, const cn_record_facts *f, cn_err er
 }
 
 static void hand_on(cn_service *s, cn_call *c, cn_tenant *t, const cn_record_facts *f) {
+    if (c->record.failed) { /* no memory for it */
+        cn_recorder_lose(s->recorder, t);
+        return;
+    }
     cn_trace_entry e = {.at_us = cn_wall_us(), .map = cn_buf_str(&c->record)};
     if (cn_unhex(cn_str_of(f->trace_id), e.id.b, sizeof e.id.b) != 0)
         cn_random(e.id.b, sizeof e.id.b);

@@ -12,7 +12,7 @@
 #include "server/service/inside.h"
 
 #define BATCH 1024                   /* records a transaction */
-#define GATHER_MS 20
+#define GATHER_MS 250                /* few commits: another process can check the file between them */
 #define FLUSH_MS 2000
 #define LOST_MAX 64                  /* tenants whose gaps are remembered at a time */
 #define FIRST_LOOK_MS 60000          /* through the stores, for what is too old */
@@ -85,11 +85,25 @@ static void drop(cn_recorder *r, cn_tenant *t, uint64_t records) {
     cn_count_dropped(r->s, cn_str_of(cn_tenant_name(t)), records);
 }
 
+/* To be noted in the store as a gap; counted: once, not when the gap could not be noted either. */
+static void lose(cn_recorder *r, cn_tenant *t, uint64_t records, bool counted) {
+    cn_tenant *mine = cn_tenant_ref(t);
+    pthread_mutex_lock(&r->lock);
+    bool kept = note_lost(r, mine, records);
+    pthread_mutex_unlock(&r->lock);
+    if (counted)
+        drop(r, t, records);
+    if (!kept)
+        cn_tenant_unref(mine);
+}
+
+void cn_recorder_lose(cn_recorder *r, cn_tenant *t) { lose(r, t, 1, true); }
+
 void cn_recorder_push(cn_recorder *r, cn_tenant *t, const cn_trace_entry *e) {
     item it = {cn_tenant_ref(t), e->at_us, e->id, e->map.n};
     size_t need = sizeof it + padded(e->map.n);
     pthread_mutex_lock(&r->lock);
-    bool fits = need <= CN_RECORDER_BYTES - r->n, kept = fits;
+    bool fits = need <= CN_RECORDER_BYTES - r->n;
     if (fits) {
         memcpy(r->fill + r->n, &it, sizeof it);
         memcpy(r->fill + r->n + sizeof it, e->map.p, e->map.n);
@@ -97,14 +111,12 @@ void cn_recorder_push(cn_recorder *r, cn_tenant *t, const cn_trace_entry *e) {
             pthread_cond_signal(&r->wake);
         r->n += need;
         r->pushed++;
-    } else {
-        kept = note_lost(r, it.t, 1);
     }
     pthread_mutex_unlock(&r->lock);
-    if (!fits)
-        drop(r, t, 1);
-    if (!kept)
-        cn_tenant_unref(it.t);
+    if (fits)
+        return;
+    cn_recorder_lose(r, t);
+    cn_tenant_unref(it.t);
 }
 
 void cn_recorder_flush(cn_recorder *r) {
@@ -139,7 +151,8 @@ static bool is_current(cn_recorder *r, const cn_tenant *t) {
     return now == t;
 }
 
-static void put(cn_recorder *r, cn_tenant *t, uint32_t n, bool gap) {
+/* gap: it is none of the records themselves that is put, but that so many are missing; 0: records. */
+static void put(cn_recorder *r, cn_tenant *t, uint32_t n, uint64_t gap) {
     cn_trace_limits lim = {atomic_load(&r->max_bytes), atomic_load(&r->keep_us)};
     if (!is_current(r, t))
         return;
@@ -151,15 +164,7 @@ static void put(cn_recorder *r, cn_tenant *t, uint32_t n, bool gap) {
     if (!r->failing)
         cn_log(CN_LOG_ERROR, "trace.failed", "tenant=%s request records are lost until this is mended: %s", cn_tenant_name(t), cn_error_detail());
     r->failing = true;
-    if (gap)
-        return;
-    drop(r, t, n);
-    cn_tenant *mine = cn_tenant_ref(t);
-    pthread_mutex_lock(&r->lock);
-    bool kept = note_lost(r, mine, n);
-    pthread_mutex_unlock(&r->lock);
-    if (!kept)
-        cn_tenant_unref(mine);
+    lose(r, t, gap ? gap : n, gap == 0);
 }
 
 static item item_at(const cn_recorder *r, size_t at) {
@@ -182,7 +187,7 @@ static void write_tenant(cn_recorder *r, size_t at, cn_tenant *t) {
         }
         at += sizeof it + padded(it.bytes);
         if (n && (n == BATCH || at >= r->n_drain)) {
-            put(r, keep, n, false);
+            put(r, keep, n, 0);
             n = 0;
         }
     }
@@ -195,7 +200,7 @@ static void write_gaps(cn_recorder *r, lost *v, uint32_t n) {
         cn_buf b = {.p = room, .room = sizeof room, .cap = sizeof room};
         cn_trace_gap_pack(&b, "dropped", v[i].records);
         r->batch[0] = (cn_trace_entry){.at_us = cn_wall_us(), .map = cn_buf_str(&b)};
-        put(r, v[i].t, 1, true);
+        put(r, v[i].t, 1, v[i].records);
         cn_tenant_unref(v[i].t);
     }
 }

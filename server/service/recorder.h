@@ -20,6 +20,7 @@ void cn_recorder_free(cn_recorder *r); /* writes what is queued; NULL is fine */
 void cn_recorder_limit(cn_recorder *r, const cn_trace_limits *limits);
 bool cn_recorder_is_on(const cn_recorder *r); /* NULL: no */
 void cn_recorder_push(cn_recorder *r, cn_tenant *t, const cn_trace_entry *e); /* never fails, never waits; the map is copied */
+void cn_recorder_lose(cn_recorder *r, cn_tenant *t); /* a record that could not be made: as one dropped */
 /* Waits, for at most two seconds, until all that was pushed before has been written. */
 void cn_recorder_flush(cn_recorder *r);
 typedef struct cn_recorder_counts {
