@@ -21,6 +21,10 @@
 
 static _Atomic unsigned long mallocs;
 
+#if CN_SANITIZED || !defined(__GLIBC__)
+#define COUNTS_MALLOC 0
+#else
+#define COUNTS_MALLOC 1
 /* The thread that writes request records is off the way of a query: what LMDB takes for its transactions does not count. */
 static bool counts(void) {
     static __thread int known; /* 0: not yet */
@@ -32,10 +36,6 @@ static bool counts(void) {
     return known != 0;
 }
 
-#if CN_SANITIZED || !defined(__GLIBC__)
-#define COUNTS_MALLOC 0
-#else
-#define COUNTS_MALLOC 1
 /* The program's own definitions win over libc's, in every library. */
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t count, size_t n);
