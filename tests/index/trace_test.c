@@ -300,6 +300,46 @@ static void test_one_record(void) { /* its checksum fails: the others are told, 
     CU_ASSERT(s.n == 4 && s.broken == 1);
 }
 
+/* A byte here and there: whatever is found of it, records are taken and told as before, and nothing ends the process. */
+static void test_any_byte(void) {
+    char path[160], kept[160], command[512];
+    unsigned wrong = 0, told = 0;
+    path_of(path, "");
+    path_of(kept, ".kept");
+    cn_trace_limits all = {0, CN_TRACE_KEEP_US};
+    bool more = true;
+    while (more)
+        OK(cn_trace_prune(s_tenant, &all, &more));
+    refill();
+    close_all();
+    snprintf(command, sizeof command, "cp %s %s", path, kept);
+    CU_ASSERT_EQUAL_FATAL(system(command), 0);
+    struct stat st;
+    CU_ASSERT_EQUAL(stat(path, &st), 0);
+    snprintf(command, sizeof command, "cp %s %s", kept, path);
+    for (long at = 0; at < st.st_size; at += 373) {
+        char b;
+        CU_ASSERT_EQUAL_FATAL(system(command), 0);
+        int fd = open(path, O_RDWR);
+        CU_ASSERT(pread(fd, &b, 1, at) == 1);
+        b = (char)(b ^ (1 << at % 8));
+        CU_ASSERT(pwrite(fd, &b, 1, at) == 1);
+        close(fd);
+        CU_ASSERT_FATAL(s_open_again());
+        seen s = {0};
+        cn_trace_scan sc = {0};
+        cn_err e = cn_trace_each(s_tenant, &sc, see, &s);
+        told += e != CN_OK || s.gaps || s.broken;
+        wrong += put(70000, cn_wall_us(), 100, &plenty) != CN_OK || of_id(70000).n != 1;
+        close_all();
+    }
+    if (wrong)
+        printf("\n  %u of the places\n", wrong);
+    CU_ASSERT(wrong == 0 && told > 100);
+    CU_ASSERT_FATAL(s_open_again());
+    unlink(kept);
+}
+
 static void test_gap(void) {
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, 1024);
@@ -326,6 +366,7 @@ int main(void) {
     CU_add_test(s, "a damaged file is set aside", test_damaged_file);
     CU_add_test(s, "gone or cut while it is open", test_gone_while_open);
     CU_add_test(s, "a damaged record", test_one_record);
+    CU_add_test(s, "any byte damaged", test_any_byte);
     CU_add_test(s, "a gap is always told", test_gap);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
