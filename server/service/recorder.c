@@ -18,6 +18,7 @@
 #define FIRST_LOOK_MS 60000          /* through the stores, for what is too old */
 #define LOOK_EVERY_MS 3600000
 #define GAP_MAX 256
+#define SAY_EVERY_NS 60000000000ull
 
 typedef struct item { /* before each map in a buffer; both are multiples of 8 bytes */
     cn_tenant *t;               /* referenced */
@@ -41,11 +42,13 @@ struct cn_recorder {
     uint64_t pushed, taken, finished; /* records: given, taken by the thread, and dealt with */
     lost lost[LOST_MAX];
     uint32_t n_lost;
-    bool urgent, stop;
+    bool urgent;
+    _Atomic bool stop;
     char *drain;                /* of the thread */
     size_t n_drain;
     cn_trace_entry batch[BATCH];
-    bool failing;               /* said once, until it goes well again */
+    bool failing;
+    uint64_t said_ns;           /* when that was last logged */
     bool as_noted;
     _Atomic uint64_t max_bytes, keep_us, written, dropped;
 };
@@ -151,18 +154,27 @@ static bool is_current(cn_recorder *r, const cn_tenant *t) {
     return now == t;
 }
 
+static void say(cn_recorder *r, const cn_tenant *t) {
+    uint64_t now = cn_mono_ns();
+    if (r->said_ns && now - r->said_ns < SAY_EVERY_NS)
+        return;
+    r->said_ns = now;
+    cn_log(CN_LOG_ERROR, "trace.failed", "tenant=%s request records are lost until this is mended: %s", cn_tenant_name(t), cn_error_detail());
+}
+
 /* gap: it is none of the records themselves that is put, but that so many are missing; 0: records. */
 static void put(cn_recorder *r, cn_tenant *t, uint32_t n, uint64_t gap) {
     cn_trace_limits lim = {atomic_load(&r->max_bytes), atomic_load(&r->keep_us)};
+    bool leaving = atomic_load(&r->stop) && r->failing; /* a store that nobody may write to now must not keep the process from ending */
     if (!is_current(r, t))
         return;
-    if (cn_trace_put(t, r->batch, n, r->as_noted ? NULL : &lim) == CN_OK) {
+    if (!leaving && cn_trace_put(t, r->batch, n, r->as_noted ? NULL : &lim) == CN_OK) {
         r->failing = false;
         atomic_fetch_add(&r->written, gap ? 0 : n);
         return;
     }
-    if (!r->failing)
-        cn_log(CN_LOG_ERROR, "trace.failed", "tenant=%s request records are lost until this is mended: %s", cn_tenant_name(t), cn_error_detail());
+    if (!leaving)
+        say(r, t);
     r->failing = true;
     lose(r, t, gap ? gap : n, gap == 0);
 }
