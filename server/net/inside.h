@@ -95,7 +95,7 @@ struct loop {
     pthread_t thread;
     pthread_mutex_t lock;    /* of the two lists below: what other threads hand over */
     job *done;
-    int *fds;                /* accepted sockets; the sign bit of `kinds` says Unix */
+    int *fds;                /* accepted sockets */
     bool *fd_is_unix;
     unsigned n_fds, room_fds;
     conn *conns;
