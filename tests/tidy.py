@@ -11,11 +11,11 @@ TOP = {"meson.build", "README.md", "LICENSE", "engine", "index", "ingest", "serv
        "meson_options.txt", "ARCHITECTURE.md", "CHANGELOG.md"}
 HEAP = {"engine/base/mem.c"}
 PUBLIC = {"cairn.h"}  # included as its users do
-# The client stands alone (it links nothing of cairn), and so does what prints.
+# The client stands alone (it includes nothing of cairn), and so does what prints.
 OWN_HEAP = ("server/client/",)
 PRINTS = ("tools/", "server/net/main.c", "server/net/log_sink.c", "server/client/example.c", "server/net/config.c")
 LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX|HACK|TBD)\b")
-FILE_LINES, FUNCTION_LINES = 600, 75
+FILE_LINES, FUNCTION_LINES = 600, 60
 
 problems = []
 

@@ -120,7 +120,7 @@ def again(o):
         labels = [c.ingest(kind, rows("b.jsonl", letter), "--max-relabelled", "1000000000") for letter in "yz"[:max(1, min(2, o.rounds))]]
         assert all(r["state"] == "unchanged" and r["chunks_embedded"] == 0 for r in same)
         assert all(r["counts"]["relabelled"] == o.documents and r["chunks_embedded"] == 0 for r in labels)
-        pick = lambda all_: min(all_, key=lambda r: r["elapsed_ms"])
+        pick = lambda all_: sorted(all_, key=lambda r: r["elapsed_ms"])[(len(all_) - 1) // 2]
         for what, r in (("first", first), ("unchanged", pick(same)), ("only labels changed", pick(labels))):
             figures.append({"documents": o.documents, "rows": kind, "job": what, "elapsed_s": r["elapsed_ms"] / 1000, "chunks_embedded": r["chunks_embedded"],
                             "cpu_ms": r["cpu_ms"], "after_reading_s": round(r["elapsed_ms"] / 1000 - r["cpu_ms"]["read"] / 1000, 2)})

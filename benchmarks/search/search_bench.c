@@ -10,66 +10,49 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "benchmarks/search/tenant.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/search/search.h"
 
-#define INDEX CN_STR("bench")
-static const cn_actor who = {{"bench", 5}, {"command", 7}, {"", 0}};
 static uint32_t rows, dim;
 static const float *vectors;
 static cn_tenant *t;
-
-static void must(cn_err e, const char *what) {
-    if (e == CN_OK)
-        return;
-    fprintf(stderr, "search_bench: %s: %s\n", what, cn_error_detail());
-    exit(1);
-}
 
 static void load(const char *path) {
     int fd = open(path, O_RDONLY);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0 || st.st_size < 128)
-        must(cn_fail(CN_INVALID, "not a .npy file"), path);
+        bench_must(cn_fail(CN_INVALID, "not a .npy file"), path);
     char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
     const char *shape = p == MAP_FAILED ? NULL : memmem(p, 128, "'shape': (", 10);
     if (!shape || sscanf(shape + 10, "%u, %u", &rows, &dim) != 2)
-        must(cn_fail(CN_INVALID, "not a .npy file of two dimensions"), path);
+        bench_must(cn_fail(CN_INVALID, "not a .npy file of two dimensions"), path);
     vectors = (const float *)(const void *)(p + st.st_size - (off_t)((size_t)rows * dim * sizeof(float)));
 }
 
 static void build(void) {
     const cn_str allow = CN_PUBLIC;
-    cn_index_settings s;
     cn_segw *w;
-    uint64_t number;
-    cn_digest root;
-    cn_recipe recipe = {.embedder = CN_STR("none"), .precision = CN_STR(""), .parser = CN_STR("p/1"), .normaliser = CN_STR("n/1"),
-                        .chunker = CN_STR("document"), .analyser = CN_STR("a/1"), .metric = CN_IP, .dim = dim};
-    cn_index_settings_default(&s);
-    s.metric = CN_IP;
-    must(cn_index_create(t, INDEX, &s, &who), "index");
-    must(cn_segw_new(t, dim, &w), "segment");
+    bench_index(t, CN_IP);
+    bench_must(cn_segw_new(t, dim, &w), "segment");
     for (uint32_t i = 0; i < rows; i++) {
         char id[16];
         cn_chunk c = {.vector = vectors + (size_t)i * dim};
         cn_doc d = {.source = CN_STR("default"), .id = {id, (size_t)snprintf(id, sizeof id, "%u", i)}, .modified = CN_NO_TIME, .chunks = &c, .n_chunks = 1,
                     .labels = {{&allow, 1}, {0}, {0}}};
-        must(cn_segw_add(w, &d), "row");
+        bench_must(cn_segw_add(w, &d), "row");
     }
-    cn_seal seal = {.index = INDEX, .recipe = &recipe, .job = CN_STR("bench"), .counts = {.added = rows}};
-    must(cn_version_seal(t, &seal, w, &who, &number, &root), "seal");
-    must(cn_version_activate(t, INDEX, number, CN_ANY_VERSION, false, &who, NULL), "activate");
+    uint64_t number = bench_seal(t, w, CN_IP, dim, rows, 0);
+    bench_must(cn_version_activate(t, BENCH_INDEX, number, CN_ANY_VERSION, false, &bench_who, NULL), "activate");
 }
 
 /* The one segment, as the view itself opens it. */
 static void open_flat(cn_arena *a, cn_flat **ret, cn_scan *scan, bool *coded) {
     cn_pin pin;
     cn_seg *seg;
-    must(cn_version_pin(t, INDEX, 0, a, &pin), "pin");
-    must(cn_seg_open(t, &pin.version.parts[0].id, &pin.version.parts[0].digest, &seg), "segment");
-    must(cn_seg_flat(seg, &pin.space, ret, coded), "flat");
+    bench_must(cn_version_pin(t, BENCH_INDEX, 0, a, &pin), "pin");
+    bench_must(cn_seg_open(t, &pin.version.parts[0].id, &pin.version.parts[0].digest, &seg), "segment");
+    bench_must(cn_seg_flat(seg, &pin.space, ret, coded), "flat");
     uint64_t *bits = cn_arena_zalloc(a, rows / 64 + 1, sizeof *bits);
     for (uint32_t i = 0; i < rows; i++)
         bits[i / 64] |= (uint64_t)1 << (i % 64);
@@ -83,7 +66,7 @@ typedef cn_err search_fn(const cn_flat *, const cn_scan *, cn_scratch *, cn_scor
 static uint64_t alone(search_fn *search, const cn_flat *f, const cn_scan *scan, cn_scratch *scratch, cn_scored *hits) {
     uint32_t n;
     uint64_t from = cn_mono_ns();
-    must(search(f, scan, scratch, hits, &n), "flat");
+    bench_must(search(f, scan, scratch, hits, &n), "flat");
     return cn_mono_ns() - from;
 }
 
@@ -91,8 +74,8 @@ static uint64_t whole(const cn_query *q, cn_searcher *s, cn_hit *hits) {
     cn_view *v;
     uint32_t n;
     uint64_t from = cn_mono_ns();
-    must(cn_view_open(t, INDEX, 0, &v), "view");
-    must(cn_search(v, q, s, hits, &n, NULL), "search");
+    bench_must(cn_view_open(t, BENCH_INDEX, 0, &v), "view");
+    bench_must(cn_search(v, q, s, hits, &n, NULL), "search");
     cn_view_unref(v);
     return cn_mono_ns() - from;
 }
@@ -102,7 +85,7 @@ static double open_us(void) {
     cn_view *v;
     uint64_t from = cn_mono_ns();
     for (int i = 0; i < 1000; i++) {
-        must(cn_view_open(t, INDEX, 0, &v), "view");
+        bench_must(cn_view_open(t, BENCH_INDEX, 0, &v), "view");
         cn_view_unref(v);
     }
     return (double)(cn_mono_ns() - from) / 1e6;
@@ -112,18 +95,8 @@ static double open_us(void) {
 static double after_change_us(cn_policy_op op, const cn_query *q, cn_searcher *s, cn_hit *hits) {
     cn_policy_change c = {op, CN_STR("default"), op == CN_POLICY_HIDE_GLOB ? CN_STR("99*") : CN_STR("no-such-document"), {0}};
     uint64_t epoch;
-    must(cn_policy_apply(t, &c, 1, &who, &epoch), "policy");
+    bench_must(cn_policy_apply(t, &c, 1, &bench_who, &epoch), "policy");
     return (double)whole(q, s, hits) / 1000;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, uint32_t n) {
-    qsort(v, n, sizeof *v, by_value);
-    return v[n / 2];
 }
 
 static void measure(uint32_t queries, uint32_t k) {
@@ -143,8 +116,8 @@ static void measure(uint32_t queries, uint32_t k) {
     for (int m = 0; m < 2; m++)
         more[m] = cn_arena_zalloc(&a, queries, sizeof **more);
     open_flat(&a, &f, &scan, &coded);
-    must(cn_scratch_new(&scratch), "scratch");
-    must(cn_searcher_new(&s), "searcher");
+    bench_must(cn_scratch_new(&scratch), "scratch");
+    bench_must(cn_searcher_new(&s), "searcher");
     cn_query q = {.who = {{&pub, 1}, {&pub, 1}}, .vector = vectors, .k = k, .mode = CN_MODE_DENSE, .min_score = -INFINITY};
     uint64_t first = whole(&q, s, hits), allocations = 0;
     for (uint32_t i = 0; i < queries; i++) {
@@ -165,9 +138,9 @@ static void measure(uint32_t queries, uint32_t k) {
     printf("{\"rows\": %u, \"dim\": %u, \"k\": %u, \"queries\": %u, \"coded\": %s, \"first_query_us\": %.1f, \"allocations\": %llu,", rows, dim, k, queries,
            coded ? "true" : "false", (double)first / 1000, (unsigned long long)allocations);
     printf(" \"open_us\": %.2f,", open_us());
-    printf(" \"more_staged\": %.4f, \"more_exact\": %.4f,", median(more[0], queries), median(more[1], queries));
-    printf(" \"flat_staged_us\": %.1f, \"search_staged_us\": %.1f,", median(us[0], queries), median(us[2], queries));
-    printf(" \"flat_exact_us\": %.1f, \"search_exact_us\": %.1f", median(us[1], queries), median(us[3], queries));
+    printf(" \"more_staged\": %.4f, \"more_exact\": %.4f,", bench_median(more[0], queries), bench_median(more[1], queries));
+    printf(" \"flat_staged_us\": %.1f, \"search_staged_us\": %.1f,", bench_median(us[0], queries), bench_median(us[2], queries));
+    printf(" \"flat_exact_us\": %.1f, \"search_exact_us\": %.1f", bench_median(us[1], queries), bench_median(us[3], queries));
     printf(", \"after_change_us\": %.1f", after_change_us(CN_POLICY_HIDE, &q, s, hits));
     printf(", \"after_hiding_a_glob_us\": %.1f}\n", after_change_us(CN_POLICY_HIDE_GLOB, &q, s, hits));
     cn_searcher_free(s);
@@ -176,24 +149,20 @@ static void measure(uint32_t queries, uint32_t k) {
 }
 
 int main(int argc, char **argv) {
-    char dir[] = "/tmp/cairn-search-bench-XXXXXX", rm[96];
-    cn_data *data;
     if (argc != 4) {
         fprintf(stderr, "usage: search_bench VECTORS.npy QUERIES K\n");
         return 2;
     }
     load(argv[1]);
     uint32_t queries = (uint32_t)strtoul(argv[2], NULL, 10), k = (uint32_t)strtoul(argv[3], NULL, 10);
-    if (queries == 0 || queries > rows || k == 0 || k > CN_K_MAX || !mkdtemp(dir)) {
+    if (queries == 0 || queries > rows || k == 0 || k > CN_K_MAX) {
         fprintf(stderr, "search_bench: queries must be 1 to the number of rows, k 1 to %d\n", CN_K_MAX);
         return 2;
     }
-    must(cn_data_init(dir), "data");
-    must(cn_data_open(dir, &data), "data");
-    must(cn_tenant_create(data, CN_STR("bench"), &who), "tenant");
-    must(cn_tenant_open(data, CN_STR("bench"), &t), "tenant");
+    bench_data("/tmp");
+    t = bench_tenant("bench");
     build();
     measure(queries, k);
-    snprintf(rm, sizeof rm, "rm -rf %s", dir);
-    return system(rm) != 0; /* the files stay open until the end of the process */
+    bench_data_done();
+    return 0;
 }

@@ -1,17 +1,21 @@
-/* pool.h -- a bounded pool of threads with a bounded queue.
+/* pool.h -- a bounded pool of threads with a bounded queue, in lanes that take turns.
  *
+ * A lane is a number that the caller chooses (for a server: a tenant). Jobs of one lane keep their order; lanes with
+ * waiting jobs are served round robin, and one alone fills at most half of the queue, so that whoever floods it waits
+ * for itself.
  * Owns:    its threads; cn_pool_free() runs what is queued, then joins.
  * Thread:  any may submit; a job may submit.
- * Limits:  the queue's length given at start; a full queue refuses (CN_OVERLOADED), it never grows. */
+ * Limits:  the queue's length given at start; where there is no place a job is refused (CN_OVERLOADED). */
 #pragma once
 #include "engine/base/error.h"
+
+#define CN_POOL_LANES 256
 
 typedef struct cn_pool cn_pool;
 typedef void cn_job_fn(void *arg);
 
-cn_err cn_pool_new(unsigned threads, unsigned queue, cn_pool **ret);
+/* nice: of its threads and of those that they start, 0 to 19 (setpriority(2)); for what others should not wait for. */
+cn_err cn_pool_new(unsigned threads, unsigned queue, int nice, cn_pool **ret);
 void cn_pool_free(cn_pool *p);
-cn_err cn_pool_submit(cn_pool *p, cn_job_fn *fn, void *arg);
+cn_err cn_pool_submit(cn_pool *p, unsigned lane, cn_job_fn *fn, void *arg); /* lane: modulo CN_POOL_LANES */
 unsigned cn_pool_threads(const cn_pool *p);
-/* Runs fn(arg, i) for i in 0..n-1 on the pool and the caller, and returns when all are done. p NULL: the caller alone. */
-void cn_pool_each(cn_pool *p, unsigned n, void (*fn)(void *arg, unsigned i), void *arg);

@@ -147,6 +147,7 @@ cn_str cn_embedder_precision(const cn_embedder *e) { return cn_str_of(e->precisi
 cn_digest cn_embedder_digest(const cn_embedder *e) { return e->digest; }
 uint32_t cn_embedder_dim(const cn_embedder *e) { return e->c.hidden; }
 uint32_t cn_embedder_max_tokens(const cn_embedder *e) { return e->c.max_tokens; }
+uint32_t cn_embedder_text_tokens(const cn_embedder *e) { return e->c.max_tokens - 2; }
 
 /* --- embedding --- */
 
@@ -156,7 +157,7 @@ static cn_err space_new(const cn_embedder *e, space **ret) {
         return cn_fail_memory();
     cn_err err = cn_bert_work_new(e->bert, &s->work);
     s->ids = cn_alloc(e->c.max_tokens * sizeof *s->ids);
-    s->tokens.max = e->c.max_tokens - 2;
+    s->tokens.max = cn_embedder_text_tokens(e);
     if (err == CN_OK && s->ids)
         *ret = s;
     else

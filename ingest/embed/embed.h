@@ -28,7 +28,8 @@ cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
 cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */
 uint32_t cn_embedder_dim(const cn_embedder *e);
-uint32_t cn_embedder_max_tokens(const cn_embedder *e); /* with [CLS] and [SEP]: a text may have two fewer */
+uint32_t cn_embedder_max_tokens(const cn_embedder *e);  /* with [CLS] and [SEP] */
+uint32_t cn_embedder_text_tokens(const cn_embedder *e); /* of a text, without them */
 
 /* out: n x dim floats. The bytes of a text's vector depend on nothing but the text. *ret_cut counts texts over the limit; may be NULL. */
 cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut);

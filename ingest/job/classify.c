@@ -146,7 +146,8 @@ cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     }
     if (cn_policy_erased(r->policy, &it->key))
         return cn_item_reject(a, it, "it was erased for good; `policy restore` with a reason permits it again");
-    if (check_put(r, a, raw) != CN_OK)
-        return cn_item_reject(a, it, cn_error_detail());
+    cn_err put_err = check_put(r, a, raw);
+    if (put_err != CN_OK)
+        return put_err == CN_INVALID ? cn_item_reject(a, it, cn_error_detail()) : put_err;
     return raw->op == CN_OP_RELABEL ? relabel(r, sha, a, it) : put(r, sha, a, it);
 }

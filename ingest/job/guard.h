@@ -1,8 +1,8 @@
 /* guard.h -- the limits past which a job's version is sealed but not activated, for a person to look at first.
  *
  * Without a word from the user a job may delete, relabel or reject up to 1,000 documents or 10% of the index, whichever
- * is more; and delete none where it found no document at all, as in a folder whose disk is not mounted. Counted over all versions since the last one that was ever active, so that a guarded version cannot slip in under
- * the next small job.
+ * is more; and delete none where it found no document at all, as in a folder whose disk is not mounted. Counted over all
+ * versions since the last one that was ever active, so that a guarded version cannot slip in under the next small job.
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  none. */

@@ -115,6 +115,9 @@ static cn_err take_up(cn_run *r) {
     if (r->o.index.n && !cn_str_eq(r->o.index, kept.index))
         return cn_fail(CN_INVALID, "job %s is of index " CN_STR_FMT, r->row.id, CN_STR_ARG(kept.index));
     kept.resume = cn_str_of(r->row.id);
+    kept.from.rooted = r->o.from.rooted; /* who goes on with a job reads what this caller may, not what the first one might */
+    kept.from.roots = r->o.from.roots;
+    kept.from.n_roots = r->o.from.n_roots;
     r->o = kept;
     return CN_OK;
 }

@@ -51,10 +51,10 @@ cn_err cn_joblock_take(cn_tenant *t, const char *job, int *ret_fd) {
 bool cn_joblock_held(cn_tenant *t, const char *job) {
     char path[PATH_MAX];
     if (path_of(t, job, path) != CN_OK)
-        return false;
+        return true;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
-        return false;
+        return errno != ENOENT; /* when in doubt, it runs */
     bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
     close(fd);
     return held;

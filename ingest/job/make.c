@@ -17,14 +17,11 @@ static cn_err parser(cn_run *r, cn_parser **ret) {
     return err;
 }
 
-/* Plain text needs no worker process: there is nothing in it to be fooled by. */
 static cn_err parse(cn_run *r, const cn_raw *raw, cn_arena *a, cn_parsed *ret) {
     cn_parser *p;
     uint64_t from = cn_thread_cpu_ns();
-    cn_err err;
-    if (raw->format == CN_FMT_TEXT)
-        err = cn_parse_here(raw->format, raw->bytes, a, ret);
-    else if ((err = parser(r, &p)) == CN_OK)
+    cn_err err = parser(r, &p);
+    if (err == CN_OK)
         err = cn_parse(p, raw->format, raw->bytes, a, ret);
     cn_spend(r, CN_COST_PARSE, from);
     return err;
@@ -88,7 +85,7 @@ static cn_err from_bytes(cn_run *r, cn_arena *a, cn_item *it) {
 /* The stored text again, under another chunker or model. Vectors that came with the rows stay. */
 static cn_err from_stored(cn_run *r, cn_arena *a, cn_item *it) {
     cn_doc *d = &it->doc;
-    bool given = d->n_chunks && d->chunks[0].vector && r->head.recipe.embedder_digest.b[0] == 0 && cn_str_is(r->head.recipe.embedder, "none");
+    bool given = d->n_chunks && d->chunks[0].vector && cn_digest_is_zero(&r->head.recipe.embedder_digest) && cn_str_is(r->head.recipe.embedder, "none");
     if (given && !r->embedder)
         return CN_OK;
     if (d->text.n == 0)
@@ -105,7 +102,8 @@ static cn_err prepare(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     cn_err err = it->how == CN_HOW_PARSE ? from_bytes(r, a, it) : from_stored(r, a, it);
     if (err == CN_OK)
         err = cn_reuse_vectors(r, a, it);
-    if (err == CN_OK || err == CN_INTERNAL || (it->how == CN_HOW_STORED && it->rest))
+    bool its_own = err == CN_INVALID || err == CN_DEADLINE; /* the document's fault; anything else would be no reason to go on without it */
+    if (!its_own || (it->how == CN_HOW_STORED && it->rest))
         return err;
     return cn_item_reject(a, it, cn_error_detail());
 }
@@ -118,7 +116,7 @@ static cn_err embed_call(cn_run *r, cn_line *l, const cn_str *texts, uint32_t n,
     atomic_fetch_add(&r->cost[CN_COST_EMBED], cost.cpu_ns);
     atomic_fetch_add(&r->tokens, cost.tokens);
     atomic_fetch_add(&r->embedded, n);
-    return CN_OK;
+    return cost.cut ? cn_fail(CN_INTERNAL, "%llu passages have more tokens than the model takes", (unsigned long long)cost.cut) : CN_OK;
 }
 
 /* A dry run embeds a few texts to know the speed, and counts the bytes of the rest. */
@@ -140,7 +138,8 @@ static cn_err estimate(cn_run *r, const cn_str *texts, uint32_t n, float *out) {
     return CN_OK;
 }
 
-static uint32_t gather(cn_batch *b, cn_chunk **chunks, cn_str *texts) {
+/* Chunks that want a vector, and what is to be embedded for each; chunks NULL: only how many. */
+static cn_err gather(cn_batch *b, cn_chunk **chunks, cn_str *texts, uint32_t *ret_n) {
     cn_item *items = b->items;
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n; i++)
@@ -150,14 +149,18 @@ static uint32_t gather(cn_batch *b, cn_chunk **chunks, cn_str *texts) {
             if (chunks) {
                 chunks[n] = &items[i].chunks[c];
                 texts[n] = cn_chunk_embed_text(chunks[n], items[i].doc.text, &b->arena);
+                if (!texts[n].p)
+                    return cn_fail_memory();
             }
             n++;
         }
-    return n;
+    *ret_n = n;
+    return CN_OK;
 }
 
 static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
-    uint32_t n = gather(b, NULL, NULL), dim = r->recipe.dim;
+    uint32_t n, dim = r->recipe.dim;
+    CN_TRY(gather(b, NULL, NULL, &n));
     if (n == 0)
         return CN_OK;
     cn_chunk **chunks = cn_arena_zalloc(&b->arena, n, sizeof *chunks);
@@ -165,7 +168,7 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
     float *out = cn_arena_alloc(&b->arena, (size_t)(r->dry ? CN_SAMPLE : n) * dim * sizeof *out);
     if (!chunks || !texts || !out)
         return cn_fail_memory();
-    gather(b, chunks, texts);
+    CN_TRY(gather(b, chunks, texts, &n));
     if (r->dry)
         return estimate(r, texts, n, out);
     cn_run_step(r, "embedding");

@@ -4,8 +4,8 @@
  *   make.c  what becomes of a row: look up, parse, chunk, embed           worker threads
  *   reuse.c vectors that a changed row keeps
  *   write.c rows into the file, in order, with counts and notes           the caller's thread
- *   run.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
- * Owns:    cn_run owns everything it opened, until cn_run_done().
+ *   job.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
+ * Owns:    cn_run owns everything it opened, until cn_job_run() and its like end.
  * Thread:  each field says whose it is.
  * Limits:  those of job.h. */
 #pragma once

@@ -4,19 +4,15 @@
 
 #include "ingest/job/run.h"
 
-static cn_str keep(cn_run *r, cn_str s) { return cn_arena_str(&r->arena, s); }
-
 /* "structure/1 tokens=200 overlap=32" as a user would write it: without the algorithm's version. */
-static cn_str chunker_words(cn_run *r, cn_str canonical) {
-    cn_str s = keep(r, canonical);
-    const char *slash = s.p ? memchr(s.p, '/', s.n) : NULL;
-    if (!slash)
-        return s;
-    size_t at = (size_t)(slash - s.p), end = at + 1;
+static cn_err chunker_words(cn_run *r, cn_str s, cn_str *ret) {
+    const char *slash = memchr(s.p, '/', s.n);
+    size_t at = slash ? (size_t)(slash - s.p) : s.n, end = slash ? at + 1 : at;
     while (end < s.n && s.p[end] >= '0' && s.p[end] <= '9')
         end++;
     char *p = cn_arena_printf(&r->arena, "%.*s%.*s", (int)at, s.p, (int)(s.n - end), s.p + end);
-    return cn_str_of(p);
+    *ret = cn_str_of(p);
+    return p ? CN_OK : cn_fail_memory();
 }
 
 static cn_err open_head(cn_run *r) {
@@ -30,7 +26,7 @@ static cn_err open_head(cn_run *r) {
 }
 
 /* The head's recipe goes on; the index's settings count for the first version. A rebuild has set what it wants before. */
-static void choose(cn_run *r, cn_str *chunker) {
+static cn_err choose(cn_run *r, cn_str *chunker) {
     cn_recipe *w = &r->recipe;
     const cn_recipe *head = r->has_head ? &r->head.recipe : NULL;
     const cn_index_settings *set = &r->index.set;
@@ -39,9 +35,11 @@ static void choose(cn_run *r, cn_str *chunker) {
         if (!w->precision.n)
             w->precision = head ? head->precision : set->precision;
     }
-    if (!chunker->n)
-        *chunker = head ? chunker_words(r, head->chunker) : set->chunker;
     w->metric = head ? head->metric : set->metric;
+    if (chunker->n)
+        return CN_OK;
+    *chunker = set->chunker;
+    return head ? chunker_words(r, head->chunker, chunker) : CN_OK;
 }
 
 static cn_err open_embedder(cn_run *r) {
@@ -71,9 +69,9 @@ static bool differs(const cn_recipe *a, const cn_recipe *b) {
 cn_err cn_run_open(cn_run *r) {
     cn_str chunker = r->recipe.chunker;
     CN_TRY(open_head(r));
-    choose(r, &chunker);
+    CN_TRY(choose(r, &chunker));
     CN_TRY(open_embedder(r));
-    uint32_t most = r->embedder ? cn_embedder_max_tokens(r->embedder) : 0;
+    uint32_t most = r->embedder ? cn_embedder_text_tokens(r->embedder) : 0;
     CN_TRY(cn_chunker_parse(chunker, most, &r->chunker));
     cn_chunker_text(&r->chunker, r->chunker_text);
     r->recipe.chunker = cn_str_of(r->chunker_text);

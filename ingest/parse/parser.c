@@ -11,11 +11,10 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/sanitize.h"
 #include "engine/base/utf8.h"
 #include "ingest/parse/out.h"
 #include "ingest/parse/worker.h"
-
-extern char **environ;
 
 typedef struct worker {
     pid_t pid;   /* 0: not started, or dead */
@@ -35,6 +34,28 @@ uint64_t cn_parse_limit_ns(void) {
     const char *text = getenv("CAIRN_PARSE_SECONDS");
     long s = text ? strtol(text, NULL, 10) : 0;
     return (s > 0 && s < CN_PARSE_SECONDS ? (uint64_t)s : CN_PARSE_SECONDS) * 1000000000u;
+}
+
+/* NAME=value as it stands in the environment. */
+static char *entry_of(const char *name) {
+    extern char **environ;
+    size_t n = strlen(name);
+    for (char **e = environ; e && *e; e++)
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+            return *e;
+    return NULL;
+}
+
+char **cn_parse_environment(char *room[4]) {
+    static const char *const names[] = {"PATH", "CAIRN_PARSE_SECONDS", "ASAN_OPTIONS"};
+    unsigned n = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *entry = entry_of(names[i]);
+        if (entry)
+            room[n++] = entry;
+    }
+    room[n] = NULL;
+    return room;
 }
 
 cn_err cn_parser_new(unsigned workers, cn_parser **ret) {
@@ -83,8 +104,13 @@ static cn_err start_worker(worker *w) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, theirs, CN_WORKER_FD);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    if (!CN_SANITIZED) /* what it says there is a sanitizer's finding, or nothing */
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
     pid_t pid;
-    int e = posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv.p, environ);
+    char *room[4];
+    int e = posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv.p, cn_parse_environment(room));
     posix_spawn_file_actions_destroy(&actions);
     close(theirs);
     if (e != 0) {
@@ -145,13 +171,17 @@ static bool blocks_ok(const cn_parsed *d) {
 }
 
 static cn_err take_str(worker *w, uint64_t n, uint64_t until, cn_arena *a, cn_str *ret) {
-    char *p = cn_arena_alloc(a, n + 1);
-    if (!p)
-        return cn_fail_memory();
-    CN_TRY(move(w, p, n, false, until));
-    p[n] = 0;
-    *ret = (cn_str){p, n};
-    return CN_OK;
+    CN_AUTO_BUF cn_buf got;
+    char part[65536];
+    cn_buf_init(&got, CN_TEXT_MAX + 1);
+    for (uint64_t left = n, step; left; left -= step) { /* room for what came, not for what was claimed */
+        step = left < sizeof part ? left : sizeof part;
+        CN_TRY(move(w, part, step, false, until));
+        cn_buf_add(&got, part, step);
+        CN_TRY(cn_buf_check(&got));
+    }
+    *ret = cn_arena_str(a, cn_buf_str(&got));
+    return ret->p ? CN_OK : cn_fail_memory();
 }
 
 /* *ret_verdict: what the worker said of the document; CN_OVERLOADED, CN_UNAVAILABLE, CN_DEADLINE: none was had. */
@@ -168,11 +198,9 @@ static cn_err take_answer(worker *w, uint64_t until, cn_arena *a, cn_parsed *ret
     }
     CN_TRY(take_str(w, h.title, until, a, &d.title));
     CN_TRY(take_str(w, h.front, until, a, &d.front));
-    cn_block *blocks = cn_arena_alloc(a, h.n_blocks * sizeof *blocks);
-    if (!blocks)
-        return cn_fail_memory();
-    CN_TRY(move(w, blocks, h.n_blocks * sizeof *blocks, false, until));
-    d.blocks = blocks;
+    cn_str blocks;
+    CN_TRY(take_str(w, (uint64_t)h.n_blocks * sizeof *d.blocks, until, a, &blocks));
+    d.blocks = (const cn_block *)(const void *)blocks.p;
     d.n_blocks = h.n_blocks;
     if (!cn_utf8_ok(d.text) || !cn_utf8_ok(d.title) || !cn_utf8_ok(d.front) || memchr(d.text.p, 0, d.text.n) || !blocks_ok(&d))
         return CN_UNAVAILABLE;

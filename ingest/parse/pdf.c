@@ -11,29 +11,31 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/base/os.h"
 #include "engine/base/sanitize.h"
-#include "ingest/parse/charset.h"
+#include "engine/base/utf8.h"
 #include "ingest/parse/out.h"
 #include "ingest/parse/worker.h"
 
-extern char **environ;
-
 /* --- in the child, before it becomes pdftotext --- */
 static void system_files_only(void) {
-    static const char *const dirs[] = {"/usr", "/lib", "/lib64", "/bin", "/etc"};
+    static const char *const dirs[] = {"/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/fonts", "/etc/xpdf", "/etc/alternatives"};
     const uint64_t readable = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
     struct landlock_ruleset_attr all = {.handled_access_fs = (1u << 13) - 1};
     int rules = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
     if (rules < 0)
         return;
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        struct stat st;
         struct landlock_path_beneath_attr beneath = {.allowed_access = readable, .parent_fd = open(dirs[i], O_PATH | O_CLOEXEC)};
         if (beneath.parent_fd >= 0) {
+            if (fstat(beneath.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
+                beneath.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE;
             syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0);
             close(beneath.parent_fd);
         }
@@ -43,7 +45,8 @@ static void system_files_only(void) {
 }
 
 static void no_network(void) {
-    static const int refused[] = {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(ptrace), SCMP_SYS(kill), SCMP_SYS(io_uring_setup)};
+    static const int refused[] = {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(ptrace), SCMP_SYS(kill), SCMP_SYS(tkill), SCMP_SYS(tgkill),
+        SCMP_SYS(io_uring_setup), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_getfd), SCMP_SYS(setpriority)};
     scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
     for (size_t i = 0; c && i < sizeof refused / sizeof *refused; i++)
         seccomp_rule_add(c, SCMP_ACT_ERRNO(1), refused[i], 0);
@@ -111,7 +114,8 @@ static cn_err start(int in, child *ret) {
     posix_spawn_file_actions_adddup2(&actions, in, 0);
     posix_spawn_file_actions_adddup2(&actions, out[1], 1);
     posix_spawn_file_actions_adddup2(&actions, err[1], 2);
-    int e = posix_spawn(&ret->pid, "/proc/self/exe", &actions, NULL, argv.p, environ);
+    char *room[4];
+    int e = posix_spawn(&ret->pid, "/proc/self/exe", &actions, NULL, argv.p, cn_parse_environment(room));
     posix_spawn_file_actions_destroy(&actions);
     close(out[1]);
     close(err[1]);
@@ -140,8 +144,11 @@ static cn_err collect(child *c, uint64_t until, cn_buf *text, cn_buf *errors) {
         uint64_t now = cn_mono_ns();
         if (now >= until || text->failed)
             return text->failed ? cn_fail(CN_INVALID, "its text is over the limit of %u bytes; split it", CN_TEXT_MAX) : CN_DEADLINE;
-        if (poll(f, 2, (int)((until - now) / 1000000) + 1) < 0 && errno != EINTR)
-            return cn_fail_errno(errno, "waiting for pdftotext");
+        if (poll(f, 2, (int)((until - now) / 1000000) + 1) < 0) {
+            if (errno != EINTR)
+                return cn_fail_errno(errno, "waiting for pdftotext");
+            continue; /* what poll says of the two is of the time before */
+        }
         for (int i = 0; i < 2; i++)
             if (f[i].fd >= 0 && f[i].revents && !drain(f[i].fd, into[i]))
                 f[i].fd = -1;
@@ -188,11 +195,10 @@ static cn_err run(cn_str bytes, cn_buf *text) {
 }
 
 cn_err cn_parse_pdf(cn_str bytes, cn_arena *a, cn_parsed *ret) {
-    CN_AUTO_BUF cn_buf text, hold;
+    CN_AUTO_BUF cn_buf text;
     cn_buf_init(&text, CN_TEXT_MAX);
-    cn_buf_init(&hold, CN_TEXT_MAX);
-    cn_str utf8;
     CN_TRY(run(bytes, &text));
-    CN_TRY(cn_charset_utf8(cn_buf_str(&text), CN_STR("UTF-8"), &hold, &utf8));
-    return cn_parse_text(utf8, true, a, ret);
+    if (!cn_utf8_ok(cn_buf_str(&text))) /* it was told to write that */
+        return cn_fail(CN_INVALID, "pdftotext made no UTF-8 of it");
+    return cn_parse_text(cn_buf_str(&text), true, a, ret);
 }

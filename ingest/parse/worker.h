@@ -24,6 +24,9 @@ typedef struct cn_worker_answer {
     uint32_t err, n_blocks;
 } cn_worker_answer;
 
+/* What a parser's process is told of this one's environment, ended by NULL; no secret that happens to stand there. Points
+ * into the environment and `room`. */
+char **cn_parse_environment(char *room[4]);
 /* Gives up everything but computing and its one socket; 0, or -1 with errno where the kernel refused. */
 int cn_confine(void);
 /* Locks this process in less tightly and becomes pdftotext, from standard input to standard output. */

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 
 #include "engine/base/os.h"
+#include "engine/base/utf8.h"
 #include "index/policy/labels.h"
 #include "ingest/parse/normal.h"
 #include "ingest/source/jscan.h"
+#include "ingest/source/source.h"
 
 static const char *const usual[CN_FIELD_COUNT][2] = {
     [CN_FIELD_ID] = {"id", "_id"}, [CN_FIELD_TITLE] = {"title", NULL}, [CN_FIELD_TEXT] = {"text", NULL},
@@ -148,6 +150,28 @@ static cn_err set_text(cn_field f, cn_str s, cn_arena *a, cn_row *row) {
     default: break;
     }
     return cn_fail(CN_INVALID, "it cannot be text");
+}
+
+cn_err cn_raw_tidy(cn_arena *a, cn_raw *raw) {
+    const struct {
+        const char *name;
+        cn_str *at;
+        cn_field field;
+    } words[] = {{"id", &raw->id, CN_FIELD_ID}, {"title", &raw->title, CN_FIELD_TITLE}, {"uri", &raw->uri, CN_FIELD_URI}, {"text", &raw->bytes, CN_FIELD_TEXT}};
+    cn_row row = {.id = raw->id, .title = raw->title, .uri = raw->uri};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (!words[i].at->p)
+            continue;
+        cn_err e = cn_utf8_ok(*words[i].at) ? CN_OK : cn_fail(CN_INVALID, "it is not valid UTF-8");
+        if (e == CN_OK && words[i].field != CN_FIELD_TEXT)
+            e = set_text(words[i].field, *words[i].at, a, &row);
+        if (e != CN_OK)
+            return cn_wrap(e, "field \"%s\"", words[i].name);
+    }
+    raw->id = row.id;
+    raw->title = row.title;
+    raw->uri = row.uri;
+    return CN_OK;
 }
 
 /* --- JSON --- */

@@ -23,7 +23,41 @@ cn_err cn_raw_name(cn_arena *a, const char *id, cn_raw *raw) {
 }
 
 /* --- opening --- */
-static cn_err open_file(const char *path, int *ret) {
+/* The rest of a path below a root; NULL: it does not lie there. */
+static const char *below(const char *path, cn_str root) {
+    while (root.n && root.p[root.n - 1] == '/')
+        root.n--;
+    bool fits = strncmp(path, root.p, root.n) == 0 && (path[root.n] == '/' || path[root.n] == 0);
+    return fits ? path + root.n : NULL;
+}
+
+static cn_err open_rooted(const cn_source_opts *o, const char *path, int *ret) {
+    struct stat st;
+    const char *rest = NULL;
+    uint32_t i = 0;
+    while (i < o->n_roots && !(rest = below(path, o->roots[i])))
+        i++;
+    if (!rest)
+        return cn_fail(CN_DENIED, "%s is not under an import root of this tenant; the host's operator sets them (import_root)", path);
+    int root = open(o->roots[i].p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = root < 0 ? -1 : cn_open_beneath(root, rest), why = errno;
+    if (root >= 0)
+        close(root);
+    if (fd < 0)
+        return why == ELOOP || why == ENOTDIR /* a link where a folder should be is that */
+                   ? cn_fail(CN_DENIED, "%s goes over a link, a file or up (..), which is not followed below an import root", path)
+                   : cn_fail_errno(why, "%s", path);
+    if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+        close(fd);
+        return cn_fail(CN_INVALID, "%s is neither a file nor a folder", path);
+    }
+    *ret = fd;
+    return CN_OK;
+}
+
+static cn_err open_file(const cn_source *s, const char *path, int *ret) {
+    if (s->o.rooted)
+        return open_rooted(&s->o, path, ret);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return cn_fail_errno(errno, "%s", path);
@@ -35,7 +69,7 @@ static cn_err open_rows(cn_source *s) {
     int fd;
     if (!s->o.rows)
         return CN_OK;
-    CN_TRY(open_file(s->o.rows, &fd));
+    CN_TRY(open_file(s, s->o.rows, &fd));
     return cn_input_open(fd, s->o.rows, cn_input_packed(cn_str_of(s->o.rows)), &s->rows);
 }
 
@@ -52,6 +86,17 @@ bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret
     return true;
 }
 
+cn_err cn_source_may_read(const cn_source_opts *o, const char *path) {
+    char folder[4200];
+    const char *glob;
+    int fd;
+    if (!o->rooted)
+        return CN_OK;
+    CN_TRY(open_rooted(o, cn_source_glob(path, folder, sizeof folder, &glob) ? folder : path, &fd));
+    close(fd);
+    return CN_OK;
+}
+
 static bool fits(cn_str glob, const cn_walk_item *f) { return glob.n == 0 || cn_glob_match(glob, cn_str_of(f->path)); }
 
 static void count_file(cn_source *s, const struct stat *st) {
@@ -65,7 +110,9 @@ static cn_err count_folder(cn_source *s, const char *path, cn_str glob) {
     cn_walk_item item;
     cn_err e;
     uint64_t before = s->docs;
-    CN_TRY(cn_walk_open(path, &w));
+    int fd;
+    CN_TRY(open_file(s, path, &fd));
+    CN_TRY(cn_walk_open(fd, path, &w));
     while ((e = cn_walk_next(w, &item)) == CN_OK) {
         if (fits(glob, &item))
             count_file(s, &item.st);
@@ -78,16 +125,26 @@ static cn_err count_folder(cn_source *s, const char *path, cn_str glob) {
     return glob.n && s->docs == before ? cn_fail(CN_NOT_FOUND, "no file fits %s/" CN_STR_FMT, path, CN_STR_ARG(glob)) : CN_OK;
 }
 
+/* A pipe of the operator's own is not opened yet: whoever writes into it would not like a reader that goes away. */
+static cn_err stat_path(const cn_source *s, const char *path, struct stat *ret) {
+    int fd;
+    if (!s->o.rooted)
+        return stat(path, ret) == 0 ? CN_OK : cn_fail_errno(errno, "%s", path);
+    CN_TRY(open_rooted(&s->o, path, &fd));
+    int rc = fstat(fd, ret), why = errno;
+    close(fd);
+    return rc == 0 ? CN_OK : cn_fail_errno(why, "%s", path);
+}
+
 static cn_err check_path(cn_source *s, const char *path) {
     struct stat st;
     char root[4200];
     const char *glob;
     if (strcmp(path, "-") == 0)
-        return CN_OK;
+        return s->o.rooted ? cn_fail(CN_DENIED, "standard input is not a client's to name") : CN_OK;
     if (cn_source_glob(path, root, sizeof root, &glob))
         return count_folder(s, root, cn_str_of(glob));
-    if (stat(path, &st) != 0)
-        return cn_fail_errno(errno, "%s", path);
+    CN_TRY(stat_path(s, path, &st));
     if (S_ISDIR(st.st_mode))
         return count_folder(s, path, CN_STR(""));
     count_file(s, &st);
@@ -157,24 +214,32 @@ static cn_err next_in_folder(cn_source *s, cn_arena *a, cn_raw *raw) {
 }
 
 /* A folder with corpus.jsonl and queries or judgements beside it: a BEIR folder, of which the corpus is read. */
-static bool is_beir(const char *folder) {
-    static const char *const others[] = {"queries.jsonl", "qrels"};
-    char path[4200];
-    snprintf(path, sizeof path, "%s/corpus.jsonl", folder);
-    if (access(path, F_OK) != 0)
-        return false;
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, others[i]);
-        if (access(path, F_OK) == 0)
-            return true;
-    }
-    return false;
+static bool is_beir(int folder) {
+    bool corpus = faccessat(folder, "corpus.jsonl", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return corpus && (faccessat(folder, "queries.jsonl", F_OK, 0) == 0 || faccessat(folder, "qrels", F_OK, 0) == 0);
 }
 
-static cn_err open_folder(cn_source *s, const char *path, cn_str glob) {
+static cn_err open_corpus(const char *folder, int dir, int *ret) {
+    struct stat st;
+    int fd = cn_open_beneath(dir, "corpus.jsonl"), why = errno;
+    if (fd < 0)
+        return why == ELOOP ? cn_fail(CN_INVALID, "%s/corpus.jsonl is a link; name the file that it leads to", folder) : cn_fail_errno(why, "%s/corpus.jsonl", folder);
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return cn_fail(CN_INVALID, "%s/corpus.jsonl is no file", folder);
+    }
+    *ret = fd;
+    return CN_OK;
+}
+
+/* Takes fd over. */
+static cn_err open_folder(cn_source *s, int fd, const char *path, cn_str glob) {
     s->more = true;
     s->glob = cn_arena_str(&s->own, glob);
-    return s->glob.p ? cn_walk_open(path, &s->walk) : cn_fail_memory();
+    if (s->glob.p)
+        return cn_walk_open(fd, path, &s->walk);
+    close(fd);
+    return cn_fail_memory();
 }
 
 /* --- standard input --- */
@@ -222,15 +287,19 @@ static cn_err open_path(cn_source *s, const char *path, cn_arena *a, cn_raw *raw
     s->in_folder = false;
     if (strcmp(path, "-") == 0)
         return open_input(s, a, raw);
-    if (cn_source_glob(path, other, sizeof other, &glob))
-        return open_folder(s, other, cn_str_of(glob));
-    CN_TRY(open_file(path, &f.fd));
+    if (cn_source_glob(path, other, sizeof other, &glob)) {
+        CN_TRY(open_file(s, other, &f.fd));
+        return open_folder(s, f.fd, other, cn_str_of(glob));
+    }
+    CN_TRY(open_file(s, path, &f.fd));
     if (fstat(f.fd, &f.st) == 0 && S_ISDIR(f.st.st_mode)) {
-        close(f.fd);
-        if (s->o.format != CN_FMT_BEIR && !(s->o.format == CN_FMT_AUTO && is_beir(path)))
-            return open_folder(s, path, CN_STR(""));
+        int folder = f.fd;
+        if (s->o.format != CN_FMT_BEIR && !(s->o.format == CN_FMT_AUTO && is_beir(folder)))
+            return open_folder(s, folder, path, CN_STR(""));
+        cn_err e = open_corpus(path, folder, &f.fd);
+        close(folder);
+        CN_TRY(e);
         snprintf(other, sizeof other, "%s/corpus.jsonl", path);
-        CN_TRY(open_file(other, &f.fd));
         path = other;
     }
     CN_TRY(cn_raw_name(a, base_name(path), raw));

@@ -3,7 +3,7 @@
  *
  * Owns:    cn_source owns open files; a cn_raw's strings live in the arena given to next.
  * Thread:  one at a time.
- * Limits:  a JSON line of at most 256 MiB; links that lead out of the folder given are refused. */
+ * Limits:  a JSON line of at most 256 MiB; links that lead out of a folder are refused, corpus.jsonl may be none at all. */
 #pragma once
 #include "engine/base/pack.h"
 #include "ingest/parse/parse.h"
@@ -20,6 +20,9 @@ typedef struct cn_source_opts {
     cn_labels labels;           /* --label */
     const cn_str *label_rules;  /* --label-rule 'GLOB=L,L' in order; the first that fits counts */
     uint32_t n_label_rules;
+    bool rooted;                /* paths and rows are a stranger's words: only what lies below one of roots, no links on the way */
+    const cn_str *roots;        /* absolute paths of folders */
+    uint32_t n_roots;
     unsigned trust;
     uint32_t dim;               /* of vectors in rows; 0: the first row's */
     cn_metric metric;
@@ -47,6 +50,8 @@ typedef struct cn_raw {
 typedef struct cn_source cn_source;
 cn_err cn_source_open(const cn_source_opts *o, cn_source **ret);
 void cn_source_close(cn_source *s);
+/* CN_DENIED or another error when o->rooted and there is nothing at path that may be opened; globs by their folder. */
+cn_err cn_source_may_read(const cn_source_opts *o, const char *path);
 /* True when path is a glob (and no file of that name is there): *ret_root is the folder before its first wildcard, *ret_glob
  * the rest, which is matched with paths relative to that folder. */
 bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret_glob);
@@ -54,6 +59,9 @@ bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret
 cn_err cn_source_next(cn_source *s, cn_arena *a, cn_raw *ret);
 /* For progress: bytes read so far and in all (0: unknown); documents in all (0: unknown). */
 void cn_source_progress(const cn_source *s, uint64_t *ret_done, uint64_t *ret_bytes, uint64_t *ret_docs);
+/* The words of a document that did not come by a source (documents.put) as a row would have them: UTF-8, an id and a uri
+ * without control characters, a title in its normal form. CN_INVALID names the field. */
+cn_err cn_raw_tidy(cn_arena *a, cn_raw *raw);
 /* A map of metadata from elsewhere (documents.put), checked (flat: strings, numbers, booleans, lists of strings; nil is left
  * out) and packed as cn_raw.meta is. CN_INVALID names the key. */
 cn_err cn_raw_meta(cn_arena *a, const msgpack_object *map, cn_str *ret);

@@ -105,14 +105,18 @@ static cn_err enter(cn_walk *w, int fd) { /* takes fd */
     return e == CN_OK ? CN_OK : cn_wrap(e, "%s/%.*s", w->root, (int)w->path.n, w->path.p ? w->path.p : "");
 }
 
-cn_err cn_walk_open(const char *root, cn_walk **ret) {
+cn_err cn_walk_open(int fd, const char *root, cn_walk **ret) {
     cn_walk *w = cn_calloc(1, sizeof *w);
-    if (!w)
+    char self[32];
+    if (!w) {
+        close(fd);
         return cn_fail_memory();
+    }
     cn_buf_init(&w->path, 1 << 20);
-    w->root = realpath(root, NULL);
-    w->root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int first = w->root_fd < 0 ? -1 : openat(w->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    w->root = realpath(self, NULL);
+    w->root_fd = fd;
+    int first = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cn_err e = first < 0 || !w->root ? cn_fail_errno(errno, "%s", root) : enter(w, first);
     if (e != CN_OK) {
         cn_walk_close(w);
@@ -127,26 +131,32 @@ void cn_walk_close(cn_walk *w) {
         return;
     while (w->depth)
         leave(w);
-    if (w->root_fd >= 0)
-        close(w->root_fd);
+    close(w->root_fd);
     free(w->root); /* realpath's */
     cn_buf_done(&w->path);
     cn_free(w);
 }
 
-/* Opens the parts of a path below the root one by one, following no link. */
-static int open_beneath(int root_fd, char *path) {
-    int dir = root_fd;
-    for (char *part = path, *slash; dir >= 0; part = slash + 1) {
-        slash = strchr(part, '/');
-        if (slash)
-            *slash = 0;
-        int fd = openat(dir, part, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | (slash ? O_DIRECTORY : 0));
-        if (dir != root_fd)
+/* Step by step, so that no part of it can be swapped for a link in between. */
+int cn_open_beneath(int folder, const char *path) {
+    char part[NAME_MAX + 1];
+    int dir = folder;
+    while (dir >= 0) {
+        path += strspn(path, "/");
+        size_t n = strcspn(path, "/"), more = strspn(path + n, "/");
+        bool up = n == 2 && path[0] == '.' && path[1] == '.', last = path[n + more] == 0;
+        if (up || n >= sizeof part)
+            errno = up ? ELOOP : ENAMETOOLONG;
+        snprintf(part, sizeof part, "%.*s", (int)n, n ? path : ".");
+        int fd = up || n >= sizeof part ? -1 : openat(dir, n ? part : ".", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | (more ? O_DIRECTORY : 0));
+        int why = errno;
+        if (dir != folder)
             close(dir);
+        errno = why;
         dir = fd;
-        if (!slash)
+        if (last)
             break;
+        path += n;
     }
     return dir;
 }
@@ -166,7 +176,7 @@ static cn_err open_link(cn_walk *w, const char *name, int *ret_fd, bool *ret_ski
         e = cn_fail(CN_INVALID, "%s is a link that leads out of the folder, to %s; copy the file in, or name it by itself", name, real);
     else if (!inside || (stat(real, &st) == 0 && !S_ISREG(st.st_mode)))
         *ret_skip = true;
-    else if ((*ret_fd = open_beneath(w->root_fd, real + n + (n > 1))) < 0)
+    else if ((*ret_fd = cn_open_beneath(w->root_fd, real + n)) < 0)
         e = cn_fail_errno(errno, "%s", name);
     free(real);
     return e;

@@ -24,7 +24,11 @@ typedef struct cn_walk_item {
     cn_err err;        /* not CN_OK: this one cannot be read; cn_error_detail() says why */
 } cn_walk_item;
 
-cn_err cn_walk_open(const char *root, cn_walk **ret);
+/* fd: the folder, taken over, also on failure; root: its name, for messages. */
+cn_err cn_walk_open(int fd, const char *root, cn_walk **ret);
+/* Opens for reading what lies below a folder, following no link and waiting for no one (O_NONBLOCK); -1 with errno. A path
+ * that goes up (..) is ELOOP too. */
+int cn_open_beneath(int folder, const char *path);
 void cn_walk_close(cn_walk *w); /* NULL is fine */
 /* CN_END at the end; another error: a folder that cannot be listed. What went since its folder was listed is passed over. */
 cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret);

@@ -19,7 +19,7 @@ static const cn_setting table[] = {
     {"loops", CN_SET_INT, "1", 1, 64, "event loops; more help only with very many connections"},
     {"workers", CN_SET_INT, "0", 0, 1024, "threads for queries; 0: one for each processor, at least 2"},
     {"long_workers", CN_SET_INT, "2", 1, 64, "threads for what runs long: ingest, gc, diff"},
-    {"queue", CN_SET_INT, "1024", 1, 1000000, "requests that may wait for a thread; one more is refused as OVERLOADED"},
+    {"queue", CN_SET_INT, "1024", 1, 1000000, "requests that may wait for a thread, at most half of them one tenant's; one more is refused as OVERLOADED"},
     {"embed_threads", CN_SET_INT, "0", 0, 1024, "threads to embed a batch of questions; 0: one for each processor"},
     {"max_connections", CN_SET_INT, "10000", 1, 1000000, "connections at a time; one more is closed at once"},
     {"max_pipelined", CN_SET_INT, "128", 1, 65536, "requests of one connection under way; reading waits for the next answer"},

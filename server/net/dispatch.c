@@ -88,11 +88,15 @@ static uint32_t hash_bytes(uint32_t h, cn_str s) {
     return (h ^ 0xff) * 16777619u;
 }
 
+/* Of the tenant that a request is about: the key's own, or the one that it names; map NULL: not looked into. */
+static uint32_t tenant_hash(const conn *c, const msgpack_object *map) {
+    cn_str own = c->who->caller.kind == CN_CALLER_KEY ? c->who->caller.key.tenant : (cn_str){NULL, 0};
+    return hash_bytes(2166136261u, own.n || !map ? own : cn_obj_str(cn_get(map, "tenant")));
+}
+
 /* Searches of one index by one tenant cost about the same; the mode and a filter make them others. */
-static uint32_t cost_place(const conn *c, cn_str method, const msgpack_object *map) {
-    uint32_t h = hash_bytes(2166136261u, method);
-    h = hash_bytes(h, c->who->caller.kind == CN_CALLER_KEY ? c->who->caller.key.tenant : (cn_str){NULL, 0});
-    h = hash_bytes(h, cn_obj_str(cn_get(map, "tenant")));
+static uint32_t cost_place(uint32_t tenant, cn_str method, const msgpack_object *map) {
+    uint32_t h = hash_bytes(tenant, method);
     h = hash_bytes(h, cn_obj_str(cn_get(map, "index")));
     h = hash_bytes(h, cn_obj_str(cn_get(map, "mode")));
     h = hash_bytes(h, (cn_str){"filter", cn_get(map, "filter") ? 6 : 0});
@@ -109,14 +113,15 @@ static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at)
     c->out.cap = whole;
 }
 
-static void run_there(conn *c, cn_pool *pool, cn_str frame, const cn_message *m, uint64_t start_ns, uint32_t cost_at) {
-    cn_err err = job_submit(c, pool, frame, m->msgid, start_ns, cost_at);
+static void run_there(conn *c, cn_pool *pool, unsigned lane, cn_str frame, const cn_message *m, uint64_t start_ns, uint32_t cost_at) {
+    cn_err err = job_submit(c, pool, lane, frame, m->msgid, start_ns, cost_at);
     if (err != CN_OK)
         cn_rpc_error(&c->out, m->msgid, CN_OVERLOADED, "all threads are busy and the queue is full;");
 }
 
 static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
-    net *n = c->l->n;
+    loop *l = c->l;
+    net *n = l->n;
     uint64_t start = cn_mono_ns();
     const msgpack_object *map = NULL;
     uint32_t at = COSTS;
@@ -125,16 +130,20 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         cn_rpc_error(&c->out, m->msgid, CN_INVALID, cn_error_detail());
         return;
     }
+    uint32_t tenant = tenant_hash(c, map), lane = tenant % CN_POOL_LANES;
     cn_cost cost = cn_service_cost(m->method, map);
     if (cost == CN_COST_SEARCH && small) {
-        at = cost_place(c, m->method, map);
+        at = cost_place(tenant, m->method, map);
         unsigned us = atomic_load_explicit(&n->costs[at], memory_order_relaxed);
         cost = us && us <= INLINE_US ? CN_COST_CHEAP : CN_COST_DEAR;
     }
-    if (cost == CN_COST_CHEAP && small)
+    if (cost == CN_COST_CHEAP && small && l->used_ns[lane] < TURN_US * 1000u) {
         run_here(c, frame, start, at);
-    else
-        run_there(c, cost == CN_COST_LONG ? n->longs : n->queries, frame, m, start, at);
+        l->used_ns[lane] += cn_mono_ns() - start;
+        l->used = true;
+    } else {
+        run_there(c, cost == CN_COST_LONG ? n->longs : n->queries, lane, frame, m, start, at);
+    }
 }
 
 /* --- the way of a message --- */

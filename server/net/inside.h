@@ -15,6 +15,9 @@
 
 #define INLINE_FRAME 65536        /* larger requests are never looked into on a loop */
 #define INLINE_US 200             /* a search known to take less runs where it was read */
+#define TURN_US 250              /* one tenant's requests run on a loop so long in one turn of it; the rest goes to a pool */
+#define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
+#define LONG_NICE 10              /* of the threads for long work and what they start: questions go before them */
 #define COSTS 1024                /* places of the table of costs */
 #define READ_STEP 65536
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
@@ -85,11 +88,14 @@ struct loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_timer_t tick;
+    uv_prepare_t turn;
+    uint64_t used_ns[CN_POOL_LANES]; /* by each tenant's lane, in this turn */
+    bool used;
     uv_signal_t signals[3];
     pthread_t thread;
     pthread_mutex_t lock;    /* of the two lists below: what other threads hand over */
     job *done;
-    int *fds;                /* accepted sockets; the sign bit of `kinds` says Unix */
+    int *fds;                /* accepted sockets */
     bool *fd_is_unix;
     unsigned n_fds, room_fds;
     conn *conns;
@@ -134,7 +140,7 @@ void conn_free_if_over(conn *c);
 /* dispatch.c -- on the loop's thread */
 void dispatch(conn *c, cn_str frame);
 /* job.c */
-cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at);
+cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at);
 void jobs_done(net *n);                    /* frees the idle ones */
 void job_finish(job *j);                   /* on the loop's thread: sends the answer */
 /* Runs one request and appends its answer (a result or an error). Any thread with its own kit. */

@@ -164,7 +164,7 @@ static void work(void *arg) {
     pthread_mutex_unlock(&l->lock);
 }
 
-cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at) {
+cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at) {
     net *n = c->l->n;
     job *j = job_take(n);
     if (!j)
@@ -179,7 +179,7 @@ cn_err job_submit(conn *c, cn_pool *pool, cn_str frame, uint64_t msgid, uint64_t
     }
     atomic_fetch_add(&n->running, 1);
     c->inflight++;
-    cn_err err = cn_pool_submit(pool, work, j);
+    cn_err err = cn_pool_submit(pool, lane, work, j);
     if (err != CN_OK) {
         atomic_fetch_sub(&n->running, 1);
         c->inflight--;

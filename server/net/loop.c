@@ -102,6 +102,14 @@ static void on_wake(uv_async_t *a) {
     stop_if_over(l);
 }
 
+/* A new turn: every tenant may use the loop again. */
+static void on_turn(uv_prepare_t *p) {
+    loop *l = p->data;
+    if (l->used)
+        memset(l->used_ns, 0, sizeof l->used_ns);
+    l->used = false;
+}
+
 /* --- time --- */
 static bool over(uint64_t since, uint64_t now, uint64_t limit_ms) { return since && limit_ms && now - since > limit_ms * 1000000u; }
 
@@ -164,9 +172,13 @@ cn_err loop_init(loop *l, net *n, unsigned number) {
         rc = uv_timer_init(&l->uv, &l->tick);
     if (rc == 0)
         rc = uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS);
+    if (rc == 0)
+        rc = uv_prepare_init(&l->uv, &l->turn);
+    if (rc == 0)
+        rc = uv_prepare_start(&l->turn, on_turn);
     if (rc != 0)
         return cn_fail(CN_UNAVAILABLE, "an event loop: %s", uv_strerror(rc));
-    l->wake.data = l->tick.data = l;
+    l->wake.data = l->tick.data = l->turn.data = l;
     return CN_OK;
 }
 

@@ -193,8 +193,8 @@ static cn_err watch_signals(loop *l) {
 static cn_err start_pools(net *n) {
     cn_config *c = n->config;
     unsigned workers = c->workers ? c->workers : cn_cpus() < 2 ? 2 : cn_cpus();
-    CN_TRY(cn_pool_new(workers, c->queue, &n->queries));
-    return cn_pool_new(c->long_workers, c->queue, &n->longs);
+    CN_TRY(cn_pool_new(workers, c->queue, QUERY_NICE, &n->queries));
+    return cn_pool_new(c->long_workers, c->queue, LONG_NICE, &n->longs);
 }
 
 static cn_err start_loops(net *n) {

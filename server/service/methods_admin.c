@@ -122,7 +122,7 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
     CN_TRY(cn_embedder_open(data_dir(s), set->embedder, set->precision, &e));
     set->embedder_digest = cn_embedder_digest(e);
     set->dim = cn_embedder_dim(e);
-    *ret_max_tokens = cn_embedder_max_tokens(e);
+    *ret_max_tokens = cn_embedder_text_tokens(e);
     cn_embedder_unref(e);
     return CN_OK;
 }

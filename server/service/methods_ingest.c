@@ -56,40 +56,40 @@ static cn_err task_new(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
 }
 
 /* ---------- what a caller may read ---------- */
-/* roots: "TENANT=PATH" of the host's operator. Both sides are resolved, so no link leads out. */
-static bool under_a_root(cn_service *s, cn_str tenant, const char *real) {
+/* Whoever is not the operator reaches the roots that the host's operator gave the tenant ("TENANT=PATH"); the source itself
+ * opens nothing else, now or when the job goes on. */
+static cn_err take_roots(cn_service *s, const cn_call *c, cn_str tenant, task *k) {
     const cn_service_opts *o = cn_service_options(s);
-    for (uint32_t i = 0; i < o->n_import_roots; i++) {
+    cn_source_opts *from = &k->job.from;
+    from->rooted = c->caller->kind != CN_CALLER_OPERATOR;
+    cn_str *roots = cn_arena_zalloc(&k->arena, o->n_import_roots + 1u, sizeof *roots);
+    if (!roots)
+        return cn_fail_memory();
+    from->roots = roots;
+    for (uint32_t i = 0; from->rooted && i < o->n_import_roots; i++) {
         const char *eq = strchr(o->import_roots[i], '=');
-        char root[PATH_MAX];
-        if (!eq || !cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}) || !realpath(eq + 1, root))
+        if (!eq || !cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}))
             continue;
-        size_t n = strlen(root);
-        if (strncmp(real, root, n) == 0 && (real[n] == 0 || real[n] == '/' || n == 1))
-            return true;
+        roots[from->n_roots] = cn_str_of(eq + 1);
+        CN_TRY(keep(k, &roots[from->n_roots++]));
     }
-    return false;
-}
-
-static cn_err may_read(cn_service *s, const cn_call *c, cn_str tenant, const char *path) {
-    char real[PATH_MAX], folder[PATH_MAX];
-    const char *glob, *at = path;
-    if (c->caller->kind == CN_CALLER_OPERATOR)
-        return CN_OK;
-    if (path[0] != '/')
-        return cn_fail(CN_INVALID, "%s: a path for a server is one on its host, from the root (/...)", path);
-    if (cn_source_glob(path, folder, sizeof folder, &glob)) /* what it fits lies below this folder */
-        at = folder;
-    if (!realpath(at, real) || !under_a_root(s, tenant, real))
-        return cn_fail(CN_DENIED, "%s is not under an import root of this tenant; the host's operator sets them (import_root)", path);
     return CN_OK;
 }
 
-static cn_err keep_path(cn_service *s, const cn_call *c, cn_str tenant, task *k, cn_str path, const char **ret) {
+/* Said at once, though opening would say so too: a job that only then fails leaves a row behind. */
+static cn_err check_path(const cn_source_opts *from, const char *path) {
+    if (!from->rooted)
+        return CN_OK;
+    if (path[0] != '/')
+        return cn_fail(CN_INVALID, "%s: a path for a server is one on its host, from the root (/...)", path);
+    return cn_source_may_read(from, path);
+}
+
+static cn_err keep_path(task *k, cn_str path, const char **ret) {
     if (!path.n || memchr(path.p, 0, path.n))
         return cn_fail(CN_INVALID, "a path is empty or holds a NUL byte");
     CN_TRY(keep(k, &path));
-    CN_TRY(may_read(s, c, tenant, path.p));
+    CN_TRY(check_path(&k->job.from, path.p));
     *ret = path.p;
     return CN_OK;
 }
@@ -99,16 +99,17 @@ static cn_err take_paths(cn_service *s, cn_call *c, cn_str tenant, const msgpack
     cn_source_opts *from = &k->job.from;
     cn_str *v, rows = {NULL, 0};
     uint32_t n;
+    CN_TRY(take_roots(s, c, tenant, k));
     CN_TRY(cn_arg_list(&c->arena, p, "paths", &v, &n));
     const char **paths = cn_arena_zalloc(&k->arena, n ? n : 1, sizeof *paths);
     if (!paths)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++)
-        CN_TRY(keep_path(s, c, tenant, k, v[i], &paths[i]));
+        CN_TRY(keep_path(k, v[i], &paths[i]));
     from->paths = paths;
     from->n_paths = n;
     CN_TRY(cn_get_str(p, "rows", &rows));
-    return rows.p ? keep_path(s, c, tenant, k, rows, &from->rows) : CN_OK;
+    return rows.p ? keep_path(k, rows, &from->rows) : CN_OK;
 }
 
 static cn_err take_labels(cn_call *c, const msgpack_object *p, task *k) {
@@ -435,6 +436,7 @@ static cn_err take_document(cn_arena *a, const msgpack_object *map, cn_raw *raw)
     CN_TRY(take_time(map, &raw->modified));
     CN_TRY(take_meta(a, map, raw));
     CN_TRY(take_vector(a, map, raw));
+    CN_TRY(cn_raw_tidy(a, raw));
     raw->labelled = raw->labels.allow.n > 0;
     if (!raw->bytes.p && !raw->vector)
         raw->op = CN_OP_RELABEL;

@@ -1,4 +1,4 @@
-/* The bounded pool: everything queued is done, a full queue refuses, parts are done once each. */
+/* The bounded pool: everything queued is done, a full queue and a full lane refuse, lanes take turns. */
 #include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,42 +22,62 @@ static void wait_at_gate(void *arg) {
 static void test_all_done(void) {
     cn_pool *p;
     atomic_store(&done, 0);
-    CU_ASSERT_EQUAL_FATAL(cn_pool_new(3, 1000, &p), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(3, 1000, 0, &p), CN_OK);
     CU_ASSERT_EQUAL(cn_pool_threads(p), 3);
-    for (int i = 0; i < 500; i++)
-        CU_ASSERT_EQUAL(cn_pool_submit(p, count, NULL), CN_OK);
+    for (unsigned i = 0; i < 500; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, i, count, NULL), CN_OK);
     cn_pool_free(p);
     CU_ASSERT_EQUAL(done, 500);
 }
 
-static void test_full_queue_refuses(void) {
-    cn_pool *p;
+/* Submits to a lane until it is refused; how many were taken. */
+static unsigned fill(cn_pool *p, unsigned lane) {
     unsigned taken = 0;
-    atomic_store(&done, 0);
-    CU_ASSERT_EQUAL_FATAL(cn_pool_new(1, 4, &p), CN_OK);
-    pthread_mutex_lock(&gate);
     cn_err err = CN_OK;
-    while (taken < 10 && (err = cn_pool_submit(p, wait_at_gate, NULL)) == CN_OK)
+    while (taken < 20 && (err = cn_pool_submit(p, lane, wait_at_gate, NULL)) == CN_OK)
         taken++;
     CU_ASSERT_EQUAL(err, CN_OVERLOADED);
-    CU_ASSERT(taken == 4 || taken == 5); /* four queued, and the one that a thread may have taken */
-    pthread_mutex_unlock(&gate);
-    cn_pool_free(p);
-    CU_ASSERT_EQUAL(done, taken);
+    return taken;
 }
 
-static void mark(void *arg, unsigned i) { atomic_fetch_add(&((atomic_uint *)arg)[i], 1); }
-
-static void test_each(void) {
-    static atomic_uint marks[1000];
+static void test_full_queue_refuses(void) {
     cn_pool *p;
-    CU_ASSERT_EQUAL_FATAL(cn_pool_new(2, 2, &p), CN_OK);
-    cn_pool_each(p, 1000, mark, marks);
-    cn_pool_each(NULL, 1000, mark, marks);
-    cn_pool_each(p, 0, mark, marks);
-    for (int i = 0; i < 1000; i++)
-        CU_ASSERT_EQUAL(marks[i], 2);
+    atomic_store(&done, 0);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(1, 8, 0, &p), CN_OK);
+    pthread_mutex_lock(&gate);
+    unsigned first = fill(p, 1);
+    CU_ASSERT(first == 4 || first == 5); /* half of the queue, and the one that the thread may have taken */
+    unsigned second = fill(p, 2), third = fill(p, 3);
+    CU_ASSERT_EQUAL(second, 4);
+    CU_ASSERT_EQUAL(third, 0);
+    pthread_mutex_unlock(&gate);
     cn_pool_free(p);
+    CU_ASSERT_EQUAL(done, first + second);
+}
+
+/* ---------- turns ---------- */
+static unsigned order[64], n_order;
+
+static void note(void *arg) { order[n_order++] = *(unsigned *)arg; } /* by the one thread */
+
+static void test_lanes_take_turns(void) {
+    static unsigned lanes[] = {1, 2, 3};
+    cn_pool *p;
+    n_order = 0;
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(1, 64, 0, &p), CN_OK);
+    pthread_mutex_lock(&gate);
+    CU_ASSERT_EQUAL(cn_pool_submit(p, 0, wait_at_gate, NULL), CN_OK); /* holds the thread while the rest queues up */
+    for (int i = 0; i < 10; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 1, note, &lanes[0]), CN_OK);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 2, note, &lanes[1]), CN_OK);
+    CU_ASSERT_EQUAL(cn_pool_submit(p, 3, note, &lanes[2]), CN_OK);
+    pthread_mutex_unlock(&gate);
+    cn_pool_free(p);
+    static const unsigned expected[] = {1, 2, 3, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1};
+    CU_ASSERT_EQUAL_FATAL(n_order, 13);
+    for (int i = 0; i < 13; i++)
+        CU_ASSERT_EQUAL(order[i], expected[i]);
 }
 
 int main(void) {
@@ -65,7 +85,7 @@ int main(void) {
     CU_pSuite s = CU_add_suite("pool", NULL, NULL);
     CU_add_test(s, "all done", test_all_done);
     CU_add_test(s, "full queue refuses", test_full_queue_refuses);
-    CU_add_test(s, "each", test_each);
+    CU_add_test(s, "lanes take turns", test_lanes_take_turns);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
     CU_cleanup_registry();

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -239,6 +240,8 @@ static void epub(void) {
 /* ---------- the cage ---------- */
 /* Bits of what could be done in spite of it. */
 static int break_out(void) {
+    struct rlimit other;
+    pid_t parent = getppid();
     int got = 0;
     if (cn_confine() != 0)
         return 128;
@@ -246,10 +249,20 @@ static int break_out(void) {
     got |= open("/tmp/cairn-escaped", O_CREAT | O_WRONLY, 0600) >= 0 ? 2 : 0;
     got |= socket(AF_INET, SOCK_STREAM, 0) >= 0 || socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 4 : 0;
     got |= syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) >= 0 ? 8 : 0;
-    got |= syscall(SYS_execve, "/bin/true", NULL, NULL) >= 0 || kill(getppid(), 0) == 0 ? 16 : 0;
+    got |= syscall(SYS_execve, "/bin/true", NULL, NULL) >= 0 || kill(parent, 0) == 0 ? 16 : 0;
     got |= syscall(SYS_io_uring_setup, 1, NULL) >= 0 || errno != EPERM ? 32 : 0;
     got |= ptrace(PTRACE_TRACEME, 0, 0, 0) == 0 || chdir("/") == 0 ? 64 : 0;
+    got |= syscall(SYS_tgkill, parent, parent, 0) == 0 || prlimit(parent, RLIMIT_NOFILE, NULL, &other) == 0 ? 4 : 0;
     return got;
+}
+
+/* A worker is told nothing of this process's secrets and has none of its files. */
+static void knows_little(void) {
+    char *room[4];
+    setenv("CAIRN_KEY", "cairn_secret", 1);
+    for (char **e = cn_parse_environment(room); *e; e++)
+        CU_ASSERT_PTR_NULL(strstr(*e, "secret"));
+    unsetenv("CAIRN_KEY");
 }
 
 static void caged(void) {
@@ -322,6 +335,7 @@ void add_parse_tests(void) {
     CU_add_test(s, "EPUB in the order of its spine", epub);
     CU_add_test(s, "mutated documents", mutated);
     CU_add_test(s, "a locked-in process can open and start nothing", caged);
+    CU_add_test(s, "a worker is told no secret", knows_little);
     CU_add_test(s, "workers that hang or die", lost_workers);
     CU_add_test(s, "a document too large for a worker", too_large);
     CU_add_test(s, "a worker outlives the thread that began it", outlives_a_thread);

@@ -12,12 +12,16 @@ static char data[64], folder[64];
 static tiny_model tiny;
 static cn_embedder *model;
 static cn_arena arena;
+static uint32_t limit; /* of the model, for text */
 
 static int up(void) {
     tiny_write(&tiny, tiny_folder(folder), TINY_F32, "");
     tiny_folder(data);
     cn_arena_init(&arena, 1 << 16, (size_t)1 << 30);
-    return cn_model_add(data, CN_STR("tiny"), folder) != CN_OK || cn_embedder_open(data, CN_STR("tiny"), CN_STR("fp32"), &model) != CN_OK;
+    if (cn_model_add(data, CN_STR("tiny"), folder) != CN_OK || cn_embedder_open(data, CN_STR("tiny"), CN_STR("fp32"), &model) != CN_OK)
+        return 1;
+    limit = cn_embedder_text_tokens(model);
+    return limit != cn_embedder_max_tokens(model) - 2;
 }
 static int down(void) {
     cn_embedder_unref(model);
@@ -196,7 +200,7 @@ static void windows_have_exactly_their_tokens(void) {
 
 static void a_document_is_one_chunk_or_refused(void) {
     made m = make("  a b.\nc d.", "");
-    cut r = run("document", 30, model, &m);
+    cut r = run("document", limit, model, &m);
     CU_ASSERT_EQUAL_FATAL(r.n, 1);
     expect(&m, &r, 0, "", "a b.\n\nc d.");
     m = make("a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e", "");
@@ -204,13 +208,13 @@ static void a_document_is_one_chunk_or_refused(void) {
     cn_chunk *v = NULL;
     uint32_t n = 7;
     m.doc.blocks = m.blocks;
-    CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR("document"), 30, &c), CN_OK);
+    CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR("document"), limit, &c), CN_OK);
     CU_ASSERT_EQUAL(cn_chunk_document(&c, model, &m.doc, &arena, &v, &n), CN_INVALID);
     CU_ASSERT_EQUAL(n, 7);
     m = make("", "title");
-    r = run("document", 30, model, &m);
+    r = run("document", limit, model, &m);
     CU_ASSERT_EQUAL(r.n, 0);
-    r = run("structure", 30, model, &m);
+    r = run("structure", limit, model, &m);
     CU_ASSERT_EQUAL(r.n, 0);
 }
 
@@ -230,10 +234,10 @@ static void settings_are_checked(void) {
     CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR(" fixed  overlap=0 tokens=100 "), 128, &c), CN_OK);
     cn_chunker_text(&c, text);
     CU_ASSERT_STRING_EQUAL(text, "fixed/1 tokens=100 overlap=0");
-    CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR("structure"), 30, &c), CN_OK);
-    CU_ASSERT_EQUAL(c.tokens, 30);
+    CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR("structure"), limit, &c), CN_OK);
+    CU_ASSERT_EQUAL(c.tokens, limit);
     CU_ASSERT_EQUAL(c.overlap, 7);
-    CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR("document"), 30, &c), CN_OK);
+    CU_ASSERT_EQUAL(cn_chunker_parse(CN_STR("document"), limit, &c), CN_OK);
     cn_chunker_text(&c, text);
     CU_ASSERT_STRING_EQUAL(text, "document/1");
 }
@@ -363,8 +367,8 @@ static void promises_hold_on_random_documents(void) {
         cn_embedder *e = round % 2 ? model : NULL;
         cn_chunker c;
         const char *which = chunkers[rand() % 5];
-        CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(cn_str_of(which), 30, &c), CN_OK);
-        cut r = run(which, 30, e, &m);
+        CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(cn_str_of(which), limit, &c), CN_OK);
+        cut r = run(which, limit, e, &m);
         check_promises(&m, &r, &c, e);
         check_cover(&m, &r, e);
         if (c.kind == CN_CHUNK_STRUCTURE)
@@ -379,7 +383,7 @@ static void a_giant_word_is_cut_evenly(void) {
     memset(text, 'Q', n);
     made m = {.doc = {.text = {text, n}}};
     for (int k = 0; k < 2; k++) {
-        cut r = run("structure tokens=20 overlap=5", 30, k ? model : NULL, &m);
+        cut r = run("structure tokens=20 overlap=5", limit, k ? model : NULL, &m);
         uint64_t at = 0;
         for (uint32_t i = 0; i < r.n; i++) {
             CU_ASSERT_TRUE(r.v[i].from <= at && r.v[i].to > at && r.v[i].to - r.v[i].from <= 20 * 256);
@@ -397,7 +401,7 @@ static void memory_failures_leave_nothing(void) {
     cn_chunk *v = NULL;
     uint32_t n = 0;
     m.doc.blocks = m.blocks;
-    CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(CN_STR("structure tokens=16"), 30, &c), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(CN_STR("structure tokens=16"), limit, &c), CN_OK);
     uint64_t before = cn_alloc_count();
     CU_ASSERT_EQUAL(cn_chunk_document(&c, model, &m.doc, &arena, &v, &n), CN_OK);
     uint64_t all = cn_alloc_count() - before;
@@ -416,7 +420,7 @@ static void blocks_out_of_order_are_a_defect(void) {
     cn_chunk *v = NULL;
     uint32_t n = 0;
     m.doc.blocks = m.blocks;
-    CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(CN_STR("structure"), 30, &c), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_chunker_parse(CN_STR("structure"), limit, &c), CN_OK);
     m.blocks[1].to = 1000;
     CU_ASSERT_EQUAL(cn_chunk_document(&c, NULL, &m.doc, &arena, &v, &n), CN_INTERNAL);
     m.blocks[1] = m.blocks[0];

@@ -262,7 +262,7 @@ class Jobs(unittest.TestCase):
         for i in range(12):
             self.write(f"docs/{i}.md", f"# Part {i}\n\n{prose(i, 12)}\n\n## More\n\n{prose(i + 100, 9)}\n")
             self.write(f"docs/{i}.html", f"<html><title>T{i}</title><body><h1>About</h1><p>{prose(i + 200, 15)}</p><ul><li>one<li>two</ul></body></html>")
-        small, large = "structure tokens=24 overlap=4", "fixed tokens=32 overlap=0"
+        small, large = "structure tokens=24 overlap=4", "fixed tokens=30 overlap=0"
         for name, embedder, chunker in (("old", "none", small), ("a", "tiny", small), ("b", "tiny", large)):
             self.index(name, "--embedder", embedder, "--chunker", chunker)
             r = self.ingest(name, docs, "--label", "public", "--activate")
@@ -303,7 +303,7 @@ class Jobs(unittest.TestCase):
         names = sorted(os.listdir(docs))
 
         def make(name, *jobs):
-            self.index(name, "--embedder", "tiny", "--chunker", "structure tokens=32 overlap=6")
+            self.index(name, "--embedder", "tiny", "--chunker", "structure tokens=30 overlap=6")
             for options in jobs:
                 r = self.ingest(name, *options, "--label", "public")
             return r["root"]
@@ -316,7 +316,7 @@ class Jobs(unittest.TestCase):
         random.Random(4).shuffle(shuffled)
         roots.add(make("order", shuffled))
         wrong = self.write("docs/00.txt", "Another text altogether.")
-        self.index("mended", "--embedder", "tiny", "--chunker", "structure tokens=32 overlap=6")
+        self.index("mended", "--embedder", "tiny", "--chunker", "structure tokens=30 overlap=6")
         self.ingest("mended", docs, "--label", "group:x")
         with open(wrong, "w") as f:
             f.write(prose(0, 25))

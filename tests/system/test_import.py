@@ -1,0 +1,120 @@
+"""What a client may have the server read (import roots), and what it sends itself (documents.put)."""
+import json
+import os
+import sys
+import unittest
+
+from serving import Data, Failed, Rpc, Server
+
+
+def put(folder, name, text):
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def row(doc, text="Some words."):
+    return json.dumps({"id": doc, "text": text, "labels": ["public"]}) + "\n"
+
+
+class Import(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.data = Data(4)
+        cls.data.cairn("index", "create", "acme/in", "--embedder", "none")
+        cls.root = os.path.join(cls.data.dir, "root")
+        cls.outside = put(cls.data.dir, "outside/secret.jsonl", row("secret"))
+        os.mkdir(cls.root)
+        cls.server = Server(cls.data, "--import-root", f"acme={cls.root}")
+        cls.rpc = Rpc(cls.server, cls.data.make_key("--scope", "ingest,query", "--labels", "public"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.data.close()
+
+    def start(self, *paths, index="in", **more):
+        return self.rpc.call("ingest.start", index=index, paths=list(paths), wait=True, **more)
+
+    def refused(self, code, *paths, **more):
+        with self.assertRaises(Failed) as e:
+            self.start(*paths, **more)
+        self.assertTrue(str(e.exception).startswith(code), str(e.exception))
+        return str(e.exception)
+
+    def ids(self):
+        return [d["doc"] for d in self.rpc.call("documents.list", index="in")["documents"]] if self.rpc.call("admin.index_show", index="in")["active"] else []
+
+    def test_below_a_root(self):
+        put(self.root, "a/one.jsonl", row("one"))
+        put(self.root, "a/two.jsonl", row("two"))
+        self.assertEqual(self.start(self.root + "/a/one.jsonl")["counts"]["read"], 1)
+        self.assertEqual(self.start(self.root + "/a", activate=True)["counts"]["documents"], 2)
+        self.assertEqual(self.start(self.root + "/a/*.jsonl")["counts"]["unchanged"], 2)
+        self.assertEqual(self.start(self.root + "//a/./one.jsonl")["counts"]["unchanged"], 1)
+
+    def test_nothing_else(self):
+        put(self.root, "b.jsonl", row("b"))
+        for path in (self.outside, self.root + "x", self.root + "/../outside/secret.jsonl", self.data.path, "/", "/proc/self/environ"):
+            self.refused("DENIED", path)
+        self.refused("INVALID", "relative.jsonl")
+        self.refused("DENIED", self.root + "/b.jsonl", rows=self.outside)
+        self.refused("INVALID", "-")
+        self.refused("NOT_FOUND", self.root + "/none")
+
+    def test_no_link_leads_out(self):
+        os.symlink(self.outside, self.root + "/link.jsonl")
+        os.symlink(os.path.dirname(self.outside), self.root + "/folder")
+        self.refused("DENIED", self.root + "/link.jsonl")
+        self.refused("DENIED", self.root + "/folder")
+        self.refused("DENIED", self.root + "/folder/secret.jsonl")
+        self.refused("DENIED", self.root + "/folder/*.jsonl")
+        beir = os.path.join(self.root, "beir")
+        put(beir, "queries.jsonl", "")
+        os.symlink(self.outside, beir + "/corpus.jsonl")
+        self.assertIn("is a link", self.refused("INVALID", beir))
+        os.unlink(beir + "/corpus.jsonl")
+        put(beir, "corpus.jsonl", row("corpus"))
+        self.assertEqual(self.start(beir)["counts"]["read"], 1)
+        self.assertNotIn("secret", self.ids())
+
+    def test_what_is_no_file_is_not_waited_for(self):
+        os.mkfifo(self.root + "/pipe.jsonl")
+        self.assertIn("neither a file nor a folder", self.refused("INVALID", self.root + "/pipe.jsonl"))
+        beir = os.path.join(self.root, "beir2")
+        put(beir, "queries.jsonl", "")
+        os.mkfifo(beir + "/corpus.jsonl")
+        self.assertIn("no file", self.refused("INVALID", beir))
+
+    def test_whoever_resumes_reads_what_he_may(self):
+        broken = put(self.data.dir, "outside/broken.csv", "id,text\na,\"b\n")  # a quote that never ends fails the job
+        self.data.cairn("ingest", "acme/in", broken, check=False)
+        job = json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][0]
+        self.assertEqual(job["state"], "failed")
+        with self.assertRaises(Failed) as e:
+            self.rpc.call("ingest.start", index="in", resume=job["job"], wait=True)
+        self.assertTrue(str(e.exception).startswith("DENIED"), str(e.exception))
+
+    # ---------- documents.put ----------
+    def test_words_that_no_row_may_have(self):
+        bad = {"id": [b"\xff", "a\x07", "", "x" * 5000], "title": [b"\xff\xfe", "t" * 5000], "uri": ["a\x00b", b"\xc0\xaf"], "text": [b"caf\xe9"]}
+        for field, values in bad.items():
+            for value in values:
+                with self.assertRaises(Failed) as e:
+                    self.rpc.call("documents.put", index="in", documents=[{"id": "x", "text": "words", "labels": ["public"], field: value}])
+                self.assertTrue(str(e.exception).startswith("INVALID"), (field, value, str(e.exception)))
+
+    def test_the_same_document_by_rows_has_the_same_root(self):
+        for name in ("byrow", "byput"):
+            self.data.cairn("index", "create", f"acme/{name}", "--embedder", "none")
+        doc = {"id": "d", "title": "  A\n title\t of  cafe\u0301 ", "text": "Some cafe\u0301.\r\n", "uri": "http://x/", "labels": ["public"]}
+        path = put(self.root, "same.jsonl", json.dumps(doc) + "\n")
+        a = self.start(path, index="byrow")
+        b = self.rpc.call("documents.put", index="byput", documents=[doc])
+        self.assertEqual(a["root"], b["root"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, argv=sys.argv)
