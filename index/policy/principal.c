@@ -283,7 +283,7 @@ cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn
 /* --- expansion: breadth first, each label once, so that groups that hold each other end too --- */
 typedef struct expansion {
     cn_arena *arena;
-    cn_str found[CN_LABELS_MAX];
+    cn_str found[CN_LABELS_MAX], through[CN_LABELS_MAX];
     uint32_t n;
 } expansion;
 
@@ -294,7 +294,7 @@ static bool known(const expansion *x, cn_str label) {
     return false;
 }
 
-static cn_err add_label(expansion *x, cn_str label) {
+static cn_err add_label(expansion *x, cn_str label, cn_str through) {
     if (known(x, label))
         return CN_OK;
     if (x->n == CN_LABELS_MAX)
@@ -302,6 +302,7 @@ static cn_err add_label(expansion *x, cn_str label) {
     cn_str copy = cn_arena_str(x->arena, label);
     if (!copy.p)
         return cn_fail_memory();
+    x->through[x->n] = through;
     x->found[x->n++] = copy;
     return CN_OK;
 }
@@ -314,7 +315,7 @@ static cn_err add_labels_of(expansion *x, MDB_txn *txn, MDB_dbi dbi, cn_str prin
     CN_TRY(err);
     CN_TRY(open_member(principal, value, &commas));
     while (next_label(&commas, &label))
-        CN_TRY(add_label(x, label));
+        CN_TRY(add_label(x, label, principal));
     return CN_OK;
 }
 
@@ -327,10 +328,10 @@ static cn_err expand_in(expansion *x, MDB_txn *txn, MDB_dbi dbi) {
         for (; from < to; from++)
             CN_TRY(add_labels_of(x, txn, dbi, x->found[from]));
     }
-    return add_label(x, CN_PUBLIC);
+    return add_label(x, CN_PUBLIC, CN_STR(""));
 }
 
-cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret) {
+static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **ret) {
     cn_env *e = cn_tenant_control(t);
     MDB_dbi dbi;
     MDB_txn *txn;
@@ -340,10 +341,31 @@ cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_label
         return cn_fail_memory();
     x->arena = a;
     x->n = 0;
-    CN_TRY(add_label(x, principal));
+    CN_TRY(add_label(x, principal, CN_STR("")));
     CN_TRY(cn_env_dbi(e, "members", true, &dbi));
     CN_TRY(cn_txn_read(e, &txn));
     cn_err err = expand_in(x, txn, dbi);
     cn_txn_abort(e, txn);
-    return err == CN_OK ? cn_labels_make(a, x->found, x->n, ret) : err;
+    CN_TRY(err);
+    *ret = x;
+    return CN_OK;
+}
+
+cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret) {
+    expansion *x;
+    CN_TRY(expand(t, principal, a, &x));
+    return cn_labels_make(a, x->found, x->n, ret);
+}
+
+cn_err cn_principal_trail(cn_tenant *t, cn_str principal, cn_arena *a, cn_held **ret, uint32_t *ret_n) {
+    expansion *x;
+    CN_TRY(expand(t, principal, a, &x));
+    cn_held *v = cn_arena_alloc(a, (x->n + 1u) * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < x->n; i++)
+        v[i] = (cn_held){x->found[i], x->through[i]};
+    *ret = v;
+    *ret_n = x->n;
+    return CN_OK;
 }

@@ -2,7 +2,7 @@
 #include "server/service/args.h"
 #include "server/service/reading.h"
 
-static const char *state_of(const cn_version *v, const cn_index_info *ix) {
+const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix) {
     if (v->marks & CN_MARK_DROPPED)
         return "dropped";
     if (v->number == ix->active)
@@ -10,7 +10,7 @@ static const char *state_of(const cn_version *v, const cn_index_info *ix) {
     return v->marks & CN_MARK_EVER_ACTIVE ? "idle" : "sealed";
 }
 
-static void out_marks(cn_buf *b, unsigned marks) {
+void cn_out_marks(cn_buf *b, unsigned marks) {
     static const struct {
         unsigned bit;
         const char *name;
@@ -30,8 +30,8 @@ static void out_marks(cn_buf *b, unsigned marks) {
 static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, bool counted) {
     cn_pack_map(b, counted ? 14 : 9);
     cn_out_uint(b, "version", v->number);
-    cn_out_cstr(b, "state", state_of(v, ix));
-    out_marks(b, v->marks);
+    cn_out_cstr(b, "state", cn_version_state_name(v, ix));
+    cn_out_marks(b, v->marks);
     cn_out_hex(b, "root", v->root.b, sizeof v->root.b);
     if (counted) {
         cn_out_uint(b, "documents", v->counts.documents);
@@ -222,7 +222,7 @@ static cn_err out_marked(target *g, cn_call *c, uint64_t number, cn_buf *out) {
     cn_pack_map(out, 3);
     cn_out_str(out, "index", g->index);
     cn_out_uint(out, "version", number);
-    out_marks(out, v.marks);
+    cn_out_marks(out, v.marks);
     return CN_OK;
 }
 

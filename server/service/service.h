@@ -18,12 +18,15 @@ typedef struct cn_service_opts {
     const char *const *anonymous;     /* tenants that answer {public} without credentials */
     uint32_t n_anonymous;
     unsigned embed_threads;           /* 0: all processors */
+    enum { CN_TRACE_OFF, CN_TRACE_ON, CN_TRACE_AS_NOTED } trace; /* request records: none; by the limits below; by those a server noted last */
+    uint64_t trace_bytes, trace_keep_us;
 } cn_service_opts;
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
 void cn_service_close(cn_service *s); /* waits for jobs to stop at their next document */
 cn_data *cn_service_data(cn_service *s);
 /* SIGHUP: tenants that answer without credentials; copied. */
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
+void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us); /* likewise; of CN_TRACE_ON */
 
 typedef enum cn_caller_kind { CN_CALLER_NOBODY, CN_CALLER_KEY, CN_CALLER_OPERATOR } cn_caller_kind;
 typedef struct cn_caller {
@@ -49,6 +52,8 @@ typedef struct cn_call {
     cn_arena arena;           /* reset by cn_call_reset */
     struct cn_searcher *searcher;
     struct cn_hit *hits;      /* CN_K_MAX of them, allocated on first use */
+    cn_buf record;            /* of this request, while it is made; its memory is used again */
+    uint64_t began_ns;
     uint64_t start_ns, deadline_ns; /* cn_mono_ns(); 0: none */
     cn_progress_fn *progress; /* NULL: none wanted */
     void *progress_ctx;

@@ -56,6 +56,7 @@ typedef struct w_world {
     bool glob_hides[W_GLOBS][W_SOURCES + 1], source_hides[W_SOURCES];
     /* what the test has seen */
     unsigned wrong, sealed, refused, questions, hits, hidden_rows;
+    unsigned explained[CN_V_LACKING + 1]; /* by verdict */
 } w_world;
 
 /* The modes of a question; exact: the answer must be the model's, hit by hit. */

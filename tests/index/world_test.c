@@ -21,6 +21,8 @@ static void run(uint64_t seed, unsigned long questions) {
     printf("\n  seed %llu: %u questions, %u hits, %u versions, %u refusals ", (unsigned long long)seed, w->questions, w->hits, w->sealed, w->refused);
     CU_ASSERT_EQUAL(w->wrong, 0);
     CU_ASSERT(questions < 900 || (w->hits > w->questions / 4 && w->sealed > 10 && w->refused > 10 && w->hidden_rows > w->questions / 4));
+    for (int v = 0; v <= CN_V_LACKING; v++)
+        CU_ASSERT(questions < 900 || w->explained[v] > 0);
     uint64_t n;
     cn_digest head;
     CU_ASSERT_EQUAL(cn_audit_verify(w->t, &n, &head), CN_OK);

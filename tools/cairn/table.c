@@ -200,6 +200,39 @@ const cmd cmd_table[] = {
     {"policy reinstate", "policy.reinstate", "withdraw the revocations of a version whose job mangled labels", {IX_VERSION}, OPTS(REASON),
      "  cairn policy reinstate acme/docs 7 --reason 'the rules file was empty'", NULL, NULL},
 
+    {"which-versions", "incident.which_versions", "the versions that hold a document, and with which labels", {IX, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS(SOURCE, REASON), "  cairn which-versions acme/docs salaries/2026.html", NULL, "versions: version state marks changed content labels made by job"},
+    {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
+          {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
+          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
+          {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
+     "Not in this version, not permitted (and by which rule), hidden, erased, filtered, of too little relevance, or behind\n"
+     "others: then with the rank of its best passage.\n"
+     "  cairn why-not acme/docs 'how are packages named?' naming.html --principal user:ana", NULL, NULL},
+    {"explain-access", "incident.explain_access", "why somebody may read a document or may not", {IX, {"DOC", "doc", CMD_TEXT, false, false}, {"PRINCIPAL", "principal", CMD_TEXT, true, false}},
+     OPTS({"--as", "L,...", "labels", CMD_COMMAS, "instead of PRINCIPAL: a holder of exactly these labels"}, {"--version", "N", "version", CMD_UINT, "in another version than the active one"}, SOURCE, REASON),
+     "PRINCIPAL is a member, with the groups that it is in, or key:ID. `labelled` tells since which version the row has its labels,\n"
+     "and what the job of that version was told: a row's own labels win over the first rule that fits, which wins over label; whether\n"
+     "the row brought labels of its own is not kept.\n"
+     "  cairn explain-access acme/docs salaries/2026.html user:ana", NULL, NULL},
+    {"exposed", "trace.exposed", "who was given a document, when, through which version", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS({"--since", "T", "since", CMD_TEXT, "2026-11-01T08:00:00Z, or how long ago: 90m, 12h, 7d (all that is kept)"},
+          {"--limit", "N", "limit", CMD_UINT, "at most so many records (1000)"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"}, SOURCE, REASON),
+     "From request records: queries that answered with a passage of it, fetches, and documents got. `complete no` says that records\n"
+     "of that time are missing, and `gaps` which.\n"
+     "  cairn exposed acme salaries/2026.html --since 7d", NULL, "records: at method who as index version trace_id"},
+    {"find", "incident.find", "documents whose text holds a string", {IX, {"TEXT", "text", CMD_TEXT, false, false}},
+     OPTS({"--ignore-case", NULL, "ignore_case", CMD_FLAG, "without regard to case"}, {"--all-versions", NULL, "all_versions", CMD_FLAG, "in every version that is left"},
+          {"--version", "N", "version", CMD_UINT, "in another version than the active one"}, {"--source", "NAME", "source", CMD_TEXT, "only of this source"},
+          {"--limit", "N", "limit", CMD_UINT, "at most so many documents (100)"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"},
+          {"--deadline", "MS", "deadline_ms", CMD_UINT, "stop after so many milliseconds, with a place to go on from (10000)"}, REASON),
+     "Runs of white space are equal, so a quotation is found however it was wrapped. It tells where, never the text.\n"
+     "  cairn find acme/docs 'the salary of the director' --all-versions --ignore-case", NULL, "documents: source doc state versions matches places"},
+    {"trace", "trace.get", "the records of one trace: who was given what", {TENANT, {"ID", "trace_id", CMD_TEXT, false, false}}, OPTS(REASON),
+     "The id stands in each answer's made_by, and in what `exposed` lists.\n  cairn trace acme 5f2b7a0c9d3e41f6a8b1c2d3e4f50617 -o json", NULL,
+     "records: at method who as labels index version mode k evidence error us hits"},
     {"audit show", "audit.list", "who did what, newest first", {TENANT},
      OPTS({"--limit", "N", "limit", CMD_UINT, "at most so many (100)"}, {"--before", "SEQ", "before", CMD_UINT, "older than this record"}),
      "  cairn audit show acme --limit 20", NULL,
