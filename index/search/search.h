@@ -42,7 +42,7 @@ typedef struct cn_hit {
 
 typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t segments, permitted, scored;
-    bool coded;                 /* false: some segment had no codes: plain float scan */
+    bool coded, any_coded;      /* all segments had codes, one at least had; those without have the plain float scan */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
 

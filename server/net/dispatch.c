@@ -51,9 +51,11 @@ static bool is_hello(cn_str m) { return cn_str_is(m, "nvim_set_client_info"); }
 static cn_err take_identity(conn *c, const cn_message *m, identity *fresh) {
     kit *k = &c->l->kit;
     const msgpack_object *map;
+    static const char *const fields[] = {"key", "tenant", NULL};
     cn_str key = {NULL, 0};
     CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
     CN_TRY(cn_params_map(&k->unpacked.o, &map));
+    CN_TRY(cn_only_fields(map, fields)); /* before the key counts: a call that fails leaves none */
     CN_TRY(cn_get_str(map, "key", &key));
     return key.p ? cn_service_auth(c->l->n->s, key, "rpc", &fresh->arena, &fresh->caller)
                  : cn_fail(CN_INVALID, "auth needs the field \"key\": a key of cairn");

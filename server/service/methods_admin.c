@@ -1,5 +1,6 @@
 /* admin.*: tenants, indexes, keys, models. */
 #include "server/service/args.h"
+#include "server/service/reading.h"
 
 #include "ingest/chunk/chunk.h"
 
@@ -28,6 +29,7 @@ METHOD(tenant_drop) {
     CN_TRY(cn_arg_actor(c, p, &who));
     if (!tenant.n)
         return cn_fail(CN_INVALID, "field \"tenant\" is missing");
+    CN_TRY(cn_key_revoke_all(cn_service_data(s), tenant)); /* first: a tenant of the same name may come after it */
     CN_TRY(cn_tenant_drop(cn_service_data(s), tenant, &who));
     return out_tenant(out, tenant);
 }
@@ -313,6 +315,8 @@ METHOD(key_add) {
     CN_TRY(cn_arg_list(&c->arena, p, "principals", &patterns, &n));
     CN_TRY(join(c, patterns, n, &k.principals));
     CN_TRY(cn_get_str(p, "index", &k.index));
+    if ((cn_given(p, "principals") && !k.principals.n) || (cn_given(p, "index") && !k.index.n))
+        return cn_fail(CN_INVALID, "an empty pattern would mean any: leave the field out for that, or write *");
     CN_TRY(take_expiry(p, &k.expires_us));
     CN_TRY(may_give(c, &k));
     CN_TRY(cn_arg_actor(c, p, &who));

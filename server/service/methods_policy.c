@@ -54,7 +54,8 @@ static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, chang
     cn_str glob = {NULL, 0}, all_of = {NULL, 0}, source;
     CN_TRY(cn_get_str(p, "glob", &glob));
     CN_TRY(cn_get_str(p, "all_of", &all_of));
-    bool docs = cn_get(p, "docs") != NULL;
+    const msgpack_object *named = cn_get(p, "docs");
+    bool docs = named && named->type != MSGPACK_OBJECT_NIL;
     if (docs + (glob.p != NULL) + (all_of.p != NULL) != 1)
         return cn_fail(CN_INVALID, "give exactly one of field \"docs\", field \"glob\" and field \"all_of\"");
     if (docs)

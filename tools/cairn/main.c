@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "engine/base/os.h"
 #include "engine/base/mem.h"
 #include "ingest/parse/parse.h"
 #include "tools/cairn/local.h"
@@ -135,6 +136,7 @@ static int run(const line *l) {
 }
 
 int main(int argc, char **argv) {
+    cn_std_files();
     cn_parse_worker_main(argc, argv);
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};

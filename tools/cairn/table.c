@@ -9,7 +9,7 @@
 #define DOCS {"DOC", "docs", CMD_TEXT, false, true}
 #define REASON {"--reason", "TEXT", "reason", CMD_TEXT, "why, for the audit trail"}
 #define SOURCE {"--source", "NAME", "source", CMD_TEXT, "which source the documents are of; the default is the one called default"}
-#define ACTIVATE {"--activate", NULL, "activate", CMD_FLAG, "make the new version answer"}
+#define ACTIVATE {"--activate", NULL, "activate", CMD_FLAG, "make the new version answer"}, {"--no-activate", NULL, "activate", CMD_NOT, "seal it only, whatever the index is set to"}
 
 const cmd_opt cmd_globals[] = {
     {"--data", "DIR", NULL, CMD_TEXT, "work on the files of this data directory (CAIRN_DATA)"},
@@ -78,13 +78,14 @@ const cmd cmd_table[] = {
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none (dense)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
-          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, ACTIVATE, REASON),
+          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"}, REASON),
      "  cairn index create acme/docs --embedder minilm", NULL, NULL},
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
      OPTS({"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
-          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, ACTIVATE, REASON),
+          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
+          {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"}, REASON),
      "  cairn index set acme/docs --keep-versions 10", NULL, NULL},
     {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), "  cairn index drop acme/old --reason 'replaced by acme/docs'", NULL, NULL},
 
