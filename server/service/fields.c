@@ -58,7 +58,8 @@ static cn_err check_one(const cn_method *m, cn_str name, const msgpack_object *v
         return cn_fail(CN_INVALID, "%s has no field \"" CN_STR_FMT "\"", m->name, CN_STR_ARG(name));
     if (value->type != MSGPACK_OBJECT_NIL && !has_type(p->type, value))
         return cn_fail(CN_INVALID, "field \"%s\" must be of type %s: %s", p->name, p->type, p->help);
-    if (strcmp(p->type, "vector") != 0 && strcmp(p->type, "bin") != 0 && !is_text(value))
+    bool by_itself = strcmp(p->name, "queries") == 0; /* each is checked as a query, and fails alone */
+    if (strcmp(p->type, "vector") != 0 && strcmp(p->type, "bin") != 0 && !by_itself && !is_text(value))
         return cn_fail(CN_INVALID, "field \"%s\" holds a string that is not valid UTF-8", p->name);
     return CN_OK;
 }

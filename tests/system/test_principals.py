@@ -119,6 +119,19 @@ class Principals(unittest.TestCase):
         r = json.loads(self.data.cairn("ingest", "acme/docs", self.rows({"id": "n", "labels": ["public"]}), "--source", "n", "-o", "json").stdout)
         self.assertFalse(r["activated"])
 
+    def test_working_out_what_may_be_read_ends_at_the_deadline(self):
+        path = os.path.join(self.data.dir, "many.jsonl")
+        with open(path, "w") as f:
+            f.writelines(json.dumps({"id": f"m{i}", "text": "x", "vector": [1, i, 1, 1], "labels": ["public"], "modified": "2024-05-06T07:08:09Z"}) + "\n" for i in range(20000))
+        self.data.cairn("index", "create", "acme/many", "--embedder", "none")
+        self.data.cairn("ingest", "acme/many", path, "--activate")
+        c = Rpc(self.server, self.data.key)
+        c.call("query", index="many", vector=b"\x00\x00\x80\x3f" * 4)
+        slow = {"field": "modified", "in": [f"2023-01-01T00:00:{i % 60:02}.{i:06}Z" for i in range(9999)]}  # times are compared one by one
+        said = self.refused("DEADLINE", c.call, "query", index="many", vector=b"\x00\x00\x80\x3f" * 4, filter=slow, deadline_ms=300)
+        self.assertIn("which documents may be read", said)
+        self.assertEqual(len(c.call("query", index="many", vector=b"\x00\x00\x80\x3f" * 4, k=5, deadline_ms=5000)["hits"]), 5)
+
     # ---------- files ----------
     def test_closed_standard_files_harm_no_data(self):
         sock = os.path.join(self.data.dir, "other.sock")
