@@ -111,8 +111,15 @@ static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at)
     c->out.cap = c->out.n + atomic_load(&n->lim.max_response);
     if (c->out.cap > whole)
         c->out.cap = whole;
+    size_t before = c->out.n;
     run_request(n, &c->l->kit, c->who, frame, start_ns, cost_at, &c->out);
     c->out.cap = whole;
+    if (conn_charge(c) || c->out.n - before <= READ_STEP)
+        return;
+    cn_message m;
+    c->out.n = before;
+    if (cn_message_parse(frame, &m) == CN_OK)
+        cn_rpc_error(&c->out, m.msgid, CN_OVERLOADED, "the server holds as many bytes of requests and answers as it may (max_buffered);");
 }
 
 static void run_there(conn *c, cn_pool *pool, unsigned lane, cn_str frame, const cn_message *m, uint64_t start_ns, uint32_t cost_at) {
