@@ -151,7 +151,7 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         l->used_ns[lane] += cn_mono_ns() - start;
         l->used = true;
     } else {
-        run_there(c, cost == CN_COST_LONG ? n->longs : n->queries, lane, frame, m, start, at);
+        run_there(c, cost == CN_COST_LONG ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries, lane, frame, m, start, at);
     }
 }
 

@@ -18,6 +18,7 @@
 #define TURN_US 250              /* one tenant's requests run on a loop so long in one turn of it; the rest goes to a pool */
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
 #define LONG_NICE 10              /* of the threads for long work and what they start: questions go before them */
+#define CHANGE_THREADS 4          /* for what takes a tenant's one writer: a tenant whose writer hangs holds one of them */
 #define COSTS 1024                /* places of the table of costs */
 #define READ_STEP 65536
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
@@ -65,7 +66,7 @@ typedef struct limits {
 struct net {
     cn_service *s;
     limits lim;
-    cn_pool *queries, *longs;
+    cn_pool *queries, *longs, *changes;
     pthread_mutex_t kit_lock; /* of kits and idle jobs */
     kit *kits;
     job *idle;
