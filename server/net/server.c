@@ -148,6 +148,7 @@ static void drain(net *n, const char *why) {
         cn_notify("STOPPING=1");
         atomic_store(&n->drain_end_ns, cn_mono_ns() + atomic_load(&n->lim.drain_ms) * 1000000u);
         atomic_store(&n->draining, true);
+        cn_service_leave(n->s);
         stop_listening(n);
     }
     for (unsigned i = 0; i < n->n_loops; i++)

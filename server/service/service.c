@@ -50,6 +50,8 @@ cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
     return CN_OK;
 }
 
+void cn_service_leave(cn_service *s) { cn_runner_leave(s->runner); }
+
 void cn_service_close(cn_service *s) {
     if (!s)
         return;

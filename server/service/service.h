@@ -22,7 +22,9 @@ typedef struct cn_service_opts {
     uint64_t trace_bytes, trace_keep_us;
 } cn_service_opts;
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
-void cn_service_close(cn_service *s); /* waits for jobs to stop at their next document */
+/* The program is about to end: jobs of ingest.* stop at their next document, to be resumed, and no other begins. */
+void cn_service_leave(cn_service *s);
+void cn_service_close(cn_service *s); /* the same, and waits for them */
 cn_data *cn_service_data(cn_service *s);
 /* SIGHUP: tenants that answer without credentials; copied. */
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
