@@ -14,6 +14,17 @@ import msgpack
 
 CAIRN = os.environ["CAIRN_BIN"]
 CAIRND = os.environ["CAIRND_BIN"]
+LONG = os.environ.get("CAIRN_TEST_LONG") == "1"  # tools/test --long
+
+
+def count(brief, full):
+    """How often a test tries: the short count, or the full one."""
+    return full if LONG else brief
+
+
+def seed(usual):
+    """CAIRN_SEED, or what the test begins with else."""
+    return int(os.environ.get("CAIRN_SEED") or usual)
 
 
 class Failed(Exception):
