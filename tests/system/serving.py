@@ -31,8 +31,8 @@ class Failed(Exception):
     pass
 
 
-def run(*args, check=True, data=None, text=None):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+def run(*args, check=True, data=None, text=None, env=None):
+    env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, **(env or {})}
     if data:
         env["CAIRN_DATA"] = data
     p = subprocess.run([CAIRN, *args], capture_output=True, text=True, env=env, input=text, timeout=120)
