@@ -13,6 +13,8 @@
 cn_err cn_audit_add(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail);
 /* The same in a transaction of its own: for attempts refused before they had one. */
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why);
+/* A look that changes nothing but is recorded: in a transaction of its own, before it is answered. outcome: "asked". */
+cn_err cn_audit_asked(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail);
 /* Records from newest to oldest below `before` (0: from the end), at most n, each appended to `out` as one map of an array.
  * seen (NULL: all) is asked for each whose action is on one index, with that index's name; others are then left out. */
 cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out);

@@ -52,12 +52,14 @@ bool cn_policy_same_patterns(const cn_policy *p, const cn_policy *q) { /* both i
     return p->n_patterns == q->n_patterns;
 }
 
+bool cn_pattern_fits(const cn_pattern *x, cn_str source, cn_str id) {
+    return (x->source.n == 0 || cn_str_eq(x->source, source)) && (!x->glob.p || cn_glob_match(x->glob, id));
+}
+
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id) {
-    for (uint32_t i = 0; i < p->n_patterns; i++) {
-        const cn_pattern *x = &p->patterns[i];
-        if ((x->source.n == 0 || cn_str_eq(x->source, source)) && (!x->glob.p || cn_glob_match(x->glob, id)))
+    for (uint32_t i = 0; i < p->n_patterns; i++)
+        if (cn_pattern_fits(&p->patterns[i], source, id))
             return true;
-    }
     return false;
 }
 
@@ -77,25 +79,59 @@ static cn_err revoke(const cn_gone *g, cn_arena *a, cn_triple *t) {
     return cn_labels_union(a, t->require, g->gone.require, &t->require);
 }
 
-cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
-                        const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret) {
+/* Labels and state by the policy's own record of the document. */
+static cn_err apply_doc(const cn_policy_doc *d, const cn_seg_id *segment, cn_arena *a, cn_effect *f, cn_said *said) {
+    CN_TRY(cn_labels_union(a, f->labels.allow, d->granted, &f->labels.allow));
+    CN_TRY(cn_labels_union(a, f->labels.deny, d->denied, &f->labels.deny));
+    f->dead = d->hidden || row_erased(d, segment);
+    f->touched = true;
+    if (!said)
+        return CN_OK;
+    said->granted = d->granted;
+    said->denied = d->denied;
+    said->hidden = d->hidden;
+    said->erased = d->erased;
+    said->row_erased = !d->erased && row_erased(d, segment);
+    return CN_OK;
+}
+
+/* said NULL: nobody wants to know why. */
+static cn_err work_out(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id, const cn_triple *row,
+                       const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *said) {
     cn_effect f = {.labels = *row};
     for (uint32_t i = 0; i < p->n_lists; i++) {
         const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
         if (g)
             CN_TRY(revoke(g, a, &f.labels));
+        if (g && said)
+            said->lists[said->n_lists++] = (cn_said_list){p->lists[i].number, &g->gone};
         f.touched |= g != NULL;
     }
     const cn_policy_doc *d = cn_policy_find(p, key);
-    if (d) {
-        CN_TRY(cn_labels_union(a, f.labels.allow, d->granted, &f.labels.allow));
-        CN_TRY(cn_labels_union(a, f.labels.deny, d->denied, &f.labels.deny));
-        f.dead = d->hidden || row_erased(d, segment);
-        f.touched = true;
-    }
+    if (d)
+        CN_TRY(apply_doc(d, segment, a, &f, said));
     if (cn_policy_pattern_hides(p, source, id))
         f.dead = f.touched = true;
     *ret = f;
+    return CN_OK;
+}
+
+cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+                        const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret) {
+    return work_out(p, index_id, version, key, source, id, row, segment, a, ret, NULL);
+}
+
+cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+                         const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said) {
+    cn_said said = {.lists = cn_arena_zalloc(a, p->n_lists + 1u, sizeof *said.lists),
+                    .patterns = cn_arena_zalloc(a, p->n_patterns + 1u, sizeof *said.patterns)};
+    if (!said.lists || !said.patterns)
+        return cn_fail_memory();
+    CN_TRY(work_out(p, index_id, version, key, source, id, row, segment, a, ret, &said));
+    for (uint32_t i = 0; i < p->n_patterns; i++)
+        if (cn_pattern_fits(&p->patterns[i], source, id))
+            said.patterns[said.n_patterns++] = &p->patterns[i];
+    *ret_said = said;
     return CN_OK;
 }
 

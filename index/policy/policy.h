@@ -24,6 +24,23 @@ typedef struct cn_effect {
 } cn_effect;
 cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
                         const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret);
+/* The same with what each part of it said, for people. Lists and patterns are borrowed from the policy. */
+typedef struct cn_said_list {
+    uint64_t version;   /* whose revocations these are */
+    const cn_triple *gone;
+} cn_said_list;
+typedef struct cn_pattern { /* glob.p NULL: all of the source; source empty: any */
+    cn_str source, glob;
+} cn_pattern;
+typedef struct cn_said {
+    cn_labels granted, denied;
+    bool hidden, erased, row_erased;  /* row_erased: the document was restored, but this row is one of before */
+    cn_said_list *lists;
+    const cn_pattern **patterns;      /* that hide it */
+    uint32_t n_lists, n_patterns;
+} cn_said;
+cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+                         const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said);
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_patterns). */
 cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
 bool cn_policy_has_patterns(const cn_policy *p);

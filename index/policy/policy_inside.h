@@ -25,10 +25,6 @@ typedef struct cn_policy_doc {
     uint32_t n_rows;
 } cn_policy_doc;
 
-typedef struct cn_pattern { /* glob.p NULL: all of the source */
-    cn_str source, glob;
-} cn_pattern;
-
 typedef struct cn_gone {
     cn_key key;
     cn_triple gone;
@@ -64,6 +60,7 @@ cn_err cn_policy_sum_get(MDB_txn *txn, MDB_dbi dbi, cn_policy_sum *ret);
 cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s);
 cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret);
 void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d);
+bool cn_pattern_fits(const cn_pattern *x, cn_str source, cn_str id);
 const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key);
 
 /* Open segments of every version not dropped, in all indexes: a restore looks there for the document's rows. */

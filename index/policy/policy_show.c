@@ -1,6 +1,5 @@
 /* policy_show.c -- what the policy says of a document, for a person. */
 #include "index/policy/policy_inside.h"
-#include "index/policy/principal.h"
 
 static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
     cn_pack_cstr(b, key);
@@ -15,7 +14,7 @@ static void pack_hidden_by(cn_buf *b, const cn_policy *p, cn_str source, cn_str 
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n_patterns; i++) {
         const cn_pattern *x = &p->patterns[i];
-        if ((x->source.n && !cn_str_eq(x->source, source)) || (x->glob.p && !cn_glob_match(x->glob, id)))
+        if (!cn_pattern_fits(x, source, id))
             continue;
         cn_pack_str(b, x->glob.p ? x->glob : x->source);
         n++;

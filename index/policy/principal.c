@@ -131,7 +131,10 @@ static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn
     MDB_dbi dbi;
     MDB_txn *txn;
     cn_catalog c;
+    AUTO_ARENA cn_arena a;
+    cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
     CN_TRY(check_member(principal, labels));
+    CN_TRY(cn_label_make(&a, principal, &principal));
     CN_TRY(cn_env_dbi(e, "members", true, &dbi));
     CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = change_in(t, txn, dbi, kind, principal, labels, who);
@@ -187,6 +190,7 @@ static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
     cn_labels labels;
     CN_TRY(cn_labels_parse(a, commas, &labels));
     CN_TRY(check_member(principal, labels));
+    CN_TRY(cn_label_make(a, principal, &principal));
     return put_new_member(txn, dbi, principal, labels);
 }
 
@@ -283,7 +287,7 @@ cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn
 /* --- expansion: breadth first, each label once, so that groups that hold each other end too --- */
 typedef struct expansion {
     cn_arena *arena;
-    cn_str found[CN_LABELS_MAX];
+    cn_str found[CN_LABELS_MAX], through[CN_LABELS_MAX];
     uint32_t n;
 } expansion;
 
@@ -294,7 +298,7 @@ static bool known(const expansion *x, cn_str label) {
     return false;
 }
 
-static cn_err add_label(expansion *x, cn_str label) {
+static cn_err add_label(expansion *x, cn_str label, cn_str through) {
     if (known(x, label))
         return CN_OK;
     if (x->n == CN_LABELS_MAX)
@@ -302,6 +306,7 @@ static cn_err add_label(expansion *x, cn_str label) {
     cn_str copy = cn_arena_str(x->arena, label);
     if (!copy.p)
         return cn_fail_memory();
+    x->through[x->n] = through;
     x->found[x->n++] = copy;
     return CN_OK;
 }
@@ -314,7 +319,7 @@ static cn_err add_labels_of(expansion *x, MDB_txn *txn, MDB_dbi dbi, cn_str prin
     CN_TRY(err);
     CN_TRY(open_member(principal, value, &commas));
     while (next_label(&commas, &label))
-        CN_TRY(add_label(x, label));
+        CN_TRY(add_label(x, label, principal));
     return CN_OK;
 }
 
@@ -327,23 +332,44 @@ static cn_err expand_in(expansion *x, MDB_txn *txn, MDB_dbi dbi) {
         for (; from < to; from++)
             CN_TRY(add_labels_of(x, txn, dbi, x->found[from]));
     }
-    return add_label(x, CN_PUBLIC);
+    return add_label(x, CN_PUBLIC, CN_STR(""));
 }
 
-cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret) {
+static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **ret) {
     cn_env *e = cn_tenant_control(t);
     MDB_dbi dbi;
     MDB_txn *txn;
-    CN_TRY(cn_label_check(principal));
+    CN_TRY(cn_label_make(a, principal, &principal));
     expansion *x = cn_arena_alloc(a, sizeof *x);
     if (!x)
         return cn_fail_memory();
     x->arena = a;
     x->n = 0;
-    CN_TRY(add_label(x, principal));
+    CN_TRY(add_label(x, principal, CN_STR("")));
     CN_TRY(cn_env_dbi(e, "members", true, &dbi));
     CN_TRY(cn_txn_read(e, &txn));
     cn_err err = expand_in(x, txn, dbi);
     cn_txn_abort(e, txn);
-    return err == CN_OK ? cn_labels_make(a, x->found, x->n, ret) : err;
+    CN_TRY(err);
+    *ret = x;
+    return CN_OK;
+}
+
+cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret) {
+    expansion *x;
+    CN_TRY(expand(t, principal, a, &x));
+    return cn_labels_make(a, x->found, x->n, ret);
+}
+
+cn_err cn_principal_trail(cn_tenant *t, cn_str principal, cn_arena *a, cn_held **ret, uint32_t *ret_n) {
+    expansion *x;
+    CN_TRY(expand(t, principal, a, &x));
+    cn_held *v = cn_arena_alloc(a, (x->n + 1u) * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < x->n; i++)
+        v[i] = (cn_held){x->found[i], x->through[i]};
+    *ret = v;
+    *ret_n = x->n;
+    return CN_OK;
 }

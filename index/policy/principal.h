@@ -19,6 +19,12 @@ cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *
 cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels), void *ctx);
 /* Its own name, its labels (groups in groups), and public. An unknown name is just {name, public}. */
 cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret);
+/* The same, told label by label in the order found: through which one each is held; empty: it is the principal itself, or
+ * public, which everyone holds. */
+typedef struct cn_held {
+    cn_str label, through;
+} cn_held;
+cn_err cn_principal_trail(cn_tenant *t, cn_str principal, cn_arena *a, cn_held **ret, uint32_t *ret_n);
 
 /* --- keys, in the host's environment: cairn_<8 id>_<43 base64url>; only SHA-256 of the secret is kept --- */
 #define CN_SCOPES(X) X(query) X(ingest) X(activate) X(force) X(versions) X(policy) X(operate) X(audit) X(admin) X(act_as)
@@ -55,6 +61,8 @@ bool cn_key_expired(const cn_key_info *k);
 bool cn_key_allows_index(const cn_key_info *k, cn_str index);
 bool cn_key_allows_principal(const cn_key_info *k, cn_str principal); /* of a key with act_as */
 cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who);
+/* Every key of a tenant that is about to be dropped, in one transaction; the drop is what is recorded. */
+cn_err cn_key_revoke_all(cn_data *d, cn_str tenant);
 cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx);
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret); /* grows with every change of keys */
 

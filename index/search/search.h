@@ -42,7 +42,7 @@ typedef struct cn_hit {
 
 typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t segments, permitted, scored;
-    bool coded;                 /* false: some segment had no codes: plain float scan */
+    bool coded, any_coded;      /* all segments had codes, one at least had; those without have the plain float scan */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
 
@@ -52,11 +52,32 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
 /* Is this document, as this version has it, readable by the principal? CN_NOT_FOUND both when it is not there and when it
  * is not permitted. */
 cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_seg **ret_seg, uint32_t *ret_doc);
+/* Why a document may be read or not: the verdict is that of cn_view_doc() and of every search; the rest says what made it. */
+typedef enum cn_verdict {
+    CN_V_READABLE,
+    CN_V_ABSENT,       /* not in this version */
+    CN_V_ERASED,
+    CN_V_HIDDEN,
+    CN_V_DENIED,       /* a label that is held is denied */
+    CN_V_NOT_ALLOWED,  /* no label asked with is allowed */
+    CN_V_LACKING,      /* a label that is required is not held */
+} cn_verdict;
+typedef struct cn_explained {
+    cn_verdict verdict;               /* the first that holds, in that order */
+    cn_seg *seg;                      /* NULL: absent, and so is all that follows but said */
+    uint32_t doc;
+    cn_triple row, now;               /* its labels as written, and after the policy */
+    cn_said said;
+    cn_labels met, denied_by, lacking; /* of now: allowed and asked with; denied and held; required and not asked with */
+} cn_explained;
+cn_err cn_view_explain(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_arena *a, cn_explained *ret);
+const cn_policy *cn_view_policy(const cn_view *v);
+
 typedef struct cn_place_after { /* of the last document seen; id empty: from the start */
     cn_str source, id;
 } cn_place_after;
 /* Permitted documents (of one source, if given) by (source, id) behind `after`, for listing; fn returns CN_OK to go on. */
-cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n,
+cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx);
 /* Rows and documents this principal may read: never of all. */
 cn_err cn_view_count(cn_view *v, const cn_principal *who, uint64_t *ret_docs, uint64_t *ret_rows);

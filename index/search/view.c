@@ -45,6 +45,7 @@ void cn_view_unref(cn_view *v) {
 const cn_version *cn_view_version(const cn_view *v) { return &v->ver; }
 const cn_index_info *cn_view_index(const cn_view *v) { return &v->ix; }
 uint64_t cn_view_epoch(const cn_view *v) { return v->epoch; }
+const cn_policy *cn_view_policy(const cn_view *v) { return v->policy; }
 
 /* ---------- documents that the policy touches ---------- */
 static cn_err touch(cn_view *v, cn_view_part *p, uint32_t doc) {
@@ -343,12 +344,13 @@ static int by_name(const void *a, const void *b) {
     return c ? c : cn_str_cmp(x->id, y->id);
 }
 
-static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, listed *list, uint64_t *n) {
+static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, uint64_t deadline_ns, listed *list, uint64_t *n) {
     cn_seg *s = v->parts[i].seg;
     const listed last = {after->source, after->id, NULL, 0};
     for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
         bool may;
         cn_doc d;
+        CN_TRY(cn_in_time(doc, deadline_ns));
         CN_TRY(cn_permit_doc(v, i, doc, who, &may));
         if (!may)
             continue;
@@ -361,7 +363,7 @@ static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str 
     return CN_OK;
 }
 
-cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n,
+cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
     uint64_t all = 0, count = 0;
     for (uint32_t i = 0; i < v->n_parts; i++)
@@ -370,7 +372,7 @@ cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn
     if (!list)
         return cn_fail_memory();
     for (uint32_t i = 0; i < v->n_parts; i++)
-        CN_TRY(list_part(v, i, who, source, after, list, &count));
+        CN_TRY(list_part(v, i, who, source, after, deadline_ns, list, &count));
     CN_TRY(sound(v));
     if (count)
         qsort(list, count, sizeof *list, by_name);

@@ -27,7 +27,7 @@ struct cn_tenant {
     char name[CN_NAME_MAX + 1];
     cn_env *control;
     pthread_mutex_t lock;   /* of what follows; recursive, since making one slot may ask for a lower one */
-    cn_env *work, *trace;
+    cn_env *work;
     struct {
         void *_Atomic p;
         void (*done)(void *p);
@@ -176,7 +176,6 @@ static void free_tenant(cn_tenant *t) {
     for (unsigned i = CN_SLOTS; i-- > 0;)
         if (t->slots[i].p)
             t->slots[i].done(t->slots[i].p);
-    cn_env_close(t->trace);
     cn_env_close(t->work);
     cn_env_close(t->control);
     pthread_mutex_destroy(&t->lock);
@@ -327,18 +326,15 @@ const char *cn_tenant_dir(const cn_tenant *t) { return t->dir; }
 cn_data *cn_tenant_data(cn_tenant *t) { return t->data; }
 cn_env *cn_tenant_control(cn_tenant *t) { return t->control; }
 
-static cn_env *open_at_need(cn_tenant *t, const char *file, cn_env_kind kind, cn_env **at) {
+cn_env *cn_tenant_work(cn_tenant *t) {
     char path[CN_PATH_MAX];
     pthread_mutex_lock(&t->lock);
-    if (!*at && cn_path(path, sizeof path, "%s/%s", t->dir, file) == CN_OK && cn_env_open(path, kind, true, at) != CN_OK)
-        *at = NULL;
-    cn_env *e = *at;
+    if (!t->work && cn_path(path, sizeof path, "%s/work.mdb", t->dir) == CN_OK && cn_env_open(path, CN_ENV_WORK, true, &t->work) != CN_OK)
+        t->work = NULL;
+    cn_env *e = t->work;
     pthread_mutex_unlock(&t->lock);
     return e;
 }
-
-cn_env *cn_tenant_work(cn_tenant *t) { return open_at_need(t, "work.mdb", CN_ENV_WORK, &t->work); }
-cn_env *cn_tenant_trace(cn_tenant *t) { return open_at_need(t, "trace.mdb", CN_ENV_TRACE, &t->trace); }
 
 cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, void **ret), void (*done)(void *p), void **ret) {
     CN_ASSERT(slot < CN_SLOTS);

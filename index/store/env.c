@@ -19,6 +19,7 @@
 #define READER_CHECK_NS 30000000000ull
 #define IDLE_MAX 16
 #define REVIVE_TRIES 2000 /* of a millisecond */
+#define LOCK_BYTES ((CN_READERS * 64 / 4096 + 2) * 4096) /* a reader's slot has 64 bytes; behind a head of less than a page */
 
 struct cn_env {
     cn_env *next;
@@ -156,11 +157,28 @@ static cn_env *new_env(const char *path, cn_env_kind kind, const struct stat *st
     return NULL;
 }
 
+/* LMDB maps its lock file and writes there: on a full disk a hole in it would be a SIGBUS. So a new one gets its blocks at
+ * once, or is an error. One that is there keeps its size, by which the processes that have it open go. */
+static cn_err reserve_lock(const char *env_path) {
+    char path[4096];
+    struct stat st;
+    if (snprintf(path, sizeof path, "%s-lock", env_path) >= (int)sizeof path)
+        return cn_fail(CN_INVALID, "the path %s is too long", env_path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return cn_fail_errno(errno, "opening %s", path);
+    int rc = fstat(fd, &st) == 0 && st.st_size == 0 && fallocate(fd, 0, 0, LOCK_BYTES) < 0 ? errno : 0;
+    close(fd); /* the registry lets no one of this process have it open: no lock of LMDB's is dropped */
+    return rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ? CN_OK : cn_fail_errno(rc, "making %s", path);
+}
+
 static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_create(&e->mdb), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, NAMED_MAX), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxreaders(e->mdb, CN_READERS), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, map_size(e->kind, st)), "opening %s", e->path));
+    if (shared(e->kind))
+        CN_TRY(reserve_lock(e->path));
     return cn_mdb(mdb_env_open(e->mdb, e->path, flags_of(e->kind), 0600), "opening %s", e->path);
 }
 
@@ -200,8 +218,8 @@ static cn_env *find(const struct stat *st) {
     return e;
 }
 
-static cn_err open_new(const char *path, cn_env_kind kind, bool create, const struct stat *st, cn_env **ret) {
-    if (st->st_size > 0 || !create) /* an empty file would be taken for a new one: right only where one may be made */
+static cn_err open_new(const char *path, cn_env_kind kind, bool create, bool checked, const struct stat *st, cn_env **ret) {
+    if (!checked && (st->st_size > 0 || !create)) /* an empty file would be taken for a new one: right only where one may be made */
         CN_TRY(cn_env_check_file(path, kind == CN_ENV_SEALED));
     cn_env *e = new_env(path, kind, st);
     if (!e)
@@ -217,14 +235,14 @@ static cn_err open_new(const char *path, cn_env_kind kind, bool create, const st
     return CN_OK;
 }
 
-static cn_err open_locked(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+static cn_err open_locked(const char *path, cn_env_kind kind, bool create, bool checked, cn_env **ret) {
     struct stat st;
     if (create && kind != CN_ENV_SEALED)
         CN_TRY(make_file(path));
     CN_TRY(stat_file(path, kind, &st));
     cn_env *e = find(&st);
     if (!e)
-        return open_new(path, kind, create, &st, ret);
+        return open_new(path, kind, create, checked, &st, ret);
     if (e->kind != kind)
         return cn_fail(CN_CONFLICT, "%s is open already for another use", path);
     e->refs++;
@@ -232,9 +250,26 @@ static cn_err open_locked(const char *path, cn_env_kind kind, bool create, cn_en
     return CN_OK;
 }
 
-cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+/* Request records are large and open late, when questions are under way: their file is walked before the registry is held. */
+static cn_err check_before(const char *path, cn_env_kind kind, bool *ret) {
+    struct stat st;
+    *ret = false;
+    if (kind != CN_ENV_TRACE || stat(path, &st) < 0 || st.st_size == 0)
+        return CN_OK;
     pthread_mutex_lock(&registry);
-    cn_err e = open_locked(path, kind, create, ret);
+    bool open = find(&st) != NULL;
+    pthread_mutex_unlock(&registry);
+    if (open)
+        return CN_OK;
+    *ret = true;
+    return cn_env_check_file(path, false);
+}
+
+cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
+    bool checked;
+    CN_TRY(check_before(path, kind, &checked));
+    pthread_mutex_lock(&registry);
+    cn_err e = open_locked(path, kind, create, checked, ret);
     pthread_mutex_unlock(&registry);
     return e;
 }

@@ -1,4 +1,4 @@
-/* bert.h -- BERT's encoder in single precision, with pooling (Devlin et al. 2019; Reimers and Gurevych 2019).
+/* bert.h -- BERT's encoder, with pooling (Devlin et al. 2019; Reimers and Gurevych 2019).
  *
  * One text at a time, its tokens padded with zeros to a multiple of 16, by the arithmetic of bert_ops.h: a text's bits
  * depend on nothing but the text, the model and the table's kind.
@@ -11,9 +11,9 @@
 typedef struct cn_bert cn_bert;
 typedef struct cn_bert_work cn_bert_work;
 
-/* weights: a safetensors file, which must outlive ret. all: look at each number too; CN_INVALID names the tensor that is
+/* weights: a safetensors file, which must outlive ret. int8: the dense layers in 8-bit integers (bert_int8.h). all: look at each number too; CN_INVALID names the tensor that is
  * missing, of another shape, or holds a NaN. */
-cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool all, cn_bert **ret);
+cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool int8, bool all, cn_bert **ret);
 void cn_bert_free(cn_bert *b);
 /* What its vectors' bits depend on beside model and text. */
 void cn_bert_text(const cn_bert *b, char text[256]);

@@ -49,7 +49,8 @@ typedef struct cn_bert_ops {
     void (*normalise)(float *x, uint32_t f);
 } cn_bert_ops;
 
-extern const cn_bert_ops cn_bert_ops_base;
+extern const cn_bert_ops cn_bert_ops_base;  /* OpenBLAS's products */
+extern const cn_bert_ops cn_bert_ops_plain; /* the bits of AVX2 and AVX-512 on any processor, slowly */
 #if defined(__x86_64__)
 extern const cn_bert_ops cn_bert_ops_avx2, cn_bert_ops_avx512;
 #endif

@@ -1,6 +1,7 @@
 #define OPS_NAME "scalar"
 #define OPS_TABLE cn_bert_ops_base
 #define OPS_WIDTH 4
+#define OPS_FMA 0
 #define OPS_PACKED false
 #include "ingest/embed/bert_ops_body.h"
 #include "ingest/embed/blas.h"

@@ -7,8 +7,6 @@
  * Thread:  any.
  * Limits:  everything here is static, as in bert_ops_body.h. */
 #pragma once
-#define PARTS (LANES / W) /* registers of a block */
-#define UNROLL _Pragma("GCC unroll 16")
 #define AHEAD 1024        /* floats: the weights come from beyond the second-level cache */
 
 /* rows[] of a: `next` apart from row to row, `step` from input to input. */
@@ -34,7 +32,7 @@ INLINE void tile(const left_side *l, const float *x, size_t xs, start from, cons
             b[j] = load(x + (j / PARTS) * xs + j % PARTS * W);
         UNROLL for (uint32_t r = 0; r < TILE_ROWS; r++)
             UNROLL for (uint32_t j = 0; j < v * PARTS; j++)
-                c[r][j] += b[j] * a[r * l->next];
+                c[r][j] = madd(b[j], all(a[r * l->next]), c[r][j]);
     }
     UNROLL for (uint32_t r = 0; r < TILE_ROWS; r++)
         if (r < l->rows)

@@ -83,11 +83,11 @@ static cn_err load(cn_embedder *e) {
     CN_TRY(cn_wordpiece_new(e->dir.part[CN_PART_VOCAB].bytes, &e->c.pieces, &e->pieces));
     if (cn_wordpiece_size(e->pieces) > e->c.words)
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
-    CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, false, &e->bert));
+    CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, strcmp(e->precision, "int8") == 0, false, &e->bert));
     return digest_of(e, &m, &e->digest);
 }
 
-static cn_err embedder_new(const char *data_dir, cn_str name, cn_embedder **ret) {
+static cn_err embedder_new(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
     cn_embedder *e = cn_calloc(1, sizeof *e);
     if (!e)
         return cn_fail_memory();
@@ -95,7 +95,7 @@ static cn_err embedder_new(const char *data_dir, cn_str name, cn_embedder **ret)
     e->refs = 1;
     snprintf(e->data_dir, sizeof e->data_dir, "%s", data_dir);
     snprintf(e->name, sizeof e->name, CN_STR_FMT, CN_STR_ARG(name));
-    snprintf(e->precision, sizeof e->precision, "fp32");
+    snprintf(e->precision, sizeof e->precision, CN_STR_FMT, CN_STR_ARG(precision));
     cn_err err = load(e);
     if (err == CN_OK)
         *ret = e;
@@ -106,18 +106,20 @@ static cn_err embedder_new(const char *data_dir, cn_str name, cn_embedder **ret)
 
 cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
     CN_TRY(cn_name_check(name, "model"));
-    if (precision.n && !cn_str_is(precision, "fp32"))
-        return cn_fail(CN_INVALID, "precision \"" CN_STR_FMT "\" is not known; fp32 is", CN_STR_ARG(precision));
+    if (!precision.n)
+        precision = CN_STR("fp32");
+    if (!cn_str_is(precision, "fp32") && !cn_str_is(precision, "int8"))
+        return cn_fail(CN_INVALID, "precision \"" CN_STR_FMT "\" is not known; int8 and fp32 are", CN_STR_ARG(precision));
     if (strlen(data_dir) >= DATA_MAX)
         return cn_fail(CN_INVALID, "the path of the data directory is too long");
     pthread_mutex_lock(&registry_lock);
     cn_embedder *e = registry;
-    while (e && (strcmp(e->data_dir, data_dir) != 0 || !cn_str_is(name, e->name)))
+    while (e && (strcmp(e->data_dir, data_dir) != 0 || !cn_str_is(name, e->name) || !cn_str_is(precision, e->precision)))
         e = e->next;
     cn_err err = CN_OK;
     if (e) {
         e->refs++;
-    } else if ((err = embedder_new(data_dir, name, &e)) == CN_OK) {
+    } else if ((err = embedder_new(data_dir, name, precision, &e)) == CN_OK) {
         e->next = registry;
         registry = e;
     }

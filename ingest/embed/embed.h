@@ -1,6 +1,7 @@
 /* embed.h -- texts to vectors: the face every embedder stands behind, and the models kept in DATA/models.
  *
- * Kinds now: bert (fp32). Later: int8, static, http. `none` is no embedder at all.
+ * One kind now: bert, in single precision (fp32) or with its dense layers in 8-bit integers (int8: about three times as
+ * fast; bert_int8.h). `none` is no embedder at all.
  * Owns:    cn_embedder is shared and counted; its weights are mapped read-only.
  * Thread:  any may call embed; it uses the threads given at the call.
  * Limits:  CN_EMBED_BATCH texts a call; a text over the model's limit keeps its first ids and [SEP]. */
@@ -21,7 +22,7 @@ cn_err cn_model_verify(const char *data_dir, cn_str name);
 /* A model whose manifest cannot be read has the kind "damaged" and zeros. */
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
-/* One per process and (name, precision); a second open returns the same, counted. */
+/* One per process and (name, precision); a second open returns the same, counted. precision: "fp32" (also "") or "int8". */
 cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret);
 void cn_embedder_unref(cn_embedder *e);
 cn_str cn_embedder_name(const cn_embedder *e);

@@ -183,7 +183,7 @@ static cn_err check(const cn_model_dir *d, cn_manifest *ret) {
     cn_wordpiece_free(w);
     if (lines > c.words)
         return cn_fail(CN_INVALID, "vocab.txt has %u lines, but vocab_size in config.json is %u", lines, c.words);
-    CN_TRY(cn_bert_new(&c, d->part[CN_PART_WEIGHTS].bytes, true, &b));
+    CN_TRY(cn_bert_new(&c, d->part[CN_PART_WEIGHTS].bytes, false, true, &b));
     cn_bert_free(b);
     m.dim = c.hidden;
     m.max_tokens = c.max_tokens;

@@ -87,6 +87,17 @@ typedef struct cn_rebuild_opts {
 /* A new version from stored text: another chunker or embedder. The documents are those of the head. */
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
 
+/* What a job was told about labels, as far as its row says: a row's own labels win over the first rule that fits, which wins
+ * over labels; whether a row brought any of its own is not kept. CN_NOT_FOUND: the row is gone. All in the arena. */
+typedef struct cn_job_labels {
+    cn_str kind, who, rows;       /* rows: the file of --rows; empty: none */
+    cn_str rule;                  /* the first label rule that fits the document's id; empty: none */
+    cn_labels rule_gives, labels; /* of that rule; of --label */
+    unsigned trust;               /* CN_TRUST_ bits */
+    int64_t started_us;
+} cn_job_labels;
+cn_err cn_job_labels_of(cn_tenant *t, cn_str job, cn_str id, cn_arena *a, cn_job_labels *ret);
+
 /* list appends an array of maps, show one map: {job, index, source, state, step, started, updated, counts, version, why, ...}; newest job first. */
 cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out); /* seen NULL: all */
 cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret);  /* which index it works on; in the arena */

@@ -25,12 +25,14 @@ static const cn_setting table[] = {
     {"max_pipelined", CN_SET_INT, "128", 1, 65536, "requests of one connection under way; reading waits for the next answer"},
     {"max_frame", CN_SET_BYTES, "64MiB", 1024, GIB_MAX, "largest request"},
     {"max_response", CN_SET_BYTES, "64MiB", 1024, GIB_MAX, "largest answer; some clients refuse over 100 MiB"},
-    {"max_buffered", CN_SET_BYTES, "1GiB", 1 << 20, GIB_MAX, "bytes of large requests held for all connections together"},
+    {"max_buffered", CN_SET_BYTES, "1GiB", 1 << 20, GIB_MAX, "bytes of large requests and answers held for all connections together; over it OVERLOADED"},
     {"idle_timeout", CN_SET_DURATION_MS, "30m", 0, 30LL * DAY_MS, "closes a connection on which nothing happens; 0: never"},
     {"frame_timeout", CN_SET_DURATION_MS, "30s", 100, DAY_MS, "closes a connection whose request stops half-way"},
     {"write_timeout", CN_SET_DURATION_MS, "30s", 100, DAY_MS, "closes a connection that does not take its answers"},
     {"request_timeout", CN_SET_DURATION_MS, "60s", 100, DAY_MS, "longest a query may take, waiting included"},
     {"drain_timeout", CN_SET_DURATION_MS, "20s", 0, DAY_MS, "on SIGTERM: how long requests under way may go on"},
+    {"trace_bytes", CN_SET_BYTES, "256MiB", 0, (int64_t)8 << 30, "request records kept of each tenant: who was given which passages; 0: none"},
+    {"trace_keep", CN_SET_DURATION_MS, "30d", 0, 3650LL * DAY_MS, "how long request records are kept"},
     {"slow_query", CN_SET_DURATION_MS, "1s", 1, DAY_MS, "requests that take longer are logged"},
     {"log_level", CN_SET_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"log_format", CN_SET_TEXT, "auto", 0, 0, "auto (logfmt on a terminal, else JSON), logfmt or json"},
@@ -190,6 +192,8 @@ static void take_numbers(cn_config *c) {
     c->request_ms = amount(c, "request_timeout");
     c->drain_ms = amount(c, "drain_timeout");
     c->slow_ms = amount(c, "slow_query");
+    c->trace_bytes = amount(c, "trace_bytes");
+    c->trace_keep_us = amount(c, "trace_keep") * 1000;
 }
 
 static cn_err take_values(cn_config *c) {
@@ -261,5 +265,5 @@ void cn_config_help(cn_buf *out) {
         cn_buf_printf(out, "  %s%*s%s", option, n < 18 ? 20 - n : 2, "", table[i].help);
         cn_buf_printf(out, *table[i].preset ? " [%s]\n" : "%s\n", table[i].preset);
     }
-    cn_buf_puts(out, "\nSIGHUP reads the settings again (limits, timeouts, anonymous, log level); SIGTERM drains and stops.\n");
+    cn_buf_puts(out, "\nSIGHUP reads the settings again (limits, timeouts, anonymous, request records, log level); SIGTERM drains and stops.\n");
 }

@@ -19,6 +19,7 @@ typedef struct cn_config {
     unsigned max_connections, max_pipelined;
     uint64_t max_frame, max_response, max_buffered;
     uint64_t idle_ms, frame_ms, write_ms, request_ms, drain_ms, slow_ms;
+    uint64_t trace_bytes, trace_keep_us;
 } cn_config;
 
 /* CN_INVALID naming option, variable or file:line. */

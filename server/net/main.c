@@ -1,6 +1,7 @@
 /* cairnd: settings, the data directory, the server. */
 #include <stdio.h>
 
+#include "engine/base/os.h"
 #include "engine/base/log.h"
 #include "ingest/parse/parse.h"
 #include "server/net/listen.h"
@@ -33,7 +34,8 @@ static cn_err read_again(void *ctx, cn_config *ret) {
 
 static cn_err serve(cn_config *c, command_line *l) {
     cn_service_opts opts = {.data_dir = c->data, .import_roots = c->import_roots, .n_import_roots = (uint32_t)c->n_import_roots,
-                            .anonymous = c->anonymous, .n_anonymous = (uint32_t)c->n_anonymous, .embed_threads = c->embed_threads};
+                            .anonymous = c->anonymous, .n_anonymous = (uint32_t)c->n_anonymous, .embed_threads = c->embed_threads,
+                            .trace = CN_TRACE_ON, .trace_bytes = c->trace_bytes, .trace_keep_us = c->trace_keep_us};
     cn_service *s;
     CN_TRY(check(c));
     CN_TRY(cn_service_open(&opts, &s));
@@ -43,6 +45,7 @@ static cn_err serve(cn_config *c, command_line *l) {
 }
 
 int main(int argc, char **argv) {
+    cn_std_files();
     cn_parse_worker_main(argc, argv);
     command_line line = {argc, argv};
     cn_config c;

@@ -165,6 +165,7 @@ static void reload(net *n) {
     cn_log_sink_set(fresh.log_format, fresh.log_level);
     if (cn_service_set_anonymous(n->s, fresh.anonymous, (uint32_t)fresh.n_anonymous) != CN_OK)
         cn_log(CN_LOG_ERROR, "server.reload", "anonymous stays as it was: %s", cn_error_detail());
+    cn_service_set_trace(n->s, fresh.trace_bytes, fresh.trace_keep_us);
     if (strcmp(fresh.data, n->config->data) != 0 || fresh.n_listen != n->config->n_listen || fresh.workers != n->config->workers)
         cn_log(CN_LOG_WARN, "server.reload", "data, listen and sizes of pools change only with a restart");
     cn_config_done(&fresh);
@@ -192,8 +193,11 @@ static cn_err watch_signals(loop *l) {
 static cn_err start_pools(net *n) {
     cn_config *c = n->config;
     unsigned workers = c->workers ? c->workers : cn_cpus() < 2 ? 2 : cn_cpus();
-    CN_TRY(cn_pool_new(workers, c->queue, QUERY_NICE, &n->queries));
-    return cn_pool_new(c->long_workers, c->queue, LONG_NICE, &n->longs);
+    const cn_pool_opts queries = {.threads = workers, .queue = c->queue, .nice = QUERY_NICE}, longs = {.threads = c->long_workers, .queue = c->queue, .nice = LONG_NICE},
+                       changes = {.threads = CHANGE_THREADS, .queue = c->queue, .one_each = true};
+    CN_TRY(cn_pool_new(&queries, &n->queries));
+    CN_TRY(cn_pool_new(&longs, &n->longs));
+    return cn_pool_new(&changes, &n->changes);
 }
 
 static cn_err start_loops(net *n) {
@@ -242,6 +246,7 @@ static void leave_running(net *n) {
 static void net_done(net *n) {
     cn_pool_free(n->queries);
     cn_pool_free(n->longs);
+    cn_pool_free(n->changes);
     for (unsigned i = 0; i < n->n_loops; i++)
         loop_done(&n->loops[i]);
     for (size_t i = 0; i < n->n_listeners; i++) {

@@ -5,8 +5,8 @@
 #include "engine/base/os.h"
 #include "server/service/question.h"
 
-static cn_err search(cn_call *c, cn_question *q, uint32_t *ret_n, cn_search_stats *stats) {
-    *stats = (cn_search_stats){0};
+cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
+    q->stats = (cn_search_stats){0};
     *ret_n = 0;
     if (!c->hits && !(c->hits = cn_alloc(CN_K_MAX * sizeof *c->hits)))
         return cn_fail_memory();
@@ -16,7 +16,7 @@ static cn_err search(cn_call *c, cn_question *q, uint32_t *ret_n, cn_search_stat
         return CN_OK;
     cn_query query = {.who = q->reading.who, .vector = q->vector, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
                       .mode = cn_question_is_exact(q) ? CN_MODE_EXACT : CN_MODE_DENSE, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
-    return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, stats);
+    return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
 }
 
 static void out_headings(cn_buf *out, cn_str lines) {
@@ -54,7 +54,7 @@ void cn_out_meta(cn_buf *out, cn_str meta) {
         cn_pack_map(out, 0);
 }
 
-static cn_err out_hit(cn_call *c, const cn_question *q, const cn_hit *hit, float relevance, cn_buf *out) {
+static cn_err out_hit(cn_call *c, cn_question *q, const cn_hit *hit, float relevance, cn_buf *out) {
     cn_doc doc;
     cn_chunk chunk;
     cn_digest digest;
@@ -65,6 +65,7 @@ static cn_err out_hit(cn_call *c, const cn_question *q, const cn_hit *hit, float
     if (chunk.from > chunk.to || chunk.to > doc.text.n)
         return cn_fail(CN_DAMAGED, "version %llu: a passage of \"" CN_STR_FMT "\" lies outside of its text",
                        (unsigned long long)q->reading.version->number, CN_STR_ARG(doc.id));
+    cn_record_add(c, &q->record, &(cn_record_hit){doc.source, doc.id, hit->chunk, hit->score, digest, chunk.from, chunk.to});
     cn_pack_map(out, 14);
     cn_out_str(out, "doc", doc.id);
     cn_out_str(out, "source", doc.source);
@@ -83,9 +84,9 @@ static cn_err out_hit(cn_call *c, const cn_question *q, const cn_hit *hit, float
     return cn_seg_sound(hit->seg);
 }
 
-static void out_made_by(const cn_question *q, const cn_search_stats *stats, cn_buf *out) {
+static void out_made_by(const cn_question *q, cn_buf *out) {
     const cn_version *v = q->reading.version;
-    bool exact = cn_question_is_exact(q) || (!stats->coded && stats->segments <= 1);
+    bool exact = cn_question_is_exact(q) || !q->stats.any_coded;
     cn_pack_cstr(out, "made_by");
     cn_pack_map(out, 14);
     cn_out_str(out, "tenant", q->from.tenant);
@@ -104,13 +105,16 @@ static void out_made_by(const cn_question *q, const cn_search_stats *stats, cn_b
     cn_out_cstr(out, "search", exact ? "exact" : "approximate");
     cn_out_cstr(out, "trace_id", q->trace_id);
     cn_pack_cstr(out, "degraded");
-    cn_pack_array(out, q->text.cut ? 1 : 0);
+    cn_pack_array(out, (uint32_t)q->text.cut + q->half);
     if (q->text.cut)
         cn_pack_cstr(out, "text_cut"); /* the model reads less than the text given */
+    if (q->half)
+        cn_pack_cstr(out, "no_postings"); /* hybrid was asked for */
     cn_out_cstr(out, "build", CAIRN_VERSION);
 }
 
-static void out_plan(const cn_question *q, const cn_search_stats *stats, cn_buf *out) {
+static void out_plan(const cn_question *q, cn_buf *out) {
+    const cn_search_stats *stats = &q->stats;
     cn_pack_cstr(out, "plan");
     cn_pack_map(out, 7);
     cn_out_uint(out, "segments", stats->segments);
@@ -129,22 +133,36 @@ static const char *evidence(float best, uint32_t n) {
 }
 
 cn_err cn_question_answer(cn_call *c, cn_question *q, cn_buf *out) {
-    cn_search_stats stats;
     uint32_t found, n = 0;
     cn_metric metric = q->reading.version->recipe.metric;
     if (q->strict && q->text.cut)
         return cn_fail(CN_INVALID, "the text is longer than the model reads; shorten it, or leave out on_degraded");
-    CN_TRY(search(c, q, &found, &stats));
+    CN_TRY(cn_question_search(c, q, &found));
+    uint64_t fetching = cn_mono_ns();
     while (n < found && cn_relevance(metric, c->hits[n].score) >= q->min_relevance)
         n++; /* best first, and relevance never grows as the score falls */
+    cn_record_begin(c, &q->record);
     cn_pack_map(out, q->explain ? 4 : 3);
     cn_pack_cstr(out, "hits");
     cn_pack_array(out, n);
     for (uint32_t i = 0; i < n; i++)
         CN_TRY(out_hit(c, q, &c->hits[i], cn_relevance(metric, c->hits[i].score), out));
-    cn_out_cstr(out, "evidence", evidence(n ? cn_relevance(metric, c->hits[0].score) : 0, n));
-    out_made_by(q, &stats, out);
+    q->evidence = evidence(n ? cn_relevance(metric, c->hits[0].score) : 0, n);
+    cn_out_cstr(out, "evidence", q->evidence);
+    out_made_by(q, out);
     if (q->explain)
-        out_plan(q, &stats, out);
+        out_plan(q, out);
+    q->fetch_ns = cn_mono_ns() - fetching;
     return CN_OK;
+}
+
+void cn_question_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *q, cn_err err) {
+    const msgpack_object *as = cn_given(own, "as");
+    cn_str index = cn_obj_str(cn_get(own, "index"));
+    cn_record_end(s, c, &q->record,
+                  &(cn_record_facts){.method = "query", .tenant = tenant, .index = index.p ? index : cn_obj_str(cn_get(defaults, "index")),
+                                     .as = as ? as : cn_given(defaults, "as"), .reading = &q->reading, .trace_id = q->trace_id, .mode = q->mode,
+                                     .k = q->k, .filter = q->filter, .evidence = q->evidence, .text_cut = q->text.cut,
+                                     .permit_ns = q->stats.permit_ns, .embed_ns = q->embed_ns, .search_ns = q->stats.search_ns, .fetch_ns = q->fetch_ns},
+                  err);
 }

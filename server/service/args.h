@@ -30,6 +30,9 @@ void cn_out_labels(cn_buf *b, const char *key, cn_labels v);
 void cn_out_triple(cn_buf *b, const char *key, const cn_triple *t);
 void cn_out_counts(cn_buf *b, const char *key, const cn_counts *n);
 
+const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix); /* dropped, active, idle, sealed */
+void cn_out_marks(cn_buf *b, unsigned marks);
+
 /* The caller as the audit chain names it; reason from the request's `reason`. */
 cn_err cn_arg_actor(const cn_call *c, const msgpack_object *params, cn_actor *ret);
 

@@ -37,4 +37,10 @@ void cn_count(cn_service *s, cn_str tenant, bool failed) {
         atomic_fetch_add_explicit(&c->errors, 1, memory_order_relaxed);
 }
 
+void cn_count_dropped(cn_service *s, cn_str tenant, uint64_t records) {
+    cn_counter *c = find_or_add(s, tenant);
+    if (c)
+        atomic_fetch_add_explicit(&c->dropped, records, memory_order_relaxed);
+}
+
 const cn_counter *cn_counter_of(cn_service *s, cn_str tenant) { return find(s, tenant); }

@@ -6,6 +6,7 @@
 
 #include "engine/base/os.h"
 #include "index/store/env.h"
+#include "server/service/recorder.h"
 
 static uint64_t uptime_s(const cn_service *s) { return (cn_mono_ns() - s->start_ns) / 1000000000u; }
 
@@ -123,9 +124,10 @@ static uint64_t rss_bytes(void) {
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void out_counts_of(cn_buf *out, uint64_t requests, uint64_t errors) {
+static void out_counts_of(cn_buf *out, uint64_t requests, uint64_t errors, uint64_t dropped) {
     cn_out_uint(out, "requests", requests);
     cn_out_uint(out, "errors", errors);
+    cn_out_uint(out, "records_dropped", dropped);
 }
 
 static void out_tenants(cn_service *s, cn_buf *out) {
@@ -133,9 +135,9 @@ static void out_tenants(cn_service *s, cn_buf *out) {
     cn_pack_cstr(out, "tenants");
     cn_pack_array(out, n);
     for (unsigned i = 0; i < n; i++) {
-        cn_pack_map(out, 3);
+        cn_pack_map(out, 4);
         cn_out_cstr(out, "tenant", s->counters[i].tenant);
-        out_counts_of(out, s->counters[i].requests, s->counters[i].errors);
+        out_counts_of(out, s->counters[i].requests, s->counters[i].errors, s->counters[i].dropped);
     }
 }
 
@@ -144,16 +146,18 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
     bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
     const cn_counter *own = cn_counter_of(s, tenant);
-    cn_pack_map(out, limited ? 2 : all && !tenant.n ? 8 : 4);
+    cn_pack_map(out, limited ? 2 : all && !tenant.n ? 10 : 5);
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
     if (limited)
         return CN_OK;
     if (!all || tenant.n) {
-        out_counts_of(out, own ? own->requests : 0, own ? own->errors : 0);
+        out_counts_of(out, own ? own->requests : 0, own ? own->errors : 0, own ? own->dropped : 0);
         return CN_OK;
     }
-    out_counts_of(out, s->requests, s->errors);
+    cn_recorder_counts records = cn_recorder_count(s->recorder);
+    out_counts_of(out, s->requests, s->errors, records.dropped);
+    cn_out_uint(out, "records_written", records.written);
     cn_out_uint(out, "pid", (uint64_t)getpid());
     cn_out_uint(out, "rss_bytes", rss_bytes());
     cn_out_uint(out, "environments", cn_env_count());

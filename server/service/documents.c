@@ -34,6 +34,17 @@ static cn_err find(const msgpack_object *p, cn_reading *r, place *ret) {
     return CN_OK;
 }
 
+/* A document's text, or a range of it, given to the caller: recorded as an exposure. */
+static void record(cn_service *s, cn_call *c, const char *method, cn_str tenant, const msgpack_object *p, const cn_reading *r, cn_record *own, cn_err err) {
+    cn_record_end(s, c, own, &(cn_record_facts){.method = method, .tenant = tenant, .index = cn_obj_str(cn_get(p, "index")), .as = cn_given(p, "as"),
+                                                .reading = r, .trace_id = ""}, err);
+}
+
+static void note_range(cn_call *c, cn_record *own, const cn_doc *doc, uint64_t from, uint64_t to, const cn_digest *digest) {
+    cn_record_begin(c, own);
+    cn_record_add(c, own, &(cn_record_hit){doc->source, doc->id, CN_NO_CHUNK, 0, *digest, from, to});
+}
+
 /* --- fetch --- */
 typedef struct range {
     uint64_t from, to;
@@ -69,8 +80,7 @@ static cn_err take_digest(const msgpack_object *p, cn_digest *want, bool *ret_gi
     return CN_OK;
 }
 
-cn_err cn_m_fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
-    CN_AUTO_READING cn_reading r = {0};
+static cn_err fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_reading *r, cn_record *own, cn_buf *out) {
     cn_reading_opts o = reading_opts(tenant, p);
     cn_digest want;
     range bytes = {0};
@@ -78,15 +88,16 @@ cn_err cn_m_fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     cn_doc doc;
     CN_TRY(take_digest(p, &want, &o.else_active)); /* a citation with its digest: whether it still holds can be told */
     CN_TRY(take_range(p, &bytes));
-    CN_TRY(open_reading(s, c, p, &o, &r));
-    CN_TRY(find(p, &r, &at));
+    CN_TRY(open_reading(s, c, p, &o, r));
+    CN_TRY(find(p, r, &at));
     CN_TRY(cn_seg_doc(at.seg, at.doc, &c->arena, &doc));
     cn_str text = cut_text(doc.text, &bytes);
     cn_digest digest = cn_sha256_of(text.p, text.n);
+    note_range(c, own, &doc, (uint64_t)(text.p - doc.text.p), (uint64_t)(text.p - doc.text.p) + text.n, &digest);
     cn_pack_map(out, 7);
     cn_out_str(out, "doc", doc.id);
     cn_out_str(out, "source", doc.source);
-    cn_out_uint(out, "version", r.version->number);
+    cn_out_uint(out, "version", r->version->number);
     cn_out_str(out, "text", text);
     cn_pack_cstr(out, "bytes");
     cn_pack_array(out, 2);
@@ -95,6 +106,14 @@ cn_err cn_m_fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     cn_out_hex(out, "digest", digest.b, sizeof digest.b);
     cn_out_bool(out, "matches", !o.else_active || cn_digest_eq(&want, &digest));
     return cn_seg_sound(at.seg);
+}
+
+cn_err cn_m_fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    CN_AUTO_READING cn_reading r = {0};
+    cn_record own;
+    cn_err err = fetch(s, c, tenant, p, &r, &own, out);
+    record(s, c, "fetch", tenant, p, &r, &own, err);
+    return err;
 }
 
 /* --- documents.list, documents.get --- */
@@ -172,7 +191,7 @@ cn_err cn_m_documents_list(cn_service *s, cn_call *c, cn_str tenant, const msgpa
     cn_pack_cstr(out, "documents");
     size_t list = cn_pack_array_open(out);
     if (r.who.asks.n)
-        CN_TRY(cn_view_docs(r.view, &r.who, source, &after, l.limit + 1, list_one, &l));
+        CN_TRY(cn_view_docs(r.view, &r.who, source, &after, l.limit + 1, c->deadline_ns, list_one, &l));
     cn_pack_array_close(out, list, l.n);
     if (l.more) {
         cn_pack_cstr(out, "next");
@@ -185,18 +204,19 @@ cn_err cn_m_documents_list(cn_service *s, cn_call *c, cn_str tenant, const msgpa
     return CN_OK;
 }
 
-cn_err cn_m_documents_get(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
-    CN_AUTO_READING cn_reading r = {0};
+static cn_err get(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_reading *r, cn_record *own, cn_buf *out) {
     cn_reading_opts o = reading_opts(tenant, p);
     bool labels = cn_access_has(c->caller, CN_SCOPE(audit));
     place at;
     cn_doc doc;
-    CN_TRY(open_reading(s, c, p, &o, &r));
-    CN_TRY(find(p, &r, &at));
+    CN_TRY(open_reading(s, c, p, &o, r));
+    CN_TRY(find(p, r, &at));
     CN_TRY(cn_seg_doc_full(at.seg, at.doc, &c->arena, &doc));
+    cn_digest digest = cn_sha256_of(doc.text.p, doc.text.n);
+    note_range(c, own, &doc, 0, doc.text.n, &digest);
     cn_pack_map(out, labels ? 13 : 12);
     out_document(out, &doc, labels);
-    cn_out_uint(out, "version", r.version->number);
+    cn_out_uint(out, "version", r->version->number);
     cn_out_str(out, "text", doc.text);
     cn_out_meta(out, doc.meta);
     cn_pack_cstr(out, "passages");
@@ -207,4 +227,12 @@ cn_err cn_m_documents_get(cn_service *s, cn_call *c, cn_str tenant, const msgpac
         cn_out_passage(out, &doc.chunks[i]);
     }
     return cn_seg_sound(at.seg);
+}
+
+cn_err cn_m_documents_get(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    CN_AUTO_READING cn_reading r = {0};
+    cn_record own;
+    cn_err err = get(s, c, tenant, p, &r, &own, out);
+    record(s, c, "documents.get", tenant, p, &r, &own, err);
+    return err;
 }

@@ -16,7 +16,7 @@
 
 typedef struct cn_counter {
     char tenant[CN_NAME_MAX + 1];
-    atomic_ullong requests, errors;
+    atomic_ullong requests, errors, dropped; /* dropped: request records */
 } cn_counter;
 
 struct cn_service {
@@ -24,6 +24,7 @@ struct cn_service {
     cn_service_opts opts;         /* strings live in `arena`; anonymous only under the lock */
     cn_arena arena;
     struct cn_runner *runner;
+    struct cn_recorder *recorder; /* NULL: no request records */
     cn_models *models;
     uint64_t start_ns;
     pthread_rwlock_t lock;        /* of anonymous */
@@ -52,4 +53,5 @@ cn_err cn_fields_check(const cn_method *m, const msgpack_object *params);
 
 /* counters.c */
 void cn_count(cn_service *s, cn_str tenant, bool failed);
+void cn_count_dropped(cn_service *s, cn_str tenant, uint64_t records);
 const cn_counter *cn_counter_of(cn_service *s, cn_str tenant); /* NULL: never seen */

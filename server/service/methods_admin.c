@@ -1,5 +1,6 @@
 /* admin.*: tenants, indexes, keys, models. */
 #include "server/service/args.h"
+#include "server/service/reading.h"
 
 #include "ingest/chunk/chunk.h"
 
@@ -28,6 +29,7 @@ METHOD(tenant_drop) {
     CN_TRY(cn_arg_actor(c, p, &who));
     if (!tenant.n)
         return cn_fail(CN_INVALID, "field \"tenant\" is missing");
+    CN_TRY(cn_key_revoke_all(cn_service_data(s), tenant)); /* first: a tenant of the same name may come after it */
     CN_TRY(cn_tenant_drop(cn_service_data(s), tenant, &who));
     return out_tenant(out, tenant);
 }
@@ -313,6 +315,8 @@ METHOD(key_add) {
     CN_TRY(cn_arg_list(&c->arena, p, "principals", &patterns, &n));
     CN_TRY(join(c, patterns, n, &k.principals));
     CN_TRY(cn_get_str(p, "index", &k.index));
+    if ((cn_given(p, "principals") && !k.principals.n) || (cn_given(p, "index") && !k.index.n))
+        return cn_fail(CN_INVALID, "an empty pattern would mean any: leave the field out for that, or write *");
     CN_TRY(take_expiry(p, &k.expires_us));
     CN_TRY(may_give(c, &k));
     CN_TRY(cn_arg_actor(c, p, &who));
@@ -444,11 +448,11 @@ const cn_method cn_methods_admin[] = {
     {"admin.index_create", CN_SCOPE(admin), CN_METHOD_DEAR, "make an index", p_create, index_create},
     {"admin.index_show", CN_SCOPE(query), 0, "an index's settings and pointer", p_index, index_show},
     {"admin.index_list", CN_SCOPE(query), CN_METHOD_PART, "the tenant's indexes", p_none, index_list},
-    {"admin.index_set", CN_SCOPE(admin), 0, "change settings that need no rebuild", p_set, index_set},
-    {"admin.index_drop", CN_SCOPE(admin), 0, "remove an index with all its versions", p_index_drop, index_drop},
-    {"admin.key_add", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "make a key; it is shown once", p_key, key_add},
+    {"admin.index_set", CN_SCOPE(admin), CN_METHOD_CHANGES, "change settings that need no rebuild", p_set, index_set},
+    {"admin.index_drop", CN_SCOPE(admin), CN_METHOD_CHANGES, "remove an index with all its versions", p_index_drop, index_drop},
+    {"admin.key_add", CN_SCOPE(admin), CN_METHOD_NO_TENANT | CN_METHOD_CHANGES, "make a key; it is shown once", p_key, key_add},
     {"admin.key_list", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "a tenant's keys, or the host's own, without their secrets", p_none, key_list},
-    {"admin.key_revoke", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "a key is refused from the next request on", p_revoke, key_revoke},
+    {"admin.key_revoke", CN_SCOPE(admin), CN_METHOD_NO_TENANT | CN_METHOD_CHANGES, "a key is refused from the next request on", p_revoke, key_revoke},
     {"admin.model_list", CN_SCOPE(query), CN_METHOD_NO_TENANT | CN_METHOD_PART, "models at hand", p_none, model_list},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -8,20 +8,26 @@
 
 static void question_done(cn_question *q) { cn_reading_done(&q->reading); }
 
+static cn_err ask(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_question *q, cn_buf *out) {
+    CN_TRY(cn_question_read(c, tenant, p, NULL, q));
+    CN_TRY(cn_question_open(s, c, q));
+    if (q->text.text.p)
+        CN_TRY(cn_question_embed(s, c, &q, 1));
+    return cn_question_answer(c, q, out);
+}
+
 static cn_err query(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     __attribute__((cleanup(question_done))) cn_question q = {0};
-    cn_question *one = &q;
-    CN_TRY(cn_question_read(c, tenant, p, NULL, &q));
-    CN_TRY(cn_question_open(s, c, &q));
-    if (q.text.text.p)
-        CN_TRY(cn_question_embed(s, c, &one, 1));
-    return cn_question_answer(c, &q, out);
+    cn_err err = ask(s, c, tenant, p, &q, out);
+    cn_question_record(s, c, tenant, p, NULL, &q, err);
+    return err;
 }
 
 /* --- many at once: an error of one is its own answer --- */
 typedef struct batch {
     cn_question *q;
     const char **error; /* "CODE: text"; NULL: none so far */
+    cn_err *code;       /* the same as its code */
     cn_question **group;
     uint32_t n;
 } batch;
@@ -29,6 +35,7 @@ typedef struct batch {
 static cn_err note_error(cn_call *c, batch *b, uint32_t i, cn_err err) {
     char text[CN_RPC_ERROR_TEXT];
     cn_rpc_error_text(err, cn_error_detail(), text);
+    b->code[i] = err;
     b->error[i] = cn_arena_str(&c->arena, cn_str_of(text)).p;
     return b->error[i] ? CN_OK : cn_fail_memory();
 }
@@ -57,7 +64,8 @@ static cn_err embed_all(cn_service *s, cn_call *c, batch *b) {
     return CN_OK;
 }
 
-static cn_err answer_all(cn_call *c, batch *b, cn_buf *out) {
+static cn_err answer_all(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, batch *b, cn_buf *out) {
+    const msgpack_object *list = cn_get(p, "queries");
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "results");
     cn_pack_array(out, b->n);
@@ -66,6 +74,7 @@ static cn_err answer_all(cn_call *c, batch *b, cn_buf *out) {
         cn_err err = b->error[i] ? CN_OK : cn_question_answer(c, &b->q[i], out);
         if (err != CN_OK)
             CN_TRY(note_error(c, b, i, err));
+        cn_question_record(s, c, tenant, &list->via.array.ptr[i], p, &b->q[i], b->code[i]);
         if (b->error[i]) {
             out->n = before;
             cn_pack_map(out, 1);
@@ -83,7 +92,7 @@ static cn_err run_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
             CN_TRY(note_error(c, b, i, err));
     }
     CN_TRY(embed_all(s, c, b));
-    return answer_all(c, b, out);
+    return answer_all(s, c, tenant, p, b, out);
 }
 
 /* The index is the batch's, so that it is not there is the batch's error, not one of each query. */
@@ -101,8 +110,9 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
         return cn_fail(CN_INVALID, "field \"queries\" must be a list of at most %d maps", BATCH_MAX);
     CN_TRY(check_batch_index(s, c, tenant, p));
     batch b = {.q = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.q), .error = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.error),
+               .code = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.code),
                .group = cn_arena_zalloc(&c->arena, n + 1, sizeof(void *)), .n = n};
-    if (!b.q || !b.error || !b.group)
+    if (!b.q || !b.error || !b.code || !b.group)
         return cn_fail_memory();
     cn_err err = run_batch(s, c, tenant, p, &b, out);
     for (uint32_t i = 0; i < n; i++)

@@ -2,7 +2,7 @@
 #include "server/service/args.h"
 #include "server/service/reading.h"
 
-static const char *state_of(const cn_version *v, const cn_index_info *ix) {
+const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix) {
     if (v->marks & CN_MARK_DROPPED)
         return "dropped";
     if (v->number == ix->active)
@@ -10,7 +10,7 @@ static const char *state_of(const cn_version *v, const cn_index_info *ix) {
     return v->marks & CN_MARK_EVER_ACTIVE ? "idle" : "sealed";
 }
 
-static void out_marks(cn_buf *b, unsigned marks) {
+void cn_out_marks(cn_buf *b, unsigned marks) {
     static const struct {
         unsigned bit;
         const char *name;
@@ -30,8 +30,8 @@ static void out_marks(cn_buf *b, unsigned marks) {
 static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, bool counted) {
     cn_pack_map(b, counted ? 14 : 9);
     cn_out_uint(b, "version", v->number);
-    cn_out_cstr(b, "state", state_of(v, ix));
-    out_marks(b, v->marks);
+    cn_out_cstr(b, "state", cn_version_state_name(v, ix));
+    cn_out_marks(b, v->marks);
     cn_out_hex(b, "root", v->root.b, sizeof v->root.b);
     if (counted) {
         cn_out_uint(b, "documents", v->counts.documents);
@@ -222,7 +222,7 @@ static cn_err out_marked(target *g, cn_call *c, uint64_t number, cn_buf *out) {
     cn_pack_map(out, 3);
     cn_out_str(out, "index", g->index);
     cn_out_uint(out, "version", number);
-    out_marks(out, v.marks);
+    cn_out_marks(out, v.marks);
     return CN_OK;
 }
 
@@ -289,14 +289,14 @@ static const cn_param p_gc[] = {INDEX, {"dry_run", "bool", false, "only count wh
 const cn_method cn_methods_versions[] = {
     {"versions.list", CN_SCOPE(query), 0, "all versions of an index, newest last", p_index, list},
     {"versions.diff", CN_SCOPE(versions), CN_METHOD_DEAR, "documents and permissions that differ between two versions", p_diff, diff},
-    {"versions.activate", CN_SCOPE(activate), 0, "make a version the one that answers, in one transaction", p_activate, activate},
-    {"versions.rollback", CN_SCOPE(activate), 0, "back to the version before; marks the one left suspect and holds the pointer", p_rollback, rollback},
-    {"versions.release", CN_SCOPE(activate), 0, "end the hold of a rollback, so that jobs may activate again", p_release, release},
-    {"versions.pin", CN_SCOPE(operate), 0, "keep a version whatever gc would do", p_mark, pin},
-    {"versions.unpin", CN_SCOPE(operate), 0, "let gc decide again", p_mark, unpin},
-    {"versions.quarantine", CN_SCOPE(operate), 0, "this version never answers", p_mark, quarantine},
-    {"versions.unquarantine", CN_SCOPE(operate), 0, "lift a quarantine", p_mark, unquarantine},
-    {"versions.drop", CN_SCOPE(operate), 0, "give up a version; gc removes its files", p_mark, drop},
+    {"versions.activate", CN_SCOPE(activate), CN_METHOD_CHANGES, "make a version the one that answers, in one transaction", p_activate, activate},
+    {"versions.rollback", CN_SCOPE(activate), CN_METHOD_CHANGES, "back to the version before; marks the one left suspect and holds the pointer", p_rollback, rollback},
+    {"versions.release", CN_SCOPE(activate), CN_METHOD_CHANGES, "end the hold of a rollback, so that jobs may activate again", p_release, release},
+    {"versions.pin", CN_SCOPE(operate), CN_METHOD_CHANGES, "keep a version whatever gc would do", p_mark, pin},
+    {"versions.unpin", CN_SCOPE(operate), CN_METHOD_CHANGES, "let gc decide again", p_mark, unpin},
+    {"versions.quarantine", CN_SCOPE(operate), CN_METHOD_CHANGES, "this version never answers", p_mark, quarantine},
+    {"versions.unquarantine", CN_SCOPE(operate), CN_METHOD_CHANGES, "lift a quarantine", p_mark, unquarantine},
+    {"versions.drop", CN_SCOPE(operate), CN_METHOD_CHANGES, "give up a version; gc removes its files", p_mark, drop},
     {"versions.gc", CN_SCOPE(operate), CN_METHOD_DEAR, "drop versions beyond the index's limits and sweep files no version names", p_gc, gc},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

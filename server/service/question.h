@@ -4,7 +4,7 @@
  * Thread:  one at a time, with the call.
  * Limits:  k 1 to CN_K_MAX, CN_QUESTION_BYTES of text, CN_TAGS_MAX tags. */
 #pragma once
-#include "server/service/reading.h"
+#include "server/service/record.h"
 
 #define CN_K_DEFAULT 10
 #define CN_TAGS_MAX 32
@@ -25,7 +25,11 @@ typedef struct cn_question {
     cn_str mode;                /* as asked for; empty: the index's default */
     const cn_filter *filter;
     bool explain, strict;       /* strict: on_degraded: error */
-    uint64_t deadline_ns, embed_ns;
+    bool half;                  /* hybrid was asked for, and there are no postings */
+    uint64_t deadline_ns, embed_ns, fetch_ns;
+    cn_search_stats stats;      /* of its search */
+    const char *evidence;       /* NULL: not answered */
+    cn_record record;
     char trace_id[33];
     cn_reading_opts from;
     cn_reading reading;
@@ -40,8 +44,12 @@ bool cn_question_is_exact(const cn_question *q);
 #define CN_DENSE_RECALL .999 /* what mode dense reaches; more than that is asked for exactly */
 bool cn_question_same_model(const cn_question *p, const cn_question *q);
 cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n); /* texts, all of one model */
+/* Its hits in the call's `hits`, before min_relevance cuts them. */
+cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n);
 /* Searches and appends the answer. */
 cn_err cn_question_answer(cn_call *c, cn_question *q, cn_buf *out);
+/* Its request record, once it was answered or has failed. own, also: the request's fields, of which little may have been read. */
+void cn_question_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *q, cn_err err);
 
 void cn_out_passage(cn_buf *out, const cn_chunk *chunk); /* bytes, page, headings: three pairs */
 void cn_out_meta(cn_buf *out, cn_str meta);

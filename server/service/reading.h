@@ -20,6 +20,7 @@ typedef struct cn_reading_opts {
     uint64_t version, min_version;      /* 0: the active one; 0: any */
     bool else_active;                   /* without the scope for `version`, the active one is read instead */
     const msgpack_object *as, *labels;  /* NULL: not given */
+    const cn_principal *who;            /* of a look by the audit scope: as whom, at any version; as and labels then do not count */
 } cn_reading_opts;
 
 /* DENIED: another version than the active one needs the scope versions, a suspect one audit too. UNAVAILABLE: min_version

@@ -5,6 +5,7 @@
 #include "engine/base/os.h"
 #include "index/search/search.h"
 #include "server/service/inside.h"
+#include "server/service/recorder.h"
 #include "server/service/runner.h"
 
 /* --- opening --- */
@@ -25,7 +26,9 @@ static cn_err open_parts(cn_service *s, const cn_service_opts *o) {
     CN_TRY(cn_data_open(o->data_dir, &s->data));
     s->opts.data_dir = cn_data_dir(s->data);
     CN_TRY(cn_models_new(s->opts.data_dir, &s->models));
-    return cn_runner_new(&s->runner);
+    CN_TRY(cn_runner_new(&s->runner));
+    const cn_trace_limits limits = {o->trace_bytes, o->trace_keep_us};
+    return o->trace == CN_TRACE_OFF ? CN_OK : cn_recorder_new(s, o->trace == CN_TRACE_ON ? &limits : NULL, &s->recorder);
 }
 
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
@@ -51,6 +54,7 @@ void cn_service_close(cn_service *s) {
     if (!s)
         return;
     cn_runner_free(s->runner);
+    cn_recorder_free(s->recorder);
     cn_models_free(s->models);
     if (s->data)
         cn_data_close(s->data);
@@ -84,10 +88,16 @@ cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint3
     return CN_OK;
 }
 
+void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us) {
+    if (s->recorder)
+        cn_recorder_limit(s->recorder, &(cn_trace_limits){bytes, keep_us});
+}
+
 /* --- calls --- */
 cn_err cn_call_init(cn_call *c) {
     *c = (cn_call){0};
     cn_arena_init(&c->arena, CN_CALL_BLOCK, CN_CALL_CAP);
+    cn_buf_init(&c->record, CN_TRACE_MAP);
     return cn_searcher_new(&c->searcher);
 }
 
@@ -96,12 +106,13 @@ void cn_call_reset(cn_call *c) { cn_arena_reset(&c->arena); }
 void cn_call_done(cn_call *c) {
     cn_searcher_free(c->searcher);
     cn_free(c->hits);
+    cn_buf_done(&c->record);
     cn_arena_done(&c->arena);
     *c = (cn_call){0};
 }
 
 const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_policy,
-                                       cn_methods_ingest, cn_methods_admin,    NULL};
+                                       cn_methods_ingest, cn_methods_incident, cn_methods_admin, NULL};
 
 const cn_method *cn_method_find(cn_str name) {
     for (const cn_method *const *group = cn_methods; *group; group++)
@@ -158,6 +169,7 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
     cn_caller *caller = c->caller, room; /* room: a fresher copy, for the length of the call */
     cn_str tenant = {NULL, 0};
     size_t before = out->n;
+    c->began_ns = cn_mono_ns();
     cn_err err = run(s, c, method, params, &room, &tenant, out);
     if (err == CN_NOT_FOUND)
         err = plain_not_found(s, c, method, tenant, params);
@@ -176,9 +188,9 @@ cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
         return CN_COST_CHEAP;
     if (m->flags & CN_METHOD_DEAR)
         return CN_COST_LONG;
+    if (m->flags & CN_METHOD_CHANGES)
+        return CN_COST_CHANGE;
     if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_get(params, "text")))
         return CN_COST_SEARCH;
     return CN_COST_DEAR;
 }
-
-bool cn_service_is_dear(cn_str method, const msgpack_object *params) { return cn_service_cost(method, params) >= CN_COST_DEAR; }

@@ -18,12 +18,15 @@ typedef struct cn_service_opts {
     const char *const *anonymous;     /* tenants that answer {public} without credentials */
     uint32_t n_anonymous;
     unsigned embed_threads;           /* 0: all processors */
+    enum { CN_TRACE_OFF, CN_TRACE_ON, CN_TRACE_AS_NOTED } trace; /* request records: none; by the limits below; by those a server noted last */
+    uint64_t trace_bytes, trace_keep_us;
 } cn_service_opts;
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
 void cn_service_close(cn_service *s); /* waits for jobs to stop at their next document */
 cn_data *cn_service_data(cn_service *s);
 /* SIGHUP: tenants that answer without credentials; copied. */
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
+void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us); /* likewise; of CN_TRACE_ON */
 
 typedef enum cn_caller_kind { CN_CALLER_NOBODY, CN_CALLER_KEY, CN_CALLER_OPERATOR } cn_caller_kind;
 typedef struct cn_caller {
@@ -49,6 +52,8 @@ typedef struct cn_call {
     cn_arena arena;           /* reset by cn_call_reset */
     struct cn_searcher *searcher;
     struct cn_hit *hits;      /* CN_K_MAX of them, allocated on first use */
+    cn_buf record;            /* of this request, while it is made; its memory is used again */
+    uint64_t began_ns;
     uint64_t start_ns, deadline_ns; /* cn_mono_ns(); 0: none */
     cn_progress_fn *progress; /* NULL: none wanted */
     void *progress_ctx;
@@ -60,7 +65,7 @@ void cn_call_done(cn_call *c);
 /* params: one map (NULL: an empty one). Appends one map to out; on failure out is as it was and the error text is for the caller. */
 cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_buf *out);
 /* How long a call may take, so that the server knows where to run it: at once; by a query worker (text to embed, a batch,
- * a page of documents); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
-typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_LONG } cn_cost;
+ * a page of documents); by those kept for changes of a tenant's catalog, which take its one writer and must wait behind
+ * no question (flips, the policy, members, keys); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
+typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_CHANGE, CN_COST_LONG } cn_cost;
 cn_cost cn_service_cost(cn_str method, const msgpack_object *params); /* CN_COST_SEARCH: one vector over one index */
-bool cn_service_is_dear(cn_str method, const msgpack_object *params); /* CN_COST_DEAR or CN_COST_LONG */

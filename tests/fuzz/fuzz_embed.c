@@ -70,7 +70,7 @@ static void weights(cn_str s) {
     cn_bert_config c = {.hidden = 2, .layers = 1, .heads = 1, .inner = 3, .words = 4, .positions = 3, .types = 1, .max_tokens = 3, .eps = 1e-12f, .normalise = true};
     cn_bert *b = NULL;
     cn_bert_work *w = NULL;
-    if (cn_bert_new(&c, s, true, &b) != CN_OK)
+    if (cn_bert_new(&c, s, false, true, &b) != CN_OK)
         return;
     CN_ASSERT(cn_bert_work_new(b, &w) == CN_OK);
     float v[2];

@@ -61,6 +61,7 @@ typedef struct w_world {
     unsigned done[W_STEPS_MAX]; /* how often each of w_steps was tried */
     /* the directory of members: the labels that each label holds, if it is a member */
     uint32_t member[O_LABELS];
+    unsigned explained[CN_V_LACKING + 1]; /* by verdict */
 } w_world;
 
 /* The operations, a row each: weight is how often, among the sum of them all. */

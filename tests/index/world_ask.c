@@ -179,7 +179,7 @@ static void look_at_lists(w_world *w, cn_view *v, const w_index *ix, uint32_t ve
     do { /* page by page */
         cn_place_after after = {cn_str_of(l.source ? l.source : ""), cn_str_of(l.last)};
         before = l.docs;
-        if (cn_view_docs(v, &p, CN_STR(""), &after, page, list_one, &l) != CN_OK)
+        if (cn_view_docs(v, &p, CN_STR(""), &after, page, 0, list_one, &l) != CN_OK)
             w_wrong(w, "listing: %s", cn_error_detail());
     } while (l.docs == before + page);
     for (uint32_t doc = 0; doc < W_DOCS; doc++) {
@@ -192,6 +192,20 @@ static void look_at_lists(w_world *w, cn_view *v, const w_index *ix, uint32_t ve
     if (cn_view_count(v, &p, &docs, &rows) != CN_OK || docs != want_docs || rows != want_rows)
         w_wrong(w, "%llu documents and %llu rows counted, the model says %llu and %llu", (unsigned long long)docs, (unsigned long long)rows,
                 (unsigned long long)want_docs, (unsigned long long)want_rows);
+}
+
+static bool same_labels(cn_labels got, uint32_t bits) {
+    uint32_t n = 0;
+    for (int i = 0; i < O_LABELS; i++)
+        n += bits >> i & 1;
+    for (uint32_t i = 0; i < got.n; i++) {
+        bool found = false;
+        for (int k = 0; k < O_LABELS; k++)
+            found |= (bits >> k & 1) && cn_str_is(got.v[i], o_label_name[k]);
+        if (!found)
+            return false;
+    }
+    return got.n == n;
 }
 
 /* A forbidden document answers like one that never was: code and text. */
@@ -210,6 +224,32 @@ static void look_at_doc(w_world *w, cn_view *v, const w_index *ix, uint32_t vers
     w->hidden_rows += !may && ix->v[version].row[doc];
 }
 
+/* An explanation's verdict is what a question gives, and what it names is what the model has. */
+static void look_why(w_world *w, cn_view *v, const w_index *ix, uint32_t version, w_who who) {
+    char id[32];
+    cn_explained x;
+    uint32_t doc = o_below(&w->r, W_DOCS);
+    const w_row *row = ix->v[version].row[doc];
+    cn_principal p = w_principal(&w->a, who);
+    w_id(doc, id);
+    if (cn_view_explain(v, cn_str_of(w_source(doc)), cn_str_of(id), &p, &w->a, &x) != CN_OK) {
+        w_wrong(w, "explaining %s: %s", id, cn_error_detail());
+        return;
+    }
+    cn_seg *seg;
+    uint32_t number;
+    bool may = w_permits(w, ix, version, doc, who), shown = cn_view_doc(v, cn_str_of(w_source(doc)), cn_str_of(id), &p, &seg, &number) == CN_OK;
+    if ((x.verdict == CN_V_READABLE) != may || shown != may)
+        w_wrong(w, "document %s is explained with verdict %d, the model says %s", id, (int)x.verdict, may ? "readable" : "not");
+    bool erased = w->erased[doc] || (row && row->stamp < w->dead_before[doc]);
+    if ((x.verdict == CN_V_ERASED) != erased || (x.verdict == CN_V_ABSENT) != (!row && !erased) || (x.seg != NULL) != (row != NULL))
+        w_wrong(w, "document %s is explained with verdict %d; erased %d, in this version %d", id, (int)x.verdict, erased, row != NULL);
+    if (row && (x.said.hidden != w->hidden[doc] || !same_labels(x.row.allow, row->d.allow) || !same_labels(x.row.deny, row->d.deny) ||
+                !same_labels(x.row.require, row->d.require)))
+        w_wrong(w, "document %s is explained with other labels than its row has", id);
+    w->explained[x.verdict]++;
+}
+
 void w_look(w_world *w) {
     const w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
     uint32_t version;
@@ -221,5 +261,7 @@ void w_look(w_world *w) {
     for (int i = 0; i < 10; i++)
         look_at_doc(w, v, ix, version, who);
     look_at_lists(w, v, ix, version, who);
+    for (int i = 0; i < 10; i++)
+        look_why(w, v, ix, version, who);
     cn_view_unref(v);
 }

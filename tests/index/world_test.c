@@ -15,7 +15,7 @@ typedef struct plan {
 
 typedef struct sums {
     unsigned long worlds, changes, questions, hits, hidden, sealed, refused, members;
-    unsigned long done[W_STEPS_MAX];
+    unsigned long done[W_STEPS_MAX], explained[CN_V_LACKING + 1];
 } sums;
 
 static void add(sums *s, const w_world *w) {
@@ -26,6 +26,8 @@ static void add(sums *s, const w_world *w) {
     s->sealed += w->sealed;
     s->refused += w->refused;
     s->members += w->as_members;
+    for (int v = 0; v <= CN_V_LACKING; v++)
+        s->explained[v] += w->explained[v];
     for (unsigned i = 0; i < w_n_steps; i++) {
         s->done[i] += w->done[i];
         s->changes += w->done[i];
@@ -64,6 +66,8 @@ static void tell(const sums *s) {
         printf(" %s %lu", w_steps[i].name, s->done[i]);
         CU_ASSERT(s->done[i] > 0);
     }
+    for (int v = 0; v <= CN_V_LACKING; v++)
+        CU_ASSERT(s->explained[v] > 0);
     CU_ASSERT(s->hits > s->questions / 4 && s->hidden > s->changes / 4 && s->refused > s->changes / 50 && s->members > s->questions / 20);
 }
 

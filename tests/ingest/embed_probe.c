@@ -2,7 +2,7 @@
  *
  *   embed_probe add FOLDER NAME MODEL_FOLDER      into the data directory FOLDER
  *   embed_probe ids FOLDER NAME                   texts in; for each: u32 count, then {id, from, to} as u32
- *   embed_probe vectors FOLDER NAME [BATCH [THREADS]]   texts in; for each: its floats
+ *   embed_probe vectors FOLDER NAME [BATCH [THREADS [PRECISION]]]   texts in; for each: its floats
  * Texts come on standard input, each as a u32 length and its bytes. All numbers little-endian.
  * Owns:    its process.
  * Thread:  one, and those of cn_embed().
@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     cn_embedder *e = NULL;
-    if (argc < 4 || cn_embedder_open(argv[2], cn_str_of(argv[3]), CN_STR("fp32"), &e) != CN_OK)
+    if (argc < 4 || cn_embedder_open(argv[2], cn_str_of(argv[3]), cn_str_of(argc > 6 ? argv[6] : "fp32"), &e) != CN_OK)
         fail("cn_embedder_open");
     texts t = read_texts();
     if (strcmp(argv[1], "ids") == 0)

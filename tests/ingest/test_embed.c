@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
-#include "ingest/embed/bert_ops.h"
+#include "ingest/embed/bert_int8.h"
 #include "ingest/embed/embed.h"
 #include "tests/ingest/embed_test.h"
 #include "tests/ingest/tiny_model.h"
@@ -236,6 +236,109 @@ static void gelu_and_softmax_are_close_to_libm(void) {
     CU_ASSERT_TRUE(fabs((double)s[0] - 1.0 / 7) < 1e-6);
 }
 
+/* --- 8-bit integers --- */
+
+static void the_plain_table_gives_the_fused_bits(void) {
+#if defined(__x86_64__)
+    static results a, b;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return;
+    run_all(&cn_bert_ops_avx2, &a);
+    run_all(&cn_bert_ops_plain, &b);
+    CU_ASSERT_EQUAL(memcmp(&a, &b, sizeof a), 0);
+#endif
+}
+
+/* out[b][F][16] of the noise's product, by a table. Input 5 is far larger than the rest, as some are. */
+static void product8(const cn_bert_int8 *ops, uint32_t k, uint32_t blocks, float *out) {
+    float *w = noise(6, F * k), *bias = noise(7, F), *x = noise(8, (size_t)blocks * k * 16), *peaks = calloc(k, sizeof *peaks);
+    for (uint32_t b = 0; b < blocks; b++)
+        for (int i = 0; i < 16; i++)
+            x[((size_t)b * k + 5) * 16 + (size_t)i] *= 40;
+    peaks[5] = 80;
+    cn_bert_dense8 d = {.n = F, .k = k, .large = cn_int8_large(k)};
+    d.w = calloc(cn_int8_weight_words(ops, F, k), sizeof *d.w);
+    d.order = calloc(k, sizeof *d.order);
+    d.bias = calloc(F, sizeof *d.bias);
+    for (int p = 0; p < 2; p++) {
+        d.scale[p] = calloc(F, sizeof *d.scale[p]);
+        d.sum[p] = calloc(F, sizeof *d.sum[p]);
+    }
+    cn_bert_int8_order(peaks, &d);
+    cn_bert_int8_pack(ops, w, bias, 20, 0, &d); /* in two pieces, as query, key and value are */
+    cn_bert_int8_pack(ops, w + (size_t)20 * k, bias + 20, F - 20, 20, &d);
+    uint32_t *q = aligned_alloc(64, (blocks * cn_int8_words(ops, k) * sizeof *q + 63) / 64 * 64);
+    cn_lanes8 *lanes = calloc((size_t)blocks * 2, sizeof *lanes);
+    ops->quantise(&d, x, blocks, q, lanes);
+    ops->dense(&d, q, lanes, blocks, out);
+    free(q), free(lanes), free(d.w), free(d.order), free(d.bias), free(w), free(bias), free(x), free(peaks);
+    for (int p = 0; p < 2; p++)
+        free(d.scale[p]), free(d.sum[p]);
+}
+
+static double off(uint32_t k, uint32_t blocks, const float *out) { /* the root of the mean squared error, of the outputs' own */
+    float *w = noise(6, F * k), *bias = noise(7, F), *x = noise(8, (size_t)blocks * k * 16);
+    double error = 0, all = 0;
+    for (uint32_t b = 0; b < blocks; b++)
+        for (uint32_t r = 0; r < F; r++)
+            for (uint32_t i = 0; i < 16; i++) {
+                double sum = (double)bias[r];
+                for (uint32_t j = 0; j < k; j++)
+                    sum += (double)w[r * k + j] * (double)x[((size_t)b * k + j) * 16 + i] * (j == 5 ? 40 : 1);
+                double miss = sum - (double)out[((size_t)b * F + r) * 16 + i];
+                error += miss * miss;
+                all += sum * sum;
+            }
+    free(w), free(bias), free(x);
+    return sqrt(error / all);
+}
+
+static void integer_tables_give_the_same_bits(void) {
+    static float want[9 * F * 16], got[9 * F * 16];
+    const cn_bert_int8 *best;
+    const cn_bert_ops *floats;
+    cn_bert_int8_get(&best, &floats);
+    for (uint32_t k = 6; k < 200; k += 23)
+        for (uint32_t blocks = 1; blocks <= 9; blocks += 2) {
+            size_t n = (size_t)blocks * F * 16 * sizeof(float);
+            product8(&cn_bert_int8_plain, k, blocks, want);
+            product8(best, k, blocks, got);
+            CU_ASSERT_EQUAL(memcmp(want, got, n), 0);
+            CU_ASSERT_TRUE(off(k, blocks, want) < 0.006);
+#if defined(__x86_64__)
+            if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+                product8(&cn_bert_int8_avx2, k, blocks, got);
+                CU_ASSERT_EQUAL(memcmp(want, got, n), 0);
+            }
+#endif
+        }
+}
+
+static void integers_are_close_to_floats_and_depend_on_the_text_alone(void) {
+    cn_embedder *ints = NULL;
+    CU_ASSERT_EQUAL_FATAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR("int8"), &ints), CN_OK);
+    cn_digest a = cn_embedder_digest(e), b = cn_embedder_digest(ints);
+    CU_ASSERT_PTR_NOT_EQUAL(ints, e);
+    CU_ASSERT_FALSE(cn_digest_eq(&a, &b));
+    static char text[MANY][128];
+    static float one[MANY][TINY_HIDDEN], all[MANY][TINY_HIDDEN], floats[MANY][TINY_HIDDEN];
+    cn_str s[MANY];
+    for (uint32_t i = 0; i < MANY; i++) {
+        s[i] = cn_str_of(words(text[i], i % 31));
+        CU_ASSERT_EQUAL(cn_embed(ints, &s[i], 1, 1, one[i], NULL), CN_OK);
+    }
+    CU_ASSERT_EQUAL(cn_embed(ints, s, MANY, 2, all[0], NULL), CN_OK);
+    CU_ASSERT_EQUAL(memcmp(one, all, sizeof all), 0);
+    CU_ASSERT_EQUAL(cn_embed(e, s, MANY, 1, floats[0], NULL), CN_OK);
+    for (uint32_t i = 0; i < MANY; i++) {
+        double want[TINY_HIDDEN];
+        for (int k = 0; k < TINY_HIDDEN; k++)
+            want[k] = (double)floats[i][k];
+        CU_ASSERT_TRUE(cosine(want, one[i]) > 0.998);
+    }
+    cn_embedder_unref(ints);
+}
+
 static void an_embedder_is_shared_and_counted(void) {
     cn_embedder *again = NULL, *other = NULL;
     CU_ASSERT_EQUAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR(""), &again), CN_OK);
@@ -270,6 +373,9 @@ void add_embed_tests(void) {
     ADD(s, openblas_is_the_reference);
     ADD(s, products_are_right_at_every_width);
     ADD(s, gelu_and_softmax_are_close_to_libm);
+    ADD(s, the_plain_table_gives_the_fused_bits);
+    ADD(s, integer_tables_give_the_same_bits);
+    ADD(s, integers_are_close_to_floats_and_depend_on_the_text_alone);
     ADD(s, an_embedder_is_shared_and_counted);
     ADD(s, a_warm_call_allocates_nothing);
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "index/trace/trace.h"
+
 static const cn_actor who = {{"tester", 6}, {"command", 7}, {"", 0}};
 
 const char *ask(fixture *f, cn_caller *caller, const char *method, const char *json) {
@@ -56,7 +58,8 @@ void fixture_init(fixture *f) {
     CN_ASSERT(cn_tenant_create(d, CN_STR("acme"), &who) == CN_OK && cn_tenant_create(d, CN_STR("other"), &who) == CN_OK);
     cn_data_close(d);
     const char *anonymous[] = {"acme"};
-    CN_ASSERT(cn_service_open(&(cn_service_opts){.data_dir = f->dir, .anonymous = anonymous, .n_anonymous = 1, .embed_threads = 1}, &f->s) == CN_OK);
+    CN_ASSERT(cn_service_open(&(cn_service_opts){.data_dir = f->dir, .anonymous = anonymous, .n_anonymous = 1, .embed_threads = 1,
+                                                .trace = CN_TRACE_ON, .trace_bytes = CN_TRACE_BYTES, .trace_keep_us = CN_TRACE_KEEP_US}, &f->s) == CN_OK);
     CN_ASSERT(cn_call_init(&f->call) == CN_OK);
     cn_buf_init(&f->packed, 1 << 20);
     cn_buf_init(&f->answer, 1 << 20);

@@ -20,29 +20,41 @@
 #include "tests/server/fixture.h"
 
 static _Atomic unsigned long mallocs;
+
 #if CN_SANITIZED || !defined(__GLIBC__)
 #define COUNTS_MALLOC 0
 #else
 #define COUNTS_MALLOC 1
+/* The thread that writes request records is off the way of a query: what LMDB takes for its transactions does not count. */
+static bool counts(void) {
+    static __thread int known; /* 0: not yet */
+    char name[16] = "";
+    if (!known) {
+        known = -1; /* should the question itself take memory */
+        known = pthread_getname_np(pthread_self(), name, sizeof name) == 0 && strcmp(name, "cairn-records") == 0 ? 0 : 1;
+    }
+    return known != 0;
+}
+
 /* The program's own definitions win over libc's, in every library. */
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t count, size_t n);
 extern void *__libc_realloc(void *p, size_t n);
 extern void *__libc_memalign(size_t align, size_t n);
 void *malloc(size_t n) {
-    atomic_fetch_add(&mallocs, 1);
+    atomic_fetch_add(&mallocs, counts());
     return __libc_malloc(n);
 }
 void *calloc(size_t count, size_t n) {
-    atomic_fetch_add(&mallocs, 1);
+    atomic_fetch_add(&mallocs, counts());
     return __libc_calloc(count, n);
 }
 void *realloc(void *p, size_t n) {
-    atomic_fetch_add(&mallocs, 1);
+    atomic_fetch_add(&mallocs, counts());
     return __libc_realloc(p, n);
 }
 int posix_memalign(void **ret, size_t align, size_t n) {
-    atomic_fetch_add(&mallocs, 1);
+    atomic_fetch_add(&mallocs, counts());
     *ret = __libc_memalign(align, n);
     return *ret ? 0 : 12;
 }

@@ -61,6 +61,12 @@ EXPECTED = {
     "versions.gc":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
     "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D",
+    "trace.get":             "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
+    "trace.exposed":         "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
+    "incident.which_versions": "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
+    "incident.why_not":      "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
+    "incident.explain_access": "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
+    "incident.find":         "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
     "members.add":           "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
     "members.set":           "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
     "members.remove":        "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
@@ -165,6 +171,9 @@ def prepared(w, method, index, make):
         "policy.erase": {"tenant": "acme", "docs": [f"gone{n}"]}, "policy.apply": {"tenant": "acme", "changes": [{"op": "allow", "docs": ["d0"], "labels": ["group:z"]}]},
         "members.add": {"tenant": "acme", "member": "user:ana", "labels": ["group:hr"]}, "members.set": {"tenant": "acme", "member": "user:ana", "labels": ["group:hr"]},
         "members.list": {"tenant": "acme"}, "members.sync": {"tenant": "acme", "text": "user:ana group:hr\n"},
+        "trace.exposed": {"tenant": "acme", "doc": w.known[index]}, "incident.which_versions": {**on, "doc": w.known[index]},
+        "incident.why_not": {**on, "doc": w.known[index], "vector": [1, 0, 0, 1]}, "incident.explain_access": {**on, "doc": w.known[index], "principal": "user:ana"},
+        "incident.find": {**on, "text": "words"},
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
         "admin.key_add": {"tenant": "acme", "scopes": ["admin"]}, "admin.key_list": {"tenant": "acme"}, "admin.model_list": {"tenant": "acme"},
@@ -183,6 +192,9 @@ def prepared(w, method, index, make):
         return simple[method]
     if method == "ingest.cancel":
         return job
+    if method == "trace.get":
+        trace = w.root.call("query", tenant="acme", index="docs", vector=[1, 0, 0, 1])["made_by"]["trace_id"] if make else "0" * 32
+        return {"tenant": "acme", "trace_id": trace}
     if method == "ingest.rebuild":
         return {**on, "chunker": f"fixed tokens={64 + n}", "wait": True}
     if method == "admin.key_revoke":
@@ -278,7 +290,7 @@ class Access(unittest.TestCase):
 
     def test_a_limited_key_pages_through_its_audit_records(self):
         limited, every = self.conns["limited: inside"], self.w.root.call("audit.list", tenant="acme", limit=100000)["records"]
-        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index") and r["target"].startswith("docs")]
+        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index", "incident") and r["target"].startswith("docs")]
         wanted = [r["seq"] for r in wanted + [r for r in every if r["action"] == "policy.reinstate" and r["target"].startswith("docs")]]
         got, before = [], {}
         while page := limited.call("audit.list", limit=7, **before)["records"]:
@@ -353,12 +365,12 @@ class Access(unittest.TestCase):
 
     # --- stats ---
     def test_facts_of_the_host_are_for_the_host(self):
-        host = {"pid", "rss_bytes", "environments", "tenants"}
+        host = {"pid", "rss_bytes", "environments", "tenants", "records_written"}
         for kind in self.w.keys:
             if kind in ("none", "unknown", "garbled", "revoked", "expired"):
                 continue
             got = set(self.conns[kind].call("stats"))
-            own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors"}
+            own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors", "records_dropped"}
             self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
         self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))
         limited_host = Rpc(self.w.server, self.w.new_key(["query"], tenant=None, index="docs*"))

@@ -26,7 +26,9 @@ def lasting(value):
         return {k: None if k in VOLATILE or (of_key and k == "target") else lasting(v) for k, v in value.items()}
     if isinstance(value, list):
         return [lasting(v) for v in value]
-    return re.sub(r"\d{8}T\d{6}-[0-9a-f]{16}", "JOB", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME", re.sub(r"\d{8}T\d{6}-[0-9a-f]{16}", "JOB", value))
 
 
 class Remote(unittest.TestCase):

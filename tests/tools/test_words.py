@@ -33,6 +33,13 @@ READS = [
      {"change", "source", "doc", "before", "after"}),
     (("gc", "acme/docs", "--dry-run"), {"versions", "documents", "files", "bytes"}, None, ()),
     (("policy", "show", "acme", "open.txt"), {"documents", "epoch"}, "documents", {"source", "doc", "granted", "denied", "hidden", "hidden_by", "erased"}),
+    (("which-versions", "acme/docs", "open.txt"), {"index", "source", "doc", "versions", "unreadable", "policy"}, "versions",
+     {"version", "state", "marks", "changed", "content", "chunks", "labels", "made", "by", "job"}),
+    (("why-not", "acme/docs", TEXT, "hr-pay.txt"), {"verdict", "why", "may_read", "k", "mode", "chunk", "rank", "score", "relevance"}, None, ()),
+    (("explain-access", "acme/docs", "hr-pay.txt", "user:ana"), {"verdict", "why", "may_read", "row", "now", "labelled"}, "allowed_by", {"label", "from", "through"}),
+    (("find", "acme/docs", "Packages are"), {"documents", "next", "searched", "unreadable"}, "documents", {"source", "doc", "state", "versions", "matches", "places"}),
+    (("exposed", "acme", "open.txt"), {"source", "doc", "records", "from", "complete", "gaps", "next"}, "records",
+     {"at", "trace_id", "method", "who", "via", "as", "index", "version", "passages"}),
     (("audit", "show", "acme"), {"records"}, "records", {"seq", "at", "who", "via", "action", "target", "reason", "outcome", "detail", "digest"}),
     (("audit", "verify", "acme"), {"records", "head"}, None, ()),
     (("doctor",), {"bad", "findings"}, "findings", {"grade", "what", "detail"}),
@@ -187,8 +194,10 @@ class Words(unittest.TestCase):
         path = self.place.docs + "/none"
         p = self.place.cairn("ingest", "acme/docs", path, check=False)
         self.assertEqual((p.returncode, p.stdout, p.stderr), (3, "", f"cairn: NOT_FOUND: {path}: No such file or directory; check its path\n"))
-        p, other = self.place.remote("ingest", "acme/docs", path), self.place.remote("ingest", "acme/docs", "/etc/passwd")
-        self.assertEqual((p.returncode, p.stderr), (1, other.stderr.replace("/etc/passwd", path)))
+        p = self.place.remote("ingest", "acme/docs", path)
+        self.assertEqual((p.returncode, p.stdout), (3, ""), p.stderr)
+        p, other = self.place.remote("ingest", "acme/docs", "/etc/no-such-file"), self.place.remote("ingest", "acme/docs", "/etc/passwd")
+        self.assertEqual((p.returncode, p.stderr), (1, other.stderr.replace("/etc/passwd", "/etc/no-such-file")))
 
     def test_a_filter_is_told_with_a_caret(self):
         for text, at in FILTERS:
@@ -212,6 +221,8 @@ class Words(unittest.TestCase):
                     self.assertTrue(r[name], "nothing to look at")
         r = json.loads(self.place.cairn("query", "acme/docs", TEXT, "-o", "json").stdout)
         self.assertLessEqual(MADE, set(r["made_by"]))
+        r = json.loads(self.place.cairn("trace", "acme", r["made_by"]["trace_id"], "-o", "json").stdout)
+        self.assertLessEqual({"trace_id", "at", "who", "labels", "version", "root", "epoch", "hits", "us"}, set(r["records"][0]))
         job = json.loads(self.place.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][0]
         self.assertLessEqual(COUNTS, set(job["counts"]))
         r = json.loads(self.place.cairn("jobs", "show", "acme", job["job"], "--rejected", "-o", "json").stdout)
@@ -245,7 +256,7 @@ class Words(unittest.TestCase):
         names = {line[2:22].strip() for line in rows if line.strip()}
         seen = {" ".join(a[:2]) if " ".join(a[:2]) in names else a[0] for a, *_ in READS + CHANGES}
         without = {"init", "model get", "model bench", "embed", "man", "completion"}  # files, or texts that are no map
-        other = {"jobs show", "jobs cancel", "key revoke", "policy apply", "policy reinstate", "bench"}  # in tests of their own
+        other = {"jobs show", "jobs cancel", "key revoke", "policy apply", "policy reinstate", "bench", "trace"}  # in tests of their own
         self.assertEqual(names - seen - without - other, set())
 
     def ways(self):

@@ -31,7 +31,7 @@ static void name_operator(void) {
 static cn_err open_service(void) {
     if (service)
         return CN_OK;
-    cn_service_opts o = {.data_dir = cmd_data_dir()};
+    cn_service_opts o = {.data_dir = cmd_data_dir(), .trace = cmd_the_env.no_trace ? CN_TRACE_OFF : CN_TRACE_AS_NOTED};
     name_operator();
     return o.data_dir ? cn_service_open(&o, &service) : CN_INVALID;
 }

@@ -12,6 +12,7 @@ typedef struct cmd_env {
     const char *data, *server, *key, *key_file;
     enum { OUT_TABLE, OUT_JSON, OUT_TSV } out;
     bool quiet;
+    bool no_trace; /* questions of a benchmark would push the records of real ones out */
     bool nowhere; /* a data directory was asked for and none was named */
 } cmd_env;
 extern cmd_env cmd_the_env;

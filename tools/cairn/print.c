@@ -93,7 +93,7 @@ static void table_cell(cn_buf *b, const char *name, const msgpack_object *o) {
     if (!o)
         return;
     cell_object(b, o);
-    bool digest = strcmp(name, "root") == 0 || strcmp(name, "digest") == 0;
+    bool digest = strcmp(name, "root") == 0 || strcmp(name, "digest") == 0 || strcmp(name, "content") == 0;
     if (digest && b->n > 12)
         b->n = 12;
     if (b->n == 27 && b->p[10] == 'T' && b->p[26] == 'Z') {

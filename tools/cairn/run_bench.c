@@ -257,6 +257,7 @@ static cn_err measure(const cmd *c, const cmd_call *call, bench *b, double *ret_
 }
 
 int run_bench(const cmd *c, cmd_call *call) {
+    cmd_the_env.no_trace = true;
     bench b = {.common = cn_buf_str(&call->params), .lock = PTHREAD_MUTEX_INITIALIZER};
     uint32_t plans[PLANS] = {0};
     double seconds = 0;

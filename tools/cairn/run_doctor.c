@@ -13,6 +13,7 @@
 #include "engine/kernels/kernels.h"
 #include "index/catalog/check.h"
 #include "index/search/search.h"
+#include "index/trace/trace.h"
 #include "ingest/embed/embed.h"
 #include "ingest/job/job.h"
 #include "tools/cairn/local.h"
@@ -145,6 +146,23 @@ static void check_jobs(doctor *d, cn_tenant *t) {
     }
 }
 
+static void check_records(doctor *d, cn_tenant *t) {
+    cn_trace_state st;
+    char what[96], from[CN_TIME_TEXT] = "";
+    snprintf(what, sizeof what, "records of %s", cn_tenant_name(t));
+    if (cn_trace_look(t, &st) != CN_OK) {
+        cmd_finding(&d->f, CMD_NOTE, what, "request records cannot be read, and questions are answered all the same: %s", cn_error_detail());
+        return;
+    }
+    if (st.from_us != CN_NO_TIME) {
+        cn_time_text(st.from_us, from);
+        cmd_finding(&d->f, CMD_OK, what, "%llu request records, %llu MiB, since %s", (unsigned long long)st.records, (unsigned long long)(st.bytes >> 20), from);
+    }
+    if (st.aside)
+        cmd_finding(&d->f, CMD_NOTE, what, "trace.mdb was damaged and is set aside: who was given what before %s may only be found in a backup; remove %s/trace.mdb.damaged* when it is of no use",
+                 *from ? from : "now", cn_tenant_dir(t));
+}
+
 static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
     cn_index_info *ix;
     uint32_t n = 0;
@@ -154,6 +172,7 @@ static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
     for (uint32_t i = 0; i < n; i++)
         check_index(d, t, &ix[i]);
     check_jobs(d, t);
+    check_records(d, t);
     return cn_audit_verify(t, &records, &head);
 }
 

@@ -9,7 +9,7 @@
 #define DOCS {"DOC", "docs", CMD_TEXT, false, true}
 #define REASON {"--reason", "TEXT", "reason", CMD_TEXT, "why, for the audit trail"}
 #define SOURCE {"--source", "NAME", "source", CMD_TEXT, "which source the documents are of; the default is the one called default"}
-#define ACTIVATE {"--activate", NULL, "activate", CMD_FLAG, "make the new version answer"}
+#define ACTIVATE {"--activate", NULL, "activate", CMD_FLAG, "make the new version answer"}, {"--no-activate", NULL, "activate", CMD_NOT, "seal it only, whatever the index is set to"}
 
 const cmd_opt cmd_globals[] = {
     {"--data", "DIR", NULL, CMD_TEXT, "work on the files of this data directory (CAIRN_DATA)"},
@@ -78,13 +78,14 @@ const cmd cmd_table[] = {
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none (dense)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
-          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, ACTIVATE, REASON),
+          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"}, REASON),
      "  cairn index create acme/docs --embedder minilm", NULL, NULL},
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
      OPTS({"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
-          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, ACTIVATE, REASON),
+          {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
+          {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"}, REASON),
      "  cairn index set acme/docs --keep-versions 10", NULL, NULL},
     {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), "  cairn index drop acme/old --reason 'replaced by acme/docs'", NULL, NULL},
 
@@ -200,6 +201,39 @@ const cmd cmd_table[] = {
     {"policy reinstate", "policy.reinstate", "withdraw the revocations of a version whose job mangled labels", {IX_VERSION}, OPTS(REASON),
      "  cairn policy reinstate acme/docs 7 --reason 'the rules file was empty'", NULL, NULL},
 
+    {"which-versions", "incident.which_versions", "the versions that hold a document, and with which labels", {IX, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS(SOURCE, REASON), "  cairn which-versions acme/docs salaries/2026.html", NULL, "versions: version state marks changed content labels made by job"},
+    {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
+          {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
+          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
+          {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
+     "Not in this version, not permitted (and by which rule), hidden, erased, filtered, of too little relevance, or behind\n"
+     "others: then with the rank of its best passage.\n"
+     "  cairn why-not acme/docs 'how are packages named?' naming.html --principal user:ana", NULL, NULL},
+    {"explain-access", "incident.explain_access", "why somebody may read a document or may not", {IX, {"DOC", "doc", CMD_TEXT, false, false}, {"PRINCIPAL", "principal", CMD_TEXT, true, false}},
+     OPTS({"--as", "L,...", "labels", CMD_COMMAS, "instead of PRINCIPAL: a holder of exactly these labels"}, {"--version", "N", "version", CMD_UINT, "in another version than the active one"}, SOURCE, REASON),
+     "PRINCIPAL is a member, with the groups that it is in, or key:ID. `labelled` tells since which version the row has its labels,\n"
+     "and what the job of that version was told: a row's own labels win over the first rule that fits, which wins over label; whether\n"
+     "the row brought labels of its own is not kept.\n"
+     "  cairn explain-access acme/docs salaries/2026.html user:ana", NULL, NULL},
+    {"exposed", "trace.exposed", "who was given a document, when, through which version", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
+     OPTS({"--since", "T", "since", CMD_TEXT, "2026-11-01T08:00:00Z, or how long ago: 90m, 12h, 7d (all that is kept)"},
+          {"--limit", "N", "limit", CMD_UINT, "at most so many records (1000)"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"}, SOURCE, REASON),
+     "From request records: queries that answered with a passage of it, fetches, and documents got. `complete no` says that records\n"
+     "of that time are missing, and `gaps` which.\n"
+     "  cairn exposed acme salaries/2026.html --since 7d", NULL, "records: at method who as index version trace_id"},
+    {"find", "incident.find", "documents whose text holds a string", {IX, {"TEXT", "text", CMD_TEXT, false, false}},
+     OPTS({"--ignore-case", NULL, "ignore_case", CMD_FLAG, "without regard to case"}, {"--all-versions", NULL, "all_versions", CMD_FLAG, "in every version that is left"},
+          {"--version", "N", "version", CMD_UINT, "in another version than the active one"}, {"--source", "NAME", "source", CMD_TEXT, "only of this source"},
+          {"--limit", "N", "limit", CMD_UINT, "at most so many documents (100)"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"},
+          {"--deadline", "MS", "deadline_ms", CMD_UINT, "stop after so many milliseconds, with a place to go on from (10000)"}, REASON),
+     "Runs of white space are equal, so a quotation is found however it was wrapped. It tells where, never the text.\n"
+     "  cairn find acme/docs 'the salary of the director' --all-versions --ignore-case", NULL, "documents: source doc state versions matches places"},
+    {"trace", "trace.get", "the records of one trace: who was given what", {TENANT, {"ID", "trace_id", CMD_TEXT, false, false}}, OPTS(REASON),
+     "The id stands in each answer's made_by, and in what `exposed` lists.\n  cairn trace acme 5f2b7a0c9d3e41f6a8b1c2d3e4f50617 -o json", NULL,
+     "records: at method who as labels index version mode k evidence error us hits"},
     {"audit show", "audit.list", "who did what, newest first", {TENANT},
      OPTS({"--limit", "N", "limit", CMD_UINT, "at most so many (100)"}, {"--before", "SEQ", "before", CMD_UINT, "older than this record"}),
      "  cairn audit show acme --limit 20", NULL,

@@ -1,0 +1,11 @@
+#define OPS_NAME "plain"
+#define OPS_TABLE cn_bert_ops_plain
+#define OPS_WIDTH 4
+#define OPS_FMA 2
+#define OPS_PACKED true
+#define TILE_ROWS 4
+#define TILE_BLOCKS 1
+#include "ingest/embed/bert_ops_body.h"
+#include "ingest/embed/bert_tile_body.h"
+
+OPS_DEFINE

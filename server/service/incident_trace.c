@@ -1,0 +1,291 @@
+/* trace.get, trace.exposed: request records, for those who look into an incident. */
+#include <stdio.h>
+
+#include "server/service/incident.h"
+#include "server/service/recorder.h"
+
+#define LIMIT 1000
+#define LIMIT_MAX 10000
+#define SCAN_NS 10000000000ull
+
+/* ---------- records as the wire has them: digests and times as text ---------- */
+static void out_value(cn_buf *out, const msgpack_object *o);
+
+static void out_map(cn_buf *out, const msgpack_object *o) {
+    cn_pack_map(out, o->via.map.size);
+    for (uint32_t i = 0; i < o->via.map.size; i++) {
+        cn_pack_object(out, &o->via.map.ptr[i].key);
+        out_value(out, &o->via.map.ptr[i].val);
+    }
+}
+
+static void out_value(cn_buf *out, const msgpack_object *o) {
+    char text[CN_HEX_TEXT];
+    if (o->type == MSGPACK_OBJECT_BIN && o->via.bin.size == sizeof(cn_digest)) {
+        cn_hex((const uint8_t *)o->via.bin.ptr, sizeof(cn_digest), text);
+        cn_pack_cstr(out, text);
+    } else if (o->type == MSGPACK_OBJECT_MAP) {
+        out_map(out, o);
+    } else {
+        cn_pack_object(out, o);
+    }
+}
+
+static const msgpack_object *hits_of(const msgpack_object *map) {
+    const msgpack_object *hits = cn_get(map, "hits");
+    return hits && hits->type == MSGPACK_OBJECT_ARRAY ? hits : NULL;
+}
+
+/* NULL unless it is one of record.h's lists of seven. */
+static const msgpack_object *hit_at(const msgpack_object *hits, uint32_t i) {
+    const msgpack_object *h = &hits->via.array.ptr[i];
+    return h->type == MSGPACK_OBJECT_ARRAY && h->via.array.size == 7 ? h->via.array.ptr : NULL;
+}
+
+static void out_hit(cn_buf *out, const msgpack_object *h, bool whose) {
+    cn_pack_map(out, whose ? 6 : 4);
+    if (whose) {
+        cn_pack_cstr(out, "source"), out_value(out, &h[0]);
+        cn_pack_cstr(out, "doc"), out_value(out, &h[1]);
+    }
+    cn_pack_cstr(out, "chunk"), out_value(out, &h[2]);
+    cn_pack_cstr(out, "score"), out_value(out, &h[3]);
+    cn_pack_cstr(out, "digest"), out_value(out, &h[4]);
+    cn_pack_cstr(out, "bytes"), cn_pack_array(out, 2), out_value(out, &h[5]), out_value(out, &h[6]);
+}
+
+static void out_head(cn_buf *out, const cn_trace_key *key) {
+    cn_out_time(out, "at", key->at_us);
+    cn_out_hex(out, "trace_id", key->id.b, sizeof key->id.b);
+}
+
+static bool seen(const cn_call *c, const msgpack_object *map) { return cn_call_reaches(c, cn_obj_str(cn_get(map, "index"))); }
+
+/* ---------- trace.get ---------- */
+typedef struct getting {
+    cn_call *c;
+    cn_buf *out;
+    uint32_t n;
+} getting;
+
+static void out_record(cn_buf *out, const cn_trace_key *key, const msgpack_object *map) {
+    const msgpack_object *hits = hits_of(map);
+    size_t at = cn_pack_map_open(out);
+    uint32_t n = 3, told = 0;
+    out_head(out, key);
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object_kv *kv = &map->via.map.ptr[i];
+        if (cn_str_is(cn_obj_str(&kv->key), "hits"))
+            continue;
+        cn_pack_object(out, &kv->key);
+        out_value(out, &kv->val);
+        n++;
+    }
+    cn_pack_cstr(out, "hits");
+    size_t list = cn_pack_array_open(out);
+    for (uint32_t i = 0; hits && i < hits->via.array.size; i++) {
+        const msgpack_object *h = hit_at(hits, i);
+        if (h)
+            out_hit(out, h, true);
+        told += h != NULL;
+    }
+    cn_pack_array_close(out, list, told);
+    cn_pack_map_close(out, at, n);
+}
+
+static cn_err get_one(void *ctx, const cn_trace_key *key, const msgpack_object *map, bool *stop) {
+    (void)stop;
+    getting *g = ctx;
+    if (!map)
+        return cn_fail(CN_DAMAGED, "a record of this trace fails its checksum");
+    if (map->type != MSGPACK_OBJECT_MAP || !seen(g->c, map))
+        return CN_OK;
+    out_record(g->out, key, map);
+    g->n++;
+    return CN_OK;
+}
+
+static cn_err no_trace(cn_tenant *t, cn_str id) {
+    cn_trace_state st;
+    char from[CN_TIME_TEXT];
+    CN_TRY(cn_trace_look(t, &st));
+    if (st.from_us == CN_NO_TIME)
+        return cn_fail(CN_NOT_FOUND, "there is no record of trace " CN_STR_FMT "; no request records are kept here yet", CN_STR_ARG(id));
+    cn_time_text(st.from_us, from);
+    return cn_fail(CN_NOT_FOUND, "there is no record of trace " CN_STR_FMT "; what is kept reaches back to %s", CN_STR_ARG(id), from);
+}
+
+cn_err cn_m_trace_get(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    CN_AUTO_LOOK cn_look l = {0};
+    getting g = {c, out, 0};
+    cn_trace_id id;
+    cn_str text;
+    CN_TRY(cn_arg_str(p, "trace_id", &text));
+    if (cn_unhex(text, id.b, sizeof id.b) != 0)
+        return cn_fail(CN_INVALID, "field \"trace_id\" must be the 32 hexadecimal digits of an answer's made_by.trace_id");
+    CN_TRY(cn_look_open(s, c, tenant, "trace.get", p, (cn_str){0}, &l));
+    cn_recorder_flush(s->recorder);
+    cn_pack_map(out, 1);
+    cn_pack_cstr(out, "records");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(cn_trace_get(l.t, &id, get_one, &g));
+    cn_pack_array_close(out, at, g.n);
+    return g.n ? CN_OK : no_trace(l.t, text);
+}
+
+/* ---------- trace.exposed ---------- */
+typedef struct exposing {
+    cn_call *c;
+    cn_buf *out, gaps;
+    cn_str source, doc, index;
+    bool limited;
+    uint32_t n, n_gaps;
+    uint64_t limit;
+} exposing;
+
+static void note_gap(exposing *x, const cn_trace_key *key, const char *why, const msgpack_object *map) {
+    uint64_t records = 0;
+    cn_get_uint(map, "records", 0, UINT64_MAX, &records);
+    bool told = records && !x->limited; /* how much others are asked is nothing for a key limited to some indexes */
+    x->n_gaps++;
+    cn_pack_map(&x->gaps, 2u + told);
+    cn_out_time(&x->gaps, "at", key->at_us);
+    cn_pack_cstr(&x->gaps, "why");
+    if (map && cn_get(map, "gap"))
+        cn_pack_str(&x->gaps, cn_obj_str(cn_get(map, "gap")));
+    else
+        cn_pack_cstr(&x->gaps, why);
+    if (told)
+        cn_out_uint(&x->gaps, "records", records);
+}
+
+static bool is_document(const exposing *x, const msgpack_object *h) {
+    return h && cn_str_eq(cn_obj_str(&h[1]), x->doc) && cn_str_eq(cn_obj_str(&h[0]), x->source);
+}
+
+static void out_exposure(exposing *x, const cn_trace_key *key, const msgpack_object *map, const msgpack_object *hits) {
+    static const char *const same[] = {"method", "who", "via", "as", "index", "version"};
+    cn_buf *out = x->out;
+    uint32_t n = 0;
+    cn_pack_map(out, 9);
+    out_head(out, key);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        cn_pack_cstr(out, same[i]);
+        if (cn_get(map, same[i]))
+            out_value(out, cn_get(map, same[i]));
+        else
+            cn_pack_nil(out);
+    }
+    cn_pack_cstr(out, "passages");
+    size_t at = cn_pack_array_open(out);
+    for (uint32_t i = 0; i < hits->via.array.size; i++)
+        if (is_document(x, hit_at(hits, i))) {
+            out_hit(out, hit_at(hits, i), false);
+            n++;
+        }
+    cn_pack_array_close(out, at, n);
+}
+
+static cn_err expose_one(void *ctx, const cn_trace_key *key, const msgpack_object *map, bool *stop) {
+    exposing *x = ctx;
+    if (x->n + x->n_gaps >= x->limit) {
+        *stop = true;
+        return CN_OK;
+    }
+    if (!map || cn_trace_is_gap(key)) {
+        note_gap(x, key, "damaged", map);
+        return CN_OK;
+    }
+    const msgpack_object *hits = hits_of(map);
+    bool of_index = !x->index.n || cn_str_eq(x->index, cn_obj_str(cn_get(map, "index"))), is_in = false;
+    if (!hits || !of_index || !seen(x->c, map))
+        return CN_OK;
+    if (cn_get(map, "cut"))
+        note_gap(x, key, "an answer had more passages than a record holds", NULL);
+    for (uint32_t i = 0; i < hits->via.array.size && !is_in; i++)
+        is_in = is_document(x, hit_at(hits, i));
+    if (!is_in)
+        return CN_OK;
+    out_exposure(x, key, map, hits);
+    x->n++;
+    return CN_OK;
+}
+
+/* A time, or how long ago: 90m, 12h, 7d. */
+static cn_err take_since(const msgpack_object *p, int64_t *ret) {
+    cn_str text = {NULL, 0};
+    int64_t n = 0;
+    CN_TRY(cn_get_str(p, "since", &text));
+    if (!text.n || cn_time_parse(text.p, text.n, ret) == 0)
+        return CN_OK;
+    size_t i = 0;
+    for (; i < text.n - 1 && i < 7 && text.p[i] >= '0' && text.p[i] <= '9'; i++)
+        n = 10 * n + (text.p[i] - '0');
+    int64_t unit = text.p[i] == 'm' ? 60 : text.p[i] == 'h' ? 3600 : text.p[i] == 'd' ? 86400 : 0;
+    if (i == 0 || i != text.n - 1 || unit == 0)
+        return cn_fail(CN_INVALID, "field \"since\" must be a time like 2026-11-01T08:00:00Z, or how long ago, like 90m, 12h or 7d");
+    *ret = cn_wall_us() - n * unit * 1000000;
+    return CN_OK;
+}
+
+static cn_err scan(exposing *x, const cn_look *l, const msgpack_object *p, cn_trace_scan *sc) {
+    cn_str after = {NULL, 0};
+    cn_trace_key key;
+    CN_TRY(cn_get_str(p, "after", &after));
+    if (after.n) {
+        CN_TRY(cn_trace_key_parse(after, &key));
+        sc->after = &key;
+    }
+    sc->word = x->doc;
+    cn_err e = cn_trace_each(l->t, sc, expose_one, x);
+    sc->after = NULL;
+    return e;
+}
+
+static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_buf *out) {
+    cn_trace_state st;
+    char next[CN_TRACE_KEY_TEXT];
+    int64_t since = INT64_MIN;
+    cn_trace_scan sc = {.deadline_ns = cn_mono_ns() + SCAN_NS};
+    CN_TRY(take_since(p, &since));
+    CN_TRY(cn_trace_look(l->t, &st));
+    bool there = st.from_us != CN_NO_TIME, reaches = there && since != INT64_MIN && since >= st.from_us;
+    sc.from_us = since;
+    if (x->c->deadline_ns && x->c->deadline_ns < sc.deadline_ns)
+        sc.deadline_ns = x->c->deadline_ns;
+    cn_pack_cstr(out, "records");
+    size_t at = cn_pack_array_open(out);
+    CN_TRY(scan(x, l, p, &sc));
+    cn_pack_array_close(out, at, x->n);
+    cn_out_time(out, "from", !there ? CN_NO_TIME : reaches ? since : st.from_us);
+    cn_out_bool(out, "complete", there && (since == INT64_MIN || reaches) && !x->n_gaps && !sc.more);
+    cn_pack_cstr(out, "gaps");
+    cn_pack_array(out, x->n_gaps);
+    CN_TRY(cn_buf_check(&x->gaps));
+    cn_buf_add(out, x->gaps.p, x->gaps.n);
+    cn_trace_key_text(&sc.last, next);
+    cn_out_cstr(out, "next", sc.more ? next : NULL);
+    return CN_OK;
+}
+
+cn_err cn_m_exposed(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    CN_AUTO_LOOK cn_look l = {0};
+    CN_AUTO_BUF cn_buf gaps;
+    exposing x = {.c = c, .out = out, .limit = LIMIT, .limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n};
+    cn_buf_init(&gaps, out->cap);
+    CN_TRY(cn_get_uint(p, "limit", 1, LIMIT_MAX, &x.limit));
+    CN_TRY(cn_get_str(p, "index", &x.index));
+    if (x.index.n && !cn_call_reaches(c, x.index))
+        return cn_no_index(x.index);
+    CN_TRY(cn_look_open(s, c, tenant, "trace.exposed", p, (cn_str){0}, &l));
+    cn_recorder_flush(s->recorder);
+    x.source = l.source;
+    x.doc = l.doc;
+    x.gaps = gaps;
+    cn_pack_map(out, 7);
+    cn_out_str(out, "source", l.source);
+    cn_out_str(out, "doc", l.doc);
+    cn_err e = expose(&x, &l, p, out);
+    gaps = x.gaps;
+    return e;
+}

@@ -1,0 +1,48 @@
+/* record.h -- what a request record holds, made in the call's own buffer: who asked, and which passages they were given. Never
+ * a text, a title or a query's vector. For server/service only.
+ *
+ * {method, who, via, as, index, version, root, epoch, mode, k, filter, evidence, degraded[], error, labels[], held[],
+ *  us{queue, permit, embed, search, fetch, total}, hits[[source, doc, chunk, score, digest, from, to]], [cut]}
+ * labels: those asked with; held: all that were verified, when they are more. Of a longer list than CN_RECORD_LABELS only the
+ * number and the digest. cut: so many hits did not fit into the record.
+ * Owns:    nothing.
+ * Thread:  one at a time, with the call.
+ * Limits:  CN_TRACE_MAP bytes a record. */
+#pragma once
+#include "index/trace/trace.h"
+#include "server/service/reading.h"
+
+#define CN_RECORD_LABELS 64
+#define CN_NO_CHUNK UINT32_MAX
+
+typedef struct cn_record {
+    size_t map_at, hits_at;
+    uint32_t hits;
+} cn_record;
+
+typedef struct cn_record_facts {
+    const char *method;
+    cn_str tenant, index;         /* as asked */
+    const msgpack_object *as;     /* NULL: nobody named */
+    const cn_reading *reading;    /* view NULL: it was not opened */
+    const char *trace_id;         /* hexadecimal; "": one is made */
+    cn_str mode;
+    uint32_t k;
+    const cn_filter *filter;
+    const char *evidence;         /* NULL: it is no query */
+    bool text_cut;
+    uint64_t permit_ns, embed_ns, search_ns, fetch_ns;
+} cn_record_facts;
+
+typedef struct cn_record_hit {
+    cn_str source, doc;
+    uint32_t chunk;               /* CN_NO_CHUNK: a range of the document */
+    float score;
+    cn_digest digest;
+    uint64_t from, to;
+} cn_record_hit;
+
+void cn_record_begin(cn_call *c, cn_record *r);
+void cn_record_add(cn_call *c, cn_record *r, const cn_record_hit *hit);
+/* Hands it on. err: what the method returns; when it failed, nothing was given to anyone. The error's text stays as it is. */
+void cn_record_end(cn_service *s, cn_call *c, cn_record *r, const cn_record_facts *f, cn_err err);
