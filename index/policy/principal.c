@@ -141,7 +141,7 @@ static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn
     if (err == CN_OK)
         return cn_txn_commit(e, txn);
     cn_txn_abort(e, txn);
-    return err;
+    return cn_refused(t, err, who, action_name[kind], principal);
 }
 
 cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -245,7 +245,7 @@ cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *
     cn_err err = sync_in(t, txn, dbi, text, who, &members);
     if (err != CN_OK) {
         cn_txn_abort(e, txn);
-        return err;
+        return cn_refused(t, err, who, "member.sync", CN_STR(""));
     }
     CN_TRY(cn_txn_commit(e, txn));
     *ret_members = members;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "index/policy/principal.h"
+
 #define LIT(z) {(z), sizeof(z) - 1}
 static const cn_actor who = {LIT("tester"), LIT("command"), LIT("")}, why = {LIT("tester"), LIT("command"), LIT("a reason")};
 static const char *const sources[W_SOURCES] = {"s0", "s1", "s2"};
@@ -48,8 +50,22 @@ uint32_t w_labels_random(w_world *w) {
     return bits;
 }
 
+/* As the member of a random name, by the real directory, which must give what the model's does. */
+static uint32_t as_member(w_world *w) {
+    uint32_t label = o_below(&w->r, O_LABELS), holds = w_member_holds(w, label);
+    cn_labels got, want = w_labels(&w->a, holds);
+    cn_err e = cn_principal_expand(w->t, cn_str_of(o_label_name[label]), &w->a, &got);
+    bool same = e == CN_OK && got.n == want.n;
+    for (uint32_t i = 0; same && i < got.n; i++)
+        same = cn_str_eq(got.v[i], want.v[i]);
+    if (!same)
+        w_wrong(w, "member %s: %u labels, the model says %u: %s", o_label_name[label], e == CN_OK ? got.n : 0, want.n, cn_error_detail());
+    w->as_members++;
+    return holds;
+}
+
 w_who w_who_random(w_world *w) {
-    uint32_t holds = w_labels_random(w);
+    uint32_t holds = o_chance(&w->r, 25) ? as_member(w) : w_labels_random(w);
     return (w_who){holds, o_chance(&w->r, 30) ? holds & w_labels_random(w) : holds};
 }
 
@@ -399,28 +415,40 @@ static void gc(w_world *w, w_index *ix) {
 }
 
 /* ---------- any of them ---------- */
+static void policy_one(w_world *w, w_index *ix) {
+    (void)ix;
+    w_change_policy(w, 1);
+}
+
+static void policy_many(w_world *w, w_index *ix) {
+    (void)ix;
+    w_change_policy(w, 2 + o_below(&w->r, 5));
+}
+
+static void members(w_world *w, w_index *ix) {
+    (void)ix;
+    w_change_members(w);
+}
+
+static void restart(w_world *w, w_index *ix) {
+    (void)ix;
+    w_reopen(w);
+}
+
+const w_step w_steps[] = {{"job", 30, job}, {"activate", 18, activate}, {"rollback", 8, rollback}, {"mark", 5, mark}, {"drop", 2, drop},
+                          {"release", 4, release}, {"reinstate", 3, reinstate}, {"gc", 2, gc}, {"restart", 1, restart},
+                          {"policy", 19, policy_one}, {"policies", 8, policy_many}, {"members", 4, members}};
+const unsigned w_n_steps = sizeof w_steps / sizeof *w_steps;
+_Static_assert(sizeof w_steps / sizeof *w_steps <= W_STEPS_MAX, "room for counts");
+
 void w_change(w_world *w) {
     w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
+    uint32_t all = 0, i = 0;
+    for (unsigned k = 0; k < w_n_steps; k++)
+        all += w_steps[k].weight;
     cn_arena_reset(&w->a);
-    uint32_t x = o_below(&w->r, 100);
-    if (ix->n == 0 || x < 30)
-        job(w, ix);
-    else if (x < 48)
-        activate(w, ix);
-    else if (x < 56)
-        rollback(w, ix);
-    else if (x < 61)
-        mark(w, ix);
-    else if (x < 63)
-        drop(w, ix);
-    else if (x < 67)
-        release(w, ix);
-    else if (x < 70)
-        reinstate(w, ix);
-    else if (x < 72)
-        gc(w, ix);
-    else if (x < 73)
-        w_reopen(w);
-    else
-        w_change_policy(w, o_chance(&w->r, 70) ? 1 : 2 + o_below(&w->r, 5));
+    for (uint32_t x = ix->n == 0 ? 0 : o_below(&w->r, all); x >= w_steps[i].weight; i++)
+        x -= w_steps[i].weight;
+    w->done[i]++;
+    w_steps[i].run(w, ix);
 }
