@@ -235,6 +235,26 @@ static void job_done(w_world *w, w_index *ix, const w_version *next, uint64_t nu
     w->sealed++;
 }
 
+/* What lists in force over the head take from a row of it; NULL: nothing. */
+static w_row *narrowed(w_world *w, const w_index *ix, uint32_t head, uint32_t doc) {
+    const w_row *row = ix->v[head].row[doc];
+    o_doc left = row->d;
+    for (uint32_t n = head + 1; n <= ix->n; n++) {
+        const w_row *later = ix->v[n].in_force ? ix->v[n].row[doc] : NULL;
+        if (later) {
+            left.allow &= later->d.allow;
+            left.deny |= later->d.deny;
+            left.require |= later->d.require;
+        }
+    }
+    if (left.allow == row->d.allow && left.deny == row->d.deny && left.require == row->d.require)
+        return NULL;
+    w_row *r = calloc(1, sizeof *r);
+    *r = (w_row){.next = w->rows, .d = left, .stamp = ++w->stamp};
+    w->rows = r;
+    return r;
+}
+
 static void job(w_world *w, w_index *ix) {
     uint32_t head = head_of(ix);
     w_version next = {0};
@@ -267,13 +287,19 @@ static void job(w_world *w, w_index *ix) {
         r->stamp = ++w->stamp;
         next.row[doc] = r;
         s.counts.added += !old;
-        differs |= !old || memcmp(&old->d, &r->d, sizeof r->d) != 0 || old->stamp < w->dead_before[doc];
+        differs |= !old || memcmp(&old->d, &r->d, sizeof r->d) != 0 || old->stamp < w->dead_before[doc] || narrowed(w, ix, head, doc);
         if (!seg && cn_segw_new(w->t, W_DIM, &seg) != CN_OK)
             abort();
         write_row(w, seg, r);
     }
     if (!seg && s.n_removed == 0)
         return;
+    for (uint32_t doc = 0; head && doc < W_DOCS; doc++) { /* what nobody touched comes over as it may be read */
+        const w_row *row = ix->v[head].row[doc];
+        w_row *r = row && next.row[doc] == row && !w->erased[doc] && row->stamp >= w->dead_before[doc] ? narrowed(w, ix, head, doc) : NULL;
+        differs |= r != NULL;
+        next.row[doc] = r ? r : next.row[doc];
+    }
     w_check(w, "seal", cn_version_seal(w->t, &s, seg, &who, &number, &root), CN_OK);
     job_done(w, ix, &next, number, differs);
 }
