@@ -31,6 +31,12 @@ class Row:
         other.meta, other.vector, other.tags = self.meta, self.vector, self.tags
         return other
 
+    def narrowed(self, left, serial):
+        other = object.__new__(Row)
+        other.__dict__.update(self.__dict__, serial=serial)
+        other.allow, other.deny, other.require = map(frozenset, left)
+        return other
+
     def wire(self, doc):
         return {"id": doc, "text": f"{doc} says {self.vector}", "vector": self.vector, "labels": sorted(self.allow), "deny": sorted(self.deny),
                 "require": sorted(self.require), "meta": self.meta}
@@ -65,10 +71,8 @@ class Model:
         return (key in self.erased or key in self.hidden or row.serial < self.dead_before.get(key, 0) or key[0] in self.hidden_sources
                 or any(source in ("", key[0]) and GLOBS[glob](key[1]) for source, glob in self.hidden_globs))
 
-    def sees(self, number, key, holds, asks):
-        row = self.versions[number].rows.get(key)
-        if row is None or self.gone(key, row):
-            return False
+    def left(self, number, key, row):
+        """Of the row's labels, after the lists in force over this version."""
         allow, deny, require = set(row.allow), set(row.deny), set(row.require)
         for n, v in self.versions.items():
             later = v.rows.get(key) if n > number and v.in_force else None
@@ -76,6 +80,13 @@ class Model:
                 allow &= later.allow
                 deny |= later.deny
                 require |= later.require
+        return allow, deny, require
+
+    def sees(self, number, key, holds, asks):
+        row = self.versions[number].rows.get(key)
+        if row is None or self.gone(key, row):
+            return False
+        allow, deny, require = self.left(number, key, row)
         allow |= self.granted[key]
         deny |= self.denied[key]
         return bool(allow & asks) and not deny & holds and require <= asks
@@ -135,6 +146,17 @@ def point(m, n):
     v.suspect, m.active = False, n
 
 
+def carried(m, rows):
+    """Rows of the head that nobody wrote come over as lists in force over it show them."""
+    head = m.head()
+    for key in [k for k in rows if head and rows[k] is m.versions[head].rows.get(k) and k not in m.erased and rows[k].serial >= m.dead_before.get(k, 0)]:
+        left = m.left(head, key, rows[key])
+        if left != (set(rows[key].allow), set(rows[key].deny), set(rows[key].require)):
+            m.serial += 1
+            rows[key] = rows[key].narrowed(left, m.serial)
+    return rows
+
+
 def sealed(m, answer, rows, differs):
     if not differs:
         assert "version" not in answer or answer["version"] == m.head(), (answer, m.head())
@@ -158,12 +180,14 @@ def put(m, call):
             rows[key], differs = new, True
     if sent:
         answer = call("documents.put", source=source, documents=sent)
-        # A row that says what the head says already is left as it is.
+        # A row that says what the head says already is left as it is, but for one that a list in force narrows: that grants it again.
         same = {k for k in rows if head and m.versions[head].rows.get(k) and m.versions[head].rows[k].serial >= m.dead_before.get(k, 0)
-                and m.versions[head].rows[k].wire(k[1]) == rows[k].wire(k[1])}
+                and m.versions[head].rows[k].wire(k[1]) == rows[k].wire(k[1])
+                and m.left(head, k, m.versions[head].rows[k]) == (set(rows[k].allow), set(rows[k].deny), set(rows[k].require))}
         for k in same:
             rows[k] = m.versions[head].rows[k]
-        sealed(m, answer, rows, not head or rows != m.versions[head].rows)
+        differs = not head or rows != m.versions[head].rows
+        sealed(m, answer, carried(m, rows) if differs else rows, differs)
 
 
 def delete(m, call):
@@ -174,7 +198,8 @@ def delete(m, call):
         gone = m.r.sample(keys, min(len(keys), m.r.randint(1, 3)))
         for k in gone:
             del rows[k]
-        sealed(m, call("documents.delete", source=SOURCES[0], docs=[k[1] for k in gone]), rows, True)
+        answer = call("documents.delete", source=SOURCES[0], docs=[k[1] for k in gone])
+        sealed(m, answer, carried(m, rows), True)
 
 
 def activate(m, call):
