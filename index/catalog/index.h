@@ -9,7 +9,7 @@
 
 typedef struct cn_index_settings {
     cn_str embedder;        /* model name; "none" */
-    cn_str precision;       /* "fp32"; "" for none */
+    cn_str precision;       /* "fp32", "int8"; "" for none */
     cn_str chunker;         /* as the user writes it: "structure", "structure tokens=200 overlap=32", "fixed tokens=128", "document" */
     cn_metric metric;
     cn_str mode;            /* default mode of a query: "dense" or "exact" */

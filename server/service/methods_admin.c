@@ -432,7 +432,7 @@ static const cn_param p_reason[] = {REASON, END};
 static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_index_drop[] = {INDEX, REASON, END};
 static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows)"},
-                                    {"precision", "str", false, "fp32"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
+                                    {"precision", "str", false, "of the model's numbers: fp32 (default) or int8, which embeds about three times as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
                                     {"metric", "str", false, "cosine, ip or l2"}, SOFT, REASON, END};
 static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
