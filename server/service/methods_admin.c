@@ -176,17 +176,19 @@ METHOD(index_list) {
     return CN_OK;
 }
 
+static cn_err edit_soft(void *ctx, cn_index_settings *io) {
+    const msgpack_object *const *p = ctx;
+    return take_soft(*p, io);
+}
+
 METHOD(index_set) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
-    cn_index_info ix;
     cn_actor who;
     cn_str name;
     CN_TRY(cn_arg_str(p, "index", &name));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_index_get(t, name, &c->arena, &ix));
-    CN_TRY(take_soft(p, &ix.set));
-    CN_TRY(cn_index_set(t, name, &ix.set, &who));
+    CN_TRY(cn_index_edit(t, name, edit_soft, &p, &who));
     return show_index(t, c, name, out);
 }
 

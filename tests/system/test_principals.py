@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import unittest
 
 from serving import CAIRN, CAIRND, Data, Failed, Rpc, Server
@@ -131,6 +132,24 @@ class Principals(unittest.TestCase):
         said = self.refused("DEADLINE", c.call, "query", index="many", vector=b"\x00\x00\x80\x3f" * 4, filter=slow, deadline_ms=300)
         self.assertIn("which documents may be read", said)
         self.assertEqual(len(c.call("query", index="many", vector=b"\x00\x00\x80\x3f" * 4, k=5, deadline_ms=5000)["hits"]), 5)
+
+    def test_two_who_set_at_once_lose_nothing(self):
+        keys = [self.data.make_key("--scope", "admin,query") for _ in range(2)]
+
+        def set_many(key, field, values):
+            c = Rpc(self.server, key)
+            for v in values:
+                c.call("admin.index_set", index="docs", **{field: v})
+                self.assertEqual(c.call("admin.index_show", index="docs")[field], v)
+            c.close()
+
+        threads = [threading.Thread(target=set_many, args=a) for a in ((keys[0], "keep_days", range(1, 120)), (keys[1], "activate", [i % 2 == 0 for i in range(120)]))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        shown = json.loads(self.data.cairn("index", "show", "acme/docs", "-o", "json").stdout)
+        self.assertEqual((shown["keep_days"], shown["activate"]), (119, False))
 
     # ---------- files ----------
     def test_closed_standard_files_harm_no_data(self):
