@@ -53,6 +53,8 @@ static cn_err take_identity(conn *c, const cn_message *m, identity *fresh) {
     const msgpack_object *map;
     static const char *const fields[] = {"key", "tenant", NULL};
     cn_str key = {NULL, 0};
+    if (m->params.n > INLINE_FRAME)
+        return cn_fail(CN_INVALID, "an auth of %zu bytes; a key has fewer than 100", m->params.n);
     CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
     CN_TRY(cn_params_map(&k->unpacked.o, &map));
     CN_TRY(cn_only_fields(map, fields)); /* before the key counts: a call that fails leaves none */
@@ -90,10 +92,12 @@ static uint32_t hash_bytes(uint32_t h, cn_str s) {
     return (h ^ 0xff) * 16777619u;
 }
 
-/* Of the tenant that a request is about: the key's own, or the one that it names; map NULL: not looked into. */
+/* Of the tenant that a request is about: the key's own, or the one that it names; map NULL: not looked into. Who has said no
+ * key stands apart, so that strangers do not fill the lane of a tenant that answers them. */
 static uint32_t tenant_hash(const conn *c, const msgpack_object *map) {
-    cn_str own = c->who->caller.kind == CN_CALLER_KEY ? c->who->caller.key.tenant : (cn_str){NULL, 0};
-    return hash_bytes(2166136261u, own.n || !map ? own : cn_obj_str(cn_get(map, "tenant")));
+    bool known = c->who->caller.kind == CN_CALLER_KEY;
+    cn_str own = known ? c->who->caller.key.tenant : (cn_str){NULL, 0};
+    return hash_bytes(hash_bytes(2166136261u, (cn_str){"stranger", known ? 0 : 8}), own.n || !map ? own : cn_obj_str(cn_get(map, "tenant")));
 }
 
 /* Searches of one index by one tenant cost about the same; the mode and a filter make them others. */

@@ -21,6 +21,7 @@
 #define CHANGE_THREADS 4          /* for what takes a tenant's one writer: a tenant whose writer hangs holds one of them */
 #define COSTS 1024                /* places of the table of costs */
 #define READ_STEP 65536
+#define STRANGER_FRAME 65536      /* largest request of a connection that has not said a key */
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
 #define HIGH_WATER ((size_t)4 << 20)    /* unsent bytes at which reading stops */
 #define UNSENT_MAX (2 * HIGH_WATER)     /* unsent bytes at which requests already taken are refused instead of worked on */
