@@ -284,8 +284,10 @@ void conn_close(conn *c, const char *why) {
 
 static int open_handle(conn *c, loop *l, int fd, bool unix_socket) {
     int rc = unix_socket ? uv_pipe_init(&l->uv, &c->uv.pipe, 0) : uv_tcp_init(&l->uv, &c->uv.tcp);
-    if (rc != 0)
+    if (rc != 0) {
+        close(fd);
         return rc;
+    }
     c->uv.handle.data = c;
     c->next = l->conns;
     if (l->conns)
@@ -320,8 +322,13 @@ cn_err conn_open(loop *l, int fd, bool unix_socket) {
     atomic_fetch_add(&n->connections, 1);
     int rc = open_handle(c, l, fd, unix_socket);
     if (rc != 0) {
-        if (c->uv.handle.data)
+        if (c->uv.handle.data) {
             conn_close(c, "it could not be taken over");
+        } else { /* no handle yet, whose close would do this */
+            atomic_fetch_sub(&n->connections, 1);
+            c->closed = true;
+            conn_free_if_over(c);
+        }
         return cn_fail(CN_UNAVAILABLE, "a connection: %s", uv_strerror(rc));
     }
     set_reading(c, true);

@@ -100,12 +100,23 @@ static uint32_t tenant_hash(const conn *c, const msgpack_object *map) {
     return hash_bytes(hash_bytes(2166136261u, (cn_str){"stranger", known ? 0 : 8}), own.n || !map ? own : cn_obj_str(cn_get(map, "tenant")));
 }
 
-/* Searches of one index by one tenant cost about the same; the mode and a filter make them others. */
+static uint32_t bits(uint64_t v) { return v ? 64u - (uint32_t)__builtin_clzll(v) : 0; }
+
+/* Searches of one index by one tenant cost about the same; another mode or version, a filter, and twice as much asked for make
+ * them others. */
 static uint32_t cost_place(uint32_t tenant, cn_str method, const msgpack_object *map) {
     uint32_t h = hash_bytes(tenant, method);
     h = hash_bytes(h, cn_obj_str(cn_get(map, "index")));
     h = hash_bytes(h, cn_obj_str(cn_get(map, "mode")));
     h = hash_bytes(h, (cn_str){"filter", cn_get(map, "filter") ? 6 : 0});
+    static const char *const amounts[] = {"k", "recall", "per_doc", "version"}; /* the last one as it is */
+    for (size_t i = 0; i < 4; i++) {
+        const msgpack_object *o = cn_get(map, amounts[i]);
+        bool whole = o && o->type == MSGPACK_OBJECT_POSITIVE_INTEGER, part = o && (o->type == MSGPACK_OBJECT_FLOAT32 || o->type == MSGPACK_OBJECT_FLOAT64);
+        uint64_t v = whole ? o->via.u64 : part && o->via.f64 > 0 && o->via.f64 <= 1 ? (uint64_t)(o->via.f64 * 100) : 0;
+        v = whole && i < 3 ? bits(v) : v;
+        h = hash_bytes(h, (cn_str){(const char *)&v, sizeof v});
+    }
     return h % COSTS;
 }
 

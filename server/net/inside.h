@@ -163,6 +163,8 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
 kit *kit_take(net *n);
 void kit_give(net *n, kit *k);
 void kit_done(kit *k);
+/* server.c */
+void server_accept_again(net *n);          /* on the first loop: takes connections for which there was no memory */
 /* identity.c */
 identity *identity_new(void);              /* nobody; NULL without memory */
 identity *identity_ref(identity *i);
@@ -171,5 +173,5 @@ void identity_unref(identity *i);
 cn_err loop_init(loop *l, net *n, unsigned number);
 void loop_run(loop *l);
 void loop_wake(loop *l);
-cn_err loop_hand_fd(loop *l, int fd, bool unix_socket);
+cn_err loop_hand_fd(loop *l, int fd, bool unix_socket); /* fd becomes the loop's in any case */
 void loop_done(loop *l);
