@@ -19,7 +19,7 @@
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
 #define LONG_NICE 10              /* of the threads for long work and what they start: questions go before them */
 #define CHANGE_THREADS 4          /* for what takes a tenant's one writer: a tenant whose writer hangs holds one of them */
-#define COSTS 1024                /* places of the table of costs */
+#define COSTS 8192                /* places of the table of costs */
 #define READ_STEP 65536
 #define STRANGER_FRAME 65536      /* largest request of a connection that has not said a key */
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
@@ -77,7 +77,7 @@ struct net {
     atomic_uint connections, running;
     atomic_ullong buffered, next_id, drain_end_ns;
     atomic_bool draining, forced;
-    atomic_uint costs[COSTS]; /* microseconds, smoothed; 0: not known */
+    atomic_ullong costs[COSTS]; /* microseconds, smoothed, and the epoch they were last measured at (32 bits each); 0: not known */
     cn_listener *listeners;
     uv_stream_t **listening;
     size_t n_listeners;

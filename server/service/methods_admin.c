@@ -78,9 +78,25 @@ static void out_index(cn_buf *out, const cn_index_info *ix) {
     cn_out_time(out, "made", ix->made_us);
 }
 
+/* A rebuild changes what the next job goes on with: what is told is the newest version's recipe, as soon as there is one. */
+static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
+    cn_version head;
+    cn_err err = ix->newest ? cn_version_head(t, ix->name, a, &head) : CN_NOT_FOUND;
+    if (err == CN_NOT_FOUND)
+        return CN_OK;
+    CN_TRY(err);
+    const cn_recipe *r = &head.recipe;
+    ix->set.embedder = r->embedder;
+    ix->set.precision = r->precision;
+    ix->set.metric = r->metric;
+    ix->set.dim = r->dim;
+    return cn_chunker_words(r->chunker, a, &ix->set.chunker);
+}
+
 static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, cn_buf *out) {
     cn_index_info ix;
     CN_TRY(cn_index_get(t, name, &c->arena, &ix));
+    CN_TRY(take_recipe(t, &c->arena, &ix));
     out_index(out, &ix);
     return CN_OK;
 }
@@ -169,6 +185,7 @@ METHOD(index_list) {
     size_t at = cn_pack_array_open(out);
     for (uint32_t i = 0; i < n; i++)
         if (cn_call_reaches(c, ix[i].name)) {
+            CN_TRY(take_recipe(t, &c->arena, &ix[i]));
             out_index(out, &ix[i]);
             shown++;
         }
