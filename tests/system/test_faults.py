@@ -185,6 +185,36 @@ class Faults(unittest.TestCase):
         self.assertIn("is gone; bring it back from a backup, or activate another version", str(e.exception))
         self.assertEqual(conn.call("query", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
 
+    def test_a_tenants_catalog_cut_short_while_serving(self):
+        for keep in (0, 8192, 20000):
+            name = f"other{keep}"
+            self.data.cairn("tenant", "add", name)
+            self.data.cairn("index", "create", f"{name}/x", "--embedder", "none")
+            self.data.cairn("ingest", f"{name}/x", "-", "--activate", text=json.dumps({"id": "h", "text": "kept", "labels": ["public"], "vector": [1, 2, 0, 1]}) + "\n")
+        server = self.serve()
+        conn = Rpc(server, self.writer)
+        for keep in (0, 8192, 20000):
+            name = f"other{keep}"
+            key = json.loads(self.data.cairn("key", "add", name, "--scope", "query,policy,audit", "--labels", "public", "-o", "json").stdout)["key"]
+            hurt = Rpc(server, key)
+            self.assertEqual(len(hurt.call("query", index="x", vector=VECTOR, k=1)["hits"]), 1)
+            os.truncate(os.path.join(self.data.path, "tenants", name, "control.mdb"), keep)
+            for method, params in (("query", {"index": "x", "vector": VECTOR}), ("policy.hide", {"docs": ["h"]}), ("audit.list", {}), ("documents.list", {"index": "x"})):
+                with self.assertRaises(Failed, msg=method) as e:
+                    hurt.call(method, **params)
+                self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
+            self.assertEqual(conn.call("query", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
+        self.assertEqual(server.stop(), 0)
+
+    def test_the_host_catalog_cut_short_while_serving(self):
+        server = self.serve()
+        conn = Rpc(server, self.writer)
+        os.truncate(os.path.join(self.data.path, "cairn.mdb"), 0)
+        with self.assertRaises(Failed) as e:
+            conn.call("query", index="docs", vector=VECTOR, k=1)
+        self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
+        self.assertEqual(server.stop(), 0)
+
     # --- where it must not run ---
     def test_a_network_file_system(self):
         env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "LD_PRELOAD": os.environ["ON_NFS"], "CAIRN_DATA": self.data.path,
