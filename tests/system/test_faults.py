@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from serving import CAIRN, CAIRND, Data, Failed, Rpc, Server
@@ -175,6 +176,63 @@ class Faults(unittest.TestCase):
         self.assertEqual(p.returncode, 1)
         self.assertIn("acme/hurt", p.stdout)
         self.assertEqual(server.stop(), 0)
+
+    def test_a_lost_list_of_revocations_concerns_its_index(self):
+        def ids(conn, **kw):
+            return {h["doc"] for h in conn.call("query", k=100, vector=VECTOR, **kw)["hits"]}
+
+        def damaged(**kw):
+            with self.assertRaises(Failed) as e:
+                ids(conn, **kw)
+            self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
+            return str(e.exception)
+        self.second_index()
+        before = self.segments()
+        self.data.cairn("ingest", "acme/docs", "-", "--source", "default", "--activate", text=json.dumps({"id": "d0", "labels": ["group:hr"]}) + "\n")
+        kept = {}
+        for path in set(self.segments()) - set(before):
+            with open(path, "rb") as f:
+                kept[path] = f.read()
+            os.truncate(path, 4096)
+        reader = self.data.make_key("--scope", "query,versions,audit,activate", "--labels", "public")
+        conn = Rpc(self.serve(), reader)
+        self.assertIn("index docs, version 2", damaged(index="docs"))
+        remedy = damaged(index="docs", version=1)
+        self.assertRegex(remedy, r"index docs: the revocations of version 2 cannot be read.* segments/[0-9a-f]{32}\.mdb .*`cairn policy reinstate acme/docs 2 ")
+        self.assertNotIn(self.data.dir, remedy)
+        self.assertIn("h1", ids(conn, index="hurt"))
+        self.data.cairn("policy", "hide", "acme", "h1")
+        self.assertNotIn("h1", ids(conn, index="hurt"))
+        self.data.cairn("rollback", "acme/docs", "--reason", "its file is damaged")
+        self.assertEqual(damaged(index="docs"), remedy)
+        for method, params in (("fetch", {"doc": "d0"}), ("documents.list", {})):
+            with self.assertRaises(Failed, msg=method):
+                conn.call(method, index="docs", **params)
+        p = self.data.cairn("documents", "list", "acme/docs", check=False)
+        self.assertIn("cairn policy reinstate acme/docs 2", p.stderr)
+        for path, whole in kept.items():  # brought back: as before, without a restart
+            with open(path + ".new", "wb") as f:
+                f.write(whole)
+            os.replace(path + ".new", path)
+        for _ in range(200):
+            try:
+                self.assertNotIn("d0", ids(conn, index="docs"))
+                break
+            except Failed:
+                time.sleep(0.1)
+        self.assertIn("d2", ids(conn, index="docs"))
+
+    def test_revocations_that_cannot_be_read_can_be_withdrawn(self):
+        before = self.segments()
+        self.data.cairn("ingest", "acme/docs", "-", "--activate", text=json.dumps({"id": "d0", "labels": ["group:hr"]}) + "\n")
+        for path in set(self.segments()) - set(before):
+            os.remove(path)
+        conn = Rpc(self.serve(), self.writer)
+        self.data.cairn("rollback", "acme/docs", "--reason", "lost")
+        with self.assertRaises(Failed):
+            conn.call("query", index="docs", vector=VECTOR, k=100)
+        self.data.cairn("policy", "reinstate", "acme/docs", "2", "--reason", "the file is lost")
+        self.assertIn("d0", {h["doc"] for h in conn.call("query", index="docs", vector=VECTOR, k=100)["hits"]})
 
     def test_a_lost_file(self):
         os.remove(self.second_index())
