@@ -1,7 +1,8 @@
 /* policy.h -- what lies over all versions: grants, denials, hiding, erasures; and revocations in force.
  *
  * The policy is loaded whole, compared with the count and digest stored beside it, and shared read-only until its epoch
- * passes. A missing or damaged policy is an error, never an empty one.
+ * passes. A missing or damaged policy is an error, never an empty one. A list of revocations that cannot be read is an
+ * error for the versions of its index that it counts for, and for nothing else: see reinstate.
  * Owns:    cn_policy is shared and counted.
  * Thread:  any.
  * Limits:  memory is proportional to the documents it names. */
