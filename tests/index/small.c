@@ -85,6 +85,10 @@ static bool in_head(const cn_version *head, const char *id) {
             roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
             found = b && !roaring_bitmap_contains(b, doc);
             roaring_bitmap_free(b);
+            b = cn_seg_stubs(s) && cn_version_stubs(own, &head->parts[i].id, &dead) == CN_OK ? roaring_bitmap_portable_deserialize_safe(dead.p, dead.n) : NULL;
+            found |= b && roaring_bitmap_contains(b, doc); /* to a job a stub is there */
+            if (b)
+                roaring_bitmap_free(b);
         }
         cn_seg_close(s);
     }

@@ -18,7 +18,8 @@ static void run(uint64_t seed, unsigned long questions) {
         w_look(w);
         w_look_catalog(w);
     }
-    printf("\n  seed %llu: %u questions, %u hits, %u versions, %u refusals ", (unsigned long long)seed, w->questions, w->hits, w->sealed, w->refused);
+    printf("\n  seed %llu: %u questions, %u hits, %u versions, %u refusals, %u files compacted, %u documents to stubs ", (unsigned long long)seed, w->questions, w->hits, w->sealed,
+           w->refused, w->compacted, w->stubs);
     CU_ASSERT_EQUAL(w->wrong, 0);
     CU_ASSERT(questions < 900 || (w->hits > w->questions / 4 && w->sealed > 10 && w->refused > 10 && w->hidden_rows > w->questions / 4));
     for (int v = 0; v <= CN_V_LACKING; v++)
