@@ -62,6 +62,9 @@ cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest);
 void cn_segw_abort(cn_segw *w);   /* closes and unlinks; NULL is fine */
 void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resume */
 
+/* No job will go on with this file: the next sweep need not wait, if no version names it. */
+void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id);
+
 /* ---------- reading ---------- */
 typedef struct cn_seg cn_seg;
 

@@ -1,9 +1,7 @@
 /* Compaction: that nothing changes but bytes; that an erased document's are gone, from every file; beside readers, sealing,
  * dropping and changes of the policy. */
 #include <CUnit/CUnit.h>
-#include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,32 +80,6 @@ static uint32_t sweep(void) {
 }
 
 /* ---------- bytes ---------- */
-static const char *needle;
-static size_t needle_n;
-static unsigned found;
-
-static int look_into(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)at;
-    if (kind != FTW_F || st->st_size == 0)
-        return 0;
-    int fd = open(path, O_RDONLY);
-    char *p = malloc((size_t)st->st_size);
-    ssize_t n = fd >= 0 && p ? read(fd, p, (size_t)st->st_size) : -1;
-    found += n > 0 && memmem(p, (size_t)n, needle, needle_n) != NULL;
-    free(p);
-    close(fd);
-    return 0;
-}
-
-/* Files of the data directory whose raw bytes hold these. */
-static unsigned files_with(const void *p, size_t n) {
-    needle = p;
-    needle_n = n;
-    found = 0;
-    CU_ASSERT_EQUAL(nftw(s_dir, look_into, 16, FTW_PHYS), 0);
-    return found;
-}
-
 static const char secret_text[] = "The heliotrope ledger is under the orangery floor.", secret_title[] = "Zyzzyva minutes",
                   secret_meta[] = "quixotic-cartouche", secret_heading[] = "Marmoreal appendix", secret_uri[] = "file:///palimpsest", secret_outline[] = "outline-of-gules",
                   secret_label[] = "group:sinople";
@@ -197,14 +169,14 @@ static void test_bytes_are_gone(void) {
     CU_ASSERT_EQUAL(s_sees("e", 2, secret_label, "secret"), 1);
     OK(s_policy(CN_POLICY_ERASE, "secret", NULL, &s_why));
     for (size_t i = 0; i < SECRETS; i++)
-        CU_ASSERT(files_with(secrets[i].p, secrets[i].n) >= 1);
+        CU_ASSERT(s_files_with(secrets[i].p, secrets[i].n) >= 1);
     cn_compact_result r = compact("e");
     CU_ASSERT(r.erased == 1 && r.versions == 5 && r.segments_before == 4 && r.pending > 0 && r.due_us > 0);
     CU_ASSERT_EQUAL(audited("version.compact", "erased", &n), 1);
     CU_ASSERT_EQUAL(audited("version.erased", "documents", &n), 0);
     CU_ASSERT(sweep() >= 9); /* four segments and five versions' own files */
     for (size_t i = 0; i < SECRETS; i++)
-        CU_ASSERT_EQUAL(files_with(secrets[i].p, secrets[i].n), 0);
+        CU_ASSERT_EQUAL(s_files_with(secrets[i].p, secrets[i].n), 0);
     CU_ASSERT_EQUAL(audited("version.erased", "documents", &n), 2); /* it lay in two files */
     CU_ASSERT_EQUAL(n, 2);
     roots_of("e", after, 5);
