@@ -1,5 +1,7 @@
 #include "engine/base/os.h"
 
+#include <unistd.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,4 +151,16 @@ uint64_t cn_children_cpu_ns(void) {
     struct rusage u;
     getrusage(RUSAGE_CHILDREN, &u);
     return ((uint64_t)u.ru_utime.tv_sec + (uint64_t)u.ru_stime.tv_sec) * 1000000000u + ((uint64_t)u.ru_utime.tv_usec + (uint64_t)u.ru_stime.tv_usec) * 1000u;
+}
+
+void cn_std_files(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        _exit(1);
+    close(fd);
+    for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* those just given stay for what this process starts */
+        fcntl(fd, F_SETFD, 0);
 }

@@ -22,6 +22,10 @@ static inline uint64_t cn_mono_ns(void) { return cn_os_now->mono_ns(); }
 static inline void cn_random(void *bytes, size_t n) { cn_os_now->random(bytes, n); }
 static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }
 
+/* First thing in a program: whoever started it without standard input, output or error gets /dev/null there, so that no
+ * file opened later has their numbers and is written into by a message. Ends the process when even that cannot be had. */
+void cn_std_files(void);
+
 uint64_t cn_thread_cpu_ns(void);   /* what the calling thread has spent */
 uint64_t cn_children_cpu_ns(void); /* what ended children of this process have spent, theirs included */
 

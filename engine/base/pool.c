@@ -14,6 +14,7 @@ typedef struct item {
 typedef struct line {
     item *first, *last;
     unsigned n;
+    bool busy;         /* one_each: a job of it runs */
     struct line *next; /* in the round of those with waiting jobs */
 } line;
 
@@ -21,9 +22,10 @@ struct cn_pool {
     pthread_mutex_t lock;
     pthread_cond_t work;
     pthread_t *threads;
+    cn_pool_opts o;
     unsigned n_threads, share; /* share: the most that one lane may have waiting */
-    int nice;
     item *items, *idle;
+    unsigned idle_items;
     line lanes[CN_POOL_LANES];
     line *turn, *end;          /* the round: its next and its last */
     bool stopping;
@@ -36,64 +38,86 @@ static void join_round(cn_pool *p, line *l) {
 }
 
 /* The first job of the lane whose turn it is, which then queues up again behind the others. */
-static bool next_job(cn_pool *p, item *ret) {
+static bool next_job(cn_pool *p, item *ret, line **ret_line) {
     line *l = p->turn;
     if (!l)
         return false;
     item *it = l->first;
+    *ret_line = l;
+    l->busy = p->o.one_each;
     *ret = *it;
     l->first = it->next;
     l->n--;
     p->turn = l->next;
-    if (l->n)
+    if (l->n && !l->busy)
         join_round(p, l);
     it->next = p->idle;
     p->idle = it;
     return true;
 }
 
-static bool take(cn_pool *p, item *ret) {
+static bool take(cn_pool *p, item *ret, line **ret_line) {
     pthread_mutex_lock(&p->lock);
-    while (!p->turn && !p->stopping)
+    while (!p->turn && !(p->stopping && p->idle_items == p->o.queue))
         pthread_cond_wait(&p->work, &p->lock);
-    bool some = next_job(p, ret); /* what is queued is done before the end */
+    bool some = next_job(p, ret, ret_line); /* what is queued is done before the end */
+    p->idle_items += some;
     pthread_mutex_unlock(&p->lock);
     return some;
+}
+
+/* The lane's next job may run now. */
+static void leave(cn_pool *p, line *l) {
+    if (!p->o.one_each)
+        return;
+    pthread_mutex_lock(&p->lock);
+    l->busy = false;
+    if (l->n) {
+        join_round(p, l);
+        pthread_cond_signal(&p->work);
+    }
+    if (p->stopping)
+        pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
 }
 
 static void *serve(void *arg) {
     cn_pool *p = arg;
     item it;
-    if (p->nice)
-        setpriority(PRIO_PROCESS, 0, p->nice); /* Linux: of this thread; refused, it is only less polite */
-    while (take(p, &it))
+    line *l;
+    if (p->o.nice)
+        setpriority(PRIO_PROCESS, 0, p->o.nice); /* Linux: of this thread; refused, it is only less polite */
+    while (take(p, &it, &l)) {
         it.fn(it.arg);
+        leave(p, l);
+    }
     return NULL;
 }
 
-static cn_err start_threads(cn_pool *p, unsigned threads) {
-    for (; p->n_threads < threads; p->n_threads++)
+static cn_err start_threads(cn_pool *p) {
+    for (; p->n_threads < p->o.threads; p->n_threads++)
         if (pthread_create(&p->threads[p->n_threads], NULL, serve, p) != 0)
-            return cn_fail(CN_OVERLOADED, "only %u of %u threads could be started", p->n_threads, threads);
+            return cn_fail(CN_OVERLOADED, "only %u of %u threads could be started", p->n_threads, p->o.threads);
     return CN_OK;
 }
 
-cn_err cn_pool_new(unsigned threads, unsigned queue, int nice, cn_pool **ret) {
-    CN_ASSERT(threads > 0 && queue > 0);
+cn_err cn_pool_new(const cn_pool_opts *o, cn_pool **ret) {
+    CN_ASSERT(o->threads > 0 && o->queue > 0);
     cn_pool *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
-    p->share = (queue + 1) / 2;
-    p->nice = nice;
-    p->items = cn_calloc(queue, sizeof *p->items);
-    p->threads = cn_calloc(threads, sizeof *p->threads);
-    for (unsigned i = 0; p->items && i < queue; i++) {
+    p->o = *o;
+    p->share = (o->queue + 1) / 2;
+    p->idle_items = o->queue;
+    p->items = cn_calloc(o->queue, sizeof *p->items);
+    p->threads = cn_calloc(o->threads, sizeof *p->threads);
+    for (unsigned i = 0; p->items && i < o->queue; i++) {
         p->items[i].next = p->idle;
         p->idle = &p->items[i];
     }
-    cn_err err = p->items && p->threads ? start_threads(p, threads) : cn_fail_memory();
+    cn_err err = p->items && p->threads ? start_threads(p) : cn_fail_memory();
     if (err != CN_OK) {
         cn_pool_free(p);
         return err;
@@ -123,10 +147,11 @@ static bool put(cn_pool *p, line *l, cn_job_fn *fn, void *arg) {
     if (!it || l->n >= p->share || p->stopping)
         return false;
     p->idle = it->next;
+    p->idle_items--;
     *it = (item){fn, arg, NULL};
     *(l->n ? &l->last->next : &l->first) = it;
     l->last = it;
-    if (l->n++ == 0)
+    if (l->n++ == 0 && !l->busy)
         join_round(p, l);
     return true;
 }

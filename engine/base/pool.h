@@ -14,8 +14,13 @@
 typedef struct cn_pool cn_pool;
 typedef void cn_job_fn(void *arg);
 
-/* nice: of its threads and of those that they start, 0 to 19 (setpriority(2)); for what others should not wait for. */
-cn_err cn_pool_new(unsigned threads, unsigned queue, int nice, cn_pool **ret);
+typedef struct cn_pool_opts {
+    unsigned threads, queue;
+    int nice;       /* of its threads and of those that they start, 0 to 19 (setpriority(2)); for what others should not wait for */
+    bool one_each;  /* one job of a lane at a time: where they would only wait for each other */
+} cn_pool_opts;
+
+cn_err cn_pool_new(const cn_pool_opts *o, cn_pool **ret);
 void cn_pool_free(cn_pool *p);
 cn_err cn_pool_submit(cn_pool *p, unsigned lane, cn_job_fn *fn, void *arg); /* lane: modulo CN_POOL_LANES */
 unsigned cn_pool_threads(const cn_pool *p);

@@ -34,6 +34,8 @@ typedef struct change {
     const cn_actor *who;
     cn_arena *a;
     cn_index_info *ret;
+    cn_index_edit_fn *edit;
+    void *edit_ctx;
 } change;
 
 /* The last id given lies in "ids": names can be used again, ids never. */
@@ -167,16 +169,29 @@ static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
     CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
-    CN_TRY(fixed_check(&ix.set, x->set));
-    ix.set = *x->set;
+    cn_index_settings made = ix.set;
+    CN_TRY(x->edit(x->edit_ctx, &made));
+    CN_TRY(settings_check(&made));
+    CN_TRY(fixed_check(&ix.set, &made));
+    ix.set = made;
     CN_TRY(cn_index_store(c, txn, &ix));
     return audited(x, txn, "index.set", &ix);
 }
 
+cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who) {
+    change x = {.t = t, .name = name, .edit = edit, .edit_ctx = ctx, .who = who};
+    return cn_refused(t, cn_catalog_write(t, set, &x), who, "index.set", name);
+}
+
+static cn_err put_whole(void *ctx, cn_index_settings *io) {
+    const cn_index_settings *const *s = ctx;
+    *io = **s;
+    return CN_OK;
+}
+
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
     CN_TRY(settings_check(s));
-    change x = {.t = t, .name = name, .set = s, .who = who};
-    return cn_refused(t, cn_catalog_write(t, set, &x), who, "index.set", name);
+    return cn_index_edit(t, name, put_whole, &s, who);
 }
 
 static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {

@@ -9,7 +9,7 @@
 
 typedef struct cn_index_settings {
     cn_str embedder;        /* model name; "none" */
-    cn_str precision;       /* "fp32"; "" for none */
+    cn_str precision;       /* "fp32", "int8"; "" for none */
     cn_str chunker;         /* as the user writes it: "structure", "structure tokens=200 overlap=32", "fixed tokens=128", "document" */
     cn_metric metric;
     cn_str mode;            /* default mode of a query: "dense" or "exact" */
@@ -40,6 +40,9 @@ cn_err cn_index_get(cn_tenant *t, cn_str name, cn_arena *a, cn_index_info *ret);
 cn_err cn_index_list(cn_tenant *t, cn_arena *a, cn_index_info **ret, uint32_t *ret_n);
 /* Changes what may change without a rebuild (mode, keep_versions, keep_days, activate); INVALID names what may not. */
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
+/* The same by a function that changes what it finds, inside the transaction: two at once lose nothing of each other. */
+typedef cn_err cn_index_edit_fn(void *ctx, cn_index_settings *io);
+cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who);
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who);
 /* The space of the index's codes; mean points into the arena. CN_NOT_FOUND before the first vectors. */
 cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret);

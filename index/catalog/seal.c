@@ -7,6 +7,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/carry.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/revoke.h"
 #include "index/policy/policy.h"
@@ -29,7 +30,10 @@ typedef struct seal {
     cn_key *changed;        /* keys whose leaf differs from the head's */
     uint64_t n_changed, replaced, deleted;
     cn_policy *policy;
-    bool revived;           /* a row that was erased before a restore is replaced: the root may be the same, the version is not */
+    bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
+                             * same, the version is not */
+    uint32_t n_carried;     /* rows of the version `carried_from` that were written with fewer permissions (carry.h) */
+    uint64_t carried_from;
     cn_version v;           /* what is being made */
 } seal;
 
@@ -51,6 +55,8 @@ static cn_err read_head(seal *s) {
     s->head = cn_version_head_of(s->all, s->n_all);
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
+    if (s->n_carried && head != s->carried_from) /* they are as that version showed them, and may be newer by now */
+        return cn_fail(CN_CONFLICT, "another version was sealed at the same moment; run this again");
     if (moved && (!descends(s, head, o->base) || !same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker)))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
@@ -84,10 +90,12 @@ static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
         return kill_stub(s, key, ret_was);
     cn_seg *seg = s->now.segs[part];
     const uint32_t *first = cn_seg_doc_row(seg);
-    cn_triple labels;
+    cn_triple labels, left;
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
     roaring_bitmap_add(s->now.dead[part], doc);
-    s->revived |= cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
+    bool narrowed;
+    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->head->number, key, &labels, s->a, &left, &narrowed));
+    s->revived |= narrowed || cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
     s->v.counts.chunks -= first[doc + 1] - first[doc];
     s->v.counts.unlabelled -= labels.allow.n == 0;
     return CN_OK;
@@ -437,7 +445,11 @@ static cn_err take_rows(seal *s, cn_segw *w) {
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root) {
     seal s = {.t = t, .o = o, .who = who};
     bool again = true, same = false;
-    cn_err err = take_rows(&s, w);
+    cn_err err = cn_carry_narrowed(t, o, &w, &s.n_carried, &s.carried_from);
+    if (err == CN_OK)
+        err = take_rows(&s, w);
+    else
+        cn_segw_abort(w);
     if (err == CN_OK)
         err = build_codes(&s);
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)

@@ -8,6 +8,7 @@
 #include "index/catalog/records.h"
 #include "index/policy/principal.h"
 
+#define LABELS_TOLD 32768 /* bytes */
 #define KEY_FORMAT 1
 #define KEY_PREFIX "cairn_"
 #define ID_CHARS 8
@@ -234,6 +235,21 @@ static cn_err get_key(cn_data *d, const char *id, cn_arena *a, cn_key_info *ret,
 }
 
 /* --- the tenant's audit chain; the host's own keys have none, they are logged --- */
+/* The labels themselves as long as the chain's 64 KiB hold them, else their number. */
+static void pack_labels(cn_buf *out, cn_labels l) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < l.n; i++)
+        bytes += l.v[i].n + 3;
+    cn_pack_cstr(out, "labels");
+    if (bytes > LABELS_TOLD) {
+        cn_pack_uint(out, l.n);
+        return;
+    }
+    cn_pack_array(out, l.n);
+    for (uint32_t i = 0; i < l.n; i++)
+        cn_pack_str(out, l.v[i]);
+}
+
 static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, const cn_actor *who) {
     cn_env *e = cn_tenant_control(t);
     MDB_txn *txn;
@@ -241,13 +257,16 @@ static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, c
     char scopes[128];
     cn_scopes_text(k->scopes, scopes);
     CN_AUTO_BUF cn_buf detail = {.cap = 65536};
-    cn_pack_map(&detail, 3);
+    cn_pack_map(&detail, 5);
     cn_pack_cstr(&detail, "scopes");
     cn_pack_cstr(&detail, scopes);
-    cn_pack_cstr(&detail, "labels");
-    cn_pack_uint(&detail, k->labels.n);
+    pack_labels(&detail, k->labels);
     cn_pack_cstr(&detail, "principals");
     cn_pack_str(&detail, k->principals);
+    cn_pack_cstr(&detail, "index");
+    cn_pack_str(&detail, k->index);
+    cn_pack_cstr(&detail, "expires");
+    cn_pack_int(&detail, k->expires_us);
     CN_TRY(cn_buf_check(&detail));
     CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = cn_audit_add(t, txn, who, action, cn_str_of(k->id), "done", cn_buf_str(&detail));
@@ -415,6 +434,63 @@ cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who) {
     CN_TRY(put_key(d, &k, &secret, false));
     err = audit_key(d, &k, "key.revoke", who);
     return err == CN_OK ? CN_OK : cn_wrap(err, "the key %s is revoked, but that could not be recorded", k.id);
+}
+
+/* --- all of a tenant's --- */
+typedef struct revoking {
+    cn_arena *arena;
+    cn_str tenant;
+    struct {
+        cn_key_info k;
+        cn_digest secret;
+    } *v;
+    uint32_t n, room;
+} revoking;
+
+static cn_err note_key(void *ctx, cn_str row, cn_str value, bool *stop) {
+    (void)stop;
+    revoking *r = ctx;
+    cn_key_info k;
+    cn_digest secret;
+    CN_TRY(unpack_key((cn_str){row.p + 1, row.n - 1}, value, r->arena, &k, &secret));
+    if (!cn_str_eq(k.tenant, r->tenant) || k.revoked)
+        return CN_OK;
+    if (r->n == r->room) {
+        uint32_t room = r->room ? 2 * r->room : 16;
+        void *v = cn_realloc(r->v, room * sizeof *r->v);
+        if (!v)
+            return cn_fail_memory();
+        r->v = v;
+        r->room = room;
+    }
+    k.revoked = true;
+    r->v[r->n].k = k;
+    r->v[r->n++].secret = secret;
+    return CN_OK;
+}
+
+static cn_err revoke_in(MDB_txn *txn, MDB_dbi dbi, revoking *r) {
+    CN_TRY(cn_db_each(txn, dbi, CN_STR("k"), note_key, r));
+    for (uint32_t i = 0; i < r->n; i++)
+        CN_TRY(put_in(txn, dbi, &r->v[i].k, &r->v[i].secret, false));
+    return CN_OK;
+}
+
+cn_err cn_key_revoke_all(cn_data *d, cn_str tenant) {
+    __attribute__((cleanup(end_arena))) cn_arena a;
+    cn_env *e = cn_data_host(d);
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    revoking r = {.arena = &a, .tenant = tenant};
+    cn_arena_init(&a, 8192, (size_t)256 << 20);
+    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = revoke_in(txn, dbi, &r);
+    cn_free(r.v);
+    if (err == CN_OK)
+        return cn_txn_commit(e, txn);
+    cn_txn_abort(e, txn);
+    return err;
 }
 
 typedef struct listing {

@@ -69,8 +69,7 @@ static bool is_ascii(cn_str s) {
     return true;
 }
 
-/* One label, checked, in NFC, in the arena. */
-static cn_err make_one(cn_arena *a, cn_str in, cn_str *ret) {
+cn_err cn_label_make(cn_arena *a, cn_str in, cn_str *ret) {
     int32_t room[2 * RAW_MAX + 1]; /* characters; becomes the text in place, with a NUL */
     cn_str nfc = in;
     if (in.n > RAW_MAX)
@@ -102,7 +101,7 @@ cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret) 
     if (!set)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++)
-        CN_TRY(make_one(a, v[i], &set[i]));
+        CN_TRY(cn_label_make(a, v[i], &set[i]));
     if (n > 1)
         qsort(set, n, sizeof *set, by_bytes);
     uint32_t kept = 0;

@@ -11,6 +11,8 @@
 #define CN_PUBLIC CN_STR("public")
 
 cn_err cn_label_check(cn_str label);                   /* CN_INVALID: what is wrong, and the right form */
+/* One label, checked, in NFC, as a copy in the arena. Whoever looks a name up or compares it makes it first. */
+cn_err cn_label_make(cn_arena *a, cn_str label, cn_str *ret);
 /* Checks, normalises to NFC, sorts, removes doubles; copies into the arena. */
 cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret);
 cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret); /* "group:hr,public" */

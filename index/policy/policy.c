@@ -163,11 +163,28 @@ cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool 
     return CN_OK;
 }
 
-cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
-    for (uint32_t i = 0; i < p->n_docs; i++)
-        CN_TRY(fn(ctx, &p->docs[i].key));
+cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
+                          bool *ret_narrowed) {
+    cn_triple left = *row;
+    for (uint32_t i = 0; i < p->n_lists; i++) {
+        const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
+        if (g)
+            CN_TRY(revoke(g, a, &left));
+    }
+    *ret = left;
+    *ret_narrowed = left.allow.n != row->allow.n || left.deny.n != row->deny.n || left.require.n != row->require.n;
+    return CN_OK;
+}
+
+cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
     for (uint32_t i = 0; i < p->n_lists; i++)
         for (uint32_t k = 0; counts_for(&p->lists[i], index_id, version) && k < p->lists[i].n; k++)
             CN_TRY(fn(ctx, &p->lists[i].v[k].key));
     return CN_OK;
+}
+
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
+    for (uint32_t i = 0; i < p->n_docs; i++)
+        CN_TRY(fn(ctx, &p->docs[i].key));
+    return cn_policy_list_keys(p, index_id, version, fn, ctx);
 }

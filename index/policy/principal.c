@@ -131,14 +131,17 @@ static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn
     MDB_dbi dbi;
     MDB_txn *txn;
     cn_catalog c;
+    AUTO_ARENA cn_arena a;
+    cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
     CN_TRY(check_member(principal, labels));
+    CN_TRY(cn_label_make(&a, principal, &principal));
     CN_TRY(cn_env_dbi(e, "members", true, &dbi));
     CN_TRY(cn_catalog_begin(t, &c, &txn));
     cn_err err = change_in(t, txn, dbi, kind, principal, labels, who);
     if (err == CN_OK)
         return cn_txn_commit(e, txn);
     cn_txn_abort(e, txn);
-    return err;
+    return cn_refused(t, err, who, action_name[kind], principal);
 }
 
 cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -187,6 +190,7 @@ static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
     cn_labels labels;
     CN_TRY(cn_labels_parse(a, commas, &labels));
     CN_TRY(check_member(principal, labels));
+    CN_TRY(cn_label_make(a, principal, &principal));
     return put_new_member(txn, dbi, principal, labels);
 }
 
@@ -241,7 +245,7 @@ cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *
     cn_err err = sync_in(t, txn, dbi, text, who, &members);
     if (err != CN_OK) {
         cn_txn_abort(e, txn);
-        return err;
+        return cn_refused(t, err, who, "member.sync", CN_STR(""));
     }
     CN_TRY(cn_txn_commit(e, txn));
     *ret_members = members;
@@ -335,7 +339,7 @@ static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **re
     cn_env *e = cn_tenant_control(t);
     MDB_dbi dbi;
     MDB_txn *txn;
-    CN_TRY(cn_label_check(principal));
+    CN_TRY(cn_label_make(a, principal, &principal));
     expansion *x = cn_arena_alloc(a, sizeof *x);
     if (!x)
         return cn_fail_memory();

@@ -61,6 +61,8 @@ bool cn_key_expired(const cn_key_info *k);
 bool cn_key_allows_index(const cn_key_info *k, cn_str index);
 bool cn_key_allows_principal(const cn_key_info *k, cn_str principal); /* of a key with act_as */
 cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who);
+/* Every key of a tenant that is about to be dropped, in one transaction; the drop is what is recorded. */
+cn_err cn_key_revoke_all(cn_data *d, cn_str tenant);
 cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx);
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret); /* grows with every change of keys */
 

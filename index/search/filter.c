@@ -1,5 +1,7 @@
 #include "index/search/filter.h"
 
+#include <stdlib.h>
+
 #include <math.h>
 
 #include "engine/base/os.h"
@@ -67,6 +69,29 @@ static cn_err value_of(making *m, cn_str field, const msgpack_object *o, value *
                    CN_STR_ARG(field));
 }
 
+/* ---------- values of `in`, so that one is found by bisection ---------- */
+static int rank_of(const value *v) {
+    bool number = v->kind == VALUE_INT || v->kind == VALUE_UINT || (v->kind == VALUE_FLOAT && v->as.f - v->as.f == 0);
+    return v->kind == VALUE_STR ? 0 : number ? 1 : 2;
+}
+
+static int by_rank(const void *x, const void *y) {
+    const value *a = x, *b = y;
+    int rank = rank_of(a), other = rank_of(b);
+    if (rank != other)
+        return rank - other;
+    return rank == 0 ? cn_str_cmp(a->as.str, b->as.str) : rank == 1 ? cn_filter_order_numbers(a, b) : 0;
+}
+
+static void sort_values(value *v, cn_filter *f) {
+    if (f->n > 1)
+        qsort(v, f->n, sizeof *v, by_rank);
+    for (uint32_t i = 0; i < f->n; i++) {
+        f->texts += rank_of(&v[i]) == 0;
+        f->numbers += rank_of(&v[i]) == 1;
+    }
+}
+
 static cn_err values_of(making *m, cn_str field, enum filter_op op, const msgpack_object *o, cn_filter *f) {
     const msgpack_object *each = o;
     f->n = 1;
@@ -85,6 +110,8 @@ static cn_err values_of(making *m, cn_str field, enum filter_op op, const msgpac
         return cn_fail_memory();
     for (uint32_t i = 0; i < f->n; i++)
         CN_TRY(value_of(m, field, &each[i], &v[i]));
+    if (op == OP_IN)
+        sort_values(v, f);
     f->values = v;
     return CN_OK;
 }

@@ -202,7 +202,33 @@ static bool equal(const value *a, const value *b) {
     return order(a, b, &c) && c == 0;
 }
 
+int cn_filter_order_numbers(const value *a, const value *b) {
+    long double x = number(a), y = number(b);
+    return (x > y) - (x < y);
+}
+
+/* Among n values in their order: texts by bytes, or numbers. */
+static bool bisect(const value *values, uint32_t n, const value *v) {
+    uint32_t lo = 0, hi = n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        int c = v->kind == VALUE_STR ? cn_str_cmp(values[mid].as.str, v->as.str) : cn_filter_order_numbers(&values[mid], v);
+        if (c == 0)
+            return true;
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return false;
+}
+
 static bool in_any(const cn_filter *f, const value *v) {
+    bool text = v->kind == VALUE_STR, number = !text && v->kind != VALUE_BOOL && !(v->kind == VALUE_FLOAT && v->as.f - v->as.f != 0);
+    if (f->op == OP_IN && text && v->as.str.p)
+        return bisect(f->values, f->texts, v);
+    if (f->op == OP_IN && number)
+        return bisect(f->values + f->texts, f->numbers, v);
     for (uint32_t i = 0; i < f->n; i++)
         if (equal(v, &f->values[i]))
             return true;

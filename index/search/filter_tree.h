@@ -38,8 +38,10 @@ struct cn_filter {
     cn_str field;               /* comparisons and exists */
     const value *values;        /* comparisons: 1; in: n; exists: 1 (true or false) */
     uint32_t n;                 /* of values, or of children */
+    uint32_t texts, numbers;    /* in: so many values at first are texts, then numbers, each in their order; then the rest */
     const cn_filter *const *children;
     cn_digest digest;           /* of the root only */
 };
 
+int cn_filter_order_numbers(const value *a, const value *b); /* -1, 0, 1; neither is a NaN */
 value cn_filter_str_value(cn_str s); /* finds out whether it is a time */

@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/search/view_inside.h"
 
 void cn_permit_unref(cn_permit *p) {
@@ -49,6 +50,12 @@ cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal
     return CN_OK;
 }
 
+cn_err cn_in_time(uint32_t doc, uint64_t deadline_ns) {
+    if (deadline_ns && doc % CN_LOOK == CN_LOOK - 1 && cn_mono_ns() > deadline_ns)
+        return cn_fail(CN_DEADLINE, "the time was over before it was known which documents may be read");
+    return CN_OK;
+}
+
 /* ---------- building a set ---------- */
 static void set_rows(uint64_t *bits, uint32_t from, uint32_t to) {
     for (uint32_t row = from; row < to; row++)
@@ -76,6 +83,7 @@ typedef struct build {
     const cn_principal *who;
     const cn_filter *filter;
     const bool *classes;
+    uint64_t deadline_ns;
     uint64_t *bits;
     uint32_t n;
 } build;
@@ -96,6 +104,7 @@ static cn_err add_docs(build *b) {
     uint32_t next = 0, docs = cn_seg_docs(s), classes = cn_seg_classes(s);
     bool any_dead = !roaring_bitmap_is_empty(b->p->dead) || b->p->hidden;
     for (uint32_t doc = 0; doc < docs; doc++) {
+        CN_TRY(cn_in_time(doc, b->deadline_ns));
         bool may = cls[doc] < classes && b->classes[cls[doc]], fits;
         if (next < b->p->n_touched && b->p->touched[next].doc == doc) {
             const cn_effect *f = &b->p->touched[next++].effect;
@@ -112,9 +121,9 @@ static cn_err add_docs(build *b) {
     return CN_OK;
 }
 
-static cn_err build_part(const cn_view_part *p, const cn_principal *who, const cn_filter *filter, uint64_t **ret, uint32_t *ret_n) {
+static cn_err build_part(const cn_view_part *p, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, uint64_t **ret, uint32_t *ret_n) {
     bool *classes;
-    build b = {.p = p, .who = who, .filter = filter};
+    build b = {.p = p, .who = who, .filter = filter, .deadline_ns = deadline_ns};
     CN_TRY(classes_of(p->seg, who, &classes));
     b.classes = classes;
     b.bits = cn_calloc(cn_seg_rows(p->seg) / 64u + 1u, sizeof *b.bits);
@@ -146,7 +155,7 @@ static cn_err copy_labels(cn_labels l, cn_labels *ret) {
     return CN_OK;
 }
 
-static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *filter, cn_permit **ret) {
+static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret) {
     cn_permit *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
@@ -158,7 +167,7 @@ static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *fi
     if (e == CN_OK)
         e = copy_labels(who->asks, &p->who.asks);
     for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
-        e = build_part(&v->parts[i], who, filter, &p->rows[i], &p->n_rows[i]);
+        e = build_part(&v->parts[i], who, filter, deadline_ns, &p->rows[i], &p->n_rows[i]);
     if (e != CN_OK)
         cn_permit_unref(p);
     else
@@ -217,14 +226,14 @@ static void keep(cn_view *v, cn_permit *p) {
     atomic_fetch_add(&p->refs, 1);
 }
 
-cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, cn_permit **ret) {
+cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret) {
     cn_digest fd = cn_filter_digest(filter);
     uint64_t hash = hash_of(who);
     pthread_mutex_lock(&v->lock);
     cn_permit *p = find(v, hash, who, &fd);
     pthread_mutex_unlock(&v->lock);
     if (!p) {
-        CN_TRY(build_set(v, who, filter, &p));
+        CN_TRY(build_set(v, who, filter, deadline_ns, &p));
         p->hash = hash;
         p->filter = fd;
         pthread_mutex_lock(&v->lock);

@@ -166,10 +166,11 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     cn_permit *permit;
     cn_search_stats st = {.segments = v->n_parts, .coded = true};
     uint64_t t0 = cn_mono_ns(), permitted = 0;
-    CN_TRY(cn_permit_get(v, &q->who, q->filter, &permit));
+    CN_TRY(cn_permit_get(v, &q->who, q->filter, q->deadline_ns, &permit));
     for (uint32_t i = 0; i < v->n_parts; i++) {
         permitted += permit->n_rows[i];
         st.coded &= v->parts[i].coded;
+        st.any_coded |= v->parts[i].coded && permit->n_rows[i];
     }
     uint64_t t1 = cn_mono_ns();
     cn_err e = search(v, q, permit, permitted, s, hits, ret_n);

@@ -42,7 +42,7 @@ typedef struct cn_hit {
 
 typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t segments, permitted, scored;
-    bool coded;                 /* false: some segment had no codes: plain float scan */
+    bool coded, any_coded;      /* all segments had codes, one at least had; those without have the plain float scan */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
 
@@ -77,7 +77,7 @@ typedef struct cn_place_after { /* of the last document seen; id empty: from the
     cn_str source, id;
 } cn_place_after;
 /* Permitted documents (of one source, if given) by (source, id) behind `after`, for listing; fn returns CN_OK to go on. */
-cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n,
+cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx);
 /* Rows and documents this principal may read: never of all. */
 cn_err cn_view_count(cn_view *v, const cn_principal *who, uint64_t *ret_docs, uint64_t *ret_rows);

@@ -344,12 +344,13 @@ static int by_name(const void *a, const void *b) {
     return c ? c : cn_str_cmp(x->id, y->id);
 }
 
-static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, listed *list, uint64_t *n) {
+static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, uint64_t deadline_ns, listed *list, uint64_t *n) {
     cn_seg *s = v->parts[i].seg;
     const listed last = {after->source, after->id, NULL, 0};
     for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
         bool may;
         cn_doc d;
+        CN_TRY(cn_in_time(doc, deadline_ns));
         CN_TRY(cn_permit_doc(v, i, doc, who, &may));
         if (!may)
             continue;
@@ -362,7 +363,7 @@ static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str 
     return CN_OK;
 }
 
-cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n,
+cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
     uint64_t all = 0, count = 0;
     for (uint32_t i = 0; i < v->n_parts; i++)
@@ -371,7 +372,7 @@ cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn
     if (!list)
         return cn_fail_memory();
     for (uint32_t i = 0; i < v->n_parts; i++)
-        CN_TRY(list_part(v, i, who, source, after, list, &count));
+        CN_TRY(list_part(v, i, who, source, after, deadline_ns, list, &count));
     CN_TRY(sound(v));
     if (count)
         qsort(list, count, sizeof *list, by_name);

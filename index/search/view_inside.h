@@ -61,5 +61,8 @@ static inline bool cn_part_lacks(const cn_view_part *p, uint32_t doc) {
 
 /* May this document be read? Tombstones, policy and labels together. */
 cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal *who, bool *ret);
-cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, cn_permit **ret);
+/* CN_DEADLINE when it is not made by deadline_ns (cn_mono_ns(); 0: none): nothing half made is kept. */
+cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret);
+#define CN_LOOK 256 /* documents between two looks at the clock */
+cn_err cn_in_time(uint32_t doc, uint64_t deadline_ns); /* looks at the clock at each CN_LOOK-th document */
 void cn_permit_unref(cn_permit *p);

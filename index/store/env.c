@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/mem.h"
@@ -17,6 +18,7 @@
 #define NAME_BYTES 32
 #define READER_CHECK_NS 30000000000ull
 #define IDLE_MAX 16
+#define REVIVE_TRIES 2000 /* of a millisecond */
 #define LOCK_BYTES ((CN_READERS * 64 / 4096 + 2) * 4096) /* a reader's slot has 64 bytes; behind a head of less than a page */
 
 struct cn_env {
@@ -29,6 +31,8 @@ struct cn_env {
     char *path;
     cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
     _Atomic(MDB_txn *) writing;    /* the write transaction under way */
+    _Atomic unsigned inside;       /* transactions of this process */
+    _Atomic bool broken;           /* LMDB has given up: opened anew when none is inside */
     _Atomic uint64_t readers_checked;
     pthread_mutex_t idling;        /* guards read transactions at rest: renewing one takes nothing from the heap */
     MDB_txn *idle[IDLE_MAX];
@@ -168,14 +172,18 @@ static cn_err reserve_lock(const char *env_path) {
     return rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ? CN_OK : cn_fail_errno(rc, "making %s", path);
 }
 
-static cn_err open_mdb(cn_env *e, const struct stat *st) {
+static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_create(&e->mdb), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, NAMED_MAX), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxreaders(e->mdb, CN_READERS), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, map_size(e->kind, st)), "opening %s", e->path));
     if (shared(e->kind))
         CN_TRY(reserve_lock(e->path));
-    CN_TRY(cn_mdb(mdb_env_open(e->mdb, e->path, flags_of(e->kind), 0600), "opening %s", e->path));
+    return cn_mdb(mdb_env_open(e->mdb, e->path, flags_of(e->kind), 0600), "opening %s", e->path);
+}
+
+static cn_err open_mdb(cn_env *e, const struct stat *st) {
+    CN_TRY(start_mdb(e, st));
     if (shared(e->kind)) {
         CN_TRY(cn_writer_init(&e->writer, e->path));
         int dead;
@@ -330,6 +338,60 @@ static void check_readers(cn_env *e) {
     mdb_reader_check(e->mdb, &dead);
 }
 
+/* A failed write of a meta page makes LMDB refuse everything until the environment is opened anew: done by whoever comes
+ * next, once this process's transactions have ended. The handles keep their numbers, since they are opened in their order. */
+static cn_err open_again(cn_env *e) {
+    struct stat st;
+    MDB_txn *txn;
+    while (e->n_idle)
+        mdb_txn_abort(e->idle[--e->n_idle]);
+    mdb_env_close(e->mdb);
+    e->mdb = NULL;
+    CN_TRY(stat_file(e->path, e->kind, &st));
+    CN_TRY(start_mdb(e, &st));
+    CN_TRY(cn_mdb(mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn), "reading %s", e->path));
+    for (unsigned i = 0; i < e->n_named; i++) {
+        MDB_dbi dbi;
+        int rc = mdb_dbi_open(txn, e->named[i].name, 0, &dbi);
+        if (rc || dbi != e->named[i].dbi) {
+            mdb_txn_abort(txn);
+            return cn_mdb(rc ? rc : MDB_BAD_DBI, "opening %s anew", e->path);
+        }
+    }
+    return cn_mdb(mdb_txn_commit(txn), "opening %s anew", e->path);
+}
+
+static cn_err revive(cn_env *e) {
+    cn_err err = CN_OK;
+    pthread_mutex_lock(&registry);
+    for (int i = 0; e->broken && e->inside && i < REVIVE_TRIES; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if (e->broken && e->inside)
+        err = cn_fail(CN_UNAVAILABLE, "%s: an earlier write failed, and who still reads keeps it from being opened anew", e->path);
+    else if (e->broken) {
+        err = open_again(e);
+        e->broken = err != CN_OK;
+    }
+    pthread_mutex_unlock(&registry);
+    return err;
+}
+
+/* Before a transaction of this process begins, and after it has ended. */
+static cn_err go_in(cn_env *e) {
+    for (;;) {
+        e->inside++;
+        if (!e->broken)
+            return CN_OK;
+        e->inside--;
+        CN_TRY(revive(e));
+    }
+}
+
+static cn_err went_out(cn_env *e, cn_err err) {
+    e->inside--;
+    return err;
+}
+
 /* A read transaction at rest keeps its reader's slot and pins no page. */
 static MDB_txn *take_idle(cn_env *e) {
     pthread_mutex_lock(&e->idling);
@@ -354,6 +416,7 @@ static void end_reading(cn_env *e, MDB_txn *txn) {
 }
 
 cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
+    CN_TRY(go_in(e));
     MDB_txn *txn = take_idle(e);
     int rc = txn ? 0 : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
     if (rc == MDB_READERS_FULL) { /* perhaps by the slots of killed processes */
@@ -362,22 +425,28 @@ cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
         rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
     }
     if (rc)
-        return cn_mdb(rc, "reading %s", e->path);
+        return went_out(e, cn_mdb(rc, "reading %s", e->path));
     *ret = txn;
     return CN_OK;
 }
 
 cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
-    if (shared(e->kind)) {
+    if (shared(e->kind))
         CN_TRY(cn_writer_lock(&e->writer, e->path));
-        check_readers(e);
+    cn_err err = go_in(e);
+    if (err != CN_OK) {
+        if (shared(e->kind))
+            cn_writer_unlock(&e->writer);
+        return err;
     }
+    if (shared(e->kind))
+        check_readers(e);
     MDB_txn *txn;
     int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
     if (rc) {
         if (shared(e->kind))
             cn_writer_unlock(&e->writer);
-        return cn_mdb(rc, "writing %s", e->path);
+        return went_out(e, cn_mdb(rc, "writing %s", e->path));
     }
     e->writing = txn;
     *ret = txn;
@@ -392,12 +461,27 @@ static bool end_writing(cn_env *e, const MDB_txn *txn) {
     return shared(e->kind);
 }
 
-cn_err cn_txn_commit(cn_env *e, MDB_txn *txn) {
-    bool unlock = end_writing(e, txn);
+static cn_err commit_shared(cn_env *e, MDB_txn *txn) {
+    cn_meta_saved meta;
+    cn_err err = cn_meta_save(txn, e->path, &meta);
+    if (err != CN_OK) {
+        mdb_txn_abort(txn);
+        return err;
+    }
     int rc = mdb_txn_commit(txn);
-    if (unlock)
-        cn_writer_unlock(&e->writer);
+    if (rc && cn_mdb_broken(e->mdb)) {
+        cn_meta_put_back(&meta);
+        e->broken = true;
+    }
     return cn_mdb(rc, "committing to %s", e->path);
+}
+
+cn_err cn_txn_commit(cn_env *e, MDB_txn *txn) {
+    bool writer = end_writing(e, txn); /* where several may write */
+    cn_err err = writer ? commit_shared(e, txn) : cn_mdb(mdb_txn_commit(txn), "committing to %s", e->path);
+    if (writer)
+        cn_writer_unlock(&e->writer);
+    return went_out(e, err);
 }
 
 void cn_txn_abort(cn_env *e, MDB_txn *txn) {
@@ -405,12 +489,13 @@ void cn_txn_abort(cn_env *e, MDB_txn *txn) {
         return;
     if (e->writing != txn) {
         end_reading(e, txn);
-        return;
+    } else {
+        bool unlock = end_writing(e, txn);
+        mdb_txn_abort(txn);
+        if (unlock)
+            cn_writer_unlock(&e->writer);
     }
-    bool unlock = end_writing(e, txn);
-    mdb_txn_abort(txn);
-    if (unlock)
-        cn_writer_unlock(&e->writer);
+    e->inside--;
 }
 
 /* ---------- named databases ---------- */
@@ -458,10 +543,11 @@ static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret)
 cn_err cn_env_dbi(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
     if (known(e, name, ret))
         return CN_OK;
+    CN_TRY(go_in(e)); /* so that no handle is given out by an environment that is opened anew before its name is noted */
     pthread_mutex_lock(&e->naming);
     cn_err err = dbi_locked(e, name, create, ret);
     pthread_mutex_unlock(&e->naming);
-    return err;
+    return went_out(e, err);
 }
 
 /* ---------- pairs ---------- */

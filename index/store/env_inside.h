@@ -1,4 +1,4 @@
-/* env_inside.h -- what env.c, env_check.c and writer.c share and no one else includes.
+/* env_inside.h -- what env.c, env_check.c, env_meta.c and writer.c share and no one else includes.
  *
  * Owns:    a cn_writer owns its lock file's descriptor.
  * Thread:  any.
@@ -23,3 +23,16 @@ void cn_writer_unlock(cn_writer *w);
 
 /* whole: the file must also hold every page up to the last (sealed files do; a live one may not yet). */
 cn_err cn_env_check_file(const char *path, bool whole);
+
+/* The meta page that a commit is about to write over. When that one write fails LMDB puts back numbers that do not belong
+ * to the trees beside them, which cn_env_check() would take for damage: so the page's own bytes are put back. */
+#define CN_META_BYTES 256
+typedef struct cn_meta_saved {
+    int fd;
+    off_t at;
+    char bytes[CN_META_BYTES];
+} cn_meta_saved;
+cn_err cn_meta_save(MDB_txn *txn, const char *path, cn_meta_saved *ret);
+void cn_meta_put_back(const cn_meta_saved *s); /* as well as the disk allows */
+/* LMDB answers nothing any more: the write of a meta page has failed. */
+bool cn_mdb_broken(MDB_env *mdb);

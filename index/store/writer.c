@@ -80,7 +80,7 @@ static cn_err pause_or_fail(wait_t *wait, const char *path, const char *holder) 
     if (ms >= CN_WRITER_WAIT_MS)
         return cn_fail(CN_OVERLOADED, "%s has been held for writing by %s; waited %.1f s; end or continue that one, then try again", path, holder, (double)ms / 1e3);
     if (ms >= LOG_AFTER_MS && !wait->logged) {
-        cn_log(CN_LOG_WARN, "writer.wait", "path=%s held by %s", path, holder);
+        cn_log(CN_LOG_WARN, "writer.wait", "%s is held for writing by %s", path, holder);
         wait->logged = true;
     }
     usleep(wait->us);

@@ -66,8 +66,8 @@ static cn_err put_parts(state *x, uint64_t from, uint64_t to, bool one_token) {
     uint64_t parts = (to - from + room - 4) / (room - 3), each = (to - from + parts - 1) / parts; /* a part may end 3 bytes later */
     CN_TRY(flush(x, from));
     while (from < to) {
-        uint64_t end = to - from <= each ? to : from + each;
-        while (end < to && ((uint8_t)x->s->text.p[end] & 0xc0) == 0x80)
+        uint64_t end = to - from <= each ? to : from + each, latest = end + 3;
+        while (end < to && end < latest && ((uint8_t)x->s->text.p[end] & 0xc0) == 0x80)
             end++;
         start(x, from, end, (uint32_t)(one_token ? (end - from + CN_TOKEN_BYTES - 1) / CN_TOKEN_BYTES : end - from));
         if (end < to) /* the last part waits for the marks that may follow */

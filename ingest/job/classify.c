@@ -77,6 +77,24 @@ static cn_err with_stored(cn_run *r, cn_arena *a, cn_item *it, bool labels_only)
     return CN_OK;
 }
 
+/* What lists in force over the head leave of a stored row's labels. */
+static cn_err look_for_revocations(const cn_run *r, cn_arena *a, const cn_item *it, cn_triple *io, bool *ret_narrowed) {
+    *ret_narrowed = false;
+    return r->has_head ? cn_policy_narrowed(r->policy, r->index.id, r->head.number, &it->key, io, a, io, ret_narrowed) : CN_OK;
+}
+
+/* A row that its source says again, and that a list in force narrows, is written anew: that grants it again. */
+static cn_err grant_again(cn_run *r, cn_arena *a, cn_item *it) {
+    cn_triple labels = it->raw.labels;
+    bool narrowed;
+    CN_TRY(look_for_revocations(r, a, it, &labels, &narrowed));
+    if (narrowed) {
+        it->fate = CN_FATE_RELABELLED;
+        it->how = CN_HOW_COPY;
+    }
+    return CN_OK;
+}
+
 static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     if (!it->found || it->erased)
         return cn_item_reject(a, it, "labels for a document that is not in this index; send its text too");
@@ -88,6 +106,8 @@ static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     bool same = cn_digest_eq(&old.row, &it->row);
     it->fate = r->remake ? CN_FATE_CHANGED : same ? CN_FATE_UNCHANGED : CN_FATE_RELABELLED;
     it->how = r->remake ? CN_HOW_STORED : same ? CN_HOW_KEEP : CN_HOW_COPY;
+    if (it->how == CN_HOW_KEEP)
+        CN_TRY(grant_again(r, a, it));
     return it->how == CN_HOW_KEEP ? CN_OK : with_stored(r, a, it, true);
 }
 
@@ -102,6 +122,8 @@ static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     cn_doc old;
     CN_TRY(cn_seg_doc_brief(cn_ledger_seg(&r->ledger, it->at), it->at.doc, &old));
     decide(r, it, &old);
+    if (it->how == CN_HOW_KEEP)
+        CN_TRY(grant_again(r, a, it));
     return it->how == CN_HOW_COPY || it->how == CN_HOW_STORED ? with_stored(r, a, it, false) : CN_OK;
 }
 
@@ -111,11 +133,14 @@ static cn_err look_for_erasure(const cn_run *r, cn_item *it) {
 
 static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
     cn_digest leaf;
+    bool narrowed;
     CN_TRY(stored(r, a, it));
     CN_TRY(cn_seg_leaf(cn_ledger_seg(&r->ledger, it->at), it->at.doc, &it->key, &leaf));
     it->raw.id = it->doc.id;
     it->raw.where = CN_STR("the head");
-    it->row = it->doc.row;
+    CN_TRY(look_for_revocations(r, a, it, &it->doc.labels, &narrowed)); /* the source has not said it again */
+    it->row = narrowed ? (cn_digest){{0}} : it->doc.row;
+    it->doc.row = it->row;
     CN_TRY(look_for_erasure(r, it));
     it->fate = it->erased ? CN_FATE_DELETED : CN_FATE_CHANGED;
     it->how = it->erased ? CN_HOW_KEEP : CN_HOW_STORED;

@@ -119,6 +119,7 @@ static cn_err take_up(cn_run *r) {
     kept.resume = cn_str_of(r->row.id);
     kept.from.rooted = r->o.from.rooted; /* who goes on with a job reads what this caller may, not what the first one might */
     kept.from.roots = r->o.from.roots;
+    kept.leave = r->o.leave;
     kept.from.n_roots = r->o.from.n_roots;
     r->o = kept;
     return CN_OK;
@@ -130,9 +131,9 @@ static cn_err run_line(cn_run *r) {
     CN_TRY(cn_line_new(&line_ops, r, r->threads, CN_JOB_BYTES / 4, CN_ARENA_CAP, &l)); /* texts, chunks and vectors grow to a few times their input */
     pthread_mutex_lock(&r->lock);
     r->line = l;
-    if (r->cancelled) {
-        cn_run_cancelled(r);
-        cn_line_stop(l, CN_REFUSED, cn_error_detail());
+    if (r->cancelled || r->left) {
+        cn_err why = r->left ? cn_run_left(r) : cn_run_cancelled(r);
+        cn_line_stop(l, why, cn_error_detail());
     }
     pthread_mutex_unlock(&r->lock);
     cn_err err = cn_line_run(l);
@@ -243,17 +244,17 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
 }
 
 static void failed(cn_run *r, cn_job_result *ret) {
-    ret->state = r->cancelled ? CN_JOB_CANCELLED : CN_JOB_FAILED;
+    ret->state = r->left ? CN_JOB_INTERRUPTED : r->cancelled ? CN_JOB_CANCELLED : CN_JOB_FAILED;
     ret->counts = r->counts;
     snprintf(ret->why, sizeof ret->why, "%s", cn_error_detail());
-    if (r->w && r->cancelled) {
+    if (r->w && ret->state == CN_JOB_CANCELLED) {
         cn_segw_abort(r->w);
         r->w = NULL;
     } else if (r->w) {
         cn_segw_leave(r->w);
         r->w = NULL;
     }
-    r->row.has_file = r->row.has_file && !r->cancelled;
+    r->row.has_file = r->row.has_file && ret->state != CN_JOB_CANCELLED;
 }
 
 static cn_err end_row(cn_run *r, const cn_job_result *ret) {
@@ -263,7 +264,7 @@ static cn_err end_row(cn_run *r, const cn_job_result *ret) {
     w->version = ret->version;
     w->root = ret->root;
     w->activated = ret->activated;
-    w->has_file = w->has_file && ret->state == CN_JOB_FAILED;
+    w->has_file = w->has_file && (ret->state == CN_JOB_FAILED || ret->state == CN_JOB_INTERRUPTED);
     w->step[0] = 0;
     memcpy(w->why, ret->why, sizeof w->why);
     return cn_jobs_end(r->t, w);
@@ -344,6 +345,7 @@ cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *wh
     r->o.activate_set = o->activate_set;
     r->o.threads = o->threads;
     memcpy(r->o.id, o->id, sizeof r->o.id);
+    r->o.leave = o->leave;
     r->progress = progress;
     r->progress_ctx = ctx;
     r->rebuild = true;

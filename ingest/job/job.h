@@ -14,6 +14,8 @@
  * Limits:  one job at a time for each (index, source); memory by CN_JOB_BYTES of documents under way; CN_JOB_REJECTS_MAX
  *          rejected documents are listed, the rest only counted; the last CN_JOBS_KEPT jobs are listed. */
 #pragma once
+#include <stdatomic.h>
+
 #include "index/catalog/version.h"
 #include "ingest/chunk/chunk.h"
 #include "ingest/source/source.h"
@@ -32,6 +34,7 @@ typedef struct cn_job_opts {
     cn_str resume;                           /* job id to take up, with the options it was started with */
     char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
     unsigned threads;                        /* 0: all processors */
+    const atomic_bool *leave;                /* once true the job ends as if killed, to be resumed; NULL: never */
 } cn_job_opts;
 
 /* Every field as a plain `cairn ingest` would have it. */
@@ -83,6 +86,7 @@ typedef struct cn_rebuild_opts {
     bool activate, activate_set;
     char id[CN_JOB_ID_TEXT];
     unsigned threads;
+    const atomic_bool *leave;                /* as in cn_job_opts; a rebuild is asked for again */
 } cn_rebuild_opts;
 /* A new version from stored text: another chunker or embedder. The documents are those of the head. */
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);

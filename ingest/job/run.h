@@ -106,7 +106,7 @@ typedef struct cn_run {
     cn_job_progress now;
     uint64_t fed_now;          /* documents that its bytes_done brought; counts.read of them are done */
     cn_line *line;
-    bool cancelled, over;      /* over: no more watching */
+    bool cancelled, left, over; /* left: told to leave; over: no more watching */
     pthread_cond_t wake;
     _Atomic uint64_t cost[CN_COSTS], embedded, tokens, est_chunks, est_bytes, sample_ns, sample_bytes;
     _Atomic bool sampled;
@@ -139,6 +139,7 @@ cn_err cn_watch_start(cn_run *r, pthread_t *ret);
 void cn_watch_stop(cn_run *r, pthread_t thread);
 void cn_run_step(cn_run *r, const char *step);
 cn_err cn_run_cancelled(const cn_run *r); /* CN_REFUSED, with its text */
+cn_err cn_run_left(const cn_run *r);      /* CN_UNAVAILABLE, with its text */
 cn_err cn_run_may_go_on(cn_run *r);       /* looks now whether someone asked to stop */
 /* setup.c: index, head, recipe, embedder, ledger */
 cn_err cn_run_open(cn_run *r);

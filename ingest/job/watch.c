@@ -28,6 +28,21 @@ static void save(cn_run *r) {
     }
 }
 
+/* Under the lock. */
+static void look_whether_to_leave(cn_run *r) {
+    if (r->left || !r->o.leave || !atomic_load(r->o.leave))
+        return;
+    r->left = true;
+    if (r->line) {
+        cn_run_left(r);
+        cn_line_stop(r->line, CN_UNAVAILABLE, cn_error_detail());
+    }
+}
+
+cn_err cn_run_left(const cn_run *r) {
+    return cn_fail(CN_UNAVAILABLE, "job %s was left, since the program ends; `cairn ingest TENANT/INDEX --resume %s` goes on with it", r->row.id, r->row.id);
+}
+
 cn_err cn_run_cancelled(const cn_run *r) {
     return cn_fail(CN_REFUSED, "job %s was cancelled: %s; nothing of it is visible", r->row.id, r->row.why);
 }
@@ -36,18 +51,19 @@ cn_err cn_run_may_go_on(cn_run *r) {
     pthread_mutex_lock(&r->lock);
     if (!r->dry)
         save(r);
-    bool cancelled = r->cancelled;
+    look_whether_to_leave(r);
+    bool cancelled = r->cancelled, left = r->left;
     pthread_mutex_unlock(&r->lock);
-    return cancelled ? cn_run_cancelled(r) : CN_OK;
+    return left ? cn_run_left(r) : cancelled ? cn_run_cancelled(r) : CN_OK;
 }
 
 static void wait_tick(cn_run *r) {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     t.tv_nsec += TICK_NS;
     t.tv_sec += t.tv_nsec / 1000000000;
     t.tv_nsec %= 1000000000;
-    while (!r->over && pthread_cond_timedwait(&r->wake, &r->lock, &t) != ETIMEDOUT)
+    while (!r->over && pthread_cond_clockwait(&r->wake, &r->lock, CLOCK_MONOTONIC, &t) != ETIMEDOUT)
         ;
 }
 
@@ -58,6 +74,7 @@ static void *watch(void *arg) {
         wait_tick(r);
         if (r->over)
             break;
+        look_whether_to_leave(r);
         if (tick % SAVE_EVERY == 0 && !r->dry)
             save(r);
         cn_job_progress now = r->now;

@@ -176,7 +176,7 @@ static bool by_guess(cn_str s, cn_buf *out) {
 
 static cn_err hold_result(cn_buf *hold, cn_str *ret) {
     CN_TRY(cn_buf_check(hold));
-    *ret = cn_buf_str(hold);
+    *ret = hold->n ? cn_buf_str(hold) : CN_STR(""); /* an empty text has a place too: parsers compute with it */
     return check_controls(*ret);
 }
 
@@ -186,7 +186,7 @@ static cn_err from_wide(cn_str bytes, const char *name, size_t mark, cn_buf *hol
         CN_TRY(cn_buf_check(hold));
         return cn_fail(CN_INVALID, "starts as %s but is broken %s text", name, name);
     }
-    if (memchr(hold->p, 0, hold->n))
+    if (hold->n && memchr(hold->p, 0, hold->n))
         return cn_fail(CN_INVALID, "not text but a binary file: a zero character in what starts as %s", name);
     return hold_result(hold, ret);
 }
@@ -194,6 +194,7 @@ static cn_err from_wide(cn_str bytes, const char *name, size_t mark, cn_buf *hol
 cn_err cn_charset_utf8(cn_str bytes, cn_str named, cn_buf *hold, cn_str *ret) {
     size_t mark = 0, at;
     cn_buf_reset(hold);
+    bytes = bytes.n ? bytes : CN_STR("");
     const char *wide = by_mark(bytes, &mark);
     if (wide && mark != 3)
         return from_wide(bytes, wide, mark, hold, ret);

@@ -78,6 +78,8 @@ void cn_out_tab(cn_out *o) { separator(o, '\t'); }
 
 /* Puts text[from..] into the normal form. */
 static void normalise_tail(cn_out *o) {
+    if (o->text.n == o->from)
+        return;
     cn_str raw = {o->text.p + o->from, o->text.n - o->from};
     if (cn_normal_is(raw))
         return;

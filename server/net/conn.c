@@ -9,18 +9,17 @@
 static void process(conn *c);
 
 /* --- memory for what is read --- */
-static bool charge(conn *c, size_t room) {
-    net *n = c->l->n;
-    size_t now = room > READ_STEP ? room : 0;
-    atomic_fetch_add(&n->buffered, now);
-    atomic_fetch_sub(&n->buffered, c->charged);
-    c->charged = now;
-    return now == 0 || atomic_load(&n->buffered) <= atomic_load(&n->lim.max_buffered);
+static bool charge(conn *c, size_t in_room) {
+    size_t now = held(in_room) + held(c->out.room) + held(c->sending.room);
+    atomic_store(&c->unsent, c->out.n + (c->writing ? c->sending.n : 0));
+    return net_charge(c->l->n, &c->charged, now);
 }
+
+bool conn_charge(conn *c) { return charge(c, c->room); }
 
 static bool grow(conn *c, size_t room) {
     if (!charge(c, room)) {
-        charge(c, c->room);
+        conn_charge(c);
         return false;
     }
     char *p = cn_realloc(c->in, room);
@@ -40,7 +39,7 @@ static void shrink(conn *c) {
     cn_free(c->in);
     c->in = NULL;
     c->room = 0;
-    charge(c, 0);
+    conn_charge(c);
 }
 
 /* Room for the rest of the frame under way, or for a step. */
@@ -78,7 +77,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
         c->reading = false;
         conn_go_on(c);
     } else if (got == UV_ENOBUFS) {
-        conn_close(c, "too many bytes of requests are held already (max_buffered)");
+        conn_close(c, "too many bytes are held already for all connections (max_buffered)");
     } else if (got < 0) {
         conn_close(c, NULL);
     }
@@ -201,7 +200,7 @@ static void on_written(uv_write_t *w, int status) {
 }
 
 /* Tries at once; what the kernel does not take waits in `sending`, while new answers gather in `out`. */
-void conn_flush(conn *c) {
+static void flush(conn *c) {
     if (c->closing || c->writing || (c->out.n == 0 && !c->out.failed))
         return;
     if (c->out.failed) {
@@ -235,15 +234,20 @@ void conn_flush(conn *c) {
     }
 }
 
+void conn_flush(conn *c) {
+    flush(c);
+    conn_charge(c);
+}
+
 /* --- beginning and end --- */
 void conn_free_if_over(conn *c) {
     if (!c->closed || c->inflight)
         return;
-    charge(c, 0);
     identity_unref(c->who);
     cn_buf_done(&c->out);
     cn_buf_done(&c->sending);
     cn_free(c->in);
+    net_charge(c->l->n, &c->charged, 0);
     cn_free(c);
 }
 

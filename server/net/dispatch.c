@@ -51,9 +51,11 @@ static bool is_hello(cn_str m) { return cn_str_is(m, "nvim_set_client_info"); }
 static cn_err take_identity(conn *c, const cn_message *m, identity *fresh) {
     kit *k = &c->l->kit;
     const msgpack_object *map;
+    static const char *const fields[] = {"key", "tenant", NULL};
     cn_str key = {NULL, 0};
     CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
     CN_TRY(cn_params_map(&k->unpacked.o, &map));
+    CN_TRY(cn_only_fields(map, fields)); /* before the key counts: a call that fails leaves none */
     CN_TRY(cn_get_str(map, "key", &key));
     return key.p ? cn_service_auth(c->l->n->s, key, "rpc", &fresh->arena, &fresh->caller)
                  : cn_fail(CN_INVALID, "auth needs the field \"key\": a key of cairn");
@@ -109,8 +111,15 @@ static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at)
     c->out.cap = c->out.n + atomic_load(&n->lim.max_response);
     if (c->out.cap > whole)
         c->out.cap = whole;
+    size_t before = c->out.n;
     run_request(n, &c->l->kit, c->who, frame, start_ns, cost_at, &c->out);
     c->out.cap = whole;
+    if (conn_charge(c) || c->out.n - before <= READ_STEP)
+        return;
+    cn_message m;
+    c->out.n = before;
+    if (cn_message_parse(frame, &m) == CN_OK)
+        cn_rpc_error(&c->out, m.msgid, CN_OVERLOADED, "the server holds as many bytes of requests and answers as it may (max_buffered);");
 }
 
 static void run_there(conn *c, cn_pool *pool, unsigned lane, cn_str frame, const cn_message *m, uint64_t start_ns, uint32_t cost_at) {
@@ -142,7 +151,7 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         l->used_ns[lane] += cn_mono_ns() - start;
         l->used = true;
     } else {
-        run_there(c, cost == CN_COST_LONG ? n->longs : n->queries, lane, frame, m, start, at);
+        run_there(c, cost == CN_COST_LONG ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries, lane, frame, m, start, at);
     }
 }
 

@@ -18,10 +18,12 @@
 #define TURN_US 250              /* one tenant's requests run on a loop so long in one turn of it; the rest goes to a pool */
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
 #define LONG_NICE 10              /* of the threads for long work and what they start: questions go before them */
+#define CHANGE_THREADS 4          /* for what takes a tenant's one writer: a tenant whose writer hangs holds one of them */
 #define COSTS 1024                /* places of the table of costs */
 #define READ_STEP 65536
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
 #define HIGH_WATER ((size_t)4 << 20)    /* unsent bytes at which reading stops */
+#define UNSENT_MAX (2 * HIGH_WATER)     /* unsent bytes at which requests already taken are refused instead of worked on */
 #define IDLE_JOBS 64              /* kept for the next requests, with buffers of at most READ_STEP each */
 #define AUTH_TRIES 10             /* wrong keys on one connection */
 
@@ -51,6 +53,7 @@ typedef struct job {
     uint64_t msgid, start_ns;
     cn_buf frame, out;       /* a copy of the request; its answer */
     uint32_t cost_at;        /* place in the table of costs; COSTS: none */
+    size_t charged;
     struct job *next;
 } job;
 
@@ -63,7 +66,7 @@ typedef struct limits {
 struct net {
     cn_service *s;
     limits lim;
-    cn_pool *queries, *longs;
+    cn_pool *queries, *longs, *changes;
     pthread_mutex_t kit_lock; /* of kits and idle jobs */
     kit *kits;
     job *idle;
@@ -115,6 +118,7 @@ struct conn {
     uint64_t id;
     char *in;                /* bytes read; in[start .. have) are not yet dealt with */
     size_t start, have, room, charged;
+    atomic_size_t unsent;    /* bytes of answers that the other end has not taken; for those who work for it elsewhere */
     cn_frames frames;
     cn_buf out, sending;
     uv_write_t write;
@@ -135,10 +139,20 @@ void conn_end(conn *c, const char *why);
 void conn_refuse(conn *c, cn_str bytes, cn_err err);
 #define CN_LINGER_MS 2000
 void conn_flush(conn *c);
+bool conn_charge(conn *c);                 /* false: all connections and jobs together hold more than max_buffered */
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
 void conn_free_if_over(conn *c);
 /* dispatch.c -- on the loop's thread */
 void dispatch(conn *c, cn_str frame);
+/* Buffers over READ_STEP count towards max_buffered: requests that are read or wait, answers that wait to be sent. */
+static inline size_t held(size_t room) { return room > READ_STEP ? room : 0; }
+/* *charged becomes `now`; false: it is over the limit with that. */
+static inline bool net_charge(net *n, size_t *charged, size_t now) {
+    atomic_fetch_add(&n->buffered, now);
+    atomic_fetch_sub(&n->buffered, *charged);
+    *charged = now;
+    return now == 0 || atomic_load(&n->buffered) <= atomic_load(&n->lim.max_buffered);
+}
 /* job.c */
 cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at);
 void jobs_done(net *n);                    /* frees the idle ones */

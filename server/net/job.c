@@ -105,11 +105,14 @@ static void keep_small(cn_buf *b) {
     cn_buf_reset(b);
 }
 
+static bool job_charge(job *j) { return net_charge(j->n, &j->charged, held(j->frame.room) + held(j->out.room)); }
+
 static void job_give(job *j) {
     net *n = j->n;
     identity_unref(j->who);
     keep_small(&j->frame);
     keep_small(&j->out);
+    job_charge(j);
     pthread_mutex_lock(&n->kit_lock);
     bool keep = n->n_idle < IDLE_JOBS;
     if (keep) {
@@ -138,6 +141,10 @@ static void run_job(job *j) {
         refuse(j, CN_UNAVAILABLE, "the server is stopping");
         return;
     }
+    if (atomic_load(&j->c->unsent) > UNSENT_MAX) {
+        refuse(j, CN_OVERLOADED, "this connection does not take its answers;");
+        return;
+    }
     if (waited_ms >= atomic_load(&n->lim.request_ms)) {
         refuse(j, CN_DEADLINE, "the request waited for a free thread until its time was up");
         return;
@@ -155,6 +162,13 @@ static void work(void *arg) {
     job *j = arg;
     loop *l = j->c->l; /* the connection stays as long as a job of it is under way */
     run_job(j);
+    if (held(j->frame.room))
+        cn_buf_done(&j->frame);
+    if (!job_charge(j) && held(j->out.room)) {
+        cn_buf_done(&j->out);
+        refuse(j, CN_OVERLOADED, "the server holds as many bytes of requests and answers as it may (max_buffered);");
+        job_charge(j);
+    }
     atomic_fetch_sub(&j->n->running, 1);
     pthread_mutex_lock(&l->lock);
     j->next = l->done;
@@ -173,9 +187,9 @@ cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t 
     j->frame.cap = frame.n > j->frame.room ? frame.n : j->frame.room;
     j->out.cap = atomic_load(&n->lim.max_response);
     cn_buf_add(&j->frame, frame.p, frame.n);
-    if (j->frame.failed) {
+    if (j->frame.failed || !job_charge(j)) {
         job_give(j);
-        return cn_fail_memory();
+        return cn_fail(CN_OVERLOADED, "out of memory, or over max_buffered");
     }
     atomic_fetch_add(&n->running, 1);
     c->inflight++;

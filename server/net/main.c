@@ -1,6 +1,7 @@
 /* cairnd: settings, the data directory, the server. */
 #include <stdio.h>
 
+#include "engine/base/os.h"
 #include "engine/base/log.h"
 #include "ingest/parse/parse.h"
 #include "server/net/listen.h"
@@ -44,6 +45,7 @@ static cn_err serve(cn_config *c, command_line *l) {
 }
 
 int main(int argc, char **argv) {
+    cn_std_files();
     cn_parse_worker_main(argc, argv);
     command_line line = {argc, argv};
     cn_config c;

@@ -148,6 +148,7 @@ static void drain(net *n, const char *why) {
         cn_notify("STOPPING=1");
         atomic_store(&n->drain_end_ns, cn_mono_ns() + atomic_load(&n->lim.drain_ms) * 1000000u);
         atomic_store(&n->draining, true);
+        cn_service_leave(n->s);
         stop_listening(n);
     }
     for (unsigned i = 0; i < n->n_loops; i++)
@@ -193,8 +194,11 @@ static cn_err watch_signals(loop *l) {
 static cn_err start_pools(net *n) {
     cn_config *c = n->config;
     unsigned workers = c->workers ? c->workers : cn_cpus() < 2 ? 2 : cn_cpus();
-    CN_TRY(cn_pool_new(workers, c->queue, QUERY_NICE, &n->queries));
-    return cn_pool_new(c->long_workers, c->queue, LONG_NICE, &n->longs);
+    const cn_pool_opts queries = {.threads = workers, .queue = c->queue, .nice = QUERY_NICE}, longs = {.threads = c->long_workers, .queue = c->queue, .nice = LONG_NICE},
+                       changes = {.threads = CHANGE_THREADS, .queue = c->queue, .one_each = true};
+    CN_TRY(cn_pool_new(&queries, &n->queries));
+    CN_TRY(cn_pool_new(&longs, &n->longs));
+    return cn_pool_new(&changes, &n->changes);
 }
 
 static cn_err start_loops(net *n) {
@@ -243,6 +247,7 @@ static void leave_running(net *n) {
 static void net_done(net *n) {
     cn_pool_free(n->queries);
     cn_pool_free(n->longs);
+    cn_pool_free(n->changes);
     for (unsigned i = 0; i < n->n_loops; i++)
         loop_done(&n->loops[i]);
     for (size_t i = 0; i < n->n_listeners; i++) {

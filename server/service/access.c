@@ -172,6 +172,7 @@ static cn_err act_as(cn_call *c, cn_tenant *t, cn_str principal, cn_labels *ret)
     const cn_caller *who = c->caller;
     if (who->kind == CN_CALLER_NOBODY || (who->kind == CN_CALLER_KEY && !(who->key.scopes & CN_SCOPE(act_as))))
         return cn_fail(CN_DENIED, "`as` needs a key with the scope act-as");
+    CN_TRY(cn_label_make(&c->arena, principal, &principal));
     if (who->kind == CN_CALLER_KEY && !cn_key_allows_principal(&who->key, principal))
         return cn_fail(CN_DENIED, "this key may not act as \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
     return cn_principal_expand(t, principal, &c->arena, ret);

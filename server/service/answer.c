@@ -86,7 +86,7 @@ static cn_err out_hit(cn_call *c, cn_question *q, const cn_hit *hit, float relev
 
 static void out_made_by(const cn_question *q, cn_buf *out) {
     const cn_version *v = q->reading.version;
-    bool exact = cn_question_is_exact(q) || (!q->stats.coded && q->stats.segments <= 1);
+    bool exact = cn_question_is_exact(q) || !q->stats.any_coded;
     cn_pack_cstr(out, "made_by");
     cn_pack_map(out, 14);
     cn_out_str(out, "tenant", q->from.tenant);
@@ -105,9 +105,11 @@ static void out_made_by(const cn_question *q, cn_buf *out) {
     cn_out_cstr(out, "search", exact ? "exact" : "approximate");
     cn_out_cstr(out, "trace_id", q->trace_id);
     cn_pack_cstr(out, "degraded");
-    cn_pack_array(out, q->text.cut ? 1 : 0);
+    cn_pack_array(out, (uint32_t)q->text.cut + q->half);
     if (q->text.cut)
         cn_pack_cstr(out, "text_cut"); /* the model reads less than the text given */
+    if (q->half)
+        cn_pack_cstr(out, "no_postings"); /* hybrid was asked for */
     cn_out_cstr(out, "build", CAIRN_VERSION);
 }
 

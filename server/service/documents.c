@@ -191,7 +191,7 @@ cn_err cn_m_documents_list(cn_service *s, cn_call *c, cn_str tenant, const msgpa
     cn_pack_cstr(out, "documents");
     size_t list = cn_pack_array_open(out);
     if (r.who.asks.n)
-        CN_TRY(cn_view_docs(r.view, &r.who, source, &after, l.limit + 1, list_one, &l));
+        CN_TRY(cn_view_docs(r.view, &r.who, source, &after, l.limit + 1, c->deadline_ns, list_one, &l));
     cn_pack_array_close(out, list, l.n);
     if (l.more) {
         cn_pack_cstr(out, "next");

@@ -1,5 +1,5 @@
 /* ingest.*: batch jobs; documents.put and documents.delete: small ones. */
-#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
@@ -222,11 +222,6 @@ static void run_alone(void *arg) {
     task_free(k);
 }
 
-static void ask_to_stop(void *arg) {
-    task *k = arg;
-    cn_job_cancel(k->t, cn_str_of(k->rebuild ? k->again.id : k->job.id), &k->who);
-}
-
 /* CPU time by step, in milliseconds. */
 static void out_cost(cn_buf *out, const cn_job_cost *c) {
     const struct {
@@ -270,10 +265,13 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     char job[33];
     cn_job_result r = {0};
     cn_err err = cn_get_bool(p, "wait", &wait);
+    k->job.leave = k->again.leave = cn_runner_leaving(cn_service_runner(s));
+    if (k->job.resume.n >= sizeof job)
+        err = cn_job_unknown(k->job.resume);
     cn_job_new_id(id);
-    memcpy(job, id, sizeof job);
+    snprintf(job, sizeof job, CN_STR_FMT, CN_STR_ARG(k->job.resume.n && err == CN_OK ? k->job.resume : cn_str_of(id)));
     if (err == CN_OK && !wait) {
-        err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, ask_to_stop, k});
+        err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, k});
         if (err == CN_OK) {
             cn_pack_map(out, 2);
             cn_out_cstr(out, "job", job);
@@ -522,7 +520,7 @@ const cn_method cn_methods_ingest[] = {
     {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
     {"ingest.list", CN_SCOPE(ingest), CN_METHOD_PART, "jobs, newest first", p_none, ingest_list},
     {"ingest.show", CN_SCOPE(ingest), CN_METHOD_PART, "one job", p_show, ingest_show},
-    {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART, "ask a job to stop", p_cancel, ingest_cancel},
+    {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART | CN_METHOD_CHANGES, "ask a job to stop", p_cancel, ingest_cancel},
     {"documents.put", CN_SCOPE(ingest), CN_METHOD_DEAR, "add or change documents in a small version", p_put, documents_put},
     {"documents.delete", CN_SCOPE(ingest), CN_METHOD_DEAR, "delete documents in a small version", p_delete, documents_delete},
     {NULL, 0, 0, NULL, NULL, NULL},

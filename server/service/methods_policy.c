@@ -54,7 +54,8 @@ static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, chang
     cn_str glob = {NULL, 0}, all_of = {NULL, 0}, source;
     CN_TRY(cn_get_str(p, "glob", &glob));
     CN_TRY(cn_get_str(p, "all_of", &all_of));
-    bool docs = cn_get(p, "docs") != NULL;
+    const msgpack_object *named = cn_get(p, "docs");
+    bool docs = named && named->type != MSGPACK_OBJECT_NIL;
     if (docs + (glob.p != NULL) + (all_of.p != NULL) != 1)
         return cn_fail(CN_INVALID, "give exactly one of field \"docs\", field \"glob\" and field \"all_of\"");
     if (docs)
@@ -313,20 +314,20 @@ static const cn_param p_audit[] = {{"before", "uint", false, "records older than
 
 const cn_method cn_methods_policy[] = {
     {"policy.show", CN_SCOPE(policy), 0, "what the policy says of documents", p_show, show},
-    {"policy.allow", CN_SCOPE(policy), 0, "grant labels on documents, in every version", p_labels, allow},
-    {"policy.deny", CN_SCOPE(policy), 0, "refuse holders of labels, in every version", p_labels, deny},
-    {"policy.clear", CN_SCOPE(policy), 0, "take back grants and denials", p_clear, clear},
-    {"policy.hide", CN_SCOPE(policy), 0, "hide from everyone, reversibly", p_hide, hide},
-    {"policy.unhide", CN_SCOPE(policy), 0, "show again", p_hide, unhide},
-    {"policy.erase", CN_SCOPE(policy), 0, "erase for good, in every index and version", p_docs, erase},
-    {"policy.restore", CN_SCOPE(policy), 0, "let later versions bring an erased document again", p_restore, restore},
-    {"policy.apply", CN_SCOPE(policy), 0, "many changes in one transaction", p_apply, apply},
-    {"policy.reinstate", CN_SCOPE(policy), 0, "withdraw the revocations of a version whose job mangled labels", p_reinstate, reinstate},
-    {"members.add", CN_SCOPE(admin), 0, "give a member labels", p_member, member_add},
-    {"members.set", CN_SCOPE(admin), 0, "replace a member's labels", p_member, member_set},
-    {"members.remove", CN_SCOPE(admin), 0, "forget a member", p_member_remove, member_remove},
+    {"policy.allow", CN_SCOPE(policy), CN_METHOD_CHANGES, "grant labels on documents, in every version", p_labels, allow},
+    {"policy.deny", CN_SCOPE(policy), CN_METHOD_CHANGES, "refuse holders of labels, in every version", p_labels, deny},
+    {"policy.clear", CN_SCOPE(policy), CN_METHOD_CHANGES, "take back grants and denials", p_clear, clear},
+    {"policy.hide", CN_SCOPE(policy), CN_METHOD_CHANGES, "hide from everyone, reversibly", p_hide, hide},
+    {"policy.unhide", CN_SCOPE(policy), CN_METHOD_CHANGES, "show again", p_hide, unhide},
+    {"policy.erase", CN_SCOPE(policy), CN_METHOD_CHANGES, "erase for good, in every index and version", p_docs, erase},
+    {"policy.restore", CN_SCOPE(policy), CN_METHOD_CHANGES, "let later versions bring an erased document again", p_restore, restore},
+    {"policy.apply", CN_SCOPE(policy), CN_METHOD_CHANGES, "many changes in one transaction", p_apply, apply},
+    {"policy.reinstate", CN_SCOPE(policy), CN_METHOD_CHANGES, "withdraw the revocations of a version whose job mangled labels", p_reinstate, reinstate},
+    {"members.add", CN_SCOPE(admin), CN_METHOD_CHANGES, "give a member labels", p_member, member_add},
+    {"members.set", CN_SCOPE(admin), CN_METHOD_CHANGES, "replace a member's labels", p_member, member_set},
+    {"members.remove", CN_SCOPE(admin), CN_METHOD_CHANGES, "forget a member", p_member_remove, member_remove},
     {"members.list", CN_SCOPE(admin), 0, "the tenant's directory of members", p_none, member_list},
-    {"members.sync", CN_SCOPE(admin), 0, "replace the whole directory", p_member_sync, member_sync},
+    {"members.sync", CN_SCOPE(admin), CN_METHOD_CHANGES, "replace the whole directory", p_member_sync, member_sync},
     {"audit.list", CN_SCOPE(audit), CN_METHOD_PART, "who did what, newest first", p_audit, audit_list},
     {"audit.verify", CN_SCOPE(audit), CN_METHOD_DEAR, "prove that no record was changed or removed", p_none, audit_verify},
     {NULL, 0, 0, NULL, NULL, NULL},

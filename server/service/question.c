@@ -110,9 +110,10 @@ static cn_err settle_mode(cn_question *q) {
         q->mode = q->reading.index->set.mode;
     if (cn_str_is(q->mode, "dense") || cn_str_is(q->mode, "exact"))
         return CN_OK;
-    if (cn_str_is(q->mode, "hybrid")) { /* the half there is; made_by.mode says so */
+    if (cn_str_is(q->mode, "hybrid")) { /* the half there is; made_by says so */
         q->mode = CN_STR("dense");
-        return CN_OK;
+        q->half = true;
+        return q->strict ? cn_fail(CN_INVALID, "this index has no postings, so mode hybrid would be dense alone; ask in mode dense, or leave out on_degraded") : CN_OK;
     }
     if (cn_str_is(q->mode, "lexical"))
         return cn_fail(CN_INVALID, "this index has no postings, so it cannot be asked in mode lexical; ask in mode dense or exact");

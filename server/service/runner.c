@@ -13,6 +13,7 @@ typedef struct slot {
 
 struct cn_runner {
     pthread_mutex_t lock;
+    atomic_bool leaving;
     slot slots[CN_RUNNER_MAX];
 };
 
@@ -49,7 +50,7 @@ static slot *free_slot(cn_runner *r) {
 
 cn_err cn_runner_start(cn_runner *r, cn_runner_job job) {
     pthread_mutex_lock(&r->lock);
-    slot *s = free_slot(r);
+    slot *s = atomic_load(&r->leaving) ? NULL : free_slot(r);
     bool started = false;
     if (s) {
         *s = (slot){.owner = r, .job = job};
@@ -57,17 +58,21 @@ cn_err cn_runner_start(cn_runner *r, cn_runner_job job) {
         s->used = started;
     }
     pthread_mutex_unlock(&r->lock);
-    return started ? CN_OK : cn_fail(CN_OVERLOADED, "%d jobs are running already; wait for one to end", CN_RUNNER_MAX);
+    return started ? CN_OK : cn_fail(CN_OVERLOADED, "%d jobs are running already, or the server is stopping; wait for one to end", CN_RUNNER_MAX);
+}
+
+const atomic_bool *cn_runner_leaving(const cn_runner *r) { return &r->leaving; }
+
+void cn_runner_leave(cn_runner *r) {
+    pthread_mutex_lock(&r->lock); /* whoever starts one now sees it */
+    atomic_store(&r->leaving, true);
+    pthread_mutex_unlock(&r->lock);
 }
 
 void cn_runner_free(cn_runner *r) {
     if (!r)
         return;
-    pthread_mutex_lock(&r->lock);
-    for (int i = 0; i < CN_RUNNER_MAX; i++)
-        if (r->slots[i].used && !r->slots[i].over)
-            r->slots[i].job.ask(r->slots[i].job.arg);
-    pthread_mutex_unlock(&r->lock);
+    cn_runner_leave(r);
     for (int i = 0; i < CN_RUNNER_MAX; i++)
         if (r->slots[i].used)
             pthread_join(r->slots[i].thread, NULL);

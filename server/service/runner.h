@@ -9,13 +9,14 @@
 #define CN_RUNNER_MAX 16
 
 typedef struct cn_runner cn_runner;
-/* run() does the job; ask() asks it to stop; both get arg; run() frees it. */
+/* run() does the job and frees arg; it looks at cn_runner_leaving() and ends when that is true. */
 typedef struct cn_runner_job {
     void (*run)(void *arg);
-    void (*ask)(void *arg);
     void *arg;
 } cn_runner_job;
 
 cn_err cn_runner_new(cn_runner **ret);
 cn_err cn_runner_start(cn_runner *r, cn_runner_job job);
-void cn_runner_free(cn_runner *r); /* asks all to stop and waits for them */
+const atomic_bool *cn_runner_leaving(const cn_runner *r);
+void cn_runner_leave(cn_runner *r); /* every job that looks at it ends soon; no other begins */
+void cn_runner_free(cn_runner *r);  /* the same, and waits for them */

@@ -50,6 +50,8 @@ cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
     return CN_OK;
 }
 
+void cn_service_leave(cn_service *s) { cn_runner_leave(s->runner); }
+
 void cn_service_close(cn_service *s) {
     if (!s)
         return;
@@ -188,9 +190,9 @@ cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
         return CN_COST_CHEAP;
     if (m->flags & CN_METHOD_DEAR)
         return CN_COST_LONG;
+    if (m->flags & CN_METHOD_CHANGES)
+        return CN_COST_CHANGE;
     if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_get(params, "text")))
         return CN_COST_SEARCH;
     return CN_COST_DEAR;
 }
-
-bool cn_service_is_dear(cn_str method, const msgpack_object *params) { return cn_service_cost(method, params) >= CN_COST_DEAR; }

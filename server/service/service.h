@@ -22,7 +22,9 @@ typedef struct cn_service_opts {
     uint64_t trace_bytes, trace_keep_us;
 } cn_service_opts;
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
-void cn_service_close(cn_service *s); /* waits for jobs to stop at their next document */
+/* The program is about to end: jobs of ingest.* stop at their next document, to be resumed, and no other begins. */
+void cn_service_leave(cn_service *s);
+void cn_service_close(cn_service *s); /* the same, and waits for them */
 cn_data *cn_service_data(cn_service *s);
 /* SIGHUP: tenants that answer without credentials; copied. */
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
@@ -65,7 +67,7 @@ void cn_call_done(cn_call *c);
 /* params: one map (NULL: an empty one). Appends one map to out; on failure out is as it was and the error text is for the caller. */
 cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_buf *out);
 /* How long a call may take, so that the server knows where to run it: at once; by a query worker (text to embed, a batch,
- * a page of documents); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
-typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_LONG } cn_cost;
+ * a page of documents); by those kept for changes of a tenant's catalog, which take its one writer and must wait behind
+ * no question (flips, the policy, members, keys); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
+typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_CHANGE, CN_COST_LONG } cn_cost;
 cn_cost cn_service_cost(cn_str method, const msgpack_object *params); /* CN_COST_SEARCH: one vector over one index */
-bool cn_service_is_dear(cn_str method, const msgpack_object *params); /* CN_COST_DEAR or CN_COST_LONG */

@@ -1,7 +1,7 @@
 """`cairn ingest` killed with SIGKILL at random moments and resumed: the root is that of a job nobody disturbed. `cairn compact`
 killed likewise: answers and roots stay, what is left behind is swept, and the next one ends.
 
-CAIRN_KILLS sets the jobs of each kind (4); the seed is printed, and CAIRN_SEED repeats it."""
+CAIRN_KILLS sets the jobs of each kind (4, or 20 with CAIRN_TEST_LONG=1); the seed is printed, and CAIRN_SEED repeats it."""
 import json
 import os
 import random
@@ -13,11 +13,11 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
-from serving import CAIRN, run
+from serving import CAIRN, count, run, seed
 
-JOBS = int(os.environ.get("CAIRN_KILLS", "4"))
+JOBS = int(os.environ.get("CAIRN_KILLS") or count(4, 20))
 KILLS = 5  # of one job, at most: then it may end
-SEED = int(os.environ.get("CAIRN_SEED", str(random.randrange(1 << 30))))
+SEED = seed(random.randrange(1 << 30))
 
 
 class Killed(unittest.TestCase):

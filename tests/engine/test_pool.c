@@ -2,6 +2,7 @@
 #include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "engine/base/pool.h"
 
@@ -22,7 +23,7 @@ static void wait_at_gate(void *arg) {
 static void test_all_done(void) {
     cn_pool *p;
     atomic_store(&done, 0);
-    CU_ASSERT_EQUAL_FATAL(cn_pool_new(3, 1000, 0, &p), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 3, .queue = 1000}, &p), CN_OK);
     CU_ASSERT_EQUAL(cn_pool_threads(p), 3);
     for (unsigned i = 0; i < 500; i++)
         CU_ASSERT_EQUAL(cn_pool_submit(p, i, count, NULL), CN_OK);
@@ -43,7 +44,7 @@ static unsigned fill(cn_pool *p, unsigned lane) {
 static void test_full_queue_refuses(void) {
     cn_pool *p;
     atomic_store(&done, 0);
-    CU_ASSERT_EQUAL_FATAL(cn_pool_new(1, 8, 0, &p), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 1, .queue = 8}, &p), CN_OK);
     pthread_mutex_lock(&gate);
     unsigned first = fill(p, 1);
     CU_ASSERT(first == 4 || first == 5); /* half of the queue, and the one that the thread may have taken */
@@ -64,7 +65,7 @@ static void test_lanes_take_turns(void) {
     static unsigned lanes[] = {1, 2, 3};
     cn_pool *p;
     n_order = 0;
-    CU_ASSERT_EQUAL_FATAL(cn_pool_new(1, 64, 0, &p), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 1, .queue = 64}, &p), CN_OK);
     pthread_mutex_lock(&gate);
     CU_ASSERT_EQUAL(cn_pool_submit(p, 0, wait_at_gate, NULL), CN_OK); /* holds the thread while the rest queues up */
     for (int i = 0; i < 10; i++)
@@ -80,12 +81,58 @@ static void test_lanes_take_turns(void) {
         CU_ASSERT_EQUAL(order[i], expected[i]);
 }
 
+/* ---------- one of a lane at a time ---------- */
+static atomic_int inside[2];
+static atomic_uint together;
+
+static void alone(void *arg) {
+    int lane = *(int *)arg;
+    if (atomic_fetch_add(&inside[lane], 1) > 0)
+        atomic_fetch_add(&together, 1);
+    for (volatile int i = 0; i < 20000; i++)
+        ;
+    atomic_fetch_sub(&inside[lane], 1);
+    count(arg);
+}
+
+static void test_one_of_a_lane(void) {
+    static int lanes[] = {0, 1};
+    cn_pool *p;
+    atomic_store(&done, 0);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 4, .queue = 1000, .one_each = true}, &p), CN_OK);
+    for (unsigned i = 0; i < 800; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, i % 2, alone, &lanes[i % 2]), CN_OK);
+    cn_pool_free(p);
+    CU_ASSERT_EQUAL(done, 800);
+    CU_ASSERT_EQUAL(together, 0);
+}
+
+/* A lane whose job hangs holds one thread, and the others' jobs run. */
+static void test_a_lane_that_hangs(void) {
+    cn_pool *p;
+    atomic_store(&done, 0);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 2, .queue = 100, .one_each = true}, &p), CN_OK);
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 1, wait_at_gate, NULL), CN_OK);
+    for (int i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 2, count, NULL), CN_OK);
+    for (int i = 0; i < 5000 && atomic_load(&done) < 5; i++)
+        usleep(1000);
+    CU_ASSERT_EQUAL(done, 5);
+    pthread_mutex_unlock(&gate);
+    cn_pool_free(p);
+    CU_ASSERT_EQUAL(done, 10);
+}
+
 int main(void) {
     CU_initialize_registry();
     CU_pSuite s = CU_add_suite("pool", NULL, NULL);
     CU_add_test(s, "all done", test_all_done);
     CU_add_test(s, "full queue refuses", test_full_queue_refuses);
     CU_add_test(s, "lanes take turns", test_lanes_take_turns);
+    CU_add_test(s, "one of a lane at a time", test_one_of_a_lane);
+    CU_add_test(s, "a lane that hangs", test_a_lane_that_hangs);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
     CU_cleanup_registry();

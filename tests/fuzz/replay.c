@@ -1,4 +1,5 @@
-/* Runs a fuzz target without a fuzzer: over the files named; or over its seeds, mutated in a fixed order, as a test. */
+/* Runs a fuzz target without a fuzzer: over the files named; or over its seeds, mutated in a fixed order, as a test.
+ * --seeds FOLDER writes the seeds as files instead. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,8 +58,23 @@ static int run_file(const char *path) {
     return 0;
 }
 
+/* The seeds as files, for a fuzzer to begin with. */
+static int write_seeds(const char *folder) {
+    char path[4096];
+    for (size_t i = 0; i < replay_seeds(); i++) {
+        size_t n = replay_seed(i, input, INPUT_MAX);
+        snprintf(path, sizeof path, "%s/seed%zu", folder, i);
+        FILE *f = fopen(path, "wb");
+        if (!f || fwrite(input, 1, n, f) != n || fclose(f) != 0)
+            return perror(path), 1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     int failed = 0;
+    if (argc == 3 && strcmp(argv[1], "--seeds") == 0)
+        return write_seeds(argv[2]);
     LLVMFuzzerInitialize(&argc, &argv);
     for (int i = 1; i < argc; i++)
         failed |= run_file(argv[i]);

@@ -12,6 +12,7 @@ static const struct {
     {1, 7, "Hello, a\xcc\x81 [CLS] b.b \xe6\xbc\xa2 aaaa\x01"},
     {1, 24, "[UNK]\n[CLS]\n[SEP]\nx\n##y\r\n xyxy [SEP]"},
     {2, 0, "#aaaaaaaaaaaa. bbbbb? cc (dd) 3.14 e.g. ff\n\n\xe6\xbc\xa2\xe3\x80\x82 gg hh ii jj kk ll mm nn oo pp"},
+    {2, 0, "........\xa8\xa8\xa8\xa8\xa8\xa8" "f"}, /* a letter that does not end, where a word is cut */
     {2, 2, "a b c d e f g h i j k l m n o p q r s t u v w x y z"},
     {3, 0, "{\"hidden_size\": 384, \"num_hidden_layers\": 6, \"num_attention_heads\": 12, \"intermediate_size\": 1536, \"vocab_size\": 30522, "
            "\"max_position_embeddings\": 512, \"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-12}"},

@@ -1,4 +1,4 @@
-/* Bytes of a small tenant's files changed one at a time: control.mdb, the segments, the versions' own files, the codes. Each
+/* Bytes and pages of a small tenant's files changed one at a time: cairn.mdb, control.mdb, the segments, the versions' own files, the codes. Each
  * question is then answered as before or with an error, never otherwise; the audit chain is whole or says that it is not.
  * Arguments: the step between bytes (1: every byte), and the seed of what they are changed to. */
 #include <CUnit/Basic.h>
@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/count.h"
 #include "tests/index/oracle.h"
 #include "tests/index/small.h"
 
 #define QUESTIONS 14
 #define FILES 32
+#define PAGE 4096
 
-static unsigned long step = 211;
+static unsigned long step;
 static o_rand seeded = {3};
 static unsigned long answered, refused;
 
@@ -77,6 +79,8 @@ static bool take(file *f, const char *path) {
 static int all_files(file *v) {
     char path[4096];
     int n = 0;
+    snprintf(path, sizeof path, "%s/cairn.mdb", s_dir);
+    n += take(&v[n], path);
     snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
     n += take(&v[n], path);
     snprintf(path, sizeof path, "%s/tenants/acme/segments", s_dir);
@@ -114,8 +118,8 @@ static void check_chain(const file *f, size_t at, uint64_t records) {
     }
 }
 
-static void try_bit(const file *f, size_t at, char bit, const int *want, uint64_t records) {
-    change_byte(f, at, bit);
+/* A file is hurt: what is answered now, and then it is as it was. */
+static void try_hurt(const file *f, size_t at, const int *want, uint64_t records) {
     s_data = NULL;
     s_tenant = NULL;
     if (cn_data_open(s_dir, &s_data) == CN_OK && cn_tenant_open(s_data, CN_STR("acme"), &s_tenant) == CN_OK) {
@@ -129,6 +133,74 @@ static void try_bit(const file *f, size_t at, char bit, const int *want, uint64_
     if (s_data)
         cn_data_close(s_data);
     put_back(f);
+}
+
+static void try_bit(const file *f, size_t at, char bit, const int *want, uint64_t records) {
+    change_byte(f, at, bit);
+    try_hurt(f, at, want, records);
+}
+
+/* ---------- whole pages: a row for each way ---------- */
+static void cut_at(const file *f, size_t at) { CU_ASSERT(truncate(f->path, (off_t)at) == 0); }
+static void cut_inside(const file *f, size_t at) { CU_ASSERT(truncate(f->path, (off_t)(at + 1 + o_below(&seeded, PAGE - 1))) == 0); }
+
+static void write_page(const file *f, size_t at, const char *bytes) {
+    FILE *o = fopen(f->path, "r+b");
+    CU_ASSERT_FATAL(o && fseek(o, (long)at, SEEK_SET) == 0 && fwrite(bytes, 1, PAGE, o) == PAGE && fclose(o) == 0);
+}
+
+static void zeros(const file *f, size_t at) {
+    static const char none[PAGE];
+    write_page(f, at, none);
+}
+
+static void noise(const file *f, size_t at) {
+    char bytes[PAGE];
+    for (size_t i = 0; i < PAGE; i++)
+        bytes[i] = (char)o_below(&seeded, 256);
+    write_page(f, at, bytes);
+}
+
+static void another_page(const file *f, size_t at) { write_page(f, at, f->bytes + (size_t)o_below(&seeded, (uint32_t)(f->n / PAGE)) * PAGE); }
+
+static void half_a_page(const file *f, size_t at) { /* a write torn between sectors */
+    char bytes[PAGE] = {0};
+    memcpy(bytes, f->bytes + at, 512 * (1 + o_below(&seeded, 7)));
+    write_page(f, at, bytes);
+}
+
+static const struct {
+    const char *name;
+    void (*hurt)(const file *f, size_t at);
+} hurts[] = {{"cut", cut_at}, {"cut inside", cut_inside}, {"zeros", zeros}, {"noise", noise}, {"another page", another_page}, {"half a page", half_a_page}};
+
+/* Copied pages may be the same: then nothing was hurt. */
+static void test_every_page(void) {
+    static file v[FILES];
+    int want[QUESTIONS], n;
+    uint64_t records;
+    cn_digest head;
+    ask_all(want);
+    CU_ASSERT_EQUAL(cn_audit_verify(s_tenant, &records, &head), CN_OK);
+    cn_tenant_unref(s_tenant);
+    cn_data_close(s_data);
+    n = all_files(v);
+    for (size_t k = 0; k < sizeof hurts / sizeof *hurts; k++) {
+        unsigned long before = refused;
+        for (int i = 0; i < n; i++)
+            for (size_t at = 0; at + PAGE <= v[i].n; at += PAGE) {
+                hurts[k].hurt(&v[i], at);
+                try_hurt(&v[i], at, want, records);
+            }
+        printf("\n  %s: %lu refused ", hurts[k].name, refused - before);
+        CU_ASSERT(refused > before);
+    }
+    for (int i = 0; i < n; i++)
+        free(v[i].bytes);
+    CU_ASSERT_FATAL(s_open_again());
+    int after[QUESTIONS];
+    ask_all(after);
+    CU_ASSERT_EQUAL(memcmp(want, after, sizeof want), 0);
 }
 
 /* The numbers of the two newest transactions, bit by bit: the older state would be a whole one, only not the last. */
@@ -180,6 +252,7 @@ static void test_every_byte(void) {
 }
 
 int main(int argc, char **argv) {
+    step = test_count(211, 13);
     if (argc > 1 && strtoul(argv[1], NULL, 10))
         step = strtoul(argv[1], NULL, 10);
     if (argc > 2)
@@ -189,6 +262,7 @@ int main(int argc, char **argv) {
     CU_pSuite s = CU_add_suite("damage", NULL, NULL);
     CU_add_test(s, "numbers of transactions", test_transaction_numbers);
     CU_add_test(s, "every byte", test_every_byte);
+    CU_add_test(s, "every page", test_every_page);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();

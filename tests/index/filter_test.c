@@ -186,6 +186,65 @@ static void test_limits(void) {
     cn_arena_done(&a);
 }
 
+static void pack_any(cn_buf *b, o_rand *r) {
+    switch (o_below(r, 5)) {
+    case 0: cn_pack_int(b, (int64_t)o_below(r, 40) - 20); break;
+    case 1: cn_pack_f64(b, (double)o_below(r, 80) / 2 - 20); break;
+    case 2: cn_pack_bool(b, o_below(r, 2)); break;
+    case 3: cn_pack_cstr(b, o_below(r, 2) ? "2024-01-02" : "2024-01-02T00:00:00Z"); break;
+    default: {
+        char text[3] = {(char)('a' + o_below(r, 4)), (char)('a' + o_below(r, 4)), 0};
+        cn_pack_cstr(b, text);
+    }
+    }
+}
+
+/* {field: x, in: [...]} holds where one of {field: x, eq: ...} does, for values of every kind mixed. */
+static void test_in_is_any_equal(void) {
+    o_rand r = {31};
+    cn_arena a;
+    cn_arena_init(&a, 1 << 16, 1 << 24);
+    cn_buf in CN_AUTO_BUF, eq CN_AUTO_BUF, meta CN_AUTO_BUF;
+    cn_buf_init(&in, 1 << 20);
+    cn_buf_init(&eq, 1 << 20);
+    cn_buf_init(&meta, 1 << 20);
+    unsigned wrong = 0, held = 0;
+    for (int round = 0; round < 3000; round++) {
+        const cn_filter *one[16], *all;
+        uint32_t n = o_below(&r, 16);
+        cn_arena_reset(&a);
+        cn_buf_reset(&in);
+        cn_pack_map(&in, 2);
+        cn_pack_cstr(&in, "field"), cn_pack_cstr(&in, round % 3 ? "x" : "modified"), cn_pack_cstr(&in, "in");
+        cn_pack_array(&in, n);
+        for (uint32_t i = 0; i < n; i++) {
+            cn_buf_reset(&eq);
+            cn_pack_map(&eq, 2);
+            cn_pack_cstr(&eq, "field"), cn_pack_cstr(&eq, round % 3 ? "x" : "modified"), cn_pack_cstr(&eq, "eq");
+            size_t at = eq.n;
+            pack_any(&eq, &r);
+            cn_buf_add(&in, eq.p + at, eq.n - at);
+            CU_ASSERT_EQUAL_FATAL(from_bytes(&eq, &a, &one[i]), CN_OK);
+        }
+        CU_ASSERT_EQUAL_FATAL(from_bytes(&in, &a, &all), CN_OK);
+        for (int docs = 0; docs < 8; docs++) {
+            cn_buf_reset(&meta);
+            cn_pack_map(&meta, 1);
+            cn_pack_cstr(&meta, "x");
+            pack_any(&meta, &r);
+            cn_doc doc = {.meta = cn_buf_str(&meta), .modified = docs % 2 ? CN_NO_TIME : 1704153600000000};
+            bool want = false;
+            for (uint32_t i = 0; i < n; i++)
+                want |= cn_filter_match(one[i], &doc);
+            held += want;
+            wrong += cn_filter_match(all, &doc) != want;
+        }
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    CU_ASSERT(held > 1000);
+    cn_arena_done(&a);
+}
+
 /* Maps that are no filters name what is wrong. JSON-like notation: built by hand. */
 static void test_bad_maps(void) {
     static const struct {
@@ -268,6 +327,7 @@ static void test_random_input(void) {
 void add_filter_suite(void) {
     CU_pSuite s = CU_add_suite("filter", NULL, NULL);
     CU_add_test(s, "text and map agree with the oracle", test_against_oracle);
+    CU_add_test(s, "in is any equal", test_in_is_any_equal);
     CU_add_test(s, "forms of the text", test_text_forms);
     CU_add_test(s, "errors carry a caret", test_carets);
     CU_add_test(s, "limits", test_limits);

@@ -21,7 +21,7 @@ bool o_chance(o_rand *r, uint32_t percent);
 #define O_LABELS 10
 #define O_DIM_MAX 32
 #define O_CHUNKS_MAX 5
-extern const char *const o_label_name[O_LABELS]; /* [0] is public; sorted by bytes */
+extern const char *const o_label_name[O_LABELS]; /* sorted by bytes */
 extern const char *const o_lang_name[4];
 extern const char *const o_tag_name[4];
 

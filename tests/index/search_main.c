@@ -1,11 +1,16 @@
 #include <CUnit/Basic.h>
 #include <stdlib.h>
 
+#include "tests/count.h"
 #include "tests/index/suites.h"
 
-unsigned long test_rounds = 4000;
+unsigned long test_rounds, test_steps;
 
 int main(int argc, char **argv) {
+    test_rounds = test_count(100000, 1000000);
+    test_steps = test_count(10000, 200000);
+    if (argc > 2)
+        test_steps = strtoul(argv[2], NULL, 10);
     if (argc > 1)
         test_rounds = strtoul(argv[1], NULL, 10);
     if (CU_initialize_registry() != CUE_SUCCESS)

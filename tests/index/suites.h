@@ -8,4 +8,4 @@ void add_find_suite(void);
 void add_compact_suite(void);
 void add_pick_suite(void);
 void add_world_suite(void);
-extern unsigned long test_rounds; /* how many random queries; the first argument of the program */
+extern unsigned long test_rounds, test_steps; /* how many random questions and steps; the arguments of the program */

@@ -7,6 +7,7 @@
 
 #include "index/catalog/check.h"
 #include "index/catalog/compact.h"
+#include "index/policy/principal.h"
 
 #define LIT(z) {(z), sizeof(z) - 1}
 static const cn_actor who = {LIT("tester"), LIT("command"), LIT("")}, why = {LIT("tester"), LIT("command"), LIT("a reason")};
@@ -51,8 +52,22 @@ uint32_t w_labels_random(w_world *w) {
     return bits;
 }
 
+/* As the member of a random name, by the real directory, which must give what the model's does. */
+static uint32_t as_member(w_world *w) {
+    uint32_t label = o_below(&w->r, O_LABELS), holds = w_member_holds(w, label);
+    cn_labels got, want = w_labels(&w->a, holds);
+    cn_err e = cn_principal_expand(w->t, cn_str_of(o_label_name[label]), &w->a, &got);
+    bool same = e == CN_OK && got.n == want.n;
+    for (uint32_t i = 0; same && i < got.n; i++)
+        same = cn_str_eq(got.v[i], want.v[i]);
+    if (!same)
+        w_wrong(w, "member %s: %u labels, the model says %u: %s", o_label_name[label], e == CN_OK ? got.n : 0, want.n, cn_error_detail());
+    w->as_members++;
+    return holds;
+}
+
 w_who w_who_random(w_world *w) {
-    uint32_t holds = w_labels_random(w);
+    uint32_t holds = o_chance(&w->r, 25) ? as_member(w) : w_labels_random(w);
     return (w_who){holds, o_chance(&w->r, 30) ? holds & w_labels_random(w) : holds};
 }
 
@@ -224,6 +239,26 @@ static void job_done(w_world *w, w_index *ix, const w_version *next, uint64_t nu
     w->sealed++;
 }
 
+/* What lists in force over the head take from a row of it; NULL: nothing. */
+static w_row *narrowed(w_world *w, const w_index *ix, uint32_t head, uint32_t doc) {
+    const w_row *row = ix->v[head].row[doc];
+    o_doc left = row->d;
+    for (uint32_t n = head + 1; n <= ix->n; n++) {
+        const w_row *later = ix->v[n].in_force ? ix->v[n].row[doc] : NULL;
+        if (later) {
+            left.allow &= later->d.allow;
+            left.deny |= later->d.deny;
+            left.require |= later->d.require;
+        }
+    }
+    if (left.allow == row->d.allow && left.deny == row->d.deny && left.require == row->d.require)
+        return NULL;
+    w_row *r = calloc(1, sizeof *r);
+    *r = (w_row){.next = w->rows, .d = left, .stamp = ++w->stamp};
+    w->rows = r;
+    return r;
+}
+
 static void job(w_world *w, w_index *ix) {
     uint32_t head = head_of(ix);
     w_version next = {0};
@@ -256,13 +291,19 @@ static void job(w_world *w, w_index *ix) {
         r->stamp = ++w->stamp;
         next.row[doc] = r;
         s.counts.added += !old;
-        differs |= !old || memcmp(&old->d, &r->d, sizeof r->d) != 0 || old->stamp < w->dead_before[doc];
+        differs |= !old || memcmp(&old->d, &r->d, sizeof r->d) != 0 || old->stamp < w->dead_before[doc] || narrowed(w, ix, head, doc);
         if (!seg && cn_segw_new(w->t, W_DIM, &seg) != CN_OK)
             abort();
         write_row(w, seg, r);
     }
     if (!seg && s.n_removed == 0)
         return;
+    for (uint32_t doc = 0; head && doc < W_DOCS; doc++) { /* what nobody touched comes over as it may be read */
+        const w_row *row = ix->v[head].row[doc];
+        w_row *r = row && next.row[doc] == row && !w->erased[doc] && row->stamp >= w->dead_before[doc] ? narrowed(w, ix, head, doc) : NULL;
+        differs |= r != NULL;
+        next.row[doc] = r ? r : next.row[doc];
+    }
     w_check(w, "seal", cn_version_seal(w->t, &s, seg, &who, &number, &root), CN_OK);
     job_done(w, ix, &next, number, differs);
 }
@@ -457,30 +498,40 @@ static void compact(w_world *w, w_index *ix) {
 }
 
 /* ---------- any of them ---------- */
+static void policy_one(w_world *w, w_index *ix) {
+    (void)ix;
+    w_change_policy(w, 1);
+}
+
+static void policy_many(w_world *w, w_index *ix) {
+    (void)ix;
+    w_change_policy(w, 2 + o_below(&w->r, 5));
+}
+
+static void members(w_world *w, w_index *ix) {
+    (void)ix;
+    w_change_members(w);
+}
+
+static void restart(w_world *w, w_index *ix) {
+    (void)ix;
+    w_reopen(w);
+}
+
+const w_step w_steps[] = {{"job", 30, job}, {"activate", 18, activate}, {"rollback", 8, rollback}, {"mark", 5, mark}, {"drop", 2, drop},
+                          {"release", 4, release}, {"reinstate", 3, reinstate}, {"gc", 2, gc}, {"compact", 3, compact}, {"restart", 1, restart},
+                          {"policy", 19, policy_one}, {"policies", 8, policy_many}, {"members", 4, members}};
+const unsigned w_n_steps = sizeof w_steps / sizeof *w_steps;
+_Static_assert(sizeof w_steps / sizeof *w_steps <= W_STEPS_MAX, "room for counts");
+
 void w_change(w_world *w) {
     w_index *ix = &w->ix[o_below(&w->r, W_INDEXES)];
+    uint32_t all = 0, i = 0;
+    for (unsigned k = 0; k < w_n_steps; k++)
+        all += w_steps[k].weight;
     cn_arena_reset(&w->a);
-    uint32_t x = o_below(&w->r, 100);
-    if (ix->n == 0 || x < 30)
-        job(w, ix);
-    else if (x < 48)
-        activate(w, ix);
-    else if (x < 56)
-        rollback(w, ix);
-    else if (x < 61)
-        mark(w, ix);
-    else if (x < 63)
-        drop(w, ix);
-    else if (x < 67)
-        release(w, ix);
-    else if (x < 70)
-        reinstate(w, ix);
-    else if (x < 72)
-        gc(w, ix);
-    else if (x < 73)
-        w_reopen(w);
-    else if (x < 76)
-        compact(w, ix);
-    else
-        w_change_policy(w, o_chance(&w->r, 70) ? 1 : 2 + o_below(&w->r, 5));
+    for (uint32_t x = ix->n == 0 ? 0 : o_below(&w->r, all); x >= w_steps[i].weight; i++)
+        x -= w_steps[i].weight;
+    w->done[i]++;
+    w_steps[i].run(w, ix);
 }

@@ -15,6 +15,8 @@
 #define W_DIM 8
 #define W_GLOBS 5
 #define W_SOURCES 3
+#define W_STEPS_MAX 24
+#define W_PUBLIC (1u << 6) /* the bit of o_label_name that is public */
 
 typedef struct w_row {
     struct w_row *next;
@@ -57,9 +59,21 @@ typedef struct w_world {
     bool glob_hides[W_GLOBS][W_SOURCES + 1], source_hides[W_SOURCES];
     /* what the test has seen */
     unsigned compacted, stubs; /* files replaced, documents of which nothing else is left */
-    unsigned wrong, sealed, refused, questions, hits, hidden_rows;
+    unsigned wrong, sealed, refused, questions, hits, hidden_rows, as_members;
+    unsigned done[W_STEPS_MAX]; /* how often each of w_steps was tried */
+    /* the directory of members: the labels that each label holds, if it is a member */
+    uint32_t member[O_LABELS];
     unsigned explained[CN_V_LACKING + 1]; /* by verdict */
 } w_world;
+
+/* The operations, a row each: weight is how often, among the sum of them all. */
+typedef struct w_step {
+    const char *name;
+    uint32_t weight;
+    void (*run)(struct w_world *w, w_index *ix);
+} w_step;
+extern const w_step w_steps[];
+extern const unsigned w_n_steps;
 
 /* The modes of a question; exact: the answer must be the model's, hit by hit. */
 typedef struct w_mode {
@@ -92,3 +106,5 @@ extern const char *const w_globs[W_GLOBS];
 const char *w_source(uint32_t doc);
 void w_id(uint32_t doc, char id[32]);
 bool w_change_policy(w_world *w, uint32_t n); /* n random changes in one call; false: refused */
+void w_change_members(w_world *w);            /* one random change of the directory of members */
+uint32_t w_member_holds(const w_world *w, uint32_t label); /* all that the member of this name holds, groups in groups */

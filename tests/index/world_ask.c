@@ -179,7 +179,7 @@ static void look_at_lists(w_world *w, cn_view *v, const w_index *ix, uint32_t ve
     do { /* page by page */
         cn_place_after after = {cn_str_of(l.source ? l.source : ""), cn_str_of(l.last)};
         before = l.docs;
-        if (cn_view_docs(v, &p, CN_STR(""), &after, page, list_one, &l) != CN_OK)
+        if (cn_view_docs(v, &p, CN_STR(""), &after, page, 0, list_one, &l) != CN_OK)
             w_wrong(w, "listing: %s", cn_error_detail());
     } while (l.docs == before + page);
     for (uint32_t doc = 0; doc < W_DOCS; doc++) {

@@ -1,6 +1,7 @@
 /* Changes of the policy, to the model and for real. */
 #include <string.h>
 
+#include "index/policy/principal.h"
 #include "tests/index/world.h"
 
 static const cn_actor why = {{"tester", 6}, {"command", 7}, {"a reason", 8}};
@@ -112,4 +113,31 @@ bool w_change_policy(w_world *w, uint32_t n) {
         w_wrong(w, "the epoch did not grow");
     w->epoch = epoch;
     return fine;
+}
+
+/* ---------- members ---------- */
+uint32_t w_member_holds(const w_world *w, uint32_t label) {
+    uint32_t holds = 1u << label | W_PUBLIC, before = 0;
+    while (holds != before) {
+        before = holds;
+        for (uint32_t i = 0; i < O_LABELS; i++)
+            if (before >> i & 1)
+                holds |= w->member[i];
+    }
+    return holds;
+}
+
+void w_change_members(w_world *w) {
+    uint32_t m = o_below(&w->r, O_LABELS), labels = w_labels_random(w), kind = o_below(&w->r, 3);
+    if (1u << m == W_PUBLIC) /* is everyone, and no member */
+        return;
+    if (kind == 1 && !labels)
+        labels = W_PUBLIC;
+    cn_str name = cn_str_of(o_label_name[m]);
+    cn_arena_reset(&w->a);
+    cn_labels given = w_labels(&w->a, labels);
+    cn_err got = kind == 0 ? cn_member_remove(w->t, name, &why) : kind == 1 ? cn_member_add(w->t, name, given, &why) : cn_member_set(w->t, name, given, &why);
+    cn_err want = kind == 0 && !w->member[m] ? CN_NOT_FOUND : CN_OK;
+    w_check(w, "members", got, want);
+    w->member[m] = kind == 0 ? 0 : kind == 1 ? w->member[m] | labels : labels;
 }

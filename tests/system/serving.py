@@ -14,14 +14,25 @@ import msgpack
 
 CAIRN = os.environ["CAIRN_BIN"]
 CAIRND = os.environ["CAIRND_BIN"]
+LONG = os.environ.get("CAIRN_TEST_LONG") == "1"  # tools/test --long
+
+
+def count(brief, full):
+    """How often a test tries: the short count, or the full one."""
+    return full if LONG else brief
+
+
+def seed(usual):
+    """CAIRN_SEED, or what the test begins with else."""
+    return int(os.environ.get("CAIRN_SEED") or usual)
 
 
 class Failed(Exception):
     pass
 
 
-def run(*args, check=True, data=None, text=None):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+def run(*args, check=True, data=None, text=None, env=None):
+    env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, **(env or {})}
     if data:
         env["CAIRN_DATA"] = data
     p = subprocess.run([CAIRN, *args], capture_output=True, text=True, env=env, input=text, timeout=120)

@@ -373,6 +373,36 @@ class Jobs(unittest.TestCase):
         self.assertEqual(p.poll(), 5, "it reads on though it was cancelled")
         self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "cancelled")
 
+    def test_what_was_revoked_stays_so_in_versions_made_after_a_rollback(self):
+        self.index("a", "--embedder", "none")
+        row = lambda *labels, **more: self.write("r.jsonl", json.dumps({"id": "secret", "text": "A secret.", "labels": labels, "vector": [1, 2, 3, 4], **more}) + "\n")
+        seen = lambda who: "secret" in [d["doc"] for d in self.map("documents", "list", "acme/a", "--as", who)["documents"]]
+        first = self.ingest("a", row("group:a", "group:b"), "--activate")
+        self.ingest("a", row("group:b", deny=["user:x"]), "--activate")
+        self.cairn("rollback", "acme/a", "--reason", "a test")
+        self.assertEqual((seen("group:a"), seen("group:b"), seen("group:b,user:x")), (False, True, False))
+        self.cairn("release", "acme/a")
+        other = self.write("o.jsonl", json.dumps({"id": "other", "text": "x", "labels": ["public"], "vector": [4, 3, 2, 1]}) + "\n")
+        self.ingest("a", other, "--source", "other", "--activate")
+        self.assertEqual((seen("group:a"), seen("group:b"), seen("group:b,user:x")), (False, True, False), "another source's job")
+        self.cairn("rebuild", "acme/a", "--chunker", "fixed tokens=128", "--activate")
+        self.assertEqual((seen("group:a"), seen("group:b"), seen("group:b,user:x")), (False, True, False), "a rebuild")
+        again = self.ingest("a", row("group:a", "group:b"), "--activate")  # its source grants it again
+        self.counts(again, relabelled=1)
+        self.assertEqual((seen("group:a"), seen("group:b,user:x")), (True, True))
+        self.assertNotEqual(again["root"], first["root"])
+        self.counts(self.ingest("a", row("group:a", "group:b")), unchanged=1)
+
+    def test_a_rebuild_after_a_rollback_brings_nothing_back(self):
+        self.index("a", "--embedder", "none")
+        for labels in (["group:a", "group:b"], ["group:b"]):
+            self.ingest("a", self.write("r.jsonl", json.dumps({"id": "secret", "text": "A secret.", "labels": labels, "vector": [1, 2, 3, 4]}) + "\n"), "--activate")
+        self.cairn("rollback", "acme/a", "--reason", "a test")
+        self.cairn("release", "acme/a")
+        self.cairn("rebuild", "acme/a", "--chunker", "fixed tokens=128", "--activate")
+        self.assertEqual(self.map("documents", "list", "acme/a", "--as", "group:a")["documents"], [])
+        self.assertEqual(len(self.map("documents", "list", "acme/a", "--as", "group:b")["documents"]), 1)
+
     def segments(self):
         return sorted(os.listdir(os.path.join(self.data, "tenants", "acme", "segments")))
 

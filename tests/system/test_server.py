@@ -1,4 +1,5 @@
 """cairnd as a process: addresses, settings, limits, odd clients, signals."""
+import json
 import os
 import signal
 import socket
@@ -309,16 +310,47 @@ class Life(WithData):
     def test_stopping_answers_what_is_under_way(self):
         server = self.start("--workers", "1")
         busy, idle = Rpc(server, self.data.key), Rpc(server)
-        ids = [busy.send("query_batch", index="docs", queries=[{"vector": VECTOR, "k": 10}] * 1000) for _ in range(4)]
+        ids = [busy.send("query_batch", index="docs", queries=[{"vector": VECTOR, "k": 10}] * 300) for _ in range(4)]
         busy.answer(ids[0])
         server.p.send_signal(signal.SIGTERM)
         for i in ids[1:]:
-            self.assertEqual(len(busy.answer(i)["results"]), 1000)
+            self.assertEqual(len(busy.answer(i)["results"]), 300)
         self.assertTrue(idle.closed())
         self.assertTrue(busy.closed())
         self.assertEqual(server.stop(), 0)
         server_log = [e["event"] for e in server.log()]
         self.assertEqual(server_log[-1], "server.stopped")
+
+    def test_a_background_job_is_left_and_taken_up_again(self):
+        root = os.path.join(self.data.dir, "root")
+        os.mkdir(root)
+        path = os.path.join(root, "rows.jsonl")
+        with open(path, "w") as f:
+            f.writelines(json.dumps({"id": f"r{i}", "text": f"row {i} " * 30, "labels": ["public"], "vector": [1, i % 7, i % 11, 1]}) + "\n" for i in range(120000))
+        for name in ("a", "b"):
+            self.data.cairn("index", "create", f"acme/{name}", "--embedder", "none")
+        whole = json.loads(self.data.cairn("ingest", "acme/b", path, "-o", "json").stdout)
+        key = self.data.make_key("--scope", "ingest,query", "--labels", "public")
+        server = Server(self.data, "--import-root", f"acme={root}")
+        self.addCleanup(server.stop)
+        c = Rpc(server, key)
+        job = c.call("ingest.start", index="a", paths=[path], wait=False)["job"]
+        end = time.time() + 20
+        while time.time() < end and not any(j["job"] == job for j in c.call("ingest.list")["jobs"]):
+            time.sleep(0.02)
+        self.assertEqual(c.call("ingest.show", job=job)["state"], "running", "it ended before it could be left")
+        self.assertEqual(server.stop(), 0)
+        shown = json.loads(self.data.cairn("jobs", "show", "acme", job, "-o", "json").stdout)
+        self.assertEqual(shown["state"], "interrupted")
+        self.assertNotIn("cancel", self.data.cairn("audit", "show", "acme").stdout)
+        server = Server(self.data, "--import-root", f"acme={root}")
+        self.addCleanup(server.stop)
+        c = Rpc(server, key)
+        self.assertEqual(c.call("ingest.start", index="a", resume=job, wait=False)["job"], job)
+        end = time.time() + 60
+        while time.time() < end and (shown := c.call("ingest.show", job=job))["state"] in ("running", "interrupted"):
+            time.sleep(0.05)
+        self.assertEqual((shown["state"], shown["root"]), ("done", whole["root"]))
 
     def test_drain_timeout_cuts_off(self):
         server = self.start("--workers", "1", "--drain-timeout", "0ms")

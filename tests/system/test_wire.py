@@ -56,7 +56,7 @@ QUERIES = [
     ({"vector": [1, 2, 3]}, "INVALID: the vector has 3 numbers; this index has vectors of 4"), ({"vector": [0, 0, 0, 0]}, "INVALID: "), ({"vector": [float("nan"), 0, 0, 1]}, "INVALID: "),
     ({"vector": [float("inf"), 0, 0, 1]}, "INVALID: "), ({"vector": [1e300, 0, 0, 1]}, "INVALID: "), ({"vector": b"\0" * 17}, "INVALID: a vector of 17 bytes"), ({"vector": []}, "INVALID: a vector has 1 to"),
     ({"vector": [1] * 20000}, "INVALID: a vector has 1 to"), ({"text": "x"}, "INVALID: give `text` or `vector`, not both"), ({"vector": None}, "INVALID: a query needs `text` or `vector`"),
-    ({"vector": None, "text": ""}, "INVALID: the text is empty"), ({"vector": None, "text": b"\xff"}, "INVALID: the text is not UTF-8 at byte 0"), ({"vector": None, "text": "x"}, "INVALID: this index has no embedder"),
+    ({"vector": None, "text": ""}, "INVALID: the text is empty"), ({"vector": None, "text": b"\xff"}, "INVALID: field \"text\" holds a string that is not valid UTF-8"), ({"vector": None, "text": "x"}, "INVALID: this index has no embedder"),
     ({"labels": ["no kind"]}, "INVALID: "), ({"labels": [5]}, "INVALID: "), ({"as": "user:ana"}, "DENIED: "), ({"nosuch": 1}, 'INVALID: query has no field "nosuch"'), ({"topk": 1}, 'INVALID: query has no field "topk"'),
     ({"filter": {}}, "INVALID: "), ({"filter": {"field": "lang"}}, "INVALID: "), ({"filter": {"field": "lang", "like": "x"}}, "INVALID: "), ({"filter": {"and": 5}}, "INVALID: "),
     ({"filter": {"field": "lang", "eq": {}}}, "INVALID: "), ({"filter": {"field": 5, "eq": 1}}, "INVALID: "),

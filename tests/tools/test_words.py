@@ -196,8 +196,10 @@ class Words(unittest.TestCase):
         path = self.place.docs + "/none"
         p = self.place.cairn("ingest", "acme/docs", path, check=False)
         self.assertEqual((p.returncode, p.stdout, p.stderr), (3, "", f"cairn: NOT_FOUND: {path}: No such file or directory; check its path\n"))
-        p, other = self.place.remote("ingest", "acme/docs", path), self.place.remote("ingest", "acme/docs", "/etc/passwd")
-        self.assertEqual((p.returncode, p.stderr), (1, other.stderr.replace("/etc/passwd", path)))
+        p = self.place.remote("ingest", "acme/docs", path)
+        self.assertEqual((p.returncode, p.stdout), (3, ""), p.stderr)
+        p, other = self.place.remote("ingest", "acme/docs", "/etc/no-such-file"), self.place.remote("ingest", "acme/docs", "/etc/passwd")
+        self.assertEqual((p.returncode, p.stderr), (1, other.stderr.replace("/etc/passwd", "/etc/no-such-file")))
 
     def test_a_filter_is_told_with_a_caret(self):
         for text, at in FILTERS:

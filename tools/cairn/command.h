@@ -14,6 +14,7 @@
 
 typedef enum cmd_type {
     CMD_TEXT, CMD_UINT, CMD_FLOAT, CMD_FLAG,
+    CMD_NOT,      /* a flag that says no: field -> false */
     CMD_COMMAS,   /* a,b,c -> list; may be repeated */
     CMD_REPEAT,   /* may be repeated -> list */
     CMD_FILTER,   /* an expression -> map */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "engine/base/log.h"
+#include "engine/base/os.h"
 #include "engine/base/mem.h"
 #include "ingest/parse/parse.h"
 #include "tools/cairn/local.h"
@@ -134,8 +136,17 @@ static int run(const line *l) {
     return code;
 }
 
+/* Of what the libraries tell, a person who waits wants to know for whom. */
+static void say_wait(void *ctx, cn_log_level level, const char *event, const char *text) {
+    (void)ctx, (void)level;
+    if (strcmp(event, "writer.wait") == 0)
+        fprintf(stderr, "cairn: waiting: %s\n", text);
+}
+
 int main(int argc, char **argv) {
+    cn_std_files();
     cn_parse_worker_main(argc, argv);
+    cn_log_set(say_wait, NULL, CN_LOG_WARN);
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};
     if (!words || take_globals(argc, argv, &l) != CN_OK || take_environment() != CN_OK)

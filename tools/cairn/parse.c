@@ -135,9 +135,10 @@ static cn_err put_value(fields *f, cmd_type type, const char *field, const char 
     case CMD_INDEX:
     case CMD_TENANT: return put_place(f, type, text);
     case CMD_FLAG:
+    case CMD_NOT:
         f->n++;
         cn_pack_cstr(f->b, field);
-        cn_pack_bool(f->b, true);
+        cn_pack_bool(f->b, type == CMD_FLAG);
         return CN_OK;
     case CMD_TEXT:
     case CMD_COMMAS:

@@ -7,13 +7,16 @@
 
 #include "engine/base/mem.h"
 #include "server/client/cairn.h"
+#include "server/service/methods.h"
 #include "tools/cairn/local.h"
 
 #define KEY_MAX 4096
 #define NO_LIMIT UINT32_MAX /* a job takes as long as it takes */
+#define LIMIT_MS 60000      /* any other call */
 #define WATCH_MS 400
 
 static _Thread_local cairn_client *client;
+static _Thread_local uint32_t client_limit;
 static char key[KEY_MAX];
 static atomic_bool unreachable;
 
@@ -56,6 +59,8 @@ static cn_err failed(cairn_code code, const char *text) {
     unreachable = lost;
     if (strncmp(what, cmd_the_env.server, n) == 0 && strncmp(what + n, ": ", 2) == 0)
         what += n + 2;
+    if (code == CAIRN_TIMEOUT)
+        return cn_fail(CN_UNAVAILABLE, "%s: %s; on its host the same command works on the files, with --data", cmd_the_env.server, what);
     if (lost)
         return cn_fail(CN_UNAVAILABLE, "%s: %s; is cairnd running, and is that its address?", cmd_the_env.server, what);
     for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
@@ -64,8 +69,8 @@ static cn_err failed(cairn_code code, const char *text) {
     return cn_fail(CN_UNAVAILABLE, "%s: %s", cmd_the_env.server, what);
 }
 
-static cn_err connect_new(cairn_client **ret) {
-    cairn_options o = {.timeout_ms = NO_LIMIT, .max_answer_bytes = (size_t)1 << 30};
+static cn_err connect_new(uint32_t limit_ms, cairn_client **ret) {
+    cairn_options o = {.timeout_ms = limit_ms, .max_answer_bytes = (size_t)1 << 30};
     cairn_client *c;
     cairn_code code = cairn_connect(cmd_the_env.server, &o, &c);
     if (code != CAIRN_OK)
@@ -79,11 +84,18 @@ static cn_err connect_new(cairn_client **ret) {
     return CN_OK;
 }
 
-static cn_err connect_once(void) {
-    if (client)
+static uint32_t limit_of(const char *method) {
+    const cn_method *m = cn_method_find(cn_str_of(method));
+    return m && !(m->flags & CN_METHOD_DEAR) ? LIMIT_MS : NO_LIMIT;
+}
+
+static cn_err connect_once(uint32_t limit_ms) {
+    if (client && client_limit == limit_ms)
         return CN_OK;
+    cmd_remote_close();
     CN_TRY(find_key());
-    return connect_new(&client);
+    client_limit = limit_ms;
+    return connect_new(limit_ms, &client);
 }
 
 void cmd_remote_close(void) {
@@ -145,7 +157,7 @@ static void *watch_job(void *arg) {
     watch *w = arg;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cairn_client *c;
-    if (cn_unpack(&u, w->params.p, w->params.n) != CN_OK || connect_new(&c) != CN_OK)
+    if (cn_unpack(&u, w->params.p, w->params.n) != CN_OK || connect_new(LIMIT_MS, &c) != CN_OK)
         return NULL;
     while (wait_a_moment(w))
         show_job(c, &u.o);
@@ -191,7 +203,7 @@ cn_err cmd_call_remote(const char *method, cn_str params, cn_buf *out) {
     cairn_answer a = {0};
     watch w;
     CN_TRY(with_wait(method, params, &ask));
-    CN_TRY(connect_once());
+    CN_TRY(connect_once(limit_of(method)));
     watch_begin(&w, method, cn_buf_str(&ask));
     cairn_code code = cairn_call(client, method, ask.p, ask.n, &a);
     watch_end(&w);

@@ -1,0 +1,263 @@
+/* fuzz_index.c -- any bytes as filters, labels, members, and as what lies on disk: segment files, records of the catalog and the
+ * policy, control.mdb.
+ *
+ * The first byte chooses (enum below). A file on disk is a good one with edits: five bytes each, three of place and what is put
+ * there, by the fourth as it is, added, or with the rest of its page as zeros. Checksums are mended where what lies behind them
+ * shall be reached. Whatever is taken must then work: be read, validated, matched, asked.
+ * Owns:    a tenant in a directory of its own, removed at the end.
+ * Thread:  one.
+ * Limits:  those of replay.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+
+#include "index/policy/policy_inside.h"
+#include "index/policy/principal.h"
+#include "index/search/filter.h"
+#include "index/store/segment_format.h"
+#include "tests/fuzz/replay.h"
+#include "tests/index/small.h"
+
+enum { FILTER_TEXT, FILTER_MAP, SEGMENT, SEGMENT_MENDED, OWN_MENDED, CONTROL, INDEX_RECORD, VERSION_RECORD, POLICY_RECORD, LABELS, MEMBERS, BUCKETS, KINDS };
+#define EDIT 5
+#define PAGE 4096
+
+typedef struct file {
+    char path[4096];
+    uint8_t *bytes, *good;
+    size_t n;
+} file;
+static file segment, own, control;
+static cn_seg_id segment_id, own_id;
+static cn_arena arena;
+
+static void take(file *f, const char *path) {
+    FILE *in = fopen(path, "rb");
+    CN_ASSERT(in);
+    snprintf(f->path, sizeof f->path, "%s", path);
+    fseek(in, 0, SEEK_END);
+    f->n = (size_t)ftell(in);
+    rewind(in);
+    f->bytes = malloc(f->n);
+    f->good = malloc(f->n);
+    CN_ASSERT(f->bytes && f->good && fread(f->good, 1, f->n, in) == f->n);
+    fclose(in);
+}
+
+static void put(const file *f, const uint8_t *bytes, size_t n) {
+    int fd = open(f->path, O_WRONLY | O_CLOEXEC);
+    CN_ASSERT(fd >= 0 && pwrite(fd, bytes, n, 0) == (ssize_t)n && ftruncate(fd, (off_t)n) == 0);
+    close(fd);
+}
+
+static void clean_up(void) { s_close(); }
+
+static void close_tenant(void) {
+    cn_tenant_unref(s_tenant);
+    cn_data_close(s_data);
+    s_tenant = NULL;
+    s_data = NULL;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    static const s_row rows[] = {{"a", "first", "public", "", ""}, {"b", "second", "group:x", "user:u", ""}, {"c", "third", "public,group:y", "", "user:v"}};
+    static const s_row later[] = {{"c", "third", "group:y", "", "user:v"}};
+    char path[4096];
+    (void)argc, (void)argv;
+    cn_arena_init(&arena, 1 << 20, (size_t)1 << 28);
+    CN_ASSERT(s_open());
+    s_index("p");
+    CN_ASSERT(s_seal("p", rows, 3, NULL) == 1 && s_seal("p", later, 1, "a") == 2 && s_activate("p", 2) == CN_OK);
+    CN_ASSERT(s_policy(CN_POLICY_DENY, "a", "user:w", &s_who) == CN_OK && s_policy(CN_POLICY_HIDE_GLOB, "zz*", "", &s_who) == CN_OK);
+    cn_version v;
+    CN_ASSERT(cn_version_get(s_tenant, CN_STR("p"), 2, &s_arena, &v) == CN_OK);
+    segment_id = v.parts[0].id;
+    own_id = v.own;
+    s_segment_path(&segment_id, path);
+    take(&segment, path);
+    s_segment_path(&own_id, path);
+    take(&own, path);
+    snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
+    close_tenant();
+    take(&control, path);
+    CN_ASSERT(s_open_again());
+    atexit(clean_up);
+    return 0;
+}
+
+/* --- edits --- */
+static void edit(file *f, cn_str s) {
+    memcpy(f->bytes, f->good, f->n);
+    for (; s.n >= EDIT; s = (cn_str){s.p + EDIT, s.n - EDIT}) {
+        const uint8_t *e = (const uint8_t *)s.p;
+        size_t at = ((size_t)e[0] << 16 | (size_t)e[1] << 8 | e[2]) % f->n;
+        if (e[3] % 4 == 3)
+            memset(f->bytes + at, 0, PAGE - at % PAGE < f->n - at ? PAGE - at % PAGE : f->n - at);
+        else
+            f->bytes[at] = (uint8_t)(e[3] % 4 == 2 ? f->bytes[at] + e[4] : e[4]);
+    }
+}
+
+static void mend(file *f) {
+    for (size_t at = 16; at + CN_BLOCK_HEAD <= f->n; at += PAGE) {
+        cn_block_head h;
+        memcpy(&h, f->bytes + at, sizeof h);
+        if (h.magic != CN_BLOCK_MAGIC || h.bytes > f->n - at - CN_BLOCK_HEAD)
+            continue;
+        h.crc = 0;
+        h.crc = cn_crc32c(cn_crc32c(0, &h, sizeof h), f->bytes + at + CN_BLOCK_HEAD, h.bytes);
+        memcpy(f->bytes + at, &h, sizeof h);
+    }
+}
+
+static cn_err ignore_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
+    (void)key;
+    *(uint32_t *)ctx += gone->allow.n + gone->deny.n + gone->require.n;
+    return CN_OK;
+}
+
+/* All that can be read of a segment, whether it is valid or not. */
+static void read_segment(cn_seg *s) {
+    cn_doc d;
+    cn_chunk c;
+    cn_digest digest;
+    uint32_t doc, chunk, labels = 0;
+    cn_str part;
+    for (uint32_t i = 0; i < cn_seg_docs(s) && i < 8; i++)
+        if (cn_seg_doc_full(s, i, &arena, &d) == CN_OK)
+            for (uint32_t k = 0; k < d.n_chunks; k++)
+                CN_ASSERT(d.chunks[k].from <= d.chunks[k].to && d.chunks[k].to <= d.text.n);
+    for (uint32_t i = 0; i < cn_seg_rows(s) && i < 8; i++) {
+        if (cn_seg_row(s, i, &c, &doc, &chunk) == CN_OK)
+            CN_ASSERT(doc < cn_seg_docs(s));
+        cn_seg_text_digest(s, i, &digest);
+    }
+    for (uint32_t i = 0; i < cn_seg_classes(s) && i < 8; i++)
+        cn_seg_class_rows(s, i, &part);
+    if (cn_seg_part(s, CN_PART_BUCKETS, CN_STR(""), &part) == CN_OK)
+        cn_buckets_validate(part);
+    cn_version_tombs(s, &segment_id, &part);
+    cn_revoked_each(s, ignore_gone, &labels);
+    cn_seg_validate(s);
+}
+
+static void look_at_file(file *f, const cn_seg_id *id, cn_str s, bool mended) {
+    cn_seg *seg;
+    edit(f, s);
+    if (mended)
+        mend(f);
+    put(f, f->bytes, f->n);
+    if (cn_seg_open(s_tenant, id, NULL, &seg) == CN_OK) {
+        read_segment(seg);
+        cn_seg_close(seg);
+    } else {
+        CN_ASSERT(cn_error_detail()[0]);
+    }
+    put(f, f->good, f->n);
+}
+
+static void look_at_control(cn_str s) {
+    uint64_t n;
+    cn_digest head;
+    close_tenant();
+    edit(&control, s);
+    put(&control, control.bytes, control.n);
+    if (cn_data_open(s_dir, &s_data) == CN_OK && cn_tenant_open(s_data, CN_STR("acme"), &s_tenant) == CN_OK) {
+        s_sees("p", 0, "public,group:y,user:v", "c");
+        s_sees("p", 1, "group:x", "b");
+        cn_audit_verify(s_tenant, &n, &head);
+    }
+    if (s_tenant)
+        cn_tenant_unref(s_tenant);
+    if (s_data)
+        cn_data_close(s_data);
+    put(&control, control.good, control.n);
+    CN_ASSERT(s_open_again());
+}
+
+/* --- filters --- */
+static void filter_map(const char *p, size_t n) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    const cn_filter *f;
+    static const char meta[] = "\x83\xa4lang\xa2""en\xa1n\x05\xa4tags\x92\xa1""a\xa1""b";
+    const cn_doc docs[2] = {{.source = CN_STR("s"), .id = CN_STR("a"), .modified = CN_NO_TIME, .meta = {meta, sizeof meta - 1}},
+                            {.source = CN_STR("s"), .id = CN_STR("b"), .modified = 1700000000000000, .meta = CN_STR("\x80")}};
+    if (cn_unpack(&u, p, n) != CN_OK || u.o.type != MSGPACK_OBJECT_MAP || cn_filter_from_map(&u.o, &arena, &f) != CN_OK)
+        return;
+    for (int i = 0; i < 2; i++)
+        CN_ASSERT(cn_filter_match(f, &docs[i]) == cn_filter_match(f, &docs[i]));
+    cn_filter_digest(f);
+}
+
+static void filter_text(cn_str s) {
+    CN_AUTO_BUF cn_buf map = {.cap = 1 << 22};
+    if (cn_filter_parse(s, &map) == CN_OK)
+        filter_map(map.p, map.n);
+    else
+        CN_ASSERT(cn_error_detail()[0]);
+}
+
+/* --- records: their checksum is made here --- */
+static void record(int kind, cn_str s) {
+    CN_AUTO_BUF cn_buf b = {.cap = 1 << 20};
+    cn_index_info info;
+    cn_version v;
+    cn_policy_doc d;
+    cn_key key = {{0}};
+    size_t at = cn_record_open(&b, 1);
+    cn_buf_add(&b, s.p, s.n);
+    cn_record_close(&b, at);
+    if (kind == INDEX_RECORD)
+        cn_index_read(CN_STR("p"), cn_buf_str(&b), &arena, &info);
+    else if (kind == VERSION_RECORD)
+        cn_version_read(cn_buf_str(&b), &arena, &v);
+    else
+        cn_policy_doc_read(cn_buf_str(&b), &key, &arena, &d);
+}
+
+/* --- labels and what is like them --- */
+static void labels(cn_str s) {
+    cn_labels l;
+    char id[9];
+    cn_digest secret;
+    unsigned scopes;
+    size_t half = s.n / 2;
+    if (cn_labels_parse(&arena, s, &l) == CN_OK)
+        for (uint32_t i = 0; i < l.n; i++)
+            CN_ASSERT(cn_label_check(l.v[i]) == CN_OK && cn_labels_has(l, l.v[i]));
+    cn_glob_match((cn_str){s.p, half}, (cn_str){s.p + half, s.n - half});
+    cn_key_split(s, id, &secret);
+    cn_scopes_parse(s, &scopes);
+}
+
+static void members(cn_str s) {
+    uint32_t n;
+    cn_labels l;
+    if (cn_member_sync(s_tenant, s, &s_who, &n) == CN_OK)
+        CN_ASSERT(n > 0);
+    cn_principal_expand(s_tenant, CN_STR("user:ana"), &arena, &l);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
+    if (n < 1)
+        return 0;
+    cn_str s = {(const char *)bytes + 1, n - 1};
+    int kind = bytes[0] % KINDS;
+    switch (kind) {
+    case FILTER_TEXT: filter_text(s); break;
+    case FILTER_MAP: filter_map(s.p, s.n); break;
+    case SEGMENT:
+    case SEGMENT_MENDED: look_at_file(&segment, &segment_id, s, kind == SEGMENT_MENDED); break;
+    case OWN_MENDED: look_at_file(&own, &own_id, s, true); break;
+    case CONTROL: look_at_control(s); break;
+    case LABELS: labels(s); break;
+    case MEMBERS: members(s); break;
+    case BUCKETS: cn_buckets_validate(s); break;
+    default: record(kind, s);
+    }
+    cn_arena_reset(&arena);
+    return 0;
+}

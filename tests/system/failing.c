@@ -1,0 +1,127 @@
+/* failing.c -- preloaded before the C library: the n-th of some calls on files below FAILING_UNDER fails, as told in the file FAILING_CONTROL,
+ * which the test maps too and may change while the program runs.
+ *
+ * The file: struct control below, 40 bytes. A call of kind k counts when bit k of `kinds` is set; then the one numbered `at` fails
+ * (0: none does), and with `on` those after it too. */
+#undef _FILE_OFFSET_BITS
+#define _LARGEFILE64_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct control {
+    _Atomic uint64_t kinds, at, on, count;
+    _Atomic int64_t err;
+};
+enum { WRITE, PWRITE, WRITEV, PWRITEV, FSYNC, FDATASYNC, MSYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD };
+
+static struct control *control;
+static const char *under;
+
+/* The next one of this name: the C library's. */
+#define REAL(name) \
+    static __typeof__(&name) real; \
+    if (!real) \
+        *(void **)&real = dlsym(RTLD_NEXT, #name)
+
+__attribute__((constructor)) static void begin(void) {
+    const char *path = getenv("FAILING_CONTROL");
+    int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    void *p = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    under = getenv("FAILING_UNDER");
+    control = p == MAP_FAILED || !under ? NULL : p;
+}
+
+static bool is_below(const char *path) { return strncmp(path, under, strlen(under)) == 0; }
+
+static bool fd_is_below(int fd) {
+    char name[40], path[4096];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(name, path, sizeof path - 1);
+    path[n < 0 ? 0 : n] = 0;
+    return is_below(path);
+}
+
+/* Must this call fail? errno is then set. */
+static bool fails(int kind, int fd, const char *path) {
+    if (!control || !(control->kinds >> kind & 1) || !(path ? is_below(path) : fd_is_below(fd)))
+        return false;
+    uint64_t n = ++control->count, at = control->at;
+    if (!at || (control->on ? n < at : n != at))
+        return false;
+    errno = (int)control->err;
+    return true;
+}
+
+#define ON_FD(ret, name, kind, fd, params, args) \
+    ret name params; \
+    ret name params { \
+        REAL(name); \
+        return fails(kind, fd, NULL) ? -1 : real args; \
+    }
+ON_FD(ssize_t, write, WRITE, fd, (int fd, const void *p, size_t n), (fd, p, n))
+ON_FD(ssize_t, pwrite, PWRITE, fd, (int fd, const void *p, size_t n, off_t at), (fd, p, n, at))
+ON_FD(ssize_t, writev, WRITEV, fd, (int fd, const struct iovec *v, int n), (fd, v, n))
+ON_FD(ssize_t, pwritev, PWRITEV, fd, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at))
+ON_FD(int, fsync, FSYNC, fd, (int fd), (fd))
+ON_FD(int, fdatasync, FDATASYNC, fd, (int fd), (fd))
+ON_FD(int, ftruncate, FTRUNCATE, fd, (int fd, off_t n), (fd, n))
+ON_FD(ssize_t, read, READ, fd, (int fd, void *p, size_t n), (fd, p, n))
+ON_FD(ssize_t, pread, PREAD, fd, (int fd, void *p, size_t n, off_t at), (fd, p, n, at))
+/* The same under the names that a build with large files has. */
+ON_FD(ssize_t, pwrite64, PWRITE, fd, (int fd, const void *p, size_t n, off64_t at), (fd, p, n, at))
+ON_FD(ssize_t, pwritev64, PWRITEV, fd, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at))
+ON_FD(int, ftruncate64, FTRUNCATE, fd, (int fd, off64_t n), (fd, n))
+ON_FD(ssize_t, pread64, PREAD, fd, (int fd, void *p, size_t n, off64_t at), (fd, p, n, at))
+
+void *mmap(void *where, size_t n, int prot, int flags, int fd, off_t at) {
+    REAL(mmap);
+    return fd >= 0 && fails(MMAP, fd, NULL) ? MAP_FAILED : real(where, n, prot, flags, fd, at);
+}
+
+void *mmap64(void *where, size_t n, int prot, int flags, int fd, off64_t at) {
+    REAL(mmap64);
+    return fd >= 0 && fails(MMAP, fd, NULL) ? MAP_FAILED : real(where, n, prot, flags, fd, at);
+}
+
+int msync(void *p, size_t n, int flags) {
+    REAL(msync);
+    return fails(MSYNC, 0, under) ? -1 : real(p, n, flags);
+}
+
+#define ON_PATH(name) \
+    int name(const char *path, int flags, ...) { \
+        REAL(name); \
+        va_list ap; \
+        va_start(ap, flags); \
+        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0; \
+        va_end(ap); \
+        return fails(OPEN, 0, path) ? -1 : real(path, flags, mode); \
+    }
+ON_PATH(open)
+ON_PATH(open64)
+
+int rename(const char *from, const char *to) {
+    REAL(rename);
+    return fails(RENAME, 0, to) ? -1 : real(from, to);
+}
+
+int unlink(const char *path) {
+    REAL(unlink);
+    return fails(UNLINK, 0, path) ? -1 : real(path);
+}

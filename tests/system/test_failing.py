@@ -1,0 +1,210 @@
+"""Every write, sync, truncation, mapping, opening and reading of a file that fails in turn: a clear error or success, never a
+crash; what was acknowledged is there and what was not is not; the server goes on reading, and the data is whole afterwards.
+
+A kind of call is a row of failing.CALLS; what is done under it, a row of ON_SERVER (a method of a running cairnd) or of ON_FILES
+(a command). Short: at most SOME places of each pair, spread over all of them; long: each."""
+import json
+import os
+import shutil
+import signal
+import sys
+import unittest
+from collections import Counter
+
+from failing import CALLS, Failing
+from serving import Data, Failed, Rpc, Server, count
+
+SOME = count(4, 1000000)
+VECTOR = [1.0, 2.0, 0.0, 1.0]
+ERRORS = ("UNAVAILABLE", "INTERNAL", "OVERLOADED", "DAMAGED")
+ALL = "query,ingest,activate,versions,policy,operate,audit,admin"
+
+
+def places(total):
+    """Which of the calls fail, of all that there were."""
+    return range(1, total + 1) if total <= SOME else sorted({1, total, *(1 + total * i // SOME for i in range(SOME))})
+
+
+class Faulty(unittest.TestCase):
+    def setUp(self):
+        self.data = Data(6)
+        self.addCleanup(self.data.close)
+        self.data.cairn("index", "set", "acme/docs", "--keep-versions", "100000")
+        self.failing = Failing(self.data.dir, self.data.path)
+        self.addCleanup(self.failing.close)
+        self.seen = Counter()
+        self.number = 0
+
+    def sound(self):
+        self.data.cairn("scrub")
+        self.data.cairn("audit", "verify", "acme")
+        self.data.cairn("doctor")
+
+    def tell(self):
+        print(", ".join(f"{k} {v}" for k, v in sorted(self.seen.items())), file=sys.stderr)
+
+
+class OnServer(Faulty):
+    # name: (its fields for the n-th time, the document that it puts or takes away)
+    ON_SERVER = {
+        "documents.put": (lambda n, active: {"index": "docs", "activate": True, "documents": [{"id": f"p{n}", "text": f"put {n}", "labels": ["public"], "vector": VECTOR}]},
+                          "p"),
+        "policy.deny": (lambda n, active: {"docs": [f"f{n}"], "labels": ["public"]}, "f"),
+        "policy.hide": (lambda n, active: {"docs": [f"f{n}"]}, "f"),
+        "versions.activate": (lambda n, active: {"index": "docs", "version": 2 if active != 2 else 3, "reason": "test"}, None),
+        "members.set": (lambda n, active: {"member": f"user:u{n}", "labels": ["group:hr"]}, None),
+        "query": (lambda n, active: {"index": "docs", "vector": VECTOR, "k": 1000, "labels": ["public"]}, None),
+        "documents.get": (lambda n, active: {"index": "docs", "doc": "d2"}, None),
+    }
+
+    def serve(self):
+        self.server = Server(self.data, env=self.failing.env)
+        self.addCleanup(lambda: self.server.p.poll() is None and self.server.stop(signal.SIGKILL))
+        self.conn = Rpc(self.server, self.key)
+
+    def there(self, doc):
+        try:
+            return self.conn.call("documents.get", index="docs", doc=doc)["doc"] == doc
+        except Failed as e:
+            self.assertTrue(str(e).startswith("NOT_FOUND"), e)
+            return False
+
+    def state(self, name, n):
+        """What the operation changes. Nothing fails now, so everything must answer."""
+        answer = self.conn.call("query", index="docs", vector=VECTOR, k=3)
+        self.assertEqual(len(answer["hits"]), 3)
+        doc = self.ON_SERVER[name][1]
+        if name == "members.set":
+            return f"user:u{n}" in {m["member"] for m in self.conn.call("members.list")["members"]}
+        return answer["made_by"]["version"] if name == "versions.activate" else self.there(f"{doc}{n}") if doc else None
+
+    def attempt(self, name, call, at):
+        """Runs the operation with its at-th call failing. How many calls of this kind there were."""
+        self.number += 1
+        n = self.number
+        before = self.state(name, n)
+        fields = self.ON_SERVER[name][0](n, before)
+        self.failing.arm(call, at)
+        try:
+            self.conn.call(name, **fields)
+            error = None
+        except Failed as e:
+            error = str(e)
+        calls = self.failing.disarm()
+        where = f"{name}, {call} {at} of {calls}: {error}"
+        after = self.state(name, n)
+        if error is None:
+            if before is not None:
+                self.assertNotEqual(after, before, where)
+            self.seen["fine"] += 1
+        else:
+            self.assertIn(error.split(":")[0], ERRORS, where)
+            self.assertGreater(len(error.split(":", 1)[1]), 10, where)
+            if after != before:  # of a job only: its own entry could not be written, after the flip
+                self.assertTrue(name == "documents.put" and "work.mdb" in error, where)
+                self.seen["done, though the job's entry failed"] += 1
+            self.seen[error.split(":")[0]] += 1
+            self.conn.call(name, **fields)  # now nothing fails
+            if before is not None:
+                self.assertNotEqual(self.state(name, n), before, where)
+        self.assertIsNone(self.server.p.poll(), where)
+        return calls
+
+    def test_each_call_that_fails_under_each_method(self):
+        self.key = self.data.make_key("--scope", ALL, "--labels", "public")
+        rows = "".join(json.dumps({"id": f"f{n}", "text": "text", "labels": ["public"], "vector": VECTOR}) + "\n" for n in range(count(1000, 30000)))
+        self.data.cairn("ingest", "acme/docs", "-", "--activate", text=rows)
+        self.data.cairn("ingest", "acme/docs", "-", "--activate", text='{"id":"one","text":"more","labels":["public"],"vector":[1,1,1,1]}\n')
+        self.serve()
+        for name in self.ON_SERVER:
+            for call in CALLS:
+                total = self.attempt(name, call, 0)
+                for at in places(total):
+                    self.attempt(name, call, at)
+        self.tell()
+        self.assertGreater(self.seen["UNAVAILABLE"], 10)
+        self.assertEqual(self.server.stop(), 0)
+        self.sound()
+
+
+
+class OnFiles(Faulty):
+    """The command, a process for each try, on a data directory of its own."""
+    INDEX = "acme/docs"
+    # name: (arguments, whether the state below is another afterwards)
+    ON_FILES = {
+        "ingest": (["ingest", INDEX, "ROWS", "--activate"], True),
+        "activate": (["activate", INDEX, "1", "--reason", "test"], True),
+        "rollback": (["rollback", INDEX, "--reason", "test"], True),
+        "policy deny": (["policy", "deny", "acme", "d0", "--labels", "public"], True),
+        "policy erase": (["policy", "erase", "acme", "d0"], True),
+        "query": (["query", INDEX, "--batch", "QUESTIONS"], False),
+        "gc": (["gc", INDEX], False),
+    }
+
+    def write(self, name, *maps):
+        path = os.path.join(self.data.dir, name)
+        with open(path, "w") as f:
+            f.writelines(json.dumps(m) + "\n" for m in maps)
+        return path
+
+    def state(self):
+        """What is answered, by whom, and whether the chain and everything else is whole."""
+        for command in (["audit", "verify", "acme"], ["scrub"]):
+            p = self.data.cairn(*command, check=False)
+            self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
+        answer = json.loads(self.data.cairn("query", self.INDEX, "--batch", self.words["QUESTIONS"], "-o", "json").stdout)
+        return answer["made_by"]["version"], sorted(h["doc"] for h in answer["hits"])
+
+    def again(self):
+        shutil.rmtree(self.data.path)
+        shutil.copytree(self.copy, self.data.path)
+
+    def finish(self, name, args):
+        """Now nothing fails: the operation, or the job that was interrupted, goes through."""
+        job = next(iter(json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"]), None) if name == "ingest" else None
+        if job and job["state"] in ("interrupted", "failed"):
+            args = ["ingest", self.INDEX, "--resume", job["job"]]
+        p = self.data.cairn(*args, check=False)
+        self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
+
+    def attempt(self, name, call, at):
+        args, changes = self.ON_FILES[name]
+        args = [self.words.get(a, a) for a in args]
+        self.again()
+        self.failing.arm(call, at)
+        p = self.data.cairn(*args, check=False, env=self.failing.env)
+        calls = self.failing.disarm()
+        where = f"{name}, {call} {at} of {calls}: {p.returncode} {p.stdout}{p.stderr}"
+        after = self.state()
+        if p.returncode == 0:
+            self.assertEqual(after != self.before, changes, where)
+            self.seen["fine"] += 1
+            return calls
+        self.assertIn(p.returncode, (1, 3, 4, 5), where)
+        self.assertRegex(p.stderr, r"(?s)^cairn.{15}", where)
+        self.seen["failed"] += 1
+        if after == self.before or name != "ingest":
+            self.assertEqual(after, self.before, where)
+            self.finish(name, args)
+        self.assertEqual(self.state() != self.before, changes, where)
+        return calls
+
+    def test_each_call_that_fails_under_each_command(self):
+        rows = [{"id": f"r{i}", "text": f"row {i}", "labels": ["public"], "vector": [1, i, 1, 1]} for i in range(5)]
+        self.words = {"ROWS": self.write("rows.jsonl", *rows), "QUESTIONS": self.write("questions.jsonl", {"vector": VECTOR, "k": 1000})}
+        self.data.cairn("ingest", self.INDEX, "-", "--activate", text='{"id":"one","text":"more","labels":["public"],"vector":[1,1,1,1]}\n')
+        self.copy = os.path.join(self.data.dir, "copy")
+        shutil.copytree(self.data.path, self.copy)
+        self.before = self.state()
+        for name in self.ON_FILES:
+            for call in CALLS:
+                total = self.attempt(name, call, 0)
+                for at in places(total):
+                    self.attempt(name, call, at)
+        self.tell()
+        self.assertGreater(self.seen["failed"], 20)
+
+
+if __name__ == "__main__":
+    unittest.main()

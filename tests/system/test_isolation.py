@@ -1,0 +1,147 @@
+"""A key of one tenant against everything of another: every method that api.describe lists, every field that can name something,
+with the other tenant's own names and with names that there are nowhere. Both answer alike, tell nothing of it, and change
+nothing of it. A method or a field that is served later is tried without a word here; a field that names something of a new
+sort is a row of NAMES."""
+import json
+import re
+import sys
+import unittest
+from collections import Counter
+
+from serving import Failed, Rpc
+from test_access import SCOPES, World, make_keys, prepared
+
+# Field -> what it is called in the other tenant, and what is called so nowhere; made by names() where an id is given by cairn.
+NAMES = {
+    "index": ("bsecret", "nsecret"), "doc": ("bdoc", "ndoc"), "docs": (["bdoc"], ["ndoc"]), "source": ("bsource", "nsource"), "after": ("bsource/bdoc", "bnowhere/ndoc"),
+    "member": ("user:bmember", "user:nmember"), "as": ("user:bmember", "user:nmember"), "labels": (["group:blabel"], ["group:nlabel"]),
+    "glob": ("bdo*", "ndo*"), "all_of": ("bsource", "nsource"), "principals": (["user:bmember"], ["user:nmember"]), "text": ("user:bmember group:blabel\n", "user:nmember group:nlabel\n"),
+    "tenant": ("btenant", "ntenant"), "job": None, "resume": None, "id": None, "key": None, "version": (3, 3), "expect": (3, 3), "to": (3, 3), "from": (3, 3),
+    "changes": ([{"op": "unhide", "docs": ["bdoc"]}], [{"op": "unhide", "docs": ["ndoc"]}]), "paths": (["bdoc"], ["ndoc"]), "rows": ("bdoc", "ndoc"),
+    "queries": ([{"vector": [1, 2, 3], "filter": {"field": "id", "eq": "bdoc"}}], [{"vector": [1, 2, 3], "filter": {"field": "id", "eq": "ndoc"}}]),
+    "filter": ({"field": "id", "eq": "bdoc"}, {"field": "id", "eq": "ndoc"}), "documents": ([{"id": "bdoc", "text": "words", "vector": [1, 2, 3, 4]}], [{"id": "ndoc", "text": "words", "vector": [1, 2, 3, 4]}]),
+    "scopes": None, "principal": ("user:bmember", "user:nmember"),
+}
+SECRETS = ["bsecret", "bdoc", "bsource", "bmember", "blabel", "btenant", "bhidden"]
+LOOKS = {"versions.list": {"index": "bsecret"}, "documents.list": {"index": "bsecret"}, "policy.show": {"docs": ["bdoc"], "source": "bsource"}, "members.list": {},
+         "admin.key_list": {}, "ingest.list": {}, "admin.index_list": {}, "audit.list": {"limit": 1000}}
+
+
+class Isolation(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        w = cls.w = World()
+        with open(w.rows, "w") as f:
+            f.write('{"id":"more","text":"words","labels":["public"],"vector":[1,1,1,1]}\n')
+        root = w.root
+        other = lambda method, **kw: root.call(method, tenant="btenant", **kw)
+        root.call("admin.tenant_add", tenant="btenant")
+        other("admin.index_create", index="bsecret", embedder="none")
+        for n in range(3):
+            other("documents.put", index="bsecret", source="bsource", activate=True,
+                  documents=[{"id": d, "text": f"{d} {n}", "labels": ["group:blabel", "public"], "vector": [1, n, 1]} for d in ("bdoc", "bhidden")])
+        other("policy.hide", docs=["bhidden"], source="bsource")
+        other("policy.deny", docs=["bdoc"], source="bsource", labels=["group:blabel"])
+        other("members.set", member="user:bmember", labels=["group:blabel"])
+        cls.foreign_key = json.loads(w.cairn("key", "add", "btenant", "--scope", "query", "--labels", "group:blabel", "-o", "json").stdout)
+        cls.foreign_job = other("ingest.list")["jobs"][0]["job"]
+        w.keys = make_keys(w)
+        w.known = {i: root.call("documents.list", tenant="acme", index=i)["documents"][0]["doc"] for i in ("docs", "secret")}
+        w.jobs = {j["index"]: j["job"] for j in root.call("ingest.list", tenant="acme")["jobs"]}
+        cls.served = {m["name"]: m for m in root.call("api.describe")["methods"]}
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.w.close()
+
+    def names(self, field):
+        """(the other tenant's, nowhere's), or None: this field names nothing."""
+        if field in ("job", "resume"):
+            return self.foreign_job, self.foreign_job[:-8] + "0" * 8
+        if field == "id":
+            return self.foreign_key["id"], "aaaaaaaa"
+        return NAMES.get(field)
+
+    def other_state(self):
+        return {m: self.w.root.call(m, tenant="btenant", **p) for m, p in LOOKS.items()}
+
+    @staticmethod
+    def shape(value):
+        """What an answer tells, but for numbers, times and texts."""
+        if isinstance(value, dict):
+            return {k: Isolation.shape(v) for k, v in value.items() if k not in ("version", "root")}
+        return [Isolation.shape(v) for v in value] if isinstance(value, list) else type(value).__name__
+
+    def answer(self, conn, method, params, passed):
+        """(ok?, its words or its shape), with what was passed taken out of it."""
+        try:
+            got = conn.call(method, **params)
+            text = repr(got)
+            told = True, self.shape(got)
+        except Failed as e:
+            text = re.sub(r"gone\d+", "gone", str(e))  # a name that prepared() makes up
+            told = False, text
+        for word in sorted(passed, key=len, reverse=True):
+            text = text.replace(word, "#")
+            told = (told[0], told[1].replace(word, "#")) if not told[0] else told
+        return told, text
+
+    def forget_members(self):
+        """Those that members.* took in while they were tried are no more members here than the other tenant's are."""
+        for m in self.w.root.call("members.list", tenant="acme")["members"]:
+            if m["member"] in NAMES["member"]:
+                self.w.root.call("members.remove", tenant="acme", member=m["member"])
+
+    def words(self, value):
+        """The texts in a value."""
+        if isinstance(value, str):
+            return {value, *value.split(), *value.split("/")} - {"id", "eq", "words", "op", "unhide"}
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        return set().union(*(self.words(v) for v in values)) if values else set()
+
+    def test_each_method_and_each_field(self):
+        w, tried = self.w, Counter()
+        kinds = {s: w.keys[s] for s in (*SCOPES, "all", "app")}
+        before = self.other_state()
+        wrong = []
+        for name, m in self.served.items():
+            if name in ("auth", "admin.key_revoke") or m["host"]:
+                continue
+            fields = [p["name"] for p in m["params"]] + ["tenant"]
+            for field, (kind, key) in ((f, k) for f in fields if self.names(f) for k in kinds.items()):
+                pair = []
+                for value in self.names(field):
+                    self.forget_members()
+                    conn = Rpc(w.server, key)
+                    params = {**prepared(w, name, "docs", False), field: value}
+                    if any(p["name"] == "as" for p in m["params"]) and kind in ("app", "act-as"):
+                        params.setdefault("as", "user:ana")
+                    told, text = self.answer(conn, name, params, self.words(value) | {"bdo*", "ndo*"})
+                    pair.append(told)
+                    leaked = [s for s in SECRETS + [self.foreign_job, self.foreign_key["id"]] if s in text]
+                    if leaked and field not in ("index", "source", "docs", "doc"):
+                        wrong.append(f"{name} {field}={value} by {kind} tells {leaked}: {text[:200]}")
+                    conn.close()
+                if pair[0] != pair[1] and not (pair[0][0] and pair[1][0] and name in ("documents.put", "ingest.start")):
+                    wrong.append(f"{name} by {kind}, {field}: {str(pair[0])[:300]} of the other tenant's, {str(pair[1])[:300]} of what is nowhere")
+                tried[field] += 1
+        self.assertEqual(wrong, [], "\n" + "\n".join(wrong[:20]))
+        self.assertEqual(self.other_state(), before)
+        print(dict(tried), file=sys.stderr)
+        self.assertGreater(min(tried[f] for f in ("index", "doc", "docs", "job", "member", "tenant")), 10)
+
+    def test_the_other_tenants_key_and_its_revocation(self):
+        w = self.w
+        there, nowhere = self.foreign_key["id"], "aaaaaaaa"
+        conn = Rpc(w.server, w.keys["all"])
+        tell = lambda i: self.answer(conn, "admin.key_revoke", {"id": i}, {i})[0]
+        self.assertEqual(tell(there), tell(nowhere))
+        self.assertEqual(Rpc(w.server, self.foreign_key["key"]).call("query", index="bsecret", vector=[1, 1, 1])["hits"], [])  # it works, and is denied bdoc
+        theirs = Rpc(w.server, self.foreign_key["key"])
+        for index in ("docs", "secret"):
+            for method, params in (("query", {"vector": [1, 1, 1]}), ("documents.list", {}), ("fetch", {"doc": "d0"})):
+                self.assertEqual(self.answer(theirs, method, {"index": index, **params}, {index})[0], self.answer(theirs, method, {"index": "nowhere", **params}, {"nowhere"})[0])
+
+
+if __name__ == "__main__":
+    unittest.main()
