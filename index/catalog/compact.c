@@ -203,7 +203,9 @@ static cn_err remove_old(job *j) {
     CN_TRY(cn_catalog_pending(j->t, &p));
     int64_t until = p.due_us + WAIT_MORE_US;
     for (;;) {
-        CN_TRY(cn_catalog_sweep(j->t, j->who, &gone));
+        cn_err e = cn_catalog_sweep(j->t, j->who, &gone);
+        if (e != CN_OVERLOADED) /* by others' changes: then they stay pending */
+            CN_TRY(e);
         CN_TRY(cn_catalog_pending(j->t, &p));
         if (p.files == 0 || !j->o->wait || cn_wall_us() > until)
             break;

@@ -368,7 +368,10 @@ static cn_err let_go(cn_switch *w) {
     for (uint32_t g = 0; g < w->n; g++)
         n += w->made[g].n;
     letting_go l = {w, &a, cn_arena_zalloc(&a, n + 1u, sizeof *l.v), 0};
-    return l.v ? cn_catalog_change(w->s->t, plan_old, retire_old, &l) : cn_fail_memory();
+    if (!l.v)
+        return cn_fail_memory();
+    CN_TRY(cn_catalog_read(w->s->t, plan_old, &l)); /* what is named no more will not be again: sealing compares manifests too */
+    return cn_catalog_write(w->s->t, retire_old, &l);
 }
 
 cn_err cn_switch_all(cn_switch *w) {

@@ -363,7 +363,7 @@ static void test_stale_copy(void) {
 static _Atomic bool sealed_all;
 static _Atomic unsigned unfit, compactions, flips;
 
-static bool fits(cn_err e) { return e == CN_OK || e == CN_REFUSED || e == CN_NOT_FOUND || e == CN_CONFLICT; }
+static bool fits(cn_err e) { return e == CN_OK || e == CN_REFUSED || e == CN_NOT_FOUND || e == CN_CONFLICT || e == CN_OVERLOADED; }
 
 typedef struct named {
     cn_needed needed;
@@ -417,7 +417,7 @@ static void *flipper(void *arg) {
         unfit += !fits(e);
         flips += e == CN_OK;
         unfit += !fits(cn_version_drop(s_tenant, CN_STR("both"), ix.newest - 7, &s_who));
-        usleep(2000);
+        usleep(20000);
     }
     cn_arena_done(&a);
     return NULL;
