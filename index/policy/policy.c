@@ -81,6 +81,18 @@ bool cn_policy_row_erased(const cn_policy *p, const cn_key *key, const cn_seg_id
     return d && row_erased(d, segment);
 }
 
+cn_err cn_policy_doc_erased(const cn_policy *p, cn_seg *seg, uint32_t doc, bool *ret) {
+    cn_key key;
+    cn_digest leaf;
+    cn_stub stub;
+    CN_TRY(cn_seg_stub(seg, doc, ret, &stub));
+    if (*ret)
+        return CN_OK;
+    CN_TRY(cn_seg_leaf(seg, doc, &key, &leaf));
+    *ret = cn_policy_row_erased(p, &key, cn_seg_get_id(seg));
+    return CN_OK;
+}
+
 static cn_err revoke(const cn_gone *g, cn_arena *a, cn_triple *t) {
     CN_TRY(cn_labels_minus(a, t->allow, g->gone.allow, &t->allow));
     CN_TRY(cn_labels_union(a, t->deny, g->gone.deny, &t->deny));
@@ -141,6 +153,22 @@ cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version
         if (cn_pattern_fits(&p->patterns[i], source, id))
             said.patterns[said.n_patterns++] = &p->patterns[i];
     *ret_said = said;
+    return CN_OK;
+}
+
+cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
+    for (uint32_t i = 0; i < p->n_docs; i++) {
+        const cn_policy_doc *d = &p->docs[i];
+        if (d->erased || d->n_rows)
+            CN_TRY(fn(ctx, &d->key, d->source, d->id, d->erased));
+    }
+    return CN_OK;
+}
+
+cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret) {
+    cn_policy_sum now;
+    CN_TRY(cn_policy_sum_get(txn, policy, &now));
+    *ret = memcmp(&now, &p->sum, sizeof now) == 0;
     return CN_OK;
 }
 
