@@ -47,18 +47,18 @@ static bool touches(const cn_switch *w, const cn_version *v) {
 }
 
 /* ---------- a version's own lists ---------- */
-typedef struct lists { /* of one new file */
+typedef struct pair { /* of one new file */
     roaring_bitmap_t *dead, *stubs;
-} lists;
+} pair;
 
-static void lists_done(lists *l) {
+static void pair_done(pair *l) {
     if (l->dead)
         roaring_bitmap_free(l->dead);
     if (l->stubs)
         roaring_bitmap_free(l->stubs);
 }
 
-static cn_err take_doc(const cn_rewrite *r, uint32_t i, uint32_t doc, bool lives, lists *l) {
+static cn_err take_doc(const cn_rewrite *r, uint32_t i, uint32_t doc, bool lives, pair *l) {
     uint32_t to;
     cn_stub stub;
     bool is;
@@ -75,7 +75,7 @@ static cn_err take_doc(const cn_rewrite *r, uint32_t i, uint32_t doc, bool lives
 }
 
 /* What the version holds of one old file, in the new one. */
-static cn_err take_part(const cn_rewrite *r, uint32_t i, const cn_living *live, uint32_t part, lists *l) {
+static cn_err take_part(const cn_rewrite *r, uint32_t i, const cn_living *live, uint32_t part, pair *l) {
     for (uint32_t doc = 0; doc < cn_seg_docs(live->segs[part]); doc++) {
         bool lives = !roaring_bitmap_contains(live->dead[part], doc);
         if (lives || roaring_bitmap_contains(live->stubs[part], doc))
@@ -84,8 +84,8 @@ static cn_err take_part(const cn_rewrite *r, uint32_t i, const cn_living *live, 
     return CN_OK;
 }
 
-static cn_err put_new(const cn_switch *w, const cn_rewrite *r, const cn_version *was, const cn_living *live, cn_segw *own) {
-    __attribute__((cleanup(lists_done))) lists l = {roaring_bitmap_create(), roaring_bitmap_create()};
+static cn_err add_new(const cn_switch *w, const cn_rewrite *r, const cn_version *was, const cn_living *live, cn_lists *into) {
+    __attribute__((cleanup(pair_done))) pair l = {roaring_bitmap_create(), roaring_bitmap_create()};
     if (!l.dead || !l.stubs)
         return cn_fail_memory();
     roaring_bitmap_add_range(l.dead, 0, cn_seg_docs(r->seg));
@@ -94,11 +94,13 @@ static cn_err put_new(const cn_switch *w, const cn_rewrite *r, const cn_version 
         if (rewritten(w, &was->parts[p].id, &at) == r)
             CN_TRY(take_part(r, at, live, p, &l));
     }
-    return cn_live_put(own, &r->part.id, l.dead, l.stubs);
+    return cn_lists_add(into, &r->part.id, l.dead, l.stubs);
 }
 
 /* A new file stands where the first of its old ones stood. */
 static cn_err put_parts(batch *b, const cn_version *was, const cn_living *live, cn_segw *own, ready *ret) {
+    CN_CLEANUP(cn_lists_done) cn_lists l;
+    cn_lists_init(&l);
     cn_part *parts = cn_arena_zalloc(b->a, was->n_parts + 1u, sizeof *parts);
     bool *seen = cn_arena_zalloc(b->a, b->w->n + 1u, sizeof *seen);
     uint32_t n = 0, at;
@@ -107,17 +109,17 @@ static cn_err put_parts(batch *b, const cn_version *was, const cn_living *live, 
     for (uint32_t p = 0; p < was->n_parts; p++) {
         const cn_rewrite *r = rewritten(b->w, &was->parts[p].id, &at);
         if (!r) {
-            CN_TRY(cn_live_put(own, &was->parts[p].id, live->dead[p], live->stubs[p]));
+            CN_TRY(cn_lists_add(&l, &was->parts[p].id, live->dead[p], live->stubs[p]));
             parts[n++] = was->parts[p];
         } else if (!seen[r - b->w->made]) {
             seen[r - b->w->made] = true;
-            CN_TRY(put_new(b->w, r, was, live, own));
+            CN_TRY(add_new(b->w, r, was, live, &l));
             parts[n++] = r->part;
         }
     }
     ret->v.parts = parts;
     ret->v.n_parts = n;
-    return CN_OK;
+    return cn_lists_put(&l, own);
 }
 
 typedef struct revoked {

@@ -1,21 +1,58 @@
 #include "index/catalog/live.h"
 
-#include "engine/base/mem.h"
-#include "index/policy/policy.h"
+#include <stdlib.h>
 
-static void hex_id(const cn_seg_id *id, char text[2 * CN_SEG_ID + 1]) { cn_hex(id->b, sizeof id->b, text); }
+#include "engine/base/mem.h"
+
+#define LISTS_MAX ((size_t)2 << 30)
+
+typedef struct list_entry { /* as it lies in the file */
+    cn_seg_id id;
+    uint64_t at;
+    uint32_t dead, stubs;
+} list_entry;
+_Static_assert(sizeof(list_entry) == CN_SEG_ID + 16, "an entry is stored as it lies");
+
+/* ---------- reading ---------- */
+static cn_err damaged(void) { return cn_fail(CN_DAMAGED, "a version's lists of dead documents cannot be read"); }
+
+static int by_id(const void *a, const void *b) { return memcmp(a, b, CN_SEG_ID); }
+
+static cn_err find_lists(cn_seg *own, const cn_seg_id *segment, cn_str *ret_dead, cn_str *ret_stubs) {
+    cn_str all;
+    uint32_t head[2];
+    list_entry e;
+    cn_err err = cn_seg_part(own, CN_PART_DEAD, CN_STR(""), &all);
+    if (err != CN_OK)
+        return err == CN_NOT_FOUND ? damaged() : err;
+    if (all.n < sizeof head)
+        return damaged();
+    memcpy(head, all.p, sizeof head);
+    if (head[0] != 1 || head[1] > (all.n - sizeof head) / sizeof e)
+        return damaged();
+    const void *found = bsearch(segment, all.p + sizeof head, head[1], sizeof e, by_id);
+    if (!found) {
+        char name[2 * CN_SEG_ID + 1];
+        cn_hex(segment->b, sizeof segment->b, name);
+        return cn_fail(CN_DAMAGED, "a version does not say which documents of segment %s are dead", name);
+    }
+    memcpy(&e, found, sizeof e);
+    if (e.at > all.n || (uint64_t)e.dead + e.stubs > all.n - e.at)
+        return damaged();
+    *ret_dead = (cn_str){all.p + e.at, e.dead};
+    *ret_stubs = (cn_str){all.p + e.at + e.dead, e.stubs};
+    return CN_OK;
+}
 
 cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret) {
-    char name[2 * CN_SEG_ID + 1];
-    hex_id(segment, name);
-    cn_err e = cn_seg_part(own, CN_PART_TOMBS, cn_str_of(name), ret);
-    return e == CN_NOT_FOUND ? cn_fail(CN_DAMAGED, "a version does not say which documents of segment %s are dead", name) : e;
+    cn_str stubs;
+    return find_lists(own, segment, ret, &stubs);
 }
 
 cn_err cn_version_stubs(cn_seg *own, const cn_seg_id *segment, cn_str *ret) {
-    char name[2 * CN_SEG_ID + 1];
-    hex_id(segment, name);
-    return cn_seg_part(own, CN_PART_STUBS, cn_str_of(name), ret);
+    cn_str dead;
+    CN_TRY(find_lists(own, segment, &dead, ret));
+    return ret->n ? CN_OK : CN_NOT_FOUND;
 }
 
 static cn_err open_stubs(const cn_part *p, cn_living *l, uint32_t i) {
@@ -101,15 +138,48 @@ cn_err cn_live_roots(const cn_living *l, uint32_t i, cn_arena *a, cn_str *ret) {
     return p ? CN_OK : cn_fail_memory();
 }
 
-static cn_err put_one(cn_segw *w, char part, const char *name, const roaring_bitmap_t *b) {
-    size_t n = roaring_bitmap_portable_size_in_bytes(b);
-    CN_AUTO_FREE char *p = cn_alloc(n + 1);
-    return p ? cn_segw_put_part(w, part, cn_str_of(name), (cn_str){p, roaring_bitmap_portable_serialize(b, p)}) : cn_fail_memory();
+/* ---------- writing ---------- */
+void cn_lists_init(cn_lists *l) {
+    cn_buf_init(&l->entries, LISTS_MAX);
+    cn_buf_init(&l->bytes, LISTS_MAX);
 }
 
-cn_err cn_live_put(cn_segw *w, const cn_seg_id *segment, const roaring_bitmap_t *dead, const roaring_bitmap_t *stubs) {
-    char name[2 * CN_SEG_ID + 1];
-    hex_id(segment, name);
-    CN_TRY(put_one(w, CN_PART_TOMBS, name, dead));
-    return roaring_bitmap_is_empty(stubs) ? CN_OK : put_one(w, CN_PART_STUBS, name, stubs);
+void cn_lists_done(cn_lists *l) {
+    cn_buf_done(&l->entries);
+    cn_buf_done(&l->bytes);
+}
+
+static cn_err add_bitmap(cn_buf *out, const roaring_bitmap_t *b, uint32_t *ret_n) {
+    size_t n = roaring_bitmap_portable_size_in_bytes(b);
+    char *p = cn_buf_take(out, n);
+    if (!p)
+        return cn_buf_check(out);
+    roaring_bitmap_portable_serialize(b, p);
+    *ret_n = (uint32_t)n;
+    return CN_OK;
+}
+
+cn_err cn_lists_add(cn_lists *l, const cn_seg_id *segment, const roaring_bitmap_t *dead, const roaring_bitmap_t *stubs) {
+    list_entry e = {.id = *segment, .at = l->bytes.n};
+    CN_TRY(add_bitmap(&l->bytes, dead, &e.dead));
+    if (!roaring_bitmap_is_empty(stubs))
+        CN_TRY(add_bitmap(&l->bytes, stubs, &e.stubs));
+    cn_buf_add(&l->entries, &e, sizeof e);
+    return cn_buf_check(&l->entries);
+}
+
+cn_err cn_lists_put(cn_lists *l, cn_segw *w) {
+    uint32_t head[2] = {1, (uint32_t)(l->entries.n / sizeof(list_entry))};
+    CN_AUTO_BUF cn_buf all;
+    cn_buf_init(&all, LISTS_MAX);
+    list_entry *e = (list_entry *)(void *)l->entries.p;
+    for (uint32_t i = 0; i < head[1]; i++)
+        e[i].at += sizeof head + l->entries.n;
+    if (head[1] > 1)
+        qsort(e, head[1], sizeof *e, by_id);
+    cn_buf_add(&all, head, sizeof head);
+    cn_buf_add(&all, l->entries.p, l->entries.n);
+    cn_buf_add(&all, l->bytes.p, l->bytes.n);
+    CN_TRY(cn_buf_check(&all));
+    return cn_segw_put_part(w, CN_PART_DEAD, CN_STR(""), cn_buf_str(&all));
 }

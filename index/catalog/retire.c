@@ -152,6 +152,7 @@ cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
     for (uint32_t i = 0; i < r->n_gone; i++) {
         cn_version v = r->gone[i];
         v.marks |= CN_MARK_DROPPED;
+        v.n_parts = 0; /* its manifest says nothing any more, and records of dropped versions stay */
         CN_TRY(cn_version_store(c, txn, r->index_id, &v));
     }
     CN_TRY(cn_retire_files(c, txn, r->files.v, r->files.n));

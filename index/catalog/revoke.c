@@ -8,6 +8,7 @@
 
 #include "engine/base/mem.h"
 #include "index/catalog/inforce.h"
+#include "index/catalog/segset.h"
 #include "index/policy/labels.h"
 #include "index/policy/policy.h"
 
@@ -22,8 +23,7 @@ typedef struct entry {
 typedef struct work {
     const cn_revoke *r;
     cn_arena a;
-    cn_seg **old;      /* segments of all retained versions, each once */
-    uint32_t n_old;
+    cn_segset old;     /* segments of all retained versions */
     entry *v;
     uint64_t n, room;
 } work;
@@ -64,17 +64,17 @@ static cn_err compare(work *w, const cn_key *key) {
     cn_triple now, old, gone = {0};
     bool there;
     CN_TRY(row_now(w, key, &there, &now));
-    for (uint32_t i = 0; there && i < w->n_old; i++) {
+    for (uint32_t i = 0; there && i < w->old.n; i++) {
         uint32_t doc;
         cn_stub stub;
         bool erased = false;
-        if (cn_seg_find(w->old[i], key, &doc))
-            CN_TRY(cn_seg_stub(w->old[i], doc, &erased, &stub));
-        else
+        cn_seg *s = w->old.v[i];
+        if (!cn_seg_find(s, key, &doc))
             continue;
+        CN_TRY(cn_seg_stub(s, doc, &erased, &stub));
         if (erased)
             continue;
-        CN_TRY(cn_seg_class(w->old[i], cn_seg_doc_class(w->old[i])[doc], &old));
+        CN_TRY(cn_seg_class(s, cn_seg_doc_class(s)[doc], &old));
         CN_TRY(join(w, &gone.allow, old.allow, now.allow));
         CN_TRY(join(w, &gone.deny, now.deny, old.deny));
         CN_TRY(join(w, &gone.require, now.require, old.require));
@@ -133,16 +133,9 @@ static cn_err carry(void *ctx, const cn_key *key, const cn_triple *gone) {
 }
 
 /* ---------- which segments ---------- */
-static bool in_base(const cn_revoke *r, const cn_seg_id *id) {
+static bool in_base(const cn_revoke *r, const cn_seg *seg) { /* one open file is one cn_seg */
     for (uint32_t i = 0; i < r->base->n; i++)
-        if (memcmp(cn_seg_get_id(r->base->segs[i]), id, sizeof *id) == 0)
-            return true;
-    return false;
-}
-
-static bool open_already(const work *w, const cn_seg_id *id) {
-    for (uint32_t i = 0; i < w->n_old; i++)
-        if (memcmp(cn_seg_get_id(w->old[i]), id, sizeof *id) == 0)
+        if (r->base->segs[i] == seg)
             return true;
     return false;
 }
@@ -173,16 +166,8 @@ static cn_err compare_strays(work *w, const cn_version *v) {
 }
 
 static cn_err open_version(work *w, const cn_version *v) {
-    cn_seg **more = cn_realloc(w->old, (w->n_old + v->n_parts + 1ull) * sizeof *more);
-    if (!more)
-        return cn_fail_memory();
-    w->old = more;
-    for (uint32_t i = 0; i < v->n_parts; i++) {
-        if (open_already(w, &v->parts[i].id))
-            continue;
-        CN_TRY(cn_seg_open(w->r->t, &v->parts[i].id, &v->parts[i].digest, &w->old[w->n_old]));
-        w->n_old++;
-    }
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        CN_TRY(cn_segset_open(&w->old, w->r->t, &v->parts[i]));
     return CN_OK;
 }
 
@@ -193,9 +178,9 @@ static cn_err gather(work *w) {
     for (uint32_t i = 0; i < r->n_written; i++)
         if (r->written[i])
             CN_TRY(compare_all(w, r->written[i]));
-    for (uint32_t i = 0; i < w->n_old; i++)
-        if (!in_base(r, cn_seg_get_id(w->old[i])))
-            CN_TRY(compare_all(w, w->old[i]));
+    for (uint32_t i = 0; i < w->old.n; i++)
+        if (!in_base(r, w->old.v[i]))
+            CN_TRY(compare_all(w, w->old.v[i]));
     for (uint32_t i = 0; i < r->n_retained; i++) /* older ones are covered by the base's list */
         if (r->base_version && r->retained[i].number > r->base_version->number)
             CN_TRY(compare_strays(w, &r->retained[i]));
@@ -255,9 +240,7 @@ cn_err cn_revoke_make(const cn_revoke *r, cn_buf *out, uint64_t *ret_entries) {
     cn_err e = make(&w, out);
     if (e == CN_OK)
         *ret_entries = w.n;
-    for (uint32_t i = 0; i < w.n_old; i++)
-        cn_seg_close(w.old[i]);
-    cn_free(w.old);
+    cn_segset_done(&w.old);
     cn_free(w.v);
     cn_arena_done(&w.a);
     return e;

@@ -250,8 +250,11 @@ static cn_err make_root(seal *s, const cn_live *live, cn_buf *buckets) {
 /* ---------- the version's own file ---------- */
 
 static cn_err put_parts(seal *s, cn_segw *w, const uint32_t *kept, cn_str buckets, cn_str revoked) {
+    CN_CLEANUP(cn_lists_done) cn_lists l;
+    cn_lists_init(&l);
     for (uint32_t i = 0; i < s->v.n_parts; i++)
-        CN_TRY(cn_live_put(w, &s->v.parts[i].id, s->now.dead[kept[i]], s->now.stubs[kept[i]]));
+        CN_TRY(cn_lists_add(&l, &s->v.parts[i].id, s->now.dead[kept[i]], s->now.stubs[kept[i]]));
+    CN_TRY(cn_lists_put(&l, w));
     CN_TRY(cn_segw_put_part(w, CN_PART_BUCKETS, CN_STR(""), buckets));
     return cn_segw_put_part(w, CN_PART_REVOKED, CN_STR(""), revoked);
 }

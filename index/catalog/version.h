@@ -41,6 +41,11 @@ cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret
 /* What a job builds on: the newest sealed version neither suspect nor quarantined nor dropped; CN_NOT_FOUND when there is none. */
 cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret);
 
+/* Parts of a version's own file. */
+#define CN_PART_DEAD 't'    /* which documents of its segments are dead: drawn in live.h */
+#define CN_PART_BUCKETS 'b' /* its Merkle buckets: root.h */
+#define CN_PART_REVOKED 'r' /* its list of revocations: inforce.h */
+
 /* The dead documents of one segment of the manifest, from the version's own file: a portable CRoaring bitmap of document
  * numbers, borrowed. CN_DAMAGED when it is absent: each segment has one, if empty. */
 cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);

@@ -84,10 +84,3 @@ cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n
 cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch);
 /* Appends one map to out: {source, id, granted, denied, hidden, erased, hidden_by}. */
 cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out);
-
-/* The revocation list of a version, made at sealing and read at a flip: opaque bytes kept in the version's own file.
- * Format: MessagePack array of [key, revoked allow labels, later denials, later requirements]. */
-#define CN_PART_TOMBS 't'
-#define CN_PART_STUBS 's'
-#define CN_PART_BUCKETS 'b'
-#define CN_PART_REVOKED 'r'

@@ -18,7 +18,7 @@ typedef struct work {
     MDB_dbi dbi;
     cn_arena *a;
     cn_policy_sum sum;
-    cn_policy_rows rows;   /* of restores: where rows lie now */
+    cn_segset rows;   /* of restores: where rows lie now */
     uint64_t epoch;
 } work;
 
@@ -207,7 +207,7 @@ static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     work *w = ctx;
-    cn_policy_rows_done(&w->rows);
+    cn_segset_done(&w->rows);
     return cn_policy_rows_open(w->t, c, txn, w->a, &w->rows);
 }
 
@@ -224,7 +224,7 @@ cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n
     if (n == 0)
         return cn_fail(CN_INVALID, "no change of the policy is given");
     cn_err e = restores(&w) ? cn_catalog_change(t, plan, apply, &w) : cn_catalog_write(t, apply, &w);
-    cn_policy_rows_done(&w.rows);
+    cn_segset_done(&w.rows);
     if (e == CN_OK)
         *ret_epoch = w.epoch;
     const cn_policy_change *at = &changes[w.at < n ? w.at : n - 1];

@@ -12,6 +12,7 @@
 #pragma once
 #include "engine/base/pack.h"
 #include "index/catalog/inforce.h"
+#include "index/catalog/segset.h"
 #include "index/policy/policy.h"
 
 #define CN_POLICY_FORMAT 1
@@ -66,11 +67,6 @@ bool cn_pattern_fits(const cn_pattern *x, cn_str source, cn_str id);
 const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key);
 
 /* Open segments of every version not dropped, in all indexes: a restore looks there for the document's rows. */
-typedef struct cn_policy_rows {
-    cn_seg **segs;
-    uint32_t n, room;
-} cn_policy_rows;
 struct cn_catalog;
-cn_err cn_policy_rows_open(cn_tenant *t, const struct cn_catalog *c, MDB_txn *txn, cn_arena *a, cn_policy_rows *io);
-void cn_policy_rows_done(cn_policy_rows *r);
-cn_err cn_policy_rows_of(const cn_policy_rows *r, const cn_key *key, cn_arena *a, const cn_seg_id **ret, uint32_t *ret_n);
+cn_err cn_policy_rows_open(cn_tenant *t, const struct cn_catalog *c, MDB_txn *txn, cn_arena *a, cn_segset *io);
+cn_err cn_policy_rows_of(const cn_segset *r, const cn_key *key, cn_arena *a, const cn_seg_id **ret, uint32_t *ret_n);

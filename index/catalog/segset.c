@@ -1,0 +1,37 @@
+#include "index/catalog/segset.h"
+
+typedef struct look {
+    const cn_segset *s;
+    const cn_seg_id *id;
+} look;
+
+static bool is(void *ctx, uint32_t number) {
+    const look *l = ctx;
+    return memcmp(cn_seg_get_id(l->s->v[number]), l->id, sizeof *l->id) == 0;
+}
+
+cn_err cn_segset_open(cn_segset *s, cn_tenant *t, const cn_part *part) {
+    look l = {s, &part->id};
+    uint32_t hash;
+    memcpy(&hash, part->id.b, sizeof hash); /* ids are random */
+    if (cn_table_find(&s->table, hash, is, &l) != UINT32_MAX)
+        return CN_OK;
+    if (s->n == s->room) {
+        uint32_t room = s->room ? 2 * s->room : 32;
+        cn_seg **more = cn_realloc(s->v, room * sizeof *more);
+        if (!more)
+            return cn_fail_memory();
+        s->v = more;
+        s->room = room;
+    }
+    CN_TRY(cn_seg_open(t, &part->id, &part->digest, &s->v[s->n]));
+    return cn_table_add(&s->table, hash, s->n++);
+}
+
+void cn_segset_done(cn_segset *s) {
+    for (uint32_t i = 0; i < s->n; i++)
+        cn_seg_close(s->v[i]);
+    cn_free(s->v);
+    cn_table_done(&s->table);
+    *s = (cn_segset){0};
+}

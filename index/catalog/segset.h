@@ -1,0 +1,17 @@
+/* segset.h -- open segments, each once: those of all versions that an index keeps, say.
+ *
+ * Owns:    a reference to each, until cn_segset_done().
+ * Thread:  one at a time.
+ * Limits:  2^31 segments. */
+#pragma once
+#include "index/catalog/version.h"
+#include "index/store/table.h"
+
+typedef struct cn_segset { /* {0}: empty */
+    cn_seg **v;
+    uint32_t n, room;
+    cn_table table;
+} cn_segset;
+/* Opens the segment when it is not among them. */
+cn_err cn_segset_open(cn_segset *s, cn_tenant *t, const cn_part *part);
+void cn_segset_done(cn_segset *s);
