@@ -317,6 +317,33 @@ static void test_check(void) {
     CU_ASSERT_EQUAL(mended.bad, 0);
 }
 
+/* Many versions of one document each: what is kept of each does not grow with their number. */
+static void test_many_versions(void) {
+    char id[16], path[4096];
+    struct stat st[2] = {0};
+    cn_version v, *all;
+    uint32_t n;
+    s_index("many");
+    for (uint64_t i = 1; i <= 60; i++) {
+        s_row row = {id, "a text", "public", "", ""};
+        snprintf(id, sizeof id, "m%llu", (unsigned long long)i);
+        CU_ASSERT_EQUAL(s_seal("many", &row, 1, NULL), i);
+        if (i != 5 && i != 60)
+            continue;
+        OK(cn_version_get(s_tenant, CN_STR("many"), i, &s_arena, &v));
+        CU_ASSERT_EQUAL(v.n_parts, i);
+        s_segment_path(&v.own, path);
+        CU_ASSERT_EQUAL(stat(path, &st[i == 60]), 0);
+    }
+    CU_ASSERT(st[1].st_size <= st[0].st_size + 16384); /* 55 lists of dead documents more, of some 40 bytes, and Merkle buckets */
+    OK(cn_version_drop(s_tenant, CN_STR("many"), 30, &s_why));
+    OK(cn_version_list(s_tenant, CN_STR("many"), &s_arena, &all, &n));
+    CU_ASSERT_EQUAL_FATAL(n, 60);
+    CU_ASSERT_EQUAL(all[29].n_parts, 0);
+    CU_ASSERT_EQUAL(all[29].counts.documents, 30);
+    CU_ASSERT_EQUAL(s_sees("many", 29, "public", "m29"), 1);
+}
+
 void add_upkeep_suite(void) {
     CU_pSuite s = CU_add_suite("upkeep", set_up, tear_down);
     CU_add_test(s, "the chain", test_chain);
@@ -325,5 +352,6 @@ void add_upkeep_suite(void) {
     CU_add_test(s, "a dropped index", test_dropped_index);
     CU_add_test(s, "many changes at once", test_many_changes);
     CU_add_test(s, "dropping beside sealing", test_drop_beside_seal);
+    CU_add_test(s, "many versions", test_many_versions);
     CU_add_test(s, "all of it checked", test_check);
 }
