@@ -36,6 +36,16 @@ cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
     return CN_OK;
 }
 
+static cn_err read_head(void *ctx, const cn_catalog *c, MDB_txn *txn) { return head_get(txn, c->meta, ctx); }
+
+cn_err cn_audit_head(cn_tenant *t, uint64_t *ret_seq, cn_digest *ret_digest) {
+    head h = {0};
+    CN_TRY(cn_catalog_read(t, read_head, &h));
+    *ret_seq = h.seq;
+    *ret_digest = h.digest;
+    return CN_OK;
+}
+
 static cn_digest link_digest(const cn_digest *prev, cn_str record) {
     cn_sha256 s;
     CN_ASSERT(cn_sha256_begin(&s) == CN_OK);

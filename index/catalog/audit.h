@@ -18,5 +18,7 @@ cn_err cn_audit_asked(cn_tenant *t, const cn_actor *who, const char *action, cn_
 /* Records from newest to oldest below `before` (0: from the end), at most n, each appended to `out` as one map of an array.
  * seen (NULL: all) is asked for each whose action is on one index, with that index's name; others are then left out. */
 cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out);
+/* The newest record's number and digest: what a log keeps as an anchor outside of the chain. 0 before the first. */
+cn_err cn_audit_head(cn_tenant *t, uint64_t *ret_seq, cn_digest *ret_digest);
 /* Walks the whole chain. CN_DAMAGED naming the first record that does not fit. */
 cn_err cn_audit_verify(cn_tenant *t, uint64_t *ret_records, cn_digest *ret_head);

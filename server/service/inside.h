@@ -55,3 +55,6 @@ cn_err cn_fields_check(const cn_method *m, const msgpack_object *params);
 void cn_count(cn_service *s, cn_str tenant, bool failed);
 void cn_count_dropped(cn_service *s, cn_str tenant, uint64_t records);
 const cn_counter *cn_counter_of(cn_service *s, cn_str tenant); /* NULL: never seen */
+/* chain.c -- after a call: what a key tried to change and may not goes into the chain, whose head goes to the log. Returns err,
+ * with its text. */
+cn_err cn_chain_after(cn_service *s, cn_call *c, cn_str method, cn_str tenant, const msgpack_object *params, cn_err err);

@@ -175,6 +175,7 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
     cn_err err = run(s, c, method, params, &room, &tenant, out);
     if (err == CN_NOT_FOUND)
         err = plain_not_found(s, c, method, tenant, params);
+    err = cn_chain_after(s, c, method, tenant, params, err);
     if (err != CN_OK) {
         out->n = before;
         out->failed = false;

@@ -73,6 +73,20 @@ class Principals(unittest.TestCase):
         self.assertEqual(record["action"], "key.add")
         self.assertEqual({k: record["detail"][k] for k in ("scopes", "labels", "index")}, {"scopes": "query", "labels": ["group:hr", "public"], "index": "docs*"})
 
+    def test_what_a_key_may_not_do_is_in_the_trail(self):
+        c = self.rpc("--scope", "query", "--labels", "public")
+        self.refused("DENIED", c.call, "versions.rollback", index="docs", reason="because")
+        self.refused("DENIED", c.call, "policy.erase", docs=["d0"], reason=b"\xff")
+        self.refused("DENIED", c.call, "versions.pin", index=b"\xff\x00", version=1, reason="x" * 100000)
+        self.refused("DENIED", c.call, "audit.list")  # a look changes nothing
+        records = json.loads(self.data.cairn("audit", "show", "acme", "-o", "json").stdout)["records"][:3]
+        self.assertEqual([(r["action"], r["target"], r["reason"]) for r in records],
+                         [("versions.pin", "", ""), ("policy.erase", "", ""), ("versions.rollback", "docs", "because")])
+        self.assertTrue(all(r["who"].startswith("key:") and "needs the scope" in r["outcome"] for r in records), records)
+        head = [e for e in self.server.log() if e["event"] == "audit.head"][-1]
+        p = json.loads(self.data.cairn("audit", "verify", "acme", "-o", "json").stdout)
+        self.assertEqual((int(head["seq"]), head["digest"]), (p["records"], p["head"]))
+
     # ---------- keys ----------
     def test_a_dropped_tenants_keys_open_nothing(self):
         self.data.cairn("tenant", "add", "cust")

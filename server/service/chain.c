@@ -1,0 +1,45 @@
+/* chain.c -- what every changing call leaves beside its own audit record: refusals for want of a scope in the chain, and the
+ * chain's head in the log. */
+#include <stdio.h>
+
+#include "engine/base/log.h"
+#include "engine/base/utf8.h"
+#include "index/catalog/audit.h"
+#include "server/service/inside.h"
+
+/* The fields were not looked at yet: what is no reason or name is left out. */
+static bool note_denied(cn_call *c, cn_tenant *t, const char *method, const msgpack_object *params, const char *why) {
+    cn_str index = cn_obj_str(cn_get(params, "index")), none = {NULL, 0};
+    cn_actor who;
+    if (cn_arg_actor(c, params, &who) != CN_OK || !cn_utf8_ok(who.reason))
+        who = (cn_actor){cn_str_of(c->caller->who), cn_str_of(c->caller->via), none};
+    return cn_audit_refused(t, &who, method, cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
+}
+
+/* Whoever can write the chain's file could make the whole chain anew, but not the log. */
+static void log_head(cn_tenant *t) {
+    uint64_t seq;
+    cn_digest d;
+    char hex[CN_HEX_TEXT];
+    if (cn_audit_head(t, &seq, &d) != CN_OK)
+        return;
+    cn_hex(d.b, sizeof d.b, hex);
+    cn_log(CN_LOG_INFO, "audit.head", "tenant=%s seq=%llu digest=%s", cn_tenant_name(t), (unsigned long long)seq, hex);
+}
+
+cn_err cn_chain_after(cn_service *s, cn_call *c, cn_str method, cn_str tenant, const msgpack_object *params, cn_err err) {
+    const cn_method *m = cn_method_find(method);
+    const cn_caller *who = c->caller;
+    if (!m || !(m->flags & CN_METHOD_CHANGES) || who->kind == CN_CALLER_NOBODY || (err != CN_OK && err != CN_DENIED && err != CN_REFUSED && err != CN_CONFLICT))
+        return err;
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", err == CN_OK ? "" : cn_error_detail());
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_str own = who->kind == CN_CALLER_KEY && who->key.tenant.n ? who->key.tenant : cn_obj_str(cn_get(params, "tenant"));
+    bool noted = true, open = cn_call_tenant(s, tenant.n ? tenant : own, &t) == CN_OK;
+    if (open && err == CN_DENIED)
+        noted = note_denied(c, t, m->name, params, why);
+    if (open)
+        log_head(t);
+    return err == CN_OK ? CN_OK : cn_fail(err, noted ? "%s" : "%.900s (this attempt could not be recorded in the audit chain)", why);
+}
