@@ -36,6 +36,27 @@ cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
     return CN_OK;
 }
 
+cn_err cn_changes_get(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+    cn_str v;
+    uint64_t n = 0;
+    const cn_field f[] = {{"n", CN_F_U64, &n, 0}};
+    cn_err err = cn_db_get(txn, meta, CN_STR("changes"), &v);
+    if (err == CN_OK)
+        err = cn_fields_read(v, "the count of a catalog's changes", NULL, f, 1);
+    else if (err == CN_NOT_FOUND)
+        err = CN_OK;
+    *ret = n;
+    return err;
+}
+
+static cn_err count_change(MDB_txn *txn, MDB_dbi meta) {
+    uint64_t n;
+    CN_TRY(cn_changes_get(txn, meta, &n));
+    n++;
+    const cn_field f[] = {{"n", CN_F_U64, &n, 0}};
+    return cn_fields_put(txn, meta, CN_STR("changes"), f, 1);
+}
+
 static cn_err read_head(void *ctx, const cn_catalog *c, MDB_txn *txn) { return head_get(txn, c->meta, ctx); }
 
 cn_err cn_audit_head(cn_tenant *t, uint64_t *ret_seq, cn_digest *ret_digest) {
@@ -102,7 +123,8 @@ cn_err cn_audit_add(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char 
     cn_catalog_key key = cn_key2(next.seq, 0);
     CN_TRY(cn_db_put(txn, audit, (cn_str){(const char *)key.b, 8}, cn_buf_str(&b)));
     const cn_field f[] = {{"seq", CN_F_U64, &next.seq, 0}, {"digest", CN_F_FIXED, next.digest.b, 32}};
-    return cn_fields_put(txn, meta, CN_STR("audit"), f, 2);
+    CN_TRY(cn_fields_put(txn, meta, CN_STR("audit"), f, 2));
+    return strcmp(outcome, "done") == 0 ? count_change(txn, meta) : CN_OK;
 }
 
 typedef struct refusal {

@@ -49,21 +49,21 @@ cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
 typedef struct planned {
     cn_catalog_fn *plan, *apply;
     void *ctx;
-    uint64_t seq;
+    uint64_t changes;
     bool moved;
 } planned;
 
 static cn_err make_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     planned *p = ctx;
-    CN_TRY(cn_audit_seq(txn, c->meta, &p->seq));
+    CN_TRY(cn_changes_get(txn, c->meta, &p->changes));
     return p->plan(p->ctx, c, txn);
 }
 
 static cn_err follow_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     planned *p = ctx;
-    uint64_t seq;
-    CN_TRY(cn_audit_seq(txn, c->meta, &seq));
-    p->moved = seq != p->seq;
+    uint64_t changes;
+    CN_TRY(cn_changes_get(txn, c->meta, &changes));
+    p->moved = changes != p->changes;
     return p->moved ? CN_OK : p->apply(p->ctx, c, txn);
 }
 

@@ -1,7 +1,8 @@
 /* records.h -- the catalog's records in control.mdb, for the catalog's own files.
  *
  * database   key                                  value: record (pack.h), format 1, one MessagePack map (fields in records.c)
- * meta       "epoch", "audit", "ids"              epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given
+ * meta       "epoch", "audit", "ids", "changes"   epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given;
+ *                                                 changes: {n}, one more with each audited change (not with what was refused or asked)
  * index      name                                 settings, pointer, hold
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
@@ -31,9 +32,10 @@ typedef cn_err cn_catalog_fn(void *ctx, const cn_catalog *c, MDB_txn *txn);
 cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 /* For changes that look at much and write little: plan runs in a read transaction (and may be slow), apply in a write
- * transaction that sees the very same catalog. Whatever came between has left an audit record: then plan runs anew. */
+ * transaction that sees the very same catalog. Whatever changed it between has counted (`changes`): then plan runs anew. */
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx);
-cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* of the newest audit record */
+cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret);   /* of the newest audit record */
+cn_err cn_changes_get(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* audit records of outcome "done" so far */
 
 /* --- fields: one list packs a record and reads it --- */
 enum cn_field_kind { CN_F_U64, CN_F_U32, CN_F_I64, CN_F_BOOL, CN_F_STR, CN_F_BIN, CN_F_FIXED };
