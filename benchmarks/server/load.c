@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "cairn.h"
+#include "engine/base/os.h"
 
 #define CONNECTIONS_MAX 64
 
@@ -67,6 +68,7 @@ static void *ask(void *arg) {
     asker *a = arg;
     cairn_client *c;
     cairn_result r;
+    cn_thread_prompt(); /* a client has a machine of its own: what it waits for here shall be the server */
     if (cairn_connect(a->address, NULL, &c) != CAIRN_OK)
         die(a->address, cairn_connect_error());
     if (cairn_auth(c, a->key) != CAIRN_OK)

@@ -185,7 +185,10 @@ cn_err loop_init(loop *l, net *n, unsigned number) {
     return CN_OK;
 }
 
-void loop_run(loop *l) { uv_run(&l->uv, UV_RUN_DEFAULT); }
+void loop_run(loop *l) {
+    cn_thread_prompt();
+    uv_run(&l->uv, UV_RUN_DEFAULT);
+}
 
 void loop_done(loop *l) {
     finish_jobs(l);
