@@ -67,17 +67,19 @@ cn_err cn_json_parse(cn_str text, cn_buf *out) {
 
 /* --- writing --- */
 void cn_json_write_str(cn_buf *out, cn_str s) {
+    size_t valid = cn_utf8_valid_to(s); /* looked for again only behind a bad byte */
     cn_buf_putc(out, '"');
     while (s.n) {
-        size_t ok = cn_utf8_valid_to(s), plain = 0;
-        while (plain < ok && (unsigned char)s.p[plain] >= 0x20 && s.p[plain] != '"' && s.p[plain] != '\\' && s.p[plain] != 0x7f)
+        size_t plain = 0;
+        while (plain < valid && (unsigned char)s.p[plain] >= 0x20 && s.p[plain] != '"' && s.p[plain] != '\\' && s.p[plain] != 0x7f)
             plain++;
         cn_buf_add(out, s.p, plain);
         s = (cn_str){s.p + plain, s.n - plain};
+        valid -= plain;
         if (!s.n)
             break;
         char c = *s.p;
-        if (plain == ok)
+        if (!valid)
             cn_buf_puts(out, "\xef\xbf\xbd");
         else if (c == '"' || c == '\\')
             cn_buf_add(out, (char[]){'\\', c}, 2);
@@ -88,6 +90,7 @@ void cn_json_write_str(cn_buf *out, cn_str s) {
         else
             cn_buf_printf(out, "\\u%04x", (unsigned)c);
         s = (cn_str){s.p + 1, s.n - 1};
+        valid = valid ? valid - 1 : cn_utf8_valid_to(s);
     }
     cn_buf_putc(out, '"');
 }

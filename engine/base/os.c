@@ -1,6 +1,6 @@
 #include "engine/base/os.h"
 
-#include <unistd.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 static int64_t wall_us(void) {
     struct timespec t;
@@ -27,6 +28,8 @@ static void random_bytes(void *bytes, size_t n) {
     unsigned char *p = bytes;
     while (n) {
         ssize_t got = getrandom(p, n, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got < 0)
             abort();
         p += got;

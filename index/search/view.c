@@ -346,7 +346,42 @@ static int by_name(const void *a, const void *b) {
     return c ? c : cn_str_cmp(x->id, y->id);
 }
 
-static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, uint64_t deadline_ns, listed *list, uint64_t *n) {
+/* The first `room` by name of all that were added, as a heap with the last of them on top. */
+typedef struct first_few {
+    listed *v;
+    uint32_t n, room;
+} first_few;
+
+static void sink(first_few *f) {
+    for (uint32_t i = 0, child; (child = 2 * i + 1) < f->n; i = child) {
+        child += child + 1 < f->n && by_name(&f->v[child], &f->v[child + 1]) < 0;
+        if (by_name(&f->v[i], &f->v[child]) >= 0)
+            return;
+        listed x = f->v[i];
+        f->v[i] = f->v[child];
+        f->v[child] = x;
+    }
+}
+
+static void rise(first_few *f, uint32_t i) {
+    for (uint32_t up; i > 0 && by_name(&f->v[up = (i - 1) / 2], &f->v[i]) < 0; i = up) {
+        listed x = f->v[i];
+        f->v[i] = f->v[up];
+        f->v[up] = x;
+    }
+}
+
+static void add_few(first_few *f, const listed *x) {
+    if (f->n < f->room) {
+        f->v[f->n] = *x;
+        rise(f, f->n++);
+    } else if (by_name(x, &f->v[0]) < 0) {
+        f->v[0] = *x;
+        sink(f);
+    }
+}
+
+static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, uint64_t deadline_ns, first_few *few) {
     cn_seg *s = v->parts[i].seg;
     const listed last = {after->source, after->id, NULL, 0};
     for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
@@ -360,25 +395,23 @@ static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str 
         const listed here = {d.source, d.id, s, doc};
         if ((source.n && !cn_str_eq(source, d.source)) || (after->id.n && by_name(&here, &last) <= 0))
             continue;
-        list[(*n)++] = here;
+        add_few(few, &here);
     }
     return CN_OK;
 }
 
 cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
-    uint64_t all = 0, count = 0;
+    CN_AUTO_FREE listed *list = cn_calloc(n + 1u, sizeof *list);
+    first_few few = {list, 0, n};
+    if (!list || !n)
+        return list ? CN_OK : cn_fail_memory();
     for (uint32_t i = 0; i < v->n_parts; i++)
-        all += cn_seg_docs(v->parts[i].seg);
-    CN_AUTO_FREE listed *list = cn_calloc(all + 1, sizeof *list);
-    if (!list)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        CN_TRY(list_part(v, i, who, source, after, deadline_ns, list, &count));
+        CN_TRY(list_part(v, i, who, source, after, deadline_ns, &few));
     CN_TRY(sound(v));
-    if (count)
-        qsort(list, count, sizeof *list, by_name);
-    for (uint64_t i = 0; i < count && i < n; i++)
+    if (few.n)
+        qsort(list, few.n, sizeof *list, by_name);
+    for (uint32_t i = 0; i < few.n; i++)
         CN_TRY(fn(ctx, list[i].seg, list[i].doc));
     return CN_OK;
 }

@@ -288,6 +288,14 @@ static cn_err digest_of(cn_segw *w, cn_digest *ret) {
     return CN_OK;
 }
 
+/* What a failed sync did not write may be gone from the cache too, though reading it again shows it: nothing of it is kept. */
+static cn_err sync_file(cn_segw *w) {
+    cn_err e = cn_env_sync(w->env);
+    if (e != CN_OK)
+        unlink(w->path);
+    return e;
+}
+
 static cn_err seal(cn_segw *w, cn_digest *ret) {
     char dir[CN_PATH_MAX];
     CN_TRY(cn_segw_commit(w));
@@ -297,7 +305,7 @@ static cn_err seal(cn_segw *w, cn_digest *ret) {
     CN_TRY(cn_segw_end(w));
     CN_TRY(digest_of(w, ret));
     CN_TRY(cn_env_fill(w->env));
-    CN_TRY(cn_env_sync(w->env));
+    CN_TRY(sync_file(w));
     CN_TRY(cn_path(dir, sizeof dir, "%.*s", (int)(strrchr(w->path, '/') - w->path), w->path));
     return cn_dir_sync(dir);
 }

@@ -93,7 +93,7 @@ static cn_err drop(const cn_trace_store *s, MDB_txn *txn, MDB_cursor *c, const M
 }
 
 static bool over(const cn_trace_state *st, const cn_trace_limits *lim, int64_t at_us, int64_t now_us) {
-    return st->bytes > lim->bytes || now_us - at_us > (int64_t)lim->keep_us;
+    return st->bytes > lim->bytes || (now_us > at_us && (uint64_t)(now_us - at_us) > lim->keep_us);
 }
 
 static cn_err drop_oldest(const cn_trace_store *s, MDB_txn *txn, MDB_cursor *c, const cn_trace_limits *lim, cn_trace_state *st, bool *ret_more) {

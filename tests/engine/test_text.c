@@ -34,6 +34,27 @@ static void test_json_round_trip(void) {
     CU_ASSERT_STRING_EQUAL(pretty, "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
 }
 
+/* A megabyte of what must be escaped or replaced: each byte is looked at a few times, not a million times. */
+static void test_json_writes_long_strings(void) {
+    enum { N = 1 << 20 };
+    char *text = malloc(N);
+    cn_buf out;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    cn_buf_init(&out, (size_t)8 * N);
+    memset(text, '"', N);
+    cn_json_write_str(&out, (cn_str){text, N});
+    CU_ASSERT_EQUAL(out.n, 2 * (size_t)N + 2);
+    for (int i = 0; i < N; i++)
+        text[i] = "a\xff\n\xc3"[i % 4];
+    cn_buf_reset(&out);
+    cn_json_write_str(&out, (cn_str){text, N});
+    CU_ASSERT_EQUAL(cn_buf_check(&out), CN_OK);
+    CU_ASSERT_EQUAL(out.n, (size_t)N / 4 * (1 + 3 + 2 + 3) + 2);
+    CU_ASSERT_NSTRING_EQUAL(out.p, "\"a\xef\xbf\xbd\\n\xef\xbf\xbd" "a", 11);
+    cn_buf_done(&out);
+    free(text);
+}
+
 static void refused(cn_str json) {
     CN_AUTO_BUF cn_buf out = {.cap = 1 << 20};
     cn_buf_puts(&out, "kept");
@@ -151,6 +172,7 @@ int main(void) {
     CU_initialize_registry();
     CU_pSuite s = CU_add_suite("text", NULL, NULL);
     CU_add_test(s, "json round trip", test_json_round_trip);
+    CU_add_test(s, "json writes long strings", test_json_writes_long_strings);
     CU_add_test(s, "json refuses", test_json_refuses);
     CU_add_test(s, "json odd values", test_json_odd_values);
     CU_add_test(s, "settings values", test_settings_values);
