@@ -12,6 +12,7 @@
 #include "engine/base/os.h"
 #include "engine/base/pack.h"
 #include "index/store/dir.h"
+#include "index/store/stripes.h"
 
 #define IDLE_MAX 64 /* tenants kept open though no one uses them */
 #define UID_BYTES 16
@@ -209,6 +210,8 @@ static void init_lock(pthread_mutex_t *m) {
     pthread_mutexattr_destroy(&a);
 }
 
+static cn_stripes stripes = CN_STRIPES_INIT; /* of tenants, by uid */
+
 static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
     char path[CN_PATH_MAX];
     cn_tenant *t = cn_calloc(1, sizeof *t);
@@ -260,25 +263,38 @@ static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES]) {
     return e == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name)) : e;
 }
 
-static cn_err open_locked(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
-    for (cn_tenant *t = d->open; t; t = t->next)
-        if (memcmp(t->uid, uid, UID_BYTES) == 0) {
-            t->refs++;
-            *ret = t;
-            return CN_OK;
-        }
+static cn_tenant *find_open(cn_data *d, const uint8_t uid[UID_BYTES]) {
+    pthread_mutex_lock(&d->lock);
+    cn_tenant *t = d->open;
+    while (t && memcmp(t->uid, uid, UID_BYTES) != 0)
+        t = t->next;
+    if (t)
+        t->refs++;
+    pthread_mutex_unlock(&d->lock);
+    return t;
+}
+
+/* Under the tenant's stripe. */
+static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
+    if ((*ret = find_open(d, uid)))
+        return CN_OK;
     CN_TRY(new_tenant(d, name, uid, ret));
+    pthread_mutex_lock(&d->lock);
     (*ret)->next = d->open;
     d->open = *ret;
+    pthread_mutex_unlock(&d->lock);
     return CN_OK;
 }
 
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
     uint8_t uid[UID_BYTES];
     CN_TRY(look_up(d, name, uid));
-    pthread_mutex_lock(&d->lock);
-    cn_err e = open_locked(d, name, uid, ret);
-    pthread_mutex_unlock(&d->lock);
+    if ((*ret = find_open(d, uid))) /* nearly always */
+        return CN_OK;
+    pthread_mutex_t *stripe = cn_stripe(&stripes, uid, UID_BYTES);
+    pthread_mutex_lock(stripe);
+    cn_err e = open_one(d, name, uid, ret);
+    pthread_mutex_unlock(stripe);
     return e;
 }
 

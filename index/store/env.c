@@ -13,6 +13,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/store/env_inside.h"
+#include "index/store/stripes.h"
 
 #define NAMED_MAX 32
 #define NAME_BYTES 32
@@ -52,6 +53,7 @@ struct cn_env {
 /* The registry. LMDB allows one open of a file in a process; closing a second one would drop the first one's locks. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static cn_env *envs;
+static cn_stripes stripes = CN_STRIPES_INIT; /* by device and inode */
 
 /* ---------- open and close ---------- */
 
@@ -176,8 +178,13 @@ static cn_env *find(const struct stat *st) {
     return e;
 }
 
-static cn_err open_new(const char *path, cn_env_kind kind, bool create, bool checked, const struct stat *st, cn_env **ret) {
-    if (!checked && (st->st_size > 0 || !create)) /* an empty file would be taken for a new one: right only where one may be made */
+static pthread_mutex_t *stripe_of(dev_t dev, ino_t ino) {
+    const uint64_t key[2] = {dev, ino};
+    return cn_stripe(&stripes, key, sizeof key);
+}
+
+static cn_err open_new(const char *path, cn_env_kind kind, bool create, const struct stat *st, cn_env **ret) {
+    if (st->st_size > 0 || !create) /* an empty file would be taken for a new one: right only where one may be made */
         CN_TRY(cn_env_check_file(path, kind == CN_ENV_SEALED));
     cn_env *e = new_env(path, kind, st);
     if (!e)
@@ -187,49 +194,44 @@ static cn_err open_new(const char *path, cn_env_kind kind, bool create, bool che
         free_env(e);
         return err;
     }
+    pthread_mutex_lock(&registry);
     e->next = envs;
     envs = e;
-    *ret = e;
-    return CN_OK;
-}
-
-static cn_err open_locked(const char *path, cn_env_kind kind, bool create, bool checked, cn_env **ret) {
-    struct stat st;
-    if (create && kind != CN_ENV_SEALED)
-        CN_TRY(make_file(path));
-    CN_TRY(stat_file(path, kind, &st));
-    cn_env *e = find(&st);
-    if (!e)
-        return open_new(path, kind, create, checked, &st, ret);
-    if (e->kind != kind)
-        return cn_fail(CN_CONFLICT, "%s is open already for another use", path);
-    e->refs++;
-    *ret = e;
-    return CN_OK;
-}
-
-/* Request records are large and open late, when questions are under way: their file is walked before the registry is held. */
-static cn_err check_before(const char *path, cn_env_kind kind, bool *ret) {
-    struct stat st;
-    *ret = false;
-    if (kind != CN_ENV_TRACE || stat(path, &st) < 0 || st.st_size == 0)
-        return CN_OK;
-    pthread_mutex_lock(&registry);
-    bool open = find(&st) != NULL;
     pthread_mutex_unlock(&registry);
-    if (open)
-        return CN_OK;
-    *ret = true;
-    return cn_env_check_file(path, false);
+    *ret = e;
+    return CN_OK;
+}
+
+/* Under the file's stripe. */
+static cn_err open_one(const char *path, cn_env_kind kind, bool create, const struct stat *st, cn_env **ret) {
+    pthread_mutex_lock(&registry);
+    cn_env *e = find(st);
+    bool fits = e && e->kind == kind;
+    if (fits)
+        e->refs++;
+    pthread_mutex_unlock(&registry);
+    if (!e)
+        return open_new(path, kind, create, st, ret);
+    *ret = e;
+    return fits ? CN_OK : cn_fail(CN_CONFLICT, "%s is open already for another use", path);
 }
 
 cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {
-    bool checked;
-    CN_TRY(check_before(path, kind, &checked));
-    pthread_mutex_lock(&registry);
-    cn_err e = open_locked(path, kind, create, checked, ret);
-    pthread_mutex_unlock(&registry);
-    return e;
+    struct stat st, now;
+    if (create && kind != CN_ENV_SEALED)
+        CN_TRY(make_file(path));
+    for (;;) {
+        CN_TRY(stat_file(path, kind, &st));
+        pthread_mutex_t *stripe = stripe_of(st.st_dev, st.st_ino);
+        pthread_mutex_lock(stripe);
+        cn_err e = stat_file(path, kind, &now);
+        bool same = e != CN_OK || (now.st_dev == st.st_dev && now.st_ino == st.st_ino); /* else another file was put there */
+        if (e == CN_OK && same)
+            e = open_one(path, kind, create, &now, ret);
+        pthread_mutex_unlock(stripe);
+        if (same)
+            return e;
+    }
 }
 
 cn_env *cn_env_ref(cn_env *e) {
@@ -242,15 +244,20 @@ cn_env *cn_env_ref(cn_env *e) {
 void cn_env_close(cn_env *e) {
     if (!e)
         return;
+    pthread_mutex_t *stripe = stripe_of(e->dev, e->ino); /* no one may open the file anew while it is half closed */
+    pthread_mutex_lock(stripe);
     pthread_mutex_lock(&registry);
-    if (--e->refs == 0) {
+    bool last = --e->refs == 0;
+    if (last) {
         cn_env **at = &envs;
         while (*at != e)
             at = &(*at)->next;
         *at = e->next;
-        free_env(e); /* inside the lock: no one may open the file anew while it is half closed */
     }
     pthread_mutex_unlock(&registry);
+    if (last)
+        free_env(e);
+    pthread_mutex_unlock(stripe);
 }
 
 const char *cn_env_path(const cn_env *e) { return e->path; }

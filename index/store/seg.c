@@ -3,9 +3,11 @@
 #include "engine/base/mem.h"
 #include "index/store/dir.h"
 #include "index/store/seg_inside.h"
+#include "index/store/stripes.h"
 
 /* Open segments, each once: keyed by its environment, which the other registry keeps once a file. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static cn_stripes stripes = CN_STRIPES_INIT; /* by environment */
 static cn_seg *segs;
 
 static cn_err damaged(const cn_seg *s, const char *what) { return cn_fail(CN_DAMAGED, "%s: %s", s->blocks.path, what); }
@@ -195,22 +197,31 @@ static cn_err open_new(cn_env *env, const cn_seg_id *id, const cn_digest *expect
         free_seg(s);
         return e;
     }
+    pthread_mutex_lock(&registry);
     s->next = segs;
     segs = s;
+    pthread_mutex_unlock(&registry);
     *ret = s;
     return CN_OK;
 }
 
-static cn_err open_locked(cn_env *env, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret) {
+/* Under the file's stripe. */
+static cn_err open_one(cn_env *env, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret) {
+    pthread_mutex_lock(&registry);
     cn_seg *s = segs;
     while (s && s->env != env)
         s = s->next;
+    if (s)
+        s->refs++;
+    pthread_mutex_unlock(&registry);
     if (!s)
         return open_new(env, id, expect, ret);
-    CN_TRY(check_digest(s, expect));
-    s->refs++;
-    *ret = s;
-    return CN_OK;
+    cn_err e = check_digest(s, expect);
+    if (e == CN_OK)
+        *ret = s;
+    else
+        cn_seg_close(s);
+    return e;
 }
 
 cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret) {
@@ -221,9 +232,10 @@ cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, c
     if (e == CN_NOT_FOUND && expect) /* a version names it */
         return cn_fail(CN_DAMAGED, "%s is gone; bring it back from a backup, or activate another version", path);
     CN_TRY(e);
-    pthread_mutex_lock(&registry);
-    e = open_locked(env, id, expect, ret);
-    pthread_mutex_unlock(&registry);
+    pthread_mutex_t *stripe = cn_stripe(&stripes, &env, sizeof env);
+    pthread_mutex_lock(stripe);
+    e = open_one(env, id, expect, ret);
+    pthread_mutex_unlock(stripe);
     cn_env_close(env); /* the segment has a reference of its own */
     return e;
 }
@@ -245,7 +257,8 @@ void cn_seg_close(cn_seg *s) {
         while (*at != s)
             at = &(*at)->next;
         *at = s->next;
-        free_seg(s);
     }
     pthread_mutex_unlock(&registry);
+    if (last)
+        free_seg(s);
 }

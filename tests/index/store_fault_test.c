@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -157,10 +158,67 @@ static void a_full_disk_is_an_error(void) {
     fixture_done(&f);
 }
 
+/* ---------- many openers at once ---------- */
+#define OPENERS 4
+#define FILES 3
+#define TURNS 300
+
+typedef struct opener {
+    pthread_t thread;
+    const fixture *f;
+    const cn_part *part; /* the last of them is damaged */
+    unsigned wrong;
+} opener;
+
+static void *open_and_close(void *arg) {
+    opener *o = arg;
+    for (unsigned i = 0; i < TURNS; i++) {
+        unsigned at = i % FILES;
+        cn_seg *s = NULL, *again = NULL;
+        cn_err e = cn_seg_open(o->f->tenant, &o->part[at].id, &o->part[at].digest, &s);
+        o->wrong += e != (at == FILES - 1 ? CN_DAMAGED : CN_OK);
+        if (e != CN_OK)
+            continue;
+        o->wrong += cn_seg_open(o->f->tenant, &o->part[at].id, &o->part[at].digest, &again) != CN_OK || again != s || cn_seg_docs(s) != 10 + at;
+        cn_seg_close(again);
+        cn_seg_close(s);
+        cn_tenant *t;
+        o->wrong += cn_tenant_open(o->f->data, CN_STR("acme"), &t) != CN_OK || t != o->f->tenant;
+        cn_tenant_unref(t);
+    }
+    return NULL;
+}
+
+/* Several threads want the same file at once: one opens it, all get that one; of a damaged one each gets the error. */
+static void many_open_at_once(void) {
+    fixture f;
+    cn_part p[FILES];
+    opener o[OPENERS];
+    char path[256];
+    if (!fixture_init(&f))
+        return;
+    unsigned before = cn_env_count();
+    for (uint32_t i = 0; i < FILES; i++)
+        OK(make_segment(&f, 0, 10 + i, 0, 6, &p[i]));
+    OK(cn_seg_path(f.tenant, &p[FILES - 1].id, NULL, path, sizeof path));
+    CU_ASSERT_EQUAL(truncate(path, 8192), 0);
+    for (int i = 0; i < OPENERS; i++) {
+        o[i] = (opener){.f = &f, .part = p};
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&o[i].thread, NULL, open_and_close, &o[i]), 0);
+    }
+    for (int i = 0; i < OPENERS; i++) {
+        pthread_join(o[i].thread, NULL);
+        CU_ASSERT_EQUAL(o[i].wrong, 0);
+    }
+    CU_ASSERT_EQUAL(cn_env_count(), before);
+    fixture_done(&f);
+}
+
 void fault_suite(void) {
     CU_pSuite s = CU_add_suite("fault", NULL, NULL);
     CU_ADD_TEST(s, no_memory_is_an_error);
     CU_ADD_TEST(s, a_full_disk_is_an_error);
     CU_ADD_TEST(s, cut_short_while_open);
     CU_ADD_TEST(s, other_faults_are_fatal);
+    CU_ADD_TEST(s, many_open_at_once);
 }
