@@ -17,6 +17,8 @@
 #define IDLE_MAX 64 /* tenants kept open though no one uses them */
 #define UID_BYTES 16
 #define DROPPED ".dropped-"
+#define MAKING ".making-"
+#define MAKING_S 3600 /* a tenant that took longer to make will not be made any more */
 
 struct cn_tenant {
     cn_tenant *next;
@@ -379,32 +381,45 @@ typedef struct sweep_ctx {
 static cn_err remove_dropped(void *ctx, const char *name) {
     char path[CN_PATH_MAX];
     const sweep_ctx *s = ctx;
-    if (strncmp(name, DROPPED, sizeof DROPPED - 1) != 0)
-        return CN_OK;
+    struct stat st;
+    bool dropped = strncmp(name, DROPPED, sizeof DROPPED - 1) == 0, making = strncmp(name, MAKING, sizeof MAKING - 1) == 0;
     CN_TRY(cn_path(path, sizeof path, "%s/%s", s->tenants, name));
-    return cn_dir_remove(path);
+    if (making && stat(path, &st) == 0)
+        dropped = cn_wall_us() / 1000000 - st.st_mtime > MAKING_S;
+    return dropped ? cn_dir_remove(path) : CN_OK;
 }
 
-/* Moves the tenant's directory out of the way, if there is one, and removes all that was moved so, now or earlier. */
-static cn_err remove_files(cn_data *d, const char *name) {
-    char dir[CN_PATH_MAX], tenants[CN_PATH_MAX], away[CN_PATH_MAX], hex[17];
+static cn_err path_beside(const cn_data *d, const char *prefix, const char *name, char path[CN_PATH_MAX]) {
+    char hex[17];
     uint8_t salt[8];
     cn_random(salt, sizeof salt);
     cn_hex(salt, sizeof salt, hex);
+    return cn_path(path, CN_PATH_MAX, "%s/tenants/%s%s-%s", d->dir, prefix, name, hex);
+}
+
+static cn_err move(const char *from, const char *to) { return rename(from, to) == 0 ? CN_OK : cn_fail_errno(errno, "renaming %s", from); }
+
+/* Moves the tenant's directory out of the way, if there is one. */
+static cn_err set_aside(const cn_data *d, const char *name) {
+    char dir[CN_PATH_MAX], away[CN_PATH_MAX];
+    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name));
+    CN_TRY(path_beside(d, DROPPED, name, away));
+    cn_err e = move(dir, away);
+    return e == CN_NOT_FOUND ? CN_OK : e;
+}
+
+/* All that was moved aside, now or earlier: without any lock, since it may be much. */
+static cn_err remove_set_aside(const cn_data *d) {
+    char tenants[CN_PATH_MAX];
     CN_TRY(cn_path(tenants, sizeof tenants, "%s/tenants", d->dir));
-    CN_TRY(cn_path(dir, sizeof dir, "%s/%s", tenants, name));
-    CN_TRY(cn_path(away, sizeof away, "%s/" DROPPED "%s-%s", tenants, name, hex));
-    if (rename(dir, away) < 0 && errno != ENOENT)
-        return cn_fail_errno(errno, "removing %s", dir);
     sweep_ctx s = {tenants};
     CN_TRY(cn_dir_each(tenants, remove_dropped, &s));
     return cn_dir_sync(tenants);
 }
 
-static cn_err make_files(const cn_data *d, const char *name) {
-    char dir[CN_PATH_MAX], path[CN_PATH_MAX];
+static cn_err make_files(const char *dir) {
+    char path[CN_PATH_MAX];
     cn_env *control;
-    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name));
     CN_TRY(cn_dir_make(dir));
     CN_TRY(cn_path(path, sizeof path, "%s/segments", dir));
     CN_TRY(cn_dir_make(path));
@@ -413,9 +428,7 @@ static cn_err make_files(const cn_data *d, const char *name) {
     cn_err e = cn_env_sync(control);
     cn_env_close(control);
     CN_TRY(e);
-    CN_TRY(cn_dir_sync(dir));
-    CN_TRY(cn_path(path, sizeof path, "%s/tenants", d->dir));
-    return cn_dir_sync(path);
+    return cn_dir_sync(dir);
 }
 
 static cn_err put_record(cn_data *d, MDB_txn *txn, cn_str name, const cn_actor *who) {
@@ -434,32 +447,49 @@ static cn_err put_record(cn_data *d, MDB_txn *txn, cn_str name, const cn_actor *
     return cn_db_put(txn, d->tenants, name, cn_buf_str(&b));
 }
 
-/* Files first, the list last: a tenant on the list is whole. What an attempt cut short left is cleared away here. */
-static cn_err create_in(cn_data *d, MDB_txn *txn, cn_str name, const char *name_z, const cn_actor *who) {
+/* Files first, the list last: a tenant on the list is whole. What an attempt cut short left is moved away here. */
+static cn_err create_in(cn_data *d, MDB_txn *txn, cn_str name, const char *name_z, const char *made, const cn_actor *who) {
+    char dir[CN_PATH_MAX];
     cn_str v;
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
     if (e == CN_OK)
         return cn_fail(CN_CONFLICT, "there is a tenant %s already", name_z);
     if (e != CN_NOT_FOUND)
         return e;
-    CN_TRY(remove_files(d, name_z));
-    CN_TRY(make_files(d, name_z));
+    CN_TRY(set_aside(d, name_z));
+    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name_z));
+    CN_TRY(move(made, dir));
+    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants", d->dir));
+    CN_TRY(cn_dir_sync(dir));
     return put_record(d, txn, name, who);
 }
 
-cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0};
+static cn_err list(cn_data *d, cn_str name, const char *name_z, const char *made, const cn_actor *who) {
     MDB_txn *txn;
+    CN_TRY(cn_txn_write(d->host, &txn));
+    cn_err e = create_in(d, txn, name, name_z, made, who);
+    if (e == CN_OK)
+        return cn_txn_commit(d->host, txn);
+    cn_txn_abort(d->host, txn);
+    return e;
+}
+
+/* Its files are made under a name of their own, since that takes a while, and the host's one writer is for all tenants. */
+cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
+    char name_z[CN_NAME_MAX + 1] = {0}, made[CN_PATH_MAX];
     CN_TRY(cn_name_check(name, "tenant"));
     memcpy(name_z, name.p, name.n);
-    CN_TRY(cn_txn_write(d->host, &txn));
-    cn_err e = create_in(d, txn, name, name_z, who);
+    CN_TRY(path_beside(d, MAKING, name_z, made));
+    cn_err e = make_files(made);
+    if (e == CN_OK)
+        e = list(d, name, name_z, made, who);
     if (e != CN_OK) {
-        cn_txn_abort(d->host, txn);
+        cn_dir_remove(made);
         return e;
     }
-    CN_TRY(cn_txn_commit(d->host, txn));
     cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT, name_z, CN_STR_ARG(who->who));
+    if (remove_set_aside(d) != CN_OK) /* of other tenants: the next one tries again */
+        cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
     return CN_OK;
 }
 
@@ -488,9 +518,9 @@ cn_err cn_tenant_drop(cn_data *d, cn_str name, const cn_actor *who) {
     cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=%s by=" CN_STR_FMT, name_z, CN_STR_ARG(who->who));
     CN_TRY(cn_txn_write(d->host, &txn)); /* so that no one makes a tenant of this name anew meanwhile */
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
-    e = e == CN_NOT_FOUND ? remove_files(d, name_z) : e;
+    e = e == CN_NOT_FOUND ? set_aside(d, name_z) : e;
     cn_txn_abort(d->host, txn);
-    return e;
+    return e == CN_OK ? remove_set_aside(d) : e;
 }
 
 typedef struct list_ctx {

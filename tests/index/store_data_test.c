@@ -1,6 +1,8 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "index/store/dir.h"
@@ -85,6 +87,41 @@ static void tenants_come_and_go(void) {
     fixture_done(&f);
 }
 
+static void touch_dir(const fixture *f, const char *name, time_t age) {
+    char path[256];
+    const struct timespec t[2] = {{time(NULL) - age, 0}, {time(NULL) - age, 0}};
+    snprintf(path, sizeof path, "%s/tenants/%s", f->dir, name);
+    CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, t, 0), 0);
+}
+
+static bool is_there(const fixture *f, const char *name) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/tenants/%s", f->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+/* What killed commands left: a tenant dropped half-way, one that was never listed, one that someone is making right now. */
+static void leftovers_of_tenants_go(void) {
+    fixture f;
+    cn_tenant *t;
+    if (!fixture_init(&f))
+        return;
+    touch_dir(&f, ".dropped-x-0123456789abcdef", 0);
+    touch_dir(&f, ".making-x-0123456789abcdef", 7200);
+    touch_dir(&f, ".making-y-0123456789abcdef", 10);
+    touch_dir(&f, "other", 0); /* its directory is there, the list does not know it */
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_open(f.data, CN_STR("other"), &t));
+    cn_tenant_unref(t);
+    OK(cn_tenant_drop(f.data, CN_STR("other"), &tester));
+    CU_ASSERT_FALSE(is_there(&f, ".dropped-x-0123456789abcdef"));
+    CU_ASSERT_FALSE(is_there(&f, ".making-x-0123456789abcdef"));
+    CU_ASSERT_TRUE(is_there(&f, ".making-y-0123456789abcdef"));
+    CU_ASSERT_FALSE(is_there(&f, "other"));
+    fixture_done(&f);
+}
+
 static void a_lost_control_file_answers_nothing(void) {
     fixture f;
     cn_tenant *t;
@@ -136,6 +173,7 @@ void data_suite(void) {
     CU_ADD_TEST(s, not_ours_is_refused);
     CU_ADD_TEST(s, a_newer_format_is_refused);
     CU_ADD_TEST(s, tenants_come_and_go);
+    CU_ADD_TEST(s, leftovers_of_tenants_go);
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
     CU_ADD_TEST(s, slots_are_made_once);
 }
