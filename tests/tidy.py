@@ -75,12 +75,17 @@ def check_lengths(path, lines):
         told(path, len(lines), f"{len(lines)} lines; a file has one purpose and at most {FILE_LINES}")
     start = None
     for n, line in enumerate(lines, 1):
-        if re.match(r"[a-zA-Z_].*\)\s*\{\s*$", line):
+        if re.match(r"[a-zA-Z_].*\)\s*\{\s*$", line) or (start is None and re.match(r"\s+\S.*\)\s*\{\s*$", line) and re.match(r"[a-zA-Z_].*\(.*,\s*$", lines[n - 2])):
             start = n
         elif line.startswith("}") and start:
             if n - start > FUNCTION_LINES:
                 told(path, start, f"a function of {n - start} lines; at most {FUNCTION_LINES}")
             start = None
+
+
+def names(build, source):
+    """Whole, or by a prefix and a loop's variable: 'fuzz_' + name + '.c'."""
+    return re.search(rf"['/]{re.escape(source)}'", build) or re.search(rf"'{re.escape(source.rpartition('_')[0])}_'\s*\+", build)
 
 
 def check_meson(known):
@@ -94,7 +99,7 @@ def check_meson(known):
             continue
         folder, name = os.path.split(path)
         at = folder
-        while at and not (at in listed and (name in listed[at] or name.rpartition("_")[0] + "_" in listed[at])):
+        while at and not (at in listed and names(listed[at], name)):
             at = os.path.dirname(at)
         if not at:
             told(path, 1, "no meson.build above names it")

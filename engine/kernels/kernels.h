@@ -22,7 +22,7 @@ typedef struct cn_kernels {
     void (*dot_norms)(const float *q, const float *const *rows, uint32_t dim, uint32_t n, float *ret_dots, float *ret_norms);
     /* int8 times unsigned byte; dim a multiple of 64. */
     void (*u8dots)(const int8_t *q, const uint8_t *const *rows, uint32_t dim, uint32_t n, int32_t *ret);
-    /* One block of 32 rows (codes.h): ret[row] = add[row] + factor[row] * (sum * scale + shift), where sum adds up the
+    /* One block of 32 rows (engine/flat/inside.h): ret[row] = add[row] + factor[row] * (sum * scale + shift), where sum adds up the
      * row's table entries, those of plane 1 twice. lut: dim/4 groups of 16 bytes, each at most CN_LUT_MAX. dim a multiple
      * of 64. Returns the rows with ret >= bar, a bit each. */
     uint32_t (*fastscan)(const uint8_t *lut, const uint8_t *block, uint32_t dim, uint32_t planes, const float scale_shift[2],

@@ -41,7 +41,7 @@ typedef struct cn_hit {
 } cn_hit;
 
 typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
-    uint32_t segments, permitted, scored;
+    uint32_t segments, permitted, scored; /* scored: by codes or floats; for flat segments all that are permitted */
     bool coded, any_coded;      /* all segments had codes, one at least had; those without have the plain float scan */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
@@ -71,7 +71,6 @@ typedef struct cn_explained {
     cn_labels met, denied_by, lacking; /* of now: allowed and asked with; denied and held; required and not asked with */
 } cn_explained;
 cn_err cn_view_explain(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_arena *a, cn_explained *ret);
-const cn_policy *cn_view_policy(const cn_view *v);
 
 typedef struct cn_place_after { /* of the last document seen; id empty: from the start */
     cn_str source, id;

@@ -45,7 +45,6 @@ void cn_view_unref(cn_view *v) {
 const cn_version *cn_view_version(const cn_view *v) { return &v->ver; }
 const cn_index_info *cn_view_index(const cn_view *v) { return &v->ix; }
 uint64_t cn_view_epoch(const cn_view *v) { return v->epoch; }
-const cn_policy *cn_view_policy(const cn_view *v) { return v->policy; }
 
 /* ---------- documents that the policy touches ---------- */
 static cn_err touch(cn_view *v, cn_view_part *p, uint32_t doc) {

@@ -59,12 +59,6 @@ cn_err cn_block_put(MDB_txn *txn, MDB_dbi dbi, const cn_seg_id *id, char kind, u
     return CN_OK;
 }
 
-cn_err cn_block_del(MDB_txn *txn, MDB_dbi dbi, char kind, uint32_t a, uint32_t b) {
-    uint8_t key[KEY_MAX];
-    size_t n = key_of(key, kind, a, b, (cn_str){NULL, 0});
-    return cn_db_del(txn, dbi, (cn_str){(const char *)key, n});
-}
-
 /* ---------- the table ---------- */
 
 static cn_err check_head(const char *path, const cn_seg_id *id, MDB_val k, MDB_val v) {

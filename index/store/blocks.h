@@ -17,7 +17,6 @@ typedef struct cn_piece {
 
 /* Writes a block whose payload is the pieces joined. key_tail: of a part (its letter and name); {NULL, 0} for the others. */
 cn_err cn_block_put(MDB_txn *txn, MDB_dbi dbi, const cn_seg_id *id, char kind, uint32_t a, uint32_t b, cn_str key_tail, const cn_piece *pieces, unsigned n);
-cn_err cn_block_del(MDB_txn *txn, MDB_dbi dbi, char kind, uint32_t a, uint32_t b);
 
 typedef struct cn_block {
     const cn_block_head *head;

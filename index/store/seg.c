@@ -155,10 +155,7 @@ static cn_err load_class_rows(cn_seg *s) {
 
 static cn_err load(cn_seg *s) {
     MDB_dbi dbi;
-    struct stat st;
     const char *path = cn_env_path(s->env);
-    if (stat(path, &st) == 0)
-        s->file_bytes = (uint64_t)st.st_size;
     CN_TRY(cn_txn_read(s->env, &s->txn));
     CN_TRY(cn_mdb(mdb_dbi_open(s->txn, NULL, 0, &dbi), "reading %s", path));
     CN_TRY(cn_blocks_load(&s->blocks, path, &s->id, s->txn, dbi));

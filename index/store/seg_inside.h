@@ -26,7 +26,6 @@ struct cn_seg {
     cn_triple *classes;
     cn_str *labels;          /* what the triples point to */
     cn_str class_rows;       /* offsets, then bitmaps */
-    uint64_t file_bytes;
     pthread_mutex_t lock;
     cn_seg_flats *flats;     /* seg_flat.c */
     void (*flats_done)(cn_seg_flats *f);

@@ -28,8 +28,6 @@ cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret);
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret);
 cn_seg_id cn_segw_id(const cn_segw *w);
 uint32_t cn_segw_docs(const cn_segw *w);
-uint32_t cn_segw_rows(const cn_segw *w);
-uint64_t cn_segw_bytes(const cn_segw *w);
 
 /* Adds a document with its chunks. CN_CONFLICT when its key is in this file already. leaf: its digest as root.h makes
  * it, which other threads may do beforehand; cn_segw_add() does it itself. A document of no chunks is kept too. */
@@ -78,11 +76,9 @@ void cn_seg_close(cn_seg *s);
 cn_err cn_seg_validate(cn_seg *s);
 
 const cn_seg_id *cn_seg_get_id(const cn_seg *s);
-const cn_digest *cn_seg_digest(const cn_seg *s);
 uint32_t cn_seg_docs(const cn_seg *s);
 uint32_t cn_seg_rows(const cn_seg *s);
 uint32_t cn_seg_dim(const cn_seg *s);
-uint64_t cn_seg_file_bytes(const cn_seg *s);
 /* All vectors in place; CN_NOT_FOUND when dim is 0. Verifies block checksums not yet verified. */
 cn_err cn_seg_vecs(cn_seg *s, cn_vecs *ret);
 const uint32_t *cn_seg_row_doc(const cn_seg *s);    /* document number of each row */

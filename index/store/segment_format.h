@@ -55,6 +55,7 @@ typedef struct cn_block_head {
     uint32_t crc, zero;
     cn_seg_id id;
 } cn_block_head;
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are stored as they lie in memory");
 _Static_assert(sizeof(cn_block_head) == CN_BLOCK_HEAD, "block head");
 
 typedef struct cn_seg_head {

@@ -493,8 +493,3 @@ cn_err cn_segw_put_part(cn_segw *w, char part, cn_str name, cn_str value) {
 
 cn_seg_id cn_segw_id(const cn_segw *w) { return w->id; }
 uint32_t cn_segw_docs(const cn_segw *w) { return w->head.docs; }
-uint32_t cn_segw_rows(const cn_segw *w) { return w->head.rows; }
-
-uint64_t cn_segw_bytes(const cn_segw *w) {
-    return w->head.text_bytes + (uint64_t)w->head.rows * (w->head.dim * sizeof(float) + sizeof(cn_chunk_rec) + 8) + (uint64_t)w->head.docs * (sizeof(cn_id_rec) + sizeof(cn_doc_head) + 12);
-}

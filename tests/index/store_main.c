@@ -25,8 +25,10 @@ bool fixture_init(fixture *f) {
     snprintf(f->dir, sizeof f->dir, "/tmp/cairn-store-XXXXXX");
     f->data = NULL;
     f->tenant = NULL;
-    if (!mkdtemp(f->dir))
+    if (!mkdtemp(f->dir)) {
+        CU_FAIL("no directory could be made");
         return false;
+    }
     return OK(cn_data_init(f->dir)) && OK(cn_data_open(f->dir, &f->data)) && OK(cn_tenant_create(f->data, CN_STR("acme"), &tester)) &&
            OK(cn_tenant_open(f->data, CN_STR("acme"), &f->tenant));
 }
