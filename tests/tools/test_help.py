@@ -84,10 +84,15 @@ class Help(unittest.TestCase):
     def test_options_with_few_values_take_them(self):
         place = Place()
         self.addCleanup(place.close)
+        judged = []
+        for name, text in (("q.tsv", "q1\tpackages\n"), ("q.qrels", "q1 0 open.txt 1\n")):
+            judged += ["--queries" if name == "q.tsv" else "--qrels", os.path.join(place.dir, name)]
+            with open(judged[-1], "w") as f:
+                f.write(text)
         for name in commands():
             for option, arg in options_of(out(*name.split(), "--help")).items():
                 for value in arg.split("|") if arg and "|" in arg else []:
-                    words = {"query": ("acme/docs", "x"), "bench": ("acme/docs", "--queries", os.path.join(place.docs, "open.txt")), "index create": (f"acme/{option.strip('-')}{value}",), "index set": ("acme/docs",), "why-not": ("acme/docs", "x", "open.txt")}[name]
+                    words = {"query": ("acme/docs", "x"), "bench": ("acme/docs", "--queries", os.path.join(place.docs, "open.txt")), "index create": (f"acme/{option.strip('-')}{value}",), "index set": ("acme/docs",), "eval run": ("acme/docs", *judged), "why-not": ("acme/docs", "x", "open.txt")}[name]
                     p = place.cairn(*name.split(), *words, option, value, check=False)
                     self.assertEqual(p.returncode, 0, p.stderr)
 

@@ -258,7 +258,7 @@ class Words(unittest.TestCase):
         names = {line[2:22].strip() for line in rows if line.strip()}
         seen = {" ".join(a[:2]) if " ".join(a[:2]) in names else a[0] for a, *_ in READS + CHANGES}
         without = {"init", "model get", "model bench", "embed", "man", "completion"}  # files, or texts that are no map
-        other = {"jobs show", "jobs cancel", "key revoke", "policy apply", "policy reinstate", "bench", "trace"}  # in tests of their own
+        other = {"jobs show", "jobs cancel", "key revoke", "policy apply", "policy reinstate", "bench", "eval run", "eval score", "trace"}  # in tests of their own
         self.assertEqual(names - seen - without - other, set())
 
     def ways(self):

@@ -159,6 +159,23 @@ const cmd cmd_table[] = {
      "  cairn bench acme/docs --queries questions.txt --threads 2\n"
      "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
 
+    {"eval run", NULL, "how well the answers to judged questions are", {IX},
+     OPTS({"--beir", "FOLDER", NULL, CMD_TEXT, "queries.jsonl and qrels/SPLIT.tsv of a BEIR folder"}, {"--split", "NAME", NULL, CMD_TEXT, "which judgements of it (test)"},
+          {"--queries", "FILE", NULL, CMD_TEXT, "a question a line: an id, a tab, the text; or JSON with _id and text"},
+          {"--qrels", "FILE", NULL, CMD_TEXT, "judgements: TREC's 'query 0 document grade', or BEIR's table"},
+          {"-k", "N", NULL, CMD_UINT, "how many documents of each question (100)"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
+          {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
+          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
+          {"--against-version", "N", NULL, CMD_UINT, "ask this version too, and tell the difference"}, {"--against-mode", "MODE", NULL, CMD_TEXT, "the same for a mode"},
+          {"--run", "FILE", NULL, CMD_TEXT, "write the rankings, as trec_eval reads them"}),
+     "Measures are trec_eval's, under the names of ir_measures; a question that finds nothing counts 0. p is the chance that\nsuch a difference comes about by luck (10,000 random exchanges of paired questions).\n"
+     "  cairn eval run acme/docs --beir cranfield\n  cairn eval run acme/docs --beir cranfield --version 8 --against-version 7", run_eval, NULL},
+    {"eval score", NULL, "the same measures of a run file, of any engine", {{"RUN", NULL, CMD_TEXT, false, false}},
+     OPTS({"--qrels", "FILE", NULL, CMD_TEXT, "judgements: TREC's 'query 0 document grade', or BEIR's table"}),
+     "  cairn eval score ranking.run --qrels cranfield/qrels/test.tsv", run_eval_score, NULL},
+
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
      "versions: version state marks root documents chunks made by first_active"},
     {"diff", "versions.diff", "documents and permissions that differ", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
