@@ -2,13 +2,13 @@
 
 #include "index/policy/principal.h"
 
-/* Two places to go back to are enough: the last `*` and the last `**`. Taking the leftmost match after either leaves the
- * most text to the stars that follow, so earlier stars never need a second try, and the time is bounded by
- * |glob| * |text|^2 with no recursion. */
-typedef struct star {
-    bool set, dirs;  /* dirs: written as a whole path part, so that the part and its slash may also be absent */
-    size_t text, glob;
-} star;
+/* All places of the glob at which the text read so far may have arrived are kept side by side, and each character moves
+ * them on: the time is bounded by |glob| * |text|, whatever the stars (Thompson, "Regular expression search algorithm", 1968). */
+typedef struct places {
+    uint32_t n;
+    uint16_t at[CN_GLOB_MAX + 1];
+    uint64_t has[CN_GLOB_MAX / 64 + 1];
+} places;
 
 /* One character at `at`, or one byte where the text is not UTF-8. */
 static int32_t take(cn_str s, size_t *at) {
@@ -23,11 +23,11 @@ static int32_t take(cn_str s, size_t *at) {
 }
 
 /* `*at` stands after '['. False when there is no ']': then '[' means itself. */
-static bool match_set(cn_str g, size_t *at, int32_t c, bool *ret_in) {
+static bool match_set(cn_str g, size_t last_close, size_t *at, int32_t c, bool *ret_in) {
     size_t i = *at;
     bool negated = i < g.n && (g.p[i] == '!' || g.p[i] == '^'), in = false;
     i += negated;
-    for (size_t first = i; i < g.n && (g.p[i] != ']' || i == first);) {
+    for (size_t first = i; i <= last_close && i < g.n && (g.p[i] != ']' || i == first);) {
         int32_t lo = take(g, &i), hi = lo;
         if (i + 1 < g.n && g.p[i] == '-' && g.p[i + 1] != ']') {
             i++;
@@ -35,79 +35,108 @@ static bool match_set(cn_str g, size_t *at, int32_t c, bool *ret_in) {
         }
         in |= lo <= c && c <= hi;
     }
-    if (i >= g.n)
+    if (i > last_close || i >= g.n)
         return false;
     *at = i + 1;
     *ret_in = in != negated;
     return true;
 }
 
-/* One character of text against what stands at *g. Both move on when they fit. */
-static bool step(cn_str glob, size_t *g, cn_str text, size_t *t) {
-    if (*g >= glob.n)
-        return false;
-    size_t gi = *g, ti = *t;
-    int32_t c = take(text, &ti), want = take(glob, &gi);
+/* One character of text against what stands at *g, which moves on when it fits. */
+static bool step(cn_str glob, size_t last_close, size_t *g, int32_t c) {
+    size_t i = *g;
+    int32_t want = take(glob, &i);
     bool in = false;
     if (want == '?') {
         in = c != '/';
-    } else if (want == '[' && match_set(glob, &gi, c, &in)) {
+    } else if (want == '[' && match_set(glob, last_close, &i, c, &in)) {
         in = in && c != '/';
     } else {
-        if (want == '\\' && gi < glob.n)
-            want = take(glob, &gi);
+        if (want == '\\' && i < glob.n)
+            want = take(glob, &i);
         in = c == want;
     }
-    if (in) {
-        *g = gi;
-        *t = ti;
-    }
+    if (in)
+        *g = i;
     return in;
 }
 
-/* Where the text goes on after `s` has taken one piece more; false when it cannot. */
-static bool take_more(star *s, cn_str text, bool across) {
-    if (!s->set || s->text >= text.n || (!across && text.p[s->text] == '/'))
-        return false;
-    if (!s->dirs) {
-        take(text, &s->text);
-        return true;
-    }
-    const char *slash = memchr(text.p + s->text, '/', text.n - s->text);
-    if (!slash)
-        return false;
-    s->text = (size_t)(slash - text.p) + 1;
-    return true;
-}
-
-/* Reads the `*` or `**` at *g and notes it. */
-static void note_star(cn_str glob, size_t *g, size_t t, star *one, star *two) {
-    size_t i = *g, from = i;
+/* The stars at g end at the place returned. *ret_many: `**`; *ret_dirs: written as a whole path part, so that the part and its
+ * slash may also be absent. */
+static size_t stars(cn_str glob, size_t g, bool *ret_many, bool *ret_dirs) {
+    size_t i = g;
     while (i < glob.n && glob.p[i] == '*')
         i++;
-    star *s = i - from > 1 ? two : one;
-    bool dirs = s == two && i < glob.n && glob.p[i] == '/' && (from == 0 || glob.p[from - 1] == '/');
-    *one = (star){0};
-    *g = i + dirs;
-    *s = (star){.set = true, .dirs = dirs, .text = t, .glob = *g};
+    *ret_many = i - g > 1;
+    *ret_dirs = *ret_many && i < glob.n && glob.p[i] == '/' && (g == 0 || glob.p[g - 1] == '/');
+    return i + *ret_dirs;
+}
+
+/* g, and what is behind the stars there: they may stand for nothing. */
+static void arrive(places *p, cn_str glob, size_t g) {
+    bool many, dirs;
+    for (;;) {
+        if (p->has[g / 64] >> g % 64 & 1)
+            return;
+        p->has[g / 64] |= (uint64_t)1 << g % 64;
+        p->at[p->n++] = (uint16_t)g;
+        if (g >= glob.n || glob.p[g] != '*')
+            return;
+        g = stars(glob, g, &many, &dirs);
+    }
+}
+
+/* Stars take the character and stay; whole path parts go on behind a slash. */
+static void go_on(places *to, cn_str glob, size_t last_close, size_t g, int32_t c) {
+    bool many, dirs;
+    if (g >= glob.n)
+        return;
+    if (glob.p[g] != '*') {
+        if (step(glob, last_close, &g, c))
+            arrive(to, glob, g);
+        return;
+    }
+    size_t after = stars(glob, g, &many, &dirs);
+    if (c == '/' && !many)
+        return;
+    if (!dirs) {
+        arrive(to, glob, g);
+        return;
+    }
+    if (!(to->has[g / 64] >> g % 64 & 1)) {
+        to->has[g / 64] |= (uint64_t)1 << g % 64;
+        to->at[to->n++] = (uint16_t)g;
+    }
+    if (c == '/')
+        arrive(to, glob, after);
+}
+
+static void clear(places *p) {
+    for (uint32_t i = 0; i < p->n; i++)
+        p->has[p->at[i] / 64] = 0;
+    p->n = 0;
 }
 
 bool cn_glob_match(cn_str glob, cn_str text) {
-    size_t g = 0, t = 0;
-    star one = {0}, two = {0};
-    for (;;) {
-        if (g < glob.n && glob.p[g] == '*') {
-            note_star(glob, &g, t, &one, &two);
-        } else if (t == text.n) {
-            return g == glob.n;
-        } else if (!step(glob, &g, text, &t)) {
-            star *back = take_more(&one, text, false) ? &one : take_more(&two, text, true) ? &two : NULL;
-            if (!back)
-                return false;
-            if (back == &two)
-                one = (star){0};
-            g = back->glob;
-            t = back->text;
-        }
+    __attribute__((uninitialized)) places a, b; /* but for n and has, below */
+    places *now = &a, *next = &b;
+    size_t last_close = 0;
+    if (glob.n > CN_GLOB_MAX)
+        return false;
+    a.n = b.n = 0;
+    memset(a.has, 0, (glob.n / 64 + 1) * sizeof *a.has);
+    memset(b.has, 0, (glob.n / 64 + 1) * sizeof *b.has);
+    for (size_t i = 0; i < glob.n; i++)
+        last_close = glob.p[i] == ']' ? i : last_close;
+    arrive(now, glob, 0);
+    for (size_t t = 0; t < text.n && now->n;) {
+        int32_t c = take(text, &t);
+        for (uint32_t i = 0; i < now->n; i++)
+            go_on(next, glob, last_close, now->at[i], c);
+        clear(now);
+        places *x = now;
+        now = next;
+        next = x;
     }
+    return now->n && now->has[glob.n / 64] >> glob.n % 64 & 1;
 }

@@ -66,4 +66,5 @@ cn_err cn_key_revoke_all(cn_data *d, cn_str tenant);
 cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx);
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret); /* grows with every change of keys */
 
+#define CN_GLOB_MAX CN_DOC_ID_MAX /* bytes; a longer one fits nothing */
 bool cn_glob_match(cn_str glob, cn_str text); /* * within a path part, ** across, ?, [set]; shared by label rules, hiding, keys */

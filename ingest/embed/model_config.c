@@ -68,7 +68,7 @@ static cn_err read_config(const cn_model_dir *d, cn_bert_config *c) {
     CN_TRY(read_sizes(j, c));
     const json *eps = json_object_get(j, "layer_norm_eps");
     double v = eps ? json_number_value(eps) : 1e-12;
-    if (!(v > 0 && v < 1))
+    if (!((float)v > 0 && v < 1)) /* in single precision, as it is used */
         return cn_fail(CN_INVALID, "config.json: layer_norm_eps must lie between 0 and 1");
     c->eps = (float)v;
     return CN_OK;

@@ -62,6 +62,7 @@ static void wrong_settings_are_refused_by_name(void) {
     bad("config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "encoder.layer.2");
     bad("config.json", "\"vocab_size\": 80", "\"vocab_size\": 79", "vocab.txt has 80 lines");
     bad("config.json", "1e-12", "0", "layer_norm_eps");
+    bad("config.json", "1e-12", "1e-52", "layer_norm_eps");
     bad("config.json", "\"absolute\"", "\"relative_key\"", "position_embedding_type");
     bad("config.json", "{", "{{", "config.json, line 1");
     bad("modules.json", "models.Normalize", "models.Dense", "Dense");
