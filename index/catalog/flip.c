@@ -37,6 +37,12 @@ static cn_err may_be_active(const cn_version *v, cn_str reason) {
     return CN_OK;
 }
 
+static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
+    cn_modes modes;
+    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->a, &modes));
+    return cn_modes_may_write(&modes);
+}
+
 /* The version's list counts from its first flip on, whatever the pointer does later. */
 static cn_err put_in_force(const flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
     if (v->revoked == 0)
@@ -79,7 +85,7 @@ static cn_err run(flip *x, cn_catalog_fn *fn) {
     x->a = &a;
     if (x->who->reason.n > CN_REASON_MAX)
         return cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", x->who->reason.n, CN_REASON_MAX);
-    cn_err err = cn_catalog_write(x->t, fn, x);
+    cn_err err = x->by_job ? cn_catalog_write(x->t, fn, x) : cn_catalog_insist(x->t, fn, x);
     return cn_refused(x->t, err, x->who, x->action, cn_target(x->index, x->number, text));
 }
 
@@ -94,6 +100,8 @@ static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(pick(x, c, txn, x->number, &v));
     if (x->by_job && x->ix.hold)
         return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" is held since a rollback, so jobs do not activate; `cairn release` ends the hold", CN_STR_ARG(x->index));
+    if (x->by_job)
+        CN_TRY(may_write(x, c, txn));
     CN_TRY(may_be_active(&v, x->who->reason));
     CN_TRY(point(x, c, txn, &v));
     return finish(x, txn, v.number);
@@ -203,6 +211,7 @@ static cn_err plan_drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
     CN_TRY(load(x, c, txn));
     CN_TRY(pick(x, c, txn, x->number, &x->gone));
+    CN_TRY(may_write(x, c, txn));
     if (x->gone.number == x->ix.active || (x->gone.marks & CN_MARK_PINNED))
         return cn_fail(CN_REFUSED, "version %llu is %s and is kept", (unsigned long long)x->gone.number,
                        x->gone.number == x->ix.active ? "active" : "pinned");

@@ -298,8 +298,11 @@ static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
+    cn_modes modes;
     uint64_t head;
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
+    CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
+    CN_TRY(cn_modes_may_write(&modes)); /* set since the job looked */
     CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
     if (ix.id != s->ix.id || ix.newest != s->n_all || head != (s->head ? s->head->number : 0))
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
@@ -395,6 +398,8 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
         s->v.base = s->head ? s->head->number : 0;
         err = cn_catalog_write(s->t, commit, s);
         *ret_again = err == CN_CONFLICT;
+        if (err == CN_REFUSED)
+            err = cn_refused(s->t, err, s->who, "version.seal", s->o->index);
         if (err != CN_OK)
             unlink_file(s, &s->v.own);
     } else if (err == CN_OK) {

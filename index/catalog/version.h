@@ -5,7 +5,7 @@
  * Thread:  any; changes take the control writer, in transactions of at most 10 ms.
  * Limits:  numbers are u64, from 1, without gaps. */
 #pragma once
-#include "index/catalog/index.h"
+#include "index/catalog/mode.h"
 #include "index/store/root.h"
 
 typedef struct cn_counts {
@@ -53,6 +53,7 @@ typedef struct cn_pin {
     cn_index_info ix;
     cn_version version;
     cn_space space;
+    cn_modes modes;
 } cn_pin;
 cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret); /* number 0: the active one */
 

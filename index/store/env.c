@@ -49,54 +49,6 @@ struct cn_env {
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static cn_env *envs;
 
-/* ---------- errors ---------- */
-
-static cn_err code_of(int rc) {
-    switch (rc) {
-    case MDB_NOTFOUND: return CN_NOT_FOUND;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-    case MDB_VERSION_MISMATCH:
-    case MDB_INCOMPATIBLE: return CN_DAMAGED;
-    case MDB_MAP_FULL:
-    case MDB_MAP_RESIZED:
-    case MDB_PANIC: return CN_UNAVAILABLE;
-    case MDB_READERS_FULL:
-    case MDB_TXN_FULL: return CN_OVERLOADED;
-    case MDB_BAD_VALSIZE:
-    case MDB_KEYEXIST: return CN_INVALID;
-    default: return CN_INTERNAL;
-    }
-}
-
-static const char *hint_of(int rc) {
-    switch (rc) {
-    case MDB_MAP_FULL: return "; it has grown to the size set for its map (CAIRN_MAPSIZE_MIB, or mapsize_gib of the build)";
-    case MDB_MAP_RESIZED: return "; another process gave it a larger map: use the same CAIRN_MAPSIZE_MIB everywhere";
-    case MDB_PANIC: return "; an earlier write failed: start this program anew";
-    case MDB_READERS_FULL: return "; too many readers at once: end some programs that use this data directory";
-    default: return "";
-    }
-}
-
-cn_err cn_mdb(int rc, const char *fmt, ...) {
-    if (rc == MDB_SUCCESS)
-        return CN_OK;
-    char what[CN_ERROR_TEXT / 2];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
-    va_end(ap);
-    if (rc == EIO) /* what LMDB makes of a write cut short: a full disk, most often */
-        return cn_fail(CN_UNAVAILABLE, "%s: the disk did not take all bytes; is it full?", what);
-    if (rc == ENOMEM)
-        return cn_fail_memory();
-    if (rc > 0)
-        return cn_fail_errno(rc, "%s", what);
-    return cn_fail(code_of(rc), "%s: %s%s", what, mdb_strerror(rc), hint_of(rc));
-}
-
 /* ---------- open and close ---------- */
 
 static size_t map_size(cn_env_kind kind, const struct stat *st) {
@@ -325,6 +277,15 @@ void cn_env_write_back(cn_env *e) {
         sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* where it fails the sync does all of it */
 }
 
+cn_err cn_env_widen(cn_env *e, uint64_t bytes) {
+    int fd;
+    struct stat st;
+    CN_TRY(cn_mdb(mdb_env_get_fd(e->mdb, &fd), "%s", e->path));
+    if (fstat(fd, &st) == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, (off_t)bytes) == 0)
+        return CN_OK;
+    return errno == EOPNOTSUPP || errno == ENOSYS ? CN_OK : cn_fail_errno(errno, "%s", e->path);
+}
+
 cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
 
 /* ---------- transactions ---------- */
@@ -431,6 +392,7 @@ cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
 }
 
 cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
+    cn_mdb_forget();
     if (shared(e->kind))
         CN_TRY(cn_writer_lock(&e->writer, e->path));
     cn_err err = go_in(e);

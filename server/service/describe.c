@@ -6,6 +6,7 @@
 
 #include "engine/base/os.h"
 #include "index/store/env.h"
+#include "server/service/operate.h"
 #include "server/service/recorder.h"
 
 static uint64_t uptime_s(const cn_service *s) { return (cn_mono_ns() - s->start_ns) / 1000000000u; }
@@ -146,9 +147,14 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
     bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
     const cn_counter *own = cn_counter_of(s, tenant);
-    cn_pack_map(out, limited ? 2 : all && !tenant.n ? 10 : 5);
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    if (tenant.n)
+        CN_TRY(cn_call_tenant(s, tenant, &t));
+    cn_pack_map(out, (limited ? 2u : all && !tenant.n ? 10u : 5u) + (t != NULL));
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
+    if (t)
+        CN_TRY(cn_out_modes(c, t, (cn_str){0}, false, out));
     if (limited)
         return CN_OK;
     if (!all || tenant.n) {

@@ -1,5 +1,6 @@
 /* versions.*: what there is, what differs, and which one answers. */
 #include "server/service/args.h"
+#include "server/service/operate.h"
 #include "server/service/reading.h"
 
 const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix) {
@@ -51,17 +52,20 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_index_info ix;
     cn_version *v;
+    cn_modes m;
     cn_str index;
     uint32_t n;
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_index_get(t, index, &c->arena, &ix));
     CN_TRY(cn_version_list(t, index, &c->arena, &v, &n));
+    CN_TRY(cn_modes_get(t, index, &c->arena, &m));
     bool counted = cn_access_has(c->caller, CN_SCOPE(versions)) || cn_access_has(c->caller, CN_SCOPE(audit));
-    cn_pack_map(out, 4);
+    cn_pack_map(out, 5);
     cn_out_str(out, "index", ix.name);
     cn_out_uint(out, "active", ix.active);
     cn_out_bool(out, "hold", ix.hold);
+    cn_out_incident_mode(out, &m);
     cn_pack_cstr(out, "versions");
     cn_pack_array(out, n);
     for (uint32_t i = 0; i < n; i++)

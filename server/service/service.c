@@ -114,7 +114,7 @@ void cn_call_done(cn_call *c) {
 }
 
 const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_policy,
-                                       cn_methods_ingest, cn_methods_incident, cn_methods_admin, NULL};
+                                       cn_methods_ingest, cn_methods_incident, cn_methods_operate, cn_methods_admin, NULL};
 
 const cn_method *cn_method_find(cn_str name) {
     for (const cn_method *const *group = cn_methods; *group; group++)

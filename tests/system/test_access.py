@@ -59,6 +59,8 @@ EXPECTED = {
     "versions.unquarantine": "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "versions.drop":         "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "versions.gc":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
+    "modes.set":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
+    "modes.show":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
     "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D",
     "trace.get":             "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
@@ -174,6 +176,7 @@ def prepared(w, method, index, make):
         "trace.exposed": {"tenant": "acme", "doc": w.known[index]}, "incident.which_versions": {**on, "doc": w.known[index]},
         "incident.why_not": {**on, "doc": w.known[index], "vector": [1, 0, 0, 1]}, "incident.explain_access": {**on, "doc": w.known[index], "principal": "user:ana"},
         "incident.find": {**on, "text": "words"},
+        "modes.set": {**on, "mode": "normal"}, "modes.show": on,
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
         "admin.key_add": {"tenant": "acme", "scopes": ["admin"]}, "admin.key_list": {"tenant": "acme"}, "admin.model_list": {"tenant": "acme"},
@@ -290,7 +293,7 @@ class Access(unittest.TestCase):
 
     def test_a_limited_key_pages_through_its_audit_records(self):
         limited, every = self.conns["limited: inside"], self.w.root.call("audit.list", tenant="acme", limit=100000)["records"]
-        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index", "incident") and r["target"].startswith("docs")]
+        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index", "incident", "mode") and r["target"].startswith("docs")]
         wanted = [r["seq"] for r in wanted + [r for r in every if r["action"] == "policy.reinstate" and r["target"].startswith("docs")]]
         got, before = [], {}
         while page := limited.call("audit.list", limit=7, **before)["records"]:
@@ -371,6 +374,7 @@ class Access(unittest.TestCase):
                 continue
             got = set(self.conns[kind].call("stats"))
             own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors", "records_dropped"}
+            own |= set() if kind.startswith("host") else {"modes"}
             self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
         self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))
         limited_host = Rpc(self.w.server, self.w.new_key(["query"], tenant=None, index="docs*"))

@@ -65,6 +65,7 @@ int run_embed(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);
 int run_query(const cmd *c, cmd_call *call);
 int run_bench(const cmd *c, cmd_call *call);
+int run_mode(const cmd *c, cmd_call *call);
 int run_policy_apply(const cmd *c, cmd_call *call);
 int run_man(const cmd *c, cmd_call *call);
 int run_completion(const cmd *c, cmd_call *call);

@@ -80,7 +80,7 @@ const cmd cmd_table[] = {
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"}, REASON),
      "  cairn index create acme/docs --embedder minilm", NULL, NULL},
-    {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold made"},
+    {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
      OPTS({"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
@@ -201,6 +201,13 @@ const cmd cmd_table[] = {
     {"policy reinstate", "policy.reinstate", "withdraw the revocations of a version whose job mangled labels", {IX_VERSION}, OPTS(REASON),
      "  cairn policy reinstate acme/docs 7 --reason 'the rules file was empty'", NULL, NULL},
 
+    {"mode", "modes.set", "show or set what an index or a tenant may do during an incident", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"MODE", "mode", CMD_TEXT, true, false}, {"TEXT", "text", CMD_TEXT, true, false}},
+     OPTS(REASON),
+     "freeze: nothing is written, and jobs activate nothing. exact: exact search alone. refuse TEXT: every question is answered\n"
+     "with that text. drain: jobs under way finish, no new one begins. normal. It holds from the next request on, in every process;\n"
+     "hiding, denial, erasure, rollback, activation by a person and the audit trail work in each. Without MODE: those not normal.\n"
+     "  cairn mode acme/docs freeze --reason 'labels are looked into'\n"
+     "  cairn mode acme refuse 'The documents are being checked; ask again at noon.'", run_mode, "modes: index mode text by at reason"},
     {"which-versions", "incident.which_versions", "the versions that hold a document, and with which labels", {IX, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS(SOURCE, REASON), "  cairn which-versions acme/docs salaries/2026.html", NULL, "versions: version state marks changed content labels made by job"},
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
