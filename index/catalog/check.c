@@ -25,6 +25,22 @@ static cn_err check_own(const cn_version *v, const cn_living *l) {
     return CN_OK;
 }
 
+/* Documents and chunks of the version in part i, stubs with the chunks that they stand for. */
+static cn_err count_part(const cn_living *l, uint32_t i, uint64_t *docs, uint64_t *rows) {
+    cn_seg *s = l->segs[i];
+    const uint32_t *first = cn_seg_doc_row(s);
+    for (uint32_t d = 0; d < cn_seg_docs(s); d++) {
+        cn_stub stub;
+        bool is, mine = roaring_bitmap_contains(l->stubs[i], d), lives = !roaring_bitmap_contains(l->dead[i], d);
+        CN_TRY(cn_seg_stub(s, d, &is, &stub));
+        if (is ? lives : mine)
+            return cn_fail(CN_DAMAGED, is ? "a stub of an erased document is not dead" : "a document that is no stub is said to be one");
+        *docs += lives || mine;
+        *rows += mine ? stub.chunks : lives ? first[d + 1] - first[d] : 0;
+    }
+    return CN_OK;
+}
+
 /* From the rows themselves: the stored table is not used. */
 static cn_err check_root(const cn_version *v, const cn_living *l, const cn_str *dead) {
     CN_AUTO_BUF cn_buf table;
@@ -32,14 +48,8 @@ static cn_err check_root(const cn_version *v, const cn_living *l, const cn_str *
     const cn_live live = {l->segs, dead, l->n};
     uint64_t docs = 0, rows = 0;
     cn_buf_init(&table, TABLE_MAX);
-    for (uint32_t i = 0; i < l->n; i++) {
-        const uint32_t *first = cn_seg_doc_row(l->segs[i]);
-        for (uint32_t d = 0; d < cn_seg_docs(l->segs[i]); d++) {
-            bool lives = !roaring_bitmap_contains(l->dead[i], d);
-            docs += lives;
-            rows += lives ? first[d + 1] - first[d] : 0;
-        }
-    }
+    for (uint32_t i = 0; i < l->n; i++)
+        CN_TRY(count_part(l, i, &docs, &rows));
     if (docs != v->counts.documents || rows != v->counts.chunks)
         return cn_fail(CN_DAMAGED, "version %llu holds %llu documents and %llu chunks, its record says %llu and %llu", (unsigned long long)v->number,
                        (unsigned long long)docs, (unsigned long long)rows, (unsigned long long)v->counts.documents, (unsigned long long)v->counts.chunks);
@@ -55,7 +65,7 @@ static cn_err check_files(const cn_version *v, const cn_living *l) {
         return cn_fail_memory();
     for (uint32_t i = 0; i < l->n; i++) {
         CN_TRY(cn_seg_validate(l->segs[i]));
-        CN_TRY(cn_version_tombs(l->own, &v->parts[i].id, &dead[i]));
+        CN_TRY(cn_live_roots(l, i, &a, &dead[i]));
     }
     CN_TRY(cn_seg_validate(l->own));
     CN_TRY(check_own(v, l));

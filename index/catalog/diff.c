@@ -1,4 +1,5 @@
-/* diff.c -- what two versions differ in: only Merkle buckets whose digests differ are walked. */
+/* diff.c -- what two versions differ in: only Merkle buckets whose digests differ are walked. An erased document of which a
+ * stub is left has no name to be told by: it counts as absent, but for one of the same leaf on the other side. */
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
@@ -9,6 +10,7 @@ typedef struct place {
     cn_key key;
     cn_digest leaf;
     uint32_t seg, doc;
+    bool stub;
 } place;
 
 typedef struct side {
@@ -51,7 +53,8 @@ static const char *bucket_digest(side *s, uint32_t bucket) {
 
 static cn_err take(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t doc) {
     side *s = ctx;
-    if (roaring_bitmap_contains(s->live.dead[s->seg], doc))
+    bool stub = roaring_bitmap_contains(s->live.stubs[s->seg], doc);
+    if (roaring_bitmap_contains(s->live.dead[s->seg], doc) && !stub)
         return CN_OK;
     if (s->n == s->room) {
         size_t room = s->room ? 2 * s->room : 64;
@@ -61,7 +64,7 @@ static cn_err take(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t
         s->v = v;
         s->room = room;
     }
-    s->v[s->n++] = (place){*key, *leaf, s->seg, doc};
+    s->v[s->n++] = (place){*key, *leaf, s->seg, doc, stub};
     return CN_OK;
 }
 
@@ -101,6 +104,8 @@ static cn_err compare(diff *d, const place *x, const place *y) {
 static cn_err only(diff *d, side *s, const place *p, enum cn_diff_kind kind) {
     cn_doc doc;
     static const cn_triple none;
+    if (p->stub)
+        return CN_OK;
     CN_TRY(read_doc(d, s, p, &doc));
     return d->fn(d->ctx, kind, doc.source, doc.id, kind == CN_DIFF_ADDED ? &none : &doc.labels, kind == CN_DIFF_ADDED ? &doc.labels : &none);
 }
@@ -112,11 +117,12 @@ static cn_err walk(diff *d, unsigned bits, uint32_t bucket) {
     while (i < d->m.n || j < d->n.n) {
         int c = i == d->m.n ? 1 : j == d->n.n ? -1 : by_key(&d->m.v[i], &d->n.v[j]);
         cn_arena_reset(&d->a);
-        if (c < 0)
+        bool differ = c != 0 || !cn_digest_eq(&d->m.v[i].leaf, &d->n.v[j].leaf);
+        if (c < 0 || (differ && c == 0 && d->n.v[j].stub))
             CN_TRY(only(d, &d->m, &d->m.v[i], CN_DIFF_DELETED));
-        else if (c > 0)
+        else if (c > 0 || (differ && d->m.v[i].stub))
             CN_TRY(only(d, &d->n, &d->n.v[j], CN_DIFF_ADDED));
-        else if (!cn_digest_eq(&d->m.v[i].leaf, &d->n.v[j].leaf))
+        else if (differ)
             CN_TRY(compare(d, &d->m.v[i], &d->n.v[j]));
         i += c <= 0;
         j += c >= 0;

@@ -3,8 +3,24 @@
 #include "index/catalog/live.h"
 #include "index/catalog/records.h"
 
+static cn_err stub_in(cn_living *live, const cn_key *key, cn_stand *ret, bool *ret_there) {
+    cn_stand s = {0};
+    cn_stub stub;
+    cn_key same;
+    uint32_t part;
+    if (!cn_live_find_stub(live, key, &part, &s.doc))
+        return CN_OK;
+    s.seg = live->segs[part];
+    CN_TRY(cn_seg_stub(s.seg, s.doc, &s.erased, &stub));
+    CN_TRY(cn_seg_leaf(s.seg, s.doc, &same, &s.leaf));
+    s.chunks = stub.chunks;
+    *ret = s;
+    *ret_there = true;
+    return CN_OK;
+}
+
 static cn_err stand_in(cn_tenant *t, const cn_version *v, const cn_key *key, cn_living *live, cn_stand *ret, bool *ret_there) {
-    cn_stand s;
+    cn_stand s = {0};
     cn_doc brief;
     cn_key same;
     uint32_t part;
@@ -13,7 +29,7 @@ static cn_err stand_in(cn_tenant *t, const cn_version *v, const cn_key *key, cn_
     if (!cn_live_find(live, key, &part, &s.doc)) {
         for (uint32_t i = 0; i < live->n; i++)
             CN_TRY(cn_seg_sound(live->segs[i]));
-        return CN_OK;
+        return stub_in(live, key, ret, ret_there);
     }
     s.seg = live->segs[part];
     CN_TRY(cn_seg_leaf(s.seg, s.doc, &same, &s.leaf));

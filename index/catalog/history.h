@@ -8,6 +8,7 @@
 
 typedef struct cn_stand {
     cn_digest leaf, content; /* equal leaf: the document is the same in all that a version says of it */
+    bool erased;             /* nothing but a stub is left of it: no content, no labels; chunks: that it had */
     cn_triple labels;
     uint32_t chunks;
     cn_seg *seg;

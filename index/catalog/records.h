@@ -9,6 +9,8 @@
  * inforce    index id, number                     inforce.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
  * retired    segment id                           {at}: when its last version went
+ * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
+ *                                                 documents; record: the audit record of that
  * Every field must be there and no other: a record that says less or more than this format is damaged.
  * Owns:    nothing.
  * Thread:  any; puts inside the caller's write transaction.
@@ -18,7 +20,7 @@
 #include "index/catalog/version.h"
 
 typedef struct cn_catalog {
-    MDB_dbi meta, index, version, audit, inforce, space, retired, policy;
+    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);

@@ -140,15 +140,20 @@ cn_err cn_retire_plan(const cn_catalog *c, MDB_txn *txn, cn_arena *a, uint64_t i
     return CN_OK;
 }
 
-cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
+cn_err cn_retire_files(const cn_catalog *c, MDB_txn *txn, const cn_seg_id *v, uint32_t n) {
     int64_t at = cn_wall_us();
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)v[i].b, CN_SEG_ID}, f, 1));
+    return CN_OK;
+}
+
+cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
     for (uint32_t i = 0; i < r->n_gone; i++) {
         cn_version v = r->gone[i];
         v.marks |= CN_MARK_DROPPED;
         CN_TRY(cn_version_store(c, txn, r->index_id, &v));
     }
-    for (uint32_t i = 0; i < r->files.n; i++)
-        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)r->files.v[i].b, CN_SEG_ID}, f, 1));
+    CN_TRY(cn_retire_files(c, txn, r->files.v, r->files.n));
     return cn_inforce_end(txn, c->inforce, r->index_id, r->lists_to); /* a list whose file is let go would make the policy unreadable */
 }

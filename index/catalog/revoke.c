@@ -66,7 +66,13 @@ static cn_err compare(work *w, const cn_key *key) {
     CN_TRY(row_now(w, key, &there, &now));
     for (uint32_t i = 0; there && i < w->n_old; i++) {
         uint32_t doc;
-        if (!cn_seg_find(w->old[i], key, &doc))
+        cn_stub stub;
+        bool erased = false;
+        if (cn_seg_find(w->old[i], key, &doc))
+            CN_TRY(cn_seg_stub(w->old[i], doc, &erased, &stub));
+        else
+            continue;
+        if (erased)
             continue;
         CN_TRY(cn_seg_class(w->old[i], cn_seg_doc_class(w->old[i])[doc], &old));
         CN_TRY(join(w, &gone.allow, old.allow, now.allow));
@@ -141,6 +147,31 @@ static bool open_already(const work *w, const cn_seg_id *id) {
     return false;
 }
 
+static cn_err compare_stray(work *w, cn_seg *s, const roaring_bitmap_t *dead, const roaring_bitmap_t *dead_in_base) {
+    for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
+        cn_key key;
+        cn_digest leaf;
+        if (roaring_bitmap_contains(dead, doc) || !roaring_bitmap_contains(dead_in_base, doc))
+            continue;
+        CN_TRY(cn_seg_leaf(s, doc, &key, &leaf));
+        CN_TRY(compare(w, &key));
+    }
+    return CN_OK;
+}
+
+/* Compaction may have put rows that only a version left by a rollback has into a file of the base: these too are new to it. */
+static cn_err compare_strays(work *w, const cn_version *v) {
+    const cn_living *base = w->r->base;
+    cn_living l = {0};
+    cn_err e = cn_live_open(w->r->t, v, &l);
+    for (uint32_t i = 0; i < l.n; i++)
+        for (uint32_t b = 0; e == CN_OK && b < base->n; b++)
+            if (base->segs[b] == l.segs[i])
+                e = compare_stray(w, l.segs[i], l.dead[i], base->dead[b]);
+    cn_live_close(&l);
+    return e;
+}
+
 static cn_err open_version(work *w, const cn_version *v) {
     cn_seg **more = cn_realloc(w->old, (w->n_old + v->n_parts + 1ull) * sizeof *more);
     if (!more)
@@ -164,6 +195,9 @@ static cn_err gather(work *w) {
     for (uint32_t i = 0; i < w->n_old; i++)
         if (!in_base(r, cn_seg_get_id(w->old[i])))
             CN_TRY(compare_all(w, w->old[i]));
+    for (uint32_t i = 0; i < r->n_retained; i++) /* older ones are covered by the base's list */
+        if (r->base_version && r->retained[i].number > r->base_version->number)
+            CN_TRY(compare_strays(w, &r->retained[i]));
     return r->base_version ? cn_revoked_each(r->base->own, carry, w) : CN_OK;
 }
 

@@ -68,19 +68,33 @@ static cn_err read_head(seal *s) {
 
 /* ---------- what the new rows replace ---------- */
 
+static cn_err kill_stub(seal *s, const cn_key *key, bool *ret_was) {
+    uint32_t part, doc;
+    cn_stub stub;
+    *ret_was = cn_live_find_stub(&s->now, key, &part, &doc);
+    if (!*ret_was)
+        return CN_OK;
+    CN_TRY(cn_seg_stub(s->now.segs[part], doc, ret_was, &stub));
+    roaring_bitmap_remove(s->now.stubs[part], doc);
+    s->revived = true;
+    s->v.counts.chunks -= stub.chunks;
+    s->v.counts.unlabelled -= stub.unlabelled;
+    return CN_OK;
+}
+
 static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
     uint32_t part, doc;
     bool was = cn_live_find(&s->now, key, &part, &doc);
     *ret_was = was;
     if (!was)
-        return CN_OK;
+        return kill_stub(s, key, ret_was);
     cn_seg *seg = s->now.segs[part];
     const uint32_t *first = cn_seg_doc_row(seg);
-    cn_triple labels;
+    cn_triple labels, left;
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
     roaring_bitmap_add(s->now.dead[part], doc);
     bool narrowed;
-    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->head->number, key, &labels, s->a, &labels, &narrowed));
+    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->head->number, key, &labels, s->a, &left, &narrowed));
     s->revived |= narrowed || cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
     s->v.counts.chunks -= first[doc + 1] - first[doc];
     s->v.counts.unlabelled -= labels.allow.n == 0;
@@ -155,13 +169,16 @@ static cn_err copy_living(seal *s) {
     uint32_t n = s->base.n;
     s->now.segs = cn_calloc(n + 1u, sizeof *s->now.segs);
     s->now.dead = cn_calloc(n + 1u, sizeof *s->now.dead);
-    if (!s->now.segs || !s->now.dead)
+    s->now.stubs = cn_calloc(n + 1u, sizeof *s->now.stubs);
+    if (!s->now.segs || !s->now.dead || !s->now.stubs)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++) {
-        if (!(s->now.dead[i] = roaring_bitmap_copy(s->base.dead[i])))
-            return cn_fail_memory();
         s->now.segs[i] = cn_seg_ref(s->base.segs[i]);
         s->now.n++;
+        s->now.dead[i] = roaring_bitmap_copy(s->base.dead[i]);
+        s->now.stubs[i] = roaring_bitmap_copy(s->base.stubs[i]);
+        if (!s->now.dead[i] || !s->now.stubs[i])
+            return cn_fail_memory();
     }
     return CN_OK;
 }
@@ -169,39 +186,40 @@ static cn_err copy_living(seal *s) {
 static cn_err append_fresh(seal *s) {
     if (!s->fresh)
         return CN_OK;
-    uint32_t n = s->now.n;
-    if (!(s->now.dead[n] = roaring_bitmap_create()))
-        return cn_fail_memory();
+    uint32_t n = s->now.n++;
     s->now.segs[n] = cn_seg_ref(s->fresh);
-    s->now.n++;
-    return CN_OK;
+    s->now.dead[n] = roaring_bitmap_create();
+    s->now.stubs[n] = roaring_bitmap_create();
+    return s->now.dead[n] && s->now.stubs[n] ? CN_OK : cn_fail_memory();
 }
 
 /* ---------- manifest, root ---------- */
 
-static bool all_dead(const cn_living *l, uint32_t i) { return roaring_bitmap_get_cardinality(l->dead[i]) == cn_seg_docs(l->segs[i]); }
+static bool all_dead(const cn_living *l, uint32_t i) {
+    return roaring_bitmap_get_cardinality(l->dead[i]) - roaring_bitmap_get_cardinality(l->stubs[i]) == cn_seg_docs(l->segs[i]);
+}
 
-static cn_err manifest(seal *s, cn_live *ret) {
+/* kept: numbers in s->now of the segments of the manifest. */
+static cn_err manifest(seal *s, cn_live *ret, uint32_t **ret_kept) {
     uint32_t n = s->now.n, kept = 0;
     cn_part *parts = cn_arena_zalloc(s->a, n + 1u, sizeof *parts);
     cn_seg **segs = cn_arena_zalloc(s->a, n + 1u, sizeof *segs);
     cn_str *dead = cn_arena_zalloc(s->a, n + 1u, sizeof *dead);
-    if (!parts || !segs || !dead)
+    uint32_t *at = cn_arena_zalloc(s->a, n + 1u, sizeof *at);
+    if (!parts || !segs || !dead || !at)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++) {
         if (all_dead(&s->now, i))
             continue;
-        size_t bytes = roaring_bitmap_portable_size_in_bytes(s->now.dead[i]);
-        char *p = cn_arena_alloc(s->a, bytes);
-        if (!p)
-            return cn_fail_memory();
-        dead[kept] = (cn_str){p, roaring_bitmap_portable_serialize(s->now.dead[i], p)};
+        CN_TRY(cn_live_roots(&s->now, i, s->a, &dead[kept]));
         segs[kept] = s->now.segs[i];
+        at[kept] = i;
         parts[kept++] = i < s->base.n ? s->head->parts[i] : s->fresh_part;
     }
     s->v.parts = parts;
     s->v.n_parts = kept;
     *ret = (cn_live){segs, dead, kept};
+    *ret_kept = at;
     return CN_OK;
 }
 
@@ -223,12 +241,9 @@ static cn_err make_root(seal *s, const cn_live *live, cn_buf *buckets) {
 
 /* ---------- the version's own file ---------- */
 
-static cn_err put_parts(seal *s, cn_segw *w, const cn_live *live, cn_str buckets, cn_str revoked) {
-    char hex[2 * CN_SEG_ID + 1];
-    for (uint32_t i = 0; i < live->n; i++) {
-        cn_hex(s->v.parts[i].id.b, CN_SEG_ID, hex);
-        CN_TRY(cn_segw_put_part(w, CN_PART_TOMBS, cn_str_of(hex), live->dead[i]));
-    }
+static cn_err put_parts(seal *s, cn_segw *w, const uint32_t *kept, cn_str buckets, cn_str revoked) {
+    for (uint32_t i = 0; i < s->v.n_parts; i++)
+        CN_TRY(cn_live_put(w, &s->v.parts[i].id, s->now.dead[kept[i]], s->now.stubs[kept[i]]));
     CN_TRY(cn_segw_put_part(w, CN_PART_BUCKETS, CN_STR(""), buckets));
     return cn_segw_put_part(w, CN_PART_REVOKED, CN_STR(""), revoked);
 }
@@ -246,7 +261,7 @@ static cn_err retained(const seal *s, cn_version **ret, uint32_t *ret_n) {
     return CN_OK;
 }
 
-static cn_err make_own(seal *s, const cn_live *live, cn_str buckets) {
+static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     CN_AUTO_BUF cn_buf list;
     cn_buf_init(&list, LIST_MAX);
     cn_version *old = NULL;
@@ -257,7 +272,7 @@ static cn_err make_own(seal *s, const cn_live *live, cn_str buckets) {
     CN_TRY(cn_revoke_make(&r, &list, &s->v.revoked));
     CN_TRY(cn_segw_new(s->t, 0, &w));
     s->v.own = cn_segw_id(w);
-    cn_err err = put_parts(s, w, live, buckets, cn_buf_str(&list));
+    cn_err err = put_parts(s, w, kept, buckets, cn_buf_str(&list));
     if (err == CN_OK)
         return cn_segw_seal(w, &s->v.own_digest);
     cn_segw_abort(w);
@@ -300,11 +315,15 @@ static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_index_info ix;
     cn_modes modes;
     uint64_t head;
+    cn_version base = {0};
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
     CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
     CN_TRY(cn_modes_may_write(&modes)); /* set since the job looked */
     CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
-    if (ix.id != s->ix.id || ix.newest != s->n_all || head != (s->head ? s->head->number : 0))
+    if (head)
+        CN_TRY(cn_version_load(c, txn, ix.id, head, &a, &base));
+    bool same = head == (s->head ? s->head->number : 0) && (!head || cn_digest_eq(&base.own_digest, &s->head->own_digest)); /* compaction changes it */
+    if (ix.id != s->ix.id || ix.newest != s->n_all || !same)
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
     if (s->fresh)
@@ -375,16 +394,17 @@ static void unlink_file(seal *s, const cn_seg_id *id) {
 static cn_err prepare(seal *s, bool *ret_same) {
     CN_AUTO_BUF cn_buf buckets;
     cn_live live;
+    uint32_t *kept;
     cn_buf_init(&buckets, LIST_MAX);
     CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
     CN_TRY(copy_living(s));
     CN_TRY(replace(s));
     CN_TRY(append_fresh(s));
-    CN_TRY(manifest(s, &live));
+    CN_TRY(manifest(s, &live, &kept));
     CN_TRY(make_root(s, &live, &buckets));
     *ret_same = s->head && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
-    return *ret_same ? CN_OK : make_own(s, &live, cn_buf_str(&buckets));
+    return *ret_same ? CN_OK : make_own(s, kept, cn_buf_str(&buckets));
 }
 
 static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {

@@ -44,6 +44,8 @@ cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret)
 /* The dead documents of one segment of the manifest, from the version's own file: a portable CRoaring bitmap of document
  * numbers, borrowed. CN_DAMAGED when it is absent: each segment has one, if empty. */
 cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
+/* Those of them that are stubs of this version's erased documents: they count for its root. CN_NOT_FOUND: it has none there. */
+cn_err cn_version_stubs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
 /* The code space that rows of this recipe live in; mean points into the arena. CN_NOT_FOUND before the first vectors. */
 cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret);
 

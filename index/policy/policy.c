@@ -34,6 +34,14 @@ static const cn_gone *find_gone(const cn_gone_list *l, const cn_key *key) {
 
 static bool counts_for(const cn_gone_list *l, uint64_t index_id, uint64_t version) { return l->index_id == index_id && l->number > version; }
 
+/* What a list that cannot be read takes away is not known: the versions that it counts for are not shown. */
+static cn_err all_whole(const cn_policy *p, uint64_t index_id, uint64_t version) {
+    for (uint32_t i = 0; p->n_broken && i < p->n_lists; i++)
+        if (p->lists[i].broken.n && counts_for(&p->lists[i], index_id, version))
+            return cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(p->lists[i].broken));
+    return CN_OK;
+}
+
 static bool row_erased(const cn_policy_doc *d, const cn_seg_id *segment) {
     for (uint32_t i = 0; i < d->n_rows; i++)
         if (memcmp(&d->rows[i], segment, sizeof *segment) == 0)
@@ -73,6 +81,18 @@ bool cn_policy_row_erased(const cn_policy *p, const cn_key *key, const cn_seg_id
     return d && row_erased(d, segment);
 }
 
+cn_err cn_policy_doc_erased(const cn_policy *p, cn_seg *seg, uint32_t doc, bool *ret) {
+    cn_key key;
+    cn_digest leaf;
+    cn_stub stub;
+    CN_TRY(cn_seg_stub(seg, doc, ret, &stub));
+    if (*ret)
+        return CN_OK;
+    CN_TRY(cn_seg_leaf(seg, doc, &key, &leaf));
+    *ret = cn_policy_row_erased(p, &key, cn_seg_get_id(seg));
+    return CN_OK;
+}
+
 static cn_err revoke(const cn_gone *g, cn_arena *a, cn_triple *t) {
     CN_TRY(cn_labels_minus(a, t->allow, g->gone.allow, &t->allow));
     CN_TRY(cn_labels_union(a, t->deny, g->gone.deny, &t->deny));
@@ -99,6 +119,7 @@ static cn_err apply_doc(const cn_policy_doc *d, const cn_seg_id *segment, cn_are
 static cn_err work_out(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id, const cn_triple *row,
                        const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *said) {
     cn_effect f = {.labels = *row};
+    CN_TRY(all_whole(p, index_id, version));
     for (uint32_t i = 0; i < p->n_lists; i++) {
         const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
         if (g)
@@ -135,9 +156,26 @@ cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version
     return CN_OK;
 }
 
+cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
+    for (uint32_t i = 0; i < p->n_docs; i++) {
+        const cn_policy_doc *d = &p->docs[i];
+        if (d->erased || d->n_rows)
+            CN_TRY(fn(ctx, &d->key, d->source, d->id, d->erased));
+    }
+    return CN_OK;
+}
+
+cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret) {
+    cn_policy_sum now;
+    CN_TRY(cn_policy_sum_get(txn, policy, &now));
+    *ret = memcmp(&now, &p->sum, sizeof now) == 0;
+    return CN_OK;
+}
+
 cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed) {
     cn_triple left = *row;
+    CN_TRY(all_whole(p, index_id, version));
     for (uint32_t i = 0; i < p->n_lists; i++) {
         const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
         if (g)
@@ -149,6 +187,7 @@ cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t versio
 }
 
 cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
+    CN_TRY(all_whole(p, index_id, version));
     for (uint32_t i = 0; i < p->n_lists; i++)
         for (uint32_t k = 0; counts_for(&p->lists[i], index_id, version) && k < p->lists[i].n; k++)
             CN_TRY(fn(ctx, &p->lists[i].v[k].key));

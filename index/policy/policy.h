@@ -1,7 +1,8 @@
 /* policy.h -- what lies over all versions: grants, denials, hiding, erasures; and revocations in force.
  *
  * The policy is loaded whole, compared with the count and digest stored beside it, and shared read-only until its epoch
- * passes. A missing or damaged policy is an error, never an empty one.
+ * passes. A missing or damaged policy is an error, never an empty one. A list of revocations that cannot be read is an
+ * error for the versions of its index that it counts for, and for nothing else: see reinstate.
  * Owns:    cn_policy is shared and counted.
  * Thread:  any.
  * Limits:  memory is proportional to the documents it names. */
@@ -51,11 +52,18 @@ cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t versi
 bool cn_policy_has_patterns(const cn_policy *p);
 bool cn_policy_same_patterns(const cn_policy *p, const cn_policy *q);
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);
+/* Is it what the control database says in this transaction? */
+cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret);
+/* Calls fn for each document that is erased, or was and has rows of before. */
+typedef cn_err cn_erasure_fn(void *ctx, const cn_key *key, cn_str source, cn_str id, bool now);
+cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx);
 bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */
 /* The document is erased, or was, and this row is one of those that there were when it was restored: it stays erased, in
  * whatever version it lies, until the document is written anew. Whoever reuses rows (jobs, compaction) must treat such a
  * row as absent. */
 bool cn_policy_row_erased(const cn_policy *p, const cn_key *key, const cn_seg_id *segment);
+/* The same of a document of a segment, which also is erased when compaction has left nothing of it but a stub. */
+cn_err cn_policy_doc_erased(const cn_policy *p, cn_seg *seg, uint32_t doc, bool *ret);
 
 typedef enum cn_policy_op {
     CN_POLICY_ALLOW, CN_POLICY_DENY, CN_POLICY_CLEAR, CN_POLICY_HIDE, CN_POLICY_UNHIDE, CN_POLICY_ERASE, CN_POLICY_RESTORE,
@@ -80,5 +88,6 @@ cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out);
 /* The revocation list of a version, made at sealing and read at a flip: opaque bytes kept in the version's own file.
  * Format: MessagePack array of [key, revoked allow labels, later denials, later requirements]. */
 #define CN_PART_TOMBS 't'
+#define CN_PART_STUBS 's'
 #define CN_PART_BUCKETS 'b'
 #define CN_PART_REVOKED 'r'

@@ -34,6 +34,7 @@ typedef struct cn_gone_list { /* of one version in force, by key */
     uint64_t index_id, number;
     cn_gone *v;
     uint32_t n, room;
+    cn_str broken;         /* why it cannot be read, for people; empty: it is whole */
 } cn_gone_list;
 
 typedef struct cn_policy_sum {
@@ -51,7 +52,8 @@ struct cn_policy {
     cn_policy_doc *docs;   /* by key */
     cn_pattern *patterns;
     cn_gone_list *lists;
-    uint32_t n_docs, room_docs, n_patterns, room_patterns, n_lists, room_lists;
+    uint32_t n_docs, room_docs, n_patterns, room_patterns, n_lists, room_lists, n_broken;
+    uint64_t loaded_ns;
 };
 
 cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret);

@@ -1,14 +1,18 @@
 /* policy_load.c -- the whole policy in memory, shared until its epoch passes. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/catalog/inforce.h"
 #include "index/catalog/records.h"
 #include "index/policy/policy_inside.h"
 
 #define ARENA ((size_t)8 << 30)
+#define RETRY_NS 2000000000ull /* after so long, lists that could not be read are tried again */
 
 typedef struct holder { /* one for each open tenant */
     pthread_mutex_t lock;
@@ -74,6 +78,8 @@ static cn_err load_doc(cn_policy *p, cn_str key, cn_str value) {
 typedef struct load {
     cn_policy *p;
     cn_tenant *t;
+    MDB_txn *txn;
+    MDB_dbi indexes;
     cn_policy_sum sum;
 } load;
 
@@ -119,16 +125,60 @@ static cn_err load_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
     return CN_OK;
 }
 
+typedef struct naming {
+    uint64_t id;
+    cn_arena a;
+    cn_str name; /* empty: dropped meanwhile */
+} naming;
+
+static cn_err name_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    naming *n = ctx;
+    cn_index_info ix;
+    CN_TRY(cn_index_read(key, value, &n->a, &ix));
+    if ((*stop = ix.id == n->id))
+        n->name = ix.name;
+    return CN_OK;
+}
+
+/* Says in the list what is wrong and what to do. `why` is for the log: it names a path of the host. */
+static cn_err note_broken(load *l, cn_gone_list *list, const cn_part *own) {
+    char why[CN_ERROR_TEXT], file[CN_HEX_TEXT], text[CN_ERROR_TEXT];
+    const char *tenant = cn_tenant_name(l->t);
+    naming n = {.id = list->index_id};
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    cn_hex(own->id.b, sizeof own->id.b, file);
+    cn_arena_init(&n.a, 16384, (size_t)16 << 20);
+    cn_err e = cn_db_each(l->txn, l->indexes, (cn_str){"", 0}, name_one, &n);
+    unsigned long long number = list->number;
+    snprintf(text, sizeof text, "index " CN_STR_FMT ": the revocations of version %llu cannot be read, so no version before it is shown; restore segments/%s.mdb"
+             " of the tenant from a backup, or withdraw them: `cairn policy reinstate %s/" CN_STR_FMT " %llu --reason TEXT`",
+             CN_STR_ARG(n.name), number, file, tenant, CN_STR_ARG(n.name), number);
+    cn_log(CN_LOG_ERROR, "policy.damaged", "tenant=%s index=" CN_STR_FMT " version=%llu %s", tenant, CN_STR_ARG(n.name), number, why);
+    cn_arena_done(&n.a);
+    CN_TRY(e);
+    list->broken = cn_arena_str(&l->p->a, cn_str_of(text));
+    l->p->n_broken++;
+    return list->broken.p ? CN_OK : cn_fail_memory();
+}
+
+static cn_err read_list(load *l, const cn_part *own) {
+    cn_seg *seg;
+    CN_TRY(cn_seg_open(l->t, &own->id, &own->digest, &seg));
+    cn_err e = cn_revoked_each(seg, load_gone, l);
+    if (e == CN_OK)
+        e = cn_seg_sound(seg);
+    cn_seg_close(seg);
+    return e;
+}
+
+/* Damage to the file of one version concerns the versions of its index before it, not the whole tenant. */
 static cn_err load_list(void *ctx, uint64_t index_id, uint64_t number, const cn_part *own) {
     load *l = ctx;
     cn_policy *p = l->p;
-    cn_seg *seg;
     CN_TRY(grow((void **)&p->lists, p->n_lists, &p->room_lists, sizeof *p->lists));
     p->lists[p->n_lists++] = (cn_gone_list){.index_id = index_id, .number = number};
-    CN_TRY(cn_seg_open(l->t, &own->id, &own->digest, &seg));
-    cn_err e = cn_revoked_each(seg, load_gone, l);
-    cn_seg_close(seg);
-    return e;
+    cn_err e = read_list(l, own);
+    return e == CN_DAMAGED || e == CN_NOT_FOUND ? note_broken(l, &p->lists[p->n_lists - 1], own) : e;
 }
 
 /* ---------- loading ---------- */
@@ -139,12 +189,14 @@ typedef struct loading {
 } loading;
 
 static cn_err load_all(loading *g, const cn_catalog *c, MDB_txn *txn, cn_policy *p) {
-    load l = {.p = p, .t = g->t};
+    load l = {.p = p, .t = g->t, .txn = txn, .indexes = c->index};
     CN_TRY(cn_db_each(txn, c->policy, (cn_str){"", 0}, load_one, &l));
     if (memcmp(&p->sum, &l.sum, sizeof l.sum) != 0)
         return cn_fail(CN_DAMAGED, "the policy does not match its stored count and digest; no document is shown until control.mdb is restored");
     return cn_inforce_each(g->t, txn, load_list, &l);
 }
+
+static bool try_again(const cn_policy *p) { return p->n_broken && cn_mono_ns() - p->loaded_ns > RETRY_NS; }
 
 /* Epoch, policy and revocations of one moment; the policy that was there where only the epoch has grown. */
 static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -155,7 +207,7 @@ static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_policy_sum_get(txn, c->policy, &sum));
     CN_TRY(cn_inforce_sum_get(txn, c->inforce, &lists));
     g->ret = g->now;
-    if (g->now && memcmp(&sum, &g->now->sum, sizeof sum) == 0 && memcmp(&lists, &g->now->lists_sum, sizeof lists) == 0)
+    if (g->now && !try_again(g->now) && memcmp(&sum, &g->now->sum, sizeof sum) == 0 && memcmp(&lists, &g->now->lists_sum, sizeof lists) == 0)
         return CN_OK;
     cn_policy *p = cn_calloc(1, sizeof *p);
     if (!p)
@@ -164,6 +216,7 @@ static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     p->refs = 1;
     p->sum = sum;
     p->lists_sum = lists;
+    p->loaded_ns = cn_mono_ns();
     cn_err e = load_all(g, c, txn, p);
     if (e != CN_OK)
         cn_policy_unref(p);
@@ -193,7 +246,7 @@ static cn_err refresh(holder *h, cn_tenant *t) {
     loading g = {.t = t, .now = h->now};
     uint64_t epoch;
     CN_TRY(cn_epoch(t, &epoch));
-    if (h->now && h->now->epoch == epoch)
+    if (h->now && h->now->epoch == epoch && !try_again(h->now))
         return CN_OK;
     CN_TRY(cn_catalog_read(t, load_in, &g));
     g.ret->epoch = g.epoch;

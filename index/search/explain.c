@@ -1,6 +1,24 @@
 /* explain.c -- why a document of a pinned version may be read or not. The verdict comes from permit.c, as for every reader. */
 #include "index/search/view_inside.h"
 
+/* Is the document one of the version of which compaction left a stub? Its rows stay erased after a restore too. */
+static cn_err find_stub(cn_view *v, const cn_key *key, bool *ret) {
+    *ret = false;
+    for (uint32_t i = 0; i < v->n_parts && !*ret; i++) {
+        uint32_t doc;
+        cn_str bytes;
+        cn_seg *s = v->parts[i].seg;
+        cn_err e = cn_seg_stubs(s) && cn_seg_find(s, key, &doc) ? cn_version_stubs(v->own, cn_seg_get_id(s), &bytes) : CN_NOT_FOUND;
+        roaring_bitmap_t *b = e == CN_OK ? roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n) : NULL;
+        if (e != CN_NOT_FOUND && !b)
+            return e == CN_OK ? cn_fail(CN_DAMAGED, "the list of erased documents of a segment cannot be read") : e;
+        *ret = b && roaring_bitmap_contains(b, doc);
+        if (b)
+            roaring_bitmap_free(b);
+    }
+    return CN_OK;
+}
+
 static bool find_part(cn_view *v, const cn_key *key, uint32_t *ret_part, uint32_t *ret_doc) {
     for (uint32_t i = v->n_parts; i-- > 0;)
         if (cn_seg_find(v->parts[i].seg, key, ret_doc) && !roaring_bitmap_contains(v->parts[i].dead, *ret_doc)) {
@@ -63,7 +81,10 @@ cn_err cn_view_explain(cn_view *v, cn_str source, cn_str id, const cn_principal 
         CN_TRY(explain_there(v, part, &key, source, id, who, a, &x));
     } else {
         CN_TRY(cn_policy_explain(v->policy, v->ix.id, v->ver.number, &key, source, id, &none, &nowhere, a, &f, &x.said));
-        x.verdict = x.said.erased ? CN_V_ERASED : CN_V_ABSENT;
+        bool stub;
+        CN_TRY(find_stub(v, &key, &stub));
+        x.said.row_erased |= stub && !x.said.erased;
+        x.verdict = x.said.erased || stub ? CN_V_ERASED : CN_V_ABSENT;
         for (uint32_t i = 0; i < v->n_parts; i++)
             CN_TRY(cn_seg_sound(v->parts[i].seg)); /* one cut short may have held it */
     }

@@ -175,7 +175,9 @@ static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
     CN_TRY(pin(t, index, v));
     if (v->ver.marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED))
         return cn_fail(CN_REFUSED, "version %llu was dropped or is quarantined and does not answer", (unsigned long long)v->ver.number);
-    CN_TRY(cn_seg_open(t, &v->ver.own, &v->ver.own_digest, &v->own));
+    cn_err e = cn_seg_open(t, &v->ver.own, &v->ver.own_digest, &v->own);
+    if (e != CN_OK)
+        return cn_wrap(e, "index " CN_STR_FMT ", version %llu", CN_STR_ARG(index), (unsigned long long)v->ver.number);
     v->parts = cn_calloc(v->ver.n_parts + 1u, sizeof *v->parts);
     if (!v->parts)
         return cn_fail_memory();

@@ -46,7 +46,7 @@ static cn_err put(void *ctx, uint32_t array, uint32_t block, const void *bytes, 
 }
 
 static cn_err fill(building *b, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
-    cn_derived_head h = {.format = CN_SEG_FORMAT, .of = b->seg->blocks.digest};
+    cn_derived_head h = {.format = CN_DERIVED_FORMAT, .of = b->seg->blocks.digest};
     snprintf(h.kind, sizeof h.kind, "%s", kind);
     CN_TRY(cn_txn_write(b->env, &b->txn));
     CN_TRY(cn_mdb(mdb_dbi_open(b->txn, NULL, 0, &b->dbi), "building %s", cn_env_path(b->env)));
@@ -127,7 +127,7 @@ static cn_err check_head(cn_derived *d, const cn_seg *s, const char *kind) {
     if (p.n != sizeof h)
         return cn_fail(CN_DAMAGED, "%s: its header has a wrong length", d->blocks.path);
     memcpy(&h, p.p, sizeof h);
-    if (h.format != CN_SEG_FORMAT || strncmp(h.kind, kind, sizeof h.kind) != 0 || !cn_digest_eq(&h.of, &s->blocks.digest))
+    if (h.format != CN_DERIVED_FORMAT || strncmp(h.kind, kind, sizeof h.kind) != 0 || !cn_digest_eq(&h.of, &s->blocks.digest))
         return cn_fail(CN_DAMAGED, "%s was made from another segment, or in another format", d->blocks.path);
     return CN_OK;
 }

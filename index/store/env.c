@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -30,6 +30,10 @@ struct cn_env {
     MDB_env *mdb;
     char *path;
     cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
+    int fd;                        /* LMDB's own, of the file */
+    _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
+    _Atomic bool torn;             /* it did get shorter */
+    cn_map_guard *_Atomic guard;   /* of its map, for what is cut off while it is read */
     _Atomic(MDB_txn *) writing;    /* the write transaction under way */
     _Atomic unsigned inside;       /* transactions of this process */
     _Atomic bool broken;           /* LMDB has given up: opened anew when none is inside */
@@ -82,6 +86,7 @@ static void free_env(cn_env *e) {
         return;
     while (e->n_idle)
         mdb_txn_abort(e->idle[--e->n_idle]);
+    cn_map_unwatch(e->guard);
     if (e->mdb)
         mdb_env_close(e->mdb);
     cn_writer_done(&e->writer);
@@ -137,6 +142,7 @@ static cn_err start_mdb(cn_env *e, const struct stat *st) {
 static cn_err open_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(start_mdb(e, st));
     if (shared(e->kind)) {
+        CN_TRY(cn_mdb(mdb_env_get_fd(e->mdb, &e->fd), "opening %s", e->path));
         CN_TRY(cn_writer_init(&e->writer, e->path));
         int dead;
         CN_TRY(cn_mdb(mdb_reader_check(e->mdb, &dead), "clearing dead readers of %s", e->path));
@@ -306,6 +312,8 @@ static cn_err open_again(cn_env *e) {
     MDB_txn *txn;
     while (e->n_idle)
         mdb_txn_abort(e->idle[--e->n_idle]);
+    cn_map_unwatch(e->guard);
+    e->guard = NULL;
     mdb_env_close(e->mdb);
     e->mdb = NULL;
     CN_TRY(stat_file(e->path, e->kind, &st));
@@ -319,6 +327,7 @@ static cn_err open_again(cn_env *e) {
             return cn_mdb(rc ? rc : MDB_BAD_DBI, "opening %s anew", e->path);
         }
     }
+    e->guard = cn_env_watch(e->mdb, txn);
     return cn_mdb(mdb_txn_commit(txn), "opening %s anew", e->path);
 }
 
@@ -337,20 +346,39 @@ static cn_err revive(cn_env *e) {
     return err;
 }
 
-/* Before a transaction of this process begins, and after it has ended. */
-static cn_err go_in(cn_env *e) {
-    for (;;) {
-        e->inside++;
-        if (!e->broken)
-            return CN_OK;
-        e->inside--;
-        CN_TRY(revive(e));
-    }
+/* LMDB follows page numbers into the map unasked: where the file has been cut short, each is a SIGBUS. So its size is asked
+ * for before each transaction; what is cut off while one reads finds the guard's zeros, and the next transaction refuses.
+ * Whoever lengthens the file again has not brought back what it held: it stays refused until it is opened anew. */
+static cn_err check_size(cn_env *e) {
+    struct stat st;
+    if (!shared(e->kind))
+        return CN_OK; /* sealed ones are watched by who reads them (blocks.h) */
+    if (fstat(e->fd, &st) < 0)
+        return cn_fail_errno(errno, "%s", e->path);
+    uint64_t now = (uint64_t)st.st_size, most = e->bytes;
+    while (now > most && !atomic_compare_exchange_weak(&e->bytes, &most, now))
+        ;
+    if (now < most || cn_map_torn(e->guard))
+        e->torn = true;
+    return e->torn ? cn_fail(CN_DAMAGED, "%s was cut short while this program had it open; restore it from a backup and start the program anew", e->path) : CN_OK;
 }
 
 static cn_err went_out(cn_env *e, cn_err err) {
     e->inside--;
     return err;
+}
+
+/* Before a transaction of this process begins; went_out() follows its end. */
+static cn_err go_in(cn_env *e) {
+    for (;;) {
+        e->inside++;
+        if (!e->broken) {
+            cn_err err = check_size(e);
+            return err == CN_OK ? CN_OK : went_out(e, err);
+        }
+        e->inside--;
+        CN_TRY(revive(e));
+    }
 }
 
 /* A read transaction at rest keeps its reader's slot and pins no page. */
@@ -483,6 +511,15 @@ static cn_err open_dbi(cn_env *e, const char *name, bool write, MDB_dbi *ret) {
     return cn_txn_commit(e, txn);
 }
 
+/* The map can be found once there is something in it. */
+static void watch(cn_env *e) {
+    MDB_txn *txn;
+    if (!shared(e->kind) || e->guard || cn_txn_read(e, &txn) != CN_OK)
+        return;
+    e->guard = cn_env_watch(e->mdb, txn);
+    cn_txn_abort(e, txn);
+}
+
 static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
     MDB_dbi dbi;
     if (known(e, name, ret))
@@ -498,6 +535,7 @@ static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret)
     memcpy(e->named[n].name, name, strlen(name) + 1);
     e->named[n].dbi = dbi;
     e->n_named = n + 1;
+    watch(e);
     *ret = dbi;
     return CN_OK;
 }

@@ -3,7 +3,8 @@
  * LMDB forbids opening a file twice in one process (its locks would be dropped: FACTS.md section 3), so every open goes
  * through the registry, keyed by device and inode; a second open returns the same environment with one reference more.
  * A file's tree and size are checked before LMDB follows them (cn_env_check), so that a truncated or damaged file is an
- * error and never a SIGBUS.
+ * error and never a SIGBUS; one that is cut short while it is open is CN_DAMAGED from the next transaction on. (A value
+ * lost while it is read gives zeros; where LMDB itself walks at that moment, its own assertions may still end the process.)
  * Owns:    cn_env owns its MDB_env; freed with the last reference.
  * Thread:  any; a transaction belongs to the thread that uses it (MDB_NOTLS is always set).
  * Limits:  CN_READERS readers over all processes; map size by kind. */

@@ -1,4 +1,4 @@
-/* What LMDB returns, as an error with a text; and the last such code of each thread. */
+/* What LMDB and the system answer, as errors that say what to do; and the last such code of each thread. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "index/store/env.h"
+#include "index/store/mapguard.h"
 
 /* Who may write: a mutex for the threads of this process, and a lock on `<path>-writer` for the processes. Both are taken
  * before LMDB's own lock, which therefore never has to be waited for. The kernel drops the lock of a killed process. */
@@ -37,3 +38,6 @@ void cn_meta_put_back(const cn_meta_saved *s); /* as well as the disk allows */
 void cn_mdb_forget(void); /* cn_mdb_last() is 0 again */
 /* LMDB answers nothing any more: the write of a meta page has failed. */
 bool cn_mdb_broken(MDB_env *mdb);
+
+/* A guard of the whole map, so that what is cut off while it is read is no SIGBUS. NULL: nothing is in it yet, or no memory. */
+cn_map_guard *cn_env_watch(MDB_env *mdb, MDB_txn *txn);

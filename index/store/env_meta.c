@@ -1,4 +1,5 @@
-/* The meta page that a commit writes over: kept, and put back when that write fails. */
+/* The meta page that a commit writes over: kept, and put back when that write fails. Where LMDB put the map. */
+#include <string.h>
 #include <unistd.h>
 
 #include "index/store/env_inside.h"
@@ -24,4 +25,24 @@ bool cn_mdb_broken(MDB_env *mdb) {
     if (rc == 0)
         mdb_txn_abort(txn);
     return rc == MDB_PANIC;
+}
+
+/* The head of each page has the page's number, so any value tells where the map begins. */
+cn_map_guard *cn_env_watch(MDB_env *mdb, MDB_txn *txn) {
+    cn_map_guard *guard = NULL;
+    MDB_cursor *c;
+    MDB_val k, v;
+    MDB_dbi main_tree;
+    MDB_stat st;
+    MDB_envinfo info;
+    uint64_t number;
+    if (mdb_env_stat(mdb, &st) || mdb_env_info(mdb, &info) || mdb_dbi_open(txn, NULL, 0, &main_tree) || mdb_cursor_open(txn, main_tree, &c))
+        return NULL;
+    if (mdb_cursor_get(c, &k, &v, MDB_FIRST) == 0) {
+        const char *page = (const char *)k.mv_data - (uintptr_t)k.mv_data % st.ms_psize;
+        memcpy(&number, page, sizeof number);
+        guard = cn_map_watch(page - number * st.ms_psize, info.me_mapsize);
+    }
+    mdb_cursor_close(c);
+    return guard;
 }

@@ -29,7 +29,7 @@ cn_err cn_rows_head(cn_blocks *b, cn_seg_head *ret) {
     if (h.format > CN_SEG_FORMAT)
         return cn_fail(CN_REFUSED, "%s has format %u; this program knows formats up to %d: use a newer cairn", b->path, h.format, CN_SEG_FORMAT);
     bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && h.block_rows == cn_seg_block_rows(h.dim) && h.rows <= CN_SEGMENT_ROWS_MAX &&
-                h.docs <= CN_SEGMENT_ROWS_MAX && h.sources <= CN_SOURCES_MAX;
+                h.docs <= CN_SEGMENT_ROWS_MAX && h.sources <= CN_SOURCES_MAX && h.stubs <= h.docs && (h.stubs == 0 || h.format > 1);
     if (!sane)
         return cn_fail(CN_DAMAGED, "%s: its header cannot be right", b->path);
     *ret = h;
@@ -126,6 +126,8 @@ static cn_err parse(const cn_rows *r, const char *p, size_t room, cn_record *rec
     uint64_t chunks = (sizeof *h + strings + 3) & ~(uint64_t)3;
     if (h->bytes > room || chunks + (uint64_t)h->n_chunks * sizeof(cn_chunk_rec) > h->bytes)
         return damaged(r, "a document's record is cut short");
+    if (h->kind > CN_DOC_STUB_UNLABELLED || (h->kind ? h->bytes != sizeof *h || h->text.bytes || h->outline.bytes : h->gone != 0))
+        return damaged(r, "a document's record is neither a document's nor a stub's");
     const char *s = p + sizeof *h;
     rec->bytes = p;
     rec->id = (cn_str){s, h->id}, s += h->id;

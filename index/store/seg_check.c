@@ -16,6 +16,18 @@ static cn_err check_label_list(cn_seg *s, uint32_t doc, cn_labels l) {
     return CN_OK;
 }
 
+/* Nothing can be worked out anew from a stub; that it says nothing it should not is checked. */
+static cn_err check_stub(cn_seg *s, uint32_t doc, uint32_t *stubs) {
+    static const cn_digest none;
+    cn_record rec;
+    cn_triple t;
+    CN_TRY(cn_seg_record(s, doc, &rec));
+    CN_TRY(cn_seg_class(s, s->arrays[CN_ARRAY_DOC_CLASS][doc], &t));
+    bool empty = cn_digest_eq(&rec.head.content, &none) && cn_digest_eq(&rec.head.row, &none) && rec.head.gone <= CN_CHUNKS_MAX;
+    ++*stubs;
+    return empty && t.allow.n + t.deny.n + t.require.n == 0 ? CN_OK : wrong(s, doc, "a stub of an erased document says more than it should");
+}
+
 /* The leaf is a digest over all that a document is, so computing it anew checks everything it covers. */
 static cn_err check_doc(cn_seg *s, uint32_t doc, cn_arena *a) {
     cn_doc d;
@@ -38,19 +50,28 @@ static cn_err check_doc(cn_seg *s, uint32_t doc, cn_arena *a) {
     return CN_OK;
 }
 
+static cn_err check_one(cn_seg *s, uint32_t doc, cn_arena *a, uint32_t *stubs) {
+    cn_record rec;
+    cn_stub stub;
+    bool is;
+    CN_TRY(cn_seg_stub(s, doc, &is, &stub));
+    CN_TRY(is ? check_stub(s, doc, stubs) : check_doc(s, doc, a));
+    CN_TRY(cn_seg_record(s, doc, &rec));
+    return rec.head.cls == s->arrays[CN_ARRAY_DOC_CLASS][doc] ? CN_OK : wrong(s, doc, "its class is not the array's");
+}
+
 static cn_err check_docs(cn_seg *s) {
     cn_arena a;
     cn_err e = CN_OK;
-    cn_record rec;
+    uint32_t stubs = 0;
     cn_arena_init(&a, 1 << 16, (size_t)1 << 30);
     for (uint32_t d = 0; e == CN_OK && d < s->rows.head.docs; d++) {
-        e = check_doc(s, d, &a);
-        if (e == CN_OK && (e = cn_seg_record(s, d, &rec)) == CN_OK && rec.head.cls != s->arrays[CN_ARRAY_DOC_CLASS][d])
-            e = wrong(s, d, "its class is not the array's");
+        e = check_one(s, d, &a, &stubs);
         cn_arena_reset(&a);
     }
     cn_arena_done(&a);
-    return e;
+    CN_TRY(e);
+    return stubs == s->rows.head.stubs ? CN_OK : cn_fail(CN_DAMAGED, "%s: %u stubs of erased documents; its header says %u", cn_env_path(s->env), stubs, s->rows.head.stubs);
 }
 
 static cn_err check_key_order(cn_seg *s) {

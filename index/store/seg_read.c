@@ -12,6 +12,14 @@ const uint32_t *cn_seg_doc_row(const cn_seg *s) { return s->arrays[CN_ARRAY_DOC_
 const uint32_t *cn_seg_row_rank(const cn_seg *s) { return s->arrays[CN_ARRAY_ROW_RANK]; }
 const uint32_t *cn_seg_doc_class(const cn_seg *s) { return s->arrays[CN_ARRAY_DOC_CLASS]; }
 uint32_t cn_seg_classes(const cn_seg *s) { return s->rows.head.classes; }
+uint32_t cn_seg_sources(const cn_seg *s) { return s->rows.head.sources; }
+
+uint64_t cn_seg_class_bytes(const cn_seg *s) {
+    uint64_t bytes = 0;
+    for (uint32_t b = 0; b < s->rows.head.class_blocks; b++)
+        bytes += s->blocks.v[s->rows.class0 + b].head->bytes;
+    return bytes;
+}
 
 static cn_err no_such(const char *what, uint32_t i, uint32_t n) {
     return cn_fail(CN_NOT_FOUND, "there is no %s %u: the segment has %u", what, i, n);
@@ -53,6 +61,23 @@ cn_err cn_seg_sound(cn_seg *s) {
 }
 
 /* ---------- documents ---------- */
+
+uint32_t cn_seg_stubs(const cn_seg *s) { return s->rows.head.stubs; }
+
+cn_err cn_seg_stub(cn_seg *s, uint32_t doc, bool *ret_is, cn_stub *ret) {
+    cn_record rec;
+    *ret_is = false;
+    if (s->rows.head.stubs == 0)
+        return CN_OK;
+    CN_TRY(cn_seg_record(s, doc, &rec));
+    if (rec.head.kind == CN_DOC_WHOLE)
+        return CN_OK;
+    if (rec.head.source >= s->rows.head.sources)
+        return cn_fail(CN_DAMAGED, "%s: a document's source does not exist", s->blocks.path);
+    *ret_is = true;
+    *ret = (cn_stub){s->sources[rec.head.source], rec.head.gone, rec.head.kind == CN_DOC_STUB_UNLABELLED};
+    return CN_OK;
+}
 
 cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret) {
     if (doc >= s->rows.head.docs)

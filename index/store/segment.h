@@ -35,6 +35,13 @@ uint64_t cn_segw_bytes(const cn_segw *w);
  * it, which other threads may do beforehand; cn_segw_add() does it itself. A document of no chunks is kept too. */
 cn_err cn_segw_add(cn_segw *w, const cn_doc *doc);
 cn_err cn_segw_add_leaf(cn_segw *w, const cn_doc *doc, const cn_digest *leaf);
+/* What stays of an erased document: key and leaf, so that the roots of versions that held it can still be worked out. */
+typedef struct cn_stub {
+    cn_str source;
+    uint32_t chunks;   /* that it had */
+    bool unlabelled;   /* nobody could read it */
+} cn_stub;
+cn_err cn_segw_add_stub(cn_segw *w, const cn_key *key, const cn_digest *leaf, const cn_stub *stub);
 /* Has this file the document? For resuming, and for ids that come twice. */
 bool cn_segw_has(cn_segw *w, const cn_key *key);
 /* All added so far survives the process's death. Called by add itself every few MiB, and then only at its end; call it where
@@ -54,6 +61,9 @@ cn_err cn_segw_put_part(cn_segw *w, char part, cn_str name, cn_str value);
 cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest);
 void cn_segw_abort(cn_segw *w);   /* closes and unlinks; NULL is fine */
 void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resume */
+
+/* No job will go on with this file: the next sweep need not wait, if no version names it. */
+void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id);
 
 /* ---------- reading ---------- */
 typedef struct cn_seg cn_seg;
@@ -80,6 +90,8 @@ const uint32_t *cn_seg_doc_row(const cn_seg *s);    /* first row of each documen
 const uint32_t *cn_seg_row_rank(const cn_seg *s);   /* place of each row in the order (source, id, chunk) */
 const uint32_t *cn_seg_doc_class(const cn_seg *s);  /* class of each document */
 uint32_t cn_seg_classes(const cn_seg *s);
+uint32_t cn_seg_sources(const cn_seg *s);
+uint64_t cn_seg_class_bytes(const cn_seg *s);       /* of all classes as written, and a little more */
 cn_err cn_seg_class(cn_seg *s, uint32_t cls, cn_triple *ret);                  /* borrowed from the segment */
 /* Rows of a class, as a serialised CRoaring bitmap (portable), borrowed. */
 cn_err cn_seg_class_rows(cn_seg *s, uint32_t cls, cn_str *ret);
@@ -87,6 +99,11 @@ cn_err cn_seg_class_rows(cn_seg *s, uint32_t cls, cn_str *ret);
 /* CN_DAMAGED when the file, or one made from it, was cut short since it was opened: what was read in place may have been
  * zeros. Look after a search and after texts were copied; it costs one load. */
 cn_err cn_seg_sound(cn_seg *s);
+
+/* Documents that are stubs; of one, what is left. Whoever reads documents of a version finds each stub among its dead ones
+ * (catalog/live.h); read all the same, a stub is a document of no strings, no rows and no labels. */
+uint32_t cn_seg_stubs(const cn_seg *s);
+cn_err cn_seg_stub(cn_seg *s, uint32_t doc, bool *ret_is, cn_stub *ret);
 
 /* Everything borrowed from the segment's map, valid until it is closed. `arena` holds the chunk and label arrays. */
 cn_err cn_seg_doc_brief(cn_seg *s, uint32_t doc, cn_doc *ret);  /* without text, outline and chunks (n_chunks is there): touches the record only */

@@ -1,4 +1,4 @@
-/* segment_format.h -- the bytes of a segment file and of the files derived from it. Format 1, little-endian.
+/* segment_format.h -- the bytes of a segment file and of the files derived from it. Format 2, little-endian.
  *
  * A file is one LMDB tree (its main database) of blocks. A block's key is its kind (a letter) and two numbers; a part's
  * key is 'p', its letter, its name. Every value begins with the same 48 bytes and is large enough for overflow pages of
@@ -21,6 +21,9 @@
  *   'p'      parts: key 'p', letter, name; a = letter, b = 0
  * A document's record: struct cn_doc_head, then id, title, uri, mime, metadata; zeros up to a multiple of 4; n_chunks
  * times struct cn_chunk_rec; the heading paths that these name.
+ * A stub is what compaction leaves of an erased document: its key and leaf in 'i', and a record that says only its source,
+ * how many chunks it had and whether nobody could read it. Strings, digests, places and chunks of the record are zero, it has
+ * no rows, and its class is that of no labels at all. Format 1 has no stubs; where format 2 counts them stand zeros.
  *
  * Derived, <id>.<kind>.mdb:
  *   'h'      header, struct cn_derived_head
@@ -33,7 +36,8 @@
 #pragma once
 #include "index/store/segment.h"
 
-#define CN_SEG_FORMAT 1
+#define CN_SEG_FORMAT 2
+#define CN_DERIVED_FORMAT 1
 #define CN_BLOCK_MAGIC 0x4B424E43u /* "CNBK" */
 #define CN_BLOCK_HEAD 48
 #define CN_BLOCK_LEAST 4080        /* a page of 4,096 less LMDB's 16 */
@@ -57,7 +61,7 @@ typedef struct cn_seg_head {
     uint32_t format, state;          /* state: enum cn_seg_state */
     uint32_t dim, block_rows;        /* block_rows is 0 when dim is */
     uint32_t docs, rows, classes, sources;
-    uint32_t doc_blocks, text_blocks, class_blocks, zero;
+    uint32_t doc_blocks, text_blocks, class_blocks, stubs; /* stubs: of the documents */
     uint64_t text_bytes;
     int64_t made_us;
 } cn_seg_head;
@@ -87,13 +91,14 @@ typedef struct cn_doc_head {
     uint32_t bytes;                  /* of the record */
     uint32_t n_chunks, first_row, cls, source;
     cn_text_place text, outline;
-    uint32_t zero;
+    uint32_t kind;                   /* enum cn_doc_kind */
     int64_t modified;
     cn_digest content, row;
     uint32_t id, title, uri, mime, meta; /* bytes */
-    uint32_t zero2;
+    uint32_t gone;                   /* of a stub: chunks that the document had */
 } cn_doc_head;
 _Static_assert(sizeof(cn_doc_head) == 144, "document head");
+enum cn_doc_kind { CN_DOC_WHOLE, CN_DOC_STUB, CN_DOC_STUB_UNLABELLED };
 
 typedef struct cn_chunk_rec {
     uint32_t from, to, page;

@@ -393,6 +393,34 @@ cn_err cn_segw_add_leaf(cn_segw *w, const cn_doc *d, const cn_digest *leaf) {
     return cn_segw_broken(w, add(w, d, &key, leaf));
 }
 
+static cn_err add_stub(cn_segw *w, const cn_key *key, const cn_digest *leaf, const cn_stub *s) {
+    static const cn_triple none;
+    static const cn_doc nothing;
+    cn_doc_head h = {.first_row = w->head.rows, .modified = CN_NO_TIME, .kind = s->unlabelled ? CN_DOC_STUB_UNLABELLED : CN_DOC_STUB, .gone = s->chunks};
+    w->changed = true;
+    CN_TRY(cn_segw_source_add(w, s->source, &h.source));
+    CN_TRY(class_of(w, &none, &h.cls));
+    CN_TRY(pack_record(w, &nothing, &h));
+    if (w->docs.n && w->docs.n + w->record.n > CN_SMALL_BLOCK)
+        CN_TRY(close_docs(w));
+    CN_TRY(add_record(w));
+    CN_TRY(add_id(w, key, leaf));
+    w->head.docs++;
+    w->head.stubs++;
+    return commit_is_due(w) ? commit(w) : CN_OK;
+}
+
+cn_err cn_segw_add_stub(cn_segw *w, const cn_key *key, const cn_digest *leaf, const cn_stub *stub) {
+    CN_TRY(usable(w));
+    CN_TRY(cn_name_check(stub->source, "source"));
+    if (stub->chunks > CN_CHUNKS_MAX || w->head.docs >= CN_SEGMENT_ROWS_MAX)
+        return cn_fail(CN_INVALID, "a stub says that it had %u chunks, or the segment is full", stub->chunks);
+    if (cn_segw_has(w, key))
+        return cn_fail(CN_CONFLICT, "a document of source " CN_STR_FMT " comes twice", CN_STR_ARG(stub->source));
+    CN_TRY(usable(w));
+    return cn_segw_broken(w, add_stub(w, key, leaf, stub));
+}
+
 cn_err cn_segw_add(cn_segw *w, const cn_doc *d) {
     cn_digest leaf;
     CN_TRY(check_chunks(w, d)); /* what is hashed must lie where the document says */

@@ -139,7 +139,8 @@ static uint64_t prefix_of(cn_str id, size_t skip) {
 }
 
 static cn_err make_items(finish *f, item *v) {
-    cn_record rec, first;
+    cn_record rec;
+    cn_str first = {NULL, 0};
     uint32_t docs = f->rows.head.docs, sources = f->rows.head.sources;
     size_t skip = SIZE_MAX;
     CN_AUTO_FREE uint32_t *place = cn_calloc(sources + 1ull, sizeof *place);
@@ -149,8 +150,11 @@ static cn_err make_items(finish *f, item *v) {
         for (uint32_t b = 0; b < sources; b++)
             place[a] += cn_str_cmp(f->sources[b], f->sources[a]) < 0;
     for (uint32_t d = 0; d < docs; d++) {
-        CN_TRY(cn_rows_doc(&f->rows, d, d ? &rec : &first));
-        skip = d ? shared(first.id, rec.id, skip) : first.id.n;
+        CN_TRY(cn_rows_doc(&f->rows, d, &rec));
+        if (rec.id.n == 0) /* a stub */
+            continue;
+        first = skip == SIZE_MAX ? rec.id : first;
+        skip = shared(first, rec.id, skip);
     }
     for (uint32_t d = 0; d < docs; d++) {
         CN_TRY(cn_rows_doc(&f->rows, d, &rec));

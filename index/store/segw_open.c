@@ -70,6 +70,13 @@ void cn_segw_leave(cn_segw *w) {
     free_writer(w, false);
 }
 
+void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id) {
+    char path[CN_PATH_MAX];
+    const struct timespec long_ago[2] = {{0}, {0}};
+    if (cn_seg_path(t, id, NULL, path, sizeof path) == CN_OK)
+        utimensat(AT_FDCWD, path, long_ago, AT_SYMLINK_NOFOLLOW); /* where it fails the sweep comes later */
+}
+
 /* ---------- new ---------- */
 
 cn_err cn_segw_alloc(cn_segw *w) {

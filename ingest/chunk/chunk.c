@@ -90,6 +90,18 @@ void cn_chunker_text(const cn_chunker *c, char text[96]) {
         snprintf(text, 96, "%s/1 tokens=%u overlap=%u", names[c->kind], c->tokens, c->overlap);
 }
 
+cn_err cn_chunker_words(cn_str text, cn_arena *a, cn_str *ret) {
+    const char *slash = memchr(text.p, '/', text.n);
+    size_t at = slash ? (size_t)(slash - text.p) : text.n, end = slash ? at + 1 : at;
+    while (end < text.n && text.p[end] >= '0' && text.p[end] <= '9')
+        end++;
+    char *p = cn_arena_printf(a, "%.*s%.*s", (int)at, text.p, (int)(text.n - end), text.p + end);
+    if (!p)
+        return cn_fail_memory();
+    *ret = cn_str_of(p);
+    return CN_OK;
+}
+
 /* --- chunking --- */
 
 static cn_err check_blocks(const cn_parsed *doc) {

@@ -23,6 +23,8 @@ typedef struct cn_chunker {
 cn_err cn_chunker_parse(cn_str text, uint32_t max_tokens, cn_chunker *ret);
 /* The canonical form with the algorithm's version, for the recipe: "structure/1 tokens=200 overlap=32". */
 void cn_chunker_text(const cn_chunker *c, char text[96]);
+/* A recipe's chunker as a user would write it: "structure tokens=200 overlap=32". */
+cn_err cn_chunker_words(cn_str text, cn_arena *a, cn_str *ret);
 /* Chunks without vectors, in order; those of one section may overlap. e may be NULL (words are counted). CN_INVALID: over
  * CN_CHUNKS_MAX chunks, or a `document` over the model's limit. */
 cn_err cn_chunk_document(const cn_chunker *c, cn_embedder *e, const cn_parsed *doc, cn_arena *a, cn_chunk **ret, uint32_t *ret_n);

@@ -127,20 +127,21 @@ static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     return it->how == CN_HOW_COPY || it->how == CN_HOW_STORED ? with_stored(r, a, it, false) : CN_OK;
 }
 
-static void look_for_erasure(const cn_run *r, cn_item *it) {
-    it->erased = it->found && cn_policy_row_erased(r->policy, &it->key, cn_seg_get_id(cn_ledger_seg(&r->ledger, it->at)));
+static cn_err look_for_erasure(const cn_run *r, cn_item *it) {
+    return it->found ? cn_policy_doc_erased(r->policy, cn_ledger_seg(&r->ledger, it->at), it->at.doc, &it->erased) : CN_OK;
 }
 
 static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
+    cn_digest leaf;
     bool narrowed;
     CN_TRY(stored(r, a, it));
+    CN_TRY(cn_seg_leaf(cn_ledger_seg(&r->ledger, it->at), it->at.doc, &it->key, &leaf));
     it->raw.id = it->doc.id;
     it->raw.where = CN_STR("the head");
-    it->key = cn_key_of(it->doc.source, it->doc.id);
     CN_TRY(look_for_revocations(r, a, it, &it->doc.labels, &narrowed)); /* the source has not said it again */
     it->row = narrowed ? (cn_digest){{0}} : it->doc.row;
     it->doc.row = it->row;
-    look_for_erasure(r, it);
+    CN_TRY(look_for_erasure(r, it));
     it->fate = it->erased ? CN_FATE_DELETED : CN_FATE_CHANGED;
     it->how = it->erased ? CN_HOW_KEEP : CN_HOW_STORED;
     return CN_OK;
@@ -154,7 +155,7 @@ cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     if (named) {
         it->key = cn_key_of(r->o.from.source, raw->id);
         it->found = cn_ledger_find(&r->ledger, &it->key, &it->at);
-        look_for_erasure(r, it);
+        CN_TRY(look_for_erasure(r, it));
     }
     if (raw->err != CN_OK) {
         it->fate = raw->skipped && !it->found ? CN_FATE_SKIPPED : CN_FATE_REJECTED; /* what was a document once should still be one */

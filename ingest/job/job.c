@@ -104,7 +104,9 @@ static cn_err claim(cn_run *r, const char *kind, unsigned tries) {
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         err = cn_jobs_claim(r->t, &r->row, &has_old, &old);
     }
-    return err; /* the file of a job pushed aside goes with the next sweep: a version may name it */
+    if (err == CN_OK && has_old)
+        cn_segw_abandon(r->t, &old); /* it goes with the next sweep: a version may name it */
+    return err;
 }
 
 static cn_err take_up(cn_run *r) {

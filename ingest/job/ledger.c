@@ -12,7 +12,7 @@ static void set(uint64_t *bits, uint32_t i) { bits[i / 64] |= (uint64_t)1 << (i 
 typedef struct dead_bits {
     uint64_t *bits;
     uint32_t docs;
-    bool outside;
+    bool outside, alive; /* alive: takes out instead */
 } dead_bits;
 
 static bool set_dead(uint32_t doc, void *ctx) {
@@ -21,20 +21,31 @@ static bool set_dead(uint32_t doc, void *ctx) {
         d->outside = true;
         return false;
     }
-    set(d->bits, doc);
+    if (d->alive)
+        d->bits[doc / 64] &= ~((uint64_t)1 << (doc % 64));
+    else
+        set(d->bits, doc);
     return true;
 }
 
-static cn_err read_dead(cn_seg *own, const cn_part *part, cn_ledger_part *p) {
-    cn_str bytes;
-    CN_TRY(cn_version_tombs(own, &part->id, &bytes));
+static cn_err read_bits(cn_str bytes, dead_bits *d) {
     roaring_bitmap_t *r = roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n);
     if (!r)
         return cn_fail(CN_DAMAGED, "a list of deleted documents cannot be read; run cairn scrub");
-    dead_bits d = {p->dead, p->docs, false};
-    roaring_iterate(r, set_dead, &d);
+    roaring_iterate(r, set_dead, d);
     roaring_bitmap_free(r);
-    return d.outside ? cn_fail(CN_DAMAGED, "a list of deleted documents names one that does not exist; run cairn scrub") : CN_OK;
+    return d->outside ? cn_fail(CN_DAMAGED, "a list of deleted documents names one that does not exist; run cairn scrub") : CN_OK;
+}
+
+/* A stub of an erased document counts as there: it can be deleted and replaced, and nothing else (it->erased). */
+static cn_err read_dead(cn_seg *own, const cn_part *part, cn_ledger_part *p) {
+    cn_str bytes;
+    dead_bits d = {p->dead, p->docs, false, false};
+    CN_TRY(cn_version_tombs(own, &part->id, &bytes));
+    CN_TRY(read_bits(bytes, &d));
+    d.alive = true;
+    cn_err e = cn_seg_stubs(p->seg) ? cn_version_stubs(own, &part->id, &bytes) : CN_NOT_FOUND;
+    return e == CN_OK ? read_bits(bytes, &d) : e == CN_NOT_FOUND ? CN_OK : e;
 }
 
 static cn_err open_part(cn_tenant *t, cn_seg *own, const cn_part *part, cn_ledger_part *p) {
@@ -143,10 +154,12 @@ bool cn_ledger_next_rest(const cn_ledger *l, cn_place *io_at) {
 
 static cn_err one_unseen(cn_seg *seg, uint32_t doc, cn_str source, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
     cn_doc d;
+    cn_key key;
+    cn_digest leaf;
     CN_TRY(cn_seg_doc_brief(seg, doc, &d));
     if (!cn_str_eq(d.source, source))
         return CN_OK;
-    cn_key key = cn_key_of(d.source, d.id);
+    CN_TRY(cn_seg_leaf(seg, doc, &key, &leaf)); /* a stub has no id */
     return fn(ctx, &key);
 }
 

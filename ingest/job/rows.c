@@ -297,6 +297,8 @@ cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who) {
     snprintf(r.why, sizeof r.why, "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
     if (!cn_joblock_held(t, r.id)) { /* a dead one is ended here; its file goes with the next sweep */
         r.state = CN_JOB_CANCELLED;
+        if (r.has_file)
+            cn_segw_abandon(t, &r.file);
         r.has_file = false;
         CN_TRY(give_way(&w, &r));
         cn_joblock_remove(t, r.id);

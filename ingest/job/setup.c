@@ -4,17 +4,6 @@
 
 #include "ingest/job/run.h"
 
-/* "structure/1 tokens=200 overlap=32" as a user would write it: without the algorithm's version. */
-static cn_err chunker_words(cn_run *r, cn_str s, cn_str *ret) {
-    const char *slash = memchr(s.p, '/', s.n);
-    size_t at = slash ? (size_t)(slash - s.p) : s.n, end = slash ? at + 1 : at;
-    while (end < s.n && s.p[end] >= '0' && s.p[end] <= '9')
-        end++;
-    char *p = cn_arena_printf(&r->arena, "%.*s%.*s", (int)at, s.p, (int)(s.n - end), s.p + end);
-    *ret = cn_str_of(p);
-    return p ? CN_OK : cn_fail_memory();
-}
-
 static cn_err open_head(cn_run *r) {
     CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &r->index));
     cn_err err = cn_version_head(r->t, r->o.index, &r->arena, &r->head);
@@ -39,7 +28,7 @@ static cn_err choose(cn_run *r, cn_str *chunker) {
     if (chunker->n)
         return CN_OK;
     *chunker = set->chunker;
-    return head ? chunker_words(r, head->chunker, chunker) : CN_OK;
+    return head ? cn_chunker_words(head->chunker, &r->arena, chunker) : CN_OK;
 }
 
 static cn_err open_embedder(cn_run *r) {

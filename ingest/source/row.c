@@ -106,13 +106,13 @@ static cn_err set_uri(cn_str s, cn_arena *a, cn_row *row) {
 
 static cn_err set_modified(cn_str s, cn_row *row) {
     if (cn_time_parse(s.p, s.n, &row->modified) != 0)
-        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is not a time; write it as 2026-11-23T10:20:30Z or 2026-11-23", CN_STR_ARG(s));
+        return cn_fail(CN_INVALID, "it is not a time; write it as 2026-11-23T10:20:30Z or 2026-11-23");
     return CN_OK;
 }
 
 static cn_err set_op(cn_str s, cn_row *row) {
     if (!cn_str_is(s, "delete") && !cn_str_is(s, "put"))
-        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is neither put nor delete", CN_STR_ARG(s));
+        return cn_fail(CN_INVALID, "it is neither put nor delete");
     row->remove = cn_str_is(s, "delete");
     return CN_OK;
 }
@@ -180,13 +180,13 @@ static cn_err pack_number(cn_buf *b, cn_str s) {
     if (!whole) {
         double d = cn_jscan_double(s);
         if (d - d != 0) /* infinite */
-            return cn_fail(CN_INVALID, "the number " CN_STR_FMT " is too large", CN_STR_ARG(s));
+            return cn_fail(CN_INVALID, "the number is too large");
         cn_pack_f64(b, d);
         return CN_OK;
     }
     char text[24], *end;
     if (s.n >= sizeof text)
-        return cn_fail(CN_INVALID, "the number " CN_STR_FMT " does not fit into 64 bits; write it as a string", CN_STR_ARG(s));
+        return cn_fail(CN_INVALID, "the number does not fit into 64 bits; write it as a string");
     memcpy(text, s.p, s.n);
     text[s.n] = 0;
     errno = 0;
@@ -194,7 +194,7 @@ static cn_err pack_number(cn_buf *b, cn_str s) {
         cn_pack_int(b, strtoll(text, &end, 10));
     else
         cn_pack_uint(b, strtoull(text, &end, 10));
-    return errno ? cn_fail(CN_INVALID, "the number %s does not fit into 64 bits; write it as a string", text) : CN_OK;
+    return errno ? cn_fail(CN_INVALID, "the number does not fit into 64 bits; write it as a string") : CN_OK;
 }
 
 static cn_err string_list(cn_row_reader *r, cn_jscan *j, uint32_t *ret) {

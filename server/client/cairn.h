@@ -71,7 +71,7 @@ void cairn_answer_free(cairn_answer *a);
 cairn_code cairn_call(cairn_client *c, const char *method, const void *params, size_t size, cairn_answer *ret);
 
 /* Pipelining: requests go out together, answers are matched to them. Each gets its own code and answer; the return value is
- * CAIRN_OK when all answers came, whatever they say. */
+ * CAIRN_OK when all answers came, whatever they say. Free each answer in any case: when the connection ended half-way, some came. */
 typedef struct cairn_request {
     const char *method;
     const void *params;

@@ -92,8 +92,10 @@ void cairn_close(cairn_client *c) {
 const char *cairn_error(const cairn_client *c) { return c->error; }
 
 uint32_t cairn_retry_after_ms(const cairn_client *c) {
-    const char *hint = strstr(c->error, "retry_after_ms=");
-    return hint ? (uint32_t)strtoul(hint + 15, NULL, 10) : 0;
+    const char *hint = NULL; /* the server's own is the last: what stands before may quote anything */
+    for (const char *p = c->error; (p = strstr(p, " retry_after_ms=")); p += 16)
+        hint = p + 16;
+    return hint && hint[strspn(hint, "0123456789")] == 0 ? (uint32_t)strtoul(hint, NULL, 10) : 0;
 }
 
 void cairn_answer_free(cairn_answer *a) {
@@ -157,6 +159,10 @@ static cairn_code exchange(cairn_client *c, cairn_request *r, size_t n) {
     return code == CAIRN_OK ? take_answers(c, r, n, first, deadline) : code;
 }
 
+static void keep_error(cairn_client *c, const cairn_request *r) {
+    snprintf(c->error, sizeof c->error, "%s", r->answer.data ? (const char *)r->answer.data : "INTERNAL: out of memory");
+}
+
 static cairn_code say_key(cairn_client *c) {
     CN_AUTO_BUF cn_buf params = {.cap = 65536};
     cn_pack_map(&params, 1);
@@ -165,7 +171,7 @@ static cairn_code say_key(cairn_client *c) {
     cairn_request r = {.method = "auth", .params = params.p, .size = params.n, .code = CAIRN_UNREACHABLE};
     cairn_code code = exchange(c, &r, 1);
     if (code == CAIRN_OK && r.code != CAIRN_OK)
-        snprintf(c->error, sizeof c->error, "%s", (const char *)r.answer.data);
+        keep_error(c, &r);
     cairn_answer_free(&r.answer);
     return code == CAIRN_OK ? r.code : code;
 }
@@ -209,7 +215,7 @@ cairn_code cairn_call(cairn_client *c, const char *method, const void *params, s
         return CAIRN_OK;
     }
     if (code == CAIRN_OK)
-        snprintf(c->error, sizeof c->error, "%s", r.answer.data ? (const char *)r.answer.data : "INTERNAL: out of memory");
+        keep_error(c, &r);
     cairn_answer_free(&r.answer);
     return code == CAIRN_OK ? r.code : code;
 }

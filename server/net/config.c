@@ -23,7 +23,7 @@ static const cn_setting table[] = {
     {"embed_threads", CN_SET_INT, "0", 0, 1024, "threads to embed a batch of questions; 0: one for each processor"},
     {"max_connections", CN_SET_INT, "10000", 1, 1000000, "connections at a time; one more is closed at once"},
     {"max_pipelined", CN_SET_INT, "128", 1, 65536, "requests of one connection under way; reading waits for the next answer"},
-    {"max_frame", CN_SET_BYTES, "64MiB", 1024, GIB_MAX, "largest request"},
+    {"max_frame", CN_SET_BYTES, "64MiB", 1024, GIB_MAX, "largest request; 64 KiB before auth"},
     {"max_response", CN_SET_BYTES, "64MiB", 1024, GIB_MAX, "largest answer; some clients refuse over 100 MiB"},
     {"max_buffered", CN_SET_BYTES, "1GiB", 1 << 20, GIB_MAX, "bytes of large requests and answers held for all connections together; over it OVERLOADED"},
     {"idle_timeout", CN_SET_DURATION_MS, "30m", 0, 30LL * DAY_MS, "closes a connection on which nothing happens; 0: never"},

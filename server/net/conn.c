@@ -120,12 +120,22 @@ void conn_refuse(conn *c, cn_str bytes, cn_err err) {
     conn_end(c, why);
 }
 
+/* auth may be among the frames that are there: so this is asked before each. */
+static cn_err next_frame(conn *c, size_t *ret_n) {
+    size_t most = atomic_load(&c->l->n->lim.max_frame);
+    bool stranger = c->who->caller.kind == CN_CALLER_NOBODY && most > STRANGER_FRAME;
+    c->frames.max = stranger ? STRANGER_FRAME : most;
+    cn_err err = cn_frames_next(&c->frames, c->in + c->start, c->have - c->start, ret_n);
+    if (err == CN_INVALID && stranger && c->frames.scan.need > STRANGER_FRAME)
+        return cn_fail(CN_INVALID, "a message of %zu bytes or more; this end takes at most %d before auth: call auth {key} first", c->frames.scan.need, STRANGER_FRAME);
+    return err;
+}
+
 /* Deals with every whole frame there is, as long as its answers are taken. */
 static void process(conn *c) {
-    c->frames.max = atomic_load(&c->l->n->lim.max_frame);
     while (!c->closing && !c->ending && c->start < c->have && !(c->paused = must_wait(c))) {
         size_t n;
-        cn_err err = cn_frames_next(&c->frames, c->in + c->start, c->have - c->start, &n);
+        cn_err err = next_frame(c, &n);
         if (err == CN_UNAVAILABLE)
             break;
         if (err != CN_OK) {
@@ -274,8 +284,10 @@ void conn_close(conn *c, const char *why) {
 
 static int open_handle(conn *c, loop *l, int fd, bool unix_socket) {
     int rc = unix_socket ? uv_pipe_init(&l->uv, &c->uv.pipe, 0) : uv_tcp_init(&l->uv, &c->uv.tcp);
-    if (rc != 0)
+    if (rc != 0) {
+        close(fd);
         return rc;
+    }
     c->uv.handle.data = c;
     c->next = l->conns;
     if (l->conns)
@@ -310,8 +322,13 @@ cn_err conn_open(loop *l, int fd, bool unix_socket) {
     atomic_fetch_add(&n->connections, 1);
     int rc = open_handle(c, l, fd, unix_socket);
     if (rc != 0) {
-        if (c->uv.handle.data)
+        if (c->uv.handle.data) {
             conn_close(c, "it could not be taken over");
+        } else { /* no handle yet, whose close would do this */
+            atomic_fetch_sub(&n->connections, 1);
+            c->closed = true;
+            conn_free_if_over(c);
+        }
         return cn_fail(CN_UNAVAILABLE, "a connection: %s", uv_strerror(rc));
     }
     set_reading(c, true);

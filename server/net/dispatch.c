@@ -53,6 +53,8 @@ static cn_err take_identity(conn *c, const cn_message *m, identity *fresh) {
     const msgpack_object *map;
     static const char *const fields[] = {"key", "tenant", NULL};
     cn_str key = {NULL, 0};
+    if (m->params.n > INLINE_FRAME)
+        return cn_fail(CN_INVALID, "an auth of %zu bytes; a key has fewer than 100", m->params.n);
     CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
     CN_TRY(cn_params_map(&k->unpacked.o, &map));
     CN_TRY(cn_only_fields(map, fields)); /* before the key counts: a call that fails leaves none */
@@ -90,19 +92,56 @@ static uint32_t hash_bytes(uint32_t h, cn_str s) {
     return (h ^ 0xff) * 16777619u;
 }
 
-/* Of the tenant that a request is about: the key's own, or the one that it names; map NULL: not looked into. */
-static uint32_t tenant_hash(const conn *c, const msgpack_object *map) {
-    cn_str own = c->who->caller.kind == CN_CALLER_KEY ? c->who->caller.key.tenant : (cn_str){NULL, 0};
-    return hash_bytes(2166136261u, own.n || !map ? own : cn_obj_str(cn_get(map, "tenant")));
+static uint32_t hash_number(uint32_t h, uint64_t v) { return hash_bytes(h, (cn_str){(const char *)&v, sizeof v}); }
+
+/* Strings, numbers and lists of them; what else there is counts as being there. */
+static uint32_t hash_field(uint32_t h, const msgpack_object *o) {
+    if (!o)
+        return hash_number(h, UINT64_MAX);
+    if (cn_is_str(o))
+        return hash_bytes(h, cn_obj_str(o));
+    if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        return hash_number(h, o->via.u64);
+    h = hash_number(h, o->type);
+    for (uint32_t i = 0; o->type == MSGPACK_OBJECT_ARRAY && i < o->via.array.size; i++)
+        h = hash_bytes(h, cn_obj_str(&o->via.array.ptr[i]));
+    return h;
 }
 
-/* Searches of one index by one tenant cost about the same; the mode and a filter make them others. */
-static uint32_t cost_place(uint32_t tenant, cn_str method, const msgpack_object *map) {
-    uint32_t h = hash_bytes(tenant, method);
-    h = hash_bytes(h, cn_obj_str(cn_get(map, "index")));
-    h = hash_bytes(h, cn_obj_str(cn_get(map, "mode")));
-    h = hash_bytes(h, (cn_str){"filter", cn_get(map, "filter") ? 6 : 0});
+/* The tenant that a request is about: the key's own, or the one that it names; map NULL: not looked into. */
+static cn_str tenant_of(const conn *c, const msgpack_object *map) {
+    cn_str own = c->who->caller.kind == CN_CALLER_KEY ? c->who->caller.key.tenant : (cn_str){NULL, 0};
+    return own.n || !map ? own : cn_obj_str(cn_get(map, "tenant"));
+}
+
+/* Who has said no key stands apart, so that strangers do not fill the lane of a tenant that answers them. */
+static uint32_t lane_hash(const conn *c, cn_str tenant) {
+    return hash_number(hash_bytes(2166136261u, tenant), c->who->caller.kind == CN_CALLER_KEY);
+}
+
+/* Searches of one index for one principal cost about the same, unless they ask for much more, for certainty, by a filter,
+ * or of another version. */
+static uint32_t cost_place(uint32_t h, const conn *c, cn_str method, const msgpack_object *map) {
+    static const char *const fields[] = {"index", "mode", "as", "labels", "version", "per_doc"};
+    uint64_t k = 0;
+    double recall = 0;
+    cn_get_uint(map, "k", 0, UINT32_MAX, &k); /* what is wrong is refused by the method */
+    cn_get_f64(map, "recall", &recall);
+    h = hash_bytes(h, method);
+    h = hash_bytes(h, cn_str_of(c->who->caller.key.id));
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        h = hash_field(h, cn_get(map, fields[i]));
+    h = hash_number(h, k < 16 ? 0 : (uint64_t)(64 - __builtin_clzll(k)));
+    h = hash_bytes(h, (cn_str){(const char *)&recall, sizeof recall});
+    h = hash_number(h, cn_get(map, "filter") != NULL);
     return h % COSTS;
+}
+
+/* Cheap is what has been seen to be, since versions and permissions last changed: then views and sets are made. */
+static cn_cost search_cost(net *n, uint32_t at, cn_str tenant) {
+    uint64_t known = atomic_load_explicit(&n->costs[at], memory_order_relaxed), us = known & UINT32_MAX, epoch;
+    bool cheap = us && us <= INLINE_US && cn_service_epoch(n->s, tenant, &epoch) == CN_OK && (epoch & UINT32_MAX) == known >> 32;
+    return cheap ? CN_COST_CHEAP : CN_COST_DEAR;
 }
 
 static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at) {
@@ -139,12 +178,12 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         cn_rpc_error(&c->out, m->msgid, CN_INVALID, cn_error_detail());
         return;
     }
-    uint32_t tenant = tenant_hash(c, map), lane = tenant % CN_POOL_LANES;
+    cn_str tenant = tenant_of(c, map);
+    uint32_t hash = lane_hash(c, tenant), lane = hash % CN_POOL_LANES;
     cn_cost cost = cn_service_cost(m->method, map);
     if (cost == CN_COST_SEARCH && small) {
-        at = cost_place(tenant, m->method, map);
-        unsigned us = atomic_load_explicit(&n->costs[at], memory_order_relaxed);
-        cost = us && us <= INLINE_US ? CN_COST_CHEAP : CN_COST_DEAR;
+        at = cost_place(hash, c, m->method, map);
+        cost = search_cost(n, at, tenant);
     }
     if (cost == CN_COST_CHEAP && small && l->used_ns[lane] < TURN_US * 1000u) {
         run_here(c, frame, start, at);

@@ -19,8 +19,9 @@
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
 #define LONG_NICE 10              /* of the threads for long work and what they start: questions go before them */
 #define CHANGE_THREADS 4          /* for what takes a tenant's one writer: a tenant whose writer hangs holds one of them */
-#define COSTS 1024                /* places of the table of costs */
+#define COSTS 8192                /* places of the table of costs */
 #define READ_STEP 65536
+#define STRANGER_FRAME 65536      /* largest request of a connection that has not said a key */
 #define KEEP_BUFFER ((size_t)256 << 10) /* larger buffers are given back when empty */
 #define HIGH_WATER ((size_t)4 << 20)    /* unsent bytes at which reading stops */
 #define UNSENT_MAX (2 * HIGH_WATER)     /* unsent bytes at which requests already taken are refused instead of worked on */
@@ -76,7 +77,7 @@ struct net {
     atomic_uint connections, running;
     atomic_ullong buffered, next_id, drain_end_ns;
     atomic_bool draining, forced;
-    atomic_uint costs[COSTS]; /* microseconds, smoothed; 0: not known */
+    atomic_ullong costs[COSTS]; /* microseconds, smoothed, and the epoch they were last measured at (32 bits each); 0: not known */
     cn_listener *listeners;
     uv_stream_t **listening;
     size_t n_listeners;
@@ -162,6 +163,8 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
 kit *kit_take(net *n);
 void kit_give(net *n, kit *k);
 void kit_done(kit *k);
+/* server.c */
+void server_accept_again(net *n);          /* on the first loop: takes connections for which there was no memory */
 /* identity.c */
 identity *identity_new(void);              /* nobody; NULL without memory */
 identity *identity_ref(identity *i);
@@ -170,5 +173,5 @@ void identity_unref(identity *i);
 cn_err loop_init(loop *l, net *n, unsigned number);
 void loop_run(loop *l);
 void loop_wake(loop *l);
-cn_err loop_hand_fd(loop *l, int fd, bool unix_socket);
+cn_err loop_hand_fd(loop *l, int fd, bool unix_socket); /* fd becomes the loop's in any case */
 void loop_done(loop *l);

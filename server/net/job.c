@@ -43,13 +43,14 @@ static cn_err call_method(net *n, kit *k, const cn_message *m, uint64_t start_ns
     return cn_service_call(n->s, &k->call, m->method, map, out);
 }
 
-/* What a search costs, for the next one like it: smoothed, so that one slow disk read does not decide. */
-static void learn_cost(net *n, uint32_t at, uint64_t us) {
-    if (at >= COSTS)
+/* What a search costs, for the next one like it: smoothed, so that one slow disk read does not decide. The first of an epoch
+ * also makes what the others find made; that is no cost of theirs. One that read nothing (epoch 0) says nothing. */
+static void learn_cost(net *n, uint32_t at, uint64_t us, uint64_t epoch) {
+    if (at >= COSTS || !epoch)
         return;
-    unsigned before = atomic_load_explicit(&n->costs[at], memory_order_relaxed);
-    uint64_t now = before ? (before * (uint64_t)7 + us) / 8 : us;
-    atomic_store_explicit(&n->costs[at], (unsigned)(now < 1 ? 1 : now > UINT32_MAX ? UINT32_MAX : now), memory_order_relaxed);
+    uint64_t was = atomic_load_explicit(&n->costs[at], memory_order_relaxed), before = was & UINT32_MAX;
+    uint64_t now = !before ? us : was >> 32 != (epoch & UINT32_MAX) ? before : (before * 7 + us) / 8;
+    atomic_store_explicit(&n->costs[at], epoch << 32 | (now < 1 ? 1 : now > UINT32_MAX ? UINT32_MAX : now), memory_order_relaxed);
 }
 
 static void log_slow(net *n, const cn_message *m, const identity *who, uint64_t start_ns, cn_err err) {
@@ -66,6 +67,7 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
     cn_err err = cn_message_parse(frame, &m);
     CN_ASSERT(err == CN_OK); /* whoever hands it over has parsed it */
     k->call.caller = &who->caller;
+    k->call.epoch = 0;
     cn_rpc_result_open(out, m.msgid);
     err = call_method(n, k, &m, start_ns, out);
     if (err != CN_OK || out->failed) {
@@ -75,7 +77,7 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
     }
     if (err == CN_INTERNAL || err == CN_DAMAGED)
         cn_log(CN_LOG_ERROR, "request.failed", "method=" CN_STR_FMT " code=%s %s", CN_STR_ARG(m.method), cn_err_name(err), cn_error_detail());
-    learn_cost(n, cost_at, (cn_mono_ns() - began) / 1000);
+    learn_cost(n, cost_at, (cn_mono_ns() - began) / 1000, k->call.epoch);
     log_slow(n, &m, who, start_ns, err);
     cn_call_reset(&k->call);
 }

@@ -24,6 +24,7 @@ cn_err loop_hand_fd(loop *l, int fd, bool unix_socket) {
         l->fds[l->n_fds] = fd;
         l->fd_is_unix[l->n_fds++] = unix_socket;
     } else {
+        close(fd);
         err = cn_fail_memory();
     }
     pthread_mutex_unlock(&l->lock);
@@ -155,6 +156,8 @@ static void on_tick(uv_timer_t *t) {
     }
     if (atomic_load(&n->draining) && now > atomic_load(&n->drain_end_ns))
         atomic_store(&n->forced, true);
+    if (l->number == 0)
+        server_accept_again(n);
     if (l->number == 0 && getenv("WATCHDOG_USEC"))
         cn_notify("WATCHDOG=1");
     stop_if_over(l);
@@ -186,6 +189,8 @@ void loop_run(loop *l) { uv_run(&l->uv, UV_RUN_DEFAULT); }
 
 void loop_done(loop *l) {
     finish_jobs(l);
+    while (l->n_fds) /* handed over after its end */
+        close(l->fds[--l->n_fds]);
     uv_loop_close(&l->uv);
     kit_done(&l->kit);
     cn_free(l->fds);

@@ -64,8 +64,10 @@ static int take_fd(uv_stream_t *server, bool unix_socket) {
     } *h = cn_alloc(sizeof *h);
     uv_os_fd_t fd;
     int copy = -1;
-    if (!h)
+    if (!h) {
+        server->data = server; /* until it is taken, libuv accepts no other */
         return -1;
+    }
     if (unix_socket)
         uv_pipe_init(server->loop, &h->pipe, 0);
     else
@@ -85,7 +87,7 @@ static void on_connection(uv_stream_t *server, int status) {
     }
     int fd = take_fd(server, unix_socket);
     if (fd < 0) {
-        cn_log(CN_LOG_WARN, "conn.refused", "no descriptor is left for a connection");
+        cn_log(CN_LOG_WARN, "conn.refused", "no descriptor or memory is left for a connection");
         return;
     }
     if (atomic_load(&n->connections) >= atomic_load(&n->lim.max_connections)) {
@@ -94,6 +96,16 @@ static void on_connection(uv_stream_t *server, int status) {
         return;
     }
     hand_on(n, fd, unix_socket);
+}
+
+void server_accept_again(net *n) {
+    for (size_t i = 0; i < n->n_listeners; i++) {
+        uv_stream_t *s = n->listening[i];
+        if (!s || !s->data || uv_is_closing((uv_handle_t *)s))
+            continue;
+        s->data = NULL;
+        on_connection(s, 0);
+    }
 }
 
 static cn_err start_listening(net *n, size_t i) {

@@ -197,7 +197,7 @@ static cn_err note_stand(void *ctx, const cn_version *v, const cn_stand *s, cn_e
                          .job = cn_arena_str(&l->c->arena, v->job)};
     if (!copy->made_by.p || !copy->job.p)
         return cn_fail_memory();
-    bool same = s && same_set(s->labels.allow, l->row.allow) && same_set(s->labels.deny, l->row.deny) && same_set(s->labels.require, l->row.require);
+    bool same = s && !s->erased && same_set(s->labels.allow, l->row.allow) && same_set(s->labels.deny, l->row.deny) && same_set(s->labels.require, l->row.require);
     l->v[l->n++] = (stand){copy, err == CN_OK, same};
     return CN_OK;
 }

@@ -83,9 +83,25 @@ static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_bu
     return CN_OK;
 }
 
+/* A rebuild changes what the next job goes on with: what is told is the newest version's recipe, as soon as there is one. */
+static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
+    cn_version head;
+    cn_err err = ix->newest ? cn_version_head(t, ix->name, a, &head) : CN_NOT_FOUND;
+    if (err == CN_NOT_FOUND)
+        return CN_OK;
+    CN_TRY(err);
+    const cn_recipe *r = &head.recipe;
+    ix->set.embedder = r->embedder;
+    ix->set.precision = r->precision;
+    ix->set.metric = r->metric;
+    ix->set.dim = r->dim;
+    return cn_chunker_words(r->chunker, a, &ix->set.chunker);
+}
+
 static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, cn_buf *out) {
     cn_index_info ix;
     CN_TRY(cn_index_get(t, name, &c->arena, &ix));
+    CN_TRY(take_recipe(t, &c->arena, &ix));
     return out_index(t, c, &ix, out);
 }
 
@@ -173,6 +189,7 @@ METHOD(index_list) {
     size_t at = cn_pack_array_open(out);
     for (uint32_t i = 0; i < n; i++)
         if (cn_call_reaches(c, ix[i].name)) {
+            CN_TRY(take_recipe(t, &c->arena, &ix[i]));
             CN_TRY(out_index(t, c, &ix[i], out));
             shown++;
         }

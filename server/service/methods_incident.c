@@ -163,12 +163,13 @@ static cn_err list_stand(void *ctx, const cn_version *v, const cn_stand *s, cn_e
     if (!s)
         return CN_OK;
     cn_buf *out = x->out;
-    cn_pack_map(out, 10);
+    cn_pack_map(out, 11);
     cn_out_uint(out, "version", v->number);
     cn_out_cstr(out, "state", cn_version_state_name(v, &x->l->ix));
     cn_out_marks(out, v->marks);
     cn_out_bool(out, "changed", x->n && !cn_digest_eq(&x->leaf, &s->leaf));
-    cn_out_hex(out, "content", s->content.b, sizeof s->content.b);
+    cn_out_bool(out, "erased", s->erased);
+    cn_out_hex(out, "content", s->content.b, s->erased ? 0 : sizeof s->content.b);
     cn_out_uint(out, "chunks", s->chunks);
     cn_out_triple(out, "labels", &s->labels);
     cn_out_time(out, "made", v->made_us);

@@ -1,4 +1,5 @@
 /* versions.*: what there is, what differs, and which one answers. */
+#include "index/catalog/compact.h"
 #include "server/service/args.h"
 #include "server/service/operate.h"
 #include "server/service/reading.h"
@@ -220,6 +221,32 @@ static cn_err gc_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *
     return CN_OK;
 }
 
+static cn_err compact_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
+    cn_compact_opts o = {0};
+    cn_compact_result r;
+    (void)c;
+    CN_TRY(cn_get_bool(p, "dry_run", &o.dry));
+    CN_TRY(cn_get_bool(p, "wait", &o.wait));
+    cn_views_flush(g->t); /* what this process keeps open for questions to come */
+    CN_TRY(cn_version_compact(g->t, g->index, &o, &g->who, &r));
+    cn_views_flush(g->t);
+    cn_pack_map(out, 13);
+    cn_out_uint(out, "versions", r.versions);
+    cn_out_uint(out, "segments_before", r.segments_before);
+    cn_out_uint(out, "segments_after", r.segments_after);
+    cn_out_uint(out, "rewritten", r.rewritten);
+    cn_out_uint(out, "made", r.made);
+    cn_out_uint(out, "bytes_before", r.bytes_before);
+    cn_out_uint(out, "bytes_after", r.bytes_after);
+    cn_out_uint(out, "erased", r.erased);
+    cn_out_uint(out, "dropped", r.dropped);
+    cn_out_uint(out, "files", r.files);
+    cn_out_uint(out, "pending", r.pending);
+    cn_out_bool(out, "gone", !o.dry && r.pending == 0);
+    cn_out_time(out, "due", r.pending ? r.due_us : CN_NO_TIME);
+    return CN_OK;
+}
+
 static cn_err out_marked(target *g, cn_call *c, uint64_t number, cn_buf *out) {
     cn_version v;
     CN_TRY(cn_version_get(g->t, g->index, number, &c->arena, &v));
@@ -271,6 +298,7 @@ ON_TARGET(activate)
 ON_TARGET(rollback)
 ON_TARGET(release)
 ON_TARGET(gc)
+ON_TARGET(compact)
 ON_TARGET(pin)
 ON_TARGET(unpin)
 ON_TARGET(quarantine)
@@ -290,6 +318,9 @@ static const cn_param p_release[] = {INDEX, REASON, END};
 static const cn_param p_mark[] = {INDEX, {"version", "uint", true, "which version"}, REASON, END};
 static const cn_param p_gc[] = {INDEX, {"dry_run", "bool", false, "only count what would go"}, REASON, END};
 
+static const cn_param p_compact[] = {INDEX, {"dry_run", "bool", false, "only tell what would be done"},
+                                     {"wait", "bool", false, "answer when the old files are gone, over a minute later"}, REASON, END};
+
 const cn_method cn_methods_versions[] = {
     {"versions.list", CN_SCOPE(query), 0, "all versions of an index, newest last", p_index, list},
     {"versions.diff", CN_SCOPE(versions), CN_METHOD_DEAR, "documents and permissions that differ between two versions", p_diff, diff},
@@ -302,5 +333,7 @@ const cn_method cn_methods_versions[] = {
     {"versions.unquarantine", CN_SCOPE(operate), CN_METHOD_CHANGES, "lift a quarantine", p_mark, unquarantine},
     {"versions.drop", CN_SCOPE(operate), CN_METHOD_CHANGES, "give up a version; gc removes its files", p_mark, drop},
     {"versions.gc", CN_SCOPE(operate), CN_METHOD_DEAR, "drop versions beyond the index's limits and sweep files no version names", p_gc, gc},
+    {"versions.compact", CN_SCOPE(operate), CN_METHOD_DEAR, "new files without erased and dropped documents, and fewer of them; roots and answers stay", p_compact,
+     compact},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

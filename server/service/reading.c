@@ -20,6 +20,7 @@ static cn_err open_view(cn_call *c, const cn_reading_opts *o, cn_reading *r) {
     CN_TRY(cn_view_open(r->t, o->index, wanted, &r->view));
     r->version = cn_view_version(r->view);
     r->index = cn_view_index(r->view);
+    c->epoch = cn_view_epoch(r->view);
     if (!o->who) /* who looks into an incident looks in every mode */
         CN_TRY(cn_modes_may_answer(cn_view_modes(r->view)));
     if (!may && o->version && o->version != r->version->number && !o->else_active)

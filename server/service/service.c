@@ -184,6 +184,12 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
     return err;
 }
 
+cn_err cn_service_epoch(cn_service *s, cn_str tenant, uint64_t *ret) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    CN_TRY(cn_tenant_open(s->data, tenant, &t));
+    return cn_epoch(t, ret);
+}
+
 cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
     const cn_method *m = cn_method_find(method);
     if (!m || (m->flags & CN_METHOD_OPEN) || cn_str_is(method, "stats"))

@@ -55,7 +55,7 @@ typedef struct cn_call {
     struct cn_searcher *searcher;
     struct cn_hit *hits;      /* CN_K_MAX of them, allocated on first use */
     cn_buf record;            /* of this request, while it is made; its memory is used again */
-    uint64_t began_ns;
+    uint64_t began_ns, epoch; /* epoch: of the view last read from; 0: none was */
     uint64_t start_ns, deadline_ns; /* cn_mono_ns(); 0: none */
     cn_progress_fn *progress; /* NULL: none wanted */
     void *progress_ctx;
@@ -71,3 +71,5 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
  * no question (flips, the policy, members, keys); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
 typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_CHANGE, CN_COST_LONG } cn_cost;
 cn_cost cn_service_cost(cn_str method, const msgpack_object *params); /* CN_COST_SEARCH: one vector over one index */
+/* A number that each change of the tenant's versions or permissions raises: the next search then makes its views anew. */
+cn_err cn_service_epoch(cn_service *s, cn_str tenant, uint64_t *ret);

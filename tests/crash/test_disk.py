@@ -74,6 +74,31 @@ class FullDisk(unittest.TestCase):
         self.cairn("ingest", "acme/b", self.small)
         self.assertEqual(self.map("ingest", "acme/b", self.large)["root"], r["root"])
 
+    def test_no_room_for_a_compaction(self):
+        """The old files stay and answer; nothing is left behind; with room it is done."""
+        self.mount("400m", "remount")
+        self.cairn("ingest", "acme/a", self.large, "--activate")
+        self.cairn("policy", "erase", "acme", "d777", "--reason", "test")
+        segments = os.path.join(self.data, "tenants", "acme", "segments")
+        files, versions = sorted(os.listdir(segments)), self.map("versions", "acme/a")
+        filler = os.path.join(self.disk, "filler")
+        with open(filler, "wb") as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 16))
+                    f.flush()
+            except OSError:
+                pass
+        for room in (1, 20, 40): # MiB more: for nothing, for a part of the rows, for half of the file
+            os.truncate(filler, os.path.getsize(filler) - (room << 20))
+            p = self.cairn("compact", "acme/a", code=1)
+            self.assertRegex(p.stderr, "(?i)full|space")
+            self.answers()
+            self.assertEqual((sorted(os.listdir(segments)), self.map("versions", "acme/a")), (files, versions))
+        os.unlink(filler)
+        self.assertEqual(self.map("compact", "acme/a")["erased"], 1)
+        self.answers()
+
     def test_the_disk_is_too_small_for_the_job(self):
         self.fails_and_goes_on(lambda: self.mount("400m", "remount"))
 

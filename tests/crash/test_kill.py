@@ -1,4 +1,5 @@
-"""`cairn ingest` killed with SIGKILL at random moments and resumed: the root is that of a job nobody disturbed.
+"""`cairn ingest` killed with SIGKILL at random moments and resumed: the root is that of a job nobody disturbed. `cairn compact`
+killed likewise: answers and roots stay, what is left behind is swept, and the next one ends.
 
 CAIRN_KILLS sets the jobs of each kind (4, or 20 with CAIRN_TEST_LONG=1); the seed is printed, and CAIRN_SEED repeats it."""
 import json
@@ -96,6 +97,52 @@ class Killed(unittest.TestCase):
             for i in ids:
                 f.write(json.dumps({"id": f"d{i}", "text": f"Row {i} {say}. " * 5, "labels": [f"group:g{i % 7}"], "vector": [i % 11 + 1, i % 13, 1, 0.5]}) + "\n")
         return path
+
+    def answers(self, index, versions):
+        lines = os.path.join(self.dir, "q")
+        with open(lines, "w") as f:
+            f.write(json.dumps({"vector": [3, 5, 1, 0.5], "k": 20, "mode": "exact"}) + "\n")
+        out = [json.loads(self.cairn("query", "acme/" + index, "--batch", lines, "--version", str(v), "--as", "group:g3", "-o", "json").stdout) for v in versions]
+        return [[(h["doc"], h["score"], h["digest"]) for h in a["hits"]] for a in out]
+
+    def roots(self, index):
+        return [(v["version"], v["root"]) for v in self.map("versions", "acme/" + index)["versions"]]
+
+    def test_compaction(self):
+        segments = os.path.join(self.data, "tenants", "acme", "segments")
+        killed, longest = 0, 0.1
+        for i in range(JOBS + 1): # the first is left alone, and says how long it takes
+            name = f"c{i}"
+            self.cairn("index", "create", "acme/" + name, "--embedder", "none")
+            for step in range(3):
+                self.cairn("ingest", "acme/" + name, self.rows("r.jsonl", range(step * 4000, step * 4000 + 5000), f"at step {step}"), "--activate")
+            self.cairn("policy", "erase", "acme", f"d{4100 + i}", "--reason", "test")
+            versions, roots = (1, 2, 3), self.roots(name)
+            before = self.answers(name, versions)
+            self.assertTrue(all(before))
+            for _ in range(KILLS if i else 0):
+                p = subprocess.Popen([CAIRN, "compact", "acme/" + name], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                try:
+                    p.wait(self.random.uniform(0, longest))
+                except subprocess.TimeoutExpired:
+                    p.kill()
+                err = p.communicate()[1]
+                self.assertIn(p.returncode, (0, -9), err)
+                killed += p.returncode == -9
+                self.assertEqual((self.answers(name, versions), self.roots(name)), (before, roots))
+            start = time.time()
+            end = self.map("compact", "acme/" + name)
+            longest = max(longest, time.time() - start)
+            self.assertEqual(self.map("compact", "acme/" + name)["rewritten"], 0)
+            self.assertEqual((self.answers(name, versions), self.roots(name)), (before, roots))
+        for f in os.listdir(segments): # an hour passes for what was never named
+            os.utime(os.path.join(segments, f), (1, 1))
+        last = self.map("compact", "acme/c0", "--wait")
+        self.assertTrue(last["gone"])
+        named = {f.split(".")[0] for f in os.listdir(segments)}
+        self.assertEqual(len(named), (JOBS + 1) * (end["segments_after"] + 3)) # and a file of its own for each version
+        self.cairn("audit", "verify", "acme")
+        print(f"{killed} compactions were killed while they ran", file=sys.stderr)
 
     def test_rows_with_vectors(self):
         rows = self.rows("r.jsonl", range(30000), "says so")

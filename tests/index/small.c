@@ -1,6 +1,9 @@
 #include "tests/index/small.h"
 
 
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +88,10 @@ static bool in_head(const cn_version *head, const char *id) {
             roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
             found = b && !roaring_bitmap_contains(b, doc);
             roaring_bitmap_free(b);
+            b = cn_seg_stubs(s) && cn_version_stubs(own, &head->parts[i].id, &dead) == CN_OK ? roaring_bitmap_portable_deserialize_safe(dead.p, dead.n) : NULL;
+            found |= b && roaring_bitmap_contains(b, doc); /* to a job a stub is there */
+            if (b)
+                roaring_bitmap_free(b);
         }
         cn_seg_close(s);
     }
@@ -161,3 +168,30 @@ uint64_t s_epoch(void) {
 }
 
 void s_segment_path(const cn_seg_id *id, char path[4096]) { told(cn_seg_path(s_tenant, id, NULL, path, 4096), "path"); }
+
+/* ---------- raw bytes ---------- */
+static struct {
+    const void *p;
+    size_t n;
+    unsigned found;
+} needle;
+
+static int look_into(const char *path, const struct stat *st, int kind, struct FTW *at) {
+    (void)at;
+    if (kind != FTW_F || st->st_size == 0)
+        return 0;
+    int fd = open(path, O_RDONLY);
+    char *p = malloc((size_t)st->st_size);
+    ssize_t n = fd >= 0 && p ? read(fd, p, (size_t)st->st_size) : -1;
+    needle.found += n > 0 && memmem(p, (size_t)n, needle.p, needle.n) != NULL;
+    free(p);
+    close(fd);
+    return 0;
+}
+
+unsigned s_files_with(const void *p, size_t n) {
+    needle.p = p;
+    needle.n = n;
+    needle.found = 0;
+    return nftw(s_dir, look_into, 16, FTW_PHYS) == 0 ? needle.found : UINT_MAX;
+}

@@ -33,3 +33,4 @@ int s_sees(const char *index, uint64_t number, const char *labels, const char *i
 cn_err s_policy(cn_policy_op op, const char *id, const char *labels, const cn_actor *who);
 uint64_t s_epoch(void);
 void s_segment_path(const cn_seg_id *id, char path[4096]);
+unsigned s_files_with(const void *p, size_t n); /* files of the data directory whose raw bytes hold these */

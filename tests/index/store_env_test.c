@@ -197,10 +197,58 @@ static void cut_and_flipped_trees_are_refused_or_harmless(void) {
     unlink(path);
 }
 
+/* Cut to `bytes` while it is open (UINT64_MAX: to none, under a value being read): refused from then on, by reader and
+ * writer, even when it is lengthened again, and well once its bytes are back and it is opened anew. */
+static void cut_while_open(uint64_t bytes) {
+    char good[160];
+    cn_env *e, *other;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    cn_str value;
+    snprintf(good, sizeof good, "%s/good", dir);
+    unlink(path);
+    if (!OK(cn_env_open(path, CN_ENV_CONTROL, true, &e)))
+        return;
+    OK(cn_env_dbi(e, "one", true, &dbi));
+    for (unsigned i = 0; i < 40; i++)
+        OK(put(e, dbi, (char[]){'a', (char)('0' + i), 0}, 9000));
+    copy(path, good);
+    off_t size = size_of(path);
+    OK(cn_txn_read(e, &txn));
+    OK(cn_db_get(txn, dbi, CN_STR("a1"), &value));
+    CU_ASSERT_EQUAL(truncate(path, bytes == UINT64_MAX ? 0 : (off_t)bytes), 0);
+    for (size_t i = 0; bytes == UINT64_MAX && i < value.n; i += 512)
+        CU_ASSERT_EQUAL(value.p[i], 0);
+    cn_txn_abort(e, txn);
+    for (int longer = 0; longer < 2; longer++) {
+        FAILS(cn_txn_read(e, &txn), CN_DAMAGED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "cut short"));
+        FAILS(put(e, dbi, "b", 10), CN_DAMAGED);
+        CU_ASSERT_EQUAL(truncate(path, size), 0);
+    }
+    cn_env_close(e);
+    copy(good, path);
+    if (OK(cn_env_open(path, CN_ENV_CONTROL, false, &other))) {
+        OK(cn_env_dbi(other, "one", false, &dbi));
+        CU_ASSERT_EQUAL(count(other, dbi, "a"), 40);
+        OK(put(other, dbi, "b", 10));
+        cn_env_close(other);
+    }
+}
+
+static void cut_short_while_open(void) {
+    cut_while_open(0);
+    cut_while_open(8192);
+    cut_while_open(100 * 1000);
+    cut_while_open(UINT64_MAX);
+    unlink(path);
+}
+
 void env_suite(void) {
     CU_pSuite s = CU_add_suite("env", setup, teardown);
     CU_ADD_TEST(s, one_environment_a_file);
     CU_ADD_TEST(s, pairs_by_prefix);
     CU_ADD_TEST(s, a_stopped_writer_is_named);
     CU_ADD_TEST(s, cut_and_flipped_trees_are_refused_or_harmless);
+    CU_ADD_TEST(s, cut_short_while_open);
 }

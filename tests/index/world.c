@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "index/catalog/check.h"
+#include "index/catalog/compact.h"
 #include "index/policy/principal.h"
 
 #define LIT(z) {(z), sizeof(z) - 1}
@@ -80,6 +82,8 @@ static uint32_t head_of(const w_index *ix) {
         n--;
     return n;
 }
+
+const w_row *w_whole(const w_row *row) { return row && !row->stub ? row : NULL; }
 
 static bool narrows(const w_row *was, const w_row *is) {
     return was && is && ((was->d.allow & ~is->d.allow) || (is->d.deny & ~was->d.deny) || (is->d.require & ~was->d.require));
@@ -230,7 +234,7 @@ static void job_done(w_world *w, w_index *ix, const w_version *next, uint64_t nu
     *v = *next;
     for (uint32_t m = 1; m <= ix->n; m++)
         for (uint32_t d = 0; !(ix->v[m].marks & CN_MARK_DROPPED) && d < W_DOCS; d++)
-            v->lists |= narrows(ix->v[m].row[d], v->row[d]);
+            v->lists[d] |= narrows(w_whole(ix->v[m].row[d]), w_whole(v->row[d]));
     ix->n++;
     w->sealed++;
 }
@@ -404,10 +408,12 @@ static void release(w_world *w, w_index *ix) {
 static void reinstate(w_world *w, w_index *ix) {
     uint32_t n = 1 + o_below(&w->r, ix->n + 1);
     uint64_t epoch;
-    bool older = false, there;
+    bool older = false, there, some = false;
     for (uint32_t m = 1; m < n && m <= ix->n; m++)
         older |= !(ix->v[m].marks & CN_MARK_DROPPED);
-    there = n <= ix->n && ix->v[n].in_force && ix->v[n].lists && older; /* a list that concerns no version left has ended */
+    for (uint32_t d = 0; n <= ix->n && d < W_DOCS; d++)
+        some |= ix->v[n].lists[d];
+    there = n <= ix->n && ix->v[n].in_force && some && older; /* a list that concerns no version left has ended */
     cn_err got = cn_policy_reinstate(w->t, cn_str_of(ix->name), n, &why, &epoch);
     if (there || got != CN_OK)
         w_check(w, "reinstate", got, there ? CN_OK : CN_NOT_FOUND);
@@ -440,6 +446,57 @@ static void gc(w_world *w, w_index *ix) {
         w_wrong(w, "gc: %u versions of %u gone, it says %u and planned %u", gone, n, did.versions, plan.versions);
 }
 
+/* ---------- compaction ---------- */
+static bool row_erased(const w_world *w, uint32_t doc, const w_row *row) { return w->erased[doc] || row->stamp < w->dead_before[doc]; }
+
+/* What the rules say of it; the number of documents of which only a stub is left now. */
+static uint32_t compact_model(w_world *w, w_index *ix) {
+    bool gone[W_DOCS] = {0};
+    uint32_t n = 0;
+    for (uint32_t i = 1; i <= ix->n; i++)
+        for (uint32_t d = 0; !(ix->v[i].marks & CN_MARK_DROPPED) && d < W_DOCS; d++) {
+            w_row *r = (w_row *)(uintptr_t)ix->v[i].row[d];
+            if (r && !r->stub && row_erased(w, d, r))
+                r->stub = gone[d] = true;
+            ix->v[i].lists[d] &= !w->erased[d]; /* then it may have been taken out */
+        }
+    for (uint32_t d = 0; d < W_DOCS; d++)
+        n += gone[d];
+    return n;
+}
+
+static void check_versions(w_world *w, const w_index *ix, const cn_version *before, uint32_t n_before) {
+    cn_version *v;
+    uint32_t n;
+    w_check(w, "list", cn_version_list(w->t, cn_str_of(ix->name), &w->a, &v, &n), CN_OK);
+    for (uint32_t i = 0; i < n && n == n_before; i++) {
+        if (!cn_digest_eq(&v[i].root, &before[i].root) || v[i].marks != before[i].marks || memcmp(&v[i].counts, &before[i].counts, sizeof v[i].counts) != 0)
+            w_wrong(w, "compaction changed version %u", i + 1);
+        if (!(v[i].marks & CN_MARK_DROPPED) && cn_version_check(w->t, &v[i]) != CN_OK)
+            w_wrong(w, "after a compaction: version %u: %s", i + 1, cn_error_detail());
+    }
+}
+
+static void compact(w_world *w, w_index *ix) {
+    cn_version *before;
+    uint32_t n;
+    cn_compact_result plan, did = {0}, again;
+    w_check(w, "list", cn_version_list(w->t, cn_str_of(ix->name), &w->a, &before, &n), CN_OK);
+    w_check(w, "compact", cn_version_compact(w->t, cn_str_of(ix->name), &(cn_compact_opts){.dry = true}, &who, &plan), CN_OK);
+    w_check(w, "compact", cn_version_compact(w->t, cn_str_of(ix->name), &(cn_compact_opts){0}, &who, &did), CN_OK);
+    uint32_t stubs = compact_model(w, ix);
+    w_check(w, "compact", cn_version_compact(w->t, cn_str_of(ix->name), &(cn_compact_opts){.dry = true}, &who, &again), CN_OK);
+    if (did.erased < stubs || plan.erased != did.erased || plan.rewritten != did.rewritten || plan.segments_after != did.segments_after)
+        w_wrong(w, "compact: %llu documents erased and %u files replaced, %llu and %u planned; the model says %u documents", (unsigned long long)did.erased,
+                did.rewritten, (unsigned long long)plan.erased, plan.rewritten, stubs);
+    if (again.rewritten || again.erased || again.dropped || again.segments_before != did.segments_after)
+        w_wrong(w, "compact: again %u files of %u (%u left before), %llu documents erased", again.rewritten, again.segments_before, did.segments_after,
+                (unsigned long long)again.erased);
+    check_versions(w, ix, before, n);
+    w->compacted += did.rewritten;
+    w->stubs += stubs;
+}
+
 /* ---------- any of them ---------- */
 static void policy_one(w_world *w, w_index *ix) {
     (void)ix;
@@ -462,7 +519,7 @@ static void restart(w_world *w, w_index *ix) {
 }
 
 const w_step w_steps[] = {{"job", 30, job}, {"activate", 18, activate}, {"rollback", 8, rollback}, {"mark", 5, mark}, {"drop", 2, drop},
-                          {"release", 4, release}, {"reinstate", 3, reinstate}, {"gc", 2, gc}, {"restart", 1, restart},
+                          {"release", 4, release}, {"reinstate", 3, reinstate}, {"gc", 2, gc}, {"compact", 3, compact}, {"restart", 1, restart},
                           {"policy", 19, policy_one}, {"policies", 8, policy_many}, {"members", 4, members}};
 const unsigned w_n_steps = sizeof w_steps / sizeof *w_steps;
 _Static_assert(sizeof w_steps / sizeof *w_steps <= W_STEPS_MAX, "room for counts");

@@ -22,11 +22,12 @@ typedef struct w_row {
     struct w_row *next;
     o_doc d;
     uint32_t stamp; /* rows are numbered as they are written */
+    bool stub;      /* erased, and compaction left nothing but a stub of it */
 } w_row;
 
 typedef struct w_version {
     unsigned marks;     /* as cn_version's */
-    bool lists;         /* its revocation list has entries by the rules */
+    bool lists[W_DOCS]; /* its revocation list has entries by the rules: of these documents */
     bool in_force;
     uint32_t before, order; /* active before it first was; when that was */
     const w_row *row[W_DOCS];
@@ -57,6 +58,7 @@ typedef struct w_world {
     uint32_t dead_before[W_DOCS]; /* rows with a smaller stamp were erased before a restore */
     bool glob_hides[W_GLOBS][W_SOURCES + 1], source_hides[W_SOURCES];
     /* what the test has seen */
+    unsigned compacted, stubs; /* files replaced, documents of which nothing else is left */
     unsigned wrong, sealed, refused, questions, hits, hidden_rows, as_members;
     unsigned done[W_STEPS_MAX]; /* how often each of w_steps was tried */
     /* the directory of members: the labels that each label holds, if it is a member */
@@ -92,6 +94,7 @@ void w_look_catalog(w_world *w); /* pointer, marks, counts, and a difference of 
 typedef struct w_who { /* labels as bits: those held, and those of them that the question is asked with */
     uint32_t holds, asks;
 } w_who;
+const w_row *w_whole(const w_row *row); /* NULL for a stub: as readers see it */
 bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t doc, w_who who);
 w_who w_who_random(w_world *w);
 uint32_t w_labels_random(w_world *w);

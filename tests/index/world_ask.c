@@ -242,9 +242,9 @@ static void look_why(w_world *w, cn_view *v, const w_index *ix, uint32_t version
     if ((x.verdict == CN_V_READABLE) != may || shown != may)
         w_wrong(w, "document %s is explained with verdict %d, the model says %s", id, (int)x.verdict, may ? "readable" : "not");
     bool erased = w->erased[doc] || (row && row->stamp < w->dead_before[doc]);
-    if ((x.verdict == CN_V_ERASED) != erased || (x.verdict == CN_V_ABSENT) != (!row && !erased) || (x.seg != NULL) != (row != NULL))
+    if ((x.verdict == CN_V_ERASED) != erased || (x.verdict == CN_V_ABSENT) != (!row && !erased) || (x.seg != NULL) != (w_whole(row) != NULL))
         w_wrong(w, "document %s is explained with verdict %d; erased %d, in this version %d", id, (int)x.verdict, erased, row != NULL);
-    if (row && (x.said.hidden != w->hidden[doc] || !same_labels(x.row.allow, row->d.allow) || !same_labels(x.row.deny, row->d.deny) ||
+    if (w_whole(row) && (x.said.hidden != w->hidden[doc] || !same_labels(x.row.allow, row->d.allow) || !same_labels(x.row.deny, row->d.deny) ||
                 !same_labels(x.row.require, row->d.require)))
         w_wrong(w, "document %s is explained with other labels than its row has", id);
     w->explained[x.verdict]++;

@@ -57,7 +57,7 @@ static enum cn_diff_kind kind_of(const w_row *x, const w_row *y) {
 static cn_err differs(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after) {
     differ *d = ctx;
     uint32_t doc = number_of(id);
-    const w_row *x = d->from->row[doc], *y = d->to->row[doc];
+    const w_row *x = w_whole(d->from->row[doc]), *y = w_whole(d->to->row[doc]);
     (void)source;
     if (d->seen[doc] || (!x && !y) || kind != kind_of(x, y))
         w_wrong(d->w, "document %u is told as %d", doc, kind);
@@ -84,7 +84,7 @@ static void look_at_diff(w_world *w, const w_index *ix) {
     if (e != (gone ? CN_NOT_FOUND : CN_OK))
         w_wrong(w, "diff of %u and %u: %s %s", m, n, cn_err_name(e), cn_error_detail());
     for (uint32_t i = 0; !gone && i < W_DOCS; i++)
-        if (leaf_differs(d.from->row[i], d.to->row[i]) && !d.seen[i])
+        if (leaf_differs(d.from->row[i], d.to->row[i]) && (w_whole(d.from->row[i]) || w_whole(d.to->row[i])) && !d.seen[i])
             w_wrong(w, "diff of %u and %u leaves out document %u", m, n, i);
 }
 

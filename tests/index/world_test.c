@@ -14,7 +14,7 @@ typedef struct plan {
 } plan;
 
 typedef struct sums {
-    unsigned long worlds, changes, questions, hits, hidden, sealed, refused, members;
+    unsigned long worlds, changes, questions, hits, hidden, sealed, refused, members, compacted, stubs;
     unsigned long done[W_STEPS_MAX], explained[CN_V_LACKING + 1];
 } sums;
 
@@ -26,6 +26,8 @@ static void add(sums *s, const w_world *w) {
     s->sealed += w->sealed;
     s->refused += w->refused;
     s->members += w->as_members;
+    s->compacted += w->compacted;
+    s->stubs += w->stubs;
     for (int v = 0; v <= CN_V_LACKING; v++)
         s->explained[v] += w->explained[v];
     for (unsigned i = 0; i < w_n_steps; i++) {
@@ -60,8 +62,9 @@ static bool run(uint64_t seed, const plan *p, sums *s) {
 }
 
 static void tell(const sums *s) {
-    printf("\n  %lu tenants, %lu changes, %lu questions, %lu hits, %lu versions, %lu refusals, %lu times as a member\n ", s->worlds, s->changes,
-           s->questions, s->hits, s->sealed, s->refused, s->members);
+    printf("\n  %lu tenants, %lu changes, %lu questions, %lu hits, %lu versions, %lu refusals, %lu times as a member, %lu files compacted, %lu documents to stubs\n ", s->worlds,
+           s->changes, s->questions, s->hits, s->sealed, s->refused, s->members, s->compacted, s->stubs);
+    CU_ASSERT(s->compacted > 0 && s->stubs > 0);
     for (unsigned i = 0; i < w_n_steps; i++) {
         printf(" %s %lu", w_steps[i].name, s->done[i]);
         CU_ASSERT(s->done[i] > 0);

@@ -36,6 +36,8 @@ static void check_calls(cairn_client *c, const char *key) {
     CHECK(cairn_call(c, "no.such", NULL, 0, &a) == CAIRN_NOT_FOUND);
     CHECK(strncmp(cairn_error(c), "NOT_FOUND: ", 11) == 0);
     CHECK(cairn_retry_after_ms(c) == 0);
+    CHECK(cairn_call(c, "no retry_after_ms=7", NULL, 0, &a) == CAIRN_NOT_FOUND && strstr(cairn_error(c), "retry_after_ms=7"));
+    CHECK(cairn_retry_after_ms(c) == 0); /* quoted, not said */
     CHECK(a.data == NULL);
 }
 

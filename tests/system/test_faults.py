@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from serving import CAIRN, CAIRND, Data, Failed, Rpc, Server
@@ -176,6 +177,63 @@ class Faults(unittest.TestCase):
         self.assertIn("acme/hurt", p.stdout)
         self.assertEqual(server.stop(), 0)
 
+    def test_a_lost_list_of_revocations_concerns_its_index(self):
+        def ids(conn, **kw):
+            return {h["doc"] for h in conn.call("query", k=100, vector=VECTOR, **kw)["hits"]}
+
+        def damaged(**kw):
+            with self.assertRaises(Failed) as e:
+                ids(conn, **kw)
+            self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
+            return str(e.exception)
+        self.second_index()
+        before = self.segments()
+        self.data.cairn("ingest", "acme/docs", "-", "--source", "default", "--activate", text=json.dumps({"id": "d0", "labels": ["group:hr"]}) + "\n")
+        kept = {}
+        for path in set(self.segments()) - set(before):
+            with open(path, "rb") as f:
+                kept[path] = f.read()
+            os.truncate(path, 4096)
+        reader = self.data.make_key("--scope", "query,versions,audit,activate", "--labels", "public")
+        conn = Rpc(self.serve(), reader)
+        self.assertIn("index docs, version 2", damaged(index="docs"))
+        remedy = damaged(index="docs", version=1)
+        self.assertRegex(remedy, r"index docs: the revocations of version 2 cannot be read.* segments/[0-9a-f]{32}\.mdb .*`cairn policy reinstate acme/docs 2 ")
+        self.assertNotIn(self.data.dir, remedy)
+        self.assertIn("h1", ids(conn, index="hurt"))
+        self.data.cairn("policy", "hide", "acme", "h1")
+        self.assertNotIn("h1", ids(conn, index="hurt"))
+        self.data.cairn("rollback", "acme/docs", "--reason", "its file is damaged")
+        self.assertEqual(damaged(index="docs"), remedy)
+        for method, params in (("fetch", {"doc": "d0"}), ("documents.list", {})):
+            with self.assertRaises(Failed, msg=method):
+                conn.call(method, index="docs", **params)
+        p = self.data.cairn("documents", "list", "acme/docs", check=False)
+        self.assertIn("cairn policy reinstate acme/docs 2", p.stderr)
+        for path, whole in kept.items():  # brought back: as before, without a restart
+            with open(path + ".new", "wb") as f:
+                f.write(whole)
+            os.replace(path + ".new", path)
+        for _ in range(200):
+            try:
+                self.assertNotIn("d0", ids(conn, index="docs"))
+                break
+            except Failed:
+                time.sleep(0.1)
+        self.assertIn("d2", ids(conn, index="docs"))
+
+    def test_revocations_that_cannot_be_read_can_be_withdrawn(self):
+        before = self.segments()
+        self.data.cairn("ingest", "acme/docs", "-", "--activate", text=json.dumps({"id": "d0", "labels": ["group:hr"]}) + "\n")
+        for path in set(self.segments()) - set(before):
+            os.remove(path)
+        conn = Rpc(self.serve(), self.writer)
+        self.data.cairn("rollback", "acme/docs", "--reason", "lost")
+        with self.assertRaises(Failed):
+            conn.call("query", index="docs", vector=VECTOR, k=100)
+        self.data.cairn("policy", "reinstate", "acme/docs", "2", "--reason", "the file is lost")
+        self.assertIn("d0", {h["doc"] for h in conn.call("query", index="docs", vector=VECTOR, k=100)["hits"]})
+
     def test_a_lost_file(self):
         os.remove(self.second_index())
         conn = Rpc(self.serve(), self.writer)
@@ -184,6 +242,36 @@ class Faults(unittest.TestCase):
         self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
         self.assertIn("is gone; bring it back from a backup, or activate another version", str(e.exception))
         self.assertEqual(conn.call("query", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
+
+    def test_a_tenants_catalog_cut_short_while_serving(self):
+        for keep in (0, 8192, 20000):
+            name = f"other{keep}"
+            self.data.cairn("tenant", "add", name)
+            self.data.cairn("index", "create", f"{name}/x", "--embedder", "none")
+            self.data.cairn("ingest", f"{name}/x", "-", "--activate", text=json.dumps({"id": "h", "text": "kept", "labels": ["public"], "vector": [1, 2, 0, 1]}) + "\n")
+        server = self.serve()
+        conn = Rpc(server, self.writer)
+        for keep in (0, 8192, 20000):
+            name = f"other{keep}"
+            key = json.loads(self.data.cairn("key", "add", name, "--scope", "query,policy,audit", "--labels", "public", "-o", "json").stdout)["key"]
+            hurt = Rpc(server, key)
+            self.assertEqual(len(hurt.call("query", index="x", vector=VECTOR, k=1)["hits"]), 1)
+            os.truncate(os.path.join(self.data.path, "tenants", name, "control.mdb"), keep)
+            for method, params in (("query", {"index": "x", "vector": VECTOR}), ("policy.hide", {"docs": ["h"]}), ("audit.list", {}), ("documents.list", {"index": "x"})):
+                with self.assertRaises(Failed, msg=method) as e:
+                    hurt.call(method, **params)
+                self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
+            self.assertEqual(conn.call("query", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
+        self.assertEqual(server.stop(), 0)
+
+    def test_the_host_catalog_cut_short_while_serving(self):
+        server = self.serve()
+        conn = Rpc(server, self.writer)
+        os.truncate(os.path.join(self.data.path, "cairn.mdb"), 0)
+        with self.assertRaises(Failed) as e:
+            conn.call("query", index="docs", vector=VECTOR, k=1)
+        self.assertTrue(str(e.exception).startswith("DAMAGED"), e.exception)
+        self.assertEqual(server.stop(), 0)
 
     # --- where it must not run ---
     def test_a_network_file_system(self):

@@ -8,7 +8,7 @@ import unittest
 
 import msgpack
 
-from serving import Data, Rpc, Server
+from serving import Data, Failed, Rpc, Server
 
 VECTOR = b"\x00\x00\x80\x3f" * 4
 MOST = 64 << 20
@@ -51,17 +51,28 @@ class Memory(unittest.TestCase):
                 except OSError:
                     left[i] = left[i][:0]
             most = max(most, self.rss())
-            self.assertEqual(len(self.good.call("query", index="docs", vector=VECTOR, k=3)["hits"]), 3)
+            self.assertEqual(len(self.ask(end + 20)["hits"]), 3)
         return most - self.before
+
+    def ask(self, end):
+        """A query of one who reads its answers; told to come again while others of its tenant fill the queue, it does."""
+        while True:
+            try:
+                return self.good.call("query", index="docs", vector=VECTOR, k=3)
+            except Failed as e:
+                if not str(e).startswith("OVERLOADED") or time.time() > end:
+                    raise
+                time.sleep(0.05)
 
     def test_answers_that_nobody_reads(self):
         request = msgpack.packb([0, 1, "query", [{"tenant": "acme", "index": "docs", "vector": VECTOR, "k": 3000}]])  # 4 MB of answer
         grown = self.pour([self.connect() for _ in range(60)], request * 30, 6)
         self.assertLess(grown, MOST + (96 << 20), f"{grown >> 20} MiB more")
 
-    def test_large_requests_without_a_key(self):
+    def test_large_requests(self):
+        key = msgpack.packb([0, 1, "auth", [{"key": self.data.key}]])
         body = msgpack.packb([0, 1, "query", [{"tenant": "acme", "index": "docs", "vector": b"\0" * (4 << 20)}]])
-        grown = self.pour([self.connect() for _ in range(8)], body * 40, 4)
+        grown = self.pour([self.connect() for _ in range(8)], key + body * 40, 4)
         self.assertLess(grown, MOST + (96 << 20), f"{grown >> 20} MiB more")
 
 

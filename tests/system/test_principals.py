@@ -1,9 +1,11 @@
 """Who asks, however the name is written; keys of tenants that went; words that would spoil what is kept; closed files."""
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from serving import CAIRN, CAIRND, Data, Failed, Rpc, Server
@@ -132,6 +134,44 @@ class Principals(unittest.TestCase):
         said = self.refused("DEADLINE", c.call, "query", index="many", vector=b"\x00\x00\x80\x3f" * 4, filter=slow, deadline_ms=300)
         self.assertIn("which documents may be read", said)
         self.assertEqual(len(c.call("query", index="many", vector=b"\x00\x00\x80\x3f" * 4, k=5, deadline_ms=5000)["hits"]), 5)
+
+    def test_a_search_that_makes_views_anew_stays_off_the_loop(self):
+        """With the only worker busy, what is answered ran on the loop."""
+        path, vector = os.path.join(self.data.dir, "many.jsonl"), b"\x00\x00\x80\x3f" * 4
+        with open(path, "w") as f:
+            f.writelines(json.dumps({"id": f"m{i}", "text": "x", "vector": [1, i, 1, 1], "labels": ["public"], "modified": "2024-05-06T07:08:09Z"}) + "\n" for i in range(60000))
+        self.data.cairn("index", "create", "acme/many", "--embedder", "none")
+        self.data.cairn("ingest", "acme/many", path, "--activate")
+        self.server.stop()
+        server = Server(self.data, "--workers", "1")
+        self.addCleanup(server.stop)
+        key = self.data.make_key("--scope", "query,act-as")
+        asker, slow = Rpc(server, key), Rpc(server, self.data.key)
+        ask = {"index": "docs", "vector": vector, "k": 3, "as": "user:ana"}
+        values = [f"2023-01-01T00:00:{i % 60:02}.{i:06}Z" for i in range(9999)]  # times are compared one by one
+
+        def on_the_loop(**params):
+            sent = slow.send("query", index="many", vector=vector, filter={"field": "modified", "in": values}, deadline_ms=600)
+            time.sleep(0.2)
+            mine = asker.send("query", **params)
+            ready = select.select([asker.s, slow.s], [], [])[0]
+            asker.answer(mine)
+            with self.assertRaisesRegex(Failed, "DEADLINE"):
+                slow.answer(sent)
+            return ready == [asker.s]
+
+        def warmed():
+            for _ in range(60):
+                asker.call("query", **ask)
+            return on_the_loop(**ask)
+
+        if not warmed() and not warmed():
+            self.skipTest("a search takes too long here to run on a loop")
+        self.data.cairn("policy", "hide", "acme", "d1")
+        self.assertFalse(on_the_loop(**ask))
+        self.assertTrue(warmed() or warmed())
+        for other in ({"as": "user:bo"}, {"k": 3000}, {"recall": 1.0}, {"per_doc": 1}):
+            self.assertFalse(on_the_loop(**{**ask, **other}))
 
     def test_two_who_set_at_once_lose_nothing(self):
         keys = [self.data.make_key("--scope", "admin,query") for _ in range(2)]

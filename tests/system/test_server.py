@@ -172,6 +172,21 @@ class Limits(WithData):
             self.assertRegex(text, r"^OVERLOADED: .* retry_after_ms=\d+$")
         self.assertEqual(server.stop(), 0)
 
+    def test_what_a_small_search_costs_says_nothing_of_a_large_one(self):
+        server = self.start("--workers", "1", "--queue", "1")
+        c = Rpc(server, self.data.key)
+        batch = [{"vector": VECTOR, "k": 10}] * 2000
+        refused = 0
+        for k in (20, 50, 100, 200, 400):  # one of another size each time: none has been asked for before
+            for _ in range(100):
+                c.call("query", index="docs", vector=VECTOR, k=1)  # now known to be cheap: it runs on the loop, whatever the queue holds
+            packed = [c.pack("query_batch", index="docs", queries=batch) for _ in range(10)] + [c.pack("query", index="docs", vector=VECTOR, k=k)]
+            c.s.sendall(b"".join(packed))
+            answers = {m[1]: m for m in [c.message() for _ in packed]}
+            refused += "OVERLOADED" in str(answers[c.next_id][2])
+        self.assertGreater(refused, 0)
+        self.assertEqual(server.stop(), 0)
+
     def test_too_many_connections(self):
         server = self.start("--max-connections", "2")
         a, b = Rpc(server), Rpc(server)

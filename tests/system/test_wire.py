@@ -34,7 +34,7 @@ ENDING = [
     (b"\x93\x05\x01\x02", NOBODY, "INVALID: ", "starts with none of 0, 1, 2"),
     (b"\x90", NOBODY, "INVALID: ", "starts with none of 0, 1, 2"),
     (b"\x80", NOBODY, "INVALID: ", "it is no array"),
-    (b"\x94\x00\x09\xa5query\x91\xc6\x00\x98\x96\x80", 9, "INVALID: a message of 10000", "at most 100000"),
+    (b"\x94\x00\x09\xa5query\x91\xc6\x00\x98\x96\x80", 9, "INVALID: a message of 10000", "at most 65536 before auth"),
     (b"\x94\x00\x09\xa5query\xdd\x7f\xff\xff\xff", 9, "INVALID: ", "the message holds more than"),
     (b"\x94\x00\x09\xa5query\x91\xc1", 9, "INVALID: ", "byte"),
     (nested(60), 9, "INVALID: ", "deep"),
@@ -246,10 +246,32 @@ class Wire(unittest.TestCase):
     def test_a_frame_of_the_limit_and_one_more(self):
         pad = MAX_FRAME - len(request(1, "health", [{"x": b"x" * 90000}])) + 90000
         for more, expected in ((0, "has no field"), (1, "this end takes at most")):
-            c = Rpc(self.server)
+            c = Rpc(self.server, self.key)
             c.s.sendall(request(1, "health", [{"x": b"x" * (pad + more)}]))
             m = c.message()
             self.assertIn(expected, m[2][1])
+
+    def test_before_auth_a_frame_is_small(self):
+        pad = 65536 - len(request(1, "health", [{"x": b"x" * 65000}])) + 65000
+        large = request(1, "health", [{"x": b"x" * (pad + 1)}])
+        for frame, expected in ((request(1, "health", [{"x": b"x" * pad}]), "has no field"), (large, "call auth {key} first"), (large[:100], "call auth {key} first")):
+            c = Rpc(self.server)
+            c.s.sendall(frame)
+            self.assertIn(expected, c.message()[2][1])
+        c = Rpc(self.server)
+        c.s.sendall(request(1, "auth", [{"key": self.key}]) + large)  # in one piece: the key counts for what comes behind it
+        self.assertEqual([c.message()[2] is None, "has no field" in c.message()[2][1]], [True, True])
+        with self.assertRaisesRegex(Failed, "UNAUTHENTICATED"):
+            c.call("auth", key="cairn_wrong")
+        c.s.sendall(large)
+        self.assertIn("call auth {key} first", c.message()[2][1])
+
+    def test_a_large_auth_is_not_looked_into(self):
+        c = Rpc(self.server, self.key)
+        with self.assertRaisesRegex(Failed, "INVALID: an auth of"):
+            c.call("auth", key="x" * 70000)
+        with self.assertRaisesRegex(Failed, "UNAUTHENTICATED"):
+            c.call("admin.tenant_list")
 
 
 if __name__ == "__main__":

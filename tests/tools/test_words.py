@@ -77,6 +77,8 @@ CHANGES = [
     (("policy", "restore", "acme", "news.txt", "--reason", "wrong one"), {"documents", "epoch"}),
     (("drop", "acme/docs", "2"), {"index", "version", "marks"}),
     (("gc", "acme/docs"), {"versions", "documents", "files", "bytes"}),
+    (("compact", "acme/docs", "--reason", "asked"), {"versions", "segments_before", "segments_after", "rewritten", "made", "bytes_before", "bytes_after", "erased",
+                                                     "dropped", "files", "pending", "gone", "due"}),
 ]
 # Words, exit code, what standard error must hold: what is wrong, where, and what to do. The same on files and through a server.
 BAD = [

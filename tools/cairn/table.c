@@ -177,6 +177,9 @@ const cmd cmd_table[] = {
     {"drop", "versions.drop", "give up a version; gc removes its files", {IX_VERSION}, OPTS(REASON), "  cairn drop acme/docs 7", NULL, NULL},
     {"gc", "versions.gc", "drop old versions and remove files that none names", {IX},
      OPTS({"--dry-run", NULL, "dry_run", CMD_FLAG, "only count"}, REASON), "  cairn gc acme/docs --dry-run", NULL, NULL},
+    {"compact", "versions.compact", "write new files without erased and dropped documents", {IX},
+     OPTS({"--dry-run", NULL, "dry_run", CMD_FLAG, "only tell what would be done"}, {"--wait", NULL, "wait", CMD_FLAG, "return when the old files are gone, over a minute later"}, REASON),
+     "Afterwards no file holds an erased document's text, metadata or vectors; small files are merged; roots and answers stay\nwhat they are. The old files stay for a minute, for those who read them (`pending`, `due`): --wait waits for that, and\nthe next compact or gc removes what is left.\n  cairn compact acme/docs --wait --reason 'request 4711'", NULL, NULL},
 
     {"policy show", "policy.show", "what the policy says of documents", {TENANT, DOCS}, OPTS(SOURCE), "  cairn policy show acme salaries/2026.html", NULL,
      "documents: source doc granted denied hidden hidden_by erased"},

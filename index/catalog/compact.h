@@ -1,0 +1,42 @@
+/* compact.h -- new segment files for old ones: of the documents that a retained version holds, without those that were
+ * erased, and fewer of them (DESIGN.md sections 4 and 7). Roots and answers stay what they are.
+ *
+ * Which files: one is rewritten when it holds a document that no retained version has, or one that the policy has erased
+ * since; and files are merged, from the smallest up, when no retained document is in two of them, and each is at most
+ * CN_COMPACT_SMALL or twice as large as all smaller ones of the merge together. So every file left is more than twice as
+ * large as all smaller ones that it could be merged with: a long-lived index stays at a few.
+ * Of an erased document a stub stays (segment.h): its key and leaf, by which the roots of versions that held it verify.
+ * How: the new files and their codes are written beside everything else; then the manifests of the retained versions are
+ * switched, each in a file of its own, in transactions of at most 128 versions that put nothing in the place of a manifest
+ * that another has changed; versions sealed meanwhile on the old files follow. Then the old files are let go, and unlinked
+ * a minute later by this call (with wait), the next one, or gc. Killed at any moment, it leaves the old state or the new
+ * one, and files that the sweep takes.
+ * In the audit chain: "version.compact" in the transaction that switches, with the erased documents; "version.erased" when
+ * an old file that held such is gone.
+ * Owns:    nothing.
+ * Thread:  any; blocks its caller. One compaction of a tenant at a time: CN_CONFLICT.
+ * Limits:  disk for the new files beside the old ones; a merge has at most CN_COMPACT_MOST bytes. A process that has an old
+ *          file open reads on in it, and its blocks are the disk's again when it closes it. */
+#pragma once
+#include "index/catalog/version.h"
+
+#define CN_COMPACT_SMALL ((uint64_t)16 << 20)
+#define CN_COMPACT_MOST ((uint64_t)64 << 30)
+
+typedef struct cn_compact_opts {
+    bool dry;   /* only tells what would be done */
+    bool wait;  /* returns when the old files are gone */
+} cn_compact_opts;
+
+typedef struct cn_compact_result {
+    uint32_t versions;                        /* whose manifests were switched */
+    uint32_t segments_before, segments_after; /* that retained versions name */
+    uint32_t rewritten, made;                 /* old files replaced, new ones in their place */
+    uint64_t bytes_before, bytes_after;       /* of segments with their codes; after a dry run: about */
+    uint64_t erased;                          /* documents of which only a stub is left now */
+    uint64_t dropped;                         /* documents that no retained version held */
+    uint32_t files, pending;                  /* unlinked now; still to be unlinked */
+    int64_t due_us;                           /* when the last of those may be; 0: none is left */
+} cn_compact_result;
+
+cn_err cn_version_compact(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret);

@@ -1,0 +1,159 @@
+/* compact_survey.c -- the files of an index: what of each is still a retained version's, and what was erased since. */
+#include <sys/stat.h>
+
+#include "engine/base/mem.h"
+#include "index/catalog/compact_inside.h"
+#include "index/catalog/live.h"
+
+#define TOLD_MAX ((size_t)40 << 10) /* the chain keeps 64 KiB of detail */
+
+static cn_surveyed *find(cn_survey *s, const cn_part *part) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (memcmp(&s->segs[i].part.id, &part->id, sizeof part->id) == 0)
+            return &s->segs[i];
+    return NULL;
+}
+
+static cn_err add(cn_survey *s, const cn_version *v, const cn_part *part, cn_seg *seg, cn_surveyed **ret) {
+    if (s->n == s->room) {
+        uint32_t room = s->room ? 2 * s->room : 32;
+        cn_surveyed *more = cn_realloc(s->segs, room * sizeof *more);
+        if (!more)
+            return cn_fail_memory();
+        s->segs = more;
+        s->room = room;
+    }
+    cn_surveyed *x = &s->segs[s->n++];
+    *x = (cn_surveyed){.part = *part, .seg = cn_seg_ref(seg), .kept = roaring_bitmap_create(), .erased = roaring_bitmap_create(), .version = v};
+    *ret = x;
+    return x->kept && x->erased ? CN_OK : cn_fail_memory();
+}
+
+/* What the version holds: all but the dead, and its stubs. */
+static cn_err add_kept(cn_surveyed *x, const roaring_bitmap_t *dead, const roaring_bitmap_t *stubs) {
+    roaring_bitmap_t *live = roaring_bitmap_flip(dead, 0, cn_seg_docs(x->seg));
+    if (!live)
+        return cn_fail_memory();
+    roaring_bitmap_or_inplace(x->kept, live);
+    roaring_bitmap_or_inplace(x->kept, stubs);
+    roaring_bitmap_free(live);
+    return CN_OK;
+}
+
+static cn_err add_version(cn_survey *s, const cn_version *v) {
+    cn_living l = {0};
+    CN_TRY(cn_live_open(s->t, v, &l));
+    cn_err e = CN_OK;
+    for (uint32_t i = 0; e == CN_OK && i < l.n; i++) {
+        cn_surveyed *x = find(s, &v->parts[i]);
+        if (!x)
+            e = add(s, v, &v->parts[i], l.segs[i], &x);
+        if (e == CN_OK)
+            e = add_kept(x, l.dead[i], l.stubs[i]);
+    }
+    cn_live_close(&l);
+    return e;
+}
+
+/* ---------- erased documents ---------- */
+typedef struct erasing {
+    cn_survey *s;
+    const cn_policy *p;
+} erasing;
+
+static void tell(cn_survey *s, cn_str source, cn_str id) {
+    s->erased++;
+    if (s->told.n + source.n + id.n + 32 > TOLD_MAX)
+        return;
+    cn_pack_map(&s->told, 2);
+    cn_pack_cstr(&s->told, "source"), cn_pack_str(&s->told, source);
+    cn_pack_cstr(&s->told, "doc"), cn_pack_str(&s->told, id);
+    s->n_told++;
+}
+
+static cn_err note_erased(void *ctx, const cn_key *key, cn_str source, cn_str id, bool now) {
+    erasing *e = ctx;
+    bool any = false;
+    (void)now;
+    for (uint32_t i = 0; i < e->s->n; i++) {
+        cn_surveyed *x = &e->s->segs[i];
+        uint32_t doc;
+        cn_stub stub;
+        bool is;
+        if (!cn_seg_find(x->seg, key, &doc) || !cn_policy_row_erased(e->p, key, &x->part.id))
+            continue;
+        CN_TRY(cn_seg_stub(x->seg, doc, &is, &stub));
+        if (is)
+            continue;
+        roaring_bitmap_add(x->erased, doc);
+        any = true;
+    }
+    if (any)
+        tell(e->s, source, id);
+    return CN_OK;
+}
+
+/* ---------- what may be merged, and sizes ---------- */
+uint64_t cn_files_bytes(cn_tenant *t, const cn_seg_id *id) {
+    const char *const kinds[] = {NULL, CN_FLAT_KIND};
+    char path[4096];
+    struct stat st;
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (cn_seg_path(t, id, kinds[k], path, sizeof path) == CN_OK && stat(path, &st) == 0)
+            bytes += (uint64_t)st.st_size;
+    return bytes;
+}
+
+static bool same_space(const cn_survey *s, const cn_surveyed *x, const cn_surveyed *y) {
+    if (cn_seg_dim(x->seg) != cn_seg_dim(y->seg))
+        return false;
+    cn_space_key a = cn_space_key_of(s->ix.id, &x->version->recipe), b = cn_space_key_of(s->ix.id, &y->version->recipe);
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+static void finish(cn_survey *s) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        cn_surveyed *x = &s->segs[i];
+        x->bytes = cn_files_bytes(s->t, &x->part.id);
+        s->dropped += cn_seg_docs(x->seg) - roaring_bitmap_get_cardinality(x->kept);
+        while (x->space < i && !same_space(s, &s->segs[x->space], x))
+            x->space++;
+    }
+}
+
+static cn_err fill(cn_survey *s, cn_str index, const cn_policy *p) {
+    CN_TRY(cn_version_state(s->t, index, s->a, &s->ix, &s->v, &s->n_versions));
+    for (uint32_t i = 0; i < s->n_versions; i++)
+        if (!cn_version_dropped(&s->v[i]))
+            CN_TRY(add_version(s, &s->v[i]));
+    erasing e = {s, p};
+    CN_TRY(cn_policy_erasures(p, note_erased, &e));
+    finish(s);
+    return cn_buf_check(&s->told);
+}
+
+cn_err cn_survey_open(cn_tenant *t, cn_str index, const cn_policy *p, cn_arena *a, cn_survey *ret) {
+    cn_survey s = {.t = t, .a = a};
+    cn_buf_init(&s.told, 2 * TOLD_MAX);
+    cn_err e = fill(&s, index, p);
+    if (e != CN_OK)
+        cn_survey_close(&s);
+    else
+        *ret = s;
+    return e;
+}
+
+void cn_survey_close(cn_survey *s) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        cn_surveyed *x = &s->segs[i];
+        cn_seg_close(x->seg);
+        if (x->kept)
+            roaring_bitmap_free(x->kept);
+        if (x->erased)
+            roaring_bitmap_free(x->erased);
+    }
+    cn_free(s->segs);
+    cn_buf_done(&s->told);
+    *s = (cn_survey){0};
+}

@@ -1,0 +1,124 @@
+/* compact_write.c -- one new segment file of the kept documents of some old ones, in their order. */
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/catalog/compact_inside.h"
+#include "index/store/dir.h"
+#include "index/store/segw_inside.h"
+
+#define DOC_ARENA ((size_t)1 << 30)
+
+/* ---------- copying ---------- */
+static cn_err stub_of(cn_surveyed *x, uint32_t doc, cn_stub *ret) {
+    cn_doc d;
+    CN_TRY(cn_seg_doc_brief(x->seg, doc, &d));
+    *ret = (cn_stub){d.source, d.n_chunks, d.labels.allow.n == 0};
+    return CN_OK;
+}
+
+static cn_err copy_doc(cn_segw *w, cn_surveyed *x, uint32_t doc, cn_arena *a) {
+    cn_key key;
+    cn_digest leaf;
+    cn_stub stub;
+    cn_doc d;
+    bool is;
+    CN_TRY(cn_seg_leaf(x->seg, doc, &key, &leaf));
+    CN_TRY(cn_seg_stub(x->seg, doc, &is, &stub));
+    if (!is && roaring_bitmap_contains(x->erased, doc)) {
+        CN_TRY(stub_of(x, doc, &stub));
+        is = true;
+    }
+    if (is)
+        return cn_segw_add_stub(w, &key, &leaf, &stub);
+    CN_TRY(cn_seg_doc_full(x->seg, doc, a, &d));
+    return cn_segw_add_leaf(w, &d, &leaf);
+}
+
+static cn_err copy_file(cn_segw *w, cn_surveyed *x, cn_arena *a) {
+    roaring_uint32_iterator_t it;
+    for (roaring_init_iterator(x->kept, &it); it.has_value; roaring_advance_uint32_iterator(&it)) {
+        cn_arena_reset(a);
+        CN_TRY(copy_doc(w, x, it.current_value, a));
+    }
+    return cn_seg_sound(x->seg); /* one cut short while it was read gave zeros */
+}
+
+static cn_err copy(const cn_survey *s, cn_rewrite *r) {
+    cn_arena a;
+    cn_segw *w;
+    CN_TRY(cn_segw_new(s->t, cn_seg_dim(r->from[0]->seg), &w));
+    cn_err e = CN_OK;
+    r->part.id = cn_segw_id(w);
+    cn_arena_init(&a, 1 << 16, DOC_ARENA);
+    for (uint32_t i = 0; e == CN_OK && i < r->n; i++) {
+        r->base[i] = cn_segw_docs(w);
+        e = copy_file(w, r->from[i], &a);
+    }
+    cn_arena_done(&a);
+    if (e != CN_OK) {
+        cn_segw_abort(w);
+        return e;
+    }
+    e = cn_segw_seal(w, &r->part.digest);
+    if (e != CN_OK)
+        cn_files_unlink(s->t, &r->part.id);
+    return e;
+}
+
+static cn_err hold(const cn_survey *s, cn_rewrite *r) {
+    char path[CN_PATH_MAX];
+    CN_TRY(cn_seg_path(s->t, &r->part.id, NULL, path, sizeof path));
+    CN_TRY(cn_lock_file(path, false, &r->lock));
+    return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
+}
+
+static cn_err build_codes(const cn_survey *s, cn_rewrite *r) {
+    cn_space space;
+    if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
+        return CN_OK;
+    cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
+    return e == CN_OK ? cn_seg_build_flat(r->seg, &space, cn_cpus()) : e == CN_NOT_FOUND ? CN_OK : e;
+}
+
+cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, cn_rewrite *ret) {
+    cn_rewrite r = {.from = from, .n = n, .lock = -1, .base = cn_arena_zalloc(s->a, n + 1u, sizeof *r.base)};
+    if (!r.base)
+        return cn_fail_memory();
+    CN_TRY(copy(s, &r));
+    cn_err e = hold(s, &r);
+    if (e == CN_OK)
+        e = build_codes(s, &r);
+    if (e != CN_OK)
+        cn_rewrite_done(&r, s->t, true);
+    else
+        *ret = r;
+    return e;
+}
+
+bool cn_rewrite_place(const cn_rewrite *r, uint32_t i, uint32_t doc, uint32_t *ret) {
+    if (!roaring_bitmap_contains(r->from[i]->kept, doc))
+        return false;
+    *ret = r->base[i] + (uint32_t)roaring_bitmap_rank(r->from[i]->kept, doc) - 1;
+    return true;
+}
+
+void cn_files_unlink(cn_tenant *t, const cn_seg_id *id) {
+    char path[CN_PATH_MAX];
+    const char *const kinds[] = {NULL, CN_FLAT_KIND};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (cn_seg_path(t, id, kinds[i], path, sizeof path) == CN_OK)
+            unlink(path);
+}
+
+void cn_rewrite_done(cn_rewrite *r, cn_tenant *t, bool unlink_file) {
+    if (!r->base)
+        return;
+    if (r->seg)
+        cn_seg_close(r->seg);
+    if (unlink_file)
+        cn_files_unlink(t, &r->part.id);
+    if (r->lock >= 0)
+        close(r->lock);
+    *r = (cn_rewrite){.lock = -1};
+}

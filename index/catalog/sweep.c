@@ -1,0 +1,240 @@
+/* sweep.c -- files that no version names, and the records of what is gone. */
+#include "index/catalog/sweep.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "engine/base/os.h"
+#include "index/catalog/audit.h"
+#include "index/catalog/needed.h"
+
+#define SWEEP_MAX 64                       /* files, or records, in one transaction */
+#define UNNAMED_US ((int64_t)3600 * 1000000) /* a file not yet named by a version is left alone for so long */
+
+typedef struct sweep {
+    cn_tenant *t;
+    const cn_actor *who;
+    cn_arena *a;
+    cn_needed needed;
+    const cn_catalog *c;
+    MDB_txn *txn;
+    cn_err err;
+    cn_gc_result *got;
+    uint32_t removed; /* files of one batch */
+    bool more;
+} sweep;
+
+static bool young_file(const sweep *g, const cn_seg_id *id) {
+    char path[4096];
+    struct stat st;
+    if (cn_seg_path(g->t, id, NULL, path, sizeof path) != CN_OK || stat(path, &st) != 0)
+        return false;
+    return cn_wall_us() - (int64_t)st.st_mtime * 1000000 < UNNAMED_US;
+}
+
+/* Anything doubtful is kept. */
+static bool needed(sweep *g, const cn_seg_id *id) {
+    int64_t at = 0;
+    cn_str value;
+    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    if (cn_needed_has(&g->needed, id))
+        return true;
+    cn_err err = cn_db_get(g->txn, g->c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}, &value);
+    if (err == CN_NOT_FOUND)
+        return young_file(g, id);
+    if (err == CN_OK)
+        err = cn_fields_read(value, "the record of a retired file", NULL, f, 1);
+    if (err == CN_OK && cn_wall_us() - at >= CN_GRACE_US)
+        return false;
+    if (err != CN_OK)
+        g->err = err;
+    return true;
+}
+
+static bool keep(void *ctx, const cn_seg_id *id) {
+    sweep *g = ctx;
+    bool kept = needed(g, id);
+    if (!kept && g->removed == SWEEP_MAX)
+        return g->more = true;
+    g->removed += !kept;
+    return kept;
+}
+
+static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)value, (void)stop;
+    sweep *g = ctx;
+    cn_seg_id id;
+    char path[4096];
+    if (key.n != CN_SEG_ID)
+        return cn_fail(CN_DAMAGED, "the record of a retired file has a key of %zu bytes", key.n);
+    memcpy(id.b, key.p, CN_SEG_ID);
+    CN_TRY(cn_seg_path(g->t, &id, NULL, path, sizeof path));
+    struct stat st;
+    cn_seg_id *gone = stat(path, &st) == 0 ? NULL : cn_arena_alloc(g->a, sizeof id);
+    if (gone) {
+        *gone = id;
+        g->needed.v[g->needed.n++] = id; /* has room: see forget_retired() */
+    }
+    return CN_OK;
+}
+
+static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sweep *g = ctx;
+    return cn_needed_make(c, txn, g->a, &g->needed);
+}
+
+static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn) {
+    MDB_stat st;
+    CN_TRY(cn_mdb(mdb_stat(txn, c->retired, &st), "counting retired files"));
+    cn_needed keep_for_now = g->needed;
+    g->needed = (cn_needed){cn_arena_zalloc(g->a, st.ms_entries + 1, sizeof(cn_seg_id)), 0, 0};
+    if (!g->needed.v)
+        return cn_fail_memory();
+    CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, forget_one, g));
+    for (uint32_t i = 0; i < g->needed.n; i++)
+        CN_TRY(cn_db_del(txn, c->retired, (cn_str){(const char *)g->needed.v[i].b, CN_SEG_ID}));
+    g->needed = keep_for_now;
+    return CN_OK;
+}
+
+/* Records of versions whose index was dropped. */
+static cn_err forget_orphans(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
+    MDB_cursor *cur;
+    uint64_t *ids;
+    uint32_t n, gone = 0;
+    CN_TRY(cn_index_ids(c, txn, g->a, &ids, &n));
+    CN_TRY(cn_mdb(mdb_cursor_open(txn, c->version, &cur), "sweeping records"));
+    MDB_val k, v;
+    int rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST);
+    while (rc == 0 && gone < SWEEP_MAX) {
+        uint64_t id = k.mv_size == sizeof(cn_catalog_key) ? cn_be64(k.mv_data) : 0;
+        cn_catalog_key next = cn_key2(id + 1, 0);
+        if (id == 0 || bsearch(&id, ids, n, sizeof id, cn_by_u64)) {
+            k = (MDB_val){sizeof next, next.b};
+            rc = id == 0 ? MDB_NOTFOUND : mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+            continue;
+        }
+        rc = mdb_cursor_del(cur, 0);
+        gone++;
+        rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST);
+    }
+    mdb_cursor_close(cur);
+    g->more |= gone == SWEEP_MAX;
+    *ret_any |= gone > 0;
+    return rc == 0 || rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "sweeping records");
+}
+
+/* ---------- files that held erased documents ---------- */
+typedef struct erasing {
+    sweep *s;
+    cn_seg_id id[SWEEP_MAX];
+    cn_str index[SWEEP_MAX];
+    uint64_t documents[SWEEP_MAX], record[SWEEP_MAX];
+    uint32_t n;
+} erasing;
+
+#define ERASING_FIELDS(index, documents, record) {{"index", CN_F_STR, index, 0}, {"documents", CN_F_U64, documents, 0}, {"record", CN_F_U64, record, 0}}
+
+cn_err cn_erasing_put(MDB_txn *txn, MDB_dbi dbi, const cn_seg_id *id, cn_str index, uint64_t documents, uint64_t record) {
+    const cn_field f[] = ERASING_FIELDS(&index, &documents, &record);
+    return cn_fields_put(txn, dbi, (cn_str){(const char *)id->b, CN_SEG_ID}, f, 3);
+}
+
+static bool is_gone(const cn_tenant *t, const cn_seg_id *id) {
+    const char *const kinds[] = {NULL, CN_FLAT_KIND};
+    char path[4096];
+    struct stat st;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (cn_seg_path(t, id, kinds[k], path, sizeof path) != CN_OK || stat(path, &st) == 0)
+            return false;
+    return true;
+}
+
+static cn_err find_gone(void *ctx, cn_str key, cn_str value, bool *stop) {
+    erasing *e = ctx;
+    uint32_t n = e->n;
+    const cn_field f[] = ERASING_FIELDS(&e->index[n], &e->documents[n], &e->record[n]);
+    if (key.n != CN_SEG_ID)
+        return cn_fail(CN_DAMAGED, "the record of a file with erased documents has a key of %zu bytes", key.n);
+    memcpy(e->id[n].b, key.p, CN_SEG_ID);
+    if (!is_gone(e->s->t, &e->id[n]))
+        return CN_OK;
+    CN_TRY(cn_fields_read(value, "the record of a file with erased documents", e->s->a, f, 3));
+    *stop = ++e->n == SWEEP_MAX;
+    return CN_OK;
+}
+
+/* The audit chain's word that the bytes are gone: which compaction told of them, and how many documents the file held. */
+static cn_err tell_erased(sweep *s, const cn_catalog *c, MDB_txn *txn) {
+    erasing *e = cn_arena_zalloc(s->a, 1, sizeof *e);
+    if (!e)
+        return cn_fail_memory();
+    e->s = s;
+    CN_TRY(cn_db_each(txn, c->erasing, (cn_str){0}, find_gone, e));
+    s->more |= e->n == SWEEP_MAX;
+    for (uint32_t i = 0; i < e->n; i++) {
+        char hex[2 * CN_SEG_ID + 1];
+        CN_AUTO_BUF cn_buf b;
+        cn_buf_init(&b, 4096);
+        cn_hex(e->id[i].b, CN_SEG_ID, hex);
+        cn_pack_map(&b, 3);
+        cn_pack_cstr(&b, "file"), cn_pack_cstr(&b, hex);
+        cn_pack_cstr(&b, "documents"), cn_pack_uint(&b, e->documents[i]);
+        cn_pack_cstr(&b, "compacted"), cn_pack_uint(&b, e->record[i]);
+        CN_TRY(cn_buf_check(&b));
+        CN_TRY(cn_db_del(txn, c->erasing, (cn_str){(const char *)e->id[i].b, CN_SEG_ID}));
+        CN_TRY(cn_audit_add(s->t, txn, s->who, "version.erased", e->index[i], "done", cn_buf_str(&b)));
+    }
+    return CN_OK;
+}
+
+/* Files retired over a minute ago, and what dead jobs and dropped indexes left; then the records of retired files that are gone. */
+static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sweep *g = ctx;
+    uint32_t files = 0;
+    uint64_t bytes = 0;
+    g->c = c;
+    g->txn = txn;
+    g->more = false;
+    g->removed = 0;
+    CN_TRY(cn_seg_sweep(g->t, keep, g, &files, &bytes));
+    g->got->files += files;
+    g->got->bytes += bytes;
+    CN_TRY(g->err);
+    CN_TRY(forget_retired(g, c, txn));
+    bool any = files > 0; /* files that someone holds are left for another time */
+    CN_TRY(forget_orphans(g, c, txn, &any));
+    g->more &= any;
+    return tell_erased(g, c, txn);
+}
+
+cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io) {
+    CN_CATALOG_ARENA(a);
+    sweep s = {.t = t, .who = who, .a = &a, .got = io};
+    do {
+        cn_arena_reset(&a);
+        CN_TRY(cn_catalog_change(t, plan_sweep, sweep_in, &s));
+    } while (s.more);
+    return CN_OK;
+}
+
+/* ---------- what waits ---------- */
+static cn_err count_pending(void *ctx, cn_str key, cn_str value, bool *stop) {
+    cn_pending *p = ctx;
+    int64_t at = 0;
+    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    (void)key, (void)stop;
+    CN_TRY(cn_fields_read(value, "the record of a retired file", NULL, f, 1));
+    p->files++;
+    p->due_us = at + CN_GRACE_US > p->due_us ? at + CN_GRACE_US : p->due_us;
+    return CN_OK;
+}
+
+static cn_err pending_in(void *ctx, const cn_catalog *c, MDB_txn *txn) { return cn_db_each(txn, c->retired, (cn_str){0}, count_pending, ctx); }
+
+cn_err cn_catalog_pending(cn_tenant *t, cn_pending *ret) {
+    cn_pending p = {0};
+    CN_TRY(cn_catalog_read(t, pending_in, &p));
+    *ret = p;
+    return CN_OK;
+}

@@ -1,0 +1,23 @@
+/* sweep.h -- files that no version names: unlinked a minute after they were let go, under the control write transaction; and
+ * what dead jobs and dropped indexes left.
+ *
+ * Owns:    nothing.
+ * Thread:  any; one transaction after the other, each short.
+ * Limits:  64 files a transaction; a file that someone builds (holds its lock) is left alone, and one that was never named
+ *          for an hour. */
+#pragma once
+#include "index/catalog/records.h"
+
+#define CN_GRACE_US ((int64_t)60 * 1000000) /* between letting go and unlinking: a reader may have read the manifest just before */
+
+/* Adds what went to io's files and bytes. Files that held erased documents (`erasing`) leave a record "version.erased" in the
+ * audit chain, in the transaction that finds them gone. */
+cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io);
+/* Files let go that are still there, and when the last of them may be unlinked. */
+typedef struct cn_pending {
+    uint32_t files;
+    int64_t due_us;
+} cn_pending;
+cn_err cn_catalog_pending(cn_tenant *t, cn_pending *ret);
+/* Notes that a file holds this many erased documents of an index, as told in the audit record of that number. */
+cn_err cn_erasing_put(MDB_txn *txn, MDB_dbi erasing, const cn_seg_id *id, cn_str index, uint64_t documents, uint64_t record);
