@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "engine/base/os.h"
+#include "index/catalog/compact.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -94,6 +95,7 @@ static void nothing_prevents_these(void) {
 
 static void freeze(bool whole_tenant) {
     cn_gc_result got;
+    cn_compact_result compacted;
     const char *index = whole_tenant ? "" : "m";
     uint64_t idle = s_seal("m", &rows[2], 1, NULL);
     OK(mode(index, "freeze", ""));
@@ -106,10 +108,12 @@ static void freeze(bool whole_tenant) {
     IS(cn_modes_let_job(s_tenant, CN_STR("m"), false, &s_who), CN_REFUSED);
     IS(cn_version_gc(s_tenant, CN_STR("m"), false, &s_why, &got), CN_REFUSED);
     OK(cn_version_gc(s_tenant, CN_STR("m"), true, &s_why, &got));
+    IS(cn_version_compact(s_tenant, CN_STR("m"), &(cn_compact_opts){0}, &s_why, &compacted), CN_REFUSED);
+    OK(cn_version_compact(s_tenant, CN_STR("m"), &(cn_compact_opts){.dry = true}, &s_why, &compacted));
     IS(cn_version_drop(s_tenant, CN_STR("m"), 1, &s_why), CN_REFUSED);
     IS(cn_index_drop(s_tenant, CN_STR("m"), &s_why), CN_REFUSED);
     CU_ASSERT_EQUAL(s_seal("m", &(s_row){"late", "row", "public", "", ""}, 1, NULL), 0); /* a job that had looked before */
-    CU_ASSERT_EQUAL(records(), before + 7);
+    CU_ASSERT_EQUAL(records(), before + 8);
     CU_ASSERT_EQUAL(s_sees("m", 0, "public", "a"), 1);
     nothing_prevents_these();
     OK(mode(index, "normal", ""));

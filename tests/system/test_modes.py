@@ -64,6 +64,7 @@ class Modes(unittest.TestCase):
         self.refused("mode freeze", self.conn.call, "documents.delete", index="docs", docs=["d2"])
         self.refused("mode freeze", self.conn.call, "ingest.rebuild", index="docs", chunker="fixed tokens=64", wait=True)
         self.refused("mode freeze", self.conn.call, "versions.gc", index="docs")
+        self.refused("mode freeze", self.conn.call, "versions.compact", index="docs")
         p = self.cairn("ingest", "acme/docs", self.rows(), "--activate", code=5)
         self.assertIn("mode freeze", p.stderr)
         self.cairn("ingest", "acme/docs", self.rows(), "--dry-run")
