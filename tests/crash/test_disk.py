@@ -4,10 +4,12 @@ The disk is a small tmpfs in a mount namespace of its own; where that is not per
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
@@ -187,6 +189,29 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(self.reserve(), 8 << 20)
         self.cairn("scrub")
 
+    def until(self, what, why):
+        for _ in range(600):
+            if what():
+                return
+            time.sleep(0.1)
+        self.fail(why)
+
+    def test_its_size_is_a_setting(self):
+        config = os.path.join(self.elsewhere, "cairnd.ini")
+        with open(config, "w") as f:
+            f.write("reserve = 4MiB\n")
+        server = Server(type("Data", (), {"path": self.data, "dir": self.elsewhere})(), "--config", config)
+        try:
+            self.until(lambda: self.reserve() == 4 << 20, "it is made smaller")
+            self.assertRegex(self.cairn("doctor", check=False).stdout, "ok +reserve +4096 KiB")
+            with open(config, "w") as f:
+                f.write("reserve = 0\n")
+            server.p.send_signal(signal.SIGHUP)
+            self.until(lambda: self.reserve() == 0, "it is given back")
+        finally:
+            server.stop()
+        self.assertRegex(self.cairn("doctor", check=False).stdout, "note +reserve +none is kept")
+
     def test_jobs_do_not_take_the_reserve(self):
         self.grow()
         self.fill(leave=2 << 20)
@@ -216,6 +241,8 @@ class FullDisk(unittest.TestCase):
             self.assertLess(self.reserve(), 8 << 20)
             self.assertEqual(len(conn.call("query", index="a", vector=[1.0, 2.0, 3.0] * 100, k=3)["hits"]), 3)
             self.assertTrue(any(e["event"] == "reserve.given_up" for e in server.log()))
+            os.unlink(os.path.join(self.disk, "filler"))
+            self.until(lambda: self.reserve() == 8 << 20, "the server makes it again by itself")
         finally:
             server.stop()
         self.cairn("audit", "verify", "acme")
