@@ -224,6 +224,7 @@ static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_inforce_end(txn, c->inforce, ix.id, UINT64_MAX));
     CN_TRY(delete_prefix(txn, c->space, prefix));
     CN_TRY(cn_mode_forget(c, txn, ix.id));
+    CN_TRY(cn_gate_forget(c, txn, ix.id, 0));
     CN_TRY(cn_db_del(txn, c->index, x->name));
     return audited(x, txn, "index.drop", &ix);
 }

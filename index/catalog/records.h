@@ -7,6 +7,7 @@
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
+ * gate       index id, number (0: of the index)   gate.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
  * retired    segment id                           {at}: when its last version went
  * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
@@ -20,7 +21,7 @@
 #include "index/catalog/version.h"
 
 typedef struct cn_catalog {
-    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy;
+    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, gate;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);
@@ -75,6 +76,9 @@ bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined no
 
 cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret); /* id 0: of the tenant */
 cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
+cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
+/* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
 
 /* Records a refused attempt in the chain and returns err with its text. */
 cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);

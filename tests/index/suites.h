@@ -2,6 +2,7 @@
 #pragma once
 void add_filter_suite(void);
 void add_mode_suite(void);
+void add_gate_suite(void);
 void add_upkeep_suite(void);
 void add_policy_suite(void);
 void add_explain_suite(void);

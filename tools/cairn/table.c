@@ -160,12 +160,20 @@ const cmd cmd_table[] = {
      "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
 
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
-     "versions: version state marks root documents chunks made by first_active"},
+     "versions: version state marks root documents chunks made by first_active gate"},
     {"diff", "versions.diff", "documents and permissions that differ", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
      OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000)"}), "  cairn diff acme/docs 6 7", NULL, "documents: change source doc before after"},
     {"activate", "versions.activate", "make a version the one that answers", {IX_VERSION},
-     OPTS({"--expect", "M", "expect", CMD_UINT, "only if M is active now (0: none)"}, REASON),
+     OPTS({"--expect", "M", "expect", CMD_UINT, "only if M is active now (0: none)"}, {"--force", NULL, "force", CMD_FLAG, "though the gate is not met; with a reason"}, REASON),
      "One transaction: the next query sees it, a query under way ends on the version it began with.\n  cairn activate acme/docs 7 --expect 6", NULL, NULL},
+    {"gate show", "gate.show", "what versions must show before they may become active, and what they show", {IX, {"N", "version", CMD_UINT, true, false}},
+     NULL, "  cairn gate show acme/docs", NULL, "versions: version state gate unmet results"},
+    {"gate set", "gate.set", "require results of every version that is to become active", {IX, {"REQUIREMENT", "requirements", CMD_TEXT, false, true}}, OPTS(REASON),
+     "A requirement is a name, >= <= > or <, and a number; the word none takes the gate away. Jobs with --activate then seal, and\n"
+     "exit with 5, until the results are handed in; a rollback is never asked.\n"
+     "  cairn gate set acme/docs 'recall@10>=0.95' 'p95_ms<20' --reason 'agreed on Monday'", NULL, NULL},
+    {"gate submit", "gate.submit", "hand in what was measured of a version", {IX_VERSION, {"NAME=VALUE", "results", CMD_PAIRS, false, true}}, OPTS(REASON),
+     "  cairn gate submit acme/docs 7 recall@10=0.962 p95_ms=11.5", NULL, NULL},
     {"rollback", "versions.rollback", "back to the version before", {IX},
      OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"}, REASON),
      "Marks the version it leaves suspect and holds the pointer: jobs seal but do not activate until `cairn release`.\n  cairn rollback acme/docs --reason 'wrong labels'", NULL, NULL},
