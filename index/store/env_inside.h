@@ -1,4 +1,4 @@
-/* env_inside.h -- what env.c, env_check.c, env_error.c, env_meta.c and writer.c share and no one else includes.
+/* env_inside.h -- what env.c, env_check.c, env_error.c, env_meta.c, scrub.c and writer.c share and no one else includes.
  *
  * Owns:    a cn_writer owns its lock file's descriptor.
  * Thread:  any.

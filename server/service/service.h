@@ -13,6 +13,7 @@
 typedef struct cn_service cn_service;
 typedef struct cn_upkeep_opts { /* what a server does for its files (upkeep.h) */
     uint64_t reserve; /* bytes (reserve.h) */
+    uint64_t scrub_rate, scrub_every_ms; /* bytes a second; 0: none */
 } cn_upkeep_opts;
 typedef struct cn_service_opts {
     const char *data_dir;

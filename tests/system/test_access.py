@@ -373,13 +373,13 @@ class Access(unittest.TestCase):
 
     # --- stats ---
     def test_facts_of_the_host_are_for_the_host(self):
-        host = {"pid", "rss_bytes", "environments", "tenants", "records_written"}
+        host = {"pid", "rss_bytes", "environments", "tenants", "records_written", "scrub"}
         for kind in self.w.keys:
             if kind in ("none", "unknown", "garbled", "revoked", "expired"):
                 continue
             got = set(self.conns[kind].call("stats"))
             own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors", "records_dropped"}
-            own |= set() if kind.startswith("host") else {"modes"}
+            own |= {"damaged"} if kind.startswith("host") else {"damaged", "modes"}
             self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
         self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))
         limited_host = Rpc(self.w.server, self.w.new_key(["query"], tenant=None, index="docs*"))

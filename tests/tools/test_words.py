@@ -15,7 +15,7 @@ MADE = {"tenant", "index", "version", "root", "embedder", "embedder_digest", "pa
 COUNTS = {"read", "added", "unchanged", "changed", "relabelled", "rejected", "deleted", "documents", "chunks", "unlabelled", "skipped"}
 # A subcommand, the fields of its JSON, and those of each entry of a list in it.
 READS = [
-    (("stats",), {"build", "pid", "uptime_s", "rss_bytes", "environments", "requests", "errors"}, None, ()),
+    (("stats",), {"build", "pid", "uptime_s", "rss_bytes", "environments", "requests", "errors", "damaged", "scrub"}, None, ()),
     (("tenant", "list"), {"tenants"}, "tenants", {"tenant", "made"}),
     (("key", "list", "acme"), {"keys"}, "keys", {"id", "tenant", "scopes", "labels", "expires", "made", "state"}),
     (("member", "list", "acme"), {"members"}, "members", {"member", "labels"}),
