@@ -147,7 +147,7 @@ static cn_err add_refusal(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why) {
     refusal r = {t, who, action, why, target};
-    return cn_catalog_write(t, add_refusal, &r);
+    return cn_catalog_insist(t, add_refusal, &r);
 }
 
 typedef struct asked {
@@ -165,7 +165,7 @@ static cn_err add_asked(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 cn_err cn_audit_asked(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail) {
     asked a = {t, who, action, target, detail};
-    return cn_catalog_write(t, add_asked, &a);
+    return cn_catalog_insist(t, add_asked, &a);
 }
 
 /* ---------- reading ---------- */
@@ -225,7 +225,7 @@ static bool is_seen(const walk *w, const msgpack_object *o) {
     cn_str action = cn_obj_str(cn_get(o, "action")), target = cn_obj_str(cn_get(o, "target"));
     if (!w->seen)
         return true;
-    if (!begins(action, "version.") && !begins(action, "index.") && !begins(action, "incident.") && !cn_str_is(action, "policy.reinstate"))
+    if (!begins(action, "version.") && !begins(action, "index.") && !begins(action, "incident.") && !begins(action, "mode.") && !begins(action, "gate.") && !cn_str_is(action, "policy.reinstate"))
         return false;
     const char *slash = target.n ? memchr(target.p, '/', target.n) : NULL;
     return w->seen(w->ctx, (cn_str){target.p, slash ? (size_t)(slash - target.p) : target.n});

@@ -217,9 +217,17 @@ static cn_err remove_old(job *j) {
     return CN_OK;
 }
 
+static cn_err may_begin(job *j) {
+    CN_CATALOG_ARENA(a);
+    cn_modes m;
+    CN_TRY(cn_modes_get(j->t, j->index, &a, &m));
+    return cn_modes_may_write(&m);
+}
+
 static cn_err all_of_it(job *j) {
     bool again = true;
-    cn_err e = CN_OK;
+    cn_err e = j->o->dry ? CN_OK : may_begin(j);
+    CN_TRY(e);
     for (int i = 0; i < TRIES && again; i++)
         e = try_once(j, &again);
     CN_TRY(e);

@@ -1,20 +1,26 @@
+#include <stdio.h>
+
 #include "engine/base/os.h"
+#include "index/catalog/gate.h"
 #include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
 
+#define UNMET_TEXT 512
+#define UNMET_MAX 8192
 #define HOPS 512 /* back along first activations, before --to is asked for */
 
 typedef struct flip {
     cn_tenant *t;
     cn_str index;
     uint64_t number, expect; /* expect: of activate */
-    bool by_job;
+    bool by_job, force;
     const cn_actor *who;
     unsigned set, clear;     /* of mark */
     const char *action;
     cn_arena *a;
     cn_index_info ix;
     uint64_t from, to;
+    char unmet[UNMET_TEXT];  /* what of the gate was forced past */
     cn_version gone;         /* of drop */
     cn_retire retire;
 } flip;
@@ -35,6 +41,12 @@ static cn_err may_be_active(const cn_version *v, cn_str reason) {
         return cn_fail(CN_REFUSED, "version %llu is suspect, because a rollback left it; give a reason (--reason) to activate it all the same",
                        (unsigned long long)v->number);
     return CN_OK;
+}
+
+static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
+    cn_modes modes;
+    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->a, &modes));
+    return cn_modes_may_write(&modes);
 }
 
 /* The version's list counts from its first flip on, whatever the pointer does later. */
@@ -64,10 +76,12 @@ static cn_err finish(flip *x, MDB_txn *txn, uint64_t number) {
     char text[CN_TARGET];
     CN_AUTO_BUF cn_buf detail;
     cn_buf_init(&detail, 4096);
-    cn_pack_map(&detail, 3);
+    cn_pack_map(&detail, 3u + (x->unmet[0] != 0));
     cn_pack_cstr(&detail, "from"), cn_pack_uint(&detail, x->from);
     cn_pack_cstr(&detail, "to"), cn_pack_uint(&detail, x->to);
     cn_pack_cstr(&detail, "hold"), cn_pack_bool(&detail, x->ix.hold);
+    if (x->unmet[0])
+        cn_pack_cstr(&detail, "forced"), cn_pack_cstr(&detail, x->unmet);
     CN_TRY(cn_buf_check(&detail));
     CN_TRY(cn_audit_add(x->t, txn, x->who, x->action, cn_target(x->index, number, text), "done", cn_buf_str(&detail)));
     return cn_epoch_raise(x->t, txn, NULL);
@@ -79,11 +93,28 @@ static cn_err run(flip *x, cn_catalog_fn *fn) {
     x->a = &a;
     if (x->who->reason.n > CN_REASON_MAX)
         return cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", x->who->reason.n, CN_REASON_MAX);
-    cn_err err = cn_catalog_write(x->t, fn, x);
+    cn_err err = x->by_job ? cn_catalog_write(x->t, fn, x) : cn_catalog_insist(x->t, fn, x);
     return cn_refused(x->t, err, x->who, x->action, cn_target(x->index, x->number, text));
 }
 
 /* ---------- activate ---------- */
+
+static cn_err gated(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *v) {
+    CN_AUTO_BUF cn_buf unmet = {0};
+    uint32_t n = 0;
+    x->unmet[0] = 0;
+    if (v->number == x->ix.active)
+        return CN_OK;
+    cn_buf_init(&unmet, UNMET_MAX);
+    CN_TRY(cn_gate_unmet(c, txn, x->ix.id, v->number, x->a, &unmet, &n));
+    if (n == 0)
+        return CN_OK;
+    snprintf(x->unmet, sizeof x->unmet, CN_STR_FMT, CN_STR_ARG(cn_buf_str(&unmet)));
+    if (x->force)
+        return CN_OK;
+    return cn_fail(CN_REFUSED, "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`",
+                   CN_STR_ARG(x->index), (unsigned long long)v->number, x->unmet, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
+}
 
 static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
@@ -94,17 +125,34 @@ static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(pick(x, c, txn, x->number, &v));
     if (x->by_job && x->ix.hold)
         return cn_fail(CN_REFUSED, "index \"" CN_STR_FMT "\" is held since a rollback, so jobs do not activate; `cairn release` ends the hold", CN_STR_ARG(x->index));
+    if (x->by_job)
+        CN_TRY(may_write(x, c, txn));
     CN_TRY(may_be_active(&v, x->who->reason));
+    CN_TRY(gated(x, c, txn, &v));
     CN_TRY(point(x, c, txn, &v));
     return finish(x, txn, v.number);
 }
 
+static cn_err run_activate(flip *x, uint64_t *ret_before) {
+    CN_TRY(run(x, activate));
+    if (ret_before)
+        *ret_before = x->from;
+    return CN_OK;
+}
+
 cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before) {
     flip x = {.t = t, .index = index, .number = number, .expect = expect, .by_job = by_job, .who = who, .action = "version.activate"};
-    CN_TRY(run(&x, activate));
-    if (ret_before)
-        *ret_before = x.from;
-    return CN_OK;
+    return run_activate(&x, ret_before);
+}
+
+static cn_err no_reason(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)ctx, (void)c, (void)txn;
+    return cn_fail(CN_REFUSED, "to force a version past the gate needs a reason (--reason)");
+}
+
+cn_err cn_version_force(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, const cn_actor *who, uint64_t *ret_before) {
+    flip x = {.t = t, .index = index, .number = number, .expect = expect, .who = who, .force = true, .action = "version.activate"};
+    return who->reason.n ? run_activate(&x, ret_before) : run(&x, no_reason);
 }
 
 /* ---------- rollback ---------- */
@@ -203,6 +251,7 @@ static cn_err plan_drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
     CN_TRY(load(x, c, txn));
     CN_TRY(pick(x, c, txn, x->number, &x->gone));
+    CN_TRY(may_write(x, c, txn));
     if (x->gone.number == x->ix.active || (x->gone.marks & CN_MARK_PINNED))
         return cn_fail(CN_REFUSED, "version %llu is %s and is kept", (unsigned long long)x->gone.number,
                        x->gone.number == x->ix.active ? "active" : "pinned");

@@ -55,8 +55,13 @@ static bool may_go(const rule *r, const cn_version *v) {
 static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     gc *g = ctx;
     cn_version *v;
+    cn_modes modes;
     uint32_t n, out = 0;
     CN_TRY(cn_index_load(c, txn, g->index, g->a, &g->ix));
+    if (!g->dry) {
+        CN_TRY(cn_modes_load(c, txn, g->ix.id, g->a, &modes));
+        CN_TRY(cn_modes_may_write(&modes));
+    }
     CN_TRY(cn_version_all(c, txn, g->ix.id, g->a, &v, &n));
     if (g->ix.active > n)
         return cn_fail(CN_DAMAGED, "the active version %llu of an index has no record", (unsigned long long)g->ix.active);
@@ -130,7 +135,7 @@ cn_err cn_version_gc(cn_tenant *t, cn_str index, bool dry, const cn_actor *who, 
         g.got = g.batch;
         add_sizes(&g);
     } else {
-        CN_TRY(drop_all(&g));
+        CN_TRY(cn_refused(t, drop_all(&g), who, "version.gc", index));
         CN_TRY(cn_catalog_sweep(t, who, &g.got));
     }
     *ret = g.got;

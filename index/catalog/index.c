@@ -214,12 +214,17 @@ static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
 static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     change *x = ctx;
     CN_CATALOG_ARENA(a);
+    cn_modes modes;
     cn_index_info ix;
     CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
+    CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
+    CN_TRY(cn_modes_may_write(&modes));
     cn_catalog_key key = cn_key2(ix.id, 0);
     cn_str prefix = {(const char *)key.b, 8};
     CN_TRY(cn_inforce_end(txn, c->inforce, ix.id, UINT64_MAX));
     CN_TRY(delete_prefix(txn, c->space, prefix));
+    CN_TRY(cn_mode_forget(c, txn, ix.id));
+    CN_TRY(cn_gate_forget(c, txn, ix.id, 0));
     CN_TRY(cn_db_del(txn, c->index, x->name));
     return audited(x, txn, "index.drop", &ix);
 }

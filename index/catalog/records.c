@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "index/store/reserve.h"
+
 #define RECORD_FORMAT 1
 #define RECORD_MAX ((size_t)64 << 20)
 #define PLANS 32
@@ -11,7 +13,7 @@ cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     struct {
         const char *name;
         MDB_dbi *dbi;
-    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"erasing", &c.erasing}, {"policy", &c.policy}};
+    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"erasing", &c.erasing}, {"policy", &c.policy}, {"gate", &c.gate}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CN_TRY(cn_env_dbi(cn_tenant_control(t), all[i].name, true, all[i].dbi));
     *ret = c;
@@ -32,6 +34,13 @@ cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
     if (err == CN_OK)
         return cn_txn_commit(env, txn);
     cn_txn_abort(env, txn);
+    return err;
+}
+
+cn_err cn_catalog_insist(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
+    cn_err err = cn_catalog_write(t, fn, ctx);
+    while (err != CN_OK && cn_reserve_give_up(cn_tenant_data(t), cn_tenant_control(t)))
+        err = cn_catalog_write(t, fn, ctx);
     return err;
 }
 
@@ -71,7 +80,7 @@ cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply
     planned p = {plan, apply, ctx, 0, true};
     for (int tries = 0; tries < PLANS && p.moved; tries++) {
         CN_TRY(cn_catalog_read(t, make_plan, &p));
-        CN_TRY(cn_catalog_write(t, follow_plan, &p));
+        CN_TRY(cn_catalog_insist(t, follow_plan, &p));
     }
     return p.moved ? cn_fail(CN_OVERLOADED, "the catalog of this tenant was changed each time that this was about to be done; try again") : CN_OK;
 }

@@ -3,10 +3,12 @@
  * database   key                                  value: record (pack.h), format 1, one MessagePack map (fields in records.c)
  * meta       "epoch", "audit", "ids", "changes"   epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given;
  *                                                 changes: {n}, one more with each audited change (not with what was refused or asked)
+ *            "mode" index id                      mode.h
  * index      name                                 settings, pointer, hold
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
+ * gate       index id, number (0: of the index)   gate.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
  * retired    segment id                           {at}: when its last version went
  * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
@@ -20,7 +22,7 @@
 #include "index/catalog/version.h"
 
 typedef struct cn_catalog {
-    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy;
+    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, gate;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);
@@ -30,6 +32,9 @@ cn_err cn_catalog_begin(cn_tenant *t, cn_catalog *ret, MDB_txn **ret_txn);
 typedef cn_err cn_catalog_fn(void *ctx, const cn_catalog *c, MDB_txn *txn);
 /* Runs fn in a transaction that is committed when it returns CN_OK. */
 cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
+/* The same for what must not fail on a full disk (denial, the ways back, modes, audit): it may take the reserve (reserve.h),
+ * and then fn runs anew. Jobs never call it. */
+cn_err cn_catalog_insist(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 /* For changes that look at much and write little: plan runs in a read transaction (and may be slow), apply in a write
  * transaction that sees the very same catalog. Whatever changed it between has counted (`changes`): then plan runs anew. */
@@ -70,6 +75,12 @@ cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);
 bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined nor dropped */
+
+cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret); /* id 0: of the tenant */
+cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
+cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
+/* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
 
 /* Records a refused attempt in the chain and returns err with its text. */
 cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);

@@ -154,6 +154,7 @@ cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {
         v.marks |= CN_MARK_DROPPED;
         v.n_parts = 0; /* its manifest says nothing any more, and records of dropped versions stay */
         CN_TRY(cn_version_store(c, txn, r->index_id, &v));
+        CN_TRY(cn_gate_forget(c, txn, r->index_id, v.number));
     }
     CN_TRY(cn_retire_files(c, txn, r->files.v, r->files.n));
     return cn_inforce_end(txn, c->inforce, r->index_id, r->lists_to); /* a list whose file is let go would make the policy unreadable */

@@ -34,6 +34,7 @@ typedef struct seal {
     cn_policy *policy;
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
+    bool frozen;            /* a mode set meanwhile: the job can be resumed after it */
     bool refused;           /* the commit itself said no: the files that it would have named are nobody's */
     cn_version v;           /* what is being made */
 } seal;
@@ -332,9 +333,14 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
+    cn_modes modes;
     uint64_t head;
     cn_version base = {0};
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
+    CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
+    s->frozen = cn_modes_may_write(&modes) != CN_OK; /* set since the job looked */
+    if (s->frozen)
+        return CN_REFUSED;
     CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
     if (head)
         CN_TRY(cn_version_load(c, txn, ix.id, head, &a, &base));
@@ -479,6 +485,8 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
         s->v.base = s->head ? s->head->number : 0;
         err = cn_catalog_write(s->t, commit, s);
         *ret_again = err == CN_CONFLICT;
+        if (s->frozen)
+            err = cn_refused(s->t, err, s->who, "version.seal", s->o->index);
         if (s->refused)
             unlink_file(s, &s->v.own);
     } else if (err == CN_OK) {
@@ -505,7 +513,7 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_acto
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
-    let_go(&s, JOB, err == CN_OK ? same : final(err));
+    let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen);
     if (err != CN_OK)
         return err;
     *ret_number = s.v.number;

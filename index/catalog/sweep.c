@@ -106,13 +106,13 @@ static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn) {
     return CN_OK;
 }
 
-/* Records of versions whose index was dropped. */
-static cn_err forget_orphans(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
+/* Records of versions whose index was dropped, and their results. */
+static cn_err forget_in(sweep *g, const cn_catalog *c, MDB_txn *txn, MDB_dbi dbi, bool *ret_any) {
     MDB_cursor *cur;
     uint64_t *ids;
     uint32_t n, gone = 0;
     CN_TRY(cn_index_ids(c, txn, g->a, &ids, &n));
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, c->version, &cur), "sweeping records"));
+    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "sweeping records"));
     MDB_val k, v;
     int rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST);
     while (rc == 0 && gone < SWEEP_MAX) {
@@ -131,6 +131,11 @@ static cn_err forget_orphans(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *
     g->more |= gone == SWEEP_MAX;
     *ret_any |= gone > 0;
     return rc == 0 || rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "sweeping records");
+}
+
+static cn_err forget_orphans(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
+    CN_TRY(forget_in(g, c, txn, c->gate, ret_any));
+    return forget_in(g, c, txn, c->version, ret_any);
 }
 
 /* ---------- files that held erased documents ---------- */

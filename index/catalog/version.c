@@ -116,6 +116,7 @@ static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_epoch_of(txn, c->meta, &x->epoch));
     CN_TRY(get(&p->r, c, txn));
     x->ix = p->r.ix;
+    CN_TRY(cn_modes_load(c, txn, x->ix.id, p->r.a, &x->modes));
     x->space = (cn_space){0};
     if (x->version.recipe.dim == 0 || x->version.counts.chunks == 0)
         return CN_OK;

@@ -5,7 +5,7 @@
  * Thread:  any; changes take the control writer, in transactions of at most 10 ms.
  * Limits:  numbers are u64, from 1, without gaps. */
 #pragma once
-#include "index/catalog/index.h"
+#include "index/catalog/mode.h"
 #include "index/store/root.h"
 
 typedef struct cn_counts {
@@ -60,6 +60,7 @@ typedef struct cn_pin {
     cn_index_info ix;
     cn_version version;
     cn_space space;
+    cn_modes modes;
 } cn_pin;
 cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret); /* number 0: the active one */
 
@@ -84,8 +85,11 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_a
 /* ---------- the pointer ---------- */
 #define CN_ANY_VERSION UINT64_MAX
 /* Compare-and-set: expect is the version believed active (CN_ANY_VERSION: whichever; 0: none). CN_CONFLICT names the one
- * found. CN_REFUSED: quarantined; suspect without a reason; under a hold for jobs (by_job). Refusals are audited. */
+ * found. CN_REFUSED: quarantined; suspect without a reason; the index's gate (gate.h) is not met; under a hold
+ * or a freeze for jobs (by_job). Refusals are audited. */
 cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before);
+/* A person's word past the index's gate (gate.h): with a reason, and the audit record says what was not met. */
+cn_err cn_version_force(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, const cn_actor *who, uint64_t *ret_before);
 /* to 0: the version active before the current one was first activated. Marks the one it leaves suspect and holds the pointer. */
 cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to);
 cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who);

@@ -6,6 +6,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/records.h"
+#include "index/store/reserve.h"
 #include "index/policy/principal.h"
 
 #define LABELS_TOLD 32768 /* bytes */
@@ -219,6 +220,14 @@ static cn_err put_key(cn_data *d, const cn_key_info *k, const cn_digest *secret,
     return err;
 }
 
+/* A key is revoked on a full disk too. */
+static cn_err insist_key(cn_data *d, const cn_key_info *k, const cn_digest *secret) {
+    cn_err err = put_key(d, k, secret, false);
+    while (err != CN_OK && cn_reserve_give_up(d, cn_data_host(d)))
+        err = put_key(d, k, secret, false);
+    return err;
+}
+
 static cn_err get_key(cn_data *d, const char *id, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
     cn_env *e = cn_data_host(d);
     MDB_dbi dbi;
@@ -250,10 +259,17 @@ static void pack_labels(cn_buf *out, cn_labels l) {
         cn_pack_str(out, l.v[i]);
 }
 
-static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, const cn_actor *who) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_txn *txn;
-    cn_catalog c;
+typedef struct key_audit {
+    cn_tenant *t;
+    const cn_key_info *k;
+    const char *action;
+    const cn_actor *who;
+} key_audit;
+
+static cn_err audit_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)c;
+    const key_audit *x = ctx;
+    const cn_key_info *k = x->k;
     char scopes[128];
     cn_scopes_text(k->scopes, scopes);
     CN_AUTO_BUF cn_buf detail = {.cap = 65536};
@@ -268,12 +284,7 @@ static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, c
     cn_pack_cstr(&detail, "expires");
     cn_pack_int(&detail, k->expires_us);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_catalog_begin(t, &c, &txn));
-    cn_err err = cn_audit_add(t, txn, who, action, cn_str_of(k->id), "done", cn_buf_str(&detail));
-    if (err == CN_OK)
-        return cn_txn_commit(e, txn);
-    cn_txn_abort(e, txn);
-    return err;
+    return cn_audit_add(x->t, txn, x->who, x->action, cn_str_of(k->id), "done", cn_buf_str(&detail));
 }
 
 static cn_err audit_key(cn_data *d, const cn_key_info *k, const char *action, const cn_actor *who) {
@@ -282,7 +293,7 @@ static cn_err audit_key(cn_data *d, const cn_key_info *k, const char *action, co
         return CN_OK;
     cn_tenant *t;
     CN_TRY(cn_tenant_open(d, k->tenant, &t));
-    cn_err err = audit_in(t, k, action, who);
+    cn_err err = cn_catalog_insist(t, audit_in, &(key_audit){t, k, action, who});
     cn_tenant_unref(t);
     return err;
 }
@@ -431,7 +442,7 @@ cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who) {
         return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"; `cairn key list` names those there are", CN_STR_ARG(id));
     CN_TRY(err);
     k.revoked = true;
-    CN_TRY(put_key(d, &k, &secret, false));
+    CN_TRY(insist_key(d, &k, &secret));
     err = audit_key(d, &k, "key.revoke", who);
     return err == CN_OK ? CN_OK : cn_wrap(err, "the key %s is revoked, but that could not be recorded", k.id);
 }

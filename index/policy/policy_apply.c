@@ -223,7 +223,7 @@ cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n
     work w = {.t = t, .changes = changes, .n = n, .who = who, .a = &a};
     if (n == 0)
         return cn_fail(CN_INVALID, "no change of the policy is given");
-    cn_err e = restores(&w) ? cn_catalog_change(t, plan, apply, &w) : cn_catalog_write(t, apply, &w);
+    cn_err e = restores(&w) ? cn_catalog_change(t, plan, apply, &w) : cn_catalog_insist(t, apply, &w);
     cn_segset_done(&w.rows);
     if (e == CN_OK)
         *ret_epoch = w.epoch;
@@ -255,7 +255,7 @@ cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn
     char text[CN_TARGET];
     CN_CATALOG_ARENA(a);
     reinstate r = {.t = t, .index = index, .target = cn_target(index, number, text), .number = number, .who = who, .a = &a};
-    CN_TRY(cn_refused(t, cn_catalog_write(t, reinstate_in, &r), who, "policy.reinstate", r.target));
+    CN_TRY(cn_refused(t, cn_catalog_insist(t, reinstate_in, &r), who, "policy.reinstate", r.target));
     *ret_epoch = r.epoch;
     return CN_OK;
 }

@@ -102,46 +102,48 @@ static cn_err read_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_arena 
 typedef enum change_kind { MEMBER_SET, MEMBER_ADD, MEMBER_REMOVE } change_kind;
 static const char *const action_name[] = {[MEMBER_SET] = "member.set", [MEMBER_ADD] = "member.add", [MEMBER_REMOVE] = "member.remove"};
 
-static cn_err change_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
+typedef struct change {
+    cn_tenant *t;
+    MDB_dbi dbi;
+    change_kind kind;
+    cn_str principal;
+    cn_labels labels;
+    const cn_actor *who;
+} change;
+
+static cn_err put_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels) {
+    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
+    pack_member(&value, labels);
+    CN_TRY(cn_buf_check(&value));
+    return cn_db_put(txn, dbi, principal, cn_buf_str(&value));
+}
+
+static cn_err change_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)c;
+    const change *x = ctx;
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
-    cn_labels before;
-    CN_TRY(read_member(txn, dbi, principal, &a, &before));
-    if (kind == MEMBER_REMOVE && before.n == 0)
-        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"; `cairn member list` names those there are", CN_STR_ARG(principal));
-    if (kind == MEMBER_ADD)
+    cn_labels before, labels = x->labels;
+    CN_TRY(read_member(txn, x->dbi, x->principal, &a, &before));
+    if (x->kind == MEMBER_REMOVE && before.n == 0)
+        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"; `cairn member list` names those there are", CN_STR_ARG(x->principal));
+    if (x->kind == MEMBER_ADD)
         CN_TRY(cn_labels_union(&a, before, labels, &labels));
     if (labels.n > CN_LABELS_MAX)
         return cn_fail(CN_INVALID, "%u labels; a member has at most %d", labels.n, CN_LABELS_MAX);
-    if (labels.n) {
-        CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
-        pack_member(&value, labels);
-        CN_TRY(cn_buf_check(&value));
-        CN_TRY(cn_db_put(txn, dbi, principal, cn_buf_str(&value)));
-    } else {
-        CN_TRY(cn_db_del(txn, dbi, principal));
-    }
-    CN_TRY(audit_change(t, txn, who, action_name[kind], principal, before, labels));
-    uint64_t epoch;
-    return cn_epoch_raise(t, txn, &epoch);
+    CN_TRY(labels.n ? put_member(txn, x->dbi, x->principal, labels) : cn_db_del(txn, x->dbi, x->principal));
+    CN_TRY(audit_change(x->t, txn, x->who, action_name[x->kind], x->principal, before, labels));
+    return cn_epoch_raise(x->t, txn, NULL);
 }
 
 static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    cn_catalog c;
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
+    change x = {.t = t, .kind = kind, .labels = labels, .who = who};
     CN_TRY(check_member(principal, labels));
-    CN_TRY(cn_label_make(&a, principal, &principal));
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_catalog_begin(t, &c, &txn));
-    cn_err err = change_in(t, txn, dbi, kind, principal, labels, who);
-    if (err == CN_OK)
-        return cn_txn_commit(e, txn);
-    cn_txn_abort(e, txn);
-    return cn_refused(t, err, who, action_name[kind], principal);
+    CN_TRY(cn_label_make(&a, principal, &x.principal));
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "members", true, &x.dbi));
+    return cn_refused(t, cn_catalog_insist(t, change_in, &x), who, action_name[kind], x.principal);
 }
 
 cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -174,10 +176,7 @@ static cn_err put_new_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_lab
         return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" stands there twice", CN_STR_ARG(principal));
     if (err != CN_NOT_FOUND)
         return err;
-    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
-    pack_member(&value, labels);
-    CN_TRY(cn_buf_check(&value));
-    return cn_db_put(txn, dbi, principal, cn_buf_str(&value));
+    return put_member(txn, dbi, principal, labels);
 }
 
 static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
@@ -216,39 +215,38 @@ static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) 
     return CN_OK;
 }
 
-static cn_err sync_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, cn_str text, const cn_actor *who, uint32_t *ret) {
-    CN_TRY(cn_mdb(mdb_drop(txn, dbi, 0), "emptying the directory of members"));
-    CN_TRY(sync_lines(txn, dbi, text, ret));
-    if (*ret == 0)
+typedef struct sync_work {
+    cn_tenant *t;
+    MDB_dbi dbi;
+    cn_str text;
+    const cn_actor *who;
+    uint32_t members;
+} sync_work;
+
+static cn_err sync_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)c;
+    sync_work *w = ctx;
+    CN_TRY(cn_mdb(mdb_drop(txn, w->dbi, 0), "emptying the directory of members"));
+    CN_TRY(sync_lines(txn, w->dbi, w->text, &w->members));
+    if (w->members == 0)
         return cn_fail(CN_REFUSED, "the text names no member, so everyone would lose their groups; `cairn member remove` takes out single ones");
     CN_AUTO_BUF cn_buf detail = {.cap = 1024};
-    cn_digest digest = cn_sha256_of(text.p, text.n);
+    cn_digest digest = cn_sha256_of(w->text.p, w->text.n);
     cn_pack_map(&detail, 2);
     cn_pack_cstr(&detail, "members");
-    cn_pack_uint(&detail, *ret);
+    cn_pack_uint(&detail, w->members);
     cn_pack_cstr(&detail, "digest");
     cn_pack_bin(&detail, digest.b, sizeof digest.b);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_audit_add(t, txn, who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
-    uint64_t epoch;
-    return cn_epoch_raise(t, txn, &epoch);
+    CN_TRY(cn_audit_add(w->t, txn, w->who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
+    return cn_epoch_raise(w->t, txn, NULL);
 }
 
 cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    cn_catalog c;
-    uint32_t members = 0;
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_catalog_begin(t, &c, &txn));
-    cn_err err = sync_in(t, txn, dbi, text, who, &members);
-    if (err != CN_OK) {
-        cn_txn_abort(e, txn);
-        return cn_refused(t, err, who, "member.sync", CN_STR(""));
-    }
-    CN_TRY(cn_txn_commit(e, txn));
-    *ret_members = members;
+    sync_work w = {.t = t, .text = text, .who = who};
+    CN_TRY(cn_env_dbi(cn_tenant_control(t), "members", true, &w.dbi));
+    CN_TRY(cn_refused(t, cn_catalog_insist(t, sync_in, &w), who, "member.sync", CN_STR("")));
+    *ret_members = w.members;
     return CN_OK;
 }
 

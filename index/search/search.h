@@ -15,6 +15,7 @@ void cn_view_unref(cn_view *v);
 const cn_version *cn_view_version(const cn_view *v);
 const cn_index_info *cn_view_index(const cn_view *v);
 uint64_t cn_view_epoch(const cn_view *v);
+const cn_modes *cn_view_modes(const cn_view *v); /* of that epoch; whether it may answer is the caller's to look at */
 /* Drops cached views and closes segments no one uses; before a tenant closes. */
 void cn_views_flush(cn_tenant *t);
 

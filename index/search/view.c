@@ -44,6 +44,7 @@ void cn_view_unref(cn_view *v) {
 
 const cn_version *cn_view_version(const cn_view *v) { return &v->ver; }
 const cn_index_info *cn_view_index(const cn_view *v) { return &v->ix; }
+const cn_modes *cn_view_modes(const cn_view *v) { return &v->modes; }
 uint64_t cn_view_epoch(const cn_view *v) { return v->epoch; }
 
 /* ---------- documents that the policy touches ---------- */
@@ -162,6 +163,7 @@ static cn_err pin(cn_tenant *t, cn_str index, cn_view *v) {
         v->ix = p.ix;
         v->ver = p.version;
         v->space = p.space;
+        v->modes = p.modes;
         if (p.epoch == cn_policy_epoch(v->policy))
             return CN_OK;
     }

@@ -45,6 +45,7 @@ struct cn_view {
     cn_index_info ix;
     cn_version ver;
     cn_space space;
+    cn_modes modes;
     cn_policy *policy;
     cn_seg *own;
     cn_view_part *parts;

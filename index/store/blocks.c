@@ -118,10 +118,15 @@ static void watch(cn_blocks *b) {
     b->guard = from ? cn_map_watch(from, (size_t)(to - from)) : NULL;
 }
 
+void cn_blocks_refuse(const cn_blocks *b) {
+    if (b->n)
+        cn_map_tear(b->v[0].head);
+}
+
 cn_err cn_blocks_sound(const cn_blocks *b) {
     if (!cn_map_torn(b->guard))
         return CN_OK;
-    return cn_fail(CN_DAMAGED, "%s was cut short while it was open; bring it back from a backup, or activate another version", b->path);
+    return cn_fail(CN_DAMAGED, "%s was damaged or cut short while it was open; bring it back from a backup, or activate another version", b->path);
 }
 
 cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_txn *txn, MDB_dbi dbi) {
@@ -178,15 +183,20 @@ uint32_t cn_blocks_first(const cn_blocks *b, char kind, uint32_t a, uint32_t *re
 
 /* ---------- verifying ---------- */
 
+cn_err cn_blocks_again(cn_blocks *b, uint32_t i) {
+    const cn_block_head *h = b->v[i].head;
+    if (cn_crc32c(head_crc(h), h + 1, h->bytes) == h->crc)
+        return CN_OK;
+    return cn_fail(CN_DAMAGED, "%s: block %c %u %u does not match its checksum", b->path, (int)h->kind, h->a, h->b);
+}
+
 static cn_err verify(cn_blocks *b, uint32_t i) {
     uint64_t bit = (uint64_t)1 << (i % 64);
     if (cn_map_torn_any())
         CN_TRY(cn_blocks_sound(b)); /* what was verified before may be gone since */
     if (atomic_load_explicit(&b->verified[i / 64], memory_order_relaxed) & bit)
         return CN_OK;
-    const cn_block_head *h = b->v[i].head;
-    if (cn_crc32c(head_crc(h), h + 1, h->bytes) != h->crc)
-        return cn_fail(CN_DAMAGED, "%s: block %c %u %u does not match its checksum", b->path, (int)h->kind, h->a, h->b);
+    CN_TRY(cn_blocks_again(b, i));
     atomic_fetch_or_explicit(&b->verified[i / 64], bit, memory_order_relaxed);
     return CN_OK;
 }

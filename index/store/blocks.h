@@ -44,7 +44,11 @@ static inline cn_str cn_block_raw(const cn_blocks *b, uint32_t i) {
 }
 /* Verifies n blocks from i on, with as many threads as help. */
 cn_err cn_blocks_verify(cn_blocks *b, uint32_t i, uint32_t n);
-/* CN_DAMAGED when the file was cut short while it was mapped: what was read in place may be zeros. Look after reading. */
+/* Verifies one block whether that was done before or not. */
+cn_err cn_blocks_again(cn_blocks *b, uint32_t i);
+/* Whoever has these blocks mapped finds them unsound from now on. */
+void cn_blocks_refuse(const cn_blocks *b);
+/* CN_DAMAGED when the file was cut short while it was mapped, or refused: what was read in place may be zeros. Look after reading. */
 cn_err cn_blocks_sound(const cn_blocks *b);
 /* A part's block; CN_NOT_FOUND. */
 cn_err cn_blocks_part(cn_blocks *b, cn_str key_tail, cn_str *ret);

@@ -12,6 +12,7 @@
 #include "engine/base/os.h"
 #include "engine/base/pack.h"
 #include "index/store/dir.h"
+#include "index/store/reserve.h"
 #include "index/store/stripes.h"
 
 #define IDLE_MAX 64 /* tenants kept open though no one uses them */
@@ -82,7 +83,7 @@ static cn_err open_host(const char *dir, bool create, cn_env **ret, MDB_dbi *ret
 
 /* What an init that was cut short may have left is taken up again; anything else is somebody's. */
 static cn_err only_ours(void *ctx, const char *name) {
-    if (strcmp(name, "tenants") == 0 || strcmp(name, "models") == 0 || strncmp(name, "cairn.mdb", 9) == 0)
+    if (strcmp(name, "tenants") == 0 || strcmp(name, "models") == 0 || strncmp(name, "cairn.mdb", 9) == 0 || strcmp(name, "reserve") == 0)
         return CN_OK;
     return cn_fail(CN_INVALID, "%s is not empty (it holds \"%s\"); name an empty directory, or one that does not exist", (const char *)ctx, name);
 }
@@ -121,7 +122,11 @@ cn_err cn_data_init(const char *dir) {
     CN_TRY(cn_path(path, sizeof path, "%s/models", dir));
     CN_TRY(cn_dir_make(path));
     CN_TRY(write_format(dir));
-    return cn_dir_sync(dir);
+    CN_TRY(cn_dir_sync(dir));
+    cn_data *d; /* which makes the reserve */
+    CN_TRY(cn_data_open(dir, &d));
+    cn_data_close(d);
+    return CN_OK;
 }
 
 static cn_err check_dir(const char *dir) {
@@ -169,6 +174,8 @@ cn_err cn_data_open(const char *dir, cn_data **ret) {
         cn_data_close(d);
         return e;
     }
+    if (cn_reserve_make(d) != CN_OK)
+        cn_log(CN_LOG_WARN, "reserve.missing", "%s", cn_error_detail());
     *ret = d;
     return CN_OK;
 }

@@ -4,6 +4,7 @@
  *   DATA/tenants/<tenant>/control.mdb    work.mdb   trace.mdb
  *   DATA/tenants/<tenant>/segments/<id>.mdb   <id>.<kind>.mdb
  *   DATA/models/<name>/
+ *   DATA/reserve                         reserve.h
  * Beside each .mdb that several processes write stand LMDB's `-lock` and our `-writer` (env.h).
  * Owns:    cn_data owns the host environment and its tenants; a cn_tenant is shared and counted.
  * Thread:  any.

@@ -290,6 +290,15 @@ void cn_env_write_back(cn_env *e) {
         sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* where it fails the sync does all of it */
 }
 
+cn_err cn_env_widen(cn_env *e, uint64_t bytes) {
+    int fd;
+    struct stat st;
+    CN_TRY(cn_mdb(mdb_env_get_fd(e->mdb, &fd), "%s", e->path));
+    if (fstat(fd, &st) == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, (off_t)bytes) == 0)
+        return CN_OK;
+    return errno == EOPNOTSUPP || errno == ENOSYS ? CN_OK : cn_fail_errno(errno, "%s", e->path);
+}
+
 cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
 
 /* ---------- transactions ---------- */
@@ -419,6 +428,7 @@ cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
 }
 
 cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
+    cn_mdb_forget();
     if (shared(e->kind))
         CN_TRY(cn_writer_lock(&e->writer, e->path));
     cn_err err = go_in(e);

@@ -36,10 +36,16 @@ cn_err cn_env_sync(cn_env *e);
 void cn_env_write_back(cn_env *e);
 /* Lengthens the file to its last page, which LMDB may have given out and taken back unwritten: before sealing. */
 cn_err cn_env_fill(cn_env *e);
+/* Gives the file blocks beyond its end, of which its next pages are made; its length stays. */
+cn_err cn_env_widen(cn_env *e, uint64_t bytes);
 unsigned cn_env_count(void); /* open now, for stats and tests */
 
 /* Translates an LMDB (or errno) code; MDB_NOTFOUND -> CN_NOT_FOUND, MDB_CORRUPTED ... -> CN_DAMAGED, ENOSPC/MDB_MAP_FULL -> CN_UNAVAILABLE. */
 cn_err cn_mdb(int rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The code of the last failure that cn_mdb() or a commit told of on this thread since it began to write; 0: none.
+ * By it a full disk is known, whatever was made of the error since. */
+int cn_mdb_last(void);
 
 /* Named databases are opened once, by name, inside the environment; handles live as long as it does. */
 cn_err cn_env_dbi(cn_env *e, const char *name, bool create, MDB_dbi *ret);

@@ -290,8 +290,9 @@ static cn_err walk_meta(check *c, const meta *m, bool whole) {
     return check_tree(c, &m->trees[0], 0, false);
 }
 
-/* Pages that transaction N gave back stand in its tree of free pages under N. So a meta that names an earlier transaction
- * than its tree does has lost its own number, and the other one, which LMDB would take, is a state gone by. */
+/* Pages that transaction N gave back stand in its tree of free pages under N, and each but the first gives some back: what it
+ * writes anew was somewhere before. So a meta that names another transaction than the last of its tree has lost its own
+ * number, and the one that LMDB would take is a state gone by. */
 static cn_err check_number(check *c, const meta *m) {
     const uint8_t *node = NULL;
     uint32_t n = 0, room = 0;
@@ -306,7 +307,7 @@ static cn_err check_number(check *c, const meta *m) {
             return damaged(c, "the tree of free pages is wrong", page);
         CN_TRY(node_at(c, page, p, n - 1, &node, &room));
         page = u32(node) | (uint64_t)u16(node + 4) << 32;
-        if (level == 1 && (u16(node + 6) != 8 || room < 8 || u64(node + NODE_HEAD) > m->txn))
+        if (level == 1 && (u16(node + 6) != 8 || room < 8 || u64(node + NODE_HEAD) != m->txn))
             return damaged(c, "a meta page names another transaction than its own", m->txn % 2);
     }
     return CN_OK;

@@ -1,9 +1,9 @@
-/* What LMDB and the system answer, as errors that say what to do. */
+/* What LMDB and the system answer, as errors that say what to do; and the last such code of each thread. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "index/store/env.h"
+#include "index/store/env_inside.h"
 
 static cn_err code_of(int rc) {
     switch (rc) {
@@ -34,9 +34,14 @@ static const char *hint_of(int rc) {
     }
 }
 
+static _Thread_local int last;
+int cn_mdb_last(void) { return last; }
+void cn_mdb_forget(void) { last = 0; }
+
 cn_err cn_mdb(int rc, const char *fmt, ...) {
     if (rc == MDB_SUCCESS)
         return CN_OK;
+    last = rc;
     char what[CN_ERROR_TEXT / 2];
     va_list ap;
     va_start(ap, fmt);

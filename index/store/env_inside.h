@@ -1,4 +1,4 @@
-/* env_inside.h -- what env.c, env_check.c, env_meta.c and writer.c share and no one else includes.
+/* env_inside.h -- what env.c, env_check.c, env_error.c, env_meta.c, scrub.c and writer.c share and no one else includes.
  *
  * Owns:    a cn_writer owns its lock file's descriptor.
  * Thread:  any.
@@ -35,6 +35,7 @@ typedef struct cn_meta_saved {
 } cn_meta_saved;
 cn_err cn_meta_save(MDB_txn *txn, const char *path, cn_meta_saved *ret);
 void cn_meta_put_back(const cn_meta_saved *s); /* as well as the disk allows */
+void cn_mdb_forget(void); /* cn_mdb_last() is 0 again */
 /* LMDB answers nothing any more: the write of a meta page has failed. */
 bool cn_mdb_broken(MDB_env *mdb);
 

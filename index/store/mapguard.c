@@ -89,5 +89,11 @@ void cn_map_unwatch(cn_map_guard *g) {
     pthread_mutex_unlock(&lock);
 }
 
+void cn_map_tear(const void *p) {
+    for (cn_map_guard *g = guards; g; g = g->next)
+        if (g->from && (uintptr_t)p >= g->from && (uintptr_t)p < g->to)
+            g->torn = any = true;
+}
+
 bool cn_map_torn(const cn_map_guard *g) { return g && g->torn; }
 bool cn_map_torn_any(void) { return any; }

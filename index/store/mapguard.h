@@ -15,5 +15,6 @@ typedef struct cn_map_guard cn_map_guard;
 /* NULL without memory: the map is not watched then. */
 cn_map_guard *cn_map_watch(const void *p, size_t n);
 void cn_map_unwatch(cn_map_guard *g); /* before the map goes; NULL is fine */
+void cn_map_tear(const void *p);      /* raises the flag of every map that p lies in */
 bool cn_map_torn(const cn_map_guard *g);
 bool cn_map_torn_any(void);           /* any map of this process, ever: false nearly always, and cheap */

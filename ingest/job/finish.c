@@ -170,6 +170,7 @@ cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
         CN_TRY(cn_seg_sound(r->ledger.parts[i].seg));
     cn_run_step(r, "sealing");
     CN_TRY(cn_run_may_go_on(r));
+    CN_TRY(cn_modes_let_job(r->t, r->o.index, false, &r->who)); /* what was built is kept, and the job can be resumed */
     CN_TRY(seal(r, &a, &v));
     ret->state = CN_JOB_DONE;
     if (r->has_head && v.number == r->head.number)

@@ -313,6 +313,8 @@ cn_err cn_job_run(cn_tenant *t, const cn_job_opts *o, const cn_actor *who, cn_jo
     if (!r->o.from.source.n)
         r->o.from.source = CN_STR("default");
     bool resumed = o->resume.n > 0;
+    if (!r->dry)
+        CN_TRY(cn_modes_let_job(t, o->index, true, who));
     if (resumed)
         CN_TRY(take_up(r));
     else if (!r->dry)
@@ -331,6 +333,7 @@ cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32
     if (!r->o.from.source.n)
         r->o.from.source = CN_STR("default");
     r->feed = (cn_feed){.next = cn_feed_memory, .docs = docs, .n_docs = n};
+    CN_TRY(cn_modes_let_job(t, o->index, true, who));
     CN_TRY(claim(r, "put", PUT_TRIES));
     return go(r, false, ret);
 }
@@ -350,6 +353,7 @@ cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *wh
     r->progress_ctx = ctx;
     r->rebuild = true;
     r->recipe = (cn_recipe){.embedder = o->embedder, .precision = o->precision, .chunker = o->chunker};
+    CN_TRY(cn_modes_let_job(t, o->index, true, who));
     CN_TRY(claim(r, "rebuild", 0));
     return go(r, false, ret);
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "index/store/reserve.h"
+
 #define MIB "MiB"
 #define GIB_MAX ((int64_t)1 << 40)
 #define DAY_MS 86400000
@@ -33,6 +35,9 @@ static const cn_setting table[] = {
     {"drain_timeout", CN_SET_DURATION_MS, "20s", 0, DAY_MS, "on SIGTERM: how long requests under way may go on"},
     {"trace_bytes", CN_SET_BYTES, "256MiB", 0, (int64_t)8 << 30, "request records kept of each tenant: who was given which passages; 0: none"},
     {"trace_keep", CN_SET_DURATION_MS, "30d", 0, 3650LL * DAY_MS, "how long request records are kept"},
+    {"reserve", CN_SET_BYTES, "8MiB", 0, CN_RESERVE_MAX, "disk kept so that on a full one denial, hiding, erasure, rollback and the audit trail still go through; 0: none"},
+    {"scrub_rate", CN_SET_BYTES, "16MiB", 0, GIB_MAX, "bytes a second at most that are read to find damaged files before they are asked for; 0: none"},
+    {"scrub_every", CN_SET_DURATION_MS, "1d", 1000, 3650LL * DAY_MS, "how long after one such reading of all files the next begins"},
     {"slow_query", CN_SET_DURATION_MS, "1s", 1, DAY_MS, "requests that take longer are logged"},
     {"log_level", CN_SET_TEXT, "info", 0, 0, "debug, info, warn or error"},
     {"log_format", CN_SET_TEXT, "auto", 0, 0, "auto (logfmt on a terminal, else JSON), logfmt or json"},
@@ -193,6 +198,9 @@ static void take_numbers(cn_config *c) {
     c->drain_ms = amount(c, "drain_timeout");
     c->slow_ms = amount(c, "slow_query");
     c->trace_bytes = amount(c, "trace_bytes");
+    c->upkeep.reserve = amount(c, "reserve");
+    c->upkeep.scrub_rate = amount(c, "scrub_rate");
+    c->upkeep.scrub_every_ms = amount(c, "scrub_every");
     c->trace_keep_us = amount(c, "trace_keep") * 1000;
 }
 

@@ -6,6 +6,7 @@
  * Limits:  a line of the file has at most CN_CONFIG_LINE bytes. */
 #pragma once
 #include "engine/base/settings.h"
+#include "server/service/service.h"
 
 #define CN_CONFIG_LINE 4096
 
@@ -20,6 +21,7 @@ typedef struct cn_config {
     uint64_t max_frame, max_response, max_buffered;
     uint64_t idle_ms, frame_ms, write_ms, request_ms, drain_ms, slow_ms;
     uint64_t trace_bytes, trace_keep_us;
+    cn_upkeep_opts upkeep;
 } cn_config;
 
 /* CN_INVALID naming option, variable or file:line. */

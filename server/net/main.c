@@ -35,7 +35,7 @@ static cn_err read_again(void *ctx, cn_config *ret) {
 static cn_err serve(cn_config *c, command_line *l) {
     cn_service_opts opts = {.data_dir = c->data, .import_roots = c->import_roots, .n_import_roots = (uint32_t)c->n_import_roots,
                             .anonymous = c->anonymous, .n_anonymous = (uint32_t)c->n_anonymous, .embed_threads = c->embed_threads,
-                            .trace = CN_TRACE_ON, .trace_bytes = c->trace_bytes, .trace_keep_us = c->trace_keep_us};
+                            .trace = CN_TRACE_ON, .trace_bytes = c->trace_bytes, .trace_keep_us = c->trace_keep_us, .upkeep = &c->upkeep};
     cn_service *s;
     CN_TRY(check(c));
     CN_TRY(cn_service_open(&opts, &s));

@@ -179,6 +179,7 @@ static void reload(net *n) {
     if (cn_service_set_anonymous(n->s, fresh.anonymous, (uint32_t)fresh.n_anonymous) != CN_OK)
         cn_log(CN_LOG_ERROR, "server.reload", "anonymous stays as it was: %s", cn_error_detail());
     cn_service_set_trace(n->s, fresh.trace_bytes, fresh.trace_keep_us);
+    cn_service_set_upkeep(n->s, &fresh.upkeep);
     if (strcmp(fresh.data, n->config->data) != 0 || fresh.n_listen != n->config->n_listen || fresh.workers != n->config->workers)
         cn_log(CN_LOG_WARN, "server.reload", "data, listen and sizes of pools change only with a restart");
     cn_config_done(&fresh);

@@ -105,11 +105,13 @@ static void out_made_by(const cn_question *q, cn_buf *out) {
     cn_out_cstr(out, "search", exact ? "exact" : "approximate");
     cn_out_cstr(out, "trace_id", q->trace_id);
     cn_pack_cstr(out, "degraded");
-    cn_pack_array(out, (uint32_t)q->text.cut + q->half);
+    cn_pack_array(out, (uint32_t)q->text.cut + q->half + q->exact_only);
     if (q->text.cut)
         cn_pack_cstr(out, "text_cut"); /* the model reads less than the text given */
     if (q->half)
         cn_pack_cstr(out, "no_postings"); /* hybrid was asked for */
+    if (q->exact_only)
+        cn_pack_cstr(out, "exact_only"); /* another mode was asked for */
     cn_out_cstr(out, "build", CAIRN_VERSION);
 }
 
@@ -162,7 +164,7 @@ void cn_question_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
     cn_record_end(s, c, &q->record,
                   &(cn_record_facts){.method = "query", .tenant = tenant, .index = index.p ? index : cn_obj_str(cn_get(defaults, "index")),
                                      .as = as ? as : cn_given(defaults, "as"), .reading = &q->reading, .trace_id = q->trace_id, .mode = q->mode,
-                                     .k = q->k, .filter = q->filter, .evidence = q->evidence, .text_cut = q->text.cut,
+                                     .k = q->k, .filter = q->filter, .evidence = q->evidence, .text_cut = q->text.cut, .exact_only = q->exact_only,
                                      .permit_ns = q->stats.permit_ns, .embed_ns = q->embed_ns, .search_ns = q->stats.search_ns, .fetch_ns = q->fetch_ns},
                   err);
 }

@@ -6,14 +6,16 @@
 
 #include "engine/base/os.h"
 #include "index/store/env.h"
+#include "server/service/operate.h"
 #include "server/service/recorder.h"
+#include "server/service/upkeep.h"
 
 static uint64_t uptime_s(const cn_service *s) { return (cn_mono_ns() - s->start_ns) / 1000000000u; }
 
 cn_err cn_m_health(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)c, (void)tenant, (void)p;
     cn_pack_map(out, 3);
-    cn_out_cstr(out, "status", "ok");
+    cn_out_cstr(out, "status", cn_upkeep_found_damage(s->upkeep) ? "damaged" : "ok");
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
     return CN_OK;
@@ -141,14 +143,52 @@ static void out_tenants(cn_service *s, cn_buf *out) {
     }
 }
 
+/* Of a tenant what the caller's key reaches; of the host all, each with its tenant, but nothing for a key of some indexes. */
+static void out_damaged(const cn_call *c, const cn_upkeep_state *u, cn_str tenant, cn_buf *out) {
+    uint32_t shown = 0;
+    cn_pack_cstr(out, "damaged");
+    size_t at = cn_pack_array_open(out);
+    for (uint32_t i = 0; i < u->n_damaged; i++) {
+        const cn_damaged *d = &u->damaged[i];
+        bool host = !tenant.n && !(c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n);
+        if (!host && (!cn_str_is(tenant, d->tenant) || !cn_call_reaches(c, cn_str_of(d->index))))
+            continue;
+        cn_pack_map(out, 4u + (tenant.n == 0));
+        if (!tenant.n)
+            cn_out_cstr(out, "tenant", d->tenant);
+        cn_out_cstr(out, "index", d->index);
+        cn_out_uint(out, "version", d->version);
+        cn_out_cstr(out, "file", d->file);
+        cn_out_time(out, "at", d->at_us);
+        shown++;
+    }
+    cn_pack_array_close(out, at, shown);
+}
+
+static void out_scrub(const cn_upkeep_state *u, cn_buf *out) {
+    cn_pack_cstr(out, "scrub");
+    cn_pack_map(out, 3);
+    cn_out_uint(out, "rounds", u->rounds);
+    cn_out_uint(out, "bytes", u->bytes);
+    cn_out_time(out, "at", u->round_us);
+}
+
 cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)p;
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
     bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
     const cn_counter *own = cn_counter_of(s, tenant);
-    cn_pack_map(out, limited ? 2 : all && !tenant.n ? 10 : 5);
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_upkeep_state files;
+    if (tenant.n)
+        CN_TRY(cn_call_tenant(s, tenant, &t));
+    cn_upkeep_look(s->upkeep, &files);
+    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 12u : 6u) + (t != NULL));
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
+    if (t)
+        CN_TRY(cn_out_modes(c, t, (cn_str){0}, false, out));
+    out_damaged(c, &files, tenant, out);
     if (limited)
         return CN_OK;
     if (!all || tenant.n) {
@@ -157,6 +197,7 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     }
     cn_recorder_counts records = cn_recorder_count(s->recorder);
     out_counts_of(out, s->requests, s->errors, records.dropped);
+    out_scrub(&files, out);
     cn_out_uint(out, "records_written", records.written);
     cn_out_uint(out, "pid", (uint64_t)getpid());
     cn_out_uint(out, "rss_bytes", rss_bytes());

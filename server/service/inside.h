@@ -25,6 +25,7 @@ struct cn_service {
     cn_arena arena;
     struct cn_runner *runner;
     struct cn_recorder *recorder; /* NULL: no request records */
+    struct cn_upkeep *upkeep;     /* NULL: none */
     cn_models *models;
     uint64_t start_ns;
     pthread_rwlock_t lock;        /* of anonymous */

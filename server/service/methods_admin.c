@@ -1,5 +1,6 @@
 /* admin.*: tenants, indexes, keys, models. */
 #include "server/service/args.h"
+#include "server/service/operate.h"
 #include "server/service/reading.h"
 
 #include "ingest/chunk/chunk.h"
@@ -60,8 +61,10 @@ METHOD(tenant_list) {
 }
 
 /* ---------- indexes ---------- */
-static void out_index(cn_buf *out, const cn_index_info *ix) {
-    cn_pack_map(out, 14);
+static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_buf *out) {
+    cn_modes m;
+    CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
+    cn_pack_map(out, 15);
     cn_out_str(out, "index", ix->name);
     cn_out_str(out, "embedder", ix->set.embedder);
     cn_out_str(out, "precision", ix->set.precision);
@@ -75,7 +78,9 @@ static void out_index(cn_buf *out, const cn_index_info *ix) {
     cn_out_uint(out, "active", ix->active);
     cn_out_uint(out, "newest", ix->newest);
     cn_out_bool(out, "hold", ix->hold);
+    cn_out_incident_mode(out, &m);
     cn_out_time(out, "made", ix->made_us);
+    return CN_OK;
 }
 
 /* A rebuild changes what the next job goes on with: what is told is the newest version's recipe, as soon as there is one. */
@@ -97,8 +102,7 @@ static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, cn_buf *out) {
     cn_index_info ix;
     CN_TRY(cn_index_get(t, name, &c->arena, &ix));
     CN_TRY(take_recipe(t, &c->arena, &ix));
-    out_index(out, &ix);
-    return CN_OK;
+    return out_index(t, c, &ix, out);
 }
 
 /* What may change at any time. */
@@ -186,7 +190,7 @@ METHOD(index_list) {
     for (uint32_t i = 0; i < n; i++)
         if (cn_call_reaches(c, ix[i].name)) {
             CN_TRY(take_recipe(t, &c->arena, &ix[i]));
-            out_index(out, &ix[i]);
+            CN_TRY(out_index(t, c, &ix[i], out));
             shown++;
         }
     cn_pack_array_close(out, at, shown);

@@ -1,6 +1,8 @@
 /* versions.*: what there is, what differs, and which one answers. */
 #include "index/catalog/compact.h"
 #include "server/service/args.h"
+#include "server/service/gate.h"
+#include "server/service/operate.h"
 #include "server/service/reading.h"
 
 const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix) {
@@ -28,8 +30,8 @@ void cn_out_marks(cn_buf *b, unsigned marks) {
 }
 
 /* `counted`: with what is told of all its documents, permitted or not. */
-static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, bool counted) {
-    cn_pack_map(b, counted ? 14 : 9);
+static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, const char *gate, bool counted) {
+    cn_pack_map(b, counted ? 15 : 9);
     cn_out_uint(b, "version", v->number);
     cn_out_cstr(b, "state", cn_version_state_name(v, ix));
     cn_out_marks(b, v->marks);
@@ -40,6 +42,7 @@ static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix,
         cn_out_counts(b, "counts", &v->counts);
         cn_out_str(b, "by", v->made_by);
         cn_out_str(b, "job", v->job);
+        cn_out_cstr(b, "gate", gate);
     }
     cn_out_uint(b, "base", v->base);
     cn_out_time(b, "made", v->made_us);
@@ -52,21 +55,30 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_index_info ix;
     cn_version *v;
+    cn_modes m;
     cn_str index;
+    cn_gate g = {0};
     uint32_t n;
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_index_get(t, index, &c->arena, &ix));
     CN_TRY(cn_version_list(t, index, &c->arena, &v, &n));
+    CN_TRY(cn_modes_get(t, index, &c->arena, &m));
     bool counted = cn_access_has(c->caller, CN_SCOPE(versions)) || cn_access_has(c->caller, CN_SCOPE(audit));
-    cn_pack_map(out, 4);
+    cn_pack_map(out, 5);
     cn_out_str(out, "index", ix.name);
     cn_out_uint(out, "active", ix.active);
     cn_out_bool(out, "hold", ix.hold);
+    cn_out_incident_mode(out, &m);
     cn_pack_cstr(out, "versions");
     cn_pack_array(out, n);
-    for (uint32_t i = 0; i < n; i++)
-        out_version(out, &v[i], &ix, counted);
+    if (counted)
+        CN_TRY(cn_gate_get(t, index, &c->arena, &g));
+    for (uint32_t i = 0; i < n; i++) {
+        const char *gate;
+        CN_TRY(cn_gate_word(c, t, index, v[i].number, &g, &gate));
+        out_version(out, &v[i], &ix, v[i].marks & CN_MARK_DROPPED ? NULL : gate, counted);
+    }
     return CN_OK;
 }
 
@@ -184,9 +196,14 @@ static cn_err target_of(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
 
 static cn_err activate_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
     uint64_t number, expect = CN_ANY_VERSION, before;
+    bool force = false;
     CN_TRY(cn_arg_version(p, "version", &number));
     CN_TRY(cn_get_uint(p, "expect", 0, INT64_MAX, &expect));
-    CN_TRY(cn_version_activate(g->t, g->index, number, expect, false, &g->who, &before));
+    CN_TRY(cn_get_bool(p, "force", &force));
+    if (force && !cn_access_has(c->caller, CN_SCOPE(force)))
+        return cn_fail(CN_DENIED, "to force a version past the gate needs the scope force");
+    CN_TRY(force ? cn_version_force(g->t, g->index, number, expect, &g->who, &before)
+                 : cn_version_activate(g->t, g->index, number, expect, false, &g->who, &before));
     return out_pointer(g->t, c, g->index, "before", before, out);
 }
 
@@ -308,7 +325,8 @@ static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_diff[] = {INDEX, {"from", "uint", true, "the older version"}, {"to", "uint", true, "the newer version"},
                                   {"limit", "uint", false, "list at most so many documents (1000); all are counted"}, END};
 static const cn_param p_activate[] = {INDEX, {"version", "uint", true, "the version that shall answer"},
-                                      {"expect", "uint", false, "only if this version is active now (0: none)"}, REASON, END};
+                                      {"expect", "uint", false, "only if this version is active now (0: none)"},
+                                      {"force", "bool", false, "though the index's gate is not met; needs the scope force, and a reason"}, REASON, END};
 static const cn_param p_rollback[] = {INDEX, {"to", "uint", false, "to this version; else to the one active before"}, REASON, END};
 static const cn_param p_release[] = {INDEX, REASON, END};
 static const cn_param p_mark[] = {INDEX, {"version", "uint", true, "which version"}, REASON, END};

@@ -108,6 +108,9 @@ cn_err cn_question_read(cn_call *c, cn_str tenant, const msgpack_object *own, co
 static cn_err settle_mode(cn_question *q) {
     if (!q->mode.n)
         q->mode = q->reading.index->set.mode;
+    q->exact_only = cn_modes_are(cn_view_modes(q->reading.view), CN_INCIDENT_EXACT) && !cn_str_is(q->mode, "exact");
+    if (q->exact_only && q->strict)
+        return cn_fail(CN_UNAVAILABLE, "this index is in mode exact for now; ask in mode exact, or leave out on_degraded");
     if (cn_str_is(q->mode, "dense") || cn_str_is(q->mode, "exact"))
         return CN_OK;
     if (cn_str_is(q->mode, "hybrid")) { /* the half there is; made_by says so */
@@ -139,7 +142,7 @@ cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     return q->vector ? CN_OK : cn_fail_memory();
 }
 
-bool cn_question_is_exact(const cn_question *q) { return cn_str_is(q->mode, "exact") || q->recall > CN_DENSE_RECALL; }
+bool cn_question_is_exact(const cn_question *q) { return q->exact_only || cn_str_is(q->mode, "exact") || q->recall > CN_DENSE_RECALL; }
 
 bool cn_question_same_model(const cn_question *p, const cn_question *q) {
     const cn_recipe *a = &p->reading.version->recipe, *b = &q->reading.version->recipe;

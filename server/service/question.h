@@ -25,6 +25,7 @@ typedef struct cn_question {
     cn_str mode;                /* as asked for; empty: the index's default */
     const cn_filter *filter;
     bool explain, strict;       /* strict: on_degraded: error */
+    bool exact_only;            /* the index is in that mode, and another was asked for */
     bool half;                  /* hybrid was asked for, and there are no postings */
     uint64_t deadline_ns, embed_ns, fetch_ns;
     cn_search_stats stats;      /* of its search */

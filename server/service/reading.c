@@ -21,6 +21,8 @@ static cn_err open_view(cn_call *c, const cn_reading_opts *o, cn_reading *r) {
     r->version = cn_view_version(r->view);
     r->index = cn_view_index(r->view);
     c->epoch = cn_view_epoch(r->view);
+    if (!o->who) /* who looks into an incident looks in every mode */
+        CN_TRY(cn_modes_may_answer(cn_view_modes(r->view)));
     if (!may && o->version && o->version != r->version->number && !o->else_active)
         return cn_fail(CN_DENIED, "another version than the active one needs the scope versions");
     if ((r->version->marks & CN_MARK_SUSPECT) && r->version->number != r->index->active && !cn_access_has(c->caller, CN_SCOPE(audit)))

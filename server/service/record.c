@@ -89,9 +89,11 @@ static uint32_t out_asked(cn_buf *b, const cn_record_facts *f) {
     out_digest(b, "filter", &filter);
     cn_out_cstr(b, "evidence", f->evidence);
     cn_pack_cstr(b, "degraded");
-    cn_pack_array(b, f->text_cut ? 1 : 0);
+    cn_pack_array(b, (uint32_t)f->text_cut + f->exact_only);
     if (f->text_cut)
         cn_pack_cstr(b, "text_cut");
+    if (f->exact_only)
+        cn_pack_cstr(b, "exact_only");
     return 5;
 }
 

@@ -30,7 +30,7 @@ typedef struct cn_record_facts {
     uint32_t k;
     const cn_filter *filter;
     const char *evidence;         /* NULL: it is no query */
-    bool text_cut;
+    bool text_cut, exact_only;
     uint64_t permit_ns, embed_ns, search_ns, fetch_ns;
 } cn_record_facts;
 

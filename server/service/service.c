@@ -7,6 +7,7 @@
 #include "server/service/inside.h"
 #include "server/service/recorder.h"
 #include "server/service/runner.h"
+#include "server/service/upkeep.h"
 
 /* --- opening --- */
 static cn_err copy_list(cn_arena *a, const char *const *list, uint32_t n, const char *const **ret) {
@@ -28,6 +29,8 @@ static cn_err open_parts(cn_service *s, const cn_service_opts *o) {
     CN_TRY(cn_models_new(s->opts.data_dir, &s->models));
     CN_TRY(cn_runner_new(&s->runner));
     const cn_trace_limits limits = {o->trace_bytes, o->trace_keep_us};
+    if (o->upkeep)
+        CN_TRY(cn_upkeep_new(s->data, o->upkeep, &s->upkeep));
     return o->trace == CN_TRACE_OFF ? CN_OK : cn_recorder_new(s, o->trace == CN_TRACE_ON ? &limits : NULL, &s->recorder);
 }
 
@@ -50,12 +53,17 @@ cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
     return CN_OK;
 }
 
-void cn_service_leave(cn_service *s) { cn_runner_leave(s->runner); }
+void cn_service_leave(cn_service *s) {
+    cn_runner_leave(s->runner);
+    cn_upkeep_leave(s->upkeep);
+}
 
 void cn_service_close(cn_service *s) {
     if (!s)
         return;
+    cn_upkeep_leave(s->upkeep);
     cn_runner_free(s->runner);
+    cn_upkeep_free(s->upkeep);
     cn_recorder_free(s->recorder);
     cn_models_free(s->models);
     if (s->data)
@@ -95,6 +103,11 @@ void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us) {
         cn_recorder_limit(s->recorder, &(cn_trace_limits){bytes, keep_us});
 }
 
+void cn_service_set_upkeep(cn_service *s, const cn_upkeep_opts *o) {
+    if (s->upkeep)
+        cn_upkeep_set(s->upkeep, o);
+}
+
 /* --- calls --- */
 cn_err cn_call_init(cn_call *c) {
     *c = (cn_call){0};
@@ -113,8 +126,8 @@ void cn_call_done(cn_call *c) {
     *c = (cn_call){0};
 }
 
-const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_policy,
-                                       cn_methods_ingest, cn_methods_incident, cn_methods_admin, NULL};
+const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_gate, cn_methods_policy,
+                                       cn_methods_ingest, cn_methods_incident, cn_methods_operate, cn_methods_admin, NULL};
 
 const cn_method *cn_method_find(cn_str name) {
     for (const cn_method *const *group = cn_methods; *group; group++)

@@ -11,6 +11,10 @@
 #include "index/policy/principal.h"
 
 typedef struct cn_service cn_service;
+typedef struct cn_upkeep_opts { /* what a server does for its files (upkeep.h) */
+    uint64_t reserve; /* bytes (reserve.h) */
+    uint64_t scrub_rate, scrub_every_ms; /* bytes a second; 0: none */
+} cn_upkeep_opts;
 typedef struct cn_service_opts {
     const char *data_dir;
     const char *const *import_roots;  /* "TENANT=PATH"; what a client may name to ingest */
@@ -20,15 +24,18 @@ typedef struct cn_service_opts {
     unsigned embed_threads;           /* 0: all processors */
     enum { CN_TRACE_OFF, CN_TRACE_ON, CN_TRACE_AS_NOTED } trace; /* request records: none; by the limits below; by those a server noted last */
     uint64_t trace_bytes, trace_keep_us;
+    const cn_upkeep_opts *upkeep;     /* NULL: none, as for the command */
 } cn_service_opts;
 cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
-/* The program is about to end: jobs of ingest.* stop at their next document, to be resumed, and no other begins. */
+/* The program is about to end: jobs of ingest.* stop at their next document, to be resumed, and no other begins;
+ * upkeep ends. */
 void cn_service_leave(cn_service *s);
 void cn_service_close(cn_service *s); /* the same, and waits for them */
 cn_data *cn_service_data(cn_service *s);
 /* SIGHUP: tenants that answer without credentials; copied. */
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
 void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us); /* likewise; of CN_TRACE_ON */
+void cn_service_set_upkeep(cn_service *s, const cn_upkeep_opts *o); /* likewise; where there is any */
 
 typedef enum cn_caller_kind { CN_CALLER_NOBODY, CN_CALLER_KEY, CN_CALLER_OPERATOR } cn_caller_kind;
 typedef struct cn_caller {

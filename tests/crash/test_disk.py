@@ -1,15 +1,19 @@
 """A data directory on a full disk: a clear error, the version before still answers, and the job goes on when there is room.
 
 The disk is a small tmpfs in a mount namespace of its own; where that is not permitted the test is skipped."""
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
-from serving import run
+from serving import Rpc, Server, run
 
 INSIDE = "CAIRN_TEST_OWN_MOUNTS"
 
@@ -34,9 +38,10 @@ class FullDisk(unittest.TestCase):
     def mount(self, size, *options):
         subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join((*options, "size=" + size)), "none", self.disk], check=True)
 
-    def cairn(self, *args, code=0):
+    def cairn(self, *args, code=0, check=True):
         p = run(*args, data=self.data, check=False)
-        self.assertEqual(p.returncode, code, f"cairn {' '.join(args)}\n{p.stdout}{p.stderr}")
+        if check:
+            self.assertEqual(p.returncode, code, f"cairn {' '.join(args)}\n{p.stdout}{p.stderr}")
         return p
 
     def map(self, *args):
@@ -116,6 +121,131 @@ class FullDisk(unittest.TestCase):
         self.answers()
         os.truncate(filler, os.path.getsize(filler) - (8 << 20))
         self.fails_and_goes_on(lambda: os.unlink(filler))
+
+    # --- the reserve ---
+    def fill(self, leave=0):
+        """Not a byte is left on the disk; then again a little may be."""
+        filler = os.path.join(self.disk, "filler")
+        with open(filler, "ab") as f:
+            for size in (1 << 20, 1 << 12, 1):
+                try:
+                    while True:
+                        os.write(f.fileno(), bytes(size))
+                except OSError as e:
+                    self.assertEqual(e.errno, errno.ENOSPC)
+        if leave:
+            os.truncate(filler, os.path.getsize(filler) - leave)
+        return filler
+
+    def reserve(self):
+        return os.stat(os.path.join(self.data, "reserve")).st_blocks * 512
+
+    def grow(self):
+        """So much is said in the trail that control.mdb has no free page left for what comes."""
+        for i in range(3):
+            self.cairn("policy", "deny", "acme", *(f"x{i}-{n}" for n in range(400)), "--labels", f"group:g{i}", "--reason", "r" * 1000)
+
+    def acts(self, i):
+        """All that must work on a full disk; leaves what is active as it was."""
+        self.cairn("policy", "hide", "acme", f"d{i}", "--reason", "r" * 1000)
+        self.cairn("policy", "deny", "acme", "d90", "--labels", f"user:u{i}", "--reason", "r" * 1000)
+        self.cairn("policy", "erase", "acme", f"e{i}", "--reason", "r" * 1000)
+        self.cairn("rollback", "acme/a", "--reason", "r" * 1000)
+        self.cairn("release", "acme/a", "--reason", "r" * 1000)
+        self.cairn("activate", "acme/a", "2", "--reason", "r" * 1000)
+        self.cairn("mode", "acme/a", "refuse", "x" * 500, "--reason", "r" * 1000)
+        self.cairn("mode", "acme/a", "normal")
+        self.cairn("find", "acme/a", "no such words")
+        self.cairn("activate", "acme/a", "99", "--reason", "r" * 1000, code=3)
+
+    def test_the_reserve_lets_a_responder_act(self):
+        self.cairn("ingest", "acme/a", self.rows("two.jsonl", 101), "--activate")
+        self.assertEqual(self.reserve(), 8 << 20)
+        self.grow()
+        filler = self.fill()
+        size = os.path.getsize(os.path.join(self.data, "tenants/acme/control.mdb"))
+        records = self.map("audit", "verify", "acme")["records"]
+        left, rounds, said = [self.reserve()], 0, ""
+        while left[-1] == left[0] and rounds < 40:
+            said += self.cairn("policy", "deny", "acme", *(f"y{rounds}-{n}" for n in range(100)), "--labels", "group:full").stderr
+            rounds += 1
+            left.append(self.reserve())
+        self.assertGreater(os.path.getsize(os.path.join(self.data, "tenants/acme/control.mdb")), size)
+        self.assertEqual(left[-1], left[0] * 3 // 4, "a quarter was given up")
+        self.assertIn("the disk is full", said)
+        records += 100 * rounds
+        for i in range(5):
+            self.fill()
+            self.acts(i)
+            records += 10
+        self.assertEqual(self.map("audit", "verify", "acme")["records"], records)
+        self.answers()
+        self.assertRegex(self.cairn("doctor", code=1).stdout, "BAD +reserve .*given up")
+        p = self.cairn("ingest", "acme/a", self.large, code=1)
+        self.assertRegex(p.stderr, "(?i)full|space")
+        self.assertLess(self.reserve(), 8 << 20, "it is not made again while there is no room")
+        os.unlink(filler)
+        self.cairn("stats")
+        self.assertEqual(self.reserve(), 8 << 20)
+        self.cairn("scrub")
+
+    def until(self, what, why):
+        for _ in range(600):
+            if what():
+                return
+            time.sleep(0.1)
+        self.fail(why)
+
+    def test_its_size_is_a_setting(self):
+        config = os.path.join(self.elsewhere, "cairnd.ini")
+        with open(config, "w") as f:
+            f.write("reserve = 4MiB\n")
+        server = Server(type("Data", (), {"path": self.data, "dir": self.elsewhere})(), "--config", config)
+        try:
+            self.until(lambda: self.reserve() == 4 << 20, "it is made smaller")
+            self.assertRegex(self.cairn("doctor", check=False).stdout, "ok +reserve +4096 KiB")
+            with open(config, "w") as f:
+                f.write("reserve = 0\n")
+            server.p.send_signal(signal.SIGHUP)
+            self.until(lambda: self.reserve() == 0, "it is given back")
+        finally:
+            server.stop()
+        self.assertRegex(self.cairn("doctor", check=False).stdout, "note +reserve +none is kept")
+
+    def test_jobs_do_not_take_the_reserve(self):
+        self.grow()
+        self.fill(leave=2 << 20)
+        for source in ("one", "two", "three"):
+            self.assertRegex(self.cairn("ingest", "acme/a", self.large, "--source", source, "--activate", code=1).stderr, "(?i)full|space")
+        self.cairn("index", "set", "acme/a", "--keep-days", "3", check=False)
+        self.assertEqual(self.reserve(), 8 << 20)
+
+    def test_an_index_that_a_server_has(self):
+        """The same through a server, while another process takes what is freed as fast as it can."""
+        self.cairn("ingest", "acme/a", self.rows("two.jsonl", 101), "--activate")
+        self.grow()
+        server = Server(type("Data", (), {"path": self.data, "dir": self.elsewhere})())
+        try:
+            key = json.loads(self.cairn("key", "add", "acme", "--scope", "query,policy,activate,operate,audit", "--labels", "public", "-o", "json").stdout)["key"]
+            conn = Rpc(server, key)
+            self.fill()
+            greedy, over = threading.Thread(target=lambda: [self.fill() for _ in iter(over.is_set, True)]), threading.Event()
+            greedy.start()
+            try:
+                for i in range(60):
+                    conn.call("policy.deny", docs=[f"z{i}-{n}" for n in range(20)], labels=["group:full"], reason="r" * 1000)
+                conn.call("versions.rollback", index="a", reason="r" * 1000)
+            finally:
+                over.set()
+                greedy.join()
+            self.assertLess(self.reserve(), 8 << 20)
+            self.assertEqual(len(conn.call("query", index="a", vector=[1.0, 2.0, 3.0] * 100, k=3)["hits"]), 3)
+            self.assertTrue(any(e["event"] == "reserve.given_up" for e in server.log()))
+            os.unlink(os.path.join(self.disk, "filler"))
+            self.until(lambda: self.reserve() == 8 << 20, "the server makes it again by itself")
+        finally:
+            server.stop()
+        self.cairn("audit", "verify", "acme")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ int main(int argc, char **argv) {
     add_filter_suite();
     add_policy_suite();
     add_upkeep_suite();
+    add_mode_suite();
+    add_gate_suite();
+    add_scrub_suite();
     add_explain_suite();
     add_find_suite();
     add_pick_suite();

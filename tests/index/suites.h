@@ -1,6 +1,9 @@
 /* suites.h -- the suites of the search tests, each in the file of its name. */
 #pragma once
 void add_filter_suite(void);
+void add_mode_suite(void);
+void add_gate_suite(void);
+void add_scrub_suite(void);
 void add_upkeep_suite(void);
 void add_policy_suite(void);
 void add_explain_suite(void);

@@ -59,6 +59,11 @@ EXPECTED = {
     "versions.unquarantine": "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "versions.drop":         "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "versions.gc":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
+    "gate.show":             "UUUUU  DDDD.DDDDD  DD  .N  .N  .D",
+    "gate.set":              "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
+    "gate.submit":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
+    "modes.set":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
+    "modes.show":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "versions.compact":      "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
     "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D",
@@ -175,6 +180,8 @@ def prepared(w, method, index, make):
         "trace.exposed": {"tenant": "acme", "doc": w.known[index]}, "incident.which_versions": {**on, "doc": w.known[index]},
         "incident.why_not": {**on, "doc": w.known[index], "vector": [1, 0, 0, 1]}, "incident.explain_access": {**on, "doc": w.known[index], "principal": "user:ana"},
         "incident.find": {**on, "text": "words"},
+        "gate.show": on, "gate.set": {**on, "requirements": ["none"]}, "gate.submit": {**on, "version": 1, "results": {"recall@10": 0.9}},
+        "modes.set": {**on, "mode": "normal"}, "modes.show": on,
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
         "admin.key_add": {"tenant": "acme", "scopes": ["admin"]}, "admin.key_list": {"tenant": "acme"}, "admin.model_list": {"tenant": "acme"},
@@ -291,7 +298,7 @@ class Access(unittest.TestCase):
 
     def test_a_limited_key_pages_through_its_audit_records(self):
         limited, every = self.conns["limited: inside"], self.w.root.call("audit.list", tenant="acme", limit=100000)["records"]
-        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index", "incident") and r["target"].startswith("docs")]
+        wanted = [r for r in every if r["action"].split(".")[0] in ("version", "index", "incident", "mode") and r["target"].startswith("docs")]
         wanted = [r["seq"] for r in wanted + [r for r in every if r["action"] == "policy.reinstate" and r["target"].startswith("docs")]]
         got, before = [], {}
         while page := limited.call("audit.list", limit=7, **before)["records"]:
@@ -366,12 +373,13 @@ class Access(unittest.TestCase):
 
     # --- stats ---
     def test_facts_of_the_host_are_for_the_host(self):
-        host = {"pid", "rss_bytes", "environments", "tenants", "records_written"}
+        host = {"pid", "rss_bytes", "environments", "tenants", "records_written", "scrub"}
         for kind in self.w.keys:
             if kind in ("none", "unknown", "garbled", "revoked", "expired"):
                 continue
             got = set(self.conns[kind].call("stats"))
             own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors", "records_dropped"}
+            own |= {"damaged"} if kind.startswith("host") else {"damaged", "modes"}
             self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
         self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))
         limited_host = Rpc(self.w.server, self.w.new_key(["query"], tenant=None, index="docs*"))

@@ -166,7 +166,7 @@ class Wire(unittest.TestCase):
         tried = set()
         for m in self.served:
             c = Rpc(self.server, self.key)  # a failed auth leaves none
-            good = {p["name"]: {"str": "x", "uint": 1, "list": [{}], "list of str": ["x"]}[p["type"]] for p in m["params"] if p["required"]}
+            good = {p["name"]: {"str": "x", "uint": 1, "list": [{}], "list of str": ["x"], "map": {}}[p["type"]] for p in m["params"] if p["required"]}
             if m["name"] != "auth":
                 good["tenant"] = "acme"
             for p in m["params"]:

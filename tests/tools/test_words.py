@@ -15,13 +15,14 @@ MADE = {"tenant", "index", "version", "root", "embedder", "embedder_digest", "pa
 COUNTS = {"read", "added", "unchanged", "changed", "relabelled", "rejected", "deleted", "documents", "chunks", "unlabelled", "skipped"}
 # A subcommand, the fields of its JSON, and those of each entry of a list in it.
 READS = [
-    (("stats",), {"build", "pid", "uptime_s", "rss_bytes", "environments", "requests", "errors"}, None, ()),
+    (("stats",), {"build", "pid", "uptime_s", "rss_bytes", "environments", "requests", "errors", "damaged", "scrub"}, None, ()),
     (("tenant", "list"), {"tenants"}, "tenants", {"tenant", "made"}),
     (("key", "list", "acme"), {"keys"}, "keys", {"id", "tenant", "scopes", "labels", "expires", "made", "state"}),
     (("member", "list", "acme"), {"members"}, "members", {"member", "labels"}),
     (("model", "list"), {"models"}, "models", {"model", "kind", "dim", "max_tokens", "digest"}),
     (("index", "list", "acme"), {"indexes"}, "indexes", INDEX),
     (("index", "show", "acme/docs"), INDEX, None, ()),
+    (("gate", "show", "acme/docs"), {"index", "requirements", "by", "at", "reason", "versions"}, "versions", {"version", "state", "gate", "unmet", "results"}),
     (("jobs", "list", "acme"), {"jobs"}, "jobs", {"job", "index", "source", "state", "step", "started", "updated", "counts", "why"}),
     (("documents", "list", "acme/docs"), {"documents"}, "documents", {"source", "doc", "title", "uri", "mime", "modified", "chunks", "bytes"}),
     (("documents", "get", "acme/docs", "open.txt"), {"source", "doc", "text", "meta", "passages"}, "passages", {"chunk", "bytes", "page", "headings"}),
@@ -62,6 +63,11 @@ CHANGES = [
     (("ingest", "acme/docs", "DOCS", *RULES), SEALED),
     (("rebuild", "acme/docs", "--chunker", "fixed tokens=16"), SEALED | {"version", "root"}),
     (("activate", "acme/docs", "2", "--expect", "1"), {"index", "before", "active", "epoch"}),
+    (("gate", "set", "acme/docs", "recall@10>=0.9"), {"index", "requirements", "by", "at", "reason"}),
+    (("gate", "submit", "acme/docs", "2", "recall@10=0.95"), {"index", "version", "gate", "unmet", "results"}),
+    (("gate", "set", "acme/docs", "none"), {"index", "requirements"}),
+    (("mode", "acme/docs", "exact"), {"incident_mode", "epoch"}),
+    (("mode", "acme/docs", "normal"), {"incident_mode", "epoch"}),
     (("rollback", "acme/docs"), {"index", "from", "active", "hold", "epoch"}),
     (("release", "acme/docs"), {"index", "hold", "epoch"}),
     (("pin", "acme/docs", "2"), {"index", "version", "marks"}),

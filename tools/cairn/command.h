@@ -17,6 +17,7 @@ typedef enum cmd_type {
     CMD_NOT,      /* a flag that says no: field -> false */
     CMD_COMMAS,   /* a,b,c -> list; may be repeated */
     CMD_REPEAT,   /* may be repeated -> list */
+    CMD_PAIRS,    /* NAME=NUMBER, many words -> map */
     CMD_FILTER,   /* an expression -> map */
     CMD_FILE,     /* a file's content -> text */
     CMD_INDEX,    /* TENANT/INDEX -> tenant, index */

@@ -136,17 +136,19 @@ static int run(const line *l) {
     return code;
 }
 
-/* Of what the libraries tell, a person who waits wants to know for whom. */
-static void say_wait(void *ctx, cn_log_level level, const char *event, const char *text) {
+/* Of what the libraries tell, a person who waits wants to know for whom, and that the last space of the disk is used. */
+static void say(void *ctx, cn_log_level level, const char *event, const char *text) {
     (void)ctx, (void)level;
     if (strcmp(event, "writer.wait") == 0)
         fprintf(stderr, "cairn: waiting: %s\n", text);
+    if (strcmp(event, "reserve.given_up") == 0)
+        fprintf(stderr, "cairn: %s\n", text);
 }
 
 int main(int argc, char **argv) {
     cn_std_files();
     cn_parse_worker_main(argc, argv);
-    cn_log_set(say_wait, NULL, CN_LOG_WARN);
+    cn_log_set(say, NULL, CN_LOG_WARN);
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};
     if (!words || take_globals(argc, argv, &l) != CN_OK || take_environment() != CN_OK)

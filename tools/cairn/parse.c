@@ -142,6 +142,7 @@ static cn_err put_value(fields *f, cmd_type type, const char *field, const char 
         return CN_OK;
     case CMD_TEXT:
     case CMD_COMMAS:
+    case CMD_PAIRS:
     case CMD_REPEAT: break;
     }
     return put_text(f, field, text);
@@ -220,6 +221,31 @@ static cn_err put_options(const cmd *c, fields *f, const given *g, int n, cmd_ca
 }
 
 /* ---------- words ---------- */
+static cn_err put_pair(fields *pairs, const char *what, const char *word) {
+    char name[256];
+    size_t n = strcspn(word, "=");
+    if (!word[n] || n == 0 || n >= sizeof name)
+        return cn_fail(CN_INVALID, "\"%s\" is no %s, like recall@10=0.96", word, what);
+    snprintf(name, sizeof name, "%.*s", (int)n, word);
+    return put_float(pairs, name, name, word + n + 1);
+}
+
+static cn_err put_many(fields *f, const cmd_pos *pos, char **words, int n) {
+    fields pairs = {f->b, 0};
+    f->n++;
+    cn_pack_cstr(f->b, pos->field);
+    if (pos->type != CMD_PAIRS) {
+        cn_pack_array(f->b, (uint32_t)n);
+        for (int i = 0; i < n; i++)
+            cn_pack_cstr(f->b, words[i]);
+        return CN_OK;
+    }
+    cn_pack_map(f->b, (uint32_t)n);
+    for (int i = 0; i < n; i++)
+        CN_TRY(put_pair(&pairs, pos->name, words[i]));
+    return CN_OK;
+}
+
 static cn_err put_words(const cmd *c, fields *f, char **words, int n, cmd_call *call) {
     int at = 0;
     for (int p = 0; p < CMD_POS_MAX && c->pos[p].name; p++) {
@@ -236,13 +262,8 @@ static cn_err put_words(const cmd *c, fields *f, char **words, int n, cmd_call *
             at++;
             continue;
         }
-        if (pos->field) {
-            f->n++;
-            cn_pack_cstr(f->b, pos->field);
-            cn_pack_array(f->b, (uint32_t)(n - at));
-            for (; at < n; at++)
-                cn_pack_cstr(f->b, words[at]);
-        }
+        if (pos->field)
+            CN_TRY(put_many(f, pos, words + at, n - at));
         at = n;
     }
     return at == n ? CN_OK : cn_fail(CN_INVALID, "\"%s\" is one word too many for `cairn %s`", words[at], c->name);

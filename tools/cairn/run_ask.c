@@ -1,4 +1,4 @@
-/* run_ask.c -- query (one, or a file of them), ingest, policy apply: methods whose call or exit code needs more than a row. */
+/* run_ask.c -- query (one, or a file of them), ingest, mode, policy apply: methods whose call or exit code needs more than a row. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -172,6 +172,14 @@ int run_ingest(const cmd *c, cmd_call *call) {
     cn_err err = cmd_call_method(c->method, cn_buf_str(&call->params), &out);
     int code = print_one(c, err, &out);
     return code ? code : code_of_job(call, cn_buf_str(&out));
+}
+
+/* ---------- mode ---------- */
+int run_mode(const cmd *c, cmd_call *call) {
+    CN_AUTO_BUF cn_buf out = {0};
+    if (call->words[1])
+        return print_one(c, cmd_call_method(c->method, cn_buf_str(&call->params), &out), &out);
+    return print_one(c, cmd_call_method("modes.show", cn_buf_str(&call->params), &out), &out);
 }
 
 /* ---------- policy apply ---------- */

@@ -13,6 +13,7 @@
 #include "engine/kernels/kernels.h"
 #include "index/catalog/check.h"
 #include "index/search/search.h"
+#include "index/store/reserve.h"
 #include "index/trace/trace.h"
 #include "ingest/embed/embed.h"
 #include "ingest/job/job.h"
@@ -85,6 +86,19 @@ static void check_place(cmd_findings *f, const char *dir) {
     cmd_finding(f, grade, "file system", "local, %llu MiB free%s", (unsigned long long)(room >> 20), grade == CMD_OK ? "" : "; free some: `cairn gc` drops old versions");
 }
 
+static void check_reserve(doctor *d) {
+    cn_reserve_state r;
+    if (cn_reserve_look(d->data, &r) != CN_OK)
+        cmd_finding(&d->f, CMD_BAD, "reserve", "%s", cn_error_detail());
+    else if (r.wanted == 0)
+        cmd_finding(&d->f, CMD_NOTE, "reserve", "none is kept: on a full disk nothing can be hidden, denied or rolled back (`reserve` of cairnd)");
+    else if (r.there < r.wanted)
+        cmd_finding(&d->f, CMD_BAD, "reserve", "%llu of %llu KiB: the disk was full, and the rest was given up so that something could still be written; free some space, and it is made again",
+                    (unsigned long long)(r.there >> 10), (unsigned long long)(r.wanted >> 10));
+    else
+        cmd_finding(&d->f, CMD_OK, "reserve", "%llu KiB, for what must be written on a full disk", (unsigned long long)(r.wanted >> 10));
+}
+
 static cn_err check_model(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest) {
     (void)digest;
     doctor *d = ctx;
@@ -109,10 +123,22 @@ static bool model_is_there(doctor *d, const char *what, const cn_index_info *ix)
     return false;
 }
 
+static void check_modes(doctor *d, cn_tenant *t, const char *what, cn_str index) {
+    cn_arena a;
+    cn_modes m;
+    cn_arena_init(&a, 4096, 1 << 20);
+    if (cn_modes_get(t, index, &a, &m) != CN_OK)
+        cmd_finding(&d->f, CMD_BAD, what, "%s", cn_error_detail());
+    else if ((index.n ? m.index.kind : m.tenant.kind) != CN_INCIDENT_NORMAL)
+        cmd_finding(&d->f, CMD_NOTE, what, "in mode " CN_STR_FMT "; `cairn mode %s normal` ends it", CN_STR_ARG(index.n ? m.index.name : m.tenant.name), what);
+    cn_arena_done(&a);
+}
+
 static void check_index(doctor *d, cn_tenant *t, const cn_index_info *ix) {
     char what[160];
     cn_view *v;
     snprintf(what, sizeof what, "%s/" CN_STR_FMT, cn_tenant_name(t), CN_STR_ARG(ix->name));
+    check_modes(d, t, what, ix->name);
     if (!model_is_there(d, what, ix))
         return;
     if (!ix->active) {
@@ -169,6 +195,7 @@ static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
     uint64_t records;
     cn_digest head;
     CN_TRY(cn_index_list(t, a, &ix, &n));
+    check_modes(d, t, cn_tenant_name(t), (cn_str){0});
     for (uint32_t i = 0; i < n; i++)
         check_index(d, t, &ix[i]);
     check_jobs(d, t);
@@ -205,6 +232,7 @@ static void check_data(doctor *d, const char *dir) {
     }
     cmd_finding(&d->f, CMD_OK, "data directory", "%s", dir);
     check_place(&d->f, dir);
+    check_reserve(d);
     cn_err err = cn_model_list(dir, check_model, d);
     if (err == CN_OK)
         err = cn_tenant_list(d->data, check_tenant, d);

@@ -80,7 +80,7 @@ const cmd cmd_table[] = {
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"}, REASON),
      "  cairn index create acme/docs --embedder minilm", NULL, NULL},
-    {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold made"},
+    {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
      OPTS({"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
@@ -177,12 +177,20 @@ const cmd cmd_table[] = {
      "  cairn eval score ranking.run --qrels cranfield/qrels/test.tsv", run_eval_score, NULL},
 
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
-     "versions: version state marks root documents chunks made by first_active"},
+     "versions: version state marks root documents chunks made by first_active gate"},
     {"diff", "versions.diff", "documents and permissions that differ", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
      OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000)"}), "  cairn diff acme/docs 6 7", NULL, "documents: change source doc before after"},
     {"activate", "versions.activate", "make a version the one that answers", {IX_VERSION},
-     OPTS({"--expect", "M", "expect", CMD_UINT, "only if M is active now (0: none)"}, REASON),
+     OPTS({"--expect", "M", "expect", CMD_UINT, "only if M is active now (0: none)"}, {"--force", NULL, "force", CMD_FLAG, "though the gate is not met; with a reason"}, REASON),
      "One transaction: the next query sees it, a query under way ends on the version it began with.\n  cairn activate acme/docs 7 --expect 6", NULL, NULL},
+    {"gate show", "gate.show", "what versions must show before they may become active, and what they show", {IX, {"N", "version", CMD_UINT, true, false}},
+     NULL, "  cairn gate show acme/docs", NULL, "versions: version state gate unmet results"},
+    {"gate set", "gate.set", "require results of every version that is to become active", {IX, {"REQUIREMENT", "requirements", CMD_TEXT, false, true}}, OPTS(REASON),
+     "A requirement is a name, >= <= > or <, and a number; the word none takes the gate away. Jobs with --activate then seal, and\n"
+     "exit with 5, until the results are handed in; a rollback is never asked.\n"
+     "  cairn gate set acme/docs 'recall@10>=0.95' 'p95_ms<20' --reason 'agreed on Monday'", NULL, NULL},
+    {"gate submit", "gate.submit", "hand in what was measured of a version", {IX_VERSION, {"NAME=VALUE", "results", CMD_PAIRS, false, true}}, OPTS(REASON),
+     "  cairn gate submit acme/docs 7 recall@10=0.962 p95_ms=11.5", NULL, NULL},
     {"rollback", "versions.rollback", "back to the version before", {IX},
      OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"}, REASON),
      "Marks the version it leaves suspect and holds the pointer: jobs seal but do not activate until `cairn release`.\n  cairn rollback acme/docs --reason 'wrong labels'", NULL, NULL},
@@ -221,6 +229,13 @@ const cmd cmd_table[] = {
     {"policy reinstate", "policy.reinstate", "withdraw the revocations of a version whose job mangled labels", {IX_VERSION}, OPTS(REASON),
      "  cairn policy reinstate acme/docs 7 --reason 'the rules file was empty'", NULL, NULL},
 
+    {"mode", "modes.set", "show or set what an index or a tenant may do during an incident", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"MODE", "mode", CMD_TEXT, true, false}, {"TEXT", "text", CMD_TEXT, true, false}},
+     OPTS(REASON),
+     "freeze: nothing is written, and jobs activate nothing. exact: exact search alone. refuse TEXT: every question is answered\n"
+     "with that text. drain: jobs under way finish, no new one begins. normal. It holds from the next request on, in every process;\n"
+     "hiding, denial, erasure, rollback, activation by a person and the audit trail work in each. Without MODE: those not normal.\n"
+     "  cairn mode acme/docs freeze --reason 'labels are looked into'\n"
+     "  cairn mode acme refuse 'The documents are being checked; ask again at noon.'", run_mode, "modes: index mode text by at reason"},
     {"which-versions", "incident.which_versions", "the versions that hold a document, and with which labels", {IX, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS(SOURCE, REASON), "  cairn which-versions acme/docs salaries/2026.html", NULL, "versions: version state marks changed content labels made by job"},
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},

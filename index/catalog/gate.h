@@ -1,0 +1,55 @@
+/* gate.h -- what a version's stored results must show before it may become active (DESIGN.md section 8).
+ *
+ * control.mdb, database "gate": key = index id and 0 (two u64, big-endian): the index's requirements, record (pack.h) format 1:
+ * {requirements: [text, ...], by, at, reason}; key = index id and version: that version's results, {results: [[name, value, by,
+ * at], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
+ * handed in under that name; a later one of the same name takes its place. No record: nothing is required.
+ *
+ * Asked inside the flip's transaction, of jobs and of persons, when a version is activated that is not active. A rollback is
+ * never asked. What cannot be read is an error, and no activation.
+ * Owns:    strings and arrays live in the arena given.
+ * Thread:  any; changes take the control writer.
+ * Limits:  CN_GATE_MAX requirements, CN_GATE_RESULTS_MAX results of a version, CN_GATE_NAME bytes of a name. */
+#pragma once
+#include "index/catalog/version.h"
+
+#define CN_GATE_MAX 32
+#define CN_GATE_RESULTS_MAX 64
+#define CN_GATE_NAME 64
+
+typedef enum cn_gate_op { CN_GATE_LEAST, CN_GATE_MOST, CN_GATE_OVER, CN_GATE_UNDER } cn_gate_op;
+typedef struct cn_requirement {
+    cn_str text, name; /* text: as it was given, without white space */
+    cn_gate_op op;
+    double bound;
+} cn_requirement;
+
+typedef struct cn_gate {
+    cn_requirement *v;
+    uint32_t n;      /* 0: none */
+    cn_str by, reason;
+    int64_t at_us;   /* CN_NO_TIME: never set */
+} cn_gate;
+
+typedef struct cn_gate_result {
+    cn_str name;
+    double value;
+    cn_str by;
+    int64_t at_us;
+} cn_gate_result;
+
+typedef struct cn_gate_results {
+    cn_gate_result *v; /* by name */
+    uint32_t n;
+} cn_gate_results;
+
+cn_err cn_gate_get(cn_tenant *t, cn_str index, cn_arena *a, cn_gate *ret);
+/* n 0: nothing is required any more. CN_INVALID: what is no requirement. Audited, as refusals are. */
+cn_err cn_gate_set(cn_tenant *t, cn_str index, const cn_str *requirements, uint32_t n, const cn_actor *who);
+cn_err cn_gate_results_of(cn_tenant *t, cn_str index, uint64_t version, cn_arena *a, cn_gate_results *ret);
+/* by and at are who's and now. Likewise audited. */
+cn_err cn_gate_submit(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, const cn_actor *who);
+
+const cn_gate_result *cn_gate_find(const cn_gate_results *r, cn_str name); /* NULL: none is stored */
+bool cn_gate_meets(const cn_requirement *r, const cn_gate_result *x);       /* x NULL: it does not */
+bool cn_gate_met(const cn_gate *g, const cn_gate_results *r);

@@ -1,0 +1,43 @@
+/* mode.h -- what a responder may let an index, or a whole tenant, do during an incident (DESIGN.md section 8).
+ *
+ * control.mdb, database "meta": key = "mode" and an index id (u64 big-endian; 0: the tenant); value = record (pack.h),
+ * format 1: {mode, text, by, at, reason}. None stands for normal. A tenant's mode and an index's own hold together.
+ *
+ *   freeze  nothing is written: no job seals, no version goes, jobs activate nothing
+ *   exact   questions are answered by exact search alone
+ *   refuse  nothing is answered but the text given
+ *   drain   jobs under way finish, no new one begins
+ *
+ * None of them keeps anybody from denial, hiding, erasure, rollback, activation by a person, release or the audit chain. A
+ * name that this program does not know lets nothing be answered or written.
+ * Owns:    strings live in the arena given.
+ * Thread:  any; set takes the control writer.
+ * Limits:  CN_MODE_TEXT bytes of text. */
+#pragma once
+#include "index/catalog/index.h"
+
+#define CN_MODE_TEXT 500
+
+typedef enum cn_mode_kind { CN_INCIDENT_NORMAL, CN_INCIDENT_FREEZE, CN_INCIDENT_EXACT, CN_INCIDENT_REFUSE, CN_INCIDENT_DRAIN, CN_INCIDENT_UNKNOWN } cn_mode_kind;
+
+typedef struct cn_mode_info {
+    cn_mode_kind kind;
+    cn_str name, text, by, reason; /* of normal: the name alone */
+    int64_t at_us;                 /* CN_NO_TIME: normal */
+} cn_mode_info;
+
+typedef struct cn_modes { /* what holds for an index */
+    cn_mode_info tenant, index;
+} cn_modes;
+
+/* index empty: the tenant alone. */
+cn_err cn_modes_get(cn_tenant *t, cn_str index, cn_arena *a, cn_modes *ret);
+/* CN_INVALID: no such mode. text: of refuse alone. Raises the epoch. */
+cn_err cn_mode_set(cn_tenant *t, cn_str index, cn_str mode, cn_str text, const cn_actor *who);
+bool cn_modes_are(const cn_modes *m, cn_mode_kind kind); /* one of both is */
+/* CN_REFUSED, saying by which mode and what to do. */
+cn_err cn_modes_may_answer(const cn_modes *m);
+cn_err cn_modes_may_write(const cn_modes *m);
+cn_err cn_modes_may_begin(const cn_modes *m); /* a job, or documents.put */
+/* Asked by a job: may it begin, or go on to seal? A refusal is audited. CN_OK for an index that is not there. */
+cn_err cn_modes_let_job(cn_tenant *t, cn_str index, bool begins, const cn_actor *who);

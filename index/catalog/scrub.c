@@ -1,0 +1,111 @@
+#include "index/catalog/scrub.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/flat/flat.h"
+#include "index/catalog/inside.h"
+
+typedef struct files {
+    cn_arena *a;
+    cn_scrub_file *v;
+    uint32_t n, room;
+} files;
+
+static cn_err add(files *s, const cn_index_info *ix, uint64_t version, const cn_seg_id *id, const cn_digest *digest) {
+    if (s->n == s->room) {
+        uint32_t room = s->room ? 2 * s->room : 256;
+        cn_scrub_file *more = cn_arena_zalloc(s->a, room, sizeof *more);
+        if (!more)
+            return cn_fail_memory();
+        if (s->n)
+            memcpy(more, s->v, s->n * sizeof *more);
+        s->v = more;
+        s->room = room;
+    }
+    s->v[s->n++] = (cn_scrub_file){{*id, *digest}, ix->name, version, version == ix->active};
+    return CN_OK;
+}
+
+static cn_err add_version(files *s, const cn_index_info *ix, const cn_version *v) {
+    CN_TRY(add(s, ix, v->number, &v->own, &v->own_digest));
+    for (uint32_t p = 0; p < v->n_parts; p++)
+        CN_TRY(add(s, ix, v->number, &v->parts[p].id, &v->parts[p].digest));
+    return CN_OK;
+}
+
+static int by_id(const void *a, const void *b) {
+    const cn_scrub_file *x = a, *y = b;
+    int c = memcmp(&x->part.id, &y->part.id, sizeof x->part.id);
+    if (c)
+        return c;
+    if (x->active != y->active)
+        return x->active ? -1 : 1;
+    return x->version > y->version ? -1 : x->version < y->version;
+}
+
+static void only_once(files *s) {
+    uint32_t kept = 0;
+    if (s->n)
+        qsort(s->v, s->n, sizeof *s->v, by_id);
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!kept || memcmp(&s->v[kept - 1].part.id, &s->v[i].part.id, sizeof s->v[i].part.id) != 0)
+            s->v[kept++] = s->v[i];
+    s->n = kept;
+}
+
+cn_err cn_scrub_list(cn_tenant *t, cn_arena *a, cn_scrub_file **ret, uint32_t *ret_n) {
+    files s = {.a = a};
+    cn_index_info *ix;
+    uint32_t n;
+    CN_TRY(cn_index_list(t, a, &ix, &n));
+    for (uint32_t i = 0; i < n; i++) {
+        cn_version *v;
+        uint32_t n_versions;
+        cn_err e = cn_version_list(t, ix[i].name, a, &v, &n_versions);
+        if (e == CN_NOT_FOUND) /* dropped meanwhile */
+            continue;
+        CN_TRY(e);
+        for (uint32_t k = 0; k < n_versions; k++)
+            if (!cn_version_dropped(&v[k]))
+                CN_TRY(add_version(&s, &ix[i], &v[k]));
+    }
+    only_once(&s);
+    *ret = s.v;
+    *ret_n = s.n;
+    return CN_OK;
+}
+
+/* It may have been let go since the list was made. What cannot be looked up is taken for named. */
+static bool still_named(cn_tenant *t, const cn_scrub_file *f) {
+    CN_CATALOG_ARENA(a);
+    cn_scrub_file *v;
+    uint32_t n;
+    if (cn_scrub_list(t, &a, &v, &n) != CN_OK)
+        return true;
+    for (uint32_t i = 0; i < n; i++)
+        if (memcmp(&v[i].part.id, &f->part.id, sizeof f->part.id) == 0)
+            return true;
+    return false;
+}
+
+static cn_err read_both(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, bool *ret_derived) {
+    cn_err e = cn_seg_scrub(t, &f->part.id, NULL, &f->part.digest, pace, ctx, ret_all);
+    *ret_derived = false;
+    if (e == CN_NOT_FOUND)
+        return cn_fail(CN_DAMAGED, "a file that version %llu names is gone", (unsigned long long)f->version);
+    if (e != CN_OK || !*ret_all)
+        return e;
+    e = cn_seg_scrub(t, &f->part.id, CN_FLAT_KIND, NULL, pace, ctx, ret_all);
+    *ret_derived = e == CN_DAMAGED;
+    return e == CN_NOT_FOUND ? CN_OK : e;
+}
+
+cn_err cn_scrub_one(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, bool *ret_derived) {
+    cn_err e = read_both(t, f, pace, ctx, ret_all, ret_derived);
+    if (e != CN_DAMAGED)
+        return e;
+    char text[CN_ERROR_TEXT];
+    snprintf(text, sizeof text, "%s", cn_error_detail());
+    return still_named(t, f) ? cn_fail(CN_DAMAGED, "%s", text) : CN_OK;
+}

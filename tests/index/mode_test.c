@@ -1,0 +1,217 @@
+/* Incident modes: what each lets happen in the catalog and what none of them prevents, the mode of a tenant and of an index
+ * together, and a name that this program does not know. */
+#include <CUnit/CUnit.h>
+#include <stdio.h>
+
+#include "engine/base/os.h"
+#include "index/catalog/compact.h"
+#include "tests/index/small.h"
+#include "tests/index/suites.h"
+
+#define OK(x) CU_ASSERT_EQUAL(x, CN_OK)
+#define IS(x, code) CU_ASSERT_EQUAL(x, code)
+
+static const s_row rows[] = {{"a", "first", "public", "", ""}, {"b", "second", "public", "", ""}, {"c", "third", "public", "", ""}};
+
+static int set_up(void) {
+    if (!s_open())
+        return 1;
+    s_index("m");
+    for (uint64_t i = 0; i < 2; i++)
+        if (s_seal("m", &rows[i], 1, NULL) != i + 1 || s_activate("m", i + 1) != CN_OK)
+            return 1;
+    return 0;
+}
+
+static int tear_down(void) {
+    s_close();
+    return 0;
+}
+
+static cn_err mode(const char *index, const char *name, const char *text) {
+    return cn_mode_set(s_tenant, cn_str_of(index), cn_str_of(name), cn_str_of(text), &s_why);
+}
+
+static cn_modes modes(void) {
+    cn_modes m = {0};
+    OK(cn_modes_get(s_tenant, CN_STR("m"), &s_arena, &m));
+    return m;
+}
+
+static cn_err job_activates(uint64_t number) {
+    return cn_version_activate(s_tenant, CN_STR("m"), number, CN_ANY_VERSION, true, &s_who, NULL);
+}
+
+static uint64_t records(void) {
+    uint64_t n = 0;
+    cn_digest head;
+    OK(cn_audit_verify(s_tenant, &n, &head));
+    return n;
+}
+
+static void what_can_be_set(void) {
+    static char longest[CN_MODE_TEXT + 2];
+    uint64_t epoch = s_epoch(), before = records();
+    IS(mode("m", "lexical", ""), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "lexical search"));
+    IS(mode("m", "Freeze", ""), CN_INVALID);
+    IS(mode("m", "", ""), CN_INVALID);
+    IS(mode("m", "refuse", ""), CN_INVALID);
+    IS(mode("m", "freeze", "text"), CN_INVALID);
+    IS(mode("m", "refuse", "two\nlines"), CN_INVALID);
+    IS(mode("m", "refuse", "\xff"), CN_INVALID);
+    memset(longest, 'x', CN_MODE_TEXT + 1);
+    IS(mode("m", "refuse", longest), CN_INVALID);
+    IS(mode("nowhere", "freeze", ""), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(records(), before + 9); /* each is in the chain */
+    CU_ASSERT_EQUAL(s_epoch(), epoch);
+    CU_ASSERT_EQUAL(modes().index.kind, CN_INCIDENT_NORMAL);
+    longest[CN_MODE_TEXT] = 0;
+    OK(mode("m", "refuse", longest));
+    CU_ASSERT_EQUAL(s_epoch(), epoch + 1);
+    cn_modes m = modes();
+    CU_ASSERT_TRUE(cn_str_is(m.index.text, longest) && cn_str_eq(m.index.by, s_why.who) && cn_str_eq(m.index.reason, s_why.reason) && m.index.at_us > 0);
+    OK(mode("m", "normal", ""));
+    CU_ASSERT_TRUE(modes().index.kind == CN_INCIDENT_NORMAL && modes().index.at_us == CN_NO_TIME);
+    IS(cn_mode_set(s_tenant, CN_STR("m"), CN_STR("normal"), CN_STR("x"), &s_why), CN_INVALID);
+}
+
+/* Denial and the ways back, in whatever mode. */
+static void nothing_prevents_these(void) {
+    uint64_t from, to, before = records();
+    OK(s_policy(CN_POLICY_HIDE, "a", "", &s_why));
+    OK(s_policy(CN_POLICY_UNHIDE, "a", "", &s_why));
+    OK(s_policy(CN_POLICY_DENY, "a", "group:x", &s_why));
+    OK(s_policy(CN_POLICY_ERASE, "gone", "", &s_why));
+    OK(cn_version_rollback(s_tenant, CN_STR("m"), 0, &s_why, &from, &to));
+    CU_ASSERT_TRUE(from == 2 && to == 1);
+    OK(cn_version_release(s_tenant, CN_STR("m"), &s_why));
+    OK(s_activate("m", 2));
+    OK(cn_version_mark(s_tenant, CN_STR("m"), 1, CN_MARK_QUARANTINED, 0, &s_why));
+    OK(cn_version_mark(s_tenant, CN_STR("m"), 1, 0, CN_MARK_QUARANTINED, &s_why));
+    OK(cn_audit_asked(s_tenant, &s_why, "incident.find", CN_STR("m"), (cn_str){0}));
+    CU_ASSERT_EQUAL(records(), before + 10);
+}
+
+static void freeze(bool whole_tenant) {
+    cn_gc_result got;
+    cn_compact_result compacted;
+    const char *index = whole_tenant ? "" : "m";
+    uint64_t idle = s_seal("m", &rows[2], 1, NULL);
+    OK(mode(index, "freeze", ""));
+    cn_modes m = modes();
+    OK(cn_modes_may_answer(&m));
+    IS(cn_modes_may_begin(&m), CN_REFUSED);
+    uint64_t before = records();
+    IS(job_activates(idle), CN_REFUSED);
+    IS(cn_modes_let_job(s_tenant, CN_STR("m"), true, &s_who), CN_REFUSED);
+    IS(cn_modes_let_job(s_tenant, CN_STR("m"), false, &s_who), CN_REFUSED);
+    IS(cn_version_gc(s_tenant, CN_STR("m"), false, &s_why, &got), CN_REFUSED);
+    OK(cn_version_gc(s_tenant, CN_STR("m"), true, &s_why, &got));
+    IS(cn_version_compact(s_tenant, CN_STR("m"), &(cn_compact_opts){0}, &s_why, &compacted), CN_REFUSED);
+    OK(cn_version_compact(s_tenant, CN_STR("m"), &(cn_compact_opts){.dry = true}, &s_why, &compacted));
+    IS(cn_version_drop(s_tenant, CN_STR("m"), 1, &s_why), CN_REFUSED);
+    IS(cn_index_drop(s_tenant, CN_STR("m"), &s_why), CN_REFUSED);
+    CU_ASSERT_EQUAL(s_seal("m", &(s_row){"late", "row", "public", "", ""}, 1, NULL), 0); /* a job that had looked before */
+    CU_ASSERT_EQUAL(records(), before + 8);
+    CU_ASSERT_EQUAL(s_sees("m", 0, "public", "a"), 1);
+    nothing_prevents_these();
+    OK(mode(index, "normal", ""));
+    OK(cn_version_drop(s_tenant, CN_STR("m"), idle, &s_why));
+}
+
+static void an_index_is_frozen(void) { freeze(false); }
+static void a_tenant_is_frozen(void) { freeze(true); }
+
+static void questions_are_refused(void) {
+    OK(mode("m", "refuse", "ask again at noon"));
+    cn_modes m = modes();
+    IS(cn_modes_may_answer(&m), CN_REFUSED);
+    CU_ASSERT_STRING_EQUAL(cn_error_detail(), "ask again at noon");
+    OK(cn_modes_may_begin(&m));
+    OK(mode("", "refuse", "all of it"));
+    m = modes();
+    IS(cn_modes_may_answer(&m), CN_REFUSED);
+    CU_ASSERT_STRING_EQUAL(cn_error_detail(), "all of it");
+    nothing_prevents_these();
+    OK(mode("m", "normal", ""));
+    m = modes();
+    IS(cn_modes_may_answer(&m), CN_REFUSED);
+    OK(mode("", "normal", ""));
+    m = modes();
+    OK(cn_modes_may_answer(&m));
+}
+
+static void jobs_are_drained(void) {
+    OK(mode("", "drain", ""));
+    cn_modes m = modes();
+    OK(cn_modes_may_answer(&m));
+    OK(cn_modes_may_write(&m));
+    IS(cn_modes_let_job(s_tenant, CN_STR("m"), true, &s_who), CN_REFUSED);
+    OK(cn_modes_let_job(s_tenant, CN_STR("m"), false, &s_who));
+    uint64_t n = s_seal("m", &rows[2], 1, NULL);
+    CU_ASSERT_NOT_EQUAL(n, 0);
+    OK(job_activates(n));
+    OK(s_activate("m", 2));
+    OK(cn_version_drop(s_tenant, CN_STR("m"), n, &s_why));
+    nothing_prevents_these();
+    OK(mode("", "normal", ""));
+}
+
+/* What a newer program might have written. */
+static cn_err put_unknown(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    cn_str name = CN_STR("twilight"), none = CN_STR("");
+    int64_t at = cn_wall_us();
+    char key[12] = "mode";
+    const cn_field f[] = {{"mode", CN_F_STR, &name, 0}, {"text", CN_F_STR, &none, 0}, {"by", CN_F_STR, &none, 0}, {"at", CN_F_I64, &at, 0}, {"reason", CN_F_STR, &none, 0}};
+    cn_catalog_key id = cn_key2(*(const uint64_t *)ctx, 0);
+    memcpy(key + 4, id.b, 8);
+    CN_TRY(cn_fields_put(txn, c->meta, (cn_str){key, sizeof key}, f, 5));
+    return cn_epoch_raise(s_tenant, txn, NULL);
+}
+
+static void an_unknown_mode_refuses(void) {
+    cn_index_info ix;
+    cn_view *v;
+    OK(cn_index_get(s_tenant, CN_STR("m"), &s_arena, &ix));
+    uint64_t none = 0;
+    for (int i = 0; i < 2; i++) {
+        OK(cn_catalog_write(s_tenant, put_unknown, i ? &none : &ix.id));
+        OK(cn_view_open(s_tenant, CN_STR("m"), 0, &v));
+        IS(cn_modes_may_answer(cn_view_modes(v)), CN_REFUSED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "\"twilight\""));
+        IS(cn_modes_may_write(cn_view_modes(v)), CN_REFUSED);
+        IS(cn_modes_may_begin(cn_view_modes(v)), CN_REFUSED);
+        cn_view_unref(v);
+        IS(job_activates(1), CN_REFUSED);
+        nothing_prevents_these();
+        OK(mode(i ? "" : "m", "normal", ""));
+        OK(cn_view_open(s_tenant, CN_STR("m"), 0, &v));
+        OK(cn_modes_may_answer(cn_view_modes(v)));
+        cn_view_unref(v);
+    }
+}
+
+/* An index that goes takes its mode with it; one of the same name later is another. */
+static void a_mode_goes_with_its_index(void) {
+    cn_modes m;
+    s_index("short");
+    OK(mode("short", "exact", ""));
+    OK(cn_modes_get(s_tenant, CN_STR("short"), &s_arena, &m));
+    CU_ASSERT_TRUE(cn_modes_are(&m, CN_INCIDENT_EXACT) && m.tenant.kind == CN_INCIDENT_NORMAL);
+    OK(cn_index_drop(s_tenant, CN_STR("short"), &s_why));
+    s_index("short");
+    OK(cn_modes_get(s_tenant, CN_STR("short"), &s_arena, &m));
+    CU_ASSERT_FALSE(cn_modes_are(&m, CN_INCIDENT_EXACT));
+}
+
+void add_mode_suite(void) {
+    CU_pSuite s = CU_add_suite("modes", set_up, tear_down);
+    CU_add_test(s, "what can be set, and that it is audited", what_can_be_set);
+    CU_add_test(s, "an index is frozen", an_index_is_frozen);
+    CU_add_test(s, "a tenant is frozen", a_tenant_is_frozen);
+    CU_add_test(s, "questions are refused", questions_are_refused);
+    CU_add_test(s, "jobs are drained", jobs_are_drained);
+    CU_add_test(s, "an unknown mode lets nothing be answered or written", an_unknown_mode_refuses);
+    CU_add_test(s, "a mode goes with its index", a_mode_goes_with_its_index);
+}
