@@ -221,7 +221,7 @@ static void pack_texts(cn_buf *b, const cn_requirement *v, uint32_t n) {
 }
 
 static cn_err put_gate(const setting *s, const cn_catalog *c, MDB_txn *txn, uint64_t index_id) {
-    CN_AUTO_BUF cn_buf b;
+    CN_AUTO_BUF cn_buf b = {0};
     cn_field f[GATE_FIELDS];
     cn_catalog_key key = cn_key2(index_id, 0);
     if (s->n == 0)
@@ -238,7 +238,7 @@ static cn_err put_gate(const setting *s, const cn_catalog *c, MDB_txn *txn, uint
 static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     setting *s = ctx;
     CN_CATALOG_ARENA(a);
-    CN_AUTO_BUF cn_buf b;
+    CN_AUTO_BUF cn_buf b = {0};
     cn_index_info ix;
     cn_gate before;
     CN_TRY(cn_index_load(c, txn, s->index, &a, &ix));
@@ -323,7 +323,7 @@ static cn_err merge(const submission *s, cn_gate_results *io) {
 static int by_name(const void *a, const void *b) { return cn_str_cmp(((const cn_gate_result *)a)->name, ((const cn_gate_result *)b)->name); }
 
 static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_gate_results *r) {
-    CN_AUTO_BUF cn_buf b;
+    CN_AUTO_BUF cn_buf b = {0};
     cn_catalog_key key = cn_key2(index_id, version);
     qsort(r->v, r->n, sizeof *r->v, by_name);
     cn_buf_init(&b, PACKED_MAX);
@@ -343,7 +343,7 @@ static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, 
 
 static cn_err audit_results(const submission *s, MDB_txn *txn) {
     char text[CN_TARGET];
-    CN_AUTO_BUF cn_buf b;
+    CN_AUTO_BUF cn_buf b = {0};
     cn_buf_init(&b, PACKED_MAX);
     cn_pack_map(&b, 1);
     cn_pack_cstr(&b, "results");
