@@ -140,6 +140,9 @@ static cn_err check_dir(const char *dir) {
     if (access(dir, R_OK | W_OK | X_OK) < 0)
         return errno == EACCES ? cn_fail(CN_DENIED, "this account may not read and write the data directory %s; run as its owner, or change its owner or mode", dir)
                                : cn_fail_errno(errno, "the data directory %s", dir);
+    if (geteuid() == 0 && st.st_uid != 0) /* what root makes there the owner's server could not read, and would go on without */
+        return cn_fail(CN_DENIED, "the data directory %s belongs to the account of number %u; run this as that account: runuser -u \"$(stat -c %%U %s)\" -- ...", dir,
+                       (unsigned)st.st_uid, dir);
     CN_TRY(cn_dir_check_local(dir));
     CN_TRY(cn_path(path, sizeof path, "%s/cairn.mdb", dir));
     if (stat(path, &st) < 0 && errno == ENOENT)

@@ -57,30 +57,6 @@ static cn_stripes stripes = CN_STRIPES_INIT; /* by device and inode */
 
 /* ---------- open and close ---------- */
 
-static size_t map_size(cn_env_kind kind, const struct stat *st) {
-    const char *mib = getenv("CAIRN_MAPSIZE_MIB");
-    unsigned long small = mib ? strtoul(mib, NULL, 10) : 0;
-    if (kind == CN_ENV_SEALED)
-        return (size_t)st->st_size;
-    if (small > 0 && small < (1ul << 24))
-        return (size_t)small << 20;
-    switch (kind) {
-    case CN_ENV_BUILD: return (size_t)CN_MAPSIZE_GIB << 30;
-    case CN_ENV_TRACE: return (size_t)16 << 30;
-    default: return (size_t)64 << 30;
-    }
-}
-
-static unsigned flags_of(cn_env_kind kind) {
-    unsigned f = MDB_NOSUBDIR | MDB_NOTLS;
-    switch (kind) {
-    case CN_ENV_TRACE: return f | MDB_NOSYNC;
-    case CN_ENV_BUILD: return f | MDB_NOSYNC | MDB_NOLOCK; /* one writer, held off by the file's flock: see segment.h */
-    case CN_ENV_SEALED: return f | MDB_RDONLY | MDB_NOLOCK;
-    default: return f;
-    }
-}
-
 static bool shared(cn_env_kind kind) { return kind != CN_ENV_BUILD && kind != CN_ENV_SEALED; }
 
 static void free_env(cn_env *e) {
@@ -135,10 +111,10 @@ static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_create(&e->mdb), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, NAMED_MAX), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxreaders(e->mdb, CN_READERS), "opening %s", e->path));
-    CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, map_size(e->kind, st)), "opening %s", e->path));
+    CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, cn_env_map_size(e->kind, st)), "opening %s", e->path));
     if (shared(e->kind))
         CN_TRY(reserve_lock(e->path));
-    return cn_mdb(mdb_env_open(e->mdb, e->path, flags_of(e->kind), 0600), "opening %s", e->path);
+    return cn_mdb(mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600), "opening %s", e->path);
 }
 
 static cn_err open_mdb(cn_env *e, const struct stat *st) {

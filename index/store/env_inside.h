@@ -41,3 +41,8 @@ bool cn_mdb_broken(MDB_env *mdb);
 
 /* A guard of the whole map, so that what is cut off while it is read is no SIGBUS. NULL: nothing is in it yet, or no memory. */
 cn_map_guard *cn_env_watch(MDB_env *mdb, MDB_txn *txn);
+
+/* env_kind.c -- the size of its map in bytes (CAIRN_MAPSIZE_MIB makes it small), and mdb_env_open()'s flags. */
+struct stat;
+size_t cn_env_map_size(cn_env_kind kind, const struct stat *st);
+unsigned cn_env_flags(cn_env_kind kind);

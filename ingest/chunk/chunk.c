@@ -55,7 +55,7 @@ static cn_err parse_kind(cn_str word, cn_chunker_kind *ret) {
 
 cn_err cn_chunker_parse(cn_str text, uint32_t max_tokens, cn_chunker *ret) {
     uint64_t most = max_tokens ? max_tokens : TOKENS_MAX, least = most < TOKENS_MIN ? most : TOKENS_MIN;
-    uint64_t tokens = 0, overlap = UINT64_MAX;
+    uint64_t tokens = UINT64_MAX, overlap = UINT64_MAX;
     cn_chunker c = {0};
     cn_str word = next_word(&text);
     if (word.n)
@@ -68,7 +68,7 @@ cn_err cn_chunker_parse(cn_str text, uint32_t max_tokens, cn_chunker *ret) {
         *ret = c;
         return CN_OK;
     }
-    if (!tokens)
+    if (tokens == UINT64_MAX)
         tokens = most < TOKENS_DEFAULT ? most : TOKENS_DEFAULT;
     if (overlap == UINT64_MAX)
         overlap = tokens / 4 < OVERLAP_DEFAULT ? tokens / 4 : OVERLAP_DEFAULT;

@@ -133,6 +133,15 @@ cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
     return err == CN_NOT_FOUND ? cn_wrap(CN_DAMAGED, "model \"" CN_STR_FMT "\"", CN_STR_ARG(name)) : err;
 }
 
+/* Vectors of other weights under the same name would be compared with those of the index, and nobody would know. */
+static cn_err is_same(const cn_model_dir *d, const cn_manifest *m, cn_str name) {
+    cn_digest now;
+    CN_TRY(cn_model_dir_digest(d, &now));
+    if (!cn_digest_eq(&now, &m->digest))
+        return cn_fail(CN_DAMAGED, "the files of model \"" CN_STR_FMT "\" are not those that were added; remove its folder and add it again", CN_STR_ARG(name));
+    return CN_OK;
+}
+
 cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifest, cn_model_dir *ret) {
     char path[PATH_BYTES];
     cn_manifest m;
@@ -147,6 +156,8 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
         if (d.part[k].bytes.n != m.sizes[k])
             err = cn_fail(CN_DAMAGED, "%s/%s has %zu bytes, but had %llu when the model was added; remove the folder and add the model again", path,
                           d.part[k].name[0] ? d.part[k].name : "(a file that is gone)", d.part[k].bytes.n, (unsigned long long)m.sizes[k]);
+    if (err == CN_OK)
+        err = is_same(&d, &m, name);
     if (err != CN_OK) {
         cn_model_dir_done(&d);
         return err;
@@ -159,13 +170,8 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
 cn_err cn_model_verify(const char *data_dir, cn_str name) {
     cn_manifest m;
     cn_model_dir d;
-    cn_digest now;
     CN_TRY(cn_model_open(data_dir, name, &m, &d));
-    cn_err err = cn_model_dir_digest(&d, &now);
     cn_model_dir_done(&d);
-    CN_TRY(err);
-    if (!cn_digest_eq(&now, &m.digest))
-        return cn_fail(CN_DAMAGED, "the files of model \"" CN_STR_FMT "\" are not those that were added; remove its folder and add it again", CN_STR_ARG(name));
     return CN_OK;
 }
 

@@ -1,6 +1,7 @@
 /* The three ways in: a source, documents in memory, a rebuild from stored text. */
 #include "ingest/job/job.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -177,7 +178,7 @@ static cn_err read_once(cn_run *r) {
         CN_TRY(run_line(r));
     else if (!r->rebuild)
         CN_TRY(read_source(r));
-    if (r->o.sync)
+    if (r->o.sync && !r->unnamed) /* any of the unseen may be one of those */
         CN_TRY(cn_ledger_unseen(&r->ledger, r->o.from.source, unseen, r));
     CN_TRY(read_rest(r));
     r->stale = r->seq < r->skip_to;
@@ -290,6 +291,8 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     cn_err err = steps(r, resumed, &out);
     if (err != CN_OK)
         failed(r, &out);
+    else if (r->o.sync && r->unnamed && !out.why[0])
+        snprintf(out.why, sizeof out.why, "nothing was deleted: %" PRIu64 " rejected rows or files do not say which documents they are; mend them and run it again", r->unnamed);
     cn_watch_stop(r, watcher);
     fill_cost(r, &out);
     out.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;

@@ -92,8 +92,10 @@ typedef struct cn_run {
     cn_segw *w;
     uint64_t seq;
     cn_digest chain, skip_chain;
+    uint64_t kept_ns;          /* when what was written was last committed to the file */
     bool stale;                /* the input is not what the job was stopped at */
     cn_counts counts;
+    uint64_t unnamed;          /* rejected rows of which no one knows whose they were */
     uint64_t parsed_over;      /* documents of the head made anew from their bytes, or deleted */
     cn_key *removed;
     uint64_t n_removed, room_removed;

@@ -1,31 +1,32 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 2
+ *   0   4  format: 3
  *   4   4  zero
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
  *  24  32  chain over them (digests.h)
- *  56  88  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped */
+ *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed */
 #include "engine/base/mem.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 2
+#define NOTE_FORMAT 3
+#define KEEP_NS 2000000000ull
 
 typedef struct note {
     uint32_t format, zero;
     uint64_t base, rows;
     cn_digest chain;
-    uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped;
+    uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped, unnamed;
 } note;
-_Static_assert(sizeof(note) == 144, "the layout of the note is fixed");
+_Static_assert(sizeof(note) == 152, "the layout of the note is fixed");
 
 static cn_err leave_note(cn_run *r) {
     const cn_counts *c = &r->counts;
     note n = {.format = NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
               .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
-              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped};
+              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed};
     return cn_segw_note(r->w, (cn_str){(const char *)&n, sizeof n});
 }
 
@@ -46,6 +47,7 @@ static cn_err read_note(cn_run *r, bool *ret_usable) {
                             .rejected = n.rejected, .deleted = n.deleted, .unlabelled = n.unlabelled, .skipped = n.skipped};
     r->listed = n.listed;
     r->parsed_over = n.parsed_over;
+    r->unnamed = n.unnamed;
     *ret_usable = true;
     return CN_OK;
 }
@@ -54,7 +56,7 @@ cn_err cn_run_start_anew(cn_run *r) {
     if (r->w)
         cn_segw_abort(r->w);
     r->w = NULL;
-    r->skip_to = r->seq = r->fed = r->listed = r->parsed_over = r->n_removed = 0;
+    r->skip_to = r->seq = r->fed = r->listed = r->parsed_over = r->unnamed = r->n_removed = 0;
     r->chain = r->skip_chain = (cn_digest){{0}};
     r->stale = false;
     r->counts = (cn_counts){0};
@@ -143,7 +145,7 @@ static void count(cn_run *r, const cn_item *it) {
     case CN_FATE_UNCHANGED: c->unchanged++; break;
     case CN_FATE_CHANGED: c->changed++; break;
     case CN_FATE_RELABELLED: c->relabelled++; break;
-    case CN_FATE_REJECTED: c->rejected++; break;
+    case CN_FATE_REJECTED: c->rejected++, r->unnamed += !it->found && (it->raw.id.n == 0 || it->raw.many); break;
     }
     c->read++;
     if (it->how == CN_HOW_PARSE && it->found)
@@ -186,6 +188,8 @@ static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
         cn_ledger_see(&r->ledger, it->at);
     else if (it->found && !it->rest && !cn_ledger_take(&r->ledger, it->at)) /* the rest comes once each, and its feed reads the bits */
         CN_TRY(twice(b, it));
+    else if (it->fate == CN_FATE_UNCHANGED && it->raw.op == CN_OP_DELETE && r->w && cn_segw_has(r->w, &it->key)) /* new in this job */
+        CN_TRY(twice(b, it));
     if (it->fate == CN_FATE_DELETED)
         CN_TRY(cn_remove_key(r, &it->key));
     if (it->fate != CN_FATE_REJECTED && it->fate != CN_FATE_SKIPPED && it->how != CN_HOW_KEEP)
@@ -205,6 +209,16 @@ static void show(cn_run *r) {
     pthread_mutex_lock(&r->lock);
     r->now.counts = r->row.counts = r->counts;
     pthread_mutex_unlock(&r->lock);
+}
+
+/* A row that was refused is not noted as written. What was embedded is kept every few seconds, for a resume. */
+static cn_err keep(cn_run *r) {
+    uint64_t now = cn_mono_ns();
+    CN_TRY(leave_note(r));
+    if (now - r->kept_ns < KEEP_NS)
+        return CN_OK;
+    r->kept_ns = now;
+    return cn_segw_commit(r->w);
 }
 
 cn_err cn_run_write(void *run, cn_batch *b) {
@@ -227,5 +241,5 @@ cn_err cn_run_write(void *run, cn_batch *b) {
         CN_TRY(list_rejects(r, b, late));
     cn_spend(r, CN_COST_WRITE, from);
     show(r);
-    return r->w && r->seq > r->skip_to ? leave_note(r) : CN_OK; /* a row that was refused above is not noted as written */
+    return r->w && r->seq > r->skip_to ? keep(r) : CN_OK;
 }

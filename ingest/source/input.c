@@ -4,47 +4,92 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "engine/base/mem.h"
 
 #define STEP ((size_t)1 << 20)
+#define BOMB_BYTES ((size_t)16 << 20)
+#define BOMB_RATIO 100
 
 struct cn_input {
     int fd;
     const char *name;
-    struct archive *ar;    /* NULL: not packed */
+    gzFile gz;             /* NULL: not .gz */
+    struct archive *ar;    /* NULL: not .zst */
     char *buf;
     size_t from, to, room; /* buf[from..to) is not taken yet; one byte of room is kept for a NUL */
     uint64_t line, read;
     bool end;
 };
 
-bool cn_input_packed(cn_str name) {
-    static const char *const ends[] = {".gz", ".zst"};
-    for (size_t i = 0; i < 2; i++)
-        if (name.n > strlen(ends[i]) && memcmp(name.p + name.n - strlen(ends[i]), ends[i], strlen(ends[i])) == 0)
-            return true;
-    return false;
+static bool ends_in(cn_str name, const char *end) {
+    size_t n = strlen(end);
+    return name.n > n && memcmp(name.p + name.n - n, end, n) == 0;
 }
 
-static cn_err open_packed(cn_input *in) {
+bool cn_input_packed(cn_str name) { return ends_in(name, ".gz") || ends_in(name, ".zst"); }
+
+/* ---------- .gz: by zlib, since libarchive does not look at the checksum ---------- */
+static cn_err no_packing(const cn_input *in) { return cn_fail(CN_INVALID, "%s is named like a packed file but is none; rename it", in->name); }
+
+static cn_err open_gz(cn_input *in) {
+    int fd = dup(in->fd); /* gzclose() closes its own */
+    in->gz = fd >= 0 ? gzdopen(fd, "rb") : NULL;
+    if (!in->gz) {
+        if (fd >= 0)
+            close(fd);
+        return cn_fail_memory();
+    }
+    gzbuffer(in->gz, 1 << 18);
+    return gzdirect(in->gz) ? no_packing(in) : CN_OK;
+}
+
+/* A file that ends inside a member gives what it has first, and tells at its end. */
+static ssize_t read_gz(cn_input *in, char *p, size_t n) {
+    int got = gzread(in->gz, p, (unsigned)n), code = Z_OK;
+    if (got < (int)n)
+        gzerror(in->gz, &code);
+    return got < 0 || (got == 0 && code != Z_OK && code != Z_STREAM_END) ? -1 : got;
+}
+
+static const char *why_gz(gzFile gz) {
+    int code;
+    const char *text = gzerror(gz, &code);
+    return code == Z_BUF_ERROR ? "it ends too early" : strstr(text, "data check") ? "its checksum does not hold" : "it is damaged";
+}
+
+/* ---------- .zst: by libarchive ---------- */
+static const char *why_ar(struct archive *ar) {
+    const char *text = archive_error_string(ar);
+    return text ? text : "it ends too early, or is damaged";
+}
+
+static cn_err open_ar(cn_input *in) {
     struct archive_entry *entry;
     in->ar = archive_read_new();
     if (!in->ar)
         return cn_fail_memory();
-    if (archive_read_support_filter_gzip(in->ar) != ARCHIVE_OK || archive_read_support_filter_zstd(in->ar) != ARCHIVE_OK ||
-        archive_read_support_format_raw(in->ar) != ARCHIVE_OK || archive_read_support_format_empty(in->ar) != ARCHIVE_OK)
-        return cn_fail(CN_UNAVAILABLE, "this libarchive cannot unpack .gz and .zst");
+    if (archive_read_support_filter_zstd(in->ar) != ARCHIVE_OK || archive_read_support_format_raw(in->ar) != ARCHIVE_OK ||
+        archive_read_support_format_empty(in->ar) != ARCHIVE_OK)
+        return cn_fail(CN_UNAVAILABLE, "this libarchive cannot unpack .zst");
     if (archive_read_open_fd(in->ar, in->fd, 1 << 18) != ARCHIVE_OK)
-        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, archive_error_string(in->ar));
+        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, why_ar(in->ar));
     int got = archive_read_next_header(in->ar, &entry);
     if (got == ARCHIVE_EOF)
         in->end = true;
     else if (got != ARCHIVE_OK)
-        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, archive_error_string(in->ar));
+        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, why_ar(in->ar));
     else if (archive_filter_count(in->ar) < 2) /* the file itself alone: no packing was found */
-        return cn_fail(CN_INVALID, "%s is named like a packed file but is none; rename it", in->name);
+        return no_packing(in);
     return CN_OK;
+}
+
+static cn_err open_packed(cn_input *in) {
+    struct stat st;
+    if (fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
+        return no_packing(in);
+    return ends_in(cn_str_of(in->name), ".zst") ? open_ar(in) : open_gz(in);
 }
 
 cn_err cn_input_open(int fd, const char *name, bool packed, cn_input **ret) {
@@ -68,31 +113,44 @@ void cn_input_close(cn_input *in) {
         return;
     if (in->ar)
         archive_read_free(in->ar);
+    if (in->gz)
+        gzclose(in->gz);
     close(in->fd);
     cn_free(in->buf);
     cn_free(in);
 }
 
 uint64_t cn_input_line_number(const cn_input *in) { return in->line; }
-uint64_t cn_input_read(const cn_input *in) { return in->ar ? (uint64_t)archive_filter_bytes(in->ar, -1) : in->read; }
+uint64_t cn_input_read(const cn_input *in) {
+    z_off_t at = in->gz ? gzoffset(in->gz) : 0;
+    return in->ar ? (uint64_t)archive_filter_bytes(in->ar, -1) : in->gz ? (uint64_t)(at > 0 ? at : 0) : in->read;
+}
 
 /* Reads up to n bytes; 0 bytes is the end. */
 static cn_err read_some(cn_input *in, char *p, size_t n, size_t *ret) {
     ssize_t got = 0;
     if (!in->end) {
         do
-            got = in->ar ? (ssize_t)archive_read_data(in->ar, p, n) : read(in->fd, p, n);
-        while (got < 0 && !in->ar && errno == EINTR);
+            got = in->ar ? (ssize_t)archive_read_data(in->ar, p, n) : in->gz ? read_gz(in, p, n) : read(in->fd, p, n);
+        while (got < 0 && !in->ar && !in->gz && errno == EINTR);
     }
-    if (got < 0 && in->ar)
+    if (got < 0 && (in->ar || in->gz))
         return cn_fail(CN_INVALID, "%s cannot be unpacked past byte %llu: %s", in->name, (unsigned long long)cn_input_read(in),
-                       archive_error_string(in->ar));
+                       in->gz ? why_gz(in->gz) : why_ar(in->ar));
     if (got < 0)
         return cn_fail_errno(errno, "reading %s", in->name);
     in->end = in->end || got == 0;
     in->read += (uint64_t)got;
     *ret = (size_t)got;
     return CN_OK;
+}
+
+/* A document or a line that takes this much, from so few bytes, was made to fill memory: rows that are alike pack as well,
+ * but each of them is small. */
+static cn_err no_bomb(const cn_input *in) {
+    size_t window = in->to - in->from;
+    bool bomb = (in->ar || in->gz) && window > BOMB_BYTES && window / BOMB_RATIO > cn_input_read(in);
+    return bomb ? cn_fail(CN_INVALID, "%s unpacks to over %d times its size in one document or line; unpack it first if that is right", in->name, BOMB_RATIO) : CN_OK;
 }
 
 /* Makes the window hold at least `want` bytes where the file has them, with room for `most`; never gives back what is not
@@ -115,6 +173,7 @@ static cn_err fill(cn_input *in, size_t want, size_t most) {
         size_t got, n = in->room - 1 - in->to;
         CN_TRY(read_some(in, in->buf + in->to, n < STEP ? n : STEP, &got));
         in->to += got;
+        CN_TRY(no_bomb(in));
     }
     return CN_OK;
 }
@@ -198,7 +257,7 @@ static cn_err all_of_file(cn_input *in, size_t size, cn_arena *a, cn_str *ret) {
 
 cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
     struct stat st;
-    bool plain = !in->ar && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode);
+    bool plain = !in->ar && !in->gz && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode);
     if (plain && (uint64_t)st.st_size > max)
         return cn_fail(CN_INVALID, "%s has %lld bytes, over the limit of %zu; split it", in->name, (long long)st.st_size, max);
     if (plain && st.st_size > 0) /* files of /proc tell no size */

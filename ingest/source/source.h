@@ -44,6 +44,7 @@ typedef struct cn_raw {
     cn_str meta;          /* packed, keys sorted */
     cn_err err;           /* not CN_OK: this one cannot be read; why says so; the stream goes on */
     cn_str why;
+    bool many;            /* with err: a file of rows, of which those behind this place are not known */
     bool skipped;         /* with err: a file in a folder that is no document (a picture, a script), and need not be one */
 } cn_raw;
 

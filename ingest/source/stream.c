@@ -97,9 +97,12 @@ static cn_err take_cell(cn_source *s, uint32_t i, cn_arena *a, cn_row *row) {
 
 static cn_err csv_row(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_row row;
+    cn_err e = CN_OK;
     cn_row_start(&s->reader, &row);
-    for (uint32_t i = 0; i < s->csv.n; i++)
-        CN_TRY(take_cell(s, i, a, &row));
+    for (uint32_t i = 0; i < s->csv.n && e == CN_OK; i++)
+        e = take_cell(s, i, a, &row);
+    raw->id = row.id; /* so that what is rejected has its name */
+    CN_TRY(e);
     CN_TRY(cn_row_finish(&s->reader, a, &row));
     return fill_from_row(s, &row, raw);
 }
@@ -139,7 +142,7 @@ static cn_err join_row(cn_source *s, cn_arena *a, cn_raw *raw) {
     char *line;
     size_t n;
     bool too_long;
-    cn_row row;
+    cn_row row = {.id = {NULL, 0}};
     cn_err e = cn_input_line(s->rows, &line, &n, &too_long);
     if (e == CN_END)
         return cn_fail(CN_INVALID, "%s ends before row %llu of the vectors; it needs one line for each", s->o.rows, (unsigned long long)s->row);
@@ -156,6 +159,8 @@ static cn_err join_row(cn_source *s, cn_arena *a, cn_raw *raw) {
         row.vector = vector;
         row.dim = dim;
         e = fill_from_row(s, &row, raw);
+    } else {
+        raw->id = row.id; /* not the vector's number: the line may name another */
     }
     return e == CN_OK ? CN_OK : cn_wrap(e, "%s:%llu", s->o.rows, (unsigned long long)cn_input_line_number(s->rows));
 }
@@ -220,6 +225,7 @@ cn_err cn_stream_next(cn_source *s, cn_arena *a, cn_raw *raw) {
     if (e == CN_INVALID && s->in_folder && !s->rows) {
         CN_TRY(cn_raw_reject(e, a, raw));
         CN_TRY(cn_raw_name(a, s->name, raw));
+        raw->many = true;
         cn_stream_stop(s);
         return CN_OK;
     }

@@ -1,5 +1,6 @@
 """Jobs by the command: what each says, what it leaves behind, and with which exit code it ends."""
 import fcntl
+import gzip
 import json
 import os
 import random
@@ -431,6 +432,110 @@ class Jobs(unittest.TestCase):
         for option in (["--activate"], ["--sync"], ["--threads", "1"], [rows]):
             self.assertIn('does not go with "resume"', self.cairn("ingest", "acme/a", "--resume", job, *option, code=1).stderr)
         self.assertIn("no job", self.cairn("ingest", "acme/a", "--resume", "20200101T000000-0000000000000000", code=3).stderr)
+
+    # ---------- what is not known is not deleted ----------
+    def test_sync_deletes_nothing_while_rejected_rows_are_nobodys(self):
+        self.index("a", "--embedder", "none")
+        csv = lambda b: self.write("f.csv", f"labels,text,id\npublic,one,a\n{b}\n")
+        self.ingest("a", csv("public,two,b"), "--sync", "--activate")
+        r = self.ingest("a", csv("grp x,two,b"), "--sync", "--activate")  # the label is wrong, and stands before the id
+        self.counts(r, read=2, rejected=1, deleted=0, documents=2)
+        self.assertIn("nothing was deleted: 1 rejected", r["why"])
+        named = self.write("n.csv", "id,text,labels\na,one,public\nb,two,grp x\n")
+        r = self.ingest("a", named, "--sync", "--activate")
+        self.counts(r, rejected=1, deleted=0, documents=2)
+        self.assertEqual(r["why"], "")  # b is there, if badly: it stays, and what else is unseen may go
+        r = self.ingest("a", self.write("g.csv", "id,text,labels\nb,two,grp x\nc,three,public\n"), "--sync", "--activate")
+        self.counts(r, rejected=1, added=1, deleted=1, documents=2)  # a is gone from the source, b is not
+
+    def test_sync_deletes_nothing_behind_a_place_where_a_file_broke_off(self):
+        self.index("a", "--embedder", "none")
+        folder = os.path.join(self.dir, "rows")
+        lines = "".join(json.dumps({"id": f"d{i}", "text": f"Text {i}.", "labels": ["public"]}) + "\n" for i in range(1000)).encode()
+        whole = gzip.compress(lines)
+
+        def put(data):
+            os.makedirs(folder, exist_ok=True)
+            with open(os.path.join(folder, "r.jsonl.gz"), "wb") as f:
+                f.write(data)
+        put(whole)
+        self.counts(self.ingest("a", folder, "--sync", "--activate"), added=1000, documents=1000)
+        for broken, said in ((whole[:-8], "ends too early"), (whole[:len(whole) // 2], "ends too early"), (whole[:-6] + b"\0" + whole[-5:], "checksum does not hold")):
+            put(broken)
+            r = self.ingest("a", folder, "--sync", "--activate")
+            self.counts(r, rejected=1, deleted=0, documents=1000)
+            self.assertIn("nothing was deleted", r["why"])
+            self.assertIn(said, self.rejected(r["job"])[0]["why"])
+
+    def test_bytes_that_the_checksum_of_a_gz_does_not_fit(self):
+        self.index("a", "--embedder", "none")
+        packed = bytearray(gzip.compress(b"The pay is 1000 EUR.", compresslevel=0))
+        packed[packed.index(b"1000")] = ord("9")
+        path = os.path.join(self.dir, "pay.txt.gz")
+        with open(path, "wb") as f:
+            f.write(packed)
+        r = self.ingest("a", path, "--label", "public")
+        self.counts(r, rejected=1, added=0)
+        self.assertIn("checksum does not hold", self.rejected(r["job"])[0]["why"])
+
+    def test_a_little_that_unpacks_to_much(self):
+        self.index("a", "--embedder", "none")
+        bomb = gzip.compress(b'{"id":"b","labels":["public"],"text":"' + b"word " * (8 << 20) + b'"}\n')
+        alike = gzip.compress(b"".join(b'{"id":"%d","labels":["public"],"text":"the same words again and again and again"}\n' % i for i in range(20000)) + b"\n" * (20 << 20))
+        for name, data, count in (("bomb.jsonl.gz", bomb, 0), ("bomb.txt.gz", gzip.compress(b"word " * (8 << 20)), 0), ("alike.jsonl.gz", alike, 20000)):
+            path = os.path.join(self.dir, "in", name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as f:
+                f.write(data)
+            r = self.ingest("a", os.path.dirname(path), "--label", "public", "--source", name.split(".")[0])
+            self.counts(r, added=count, rejected=0 if count else 1)
+            if not count:
+                self.assertIn("over 100 times its size", self.rejected(r["job"])[0]["why"])
+            os.remove(path)
+
+    def test_put_and_delete_of_a_new_id_in_one_job(self):
+        self.index("a", "--embedder", "none")
+        r = self.ingest("a", self.write("t.jsonl", '{"id": "g", "text": "secret", "labels": ["public"]}\n{"id": "g", "op": "delete"}\n'), "--strict-input", "--activate", code=6)
+        self.counts(r, read=2, added=1, rejected=1)
+        self.assertIn("came before", self.rejected(r["job"])[0]["why"])
+
+    def test_a_model_whose_files_have_changed_is_not_used(self):
+        self.model()
+        self.index("a", "--embedder", "tiny")
+        self.ingest("a", self.rows("r.jsonl", range(3)), "--activate")
+        weights = os.path.join(self.data, "models", "tiny", "model.safetensors")
+        with open(weights, "r+b") as f:
+            f.seek(-40, os.SEEK_END)
+            f.write(b"\0" * 8)
+        for args in (["query", "acme/a", "what"], ["ingest", "acme/a", self.rows("s.jsonl", range(9))]):
+            self.assertIn("are not those that were added", self.cairn(*args, code=1).stderr)
+        self.assertEqual(self.active("a"), 1)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can give a directory away")
+    def test_root_works_in_nobody_elses_directory(self):
+        os.chown(self.data, 65534, 65534)
+        self.addCleanup(os.chown, self.data, 0, 0)
+        self.assertIn("runuser -u", self.cairn("tenant", "list", code=1).stderr)
+
+    def test_a_stopped_job_keeps_what_it_has_embedded(self):
+        self.model()
+        self.index("a", "--embedder", "tiny")
+        p, job = self.pipe("a", "--activate")
+        say = lambda ids: "".join(json.dumps({"id": f"d{i}", "text": f"Row {i} says so.", "labels": ["public"]}) + "\n" for i in ids)
+        p.stdin.write(say(range(3000)))
+        p.stdin.flush()
+        while self.map("jobs", "show", "acme", job)["counts"]["read"] < 2000:
+            time.sleep(0.1)
+        time.sleep(2.5)
+        p.stdin.write(say(range(3000, 6000)))  # the next rows find that it is time to keep what is there
+        p.stdin.flush()
+        while self.map("jobs", "show", "acme", job)["counts"]["read"] < 5000:
+            time.sleep(0.1)
+        p.kill()
+        p.wait()
+        self.assertIn("standard input", self.cairn("ingest", "acme/a", "--resume", job, code=1, text="").stderr)  # was not what it is now
+        files = os.path.join(self.data, "tenants", "acme", "segments")
+        self.assertGreater(max(os.path.getsize(os.path.join(files, f)) for f in self.segments()), 200000)
 
     def test_a_job_that_could_not_commit_embeds_nothing_again(self):
         self.model()

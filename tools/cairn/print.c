@@ -4,6 +4,7 @@
 
 #include "engine/base/json.h"
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
 #include "tools/cairn/local.h"
 
 #define PRINT_MAX ((size_t)1 << 30)
@@ -37,8 +38,14 @@ static void cell_map(cn_buf *b, const msgpack_object *o) {
 
 /* Control characters would let a document's id play with the terminal: they become spaces. */
 static void cell_str(cn_buf *b, cn_str s) {
+    size_t valid = cn_utf8_valid_to(s);
     for (size_t i = 0; i < s.n; i++) {
         unsigned char ch = (unsigned char)s.p[i];
+        if (i == valid) { /* names of files may be any bytes */
+            cn_buf_puts(b, "\xef\xbf\xbd");
+            valid = i + 1 + cn_utf8_valid_to((cn_str){s.p + i + 1, s.n - i - 1});
+            continue;
+        }
         bool c1 = ch == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0;
         cn_buf_putc(b, ch < 0x20 || ch == 0x7f || c1 ? ' ' : s.p[i]);
         i += c1;
