@@ -2,8 +2,7 @@
  *
  * control.mdb, database "inforce": key = index id and version number N, each u64 big-endian; value = record (pack.h),
  * format 1: {own: bin 16, digest: bin 32}, the file that holds N's list. Written by the flip that first activates a
- * version with a list; it stays through every rollback and counts for all versions below N. Key "=": a record of how many
- * there are and the XOR of the SHA-256 of each (key, value), so that none can be missing unnoticed.
+ * version with a list; it stays through every rollback and counts for all versions below N. Key "=": sum.h.
  *
  * The list is the part CN_PART_REVOKED, name "", of that file, and is always there, if empty:
  *   0  4  format, u32 little-endian: 1
@@ -16,17 +15,12 @@
 #pragma once
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
+#include "index/catalog/sum.h"
 #include "index/store/data.h"
 #include "index/store/root.h"
 
-cn_err cn_inforce_init(MDB_txn *txn, MDB_dbi inforce); /* none, explicitly */
 cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t number, const cn_part *own);
-/* Equal sums: the same lists are in force. */
-typedef struct cn_inforce_sum {
-    uint64_t records;
-    cn_digest digest;
-} cn_inforce_sum;
-cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi inforce, cn_inforce_sum *ret);
+cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi inforce, cn_sum *ret); /* equal sums: the same lists are in force */
 /* Ends the lists of an index's versions up to `to`. */
 cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t to);
 

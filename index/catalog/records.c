@@ -11,7 +11,7 @@ cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     struct {
         const char *name;
         MDB_dbi *dbi;
-    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"erasing", &c.erasing}, {"policy", &c.policy}};
+    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"erasing", &c.erasing}, {"policy", &c.policy}, {"members", &c.members}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CN_TRY(cn_env_dbi(cn_tenant_control(t), all[i].name, true, all[i].dbi));
     *ret = c;

@@ -6,6 +6,8 @@
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
+ * policy     ...                                  policy/policy_inside.h
+ * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
  * retired    segment id                           {at}: when its last version went
  * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
@@ -19,7 +21,7 @@
 #include "index/catalog/version.h"
 
 typedef struct cn_catalog {
-    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy;
+    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, members;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);

@@ -17,27 +17,12 @@ typedef struct work {
     MDB_txn *txn;
     MDB_dbi dbi;
     cn_arena *a;
-    cn_policy_sum sum;
+    cn_sum sum;
     cn_policy_rows rows;   /* of restores: where rows lie now */
     uint64_t epoch;
 } work;
 
-/* Replaces a record (value.n 0: removes it) and keeps the sum in step. */
-static cn_err put(work *w, cn_str key, cn_str value) {
-    cn_str old;
-    cn_err e = cn_db_get(w->txn, w->dbi, key, &old);
-    if (e == CN_OK) {
-        cn_policy_sum_toggle(&w->sum, key, old);
-        w->sum.records--;
-    } else if (e != CN_NOT_FOUND) {
-        return e;
-    }
-    if (value.n == 0)
-        return cn_db_del(w->txn, w->dbi, key);
-    cn_policy_sum_toggle(&w->sum, key, value);
-    w->sum.records++;
-    return cn_db_put(w->txn, w->dbi, key, value);
-}
+static cn_err put(work *w, cn_str key, cn_str value) { return cn_sum_replace(w->txn, w->dbi, key, value, &w->sum); }
 
 /* ---------- documents ---------- */
 static void doc_key(const cn_key *key, char at[33]) {
@@ -183,25 +168,14 @@ static cn_err change(work *w, const cn_policy_change *c) {
     return cn_audit_add(w->t, w->txn, w->who, actions[c->op], target_of(c), "done", cn_buf_str(&detail));
 }
 
-/* A tenant's first change may come before its first index, which would write the empty policy. */
-static cn_err begin(work *w, const cn_catalog *c) {
-    cn_str ids;
-    cn_err e = cn_db_get(w->txn, c->meta, CN_STR("ids"), &ids);
-    if (e == CN_NOT_FOUND && (e = cn_db_get(w->txn, c->policy, CN_STR("="), &ids)) == CN_NOT_FOUND)
-        CN_TRY(cn_policy_init(w->t, w->txn));
-    else
-        CN_TRY(e);
-    w->dbi = c->policy;
-    return cn_policy_sum_get(w->txn, w->dbi, &w->sum);
-}
-
 static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     work *w = ctx;
     w->txn = txn;
-    CN_TRY(begin(w, c));
+    w->dbi = c->policy;
+    CN_TRY(cn_sum_get(txn, w->dbi, CN_POLICY_WHAT, &w->sum));
     for (w->at = 0; w->at < w->n; w->at++)
         CN_TRY(change(w, &w->changes[w->at]));
-    CN_TRY(cn_policy_sum_put(txn, w->dbi, &w->sum));
+    CN_TRY(cn_sum_put(txn, w->dbi, &w->sum));
     return cn_epoch_raise(w->t, txn, &w->epoch);
 }
 

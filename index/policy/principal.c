@@ -3,8 +3,8 @@
 
 #include "engine/base/mem.h"
 #include "index/catalog/records.h"
+#include "index/policy/member_inside.h"
 
-#define MEMBER_FORMAT 1
 #define NEST_MAX 16
 #define ARENA_BLOCK 8192
 #define ARENA_CAP ((size_t)16 << 20)
@@ -12,29 +12,6 @@
 
 static void end_arena(cn_arena *a) { cn_arena_done(a); }
 #define AUTO_ARENA __attribute__((cleanup(end_arena)))
-
-/* --- the stored form --- */
-static void pack_member(cn_buf *out, cn_labels labels) {
-    size_t at = cn_record_open(out, MEMBER_FORMAT);
-    for (uint32_t i = 0; i < labels.n; i++) {
-        if (i)
-            cn_buf_putc(out, ',');
-        cn_buf_add(out, labels.v[i].p, labels.v[i].n);
-    }
-    cn_record_close(out, at);
-}
-
-static cn_err open_member(cn_str principal, cn_str value, cn_str *ret_commas) {
-    const uint8_t *p = (const uint8_t *)value.p;
-    if (value.n < CN_RECORD_HEAD || p[0] != MEMBER_FORMAT)
-        return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" has no form this cairn reads", CN_STR_ARG(principal));
-    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
-    cn_str commas = {value.p + CN_RECORD_HEAD, value.n - CN_RECORD_HEAD};
-    if (cn_crc32c(0, commas.p, commas.n) != crc)
-        return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" fails its checksum", CN_STR_ARG(principal));
-    *ret_commas = commas;
-    return CN_OK;
-}
 
 /* The next label of a list by commas; false at its end. */
 static bool next_label(cn_str *commas, cn_str *ret) {
@@ -92,7 +69,7 @@ static cn_err read_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_arena 
         return CN_OK;
     }
     CN_TRY(err);
-    CN_TRY(open_member(principal, value, &commas));
+    CN_TRY(cn_member_unpack(principal, value, &commas));
     if (commas.n)
         return cn_labels_parse(a, commas, ret);
     *ret = (cn_labels){0};
@@ -102,46 +79,50 @@ static cn_err read_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_arena 
 typedef enum change_kind { MEMBER_SET, MEMBER_ADD, MEMBER_REMOVE } change_kind;
 static const char *const action_name[] = {[MEMBER_SET] = "member.set", [MEMBER_ADD] = "member.add", [MEMBER_REMOVE] = "member.remove"};
 
-static cn_err change_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
+typedef struct change {
+    cn_tenant *t;
+    change_kind kind;
+    cn_str principal;
+    cn_labels labels;
+    const cn_actor *who;
+} change;
+
+/* No labels: removes it. */
+static cn_err put_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels, cn_sum *io) {
+    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
+    if (labels.n)
+        cn_member_pack(&value, labels);
+    CN_TRY(cn_buf_check(&value));
+    return cn_sum_replace(txn, dbi, principal, cn_buf_str(&value), io);
+}
+
+static cn_err change_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    const change *x = ctx;
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
-    cn_labels before;
-    CN_TRY(read_member(txn, dbi, principal, &a, &before));
-    if (kind == MEMBER_REMOVE && before.n == 0)
-        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"; `cairn member list` names those there are", CN_STR_ARG(principal));
-    if (kind == MEMBER_ADD)
+    cn_sum sum;
+    cn_labels before, labels = x->labels;
+    CN_TRY(cn_sum_get(txn, c->members, CN_MEMBERS_WHAT, &sum));
+    CN_TRY(read_member(txn, c->members, x->principal, &a, &before));
+    if (x->kind == MEMBER_REMOVE && before.n == 0)
+        return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"; `cairn member list` names those there are", CN_STR_ARG(x->principal));
+    if (x->kind == MEMBER_ADD)
         CN_TRY(cn_labels_union(&a, before, labels, &labels));
     if (labels.n > CN_LABELS_MAX)
         return cn_fail(CN_INVALID, "%u labels; a member has at most %d", labels.n, CN_LABELS_MAX);
-    if (labels.n) {
-        CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
-        pack_member(&value, labels);
-        CN_TRY(cn_buf_check(&value));
-        CN_TRY(cn_db_put(txn, dbi, principal, cn_buf_str(&value)));
-    } else {
-        CN_TRY(cn_db_del(txn, dbi, principal));
-    }
-    CN_TRY(audit_change(t, txn, who, action_name[kind], principal, before, labels));
-    uint64_t epoch;
-    return cn_epoch_raise(t, txn, &epoch);
+    CN_TRY(put_member(txn, c->members, x->principal, labels, &sum));
+    CN_TRY(cn_sum_put(txn, c->members, &sum));
+    CN_TRY(audit_change(x->t, txn, x->who, action_name[x->kind], x->principal, before, labels));
+    return cn_epoch_raise(x->t, txn, NULL);
 }
 
 static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    cn_catalog c;
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
+    change x = {.t = t, .kind = kind, .labels = labels, .who = who};
     CN_TRY(check_member(principal, labels));
-    CN_TRY(cn_label_make(&a, principal, &principal));
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_catalog_begin(t, &c, &txn));
-    cn_err err = change_in(t, txn, dbi, kind, principal, labels, who);
-    if (err == CN_OK)
-        return cn_txn_commit(e, txn);
-    cn_txn_abort(e, txn);
-    return cn_refused(t, err, who, action_name[kind], principal);
+    CN_TRY(cn_label_make(&a, principal, &x.principal));
+    return cn_refused(t, cn_catalog_write(t, change_in, &x), who, action_name[kind], x.principal);
 }
 
 cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -167,20 +148,17 @@ static cn_str trim(cn_str s) {
     return s;
 }
 
-static cn_err put_new_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels) {
+static cn_err put_new_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels, cn_sum *io) {
     cn_str there;
     cn_err err = cn_db_get(txn, dbi, principal, &there);
     if (err == CN_OK)
         return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" stands there twice", CN_STR_ARG(principal));
     if (err != CN_NOT_FOUND)
         return err;
-    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
-    pack_member(&value, labels);
-    CN_TRY(cn_buf_check(&value));
-    return cn_db_put(txn, dbi, principal, cn_buf_str(&value));
+    return put_member(txn, dbi, principal, labels, io);
 }
 
-static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
+static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a, cn_sum *io) {
     size_t end = 0;
     while (end < line.n && line.p[end] != ' ' && line.p[end] != '\t')
         end++;
@@ -191,10 +169,10 @@ static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
     CN_TRY(cn_labels_parse(a, commas, &labels));
     CN_TRY(check_member(principal, labels));
     CN_TRY(cn_label_make(a, principal, &principal));
-    return put_new_member(txn, dbi, principal, labels);
+    return put_new_member(txn, dbi, principal, labels, io);
 }
 
-static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) {
+static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, cn_sum *io, uint32_t *ret) {
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
     uint32_t members = 0, number = 0;
@@ -206,7 +184,7 @@ static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) 
         number++;
         if (line.n == 0 || *line.p == '#')
             continue;
-        cn_err err = sync_line(txn, dbi, line, &a);
+        cn_err err = sync_line(txn, dbi, line, &a, io);
         if (err != CN_OK)
             return cn_wrap(err, "line %u", number);
         members++;
@@ -216,72 +194,40 @@ static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) 
     return CN_OK;
 }
 
-static cn_err sync_in(cn_tenant *t, MDB_txn *txn, MDB_dbi dbi, cn_str text, const cn_actor *who, uint32_t *ret) {
-    CN_TRY(cn_mdb(mdb_drop(txn, dbi, 0), "emptying the directory of members"));
-    CN_TRY(sync_lines(txn, dbi, text, ret));
-    if (*ret == 0)
+typedef struct sync_work {
+    cn_tenant *t;
+    cn_str text;
+    const cn_actor *who;
+    uint32_t members;
+} sync_work;
+
+static cn_err sync_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sync_work *w = ctx;
+    cn_sum sum;
+    CN_TRY(cn_sum_get(txn, c->members, CN_MEMBERS_WHAT, &sum));
+    sum = (cn_sum){0};
+    CN_TRY(cn_mdb(mdb_drop(txn, c->members, 0), "emptying the directory of members"));
+    CN_TRY(sync_lines(txn, c->members, w->text, &sum, &w->members));
+    if (w->members == 0)
         return cn_fail(CN_REFUSED, "the text names no member, so everyone would lose their groups; `cairn member remove` takes out single ones");
+    CN_TRY(cn_sum_put(txn, c->members, &sum));
     CN_AUTO_BUF cn_buf detail = {.cap = 1024};
-    cn_digest digest = cn_sha256_of(text.p, text.n);
+    cn_digest digest = cn_sha256_of(w->text.p, w->text.n);
     cn_pack_map(&detail, 2);
     cn_pack_cstr(&detail, "members");
-    cn_pack_uint(&detail, *ret);
+    cn_pack_uint(&detail, w->members);
     cn_pack_cstr(&detail, "digest");
     cn_pack_bin(&detail, digest.b, sizeof digest.b);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_audit_add(t, txn, who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
-    uint64_t epoch;
-    return cn_epoch_raise(t, txn, &epoch);
+    CN_TRY(cn_audit_add(w->t, txn, w->who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
+    return cn_epoch_raise(w->t, txn, NULL);
 }
 
 cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    cn_catalog c;
-    uint32_t members = 0;
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_catalog_begin(t, &c, &txn));
-    cn_err err = sync_in(t, txn, dbi, text, who, &members);
-    if (err != CN_OK) {
-        cn_txn_abort(e, txn);
-        return cn_refused(t, err, who, "member.sync", CN_STR(""));
-    }
-    CN_TRY(cn_txn_commit(e, txn));
-    *ret_members = members;
+    sync_work w = {.t = t, .text = text, .who = who};
+    CN_TRY(cn_refused(t, cn_catalog_write(t, sync_in, &w), who, "member.sync", CN_STR("")));
+    *ret_members = w.members;
     return CN_OK;
-}
-
-/* --- reading --- */
-typedef struct listing {
-    cn_arena arena;
-    cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels);
-    void *ctx;
-} listing;
-
-static cn_err list_one(void *ctx, cn_str principal, cn_str value, bool *stop) {
-    (void)stop;
-    listing *l = ctx;
-    cn_str commas;
-    cn_labels labels = {0};
-    CN_TRY(open_member(principal, value, &commas));
-    cn_arena_reset(&l->arena);
-    CN_TRY(cn_labels_parse(&l->arena, commas, &labels));
-    return l->fn(l->ctx, principal, labels);
-}
-
-cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels), void *ctx) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    listing l = {.fn = fn, .ctx = ctx};
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_txn_read(e, &txn));
-    cn_arena_init(&l.arena, ARENA_BLOCK, ARENA_CAP);
-    cn_err err = cn_db_each(txn, dbi, (cn_str){0}, list_one, &l);
-    cn_arena_done(&l.arena);
-    cn_txn_abort(e, txn);
-    return err;
 }
 
 /* --- expansion: breadth first, each label once, so that groups that hold each other end too --- */
@@ -311,34 +257,28 @@ static cn_err add_label(expansion *x, cn_str label, cn_str through) {
     return CN_OK;
 }
 
-static cn_err add_labels_of(expansion *x, MDB_txn *txn, MDB_dbi dbi, cn_str principal) {
-    cn_str value, commas, label;
-    cn_err err = cn_db_get(txn, dbi, principal, &value);
-    if (err == CN_NOT_FOUND)
-        return CN_OK;
-    CN_TRY(err);
-    CN_TRY(open_member(principal, value, &commas));
+static cn_err add_labels_of(expansion *x, const cn_members *m, cn_str principal) {
+    const cn_member *found = cn_members_find(m, principal);
+    cn_str commas = found ? found->commas : (cn_str){0}, label;
     while (next_label(&commas, &label))
         CN_TRY(add_label(x, label, principal));
     return CN_OK;
 }
 
-static cn_err expand_in(expansion *x, MDB_txn *txn, MDB_dbi dbi) {
+static cn_err expand_in(expansion *x, const cn_members *m) {
     uint32_t from = 0;
     for (int depth = 0; from < x->n; depth++) {
         if (depth > NEST_MAX)
             return cn_fail(CN_REFUSED, "the groups of \"" CN_STR_FMT "\" nest more than %d deep", CN_STR_ARG(x->found[0]), NEST_MAX);
         uint32_t to = x->n;
         for (; from < to; from++)
-            CN_TRY(add_labels_of(x, txn, dbi, x->found[from]));
+            CN_TRY(add_labels_of(x, m, x->found[from]));
     }
     return add_label(x, CN_PUBLIC, CN_STR(""));
 }
 
 static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **ret) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
+    cn_members *m;
     CN_TRY(cn_label_make(a, principal, &principal));
     expansion *x = cn_arena_alloc(a, sizeof *x);
     if (!x)
@@ -346,10 +286,9 @@ static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **re
     x->arena = a;
     x->n = 0;
     CN_TRY(add_label(x, principal, CN_STR("")));
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_txn_read(e, &txn));
-    cn_err err = expand_in(x, txn, dbi);
-    cn_txn_abort(e, txn);
+    CN_TRY(cn_members_load(t, &m));
+    cn_err err = expand_in(x, m);
+    cn_members_unref(m);
     CN_TRY(err);
     *ret = x;
     return CN_OK;

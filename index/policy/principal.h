@@ -1,6 +1,6 @@
 /* principal.h -- who asks: members, keys, and the label set a query runs with.
  *
- * control.mdb, database "members":  principal -> u8 format (1), u32 CRC-32C of the rest (little-endian), labels by commas
+ * control.mdb, database "members":  see member_inside.h
  * cairn.mdb,   database "keys":     "k" + id  -> record (pack.h) of one map; "epoch" -> u64, little-endian
  *
  * Owns:    results live in the arena given.
@@ -16,6 +16,7 @@ cn_err cn_member_add(cn_tenant *t, cn_str principal, cn_labels labels, const cn_
 cn_err cn_member_remove(cn_tenant *t, cn_str principal, const cn_actor *who);
 /* The whole directory in one transaction, from `principal label,label` lines. */
 cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members);
+cn_err cn_members_check(cn_tenant *t); /* reads it anew, whatever is cached: CN_DAMAGED when it is not what was put */
 cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels), void *ctx);
 /* Its own name, its labels (groups in groups), and public. An unknown name is just {name, public}. */
 cn_err cn_principal_expand(cn_tenant *t, cn_str principal, cn_arena *a, cn_labels *ret);

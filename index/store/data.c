@@ -146,7 +146,10 @@ static cn_err check_format(const cn_data *d) {
         return cn_fail(CN_DAMAGED, "%s was not made to the end, or has lost its format record; run `cairn init` again if it is new", d->dir);
     CN_TRY(e);
     if (format > CN_DATA_FORMAT)
-        return cn_fail(CN_REFUSED, "%s has format %lu; this program knows formats up to %d: use a newer cairn", d->dir, format, CN_DATA_FORMAT);
+        return cn_fail(CN_REFUSED, "%s has format %lu; this program knows format %d: use a newer cairn", d->dir, format, CN_DATA_FORMAT);
+    if (format > 0 && format < CN_DATA_FORMAT)
+        return cn_fail(CN_REFUSED, "%s has format %lu, of a build before the first release, which this program no longer reads; make a new directory and ingest again",
+                       d->dir, format);
     return format > 0 ? CN_OK : cn_fail(CN_DAMAGED, "the format record of %s cannot be read", d->dir);
 }
 
@@ -394,7 +397,9 @@ static cn_err make_files(const cn_data *d, const char *name) {
     CN_TRY(cn_dir_make(path));
     CN_TRY(cn_path(path, sizeof path, "%s/control.mdb", dir));
     CN_TRY(cn_env_open(path, CN_ENV_CONTROL, true, &control));
-    cn_err e = cn_env_sync(control);
+    cn_err e = cn_control_init(control);
+    if (e == CN_OK)
+        e = cn_env_sync(control);
     cn_env_close(control);
     CN_TRY(e);
     CN_TRY(cn_dir_sync(dir));

@@ -1,0 +1,231 @@
+/* The directory of members: what damage to it does to a denial of a group, and what the check of a tenant finds. */
+#include <CUnit/CUnit.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "index/catalog/check.h"
+#include "index/policy/principal.h"
+#include "tests/index/small.h"
+#include "tests/index/suites.h"
+
+#define OK(x) CU_ASSERT_EQUAL(x, CN_OK)
+#define NO_ANSWER (-2)
+
+/* Document a is everyone's, but nobody's of group:out; user:ana is in it by way of group:team. */
+static int set_up(void) {
+    static const s_row rows[] = {{"a", "first", "public", "", ""}, {"b", "second", "public", "", ""}};
+    if (!s_open())
+        return 1;
+    s_index("m");
+    return s_seal("m", rows, 2, NULL) != 1 || s_activate("m", 1) != CN_OK || s_policy(CN_POLICY_DENY, "a", "group:out", &s_who) != CN_OK ||
+           cn_member_set(s_tenant, CN_STR("user:ana"), s_labels("group:team"), &s_who) != CN_OK ||
+           cn_member_set(s_tenant, CN_STR("group:team"), s_labels("group:out,group:staff"), &s_who) != CN_OK ||
+           cn_member_set(s_tenant, CN_STR("user:zoe"), s_labels("group:staff"), &s_who) != CN_OK;
+}
+
+static int tear_down(void) {
+    s_close();
+    return 0;
+}
+
+static int sees(const char *principal, const char *id) {
+    cn_labels l;
+    char commas[512] = "";
+    if (cn_principal_expand(s_tenant, cn_str_of(principal), &s_arena, &l) != CN_OK)
+        return NO_ANSWER;
+    for (uint32_t i = 0; i < l.n; i++)
+        snprintf(commas + strlen(commas), sizeof commas - strlen(commas), "%s" CN_STR_FMT, i ? "," : "", CN_STR_ARG(l.v[i]));
+    return s_sees("m", 0, commas, id);
+}
+
+static void reopen(void) {
+    cn_tenant_unref(s_tenant);
+    cn_data_close(s_data);
+    CU_ASSERT_FATAL(s_open_again());
+}
+
+/* ---------- what the check of a tenant says ---------- */
+typedef struct told {
+    const char *what;
+    unsigned things, damaged;
+    cn_err of; /* the one asked about */
+} told;
+
+static void tell(void *ctx, cn_str what, cn_err err) {
+    told *x = ctx;
+    x->things++;
+    x->damaged += err == CN_DAMAGED;
+    if (cn_str_is(what, x->what))
+        x->of = err;
+}
+
+static told checked(const char *what) {
+    told x = {.what = what, .of = CN_INTERNAL};
+    OK(cn_tenant_check(s_tenant, tell, &x));
+    return x;
+}
+
+/* ---------- damage ---------- */
+typedef struct harm {
+    const char *db, *key;
+    enum { REMOVE, ADD, CHANGE } how;
+    size_t at;     /* byte changed; its record's own checksum is put right again */
+    char kept[4096];
+    size_t n;
+} harm;
+
+static cn_err do_harm(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    harm *h = ctx;
+    MDB_dbi dbi = h->db[0] == 'm' ? c->members : c->policy;
+    cn_str key = cn_str_of(h->key), v;
+    CN_TRY(cn_db_get(txn, dbi, h->how == ADD ? CN_STR("user:zoe") : key, &v));
+    memcpy(h->kept, v.p, h->n = v.n);
+    if (h->how == REMOVE)
+        return cn_db_del(txn, dbi, key);
+    char changed[4096];
+    memcpy(changed, h->kept, h->n);
+    if (h->how == CHANGE)
+        changed[h->at % h->n] ^= 4;
+    uint32_t crc = cn_crc32c(0, changed + CN_RECORD_HEAD, h->n - CN_RECORD_HEAD);
+    if (h->at % h->n >= CN_RECORD_HEAD)
+        memcpy(changed + 1, &crc, 4);
+    return cn_db_put(txn, dbi, key, (cn_str){changed, h->n});
+}
+
+static cn_err mend(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    const harm *h = ctx;
+    MDB_dbi dbi = h->db[0] == 'm' ? c->members : c->policy;
+    return h->how == ADD ? cn_db_del(txn, dbi, cn_str_of(h->key)) : cn_db_put(txn, dbi, cn_str_of(h->key), (cn_str){h->kept, h->n});
+}
+
+static void check_harm(harm h, int line) {
+    OK(cn_catalog_write(s_tenant, do_harm, &h));
+    reopen();
+    int got = sees("user:ana", "a");
+    if (got != NO_ANSWER || !strstr(cn_error_detail(), "member"))
+        printf("\n  line %d, byte %zu: %d \"%s\"", line, h.at, got, cn_error_detail());
+    CU_ASSERT_EQUAL(got, NO_ANSWER);
+    cn_labels l;
+    CU_ASSERT_EQUAL(cn_principal_expand(s_tenant, CN_STR("user:ana"), &s_arena, &l), CN_DAMAGED);
+    CU_ASSERT(strstr(cn_error_detail(), "control.mdb") != NULL);
+    told x = checked("members");
+    CU_ASSERT(x.of == CN_DAMAGED && x.damaged == 1);
+    OK(cn_catalog_write(s_tenant, mend, &h));
+    reopen();
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), 0);
+    CU_ASSERT_EQUAL(sees("user:zoe", "a"), 1);
+}
+
+static void test_damage(void) {
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), 0);
+    CU_ASSERT_EQUAL(sees("user:ana", "b"), 1);
+    CU_ASSERT_EQUAL(sees("user:zoe", "a"), 1);
+    check_harm((harm){.db = "members", .key = "user:ana", .how = REMOVE}, __LINE__);
+    check_harm((harm){.db = "members", .key = "group:team", .how = REMOVE}, __LINE__);
+    check_harm((harm){.db = "members", .key = "=", .how = REMOVE}, __LINE__);
+    check_harm((harm){.db = "members", .key = "user:new", .how = ADD}, __LINE__);
+    for (size_t at = 0; at < 15; at++)
+        check_harm((harm){.db = "members", .key = "user:ana", .how = CHANGE, .at = at}, __LINE__);
+    for (size_t at = 0; at < 70; at++)
+        check_harm((harm){.db = "members", .key = "=", .how = CHANGE, .at = at}, __LINE__);
+}
+
+/* Found by the check although what was loaded before the damage is still in use. */
+static void test_found_behind_a_cache(void) {
+    harm h = {.db = "members", .key = "user:ana", .how = REMOVE};
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), 0);
+    OK(cn_catalog_write(s_tenant, do_harm, &h));
+    CU_ASSERT_EQUAL(checked("members").of, CN_DAMAGED);
+    OK(cn_catalog_write(s_tenant, mend, &h));
+    CU_ASSERT_EQUAL(checked("members").of, CN_OK);
+}
+
+static void test_changes_hold_at_once(void) {
+    uint32_t n;
+    OK(cn_member_add(s_tenant, CN_STR("user:zoe"), s_labels("group:out"), &s_who));
+    CU_ASSERT_EQUAL(sees("user:zoe", "a"), 0);
+    OK(cn_member_set(s_tenant, CN_STR("user:zoe"), s_labels("group:staff"), &s_who));
+    CU_ASSERT_EQUAL(sees("user:zoe", "a"), 1);
+    OK(cn_member_remove(s_tenant, CN_STR("user:ana"), &s_who));
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), 1);
+    OK(cn_member_sync(s_tenant, CN_STR("user:ana group:team\ngroup:team group:out,group:staff\nuser:zoe group:staff\n"), &s_who, &n));
+    CU_ASSERT_EQUAL(n, 3);
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), 0);
+    reopen();
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), 0);
+    CU_ASSERT_EQUAL(checked("members").damaged, 0);
+}
+
+/* ---------- a tenant's check ---------- */
+static cn_err lose_policy(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)ctx;
+    return cn_db_del(txn, c->policy, CN_STR("="));
+}
+
+/* Without any index too. */
+static void test_a_new_tenant(void) {
+    cn_tenant *acme = s_tenant;
+    OK(cn_tenant_create(s_data, CN_STR("fresh"), &s_who));
+    OK(cn_tenant_open(s_data, CN_STR("fresh"), &s_tenant));
+    told x = checked("policy");
+    CU_ASSERT(x.of == CN_OK && x.damaged == 0 && x.things == 4);
+    OK(cn_catalog_write(s_tenant, lose_policy, NULL));
+    CU_ASSERT_EQUAL(checked("policy").of, CN_DAMAGED);
+    cn_tenant_unref(s_tenant);
+    s_tenant = acme;
+}
+
+typedef struct space {
+    char key[64], value[4096];
+    size_t key_n, n;
+    bool lose;
+} space;
+
+static cn_err first_space(void *ctx, cn_str key, cn_str value, bool *stop) {
+    space *s = ctx;
+    memcpy(s->key, key.p, s->key_n = key.n);
+    memcpy(s->value, value.p, s->n = value.n);
+    *stop = true;
+    return CN_OK;
+}
+
+static cn_err hurt_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    space *s = ctx;
+    CN_TRY(cn_db_each(txn, c->space, CN_STR(""), first_space, s));
+    if (s->lose)
+        return cn_db_del(txn, c->space, (cn_str){s->key, s->key_n});
+    char changed[4096];
+    memcpy(changed, s->value, s->n);
+    float none = NAN;
+    memcpy(changed + s->n - sizeof none, &none, sizeof none); /* the last of the mean, the record's last field */
+    uint32_t crc = cn_crc32c(0, changed + CN_RECORD_HEAD, s->n - CN_RECORD_HEAD);
+    memcpy(changed + 1, &crc, 4);
+    return cn_db_put(txn, c->space, (cn_str){s->key, s->key_n}, (cn_str){changed, s->n});
+}
+
+static cn_err mend_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    const space *s = ctx;
+    return cn_db_put(txn, c->space, (cn_str){s->key, s->key_n}, (cn_str){s->value, s->n});
+}
+
+static void test_spaces(void) {
+    space wrong = {.lose = false}, lost = {.lose = true};
+    CU_ASSERT_EQUAL(checked("spaces").damaged, 0);
+    OK(cn_catalog_write(s_tenant, hurt_space, &wrong));
+    CU_ASSERT_EQUAL(checked("spaces").of, CN_DAMAGED);
+    OK(cn_catalog_write(s_tenant, mend_space, &wrong));
+    OK(cn_catalog_write(s_tenant, hurt_space, &lost));
+    CU_ASSERT_EQUAL(checked("m/1").of, CN_DAMAGED);
+    OK(cn_catalog_write(s_tenant, mend_space, &lost));
+    CU_ASSERT_EQUAL(checked("m/1").damaged, 0);
+}
+
+void add_member_suite(void) {
+    CU_pSuite s = CU_add_suite("members", set_up, tear_down);
+    CU_add_test(s, "damage", test_damage);
+    CU_add_test(s, "found behind a cache", test_found_behind_a_cache);
+    CU_add_test(s, "changes hold at once", test_changes_hold_at_once);
+    CU_add_test(s, "a new tenant", test_a_new_tenant);
+    CU_add_test(s, "spaces", test_spaces);
+}
