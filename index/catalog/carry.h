@@ -4,12 +4,23 @@
  * from that base and is newer than the list, so its unchanged rows would show again what was revoked. So a row that a list in
  * force narrows in the base is written anew with what is left, and with no digest of what its source said: when the source
  * says the same row again that grants it again, and until then it stays narrowed.
+ * They go into a file of their own: the job's own rows can be taken up again by a resume, these are only true of this head.
  * Owns:    nothing.
  * Thread:  one at a time.
  * Limits:  memory for one document at a time. */
 #pragma once
-#include "index/catalog/version.h"
+#include "index/catalog/live.h"
+#include "index/policy/policy.h"
 
-/* Adds such rows of the head to *io_w (NULL: made when there is one; the caller's), except those that are there or removed.
- * *ret_n: how many; *ret_head: the head they are of (0: there is none). */
-cn_err cn_carry_narrowed(cn_tenant *t, const cn_seal *o, cn_segw **io_w, uint32_t *ret_n, uint64_t *ret_head);
+typedef struct cn_carry {
+    cn_tenant *t;
+    uint64_t index_id;
+    const cn_version *head;   /* NULL: none, and nothing to carry */
+    const cn_living *base;    /* the head's documents */
+    const cn_policy *policy;
+    cn_seg *written;          /* the job's rows, which win; NULL: none */
+    const cn_seal *seal;      /* for what it removes, and the dimension */
+} cn_carry;
+
+/* *ret_w: the new file, the caller's; NULL when nothing is narrowed, and after a failure possibly one to be aborted. */
+cn_err cn_carry_narrowed(const cn_carry *c, cn_segw **ret_w);

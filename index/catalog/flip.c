@@ -2,7 +2,7 @@
 #include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
 
-#define HOPS 4096 /* back along first activations, before --to is asked for */
+#define HOPS 512 /* back along first activations, before --to is asked for */
 
 typedef struct flip {
     cn_tenant *t;

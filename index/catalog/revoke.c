@@ -190,8 +190,9 @@ static cn_err gather(work *w) {
     const cn_revoke *r = w->r;
     for (uint32_t i = 0; i < r->n_retained; i++)
         CN_TRY(open_version(w, &r->retained[i]));
-    if (r->written)
-        CN_TRY(compare_all(w, r->written));
+    for (uint32_t i = 0; i < r->n_written; i++)
+        if (r->written[i])
+            CN_TRY(compare_all(w, r->written[i]));
     for (uint32_t i = 0; i < w->n_old; i++)
         if (!in_base(r, cn_seg_get_id(w->old[i])))
             CN_TRY(compare_all(w, w->old[i]));

@@ -11,7 +11,8 @@ typedef struct cn_revoke {
     const cn_living *now;          /* the new version's documents */
     const cn_living *base;         /* the head it was made from */
     const cn_version *base_version; /* NULL: none */
-    cn_seg *written;               /* rows of the new version; NULL: none */
+    cn_seg *const *written;        /* files of rows of the new version; each may be NULL */
+    uint32_t n_written;
     const cn_version *retained;    /* every version not dropped */
     uint32_t n_retained;
 } cn_revoke;

@@ -15,12 +15,14 @@
 #define TRIES 8
 #define LIST_MAX ((size_t)2 << 30)
 
+enum { JOB, CARRIED, FRESH }; /* files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try */
+
 typedef struct seal {
     cn_tenant *t;
     const cn_seal *o;
     const cn_actor *who;
-    cn_seg *fresh;          /* the new rows; NULL: none */
-    cn_part fresh_part;
+    cn_seg *fresh[FRESH];   /* the new rows; NULL: none */
+    cn_part fresh_part[FRESH];
     cn_arena *a;            /* of one try */
     cn_index_info ix;
     cn_version *all;        /* of the index */
@@ -32,10 +34,12 @@ typedef struct seal {
     cn_policy *policy;
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
-    uint32_t n_carried;     /* rows of the version `carried_from` that were written with fewer permissions (carry.h) */
-    uint64_t carried_from;
+    bool refused;           /* the commit itself said no: the files that it would have named are nobody's */
     cn_version v;           /* what is being made */
 } seal;
+
+static uint32_t docs_of(const cn_seg *seg) { return seg ? cn_seg_docs(seg) : 0; }
+static uint32_t rows_of(const cn_seg *seg) { return seg ? cn_seg_rows(seg) : 0; }
 
 /* ---------- what the head is, and whether this can be put on it ---------- */
 
@@ -55,8 +59,6 @@ static cn_err read_head(seal *s) {
     s->head = cn_version_head_of(s->all, s->n_all);
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
-    if (s->n_carried && head != s->carried_from) /* they are as that version showed them, and may be newer by now */
-        return cn_fail(CN_CONFLICT, "another version was sealed at the same moment; run this again");
     if (moved && (!descends(s, head, o->base) || !same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker)))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
@@ -101,21 +103,20 @@ static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
     return CN_OK;
 }
 
-static cn_err add_fresh(seal *s) {
-    uint32_t docs = s->fresh ? cn_seg_docs(s->fresh) : 0;
-    for (uint32_t doc = 0; doc < docs; doc++) {
+static cn_err add_fresh(seal *s, cn_seg *fresh) {
+    for (uint32_t doc = 0; doc < docs_of(fresh); doc++) {
         cn_key key;
         cn_digest leaf;
         cn_triple labels;
         bool was;
-        CN_TRY(cn_seg_leaf(s->fresh, doc, &key, &leaf));
-        CN_TRY(cn_seg_class(s->fresh, cn_seg_doc_class(s->fresh)[doc], &labels));
+        CN_TRY(cn_seg_leaf(fresh, doc, &key, &leaf));
+        CN_TRY(cn_seg_class(fresh, cn_seg_doc_class(fresh)[doc], &labels));
         CN_TRY(kill(s, &key, &was));
         s->replaced += was;
         s->changed[s->n_changed++] = key;
         s->v.counts.unlabelled += labels.allow.n == 0;
     }
-    s->v.counts.chunks += s->fresh ? cn_seg_rows(s->fresh) : 0;
+    s->v.counts.chunks += rows_of(fresh);
     return CN_OK;
 }
 
@@ -124,7 +125,7 @@ static cn_err remove_keys(seal *s) {
         const cn_key *key = &s->o->removed[i];
         uint32_t doc;
         bool was = false;
-        if (s->fresh && cn_seg_find(s->fresh, key, &doc))
+        if (s->fresh[JOB] && cn_seg_find(s->fresh[JOB], key, &doc))
             continue;
         CN_TRY(kill(s, key, &was));
         s->deleted += was;
@@ -135,20 +136,20 @@ static cn_err remove_keys(seal *s) {
 }
 
 static cn_err count(seal *s) {
-    uint64_t before = s->head ? s->head->counts.documents : 0, docs = s->fresh ? cn_seg_docs(s->fresh) : 0;
+    uint64_t before = s->head ? s->head->counts.documents : 0, docs = (uint64_t)docs_of(s->fresh[JOB]) + docs_of(s->fresh[CARRIED]);
     uint64_t after = before - s->replaced - s->deleted + docs;
     const cn_counts *told = &s->o->counts;
     if (after != before + told->added - told->deleted)
         return cn_fail(CN_INTERNAL, "the counts do not add up: %llu documents before, %llu said to be added and %llu deleted, but %llu after",
                        (unsigned long long)before, (unsigned long long)told->added, (unsigned long long)told->deleted, (unsigned long long)after);
     s->v.counts.documents = after;
-    if (s->head && !same_rows(&s->head->recipe, s->o->recipe) && s->v.counts.chunks != (s->fresh ? cn_seg_rows(s->fresh) : 0))
+    if (s->head && !same_rows(&s->head->recipe, s->o->recipe) && s->v.counts.chunks != rows_of(s->fresh[JOB]))
         return cn_fail(CN_REFUSED, "the new rows come from another model, metric or dimension than those that stay; rebuild the whole index");
     return CN_OK;
 }
 
 static cn_err replace(seal *s) {
-    uint64_t room = (s->fresh ? cn_seg_docs(s->fresh) : 0) + s->o->n_removed;
+    uint64_t room = (uint64_t)docs_of(s->fresh[JOB]) + docs_of(s->fresh[CARRIED]) + s->o->n_removed;
     const cn_counts *was = s->head ? &s->head->counts : NULL;
     cn_free(s->changed);
     s->changed = cn_alloc((room + 1) * sizeof *s->changed);
@@ -159,17 +160,18 @@ static cn_err replace(seal *s) {
     s->v.counts = s->o->counts;
     s->v.counts.chunks = was ? was->chunks : 0;
     s->v.counts.unlabelled = was ? was->unlabelled : 0;
-    CN_TRY(add_fresh(s));
+    for (int i = 0; i < FRESH; i++)
+        CN_TRY(add_fresh(s, s->fresh[i]));
     CN_TRY(remove_keys(s));
     return count(s);
 }
 
-/* `now` as base with room for one segment more; those all dead are left out of the manifest later. */
+/* `now` as base with room for the fresh segments; those all dead are left out of the manifest later. */
 static cn_err copy_living(seal *s) {
     uint32_t n = s->base.n;
-    s->now.segs = cn_calloc(n + 1u, sizeof *s->now.segs);
-    s->now.dead = cn_calloc(n + 1u, sizeof *s->now.dead);
-    s->now.stubs = cn_calloc(n + 1u, sizeof *s->now.stubs);
+    s->now.segs = cn_calloc(n + FRESH, sizeof *s->now.segs);
+    s->now.dead = cn_calloc(n + FRESH, sizeof *s->now.dead);
+    s->now.stubs = cn_calloc(n + FRESH, sizeof *s->now.stubs);
     if (!s->now.segs || !s->now.dead || !s->now.stubs)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++) {
@@ -183,11 +185,11 @@ static cn_err copy_living(seal *s) {
     return CN_OK;
 }
 
-static cn_err append_fresh(seal *s) {
-    if (!s->fresh)
+static cn_err append_fresh(seal *s, cn_seg *fresh) {
+    if (!fresh)
         return CN_OK;
     uint32_t n = s->now.n++;
-    s->now.segs[n] = cn_seg_ref(s->fresh);
+    s->now.segs[n] = cn_seg_ref(fresh);
     s->now.dead[n] = roaring_bitmap_create();
     s->now.stubs[n] = roaring_bitmap_create();
     return s->now.dead[n] && s->now.stubs[n] ? CN_OK : cn_fail_memory();
@@ -197,6 +199,12 @@ static cn_err append_fresh(seal *s) {
 
 static bool all_dead(const cn_living *l, uint32_t i) {
     return roaring_bitmap_get_cardinality(l->dead[i]) - roaring_bitmap_get_cardinality(l->stubs[i]) == cn_seg_docs(l->segs[i]);
+}
+
+static const cn_part *part_of(const seal *s, uint32_t i) {
+    if (i < s->base.n)
+        return &s->head->parts[i];
+    return &s->fresh_part[s->now.segs[i] == s->fresh[JOB] ? JOB : CARRIED];
 }
 
 /* kept: numbers in s->now of the segments of the manifest. */
@@ -214,7 +222,7 @@ static cn_err manifest(seal *s, cn_live *ret, uint32_t **ret_kept) {
         CN_TRY(cn_live_roots(&s->now, i, s->a, &dead[kept]));
         segs[kept] = s->now.segs[i];
         at[kept] = i;
-        parts[kept++] = i < s->base.n ? s->head->parts[i] : s->fresh_part;
+        parts[kept++] = *part_of(s, i);
     }
     s->v.parts = parts;
     s->v.n_parts = kept;
@@ -261,6 +269,13 @@ static cn_err retained(const seal *s, cn_version **ret, uint32_t *ret_n) {
     return CN_OK;
 }
 
+/* A map that was cut short while it was read gave zeros: nothing made of them may be committed. */
+static cn_err all_sound(const seal *s) {
+    for (uint32_t i = 0; i < s->now.n; i++)
+        CN_TRY(cn_seg_sound(s->now.segs[i]));
+    return s->base.own ? cn_seg_sound(s->base.own) : CN_OK;
+}
+
 static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     CN_AUTO_BUF cn_buf list;
     cn_buf_init(&list, LIST_MAX);
@@ -268,8 +283,9 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     uint32_t n_old = 0;
     cn_segw *w;
     CN_TRY(retained(s, &old, &n_old));
-    cn_revoke r = {s->t, &s->now, &s->base, s->head, s->fresh, old, n_old};
+    cn_revoke r = {s->t, &s->now, &s->base, s->head, s->fresh, FRESH, old, n_old};
     CN_TRY(cn_revoke_make(&r, &list, &s->v.revoked));
+    CN_TRY(all_sound(s));
     CN_TRY(cn_segw_new(s->t, 0, &w));
     s->v.own = cn_segw_id(w);
     cn_err err = put_parts(s, w, kept, buckets, cn_buf_str(&list));
@@ -309,7 +325,7 @@ static cn_err audited(seal *s, MDB_txn *txn) {
     return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, v->number, text), "done", cn_buf_str(&b));
 }
 
-static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
@@ -323,8 +339,9 @@ static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (ix.id != s->ix.id || ix.newest != s->n_all || !same)
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
-    if (s->fresh)
-        CN_TRY(there(s->t, &s->fresh_part.id));
+    for (int i = 0; i < FRESH; i++)
+        if (s->fresh[i])
+            CN_TRY(there(s->t, &s->fresh_part[i].id));
     ix.newest = s->v.number = s->n_all + 1u;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     if (ix.set.dim == 0)
@@ -332,6 +349,13 @@ static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_version_store(c, txn, ix.id, &s->v));
     CN_TRY(cn_index_store(c, txn, &ix));
     return audited(s, txn);
+}
+
+static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    seal *s = ctx;
+    cn_err err = store(s, c, txn);
+    s->refused = err != CN_OK;
+    return err;
 }
 
 /* ---------- codes ---------- */
@@ -351,9 +375,9 @@ static cn_err put_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 /* The first vectors decide the mean, in a transaction of its own: whoever comes second takes the first one's. */
-static cn_err freeze_space(seal *s, const cn_index_info *ix, cn_arena *a) {
+static cn_err freeze_space(seal *s, cn_seg *fresh, const cn_index_info *ix, cn_arena *a) {
     cn_vecs vecs;
-    CN_TRY(cn_seg_vecs(s->fresh, &vecs));
+    CN_TRY(cn_seg_vecs(fresh, &vecs));
     float *mean = cn_arena_zalloc(a, vecs.dim, sizeof *mean);
     if (!mean)
         return cn_fail_memory();
@@ -362,20 +386,20 @@ static cn_err freeze_space(seal *s, const cn_index_info *ix, cn_arena *a) {
     return cn_catalog_write(s->t, put_space, &z);
 }
 
-static cn_err build_codes(seal *s) {
+static cn_err build_codes(seal *s, cn_seg *fresh) {
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
     cn_space space;
-    if (!s->fresh || cn_seg_rows(s->fresh) == 0 || s->o->recipe->dim == 0)
+    if (rows_of(fresh) == 0 || s->o->recipe->dim == 0)
         return CN_OK;
     CN_TRY(cn_index_get(s->t, s->o->index, &a, &ix));
     cn_err err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
     if (err == CN_NOT_FOUND) {
-        CN_TRY(freeze_space(s, &ix, &a));
+        CN_TRY(freeze_space(s, fresh, &ix, &a));
         err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
     }
     CN_TRY(err);
-    return cn_seg_build_flat(s->fresh, &space, cn_cpus());
+    return cn_seg_build_flat(fresh, &space, cn_cpus());
 }
 
 /* ---------- all of it ---------- */
@@ -388,6 +412,30 @@ static void unlink_file(seal *s, const cn_seg_id *id) {
             unlink(path);
 }
 
+/* A built file becomes readable. w NULL, or without documents: nothing. */
+static cn_err take_rows(seal *s, cn_segw *w, int which) {
+    if (!w || cn_segw_docs(w) == 0) {
+        cn_segw_abort(w);
+        return CN_OK;
+    }
+    s->fresh_part[which].id = cn_segw_id(w);
+    CN_TRY(cn_segw_seal(w, &s->fresh_part[which].digest));
+    CN_TRY(cn_seg_open(s->t, &s->fresh_part[which].id, &s->fresh_part[which].digest, &s->fresh[which]));
+    if (rows_of(s->fresh[which]) && cn_seg_dim(s->fresh[which]) != s->o->recipe->dim)
+        return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh[which]), s->o->recipe->dim);
+    return build_codes(s, s->fresh[which]);
+}
+
+static cn_err carry(seal *s) {
+    cn_segw *w = NULL;
+    const cn_carry c = {s->t, s->ix.id, s->head, &s->base, s->policy, s->fresh[JOB], s->o};
+    cn_err err = cn_carry_narrowed(&c, &w);
+    if (err == CN_OK)
+        return take_rows(s, w, CARRIED);
+    cn_segw_abort(w);
+    return err;
+}
+
 static cn_err prepare(seal *s, bool *ret_same) {
     CN_AUTO_BUF cn_buf buckets;
     cn_live live;
@@ -395,27 +443,40 @@ static cn_err prepare(seal *s, bool *ret_same) {
     cn_buf_init(&buckets, LIST_MAX);
     CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
+    CN_TRY(carry(s));
     CN_TRY(copy_living(s));
     CN_TRY(replace(s));
-    CN_TRY(append_fresh(s));
+    for (int i = 0; i < FRESH; i++)
+        CN_TRY(append_fresh(s, s->fresh[i]));
     CN_TRY(manifest(s, &live, &kept));
     CN_TRY(make_root(s, &live, &buckets));
     *ret_same = s->head && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
-    return *ret_same ? CN_OK : make_own(s, kept, cn_buf_str(&buckets));
+    return *ret_same ? all_sound(s) : make_own(s, kept, cn_buf_str(&buckets));
 }
 
+static void let_go(seal *s, int which, bool unlinked) {
+    if (!s->fresh[which])
+        return;
+    cn_seg_close(s->fresh[which]);
+    s->fresh[which] = NULL;
+    if (unlinked)
+        unlink_file(s, &s->fresh_part[which].id);
+}
+
+/* A commit that failed on its way to the disk may have arrived: its files stay, for the sweep if no version names them. */
 static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     CN_CATALOG_ARENA(a);
-    *ret_again = false;
+    *ret_again = s->refused = false;
     s->a = &a;
     s->v = (cn_version){.recipe = *s->o->recipe, .answer_settings = s->o->answer_settings, .made_us = cn_wall_us(), .first_active_us = CN_NO_TIME,
                         .made_by = s->who->who, .job = s->o->job};
     cn_err err = prepare(s, ret_same);
-    if (err == CN_OK && !*ret_same) {
+    bool made = err == CN_OK && !*ret_same;
+    if (made) {
         s->v.base = s->head ? s->head->number : 0;
         err = cn_catalog_write(s->t, commit, s);
         *ret_again = err == CN_CONFLICT;
-        if (err != CN_OK)
+        if (s->refused)
             unlink_file(s, &s->v.own);
     } else if (err == CN_OK) {
         s->v.number = s->head->number;
@@ -423,42 +484,25 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     cn_live_close(&s->now);
     cn_live_close(&s->base);
     s->now = s->base = (cn_living){0};
+    let_go(s, CARRIED, !made || s->refused);
     cn_policy_unref(s->policy);
     s->policy = NULL;
     s->v.parts = NULL;
     return err;
 }
 
-static cn_err take_rows(seal *s, cn_segw *w) {
-    if (!w || cn_segw_docs(w) == 0) {
-        cn_segw_abort(w);
-        return CN_OK;
-    }
-    s->fresh_part.id = cn_segw_id(w);
-    CN_TRY(cn_segw_seal(w, &s->fresh_part.digest));
-    CN_TRY(cn_seg_open(s->t, &s->fresh_part.id, &s->fresh_part.digest, &s->fresh));
-    if (cn_seg_rows(s->fresh) && cn_seg_dim(s->fresh) != s->o->recipe->dim)
-        return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh), s->o->recipe->dim);
-    return CN_OK;
-}
+/* Whether a resumed job would come to the same end: then its rows are of no more use. After a lock that was held, a disk
+ * that was full or a file that was damaged it goes on with them. */
+static bool final(cn_err err) { return err == CN_CONFLICT || err == CN_REFUSED || err == CN_INVALID || err == CN_INTERNAL; }
 
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root) {
     seal s = {.t = t, .o = o, .who = who};
     bool again = true, same = false;
-    cn_err err = cn_carry_narrowed(t, o, &w, &s.n_carried, &s.carried_from);
-    if (err == CN_OK)
-        err = take_rows(&s, w);
-    else
-        cn_segw_abort(w);
-    if (err == CN_OK)
-        err = build_codes(&s);
+    cn_err err = take_rows(&s, w, JOB);
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
-    if (s.fresh)
-        cn_seg_close(s.fresh);
-    if (s.fresh && (err != CN_OK || same))
-        unlink_file(&s, &s.fresh_part.id);
+    let_go(&s, JOB, err == CN_OK ? same : final(err));
     if (err != CN_OK)
         return err;
     *ret_number = s.v.number;

@@ -4,14 +4,23 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/audit.h"
 #include "index/catalog/needed.h"
+#include "index/store/dir.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
 #define UNNAMED_US ((int64_t)3600 * 1000000) /* a file not yet named by a version is left alone for so long */
 
-typedef struct sweep {
+typedef struct erased { /* files that held erased documents, and are gone */
+    cn_seg_id id[SWEEP_MAX];
+    cn_str index[SWEEP_MAX];
+    uint64_t documents[SWEEP_MAX], record[SWEEP_MAX];
+    uint32_t n;
+} erased;
+
+typedef struct sweep { /* of one batch */
     cn_tenant *t;
     const cn_actor *who;
     cn_arena *a;
@@ -20,7 +29,9 @@ typedef struct sweep {
     MDB_txn *txn;
     cn_err err;
     cn_gc_result *got;
-    uint32_t removed; /* files of one batch */
+    cn_stray stray[SWEEP_MAX];
+    uint32_t n_strays;
+    erased gone;
     bool more;
 } sweep;
 
@@ -51,14 +62,7 @@ static bool needed(sweep *g, const cn_seg_id *id) {
     return true;
 }
 
-static bool keep(void *ctx, const cn_seg_id *id) {
-    sweep *g = ctx;
-    bool kept = needed(g, id);
-    if (!kept && g->removed == SWEEP_MAX)
-        return g->more = true;
-    g->removed += !kept;
-    return kept;
-}
+static bool keep(void *ctx, const cn_seg_id *id) { return needed(ctx, id); }
 
 static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)value, (void)stop;
@@ -78,9 +82,14 @@ static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     return CN_OK;
 }
 
+/* Reading the folder takes long, and is done before the writer is taken: whoever names a file changes the catalog. */
 static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
-    return cn_needed_make(c, txn, g->a, &g->needed);
+    g->c = c;
+    g->txn = txn;
+    CN_TRY(cn_needed_make(c, txn, g->a, &g->needed));
+    CN_TRY(cn_seg_strays(g->t, keep, g, g->stray, SWEEP_MAX, &g->n_strays));
+    return g->err;
 }
 
 static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn) {
@@ -125,14 +134,6 @@ static cn_err forget_orphans(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *
 }
 
 /* ---------- files that held erased documents ---------- */
-typedef struct erasing {
-    sweep *s;
-    cn_seg_id id[SWEEP_MAX];
-    cn_str index[SWEEP_MAX];
-    uint64_t documents[SWEEP_MAX], record[SWEEP_MAX];
-    uint32_t n;
-} erasing;
-
 #define ERASING_FIELDS(index, documents, record) {{"index", CN_F_STR, index, 0}, {"documents", CN_F_U64, documents, 0}, {"record", CN_F_U64, record, 0}}
 
 cn_err cn_erasing_put(MDB_txn *txn, MDB_dbi dbi, const cn_seg_id *id, cn_str index, uint64_t documents, uint64_t record) {
@@ -151,27 +152,30 @@ static bool is_gone(const cn_tenant *t, const cn_seg_id *id) {
 }
 
 static cn_err find_gone(void *ctx, cn_str key, cn_str value, bool *stop) {
-    erasing *e = ctx;
+    sweep *s = ctx;
+    erased *e = &s->gone;
     uint32_t n = e->n;
     const cn_field f[] = ERASING_FIELDS(&e->index[n], &e->documents[n], &e->record[n]);
     if (key.n != CN_SEG_ID)
         return cn_fail(CN_DAMAGED, "the record of a file with erased documents has a key of %zu bytes", key.n);
     memcpy(e->id[n].b, key.p, CN_SEG_ID);
-    if (!is_gone(e->s->t, &e->id[n]))
+    if (!is_gone(s->t, &e->id[n]))
         return CN_OK;
-    CN_TRY(cn_fields_read(value, "the record of a file with erased documents", e->s->a, f, 3));
+    CN_TRY(cn_fields_read(value, "the record of a file with erased documents", s->a, f, 3));
     *stop = ++e->n == SWEEP_MAX;
     return CN_OK;
 }
 
+static cn_err find_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sweep *s = ctx;
+    s->gone.n = 0;
+    return cn_db_each(txn, c->erasing, (cn_str){0}, find_gone, s);
+}
+
 /* The audit chain's word that the bytes are gone: which compaction told of them, and how many documents the file held. */
-static cn_err tell_erased(sweep *s, const cn_catalog *c, MDB_txn *txn) {
-    erasing *e = cn_arena_zalloc(s->a, 1, sizeof *e);
-    if (!e)
-        return cn_fail_memory();
-    e->s = s;
-    CN_TRY(cn_db_each(txn, c->erasing, (cn_str){0}, find_gone, e));
-    s->more |= e->n == SWEEP_MAX;
+static cn_err tell_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sweep *s = ctx;
+    erased *e = &s->gone;
     for (uint32_t i = 0; i < e->n; i++) {
         char hex[2 * CN_SEG_ID + 1];
         CN_AUTO_BUF cn_buf b;
@@ -191,31 +195,50 @@ static cn_err tell_erased(sweep *s, const cn_catalog *c, MDB_txn *txn) {
 /* Files retired over a minute ago, and what dead jobs and dropped indexes left; then the records of retired files that are gone. */
 static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
-    uint32_t files = 0;
-    uint64_t bytes = 0;
-    g->c = c;
-    g->txn = txn;
-    g->more = false;
-    g->removed = 0;
-    CN_TRY(cn_seg_sweep(g->t, keep, g, &files, &bytes));
-    g->got->files += files;
-    g->got->bytes += bytes;
-    CN_TRY(g->err);
+    uint32_t before = g->got->files;
+    CN_TRY(cn_seg_strays_remove(g->t, g->stray, g->n_strays, &g->got->files, &g->got->bytes));
     CN_TRY(forget_retired(g, c, txn));
-    bool any = files > 0; /* files that someone holds are left for another time */
+    bool any = g->got->files > before; /* files that someone holds are left for another time */
+    g->more = g->n_strays == SWEEP_MAX;
     CN_TRY(forget_orphans(g, c, txn, &any));
     g->more &= any;
-    return tell_erased(g, c, txn);
+    return CN_OK;
+}
+
+static cn_err sync_folder(const cn_tenant *t) {
+    char dir[CN_PATH_MAX];
+    CN_TRY(cn_path(dir, sizeof dir, "%s/segments", cn_tenant_dir(t)));
+    return cn_dir_sync(dir);
+}
+
+static cn_err sweep_all(sweep *s) {
+    do {
+        cn_arena_reset(s->a);
+        CN_TRY(cn_catalog_change(s->t, plan_sweep, sweep_in, s));
+    } while (s->more);
+    return sync_folder(s->t);
+}
+
+/* Only what is gone from the disk is told of. */
+static cn_err tell_all(sweep *s) {
+    CN_TRY(cn_catalog_read(s->t, find_erased, s));
+    while (s->gone.n) {
+        cn_arena_reset(s->a);
+        CN_TRY(cn_catalog_change(s->t, find_erased, tell_erased, s));
+        if (s->gone.n < SWEEP_MAX)
+            break;
+    }
+    return CN_OK;
 }
 
 cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io) {
     CN_CATALOG_ARENA(a);
-    sweep s = {.t = t, .who = who, .a = &a, .got = io};
-    do {
-        cn_arena_reset(&a);
-        CN_TRY(cn_catalog_change(t, plan_sweep, sweep_in, &s));
-    } while (s.more);
-    return CN_OK;
+    CN_AUTO_FREE sweep *s = cn_calloc(1, sizeof *s);
+    if (!s)
+        return cn_fail_memory();
+    *s = (sweep){.t = t, .who = who, .a = &a, .got = io};
+    CN_TRY(sweep_all(s));
+    return tell_all(s);
 }
 
 /* ---------- what waits ---------- */

@@ -3,7 +3,7 @@
  *
  * Owns:    nothing.
  * Thread:  any; one transaction after the other, each short.
- * Limits:  64 files a transaction; a file that someone builds (holds its lock) is left alone, and one that was never named
+ * Limits:  64 files a transaction, looked for before it; a file that someone builds (holds its lock) is left alone, and one that was never named
  *          for an hour. */
 #pragma once
 #include "index/catalog/records.h"
@@ -11,7 +11,7 @@
 #define CN_GRACE_US ((int64_t)60 * 1000000) /* between letting go and unlinking: a reader may have read the manifest just before */
 
 /* Adds what went to io's files and bytes. Files that held erased documents (`erasing`) leave a record "version.erased" in the
- * audit chain, in the transaction that finds them gone. */
+ * audit chain once they are gone from the disk. */
 cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io);
 /* Files let go that are still there, and when the last of them may be unlinked. */
 typedef struct cn_pending {

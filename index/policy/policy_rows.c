@@ -65,9 +65,12 @@ cn_err cn_policy_rows_of(const cn_policy_rows *r, const cn_key *key, cn_arena *a
     uint32_t n = 0, doc;
     if (!v)
         return cn_fail_memory();
-    for (uint32_t i = 0; i < r->n; i++)
+    for (uint32_t i = 0; i < r->n; i++) {
         if (cn_seg_find(r->segs[i], key, &doc))
             v[n++] = *cn_seg_get_id(r->segs[i]);
+        else
+            CN_TRY(cn_seg_sound(r->segs[i])); /* one cut short may have held it */
+    }
     *ret = v;
     *ret_n = n;
     return CN_OK;

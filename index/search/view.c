@@ -328,7 +328,7 @@ cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who
             break;
         *ret_seg = v->parts[i].seg;
         *ret_doc = doc;
-        return CN_OK;
+        return sound(v);
     }
     CN_TRY(sound(v));
     return cn_fail(CN_NOT_FOUND, "no such document");

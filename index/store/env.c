@@ -344,12 +344,13 @@ static cn_err check_size(cn_env *e) {
     struct stat st;
     if (!shared(e->kind))
         return CN_OK; /* sealed ones are watched by who reads them (blocks.h) */
+    uint64_t before = e->bytes, most = before; /* read first: others see the file grow, too */
     if (fstat(e->fd, &st) < 0)
         return cn_fail_errno(errno, "%s", e->path);
-    uint64_t now = (uint64_t)st.st_size, most = e->bytes;
+    uint64_t now = (uint64_t)st.st_size;
     while (now > most && !atomic_compare_exchange_weak(&e->bytes, &most, now))
         ;
-    if (now < most || cn_map_torn(e->guard))
+    if (now < before || cn_map_torn(e->guard))
         e->torn = true;
     return e->torn ? cn_fail(CN_DAMAGED, "%s was cut short while this program had it open; restore it from a backup and start the program anew", e->path) : CN_OK;
 }

@@ -131,6 +131,11 @@ cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /*
 
 /* ---------- files ---------- */
 cn_err cn_seg_path(const cn_tenant *t, const cn_seg_id *id, const char *kind, char *path, size_t n); /* kind NULL: the rows */
-/* Unlinks files that no version names (keep says) and no living job builds, inside the control write transaction that
- * the caller holds. Counts them. */
-cn_err cn_seg_sweep(cn_tenant *t, bool (*keep)(void *ctx, const cn_seg_id *id), void *ctx, uint32_t *ret_files, uint64_t *ret_bytes);
+/* Files of segments/ that keep does not want, and what killed builders left: at most `most`. */
+typedef struct cn_stray {
+    char name[128];
+} cn_stray;
+cn_err cn_seg_strays(cn_tenant *t, bool (*keep)(void *ctx, const cn_seg_id *id), void *ctx, cn_stray *ret, uint32_t most, uint32_t *ret_n);
+/* Unlinks those of them that no living job builds, inside the control write transaction that the caller holds, so that none
+ * of them gets a version's name meanwhile; adds them up. The caller syncs the folder. */
+cn_err cn_seg_strays_remove(cn_tenant *t, const cn_stray *v, uint32_t n, uint32_t *io_files, uint64_t *io_bytes);

@@ -8,13 +8,12 @@
 #include "index/store/dir.h"
 #include "index/store/segment.h"
 
-typedef struct sweep {
-    const char *dir;
+typedef struct look {
     bool (*keep)(void *ctx, const cn_seg_id *id);
     void *ctx;
-    uint32_t files;
-    uint64_t bytes;
-} sweep;
+    cn_stray *v;
+    uint32_t n, most;
+} look;
 
 /* The id at the front of a name of ours: 32 hex digits, then ".mdb", ".<kind>.mdb" or ".<kind>.mdb.tmp". */
 static bool id_of(const char *name, cn_seg_id *ret, bool *ret_tmp) {
@@ -25,8 +24,27 @@ static bool id_of(const char *name, cn_seg_id *ret, bool *ret_tmp) {
     return *ret_tmp || strcmp(name + n - 4, ".mdb") == 0;
 }
 
-/* Unlinks under the file's lock, so that no job takes it up meanwhile; leaves it where someone holds the lock. */
-static cn_err remove_one(sweep *s, const char *path) {
+static cn_err look_at(void *ctx, const char *name) {
+    look *l = ctx;
+    cn_seg_id id;
+    bool tmp;
+    if (l->n == l->most || strlen(name) >= sizeof l->v->name || !id_of(name, &id, &tmp) || (!tmp && l->keep(l->ctx, &id)))
+        return CN_OK;
+    memcpy(l->v[l->n++].name, name, strlen(name) + 1);
+    return CN_OK;
+}
+
+cn_err cn_seg_strays(cn_tenant *t, bool (*keep)(void *ctx, const cn_seg_id *id), void *ctx, cn_stray *ret, uint32_t most, uint32_t *ret_n) {
+    char dir[CN_PATH_MAX];
+    look l = {keep, ctx, ret, 0, most};
+    CN_TRY(cn_path(dir, sizeof dir, "%s/segments", cn_tenant_dir(t)));
+    CN_TRY(cn_dir_each(dir, look_at, &l));
+    *ret_n = l.n;
+    return CN_OK;
+}
+
+/* Under the file's lock, so that no job takes it up meanwhile; it stays where someone holds the lock. */
+static cn_err remove_one(const char *path, uint32_t *io_files, uint64_t *io_bytes) {
     struct stat st;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
@@ -34,8 +52,8 @@ static cn_err remove_one(sweep *s, const char *path) {
     cn_err e = CN_OK;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0) {
         if (unlink(path) == 0) {
-            s->files++;
-            s->bytes += (uint64_t)st.st_size;
+            ++*io_files;
+            *io_bytes += (uint64_t)st.st_size;
         } else if (errno != ENOENT) {
             e = cn_fail_errno(errno, "removing %s", path);
         }
@@ -44,25 +62,11 @@ static cn_err remove_one(sweep *s, const char *path) {
     return e;
 }
 
-static cn_err look_at(void *ctx, const char *name) {
+cn_err cn_seg_strays_remove(cn_tenant *t, const cn_stray *v, uint32_t n, uint32_t *io_files, uint64_t *io_bytes) {
     char path[CN_PATH_MAX];
-    sweep *s = ctx;
-    cn_seg_id id;
-    bool tmp;
-    if (!id_of(name, &id, &tmp) || (!tmp && s->keep(s->ctx, &id)))
-        return CN_OK;
-    CN_TRY(cn_path(path, sizeof path, "%s/%s", s->dir, name));
-    return remove_one(s, path);
-}
-
-cn_err cn_seg_sweep(cn_tenant *t, bool (*keep)(void *ctx, const cn_seg_id *id), void *ctx, uint32_t *ret_files, uint64_t *ret_bytes) {
-    char dir[CN_PATH_MAX];
-    sweep s = {.dir = dir, .keep = keep, .ctx = ctx};
-    CN_TRY(cn_path(dir, sizeof dir, "%s/segments", cn_tenant_dir(t)));
-    CN_TRY(cn_dir_each(dir, look_at, &s));
-    if (s.files)
-        CN_TRY(cn_dir_sync(dir));
-    *ret_files = s.files;
-    *ret_bytes = s.bytes;
+    for (uint32_t i = 0; i < n; i++) {
+        CN_TRY(cn_path(path, sizeof path, "%s/segments/%s", cn_tenant_dir(t), v[i].name));
+        CN_TRY(remove_one(path, io_files, io_bytes));
+    }
     return CN_OK;
 }

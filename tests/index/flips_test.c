@@ -76,7 +76,8 @@ static void *reader(void *arg) {
         unsigned number = o_below(&r, 3);
         bool gone = erased;
         if (!ask(s, &r, number, &a)) {
-            wrong++;
+            if (wrong++ < 5)
+                printf("\n  %s", cn_error_detail());
             continue;
         }
         asked++;

@@ -105,8 +105,9 @@ static void sweep_takes_what_no_one_names(void) {
     cn_segw *living, *left;
     cn_seg *s;
     char path[4096];
-    uint32_t files;
-    uint64_t bytes;
+    cn_stray stray[8];
+    uint32_t n, files = 0;
+    uint64_t bytes = 0;
     if (!fixture_init(&f) || !OK(make_segment(&f, 0, 20, 0, 4, &kept)) || !OK(make_segment(&f, 0, 20, 0, 4, &gone)) ||
         !OK(cn_segw_new(f.tenant, 0, &living)) || !OK(cn_segw_new(f.tenant, 0, &left)) || !OK(cn_seg_open(f.tenant, &gone.id, NULL, &s)))
         return;
@@ -116,7 +117,11 @@ static void sweep_takes_what_no_one_names(void) {
     strcat(path, ".tmp"); /* what a killed builder leaves */
     close(open(path, O_CREAT | O_WRONLY, 0600));
     cn_segw_leave(left);
-    OK(cn_seg_sweep(f.tenant, keep_one, &kept.id, &files, &bytes));
+    OK(cn_seg_strays(f.tenant, keep_one, &kept.id, stray, 1, &n));
+    CU_ASSERT_EQUAL(n, 1);
+    OK(cn_seg_strays(f.tenant, keep_one, &kept.id, stray, 8, &n));
+    CU_ASSERT_EQUAL(n, 5);
+    OK(cn_seg_strays_remove(f.tenant, stray, n, &files, &bytes));
     CU_ASSERT_EQUAL(files, 4); /* gone, gone's derived, left, the .tmp; not kept, not living */
     CU_ASSERT_TRUE(bytes > 8192);
     if (OK(cn_seg_open(f.tenant, &kept.id, &kept.digest, &s)))

@@ -1,8 +1,10 @@
 """Jobs by the command: what each says, what it leaves behind, and with which exit code it ends."""
+import fcntl
 import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -11,6 +13,7 @@ import unittest
 
 from serving import CAIRN, run
 
+F_OFD_SETLK = 37
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 WORDS = "time person year way day thing man world life hand part child eye woman place work week case point government company number group problem fact".split()
 
@@ -428,6 +431,37 @@ class Jobs(unittest.TestCase):
         for option in (["--activate"], ["--sync"], ["--threads", "1"], [rows]):
             self.assertIn('does not go with "resume"', self.cairn("ingest", "acme/a", "--resume", job, *option, code=1).stderr)
         self.assertIn("no job", self.cairn("ingest", "acme/a", "--resume", "20200101T000000-0000000000000000", code=3).stderr)
+
+    def test_a_job_that_could_not_commit_embeds_nothing_again(self):
+        self.model()
+        self.index("a", "--embedder", "tiny")
+        rows = self.rows("r.jsonl", range(200))
+        fd = os.open(os.path.join(self.data, "tenants", "acme", "control.mdb-writer"), os.O_RDWR)  # as a stopped command would hold it
+        fcntl.fcntl(fd, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        try:
+            said = self.cairn("ingest", "acme/a", rows, "--activate", code=1).stderr
+        finally:
+            os.close(fd)
+        self.assertIn("held for writing", said)
+        job = self.map("jobs", "list", "acme")["jobs"][0]
+        self.assertEqual([job["state"], len(self.segments())], ["failed", 1])
+        r = self.ingest("a", "--resume", job["job"])
+        self.counts(r, read=200, added=200, documents=200)
+        self.assertEqual([r["chunks_embedded"], self.active("a")], [0, 1])
+
+    def test_what_is_taken_over_narrowed_is_not_the_jobs_own(self):
+        self.index("a", "--embedder", "none")
+        both = {"labels": ["group:a", "group:b"], "vector": 4}
+        self.ingest("a", self.rows("one.jsonl", range(4), **both), "--source", "one", "--activate")
+        self.ingest("a", self.rows("two.jsonl", range(4), labels=("group:a",), vector=4), "--source", "one", "--activate")
+        self.cairn("rollback", "acme/a", "--reason", "a test")
+        self.cairn("release", "acme/a")
+        files = self.segments()
+        self.ingest("a", self.rows("other.jsonl", range(10, 14), **both), "--source", "other", "--activate")
+        rows = [f for f in self.segments() if f not in files and f.count(".") == 1]
+        self.assertEqual(len(rows), 3)  # the job's, what was taken over, the version's own
+        self.assertEqual(len(self.map("documents", "list", "acme/a", "--as", "group:b")["documents"]), 4)
+        self.assertEqual(len(self.map("documents", "list", "acme/a", "--as", "group:a")["documents"]), 8)
 
 
 if __name__ == "__main__":
