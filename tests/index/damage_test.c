@@ -203,8 +203,8 @@ static void test_every_page(void) {
     CU_ASSERT_EQUAL(memcmp(want, after, sizeof want), 0);
 }
 
-/* Two numbers in a row after the change as before it: only where the last is 2 or 3 mod 4, and its second bit goes. Nothing in
- * the file tells that from the state before. */
+/* Two numbers in a row after the change as before it, the second bit of one of them: half of all files have one or two such.
+ * Nothing in the file tells that from the state before. */
 static bool still_in_a_row(const file *f, size_t at, int bit) {
     uint64_t a, b, flipped = (uint64_t)1 << (8 * (at % 4096 - 144) + (unsigned)bit);
     memcpy(&a, f->bytes + 144, 8);
@@ -235,7 +235,7 @@ static void test_transaction_numbers(void) {
             else
                 try_bit(&f, byte, (char)(1 << i % 8), want, records);
         }
-    CU_ASSERT(hidden <= 1);
+    CU_ASSERT(hidden <= 2);
     free(f.bytes);
     CU_ASSERT_FATAL(s_open_again());
 }
