@@ -61,7 +61,8 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
 cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
 cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
-cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret);
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* CN_DAMAGED when there is none */
+cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi meta, uint64_t epoch);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
 /* The head's number, 0 for none; reads from the newest down, so most often one record. */

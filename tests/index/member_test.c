@@ -157,6 +157,38 @@ static void test_changes_hold_at_once(void) {
     CU_ASSERT_EQUAL(checked("members").damaged, 0);
 }
 
+/* ---------- the epoch ---------- */
+static cn_err lose_epoch(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    char *kept = ctx;
+    cn_str v;
+    CN_TRY(cn_db_get(txn, c->meta, CN_STR("epoch"), &v));
+    memcpy(kept + 1, v.p, (size_t)(kept[0] = (char)v.n));
+    return cn_db_del(txn, c->meta, CN_STR("epoch"));
+}
+
+static cn_err mend_epoch(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    const char *kept = ctx;
+    return cn_db_put(txn, c->meta, CN_STR("epoch"), (cn_str){kept + 1, (size_t)kept[0]});
+}
+
+/* It does not begin anew: what was cached under the number then reached again would be taken for current. */
+static void test_a_lost_epoch(void) {
+    char kept[64];
+    uint64_t epoch, before = s_epoch();
+    cn_labels l;
+    OK(cn_catalog_write(s_tenant, lose_epoch, kept));
+    CU_ASSERT_EQUAL(cn_epoch(s_tenant, &epoch), CN_DAMAGED);
+    CU_ASSERT(strstr(cn_error_detail(), "backup") != NULL);
+    CU_ASSERT_EQUAL(s_policy(CN_POLICY_HIDE, "b", "", &s_who), CN_DAMAGED);
+    CU_ASSERT_EQUAL(cn_member_add(s_tenant, CN_STR("user:new"), s_labels("group:staff"), &s_who), CN_DAMAGED);
+    CU_ASSERT_EQUAL(s_activate("m", 1), CN_DAMAGED);
+    CU_ASSERT_EQUAL(cn_principal_expand(s_tenant, CN_STR("user:zoe"), &s_arena, &l), CN_DAMAGED);
+    CU_ASSERT_EQUAL(s_sees("m", 0, "public", "b"), NO_ANSWER);
+    OK(cn_catalog_write(s_tenant, mend_epoch, kept));
+    CU_ASSERT_EQUAL(s_epoch(), before);
+    CU_ASSERT_EQUAL(s_sees("m", 0, "public", "b"), 1);
+}
+
 /* ---------- a tenant's check ---------- */
 static cn_err lose_policy(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     (void)ctx;
@@ -172,6 +204,10 @@ static void test_a_new_tenant(void) {
     CU_ASSERT(x.of == CN_OK && x.damaged == 0 && x.things == 4);
     OK(cn_catalog_write(s_tenant, lose_policy, NULL));
     CU_ASSERT_EQUAL(checked("policy").of, CN_DAMAGED);
+    char kept[64];
+    CU_ASSERT_EQUAL(s_epoch(), 0);
+    OK(cn_catalog_write(s_tenant, lose_epoch, kept));
+    CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("user:ana"), s_labels("group:x"), &s_who), CN_DAMAGED);
     cn_tenant_unref(s_tenant);
     s_tenant = acme;
 }
@@ -226,6 +262,7 @@ void add_member_suite(void) {
     CU_add_test(s, "damage", test_damage);
     CU_add_test(s, "found behind a cache", test_found_behind_a_cache);
     CU_add_test(s, "changes hold at once", test_changes_hold_at_once);
+    CU_add_test(s, "a lost epoch", test_a_lost_epoch);
     CU_add_test(s, "a new tenant", test_a_new_tenant);
     CU_add_test(s, "spaces", test_spaces);
 }
