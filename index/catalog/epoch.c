@@ -4,19 +4,19 @@
 #define EPOCH_FORMAT 1
 #define EPOCH_BYTES (CN_RECORD_HEAD + 9)
 
-/* A tenant has one from its making on: one that began anew would let old caches pass for current. */
-cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
+/* There is one from the making on: one that began anew would let old caches pass for current. */
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret) {
     cn_str v;
-    cn_err err = cn_db_get(txn, meta, CN_STR("epoch"), &v);
+    cn_err err = cn_db_get(txn, dbi, CN_STR("epoch"), &v);
     if (err == CN_NOT_FOUND)
-        return cn_fail(CN_DAMAGED, "the tenant's epoch is missing; restore control.mdb from a backup");
+        return cn_fail(CN_DAMAGED, "the epoch is missing; restore control.mdb (of keys: cairn.mdb) from a backup");
     CN_TRY(err);
     const uint8_t *p = (const uint8_t *)v.p;
     if (v.n != EPOCH_BYTES || p[0] != EPOCH_FORMAT || p[CN_RECORD_HEAD] != 0xcf)
-        return cn_fail(CN_DAMAGED, "the tenant's epoch is not readable");
+        return cn_fail(CN_DAMAGED, "the epoch is not readable; restore control.mdb (of keys: cairn.mdb) from a backup");
     uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
     if (crc != cn_crc32c(0, p + CN_RECORD_HEAD, 9))
-        return cn_fail(CN_DAMAGED, "the tenant's epoch: its checksum does not hold");
+        return cn_fail(CN_DAMAGED, "the epoch: its checksum does not hold; restore control.mdb (of keys: cairn.mdb) from a backup");
     *ret = cn_be64(v.p + CN_RECORD_HEAD + 1);
     return CN_OK;
 }
@@ -32,7 +32,7 @@ cn_err cn_epoch(cn_tenant *t, uint64_t *ret) {
     return err;
 }
 
-cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi meta, uint64_t epoch) {
+cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch) {
     uint8_t v[EPOCH_BYTES] = {EPOCH_FORMAT};
     v[CN_RECORD_HEAD] = 0xcf;
     for (int i = 0; i < 8; i++)
@@ -40,7 +40,7 @@ cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi meta, uint64_t epoch) {
     uint32_t crc = cn_crc32c(0, v + CN_RECORD_HEAD, 9);
     for (int i = 0; i < 4; i++)
         v[1 + i] = (uint8_t)(crc >> (8 * i));
-    return cn_db_put(txn, meta, CN_STR("epoch"), (cn_str){(const char *)v, sizeof v});
+    return cn_db_put(txn, dbi, CN_STR("epoch"), (cn_str){(const char *)v, sizeof v});
 }
 
 cn_err cn_epoch_raise(cn_tenant *t, MDB_txn *txn, uint64_t *ret) {

@@ -1,4 +1,5 @@
-/* init.c -- what control.mdb of a new tenant begins with: nothing, explicitly. From then on a record of these that is not there is damage. */
+/* init.c -- what control.mdb of a new tenant and cairn.mdb begin with: nothing, explicitly. From then on a record of these
+ * that is not there is damage. */
 #include "index/catalog/records.h"
 #include "index/catalog/sum.h"
 #include "index/store/data.h"
@@ -25,4 +26,10 @@ cn_err cn_control_init(cn_env *control) {
         return cn_txn_commit(control, txn);
     cn_txn_abort(control, txn);
     return e;
+}
+
+cn_err cn_host_init(cn_env *host, MDB_txn *txn) {
+    MDB_dbi keys;
+    CN_TRY(cn_env_dbi(host, "keys", false, &keys));
+    return cn_epoch_put(txn, keys, 0);
 }

@@ -12,13 +12,13 @@
  * retired    segment id                           {at}: when its last version went
  * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
  *                                                 documents; record: the audit record of that
- * Every field must be there and no other: a record that says less or more than this format is damaged.
  * Owns:    nothing.
  * Thread:  any; puts inside the caller's write transaction.
  * Limits:  none of its own. */
 #pragma once
 #include "engine/base/mem.h"
 #include "index/catalog/version.h"
+#include "index/store/fields.h"
 
 typedef struct cn_catalog {
     MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, members;
@@ -37,17 +37,6 @@ cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx);
 cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* of the newest audit record */
 
-/* --- fields: one list packs a record and reads it --- */
-enum cn_field_kind { CN_F_U64, CN_F_U32, CN_F_I64, CN_F_BOOL, CN_F_STR, CN_F_BIN, CN_F_FIXED };
-typedef struct cn_field {
-    const char *name;
-    enum cn_field_kind kind;
-    void *at;     /* uint64_t, uint32_t, int64_t, bool, cn_str, cn_str, n bytes */
-    size_t n;
-} cn_field;
-cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n);
-cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n);
-
 typedef struct cn_catalog_key {
     uint8_t b[16];
 } cn_catalog_key;
@@ -61,8 +50,9 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
 cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
 cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
-cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* CN_DAMAGED when there is none */
-cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi meta, uint64_t epoch);
+/* In a tenant's "meta", or the host's "keys". CN_DAMAGED when there is none. */
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret);
+cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
 /* The head's number, 0 for none; reads from the newest down, so most often one record. */

@@ -9,7 +9,6 @@
 #include "index/policy/principal.h"
 
 #define LABELS_TOLD 32768 /* bytes */
-#define KEY_FORMAT 1
 #define KEY_PREFIX "cairn_"
 #define ID_CHARS 8
 #define SECRET_CHARS 43
@@ -70,77 +69,38 @@ void cn_scopes_text(unsigned scopes, char text[128]) {
 }
 
 /* --- records --- */
-static void pack_key(cn_buf *out, const cn_key_info *k, const cn_digest *secret) {
-    size_t at = cn_record_open(out, KEY_FORMAT);
-    cn_pack_map(out, 9);
-    cn_pack_cstr(out, "tenant");
-    cn_pack_str(out, k->tenant);
-    cn_pack_cstr(out, "scopes");
-    cn_pack_uint(out, k->scopes);
-    cn_pack_cstr(out, "labels");
-    cn_pack_array(out, k->labels.n);
-    for (uint32_t i = 0; i < k->labels.n; i++)
-        cn_pack_str(out, k->labels.v[i]);
-    cn_pack_cstr(out, "principals");
-    cn_pack_str(out, k->principals);
-    cn_pack_cstr(out, "index");
-    cn_pack_str(out, k->index);
-    cn_pack_cstr(out, "expires");
-    cn_pack_int(out, k->expires_us);
-    cn_pack_cstr(out, "made");
-    cn_pack_int(out, k->made_us);
-    cn_pack_cstr(out, "revoked");
-    cn_pack_bool(out, k->revoked);
-    cn_pack_cstr(out, "secret");
-    cn_pack_bin(out, secret->b, sizeof secret->b);
-    cn_record_close(out, at);
+typedef struct key_record {
+    cn_key_info k;
+    cn_str commas; /* its labels */
+    cn_digest secret;
+} key_record;
+
+#define KEY_FIELDS 10
+static void key_fields(key_record *r, cn_field f[KEY_FIELDS]) {
+    cn_key_info *k = &r->k;
+    const cn_field all[KEY_FIELDS] = {
+        {"id", CN_F_FIXED, k->id, ID_CHARS}, {"tenant", CN_F_STR, &k->tenant, 0}, {"scopes", CN_F_U32, &k->scopes, 0}, {"labels", CN_F_STR, &r->commas, 0},
+        {"principals", CN_F_STR, &k->principals, 0}, {"index", CN_F_STR, &k->index, 0}, {"expires", CN_F_I64, &k->expires_us, 0},
+        {"made", CN_F_I64, &k->made_us, 0}, {"revoked", CN_F_BOOL, &k->revoked, 0}, {"secret", CN_F_FIXED, r->secret.b, sizeof r->secret.b},
+    };
+    memcpy(f, all, sizeof all);
 }
 
-static cn_err copy_str(const msgpack_object *map, const char *name, cn_arena *a, cn_str *ret) {
-    cn_str s = {NULL, 0};
-    CN_TRY(cn_get_str(map, name, &s));
-    *ret = cn_arena_str(a, s);
-    return ret->p ? CN_OK : cn_fail_memory();
-}
-
-static cn_err copy_labels(const msgpack_object *map, cn_arena *a, cn_labels *ret) {
-    const msgpack_object *list = cn_get(map, "labels");
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size > CN_LABELS_MAX)
-        return cn_fail(CN_DAMAGED, "a key's labels cannot be read");
-    uint32_t n = list->via.array.size;
-    cn_str *v = cn_arena_alloc(a, (n + 1) * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < n; i++) {
-        v[i] = cn_arena_str(a, cn_obj_str(&list->via.array.ptr[i]));
-        if (!v[i].p)
-            return cn_fail_memory();
-    }
-    *ret = (cn_labels){v, n};
-    return CN_OK;
-}
-
+/* A key whose record is not whole opens nothing: what is missing in it may be what bounds it. */
 static cn_err unpack_key(cn_str id, cn_str value, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    cn_key_info k = {.expires_us = CN_NO_TIME};
-    cn_digest secret = {{0}};
-    uint64_t scopes = 0;
-    if (id.n != ID_CHARS)
-        return cn_fail(CN_DAMAGED, "the list of keys holds an id of %zu bytes", id.n);
-    memcpy(k.id, id.p, ID_CHARS);
-    CN_TRY(cn_record_read(&u, value, KEY_FORMAT, "a key's record"));
-    CN_TRY(cn_get_uint(&u.o, "scopes", 0, (1u << CN_SCOPE_COUNT) - 1, &scopes));
-    CN_TRY(cn_get_int(&u.o, "expires", &k.expires_us));
-    CN_TRY(cn_get_int(&u.o, "made", &k.made_us));
-    CN_TRY(cn_get_bool(&u.o, "revoked", &k.revoked));
-    CN_TRY(cn_get_digest32(&u.o, "secret", secret.b));
-    CN_TRY(copy_str(&u.o, "tenant", a, &k.tenant));
-    CN_TRY(copy_str(&u.o, "principals", a, &k.principals));
-    CN_TRY(copy_str(&u.o, "index", a, &k.index));
-    CN_TRY(copy_labels(&u.o, a, &k.labels));
-    k.scopes = (unsigned)scopes;
-    *ret = k;
-    *ret_secret = secret;
+    key_record r = {.secret = {{0}}};
+    cn_field f[KEY_FIELDS];
+    key_fields(&r, f);
+    cn_err err = cn_fields_read(value, "its record", a, f, KEY_FIELDS);
+    if (err == CN_OK && (!cn_str_eq(id, (cn_str){r.k.id, ID_CHARS}) || r.k.scopes == 0 || r.k.scopes >= 1u << CN_SCOPE_COUNT))
+        err = cn_fail(CN_DAMAGED, "the values of its record do not fit together");
+    if (err == CN_OK)
+        err = cn_labels_parse(a, r.commas, &r.k.labels);
+    if (err == CN_DAMAGED || err == CN_INVALID)
+        return cn_wrap(CN_DAMAGED, "key %.*s opens nothing; make a new one, or restore cairn.mdb from a backup", (int)(id.n < ID_CHARS ? id.n : ID_CHARS), id.p);
+    CN_TRY(err);
+    *ret = r.k;
+    *ret_secret = r.secret;
     return CN_OK;
 }
 
@@ -155,29 +115,10 @@ static cn_str row_of(key_row *row, const char *id) {
     return (cn_str){row->text, sizeof row->text};
 }
 
-static cn_err read_epoch(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret) {
-    cn_str value;
-    cn_err err = cn_db_get(txn, dbi, CN_STR("epoch"), &value);
-    uint64_t epoch = 0;
-    if (err == CN_OK && value.n != 8)
-        return cn_fail(CN_DAMAGED, "the epoch of the keys has %zu bytes, not 8", value.n);
-    if (err == CN_OK)
-        for (int i = 0; i < 8; i++)
-            epoch |= (uint64_t)(unsigned char)value.p[i] << (8 * i);
-    else if (err != CN_NOT_FOUND)
-        return err;
-    *ret = epoch;
-    return CN_OK;
-}
-
 static cn_err raise_epoch(MDB_txn *txn, MDB_dbi dbi) {
     uint64_t epoch;
-    char bytes[8];
-    CN_TRY(read_epoch(txn, dbi, &epoch));
-    epoch++;
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (char)(epoch >> (8 * i));
-    return cn_db_put(txn, dbi, CN_STR("epoch"), (cn_str){bytes, sizeof bytes});
+    CN_TRY(cn_epoch_of(txn, dbi, &epoch));
+    return cn_epoch_put(txn, dbi, epoch + 1);
 }
 
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) {
@@ -186,7 +127,7 @@ cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) {
     MDB_txn *txn;
     CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
     CN_TRY(cn_txn_read(e, &txn));
-    cn_err err = read_epoch(txn, dbi, ret);
+    cn_err err = cn_epoch_of(txn, dbi, ret);
     cn_txn_abort(e, txn);
     return err;
 }
@@ -199,10 +140,14 @@ static cn_err put_in(MDB_txn *txn, MDB_dbi dbi, const cn_key_info *k, const cn_d
         if (err != CN_NOT_FOUND)
             return err == CN_OK ? cn_fail(CN_CONFLICT, "the key id %s is taken; try again", k->id) : err;
     }
-    CN_AUTO_BUF cn_buf value = {.cap = RECORD_CAP};
-    pack_key(&value, k, secret);
-    CN_TRY(cn_buf_check(&value));
-    CN_TRY(cn_db_put(txn, dbi, name, cn_buf_str(&value)));
+    CN_AUTO_BUF cn_buf commas = {.cap = RECORD_CAP};
+    key_record r = {.k = *k, .secret = *secret};
+    cn_field f[KEY_FIELDS];
+    cn_labels_text(&commas, k->labels);
+    CN_TRY(cn_buf_check(&commas));
+    r.commas = cn_buf_str(&commas);
+    key_fields(&r, f);
+    CN_TRY(cn_fields_put(txn, dbi, name, f, KEY_FIELDS));
     return raise_epoch(txn, dbi);
 }
 
@@ -452,7 +397,10 @@ static cn_err note_key(void *ctx, cn_str row, cn_str value, bool *stop) {
     revoking *r = ctx;
     cn_key_info k;
     cn_digest secret;
-    CN_TRY(unpack_key((cn_str){row.p + 1, row.n - 1}, value, r->arena, &k, &secret));
+    cn_err err = unpack_key((cn_str){row.p + 1, row.n - 1}, value, r->arena, &k, &secret);
+    if (err == CN_DAMAGED) /* it opens nothing already */
+        return CN_OK;
+    CN_TRY(err);
     if (!cn_str_eq(k.tenant, r->tenant) || k.revoked)
         return CN_OK;
     if (r->n == r->room) {
@@ -506,7 +454,12 @@ static cn_err list_one(void *ctx, cn_str row, cn_str value, bool *stop) {
     cn_key_info k;
     cn_digest secret;
     cn_arena_reset(&l->arena);
-    CN_TRY(unpack_key((cn_str){row.p + 1, row.n - 1}, value, &l->arena, &k, &secret));
+    cn_err err = unpack_key((cn_str){row.p + 1, row.n - 1}, value, &l->arena, &k, &secret);
+    if (err == CN_DAMAGED) { /* whose it is is not known; the others can still be listed, and so revoked */
+        cn_log(CN_LOG_ERROR, "key.damaged", "%s", cn_error_detail());
+        return CN_OK;
+    }
+    CN_TRY(err);
     return cn_str_eq(k.tenant, l->tenant) ? l->fn(l->ctx, &k) : CN_OK;
 }
 

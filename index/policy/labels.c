@@ -138,6 +138,14 @@ cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret) {
     return cn_labels_make(a, part, n, ret);
 }
 
+void cn_labels_text(cn_buf *out, cn_labels set) {
+    for (uint32_t i = 0; i < set.n; i++) {
+        if (i)
+            cn_buf_putc(out, ',');
+        cn_buf_add(out, set.v[i].p, set.v[i].n);
+    }
+}
+
 bool cn_labels_has(cn_labels set, cn_str label) {
     uint32_t lo = 0, hi = set.n;
     while (lo < hi) {

@@ -14,11 +14,7 @@
 /* ---------- the stored form ---------- */
 void cn_member_pack(cn_buf *out, cn_labels labels) {
     size_t at = cn_record_open(out, MEMBER_FORMAT);
-    for (uint32_t i = 0; i < labels.n; i++) {
-        if (i)
-            cn_buf_putc(out, ',');
-        cn_buf_add(out, labels.v[i].p, labels.v[i].n);
-    }
+    cn_labels_text(out, labels);
     cn_record_close(out, at);
 }
 

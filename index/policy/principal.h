@@ -1,7 +1,7 @@
 /* principal.h -- who asks: members, keys, and the label set a query runs with.
  *
  * control.mdb, database "members":  see member_inside.h
- * cairn.mdb,   database "keys":     "k" + id  -> record (pack.h) of one map; "epoch" -> u64, little-endian
+ * cairn.mdb,   database "keys":     "k" + id -> record (fields.h, fields in key.c); "epoch" -> as a tenant's (epoch.c)
  *
  * Owns:    results live in the arena given.
  * Thread:  any.

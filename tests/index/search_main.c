@@ -18,6 +18,7 @@ int main(int argc, char **argv) {
     add_filter_suite();
     add_policy_suite();
     add_member_suite();
+    add_key_suite();
     add_upkeep_suite();
     add_explain_suite();
     add_find_suite();

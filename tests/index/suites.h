@@ -4,6 +4,7 @@ void add_filter_suite(void);
 void add_upkeep_suite(void);
 void add_policy_suite(void);
 void add_member_suite(void);
+void add_key_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
 void add_compact_suite(void);
