@@ -107,10 +107,8 @@ static cn_err add_refusal(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     const refusal *r = ctx;
     char outcome[CN_ERROR_TEXT + 16];
     snprintf(outcome, sizeof outcome, "refused: %s", r->why);
-    cn_actor who = *r->who;
-    if (who.reason.n > CN_REASON_MAX)
-        who.reason.n = CN_REASON_MAX;
-    return cn_audit_add(r->t, txn, &who, r->action, r->target, outcome, (cn_str){0});
+    outcome[cn_utf8_valid_to(cn_str_of(outcome))] = 0;
+    return cn_audit_add(r->t, txn, r->who, r->action, r->target, outcome, (cn_str){0});
 }
 
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why) {

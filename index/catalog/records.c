@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "engine/base/utf8.h"
+
 #define PLANS 32
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
@@ -276,12 +278,21 @@ cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]) {
     return (cn_str){text, (size_t)n};
 }
 
+/* What was asked for may be refused because it is too long, or no text at all. */
+static cn_str told(cn_str s, size_t most) {
+    s.n = s.n < most ? s.n : most;
+    s.n = cn_utf8_valid_to(s);
+    return s;
+}
+
 cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target) {
     if (err != CN_CONFLICT && err != CN_REFUSED && err != CN_NOT_FOUND && err != CN_INVALID)
         return err;
     char why[CN_ERROR_TEXT];
+    target = told(target, CN_DOC_ID_MAX);
+    const cn_actor cut = {who->who, who->via, told(who->reason, CN_REASON_MAX)};
     snprintf(why, sizeof why, "%s", cn_error_detail());
-    if (cn_audit_refused(t, who, action, target, why) != CN_OK)
+    if (cn_audit_refused(t, &cut, action, target, why) != CN_OK)
         return cn_fail(err, "%.900s (this attempt could not be recorded in the audit chain)", why);
     return cn_fail(err, "%s", why);
 }

@@ -232,6 +232,23 @@ static cn_err audit_key(cn_data *d, const cn_key_info *k, const char *action, co
     return err;
 }
 
+/* A refused attempt, in the chain of the tenant whose key it is about; where there is none, in the log. */
+static cn_err refused(cn_data *d, cn_err err, cn_str tenant, cn_str id, const char *action, const cn_actor *who) {
+    cn_tenant *t;
+    char why[CN_ERROR_TEXT];
+    if (err == CN_OK)
+        return err;
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    if (tenant.n == 0 || cn_tenant_open(d, tenant, &t) != CN_OK) {
+        cn_log(CN_LOG_WARN, action, "refused id=" CN_STR_FMT " tenant=" CN_STR_FMT " who=" CN_STR_FMT " why=%s", CN_STR_ARG(id), CN_STR_ARG(tenant),
+               CN_STR_ARG(who->who), why);
+        return cn_fail(err, "%s", why);
+    }
+    err = cn_refused(t, cn_fail(err, "%s", why), who, action, id);
+    cn_tenant_unref(t);
+    return err;
+}
+
 /* --- making --- */
 static void make_id(char id[ID_CHARS + 1]) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
@@ -286,9 +303,13 @@ static cn_err tenant_exists(cn_data *d, cn_str name) {
     return CN_OK;
 }
 
+static cn_err may_be_made(cn_data *d, const cn_key_info *k) {
+    CN_TRY(check_new_key(k));
+    return tenant_exists(d, k->tenant);
+}
+
 cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]) {
-    CN_TRY(check_new_key(info));
-    CN_TRY(tenant_exists(d, info->tenant));
+    CN_TRY(refused(d, may_be_made(d, info), info->tenant, CN_STR(""), "key.add", who));
     cn_key_info k = *info;
     char secret[SECRET_CHARS + 1];
     make_id(k.id);
@@ -366,15 +387,21 @@ bool cn_key_allows_principal(const cn_key_info *k, cn_str principal) {
 /* --- revoking and listing --- */
 static void end_arena(cn_arena *a) { cn_arena_done(a); }
 
-cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who) {
+/* Another tenant's key does not exist for this one. */
+static cn_err find_key(cn_data *d, cn_str tenant, cn_str id, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
+    cn_err err = id.n == ID_CHARS ? get_key(d, id.p, a, ret, ret_secret) : CN_NOT_FOUND;
+    if (err == CN_NOT_FOUND || (err == CN_OK && tenant.n && !cn_str_eq(ret->tenant, tenant)))
+        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"; `cairn key list` names those there are", CN_STR_ARG(id));
+    return err;
+}
+
+cn_err cn_key_revoke(cn_data *d, cn_str tenant, cn_str id, const cn_actor *who) {
     __attribute__((cleanup(end_arena))) cn_arena a;
     cn_arena_init(&a, 8192, 1 << 20);
     cn_key_info k;
     cn_digest secret;
-    cn_err err = id.n == ID_CHARS ? get_key(d, id.p, &a, &k, &secret) : CN_NOT_FOUND;
-    if (err == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"; `cairn key list` names those there are", CN_STR_ARG(id));
-    CN_TRY(err);
+    cn_err err = find_key(d, tenant, id, &a, &k, &secret);
+    CN_TRY(refused(d, err, tenant, id, "key.revoke", who));
     k.revoked = true;
     CN_TRY(put_key(d, &k, &secret, false));
     err = audit_key(d, &k, "key.revoke", who);

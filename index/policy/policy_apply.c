@@ -149,8 +149,7 @@ static void pack_detail(cn_buf *b, const cn_policy_change *c) {
 }
 
 static cn_str target_of(const cn_policy_change *c) {
-    cn_str s = c->op == CN_POLICY_HIDE_SOURCE || c->op == CN_POLICY_UNHIDE_SOURCE ? c->source : c->id;
-    return (cn_str){s.p, s.n < CN_DOC_ID_MAX ? s.n : CN_DOC_ID_MAX};
+    return c->op == CN_POLICY_HIDE_SOURCE || c->op == CN_POLICY_UNHIDE_SOURCE ? c->source : c->id;
 }
 
 static cn_err change(work *w, const cn_policy_change *c) {

@@ -119,10 +119,15 @@ static cn_err change_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
-    change x = {.t = t, .kind = kind, .labels = labels, .who = who};
-    CN_TRY(check_member(principal, labels));
-    CN_TRY(cn_label_make(&a, principal, &x.principal));
-    return cn_refused(t, cn_catalog_write(t, change_in, &x), who, action_name[kind], x.principal);
+    change x = {.t = t, .kind = kind, .principal = principal, .labels = labels, .who = who};
+    cn_err err = check_member(principal, labels);
+    if (err == CN_OK && kind == MEMBER_ADD && labels.n == 0)
+        err = cn_fail(CN_INVALID, "name at least one label to add to \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+    if (err == CN_OK)
+        err = cn_label_make(&a, principal, &x.principal);
+    if (err == CN_OK)
+        err = cn_catalog_write(t, change_in, &x);
+    return cn_refused(t, err, who, action_name[kind], x.principal);
 }
 
 cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -130,8 +135,6 @@ cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_
 }
 
 cn_err cn_member_add(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
-    if (labels.n == 0)
-        return cn_fail(CN_INVALID, "name at least one label to add to \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
     return change_member(t, MEMBER_ADD, principal, labels, who);
 }
 

@@ -52,7 +52,8 @@ typedef struct cn_key_info {
 #define CN_KEY_TEXT 64
 cn_err cn_scopes_parse(cn_str commas, unsigned *ret);         /* "query,act-as" */
 void cn_scopes_text(unsigned scopes, char text[128]);
-cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]); /* fills info->id */
+/* Fills info->id. Refused attempts are in the tenant's audit chain too; of the host's own keys all is in the log. */
+cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]);
 cn_err cn_key_check(cn_data *d, cn_str key, cn_arena *a, cn_key_info *ret);  /* UNAUTHENTICATED: unknown, revoked, expired */
 /* Splits a key's text into its id and the digest of its secret: all that a process need keep of it. UNAUTHENTICATED: not a key. */
 cn_err cn_key_split(cn_str key, char ret_id[9], cn_digest *ret_secret);
@@ -61,7 +62,8 @@ cn_err cn_key_check_secret(cn_data *d, const char *id, const cn_digest *secret, 
 bool cn_key_expired(const cn_key_info *k);
 bool cn_key_allows_index(const cn_key_info *k, cn_str index);
 bool cn_key_allows_principal(const cn_key_info *k, cn_str principal); /* of a key with act_as */
-cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who);
+/* tenant: whose it must be; "" : anybody's. */
+cn_err cn_key_revoke(cn_data *d, cn_str tenant, cn_str id, const cn_actor *who);
 /* Every key of a tenant that is about to be dropped, in one transaction; the drop is what is recorded. */
 cn_err cn_key_revoke_all(cn_data *d, cn_str tenant);
 cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx);

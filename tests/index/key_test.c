@@ -135,6 +135,32 @@ static void test_anothers_record(void) {
     check_refused(cn_buf_str(&other), cn_buf_str(&whole), "another's", 0);
 }
 
+static uint64_t records(void) {
+    uint64_t n = 0;
+    cn_digest head;
+    OK(cn_audit_verify(s_tenant, &n, &head));
+    return n;
+}
+
+static void test_refusals_are_recorded(void) {
+    cn_key_info bad = {.tenant = CN_STR("acme"), .expires_us = CN_NO_TIME}, nowhere = {.tenant = CN_STR("nobody"), .scopes = 1, .expires_us = CN_NO_TIME};
+    cn_key_info host = {.scopes = CN_SCOPE(operate), .expires_us = CN_NO_TIME};
+    char text[CN_KEY_TEXT];
+    uint64_t n = records();
+    CU_ASSERT_EQUAL(cn_key_add(s_data, &bad, &s_who, text), CN_INVALID); /* no scope */
+    CU_ASSERT(strstr(cn_error_detail(), "scope") != NULL);
+    CU_ASSERT_EQUAL(records(), n + 1);
+    CU_ASSERT_EQUAL(cn_key_revoke(s_data, CN_STR("acme"), CN_STR("aaaaaaaa"), &s_who), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(cn_key_revoke(s_data, CN_STR("acme"), CN_STR("\xff too long and no text"), &s_who), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(records(), n + 3);
+    OK(cn_key_add(s_data, &host, &s_who, text));
+    CU_ASSERT_EQUAL(cn_key_revoke(s_data, CN_STR("acme"), cn_str_of(host.id), &s_who), CN_NOT_FOUND); /* not this tenant's */
+    CU_ASSERT_EQUAL(records(), n + 4);
+    OK(cn_key_revoke(s_data, CN_STR(""), cn_str_of(host.id), &s_who));
+    CU_ASSERT_EQUAL(cn_key_add(s_data, &nowhere, &s_who, text), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(records(), n + 4); /* there is no chain */
+}
+
 static void test_a_lost_epoch(void) {
     CN_AUTO_BUF cn_buf kept = {.cap = 65536};
     uint64_t before, epoch;
@@ -158,5 +184,6 @@ void add_key_suite(void) {
     CU_add_test(s, "fields left out", test_fields_left_out);
     CU_add_test(s, "each byte", test_each_byte);
     CU_add_test(s, "another's record", test_anothers_record);
+    CU_add_test(s, "refusals are recorded", test_refusals_are_recorded);
     CU_add_test(s, "a lost epoch", test_a_lost_epoch);
 }

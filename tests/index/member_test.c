@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/utf8.h"
 #include "index/catalog/check.h"
 #include "index/policy/principal.h"
 #include "tests/index/small.h"
@@ -157,6 +158,49 @@ static void test_changes_hold_at_once(void) {
     CU_ASSERT_EQUAL(checked("members").damaged, 0);
 }
 
+/* ---------- refused attempts ---------- */
+static uint64_t records(void) {
+    uint64_t n = 0;
+    cn_digest head;
+    OK(cn_audit_verify(s_tenant, &n, &head));
+    return n;
+}
+
+/* Each is in the chain once, as text that can be read. */
+static void test_refusals_are_recorded(void) {
+    static char text[CN_DOC_ID_MAX + 100], reason[CN_REASON_MAX + 2];
+    cn_labels staff = s_labels("group:staff");
+    uint64_t n = records();
+    memset(text, 'x', sizeof text - 1);
+    for (size_t i = 0; i + 2 < sizeof reason; i += 3)
+        memcpy(reason + i, "\xe2\x82\xac", 3); /* the cut is inside one */
+    cn_actor wordy = {s_who.who, s_who.via, {reason, sizeof reason}};
+    CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("public"), staff, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("no label"), staff, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_set(s_tenant, cn_str_of(text), staff, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("user:\xff"), staff, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_add(s_tenant, CN_STR("user:ana"), (cn_labels){0}, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_remove(s_tenant, CN_STR("nobody\xff"), &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_remove(s_tenant, CN_STR("user:nobody"), &s_who), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(records(), n + 7);
+    CU_ASSERT_EQUAL(cn_version_activate(s_tenant, CN_STR("m"), 1, CN_ANY_VERSION, false, &wordy, NULL), CN_INVALID);
+    CU_ASSERT(strstr(cn_error_detail(), "reason") != NULL);
+    CU_ASSERT_EQUAL(cn_version_mark(s_tenant, CN_STR("m"), 1, CN_MARK_PINNED, 0, &wordy), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_version_drop(s_tenant, CN_STR("m"), 1, &wordy), CN_REFUSED);
+    CU_ASSERT_EQUAL(records(), n + 10);
+    CN_AUTO_BUF cn_buf b = {.cap = 1 << 20};
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    OK(cn_audit_list(s_tenant, 0, 10, NULL, NULL, &b));
+    OK(cn_unpack(&u, b.p, b.n));
+    CU_ASSERT_EQUAL_FATAL(u.o.via.array.size, 10);
+    for (uint32_t i = 0; i < 10; i++) {
+        const msgpack_object *r = &u.o.via.array.ptr[i];
+        cn_str outcome = cn_obj_str(cn_get(r, "outcome"));
+        CU_ASSERT(outcome.n > 8 && memcmp(outcome.p, "refused:", 8) == 0);
+        CU_ASSERT(cn_utf8_ok(outcome) && cn_utf8_ok(cn_obj_str(cn_get(r, "target"))) && cn_utf8_ok(cn_obj_str(cn_get(r, "reason"))));
+    }
+}
+
 /* ---------- the epoch ---------- */
 static cn_err lose_epoch(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     char *kept = ctx;
@@ -262,6 +306,7 @@ void add_member_suite(void) {
     CU_add_test(s, "damage", test_damage);
     CU_add_test(s, "found behind a cache", test_found_behind_a_cache);
     CU_add_test(s, "changes hold at once", test_changes_hold_at_once);
+    CU_add_test(s, "refusals are recorded", test_refusals_are_recorded);
     CU_add_test(s, "a lost epoch", test_a_lost_epoch);
     CU_add_test(s, "a new tenant", test_a_new_tenant);
     CU_add_test(s, "spaces", test_spaces);
