@@ -76,7 +76,10 @@ static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
 static cn_err load_all(MDB_txn *txn, MDB_dbi dbi, cn_members *m) {
     load l = {.m = m};
     CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, load_one, &l));
-    return cn_sum_same(&l.sum, &m->sum) ? CN_OK : cn_sum_differs(CN_MEMBERS_WHAT);
+    if (!cn_sum_same(&l.sum, &m->sum))
+        return cn_fail(CN_DAMAGED, "the directory of members does not match its stored count and digest; nobody is answered by name until `cairn member sync` "
+                       "brings it anew, or control.mdb is restored from a backup");
+    return CN_OK;
 }
 
 typedef struct loading {

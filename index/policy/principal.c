@@ -1,6 +1,8 @@
 /* Members: the tenant's directory of who holds which labels, and its expansion to the label set of a query. */
 #include "index/policy/principal.h"
 
+#include <stdlib.h>
+
 #include "engine/base/mem.h"
 #include "index/catalog/records.h"
 #include "index/policy/member_inside.h"
@@ -9,6 +11,7 @@
 #define ARENA_BLOCK 8192
 #define ARENA_CAP ((size_t)16 << 20)
 #define DETAIL_CAP 65536
+#define SYNC_CAP ((size_t)4 << 30)
 
 static void end_arena(cn_arena *a) { cn_arena_done(a); }
 #define AUTO_ARENA __attribute__((cleanup(end_arena)))
@@ -151,17 +154,25 @@ static cn_str trim(cn_str s) {
     return s;
 }
 
-static cn_err put_new_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels, cn_sum *io) {
-    cn_str there;
-    cn_err err = cn_db_get(txn, dbi, principal, &there);
-    if (err == CN_OK)
-        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" stands there twice", CN_STR_ARG(principal));
-    if (err != CN_NOT_FOUND)
-        return err;
-    return put_member(txn, dbi, principal, labels, io);
-}
+typedef struct sync_entry { /* value n 0: the member goes */
+    cn_str principal, value;
+    uint32_t line;
+} sync_entry;
 
-static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a, cn_sum *io) {
+typedef struct sync_work {
+    cn_tenant *t;
+    cn_str text;
+    const cn_actor *who;
+    cn_arena a;
+    cn_sum sum;
+    sync_entry *v;       /* what the text says, by principal */
+    uint32_t members, at; /* at: of v, while the directory is compared with it */
+    sync_entry *changes;
+    uint32_t n_changes, room;
+} sync_work;
+
+static cn_err sync_line(cn_str line, cn_arena *a, sync_work *w, sync_entry *ret) {
+    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
     size_t end = 0;
     while (end < line.n && line.p[end] != ' ' && line.p[end] != '\t')
         end++;
@@ -171,49 +182,102 @@ static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a, cn_
     cn_labels labels;
     CN_TRY(cn_labels_parse(a, commas, &labels));
     CN_TRY(check_member(principal, labels));
-    CN_TRY(cn_label_make(a, principal, &principal));
-    return put_new_member(txn, dbi, principal, labels, io);
+    CN_TRY(cn_label_make(&w->a, principal, &ret->principal));
+    cn_member_pack(&value, labels);
+    CN_TRY(cn_buf_check(&value));
+    ret->value = cn_arena_str(&w->a, cn_buf_str(&value));
+    return ret->value.p ? CN_OK : cn_fail_memory();
 }
 
-static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, cn_sum *io, uint32_t *ret) {
+static uint32_t count_lines(cn_str text) {
+    uint32_t n = 1;
+    for (size_t i = 0; i < text.n; i++)
+        n += text.p[i] == '\n';
+    return n;
+}
+
+static cn_err sync_lines(sync_work *w) {
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
-    uint32_t members = 0, number = 0;
-    while (text.n) {
+    cn_str text = w->text;
+    for (uint32_t number = 1; text.n; number++) {
         const char *nl = memchr(text.p, '\n', text.n);
         size_t n = nl ? (size_t)(nl - text.p) : text.n, step = nl ? n + 1 : n;
         cn_str line = trim((cn_str){text.p, n});
         text = (cn_str){text.p + step, text.n - step};
-        number++;
         if (line.n == 0 || *line.p == '#')
             continue;
-        cn_err err = sync_line(txn, dbi, line, &a, io);
+        sync_entry *x = &w->v[w->members];
+        x->line = number;
+        cn_err err = sync_line(line, &a, w, x);
         if (err != CN_OK)
             return cn_wrap(err, "line %u", number);
-        members++;
+        cn_sum_add(&w->sum, x->principal, x->value);
+        w->members++;
         cn_arena_reset(&a);
     }
-    *ret = members;
     return CN_OK;
 }
 
-typedef struct sync_work {
-    cn_tenant *t;
-    cn_str text;
-    const cn_actor *who;
-    uint32_t members;
-} sync_work;
+static int by_principal(const void *a, const void *b) { return cn_str_cmp(((const sync_entry *)a)->principal, ((const sync_entry *)b)->principal); }
 
-static cn_err sync_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    sync_work *w = ctx;
-    cn_sum sum;
-    CN_TRY(cn_sum_get(txn, c->members, CN_MEMBERS_WHAT, &sum));
-    sum = (cn_sum){0};
-    CN_TRY(cn_mdb(mdb_drop(txn, c->members, 0), "emptying the directory of members"));
-    CN_TRY(sync_lines(txn, c->members, w->text, &sum, &w->members));
+/* The text as records, in the order of the directory. */
+static cn_err read_text(sync_work *w) {
+    w->v = cn_arena_zalloc(&w->a, count_lines(w->text), sizeof *w->v);
+    if (!w->v)
+        return cn_fail_memory();
+    CN_TRY(sync_lines(w));
     if (w->members == 0)
         return cn_fail(CN_REFUSED, "the text names no member, so everyone would lose their groups; `cairn member remove` takes out single ones");
-    CN_TRY(cn_sum_put(txn, c->members, &sum));
+    qsort(w->v, w->members, sizeof *w->v, by_principal);
+    for (uint32_t i = 1; i < w->members; i++)
+        if (cn_str_eq(w->v[i - 1].principal, w->v[i].principal))
+            return cn_fail(CN_INVALID, "line %u: \"" CN_STR_FMT "\" stands there twice", w->v[i - 1].line > w->v[i].line ? w->v[i - 1].line : w->v[i].line,
+                           CN_STR_ARG(w->v[i].principal));
+    return CN_OK;
+}
+
+static cn_err add_change(sync_work *w, sync_entry x) {
+    if (w->n_changes == w->room) {
+        uint32_t room = w->room ? 2 * w->room : 64;
+        sync_entry *v = cn_realloc(w->changes, room * sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        w->changes = v;
+        w->room = room;
+    }
+    w->changes[w->n_changes++] = x;
+    return CN_OK;
+}
+
+/* A member as it is: those of the text that come before it are new, and if none is its own it goes. */
+static cn_err compare_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)stop;
+    sync_work *w = ctx;
+    int c = -1;
+    if (cn_sum_is(key))
+        return CN_OK;
+    while (w->at < w->members && (c = cn_str_cmp(w->v[w->at].principal, key)) < 0)
+        CN_TRY(add_change(w, w->v[w->at++]));
+    if (w->at < w->members && c == 0) {
+        const sync_entry *x = &w->v[w->at++];
+        return cn_str_eq(x->value, value) ? CN_OK : add_change(w, *x);
+    }
+    sync_entry gone = {.principal = cn_arena_str(&w->a, key)};
+    return gone.principal.p ? add_change(w, gone) : cn_fail_memory();
+}
+
+/* The sum that is there does not matter: what is put is the whole, and mends a directory that is damaged. */
+static cn_err plan_sync(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sync_work *w = ctx;
+    w->at = w->n_changes = 0;
+    CN_TRY(cn_db_each(txn, c->members, (cn_str){"", 0}, compare_one, w));
+    while (w->at < w->members)
+        CN_TRY(add_change(w, w->v[w->at++]));
+    return CN_OK;
+}
+
+static cn_err audit_sync(const sync_work *w, MDB_txn *txn) {
     CN_AUTO_BUF cn_buf detail = {.cap = 1024};
     cn_digest digest = cn_sha256_of(w->text.p, w->text.n);
     cn_pack_map(&detail, 2);
@@ -222,13 +286,29 @@ static cn_err sync_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_pack_cstr(&detail, "digest");
     cn_pack_bin(&detail, digest.b, sizeof digest.b);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_audit_add(w->t, txn, w->who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
+    return cn_audit_add(w->t, txn, w->who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail));
+}
+
+static cn_err apply_sync(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    const sync_work *w = ctx;
+    for (uint32_t i = 0; i < w->n_changes; i++) {
+        const sync_entry *x = &w->changes[i];
+        CN_TRY(x->value.n ? cn_db_put(txn, c->members, x->principal, x->value) : cn_db_del(txn, c->members, x->principal));
+    }
+    CN_TRY(cn_sum_put(txn, c->members, &w->sum));
+    CN_TRY(audit_sync(w, txn));
     return cn_epoch_raise(w->t, txn, NULL);
 }
 
 cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members) {
     sync_work w = {.t = t, .text = text, .who = who};
-    CN_TRY(cn_refused(t, cn_catalog_write(t, sync_in, &w), who, "member.sync", CN_STR("")));
+    cn_arena_init(&w.a, 1 << 16, SYNC_CAP);
+    cn_err err = read_text(&w);
+    if (err == CN_OK)
+        err = cn_catalog_change(t, plan_sync, apply_sync, &w);
+    cn_free(w.changes);
+    cn_arena_done(&w.a);
+    CN_TRY(cn_refused(t, err, who, "member.sync", CN_STR("")));
     *ret_members = w.members;
     return CN_OK;
 }

@@ -158,6 +158,66 @@ static void test_changes_hold_at_once(void) {
     CU_ASSERT_EQUAL(checked("members").damaged, 0);
 }
 
+/* ---------- the whole directory at once ---------- */
+#define MANY 3000
+static char text[MANY * 64];
+
+static cn_err sync_many(int changed, uint32_t *ret) {
+    size_t n = 0;
+    for (int i = 0; i < MANY; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "user:p%d group:%s,group:staff\n", i * 7 % MANY, i == changed ? "other" : "some");
+    return cn_member_sync(s_tenant, (cn_str){text, n}, &s_who, ret);
+}
+
+static uint64_t pages(void) {
+    MDB_txn *txn;
+    MDB_envinfo info;
+    OK(cn_txn_read(cn_tenant_control(s_tenant), &txn));
+    CU_ASSERT_EQUAL(mdb_env_info(mdb_txn_env(txn), &info), 0);
+    cn_txn_abort(cn_tenant_control(s_tenant), txn);
+    return info.me_last_pgno;
+}
+
+/* What stays as it is is not written, so a transaction is as long as what differs. */
+static void test_sync_writes_what_differs(void) {
+    uint32_t n;
+    cn_labels l;
+    OK(sync_many(-1, &n));
+    uint64_t before = pages();
+    CU_ASSERT(n == MANY && before > 50);
+    OK(sync_many(5, &n));
+    CU_ASSERT(n == MANY && pages() < before + 20);
+    OK(cn_principal_expand(s_tenant, CN_STR("user:p35"), &s_arena, &l));
+    CU_ASSERT(l.n == 4 && cn_labels_has(l, CN_STR("group:other")));
+    OK(cn_principal_expand(s_tenant, CN_STR("user:p36"), &s_arena, &l));
+    CU_ASSERT(cn_labels_has(l, CN_STR("group:some")));
+    OK(cn_principal_expand(s_tenant, CN_STR("group:team"), &s_arena, &l));
+    CU_ASSERT_EQUAL(l.n, 2); /* it is no member any more */
+    CU_ASSERT_EQUAL(checked("members").of, CN_OK);
+}
+
+#define OURS "user:ana group:team\n# and\ngroup:team group:out,group:staff\n\nuser:zoe group:staff\n"
+
+static void test_sync_again(void) {
+    uint32_t n = 7;
+    CU_ASSERT_EQUAL(cn_member_sync(s_tenant, CN_STR("user:b group:x\nuser:a group:x\nuser:b group:y\n"), &s_who, &n), CN_INVALID);
+    CU_ASSERT(strstr(cn_error_detail(), "line 3: \"user:b\" stands there twice") != NULL);
+    CU_ASSERT_EQUAL(cn_member_sync(s_tenant, CN_STR("user:b group:x\nuser:a\n"), &s_who, &n), CN_INVALID);
+    CU_ASSERT(strstr(cn_error_detail(), "line 2") != NULL);
+    CU_ASSERT_EQUAL(cn_member_sync(s_tenant, CN_STR("# nobody\n"), &s_who, &n), CN_REFUSED);
+    CU_ASSERT(n == 7 && checked("members").of == CN_OK);
+    OK(cn_member_sync(s_tenant, CN_STR(OURS), &s_who, &n));
+    CU_ASSERT(n == 3 && sees("user:ana", "a") == 0 && sees("user:zoe", "a") == 1);
+    harm lost = {.db = "members", .key = "=", .how = REMOVE}, hurt = {.db = "members", .key = "group:team", .how = CHANGE, .at = 9};
+    OK(cn_catalog_write(s_tenant, do_harm, &lost));
+    OK(cn_catalog_write(s_tenant, do_harm, &hurt));
+    reopen();
+    CU_ASSERT_EQUAL(sees("user:ana", "a"), NO_ANSWER);
+    OK(cn_member_sync(s_tenant, CN_STR(OURS), &s_who, &n)); /* which is the whole, whatever was there */
+    CU_ASSERT(n == 3 && sees("user:ana", "a") == 0 && sees("user:zoe", "a") == 1);
+    CU_ASSERT_EQUAL(checked("members").of, CN_OK);
+}
+
 /* ---------- refused attempts ---------- */
 static uint64_t records(void) {
     uint64_t n = 0;
@@ -168,16 +228,16 @@ static uint64_t records(void) {
 
 /* Each is in the chain once, as text that can be read. */
 static void test_refusals_are_recorded(void) {
-    static char text[CN_DOC_ID_MAX + 100], reason[CN_REASON_MAX + 2];
+    static char lengthy[CN_DOC_ID_MAX + 100], reason[CN_REASON_MAX + 2];
     cn_labels staff = s_labels("group:staff");
     uint64_t n = records();
-    memset(text, 'x', sizeof text - 1);
+    memset(lengthy, 'x', sizeof lengthy - 1);
     for (size_t i = 0; i + 2 < sizeof reason; i += 3)
         memcpy(reason + i, "\xe2\x82\xac", 3); /* the cut is inside one */
     cn_actor wordy = {s_who.who, s_who.via, {reason, sizeof reason}};
     CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("public"), staff, &s_who), CN_INVALID);
     CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("no label"), staff, &s_who), CN_INVALID);
-    CU_ASSERT_EQUAL(cn_member_set(s_tenant, cn_str_of(text), staff, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_member_set(s_tenant, cn_str_of(lengthy), staff, &s_who), CN_INVALID);
     CU_ASSERT_EQUAL(cn_member_set(s_tenant, CN_STR("user:\xff"), staff, &s_who), CN_INVALID);
     CU_ASSERT_EQUAL(cn_member_add(s_tenant, CN_STR("user:ana"), (cn_labels){0}, &s_who), CN_INVALID);
     CU_ASSERT_EQUAL(cn_member_remove(s_tenant, CN_STR("nobody\xff"), &s_who), CN_INVALID);
@@ -306,6 +366,8 @@ void add_member_suite(void) {
     CU_add_test(s, "damage", test_damage);
     CU_add_test(s, "found behind a cache", test_found_behind_a_cache);
     CU_add_test(s, "changes hold at once", test_changes_hold_at_once);
+    CU_add_test(s, "sync writes what differs", test_sync_writes_what_differs);
+    CU_add_test(s, "sync again", test_sync_again);
     CU_add_test(s, "refusals are recorded", test_refusals_are_recorded);
     CU_add_test(s, "a lost epoch", test_a_lost_epoch);
     CU_add_test(s, "a new tenant", test_a_new_tenant);
