@@ -5,6 +5,7 @@
 #include "index/policy/policy.h"
 
 #define LABELS_ARENA ((size_t)4 << 20)
+_Static_assert(3 * CN_REVOKED_LABELS_MAX * sizeof(cn_str) < LABELS_ARENA, "an entry of a list fits");
 
 #define WHAT "policy's list of revocations in force"
 
@@ -105,7 +106,7 @@ cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx)
 static cn_err damaged(void) { return cn_fail(CN_DAMAGED, "a version's list of revocations cannot be read"); }
 
 static cn_err take_labels(const msgpack_object *o, cn_arena *a, cn_labels *ret) {
-    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size > CN_LABELS_MAX * 64u)
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size > CN_REVOKED_LABELS_MAX)
         return damaged();
     cn_str *v = cn_arena_zalloc(a, o->via.array.size + 1u, sizeof *v);
     if (!v)

@@ -11,7 +11,7 @@
  *  16  .. for each, by key: MessagePack [key: bin 32, [revoked label...], [later denial...], [later requirement...]]
  * Owns:    nothing.
  * Thread:  any; withdraw inside the caller's control write transaction.
- * Limits:  none of its own. */
+ * Limits:  CN_REVOKED_LABELS_MAX. */
 #pragma once
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
@@ -30,6 +30,7 @@ cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx)
 /* CN_NOT_FOUND when N's list is not in force. Raising the epoch and the audit record are the caller's. */
 cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number);
 
+#define CN_REVOKED_LABELS_MAX (64u * CN_LABELS_MAX) /* of one document, in each of the three */
 /* gone->allow: labels taken away; deny, require: what came later. Valid during the call; the labels' bytes, while `own`
  * stays open. */
 typedef cn_err cn_revoked_fn(void *ctx, const cn_key *key, const cn_triple *gone);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "index/catalog/inforce.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -314,6 +315,32 @@ static void test_lists_end(void) {
     CU_ASSERT_EQUAL(s_sees("old", 3, "group:x", "r"), 1);
 }
 
+/* Every version kept has labels of its own for one document: the list of what is revoked ends where its reader does. */
+static void test_lists_are_bounded(void) {
+    static char commas[CN_LABELS_MAX * 12];
+    s_row row = {"r", "text", commas, "", ""};
+    uint64_t number = 0, most = CN_REVOKED_LABELS_MAX / CN_LABELS_MAX + 1;
+    s_index("wide");
+    for (uint64_t v = 1; v <= most + 1; v++) {
+        size_t n = 0;
+        for (unsigned i = 0; i < CN_LABELS_MAX; i++)
+            n += (size_t)snprintf(commas + n, sizeof commas - n, "%sg:%llu-%u", i ? "," : "", (unsigned long long)v, i);
+        number = s_seal("wide", &row, 1, NULL);
+        CU_ASSERT_EQUAL(number, v <= most ? v : 0);
+    }
+    CU_ASSERT(strstr(cn_error_detail(), "document \"r\"") && strstr(cn_error_detail(), "cairn gc"));
+    OK(s_activate("wide", most)); /* the longest list is in force, and read */
+    CU_ASSERT_EQUAL(s_sees("wide", 0, "g:65-7", "r"), 1);
+    CU_ASSERT_EQUAL(s_sees("wide", 1, "g:1-7", "r"), 0);
+    OK(cn_version_drop(s_tenant, CN_STR("wide"), 3, &s_who));
+    CU_ASSERT_EQUAL(s_seal("wide", &row, 1, NULL), most + 1); /* what is carried on of it is let go */
+    OK(s_activate("wide", most + 1));
+    CU_ASSERT_EQUAL(s_sees("wide", 0, "g:66-7", "r"), 1);
+    CU_ASSERT_EQUAL(s_sees("wide", 1, "g:1-7", "r"), 0);
+    CU_ASSERT_EQUAL(s_sees("wide", most, "g:65-7", "r"), 0);
+    OK(cn_index_drop(s_tenant, CN_STR("wide"), &s_who));
+}
+
 /* ---------- damage ---------- */
 typedef struct harm {
     const char *key; /* NULL: the first record of a document */
@@ -407,5 +434,6 @@ void add_policy_suite(void) {
     CU_add_test(s, "erased rows", test_row_erased);
     CU_add_test(s, "a rollback brings nothing back", test_rollback_brings_nothing_back);
     CU_add_test(s, "lists end", test_lists_end);
+    CU_add_test(s, "lists are bounded", test_lists_are_bounded);
     CU_add_test(s, "damage", test_damage);
 }
