@@ -14,8 +14,7 @@ cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret) {
     const uint8_t *p = (const uint8_t *)v.p;
     if (v.n != EPOCH_BYTES || p[0] != EPOCH_FORMAT || p[CN_RECORD_HEAD] != 0xcf)
         return cn_fail(CN_DAMAGED, "the epoch is not readable; restore control.mdb (of keys: cairn.mdb) from a backup");
-    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
-    if (crc != cn_crc32c(0, p + CN_RECORD_HEAD, 9))
+    if (!cn_record_holds(v))
         return cn_fail(CN_DAMAGED, "the epoch: its checksum does not hold; restore control.mdb (of keys: cairn.mdb) from a backup");
     *ret = cn_be64(v.p + CN_RECORD_HEAD + 1);
     return CN_OK;

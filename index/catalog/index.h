@@ -44,5 +44,3 @@ cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const
 typedef cn_err cn_index_edit_fn(void *ctx, cn_index_settings *io);
 cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who);
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who);
-/* The space of the index's codes; mean points into the arena. CN_NOT_FOUND before the first vectors. */
-cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret);

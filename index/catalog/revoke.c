@@ -108,19 +108,6 @@ static cn_labels both(work *w, cn_labels a, cn_labels b, cn_err *e) { /* a and b
     return ret;
 }
 
-static cn_err copy_labels(work *w, cn_labels *l) {
-    cn_str *v = cn_arena_zalloc(&w->a, l->n + 1u, sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < l->n; i++) {
-        v[i] = cn_arena_str(&w->a, l->v[i]);
-        if (!v[i].p)
-            return cn_fail_memory();
-    }
-    l->v = v;
-    return CN_OK;
-}
-
 /* An entry of the base's list stays as far as the new row still lacks, denies or requires the same. */
 static cn_err carry(void *ctx, const cn_key *key, const cn_triple *gone) {
     work *w = ctx;
@@ -133,9 +120,9 @@ static cn_err carry(void *ctx, const cn_key *key, const cn_triple *gone) {
     left.deny = both(w, gone->deny, now.deny, &e);
     left.require = both(w, gone->require, now.require, &e);
     CN_TRY(e);
-    CN_TRY(copy_labels(w, &left.allow));
-    CN_TRY(copy_labels(w, &left.deny));
-    CN_TRY(copy_labels(w, &left.require));
+    CN_TRY(cn_labels_copy(&w->a, left.allow, &left.allow));
+    CN_TRY(cn_labels_copy(&w->a, left.deny, &left.deny));
+    CN_TRY(cn_labels_copy(&w->a, left.require, &left.require));
     return add(w, key, &left);
 }
 
@@ -249,12 +236,6 @@ static cn_err shorten(work *w, entry *x) {
                    CN_REVOKED_LABELS_MAX, (int)(d.id.n < 512 ? d.id.n : 512), d.id.p);
 }
 
-static void pack_labels(cn_buf *b, cn_labels l) {
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
-}
-
 static cn_err write_list(work *w, cn_buf *out) {
     uint32_t head[2] = {1, 0};
     cn_buf_add(out, head, sizeof head);
@@ -262,9 +243,9 @@ static cn_err write_list(work *w, cn_buf *out) {
     for (uint64_t i = 0; i < w->n; i++) {
         cn_pack_array(out, 4);
         cn_pack_bin(out, &w->v[i].key, sizeof w->v[i].key);
-        pack_labels(out, w->v[i].gone.allow);
-        pack_labels(out, w->v[i].gone.deny);
-        pack_labels(out, w->v[i].gone.require);
+        cn_labels_pack(out, w->v[i].gone.allow);
+        cn_labels_pack(out, w->v[i].gone.deny);
+        cn_labels_pack(out, w->v[i].gone.require);
     }
     if (out->failed && out->cap - out->n < ENTRY_MAX)
         return cn_fail(CN_REFUSED, "the list of revocations of this version would have over %zu bytes; drop versions that are no longer needed (`cairn gc`, "

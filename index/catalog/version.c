@@ -131,14 +131,3 @@ cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, 
     *ret = x;
     return CN_OK;
 }
-
-cn_err cn_index_space(cn_tenant *t, cn_str name, cn_arena *a, cn_space *ret) {
-    cn_index_info ix;
-    cn_version *v;
-    uint32_t n;
-    CN_TRY(cn_version_state(t, name, a, &ix, &v, &n));
-    const cn_version *of = ix.active ? &v[ix.active - 1] : cn_version_head_of(v, n);
-    if (!of)
-        return cn_fail(CN_NOT_FOUND, "the index has no vectors yet");
-    return cn_version_space(t, ix.id, &of->recipe, a, ret);
-}

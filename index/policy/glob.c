@@ -1,6 +1,6 @@
 #include <utf8proc.h>
 
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
 
 /* Two places to go back to are enough: the last `*` and the last `**`. Taking the leftmost match after either leaves the
  * most text to the stars that follow, so earlier stars never need a second try, and the time is bounded by

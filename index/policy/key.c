@@ -6,7 +6,8 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/records.h"
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
+#include "index/policy/key.h"
 
 #define LABELS_TOLD 32768 /* bytes */
 #define KEY_PREFIX "cairn_"
@@ -181,18 +182,15 @@ static cn_err get_key(cn_data *d, const char *id, cn_arena *a, cn_key_info *ret,
 
 /* --- the tenant's audit chain; the host's own keys have none, they are logged --- */
 /* The labels themselves as long as the chain's 64 KiB hold them, else their number. */
-static void pack_labels(cn_buf *out, cn_labels l) {
+static void tell_labels(cn_buf *out, cn_labels l) {
     size_t bytes = 0;
     for (uint32_t i = 0; i < l.n; i++)
         bytes += l.v[i].n + 3;
     cn_pack_cstr(out, "labels");
-    if (bytes > LABELS_TOLD) {
+    if (bytes > LABELS_TOLD)
         cn_pack_uint(out, l.n);
-        return;
-    }
-    cn_pack_array(out, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(out, l.v[i]);
+    else
+        cn_labels_pack(out, l);
 }
 
 static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, const cn_actor *who) {
@@ -205,7 +203,7 @@ static cn_err audit_in(cn_tenant *t, const cn_key_info *k, const char *action, c
     cn_pack_map(&detail, 5);
     cn_pack_cstr(&detail, "scopes");
     cn_pack_cstr(&detail, scopes);
-    pack_labels(&detail, k->labels);
+    tell_labels(&detail, k->labels);
     cn_pack_cstr(&detail, "principals");
     cn_pack_str(&detail, k->principals);
     cn_pack_cstr(&detail, "index");
@@ -359,13 +357,6 @@ cn_err cn_key_check_secret(cn_data *d, const char *id, const cn_digest *secret, 
         return cn_fail(CN_UNAUTHENTICATED, "the key %s has expired", k.id);
     *ret = k;
     return CN_OK;
-}
-
-cn_err cn_key_check(cn_data *d, cn_str key, cn_arena *a, cn_key_info *ret) {
-    char id[ID_CHARS + 1];
-    cn_digest secret;
-    CN_TRY(cn_key_split(key, id, &secret));
-    return cn_key_check_secret(d, id, &secret, a, ret);
 }
 
 bool cn_key_allows_index(const cn_key_info *k, cn_str index) { return k->index.n == 0 || cn_glob_match(k->index, index); }

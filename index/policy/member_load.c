@@ -19,14 +19,11 @@ void cn_member_pack(cn_buf *out, cn_labels labels) {
 }
 
 cn_err cn_member_unpack(cn_str principal, cn_str value, cn_str *ret_commas) {
-    const uint8_t *p = (const uint8_t *)value.p;
-    if (value.n < CN_RECORD_HEAD || p[0] != MEMBER_FORMAT)
+    if (value.n < CN_RECORD_HEAD || value.p[0] != MEMBER_FORMAT)
         return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" has no form this cairn reads; restore control.mdb from a backup", CN_STR_ARG(principal));
-    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
-    cn_str commas = {value.p + CN_RECORD_HEAD, value.n - CN_RECORD_HEAD};
-    if (cn_crc32c(0, commas.p, commas.n) != crc)
+    if (!cn_record_holds(value))
         return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" fails its checksum; restore control.mdb from a backup", CN_STR_ARG(principal));
-    *ret_commas = commas;
+    *ret_commas = (cn_str){value.p + CN_RECORD_HEAD, value.n - CN_RECORD_HEAD};
     return CN_OK;
 }
 

@@ -1,6 +1,6 @@
 /* policy.c -- what the policy says of one document in one version. */
 #include "index/policy/policy_inside.h"
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
 
 const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key) {
     uint32_t lo = 0, hi = p->n_docs;

@@ -193,10 +193,7 @@ static void pack_detail(cn_buf *b, const cn_policy_change *c) {
     cn_pack_cstr(b, "source");
     cn_pack_str(b, c->source);
     size_t at = b->n;
-    cn_pack_cstr(b, "labels");
-    cn_pack_array(b, c->labels.n);
-    for (uint32_t i = 0; i < c->labels.n; i++)
-        cn_pack_str(b, c->labels.v[i]);
+    cn_labels_pack_field(b, "labels", c->labels);
     if (b->n <= DETAIL_MAX)
         return;
     char text[CN_HEX_TEXT + 32];

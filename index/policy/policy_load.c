@@ -97,26 +97,13 @@ static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
 }
 
 /* ---------- revocations in force ---------- */
-static cn_err copy_labels(cn_arena *a, cn_labels l, cn_labels *ret) {
-    cn_str *v = cn_arena_zalloc(a, l.n + 1u, sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < l.n; i++) {
-        v[i] = cn_arena_str(a, l.v[i]);
-        if (!v[i].p)
-            return cn_fail_memory();
-    }
-    *ret = (cn_labels){v, l.n};
-    return CN_OK;
-}
-
 static cn_err load_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
     load *l = ctx;
     cn_gone_list *list = &l->p->lists[l->p->n_lists - 1];
     cn_gone g = {.key = *key};
-    CN_TRY(copy_labels(&l->p->a, gone->allow, &g.gone.allow));
-    CN_TRY(copy_labels(&l->p->a, gone->deny, &g.gone.deny));
-    CN_TRY(copy_labels(&l->p->a, gone->require, &g.gone.require));
+    CN_TRY(cn_labels_copy(&l->p->a, gone->allow, &g.gone.allow));
+    CN_TRY(cn_labels_copy(&l->p->a, gone->deny, &g.gone.deny));
+    CN_TRY(cn_labels_copy(&l->p->a, gone->require, &g.gone.require));
     CN_TRY(grow((void **)&list->v, list->n, &list->room, sizeof *list->v));
     if (list->n && memcmp(&list->v[list->n - 1].key, key, sizeof *key) >= 0)
         return cn_fail(CN_DAMAGED, "a list of revocations is out of order");

@@ -2,13 +2,6 @@
 #include "index/policy/policy_inside.h"
 
 /* ---------- one document ---------- */
-static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
-    cn_pack_cstr(b, key);
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
-}
-
 void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     size_t at = cn_record_open(b, CN_POLICY_FORMAT);
     cn_pack_map(b, 7);
@@ -16,8 +9,8 @@ void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     cn_pack_str(b, d->source);
     cn_pack_cstr(b, "id");
     cn_pack_str(b, d->id);
-    pack_labels(b, "granted", d->granted);
-    pack_labels(b, "denied", d->denied);
+    cn_labels_pack_field(b, "granted", d->granted);
+    cn_labels_pack_field(b, "denied", d->denied);
     cn_pack_cstr(b, "hidden");
     cn_pack_bool(b, d->hidden);
     cn_pack_cstr(b, "erased");

@@ -40,18 +40,11 @@ static cn_err check_member(cn_str principal, cn_labels labels) {
     return CN_OK;
 }
 
-static void pack_labels(cn_buf *out, const char *name, cn_labels labels) {
-    cn_pack_cstr(out, name);
-    cn_pack_array(out, labels.n);
-    for (uint32_t i = 0; i < labels.n; i++)
-        cn_pack_str(out, labels.v[i]);
-}
-
 static cn_err audit_change(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str principal, cn_labels before, cn_labels after) {
     CN_AUTO_BUF cn_buf detail = {.cap = 4 * DETAIL_CAP};
     cn_pack_map(&detail, 2);
-    pack_labels(&detail, "before", before);
-    pack_labels(&detail, "after", after);
+    cn_labels_pack_field(&detail, "before", before);
+    cn_labels_pack_field(&detail, "after", after);
     if (detail.n > DETAIL_CAP) { /* the chain keeps 64 KiB: then the counts */
         cn_buf_reset(&detail);
         cn_pack_map(&detail, 2);

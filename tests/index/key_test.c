@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "index/policy/principal.h"
+#include "index/policy/key.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
