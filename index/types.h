@@ -28,6 +28,11 @@ cn_err cn_name_check(cn_str name, const char *what);   /* "tenant", "index", "so
 /* (source, id) as one key: SHA-256 of both, each with its length. */
 typedef cn_digest cn_key;
 cn_key cn_key_of(cn_str source, cn_str id);
+/* Its first bits, 32 at most. */
+static inline uint32_t cn_key_bucket(const cn_key *k, unsigned bits) {
+    uint32_t head = (uint32_t)k->b[0] << 24 | (uint32_t)k->b[1] << 16 | (uint32_t)k->b[2] << 8 | k->b[3];
+    return bits ? head >> (32 - bits) : 0;
+}
 
 /* Sorted by cn_str_cmp, each once. */
 typedef struct cn_labels {

@@ -345,14 +345,21 @@ void cn_record_close(cn_buf *b, size_t at) {
         b->p[at + 1 + (size_t)i] = (char)(crc >> (8 * i));
 }
 
+bool cn_record_holds(cn_str bytes) {
+    const uint8_t *p = (const uint8_t *)bytes.p;
+    if (bytes.n < CN_RECORD_HEAD)
+        return false;
+    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
+    return cn_crc32c(0, p + CN_RECORD_HEAD, bytes.n - CN_RECORD_HEAD) == crc;
+}
+
 cn_err cn_record_read(cn_unpacked *u, cn_str bytes, uint8_t format, const char *what) {
     if (bytes.n < CN_RECORD_HEAD)
         return cn_fail(CN_DAMAGED, "%s: only %zu bytes", what, bytes.n);
     const uint8_t *p = (const uint8_t *)bytes.p;
     if (p[0] != format)
         return cn_fail(CN_DAMAGED, "%s: format %u, this cairn reads %u", what, p[0], format);
-    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
-    if (cn_crc32c(0, p + CN_RECORD_HEAD, bytes.n - CN_RECORD_HEAD) != crc)
+    if (!cn_record_holds(bytes))
         return cn_fail(CN_DAMAGED, "%s: its checksum does not hold", what);
     cn_err err = cn_unpack(u, p + CN_RECORD_HEAD, bytes.n - CN_RECORD_HEAD);
     return err == CN_INVALID ? cn_wrap(CN_DAMAGED, "%s", what) : err;

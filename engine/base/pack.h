@@ -79,5 +79,6 @@ cn_err cn_only_fields(const msgpack_object *map, const char *const *names);
 #define CN_RECORD_HEAD 5
 size_t cn_record_open(cn_buf *b, uint8_t format);      /* leaves room for the head; returns its place */
 void cn_record_close(cn_buf *b, size_t at);            /* fills in the checksum of all that follows the head */
+bool cn_record_holds(cn_str bytes);                    /* there is a head, and its checksum is right */
 /* CN_DAMAGED (with `what` in the text) unless format is known, the checksum holds and the payload is one object. */
 cn_err cn_record_read(cn_unpacked *u, cn_str bytes, uint8_t format, const char *what);

@@ -109,9 +109,9 @@ static float spread_of(const spreads *s) {
 }
 
 static cn_err put_chunk(build *b, uint32_t chunk, cn_put_array *put, void *ctx) {
-    CN_TRY(put(ctx, CN_ARRAY_BITS, chunk, b->bits, b->room / CN_FASTSCAN_ROWS * cn_code_block_bytes(b->head)));
-    CN_TRY(put(ctx, CN_ARRAY_INT8, chunk, b->int8, (size_t)b->room * b->head->padded));
-    return put(ctx, CN_ARRAY_FACTORS, chunk, b->factors, (size_t)b->room * 4 * sizeof(float));
+    CN_TRY(put(ctx, CN_FLAT_ARRAY_BITS, chunk, b->bits, b->room / CN_FASTSCAN_ROWS * cn_code_block_bytes(b->head)));
+    CN_TRY(put(ctx, CN_FLAT_ARRAY_INT8, chunk, b->int8, (size_t)b->room * b->head->padded));
+    return put(ctx, CN_FLAT_ARRAY_FACTORS, chunk, b->factors, (size_t)b->room * 4 * sizeof(float));
 }
 
 static cn_err build_chunks(build *b, share *w, unsigned threads, spreads *s, cn_put_array *put, void *ctx) {
@@ -159,7 +159,7 @@ static cn_err build_all(const cn_vecs *v, const cn_space *space, const cn_rotati
         h->planes = 0;
         h->norm = h->spread = 0;
     }
-    return put(ctx, CN_ARRAY_HEAD, 0, h, sizeof *h);
+    return put(ctx, CN_FLAT_ARRAY_HEAD, 0, h, sizeof *h);
 }
 
 cn_err cn_flat_build(const cn_vecs *v, const cn_space *space, unsigned threads, cn_put_array *put, void *ctx) {

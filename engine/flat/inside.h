@@ -33,7 +33,7 @@
 static inline float cn_maxf(float a, float b) { return a > b ? a : b; }
 static inline float cn_minf(float a, float b) { return a < b ? a : b; }
 
-enum { CN_ARRAY_HEAD, CN_ARRAY_BITS, CN_ARRAY_INT8, CN_ARRAY_FACTORS };
+enum { CN_FLAT_ARRAY_HEAD, CN_FLAT_ARRAY_BITS, CN_FLAT_ARRAY_INT8, CN_FLAT_ARRAY_FACTORS };
 
 typedef struct cn_flat_head {
     char magic[8];                /* "cnflat02" */

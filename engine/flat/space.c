@@ -1,4 +1,5 @@
 /* Rows and queries into the space of the codes, and a query's tables. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -44,15 +45,18 @@ static float base_of(const cn_space *sp, const float *q, float norm) {
     return (float)sum;
 }
 
+/* The step of a scale that ends at `most`; 0 where it would have too few bits left to divide by, so that all is 0 steps. */
+static float step_of(float most, float steps) { return most / steps >= FLT_MIN ? most / steps : 0; }
+
 static void make_p8(cn_scratch *s, uint32_t padded) {
     float most = 0;
     double miss = 0, norm = 0;
     for (uint32_t i = 0; i < padded; i++)
         most = cn_maxf(most, fabsf(s->p[i]));
-    s->p_scale = most / 127;
+    s->p_scale = step_of(most, 127);
     s->p8_sum = 0;
     for (uint32_t i = 0; i < padded; i++) {
-        s->p8[i] = (int8_t)(most > 0 ? nearbyintf(s->p[i] / s->p_scale) : 0);
+        s->p8[i] = (int8_t)(s->p_scale > 0 ? nearbyintf(s->p[i] / s->p_scale) : 0);
         s->p8_sum += s->p8[i];
         double e = (double)s->p[i] - (double)s->p_scale * s->p8[i];
         miss += e * e;
@@ -80,7 +84,8 @@ static void make_lut(cn_scratch *s, uint32_t padded, uint32_t planes) {
         all += t;
         least += n;
     }
-    float step = widest > 0 ? widest / CN_LUT_MAX : 1;
+    float step = step_of(widest, CN_LUT_MAX);
+    step = step > 0 ? step : 1;
     for (uint32_t g = 0; g < padded; g += 4) {
         float n = negative(s->p + g);
         group_sums(s->p + g, sum);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "index/catalog/records.h"
@@ -10,10 +11,8 @@
 #define DETAIL_MAX 65536
 #define RECORD_MAX (DETAIL_MAX + 16384)
 
-typedef struct head {
-    uint64_t seq;
-    cn_digest digest; /* of the newest record; zero before the first */
-} head;
+#define BATCH_MAX ((size_t)4 << 30)
+typedef cn_audit_head head;
 
 static cn_err head_get(MDB_txn *txn, MDB_dbi meta, head *ret) {
     head h = {0};
@@ -36,36 +35,9 @@ cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
     return CN_OK;
 }
 
-cn_err cn_changes_get(MDB_txn *txn, MDB_dbi meta, uint64_t *ret) {
-    cn_str v;
-    uint64_t n = 0;
-    const cn_field f[] = {{"n", CN_F_U64, &n, 0}};
-    cn_err err = cn_db_get(txn, meta, CN_STR("changes"), &v);
-    if (err == CN_OK)
-        err = cn_fields_read(v, "the count of a catalog's changes", NULL, f, 1);
-    else if (err == CN_NOT_FOUND)
-        err = CN_OK;
-    *ret = n;
-    return err;
-}
-
-static cn_err count_change(MDB_txn *txn, MDB_dbi meta) {
-    uint64_t n;
-    CN_TRY(cn_changes_get(txn, meta, &n));
-    n++;
-    const cn_field f[] = {{"n", CN_F_U64, &n, 0}};
-    return cn_fields_put(txn, meta, CN_STR("changes"), f, 1);
-}
-
 static cn_err read_head(void *ctx, const cn_catalog *c, MDB_txn *txn) { return head_get(txn, c->meta, ctx); }
 
-cn_err cn_audit_head(cn_tenant *t, uint64_t *ret_seq, cn_digest *ret_digest) {
-    head h = {0};
-    CN_TRY(cn_catalog_read(t, read_head, &h));
-    *ret_seq = h.seq;
-    *ret_digest = h.digest;
-    return CN_OK;
-}
+cn_err cn_audit_newest(cn_tenant *t, cn_audit_head *ret) { return cn_catalog_read(t, read_head, ret); }
 
 static cn_digest link_digest(const cn_digest *prev, cn_str record) {
     cn_sha256 s;
@@ -106,25 +78,80 @@ static cn_err check_given(const cn_actor *who, cn_str detail) {
     return CN_OK;
 }
 
+/* ---------- many at once ---------- */
+
+cn_err cn_audit_batch_begin(cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta) {
+    CN_TRY(head_get(txn, meta, &b->from));
+    b->to = b->from;
+    b->n = 0;
+    b->records.cap = BATCH_MAX;
+    cn_buf_reset(&b->records);
+    return CN_OK;
+}
+
+static cn_err make_room(cn_audit_batch *b) {
+    if (b->n < b->room)
+        return CN_OK;
+    uint32_t room = b->room ? 2 * b->room : 1;
+    size_t *v = cn_realloc(b->ends, room * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    b->ends = v;
+    b->room = room;
+    return CN_OK;
+}
+
+cn_err cn_audit_batch_add(cn_audit_batch *b, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
+    CN_TRY(check_given(who, detail));
+    CN_TRY(make_room(b));
+    size_t at = cn_record_open(&b->records, AUDIT_FORMAT);
+    pack_record(&b->records, &b->to, who, action, target, outcome, detail);
+    cn_record_close(&b->records, at);
+    CN_TRY(cn_buf_check(&b->records));
+    size_t from = b->n ? b->ends[b->n - 1] : 0;
+    if (b->records.n - from > RECORD_MAX)
+        return cn_fail(CN_INVALID, "an audit record of %zu bytes; at most %d are kept", b->records.n - from, RECORD_MAX);
+    b->ends[b->n++] = b->records.n;
+    b->to.digest = link_digest(&b->to.digest, (cn_str){b->records.p + from + CN_RECORD_HEAD, b->records.n - from - CN_RECORD_HEAD});
+    b->to.seq++;
+    return CN_OK;
+}
+
+cn_err cn_audit_batch_put(const cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta, MDB_dbi audit) {
+    head now, to = b->to;
+    CN_TRY(head_get(txn, meta, &now));
+    if (now.seq != b->from.seq || !cn_digest_eq(&now.digest, &b->from.digest))
+        return cn_fail(CN_INTERNAL, "audit records made to follow record %llu would follow %llu", (unsigned long long)b->from.seq, (unsigned long long)now.seq);
+    for (uint32_t i = 0; i < b->n; i++) {
+        size_t from = i ? b->ends[i - 1] : 0;
+        cn_catalog_key key = cn_key2(b->from.seq + 1 + i, 0);
+        CN_TRY(cn_db_put(txn, audit, (cn_str){(const char *)key.b, 8}, (cn_str){b->records.p + from, b->ends[i] - from}));
+    }
+    const cn_field f[] = {{"seq", CN_F_U64, &to.seq, 0}, {"digest", CN_F_FIXED, to.digest.b, 32}};
+    return cn_fields_put(txn, meta, CN_STR("audit"), f, 2);
+}
+
+void cn_audit_batch_done(cn_audit_batch *b) {
+    cn_buf_done(&b->records);
+    cn_free(b->ends);
+    *b = (cn_audit_batch){0};
+}
+
+static cn_err add_one(cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta, MDB_dbi audit, const cn_actor *who, const char *action, cn_str target,
+                      const char *outcome, cn_str detail) {
+    CN_TRY(cn_audit_batch_begin(b, txn, meta));
+    CN_TRY(cn_audit_batch_add(b, who, action, target, outcome, detail));
+    return cn_audit_batch_put(b, txn, meta, audit);
+}
+
 cn_err cn_audit_add(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
     MDB_dbi meta, audit;
-    head h;
-    CN_TRY(check_given(who, detail));
+    cn_audit_batch b = {0};
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "meta", false, &meta));
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "audit", false, &audit));
-    CN_TRY(head_get(txn, meta, &h));
-    CN_AUTO_BUF cn_buf b;
-    cn_buf_init(&b, RECORD_MAX);
-    size_t at = cn_record_open(&b, AUDIT_FORMAT);
-    pack_record(&b, &h, who, action, target, outcome, detail);
-    cn_record_close(&b, at);
-    CN_TRY(cn_buf_check(&b));
-    head next = {h.seq + 1, link_digest(&h.digest, (cn_str){b.p + CN_RECORD_HEAD, b.n - CN_RECORD_HEAD})};
-    cn_catalog_key key = cn_key2(next.seq, 0);
-    CN_TRY(cn_db_put(txn, audit, (cn_str){(const char *)key.b, 8}, cn_buf_str(&b)));
-    const cn_field f[] = {{"seq", CN_F_U64, &next.seq, 0}, {"digest", CN_F_FIXED, next.digest.b, 32}};
-    CN_TRY(cn_fields_put(txn, meta, CN_STR("audit"), f, 2));
-    return strcmp(outcome, "done") == 0 ? count_change(txn, meta) : CN_OK;
+    cn_err e = add_one(&b, txn, meta, audit, who, action, target, outcome, detail);
+    cn_audit_batch_done(&b);
+    return e;
 }
 
 typedef struct refusal {
@@ -139,10 +166,8 @@ static cn_err add_refusal(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     const refusal *r = ctx;
     char outcome[CN_ERROR_TEXT + 16];
     snprintf(outcome, sizeof outcome, "refused: %s", r->why);
-    cn_actor who = *r->who;
-    if (who.reason.n > CN_REASON_MAX)
-        who.reason.n = CN_REASON_MAX;
-    return cn_audit_add(r->t, txn, &who, r->action, r->target, outcome, (cn_str){0});
+    outcome[cn_utf8_valid_to(cn_str_of(outcome))] = 0;
+    return cn_audit_add(r->t, txn, r->who, r->action, r->target, outcome, (cn_str){0});
 }
 
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why) {

@@ -1,9 +1,13 @@
 #include "index/catalog/check.h"
 
+#include <math.h>
+
 #include "index/catalog/inforce.h"
+#include "index/catalog/inside.h"
 #include "index/catalog/live.h"
 #include "index/catalog/records.h"
 #include "index/policy/policy.h"
+#include "index/policy/principal.h"
 
 #define TABLE_MAX ((size_t)64 << 20)
 
@@ -80,14 +84,45 @@ cn_err cn_version_check(cn_tenant *t, const cn_version *v) {
     return e;
 }
 
-/* ---------- all of a tenant ---------- */
-static cn_err check_policy(cn_tenant *t) {
-    cn_policy *p;
-    CN_TRY(cn_policy_load(t, &p));
-    cn_policy_unref(p);
+/* ---------- the spaces of codes ---------- */
+static cn_err check_mean(const char *bytes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float x;
+        memcpy(&x, bytes + i * sizeof x, sizeof x);
+        if (!isfinite(x))
+            return cn_fail(CN_DAMAGED, "the mean of an index's vectors has a component that is no number");
+    }
     return CN_OK;
 }
 
+static cn_err check_space(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)ctx, (void)stop;
+    CN_CATALOG_ARENA(a);
+    cn_str mean = {0};
+    uint64_t seed = 0;
+    const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
+    if (key.n != sizeof(cn_space_key))
+        return cn_fail(CN_DAMAGED, "the key of an index's mean has %zu bytes", key.n);
+    CN_TRY(cn_fields_read(value, "the mean of an index's vectors", &a, f, 2));
+    uint64_t dim = cn_be64(key.p + 8);
+    if (dim == 0 || dim > CN_DIM_MAX || mean.n != dim * sizeof(float))
+        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %llu dimensions", mean.n, (unsigned long long)dim);
+    return check_mean(mean.p, dim);
+}
+
+static cn_err check_spaces(void *ctx, const cn_catalog *c, MDB_txn *txn) { return cn_db_each(txn, c->space, (cn_str){"", 0}, check_space, ctx); }
+
+/* As whoever asks the version finds out. */
+static cn_err space_there(cn_tenant *t, uint64_t index_id, const cn_version *v) {
+    CN_CATALOG_ARENA(a);
+    cn_space space;
+    if (v->recipe.dim == 0 || v->counts.chunks == 0)
+        return CN_OK;
+    cn_err e = cn_version_space(t, index_id, &v->recipe, &a, &space);
+    return e == CN_NOT_FOUND ? cn_fail(CN_DAMAGED, "the space of version %llu's vectors is missing", (unsigned long long)v->number) : e;
+}
+
+/* ---------- all of a tenant ---------- */
 static void check_index(cn_tenant *t, const cn_index_info *ix, cn_check_fn *fn, void *ctx) {
     CN_CATALOG_ARENA(a);
     cn_version *v;
@@ -97,9 +132,12 @@ static void check_index(cn_tenant *t, const cn_index_info *ix, cn_check_fn *fn, 
     if (e == CN_OK && (n != ix->newest || ix->active > n || (ix->active && cn_version_dropped(&v[ix->active - 1]))))
         e = cn_fail(CN_DAMAGED, "the record of index " CN_STR_FMT " does not fit its versions", CN_STR_ARG(ix->name));
     fn(ctx, ix->name, e);
-    for (uint32_t i = 0; e == CN_OK && i < n; i++)
-        if (!cn_version_dropped(&v[i]))
-            fn(ctx, cn_target(ix->name, v[i].number, text), cn_version_check(t, &v[i]));
+    for (uint32_t i = 0; e == CN_OK && i < n; i++) {
+        if (cn_version_dropped(&v[i]))
+            continue;
+        cn_err of = cn_version_check(t, &v[i]);
+        fn(ctx, cn_target(ix->name, v[i].number, text), of == CN_OK ? space_there(t, ix->id, &v[i]) : of);
+    }
 }
 
 cn_err cn_tenant_check(cn_tenant *t, cn_check_fn *fn, void *ctx) {
@@ -108,10 +146,11 @@ cn_err cn_tenant_check(cn_tenant *t, cn_check_fn *fn, void *ctx) {
     uint32_t n;
     uint64_t records;
     cn_digest head;
-    CN_TRY(cn_index_list(t, &a, &ix, &n));
     fn(ctx, CN_STR("audit"), cn_audit_verify(t, &records, &head));
-    if (n)
-        fn(ctx, CN_STR("policy"), check_policy(t));
+    fn(ctx, CN_STR("policy"), cn_policy_check(t));
+    fn(ctx, CN_STR("members"), cn_members_check(t));
+    CN_TRY(cn_index_list(t, &a, &ix, &n));
+    fn(ctx, CN_STR("spaces"), cn_catalog_read(t, check_spaces, NULL));
     for (uint32_t i = 0; i < n; i++)
         check_index(t, &ix[i], fn, ctx);
     return CN_OK;

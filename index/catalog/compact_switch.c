@@ -128,12 +128,6 @@ typedef struct revoked {
     uint64_t n;
 } revoked;
 
-static void pack_labels(cn_buf *b, cn_labels l) {
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
-}
-
 /* An erased document has no row left that a revocation could concern: rows written after a restore come in later versions. */
 static cn_err keep_revoked(void *ctx, const cn_key *key, const cn_triple *gone) {
     revoked *r = ctx;
@@ -141,9 +135,9 @@ static cn_err keep_revoked(void *ctx, const cn_key *key, const cn_triple *gone) 
         return CN_OK;
     cn_pack_array(&r->out, 4);
     cn_pack_bin(&r->out, key, sizeof *key);
-    pack_labels(&r->out, gone->allow);
-    pack_labels(&r->out, gone->deny);
-    pack_labels(&r->out, gone->require);
+    cn_labels_pack(&r->out, gone->allow);
+    cn_labels_pack(&r->out, gone->deny);
+    cn_labels_pack(&r->out, gone->require);
     r->n++;
     return cn_buf_check(&r->out);
 }

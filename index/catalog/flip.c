@@ -91,8 +91,6 @@ static cn_err run(flip *x, cn_catalog_fn *fn) {
     char text[CN_TARGET];
     CN_CATALOG_ARENA(a);
     x->a = &a;
-    if (x->who->reason.n > CN_REASON_MAX)
-        return cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", x->who->reason.n, CN_REASON_MAX);
     cn_err err = x->by_job ? cn_catalog_write(x->t, fn, x) : cn_catalog_insist(x->t, fn, x);
     return cn_refused(x->t, err, x->who, x->action, cn_target(x->index, x->number, text));
 }

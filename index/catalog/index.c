@@ -3,7 +3,6 @@
 #include "engine/base/os.h"
 #include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
-#include "index/policy/policy.h"
 
 #define INDEXES_MAX CN_INDEXES_MAX
 
@@ -99,8 +98,6 @@ static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (st.ms_entries >= INDEXES_MAX)
         return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
     CN_TRY(next_id(c, txn, &ix.id));
-    if (ix.id == 1 && (err = cn_db_get(txn, c->policy, CN_STR("="), &v)) != CN_OK) /* a change of the policy may have come first */
-        CN_TRY(err == CN_NOT_FOUND ? cn_policy_init(x->t, txn) : err);
     CN_TRY(cn_index_store(c, txn, &ix));
     return audited(x, txn, "index.create", &ix);
 }

@@ -5,59 +5,25 @@
 #include "index/policy/policy.h"
 
 #define LABELS_ARENA ((size_t)4 << 20)
+_Static_assert(3 * CN_REVOKED_LABELS_MAX * sizeof(cn_str) < LABELS_ARENA, "an entry of a list fits");
 
-#define SUM CN_STR("=")
-
-/* ---------- the records, and the sum that proves that none is missing ---------- */
-typedef cn_inforce_sum sum;
-
-static void toggle(sum *s, cn_str key, cn_str value) {
-    cn_sha256 h;
-    CN_ASSERT(cn_sha256_begin(&h) == CN_OK);
-    cn_sha256_field(&h, key);
-    cn_sha256_field(&h, value);
-    cn_digest d = cn_sha256_get(&h);
-    cn_sha256_end(&h);
-    for (size_t i = 0; i < sizeof d.b; i++)
-        s->digest.b[i] ^= d.b[i];
-}
-
-#define SUM_FIELDS(s) {{"records", CN_F_U64, &(s)->records, 0}, {"digest", CN_F_FIXED, (s)->digest.b, 32}}
-
-cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi dbi, sum *ret) {
-    cn_str value;
-    const cn_field f[] = SUM_FIELDS(ret);
-    cn_err e = cn_db_get(txn, dbi, SUM, &value);
-    if (e == CN_NOT_FOUND)
-        return cn_fail(CN_DAMAGED, "the policy's revocations in force are missing; without them no document may be shown: restore control.mdb from a backup");
-    CN_TRY(e);
-    return cn_fields_read(value, "the sum of the policy's revocations in force", NULL, f, 2);
-}
-
-static cn_err sum_put(MDB_txn *txn, MDB_dbi dbi, sum *s) {
-    const cn_field f[] = SUM_FIELDS(s);
-    return cn_fields_put(txn, dbi, SUM, f, 2);
-}
-
-cn_err cn_inforce_init(MDB_txn *txn, MDB_dbi inforce) {
-    sum none = {0};
-    return sum_put(txn, inforce, &none);
-}
+#define WHAT "policy's list of revocations in force"
 
 /* Takes a record out; CN_NOT_FOUND when it is not there. */
-static cn_err take_out(MDB_txn *txn, MDB_dbi dbi, cn_str key, sum *s) {
+static cn_err take_out(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_sum *s) {
     cn_str old;
     CN_TRY(cn_db_get(txn, dbi, key, &old));
-    toggle(s, key, old);
-    s->records--;
+    cn_sum_remove(s, key, old);
     return cn_db_del(txn, dbi, key);
 }
+
+cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi inforce, cn_sum *ret) { return cn_sum_get(txn, inforce, WHAT, ret); }
 
 cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t number, const cn_part *own) {
     cn_part copy = *own;
     cn_catalog_key key = cn_key2(index_id, number);
     const cn_field f[] = {{"own", CN_F_FIXED, copy.id.b, CN_SEG_ID}, {"digest", CN_F_FIXED, copy.digest.b, 32}};
-    sum s = {0};
+    cn_sum s = {0};
     cn_str value;
     CN_TRY(cn_inforce_sum_get(txn, inforce, &s));
     cn_err e = take_out(txn, inforce, cn_key2_str(&key), &s);
@@ -65,14 +31,13 @@ cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t
         return e;
     CN_TRY(cn_fields_put(txn, inforce, cn_key2_str(&key), f, 2));
     CN_TRY(cn_db_get(txn, inforce, cn_key2_str(&key), &value));
-    toggle(&s, cn_key2_str(&key), value);
-    s.records++;
-    return sum_put(txn, inforce, &s);
+    cn_sum_add(&s, cn_key2_str(&key), value);
+    return cn_sum_put(txn, inforce, &s);
 }
 
 cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number) {
     MDB_dbi dbi;
-    sum s = {0};
+    cn_sum s = {0};
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
     CN_TRY(cn_inforce_sum_get(txn, dbi, &s));
     cn_catalog_key key = cn_key2(index_id, number);
@@ -80,7 +45,7 @@ cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64
     if (e == CN_NOT_FOUND)
         return cn_fail(CN_NOT_FOUND, "no revocations of version %llu are in force", (unsigned long long)number);
     CN_TRY(e);
-    return sum_put(txn, dbi, &s);
+    return cn_sum_put(txn, dbi, &s);
 }
 
 /* The key of the first list of the index, if it is of a version up to `to`. */
@@ -98,19 +63,19 @@ static cn_err first_of(MDB_txn *txn, MDB_dbi dbi, uint64_t index_id, uint64_t to
 }
 
 cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t to) {
-    sum s = {0};
+    cn_sum s = {0};
     cn_catalog_key key;
     cn_err e;
     CN_TRY(cn_inforce_sum_get(txn, inforce, &s));
     while ((e = first_of(txn, inforce, index_id, to, &key)) == CN_OK)
         CN_TRY(take_out(txn, inforce, cn_key2_str(&key), &s));
-    return e == CN_NOT_FOUND ? sum_put(txn, inforce, &s) : e;
+    return e == CN_NOT_FOUND ? cn_sum_put(txn, inforce, &s) : e;
 }
 
 typedef struct each {
     cn_inforce_fn *fn;
     void *ctx;
-    sum sum;
+    cn_sum sum;
 } each;
 
 static cn_err one(void *ctx, cn_str key, cn_str value, bool *stop) {
@@ -118,33 +83,30 @@ static cn_err one(void *ctx, cn_str key, cn_str value, bool *stop) {
     each *w = ctx;
     cn_part own = {0};
     const cn_field f[] = {{"own", CN_F_FIXED, own.id.b, CN_SEG_ID}, {"digest", CN_F_FIXED, own.digest.b, 32}};
-    if (cn_str_eq(key, SUM))
+    if (cn_sum_is(key))
         return CN_OK;
     if (key.n != sizeof(cn_catalog_key))
         return cn_fail(CN_DAMAGED, "a key of the policy's revocations in force has %zu bytes", key.n);
     CN_TRY(cn_fields_read(value, "a record of the policy's revocations in force", NULL, f, 2));
-    toggle(&w->sum, key, value);
-    w->sum.records++;
+    cn_sum_add(&w->sum, key, value);
     return w->fn(w->ctx, cn_be64(key.p), cn_be64(key.p + 8), &own);
 }
 
 cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx) {
     MDB_dbi dbi;
     each w = {fn, ctx, {0}};
-    sum want = {0};
+    cn_sum want = {0};
     CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", true, &dbi));
     CN_TRY(cn_inforce_sum_get(txn, dbi, &want));
     CN_TRY(cn_db_each(txn, dbi, (cn_str){"", 0}, one, &w));
-    if (want.records != w.sum.records || !cn_digest_eq(&want.digest, &w.sum.digest))
-        return cn_fail(CN_DAMAGED, "the policy's revocations in force do not match their stored count and digest; no document is shown until control.mdb is restored");
-    return CN_OK;
+    return cn_sum_same(&want, &w.sum) ? CN_OK : cn_sum_differs(WHAT);
 }
 
 /* ---------- the list ---------- */
 static cn_err damaged(void) { return cn_fail(CN_DAMAGED, "a version's list of revocations cannot be read"); }
 
 static cn_err take_labels(const msgpack_object *o, cn_arena *a, cn_labels *ret) {
-    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size > CN_LABELS_MAX * 64u)
+    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size > CN_REVOKED_LABELS_MAX)
         return damaged();
     cn_str *v = cn_arena_zalloc(a, o->via.array.size + 1u, sizeof *v);
     if (!v)

@@ -2,8 +2,7 @@
  *
  * control.mdb, database "inforce": key = index id and version number N, each u64 big-endian; value = record (pack.h),
  * format 1: {own: bin 16, digest: bin 32}, the file that holds N's list. Written by the flip that first activates a
- * version with a list; it stays through every rollback and counts for all versions below N. Key "=": a record of how many
- * there are and the XOR of the SHA-256 of each (key, value), so that none can be missing unnoticed.
+ * version with a list; it stays through every rollback and counts for all versions below N. Key "=": sum.h.
  *
  * The list is the part CN_PART_REVOKED, name "", of that file, and is always there, if empty:
  *   0  4  format, u32 little-endian: 1
@@ -12,21 +11,16 @@
  *  16  .. for each, by key: MessagePack [key: bin 32, [revoked label...], [later denial...], [later requirement...]]
  * Owns:    nothing.
  * Thread:  any; withdraw inside the caller's control write transaction.
- * Limits:  none of its own. */
+ * Limits:  CN_REVOKED_LABELS_MAX. */
 #pragma once
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
+#include "index/catalog/sum.h"
 #include "index/store/data.h"
 #include "index/store/root.h"
 
-cn_err cn_inforce_init(MDB_txn *txn, MDB_dbi inforce); /* none, explicitly */
 cn_err cn_inforce_put(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t number, const cn_part *own);
-/* Equal sums: the same lists are in force. */
-typedef struct cn_inforce_sum {
-    uint64_t records;
-    cn_digest digest;
-} cn_inforce_sum;
-cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi inforce, cn_inforce_sum *ret);
+cn_err cn_inforce_sum_get(MDB_txn *txn, MDB_dbi inforce, cn_sum *ret); /* equal sums: the same lists are in force */
 /* Ends the lists of an index's versions up to `to`. */
 cn_err cn_inforce_end(MDB_txn *txn, MDB_dbi inforce, uint64_t index_id, uint64_t to);
 
@@ -36,6 +30,7 @@ cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx)
 /* CN_NOT_FOUND when N's list is not in force. Raising the epoch and the audit record are the caller's. */
 cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number);
 
+#define CN_REVOKED_LABELS_MAX (64u * CN_LABELS_MAX) /* of one document, in each of the three */
 /* gone->allow: labels taken away; deny, require: what came later. Valid during the call; the labels' bytes, while `own`
  * stays open. */
 typedef cn_err cn_revoked_fn(void *ctx, const cn_key *key, const cn_triple *gone);

@@ -2,10 +2,9 @@
 
 #include <stdio.h>
 
+#include "engine/base/utf8.h"
 #include "index/store/reserve.h"
 
-#define RECORD_FORMAT 1
-#define RECORD_MAX ((size_t)64 << 20)
 #define PLANS 32
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
@@ -13,7 +12,7 @@ cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     struct {
         const char *name;
         MDB_dbi *dbi;
-    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"erasing", &c.erasing}, {"policy", &c.policy}, {"gate", &c.gate}};
+    } all[] = {{"meta", &c.meta}, {"index", &c.index}, {"version", &c.version}, {"audit", &c.audit}, {"inforce", &c.inforce}, {"space", &c.space}, {"retired", &c.retired}, {"erasing", &c.erasing}, {"policy", &c.policy}, {"gate", &c.gate}, {"members", &c.members}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CN_TRY(cn_env_dbi(cn_tenant_control(t), all[i].name, true, all[i].dbi));
     *ret = c;
@@ -58,21 +57,21 @@ cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
 typedef struct planned {
     cn_catalog_fn *plan, *apply;
     void *ctx;
-    uint64_t changes;
+    uint64_t seq;
     bool moved;
 } planned;
 
 static cn_err make_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     planned *p = ctx;
-    CN_TRY(cn_changes_get(txn, c->meta, &p->changes));
+    CN_TRY(cn_audit_seq(txn, c->meta, &p->seq));
     return p->plan(p->ctx, c, txn);
 }
 
 static cn_err follow_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     planned *p = ctx;
-    uint64_t changes;
-    CN_TRY(cn_changes_get(txn, c->meta, &changes));
-    p->moved = changes != p->changes;
+    uint64_t seq;
+    CN_TRY(cn_audit_seq(txn, c->meta, &seq));
+    p->moved = seq != p->seq;
     return p->moved ? CN_OK : p->apply(p->ctx, c, txn);
 }
 
@@ -83,77 +82,6 @@ cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply
         CN_TRY(cn_catalog_insist(t, follow_plan, &p));
     }
     return p.moved ? cn_fail(CN_OVERLOADED, "the catalog of this tenant was changed each time that this was about to be done; try again") : CN_OK;
-}
-
-/* ---------- fields ---------- */
-
-static void pack_field(cn_buf *b, const cn_field *f) {
-    cn_pack_cstr(b, f->name);
-    switch (f->kind) {
-    case CN_F_U64: cn_pack_uint(b, *(const uint64_t *)f->at); break;
-    case CN_F_U32: cn_pack_uint(b, *(const uint32_t *)f->at); break;
-    case CN_F_I64: cn_pack_int(b, *(const int64_t *)f->at); break;
-    case CN_F_BOOL: cn_pack_bool(b, *(const bool *)f->at); break;
-    case CN_F_STR: cn_pack_str(b, *(const cn_str *)f->at); break;
-    case CN_F_BIN: cn_pack_bin(b, ((const cn_str *)f->at)->p, ((const cn_str *)f->at)->n); break;
-    case CN_F_FIXED: cn_pack_bin(b, f->at, f->n); break;
-    }
-}
-
-cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n) {
-    CN_AUTO_BUF cn_buf b;
-    cn_buf_init(&b, RECORD_MAX);
-    size_t at = cn_record_open(&b, RECORD_FORMAT);
-    cn_pack_map(&b, n);
-    for (unsigned i = 0; i < n; i++)
-        pack_field(&b, &f[i]);
-    cn_record_close(&b, at);
-    CN_TRY(cn_buf_check(&b));
-    return cn_db_put(txn, dbi, key, cn_buf_str(&b));
-}
-
-static cn_err read_bytes(const msgpack_object *o, cn_arena *a, const cn_field *f) {
-    cn_str s = cn_obj_str(o);
-    if (f->kind == CN_F_FIXED) {
-        if (s.n != f->n)
-            return cn_fail(CN_INVALID, "field \"%s\" has %zu bytes", f->name, s.n);
-        memcpy(f->at, s.p, f->n);
-        return CN_OK;
-    }
-    cn_str copy = cn_arena_str(a, s);
-    if (!copy.p)
-        return cn_fail_memory();
-    *(cn_str *)f->at = copy;
-    return CN_OK;
-}
-
-static cn_err read_field(const msgpack_object *map, cn_arena *a, const cn_field *f) {
-    const msgpack_object *o = cn_get(map, f->name);
-    uint64_t v = 0;
-    if (!o || o->type == MSGPACK_OBJECT_NIL || (f->kind >= CN_F_STR && !cn_is_str(o)))
-        return cn_fail(CN_INVALID, "field \"%s\" is not there", f->name);
-    switch (f->kind) {
-    case CN_F_U64: return cn_get_uint(map, f->name, 0, UINT64_MAX, f->at);
-    case CN_F_U32: CN_TRY(cn_get_uint(map, f->name, 0, UINT32_MAX, &v)); *(uint32_t *)f->at = (uint32_t)v; return CN_OK;
-    case CN_F_I64: return cn_get_int(map, f->name, f->at);
-    case CN_F_BOOL: return cn_get_bool(map, f->name, f->at);
-    default: return read_bytes(o, a, f);
-    }
-}
-
-cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    CN_TRY(cn_record_read(&u, value, RECORD_FORMAT, what));
-    if (u.o.type != MSGPACK_OBJECT_MAP || u.o.via.map.size != n)
-        return cn_fail(CN_DAMAGED, "%s: not the %u fields of its format", what, n);
-    for (unsigned i = 0; i < n; i++) {
-        cn_err err = read_field(&u.o, a, &f[i]);
-        if (err == CN_INVALID)
-            return cn_wrap(CN_DAMAGED, "%s", what);
-        if (err != CN_OK)
-            return err;
-    }
-    return CN_OK;
 }
 
 /* ---------- keys ---------- */
@@ -358,12 +286,21 @@ cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]) {
     return (cn_str){text, (size_t)n};
 }
 
+/* What was asked for may be refused because it is too long, or no text at all. */
+static cn_str told(cn_str s, size_t most) {
+    s.n = s.n < most ? s.n : most;
+    s.n = cn_utf8_valid_to(s);
+    return s;
+}
+
 cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target) {
     if (err != CN_CONFLICT && err != CN_REFUSED && err != CN_NOT_FOUND && err != CN_INVALID)
         return err;
     char why[CN_ERROR_TEXT];
+    target = told(target, CN_DOC_ID_MAX);
+    const cn_actor cut = {who->who, who->via, told(who->reason, CN_REASON_MAX)};
     snprintf(why, sizeof why, "%s", cn_error_detail());
-    if (cn_audit_refused(t, who, action, target, why) != CN_OK)
+    if (cn_audit_refused(t, &cut, action, target, why) != CN_OK)
         return cn_fail(err, "%.900s (this attempt could not be recorded in the audit chain)", why);
     return cn_fail(err, "%s", why);
 }

@@ -1,28 +1,29 @@
 /* records.h -- the catalog's records in control.mdb, for the catalog's own files.
  *
  * database   key                                  value: record (pack.h), format 1, one MessagePack map (fields in records.c)
- * meta       "epoch", "audit", "ids", "changes"   epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given;
- *                                                 changes: {n}, one more with each audited change (not with what was refused or asked)
+ * meta       "epoch", "audit", "ids"              epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given
  *            "mode" index id                      mode.h
  * index      name                                 settings, pointer, hold
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
  * gate       index id, number (0: of the index)   gate.h
+ * policy     ...                                  policy/policy_inside.h
+ * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
  * retired    segment id                           {at}: when its last version went
  * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
  *                                                 documents; record: the audit record of that
- * Every field must be there and no other: a record that says less or more than this format is damaged.
  * Owns:    nothing.
  * Thread:  any; puts inside the caller's write transaction.
  * Limits:  none of its own. */
 #pragma once
 #include "engine/base/mem.h"
 #include "index/catalog/version.h"
+#include "index/store/fields.h"
 
 typedef struct cn_catalog {
-    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, gate;
+    MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, gate, members;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret);
@@ -37,21 +38,9 @@ cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_insist(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 /* For changes that look at much and write little: plan runs in a read transaction (and may be slow), apply in a write
- * transaction that sees the very same catalog. Whatever changed it between has counted (`changes`): then plan runs anew. */
+ * transaction that sees the very same catalog. Whatever came between has left an audit record: then plan runs anew. */
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx);
-cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret);   /* of the newest audit record */
-cn_err cn_changes_get(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* audit records of outcome "done" so far */
-
-/* --- fields: one list packs a record and reads it --- */
-enum cn_field_kind { CN_F_U64, CN_F_U32, CN_F_I64, CN_F_BOOL, CN_F_STR, CN_F_BIN, CN_F_FIXED };
-typedef struct cn_field {
-    const char *name;
-    enum cn_field_kind kind;
-    void *at;     /* uint64_t, uint32_t, int64_t, bool, cn_str, cn_str, n bytes */
-    size_t n;
-} cn_field;
-cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n);
-cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n);
+cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* of the newest audit record */
 
 typedef struct cn_catalog_key {
     uint8_t b[16];
@@ -66,7 +55,9 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
 cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
 cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
-cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi meta, uint64_t *ret);
+/* In a tenant's "meta", or the host's "keys". CN_DAMAGED when there is none. */
+cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret);
+cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
 /* The head's number, 0 for none; reads from the newest down, so most often one record. */

@@ -13,7 +13,7 @@
 #include "index/policy/policy.h"
 
 #define ARENA ((size_t)4 << 30)
-#define LIST_MAX ((size_t)2 << 30)
+#define ENTRY_MAX (3 * CN_REVOKED_LABELS_MAX * (CN_LABEL_MAX + 3u) + 64)
 
 typedef struct entry {
     cn_key key;
@@ -60,7 +60,7 @@ static cn_err join(work *w, cn_labels *into, cn_labels a, cn_labels b) { /* into
 }
 
 /* Against every row that a retained version may serve. */
-static cn_err compare(work *w, const cn_key *key) {
+static cn_err compare(work *w, const cn_key *key, cn_triple *ret) {
     cn_triple now, old, gone = {0};
     bool there;
     CN_TRY(row_now(w, key, &there, &now));
@@ -79,6 +79,13 @@ static cn_err compare(work *w, const cn_key *key) {
         CN_TRY(join(w, &gone.deny, now.deny, old.deny));
         CN_TRY(join(w, &gone.require, now.require, old.require));
     }
+    *ret = gone;
+    return CN_OK;
+}
+
+static cn_err compare_and_add(work *w, const cn_key *key) {
+    cn_triple gone;
+    CN_TRY(compare(w, key, &gone));
     return add(w, key, &gone);
 }
 
@@ -87,7 +94,7 @@ static cn_err compare_all(work *w, cn_seg *s) {
         cn_key key;
         cn_digest leaf;
         CN_TRY(cn_seg_leaf(s, doc, &key, &leaf));
-        CN_TRY(compare(w, &key));
+        CN_TRY(compare_and_add(w, &key));
     }
     return CN_OK;
 }
@@ -99,19 +106,6 @@ static cn_labels both(work *w, cn_labels a, cn_labels b, cn_err *e) { /* a and b
     if (*e == CN_OK)
         *e = cn_labels_minus(&w->a, a, only, &ret);
     return ret;
-}
-
-static cn_err copy_labels(work *w, cn_labels *l) {
-    cn_str *v = cn_arena_zalloc(&w->a, l->n + 1u, sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < l->n; i++) {
-        v[i] = cn_arena_str(&w->a, l->v[i]);
-        if (!v[i].p)
-            return cn_fail_memory();
-    }
-    l->v = v;
-    return CN_OK;
 }
 
 /* An entry of the base's list stays as far as the new row still lacks, denies or requires the same. */
@@ -126,9 +120,9 @@ static cn_err carry(void *ctx, const cn_key *key, const cn_triple *gone) {
     left.deny = both(w, gone->deny, now.deny, &e);
     left.require = both(w, gone->require, now.require, &e);
     CN_TRY(e);
-    CN_TRY(copy_labels(w, &left.allow));
-    CN_TRY(copy_labels(w, &left.deny));
-    CN_TRY(copy_labels(w, &left.require));
+    CN_TRY(cn_labels_copy(&w->a, left.allow, &left.allow));
+    CN_TRY(cn_labels_copy(&w->a, left.deny, &left.deny));
+    CN_TRY(cn_labels_copy(&w->a, left.require, &left.require));
     return add(w, key, &left);
 }
 
@@ -147,7 +141,7 @@ static cn_err compare_stray(work *w, cn_seg *s, const roaring_bitmap_t *dead, co
         if (roaring_bitmap_contains(dead, doc) || !roaring_bitmap_contains(dead_in_base, doc))
             continue;
         CN_TRY(cn_seg_leaf(s, doc, &key, &leaf));
-        CN_TRY(compare(w, &key));
+        CN_TRY(compare_and_add(w, &key));
     }
     return CN_OK;
 }
@@ -206,10 +200,25 @@ static cn_err merge_equal(work *w) {
     return CN_OK;
 }
 
-static void pack_labels(cn_buf *b, cn_labels l) {
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
+/* A list that a reader would refuse, and with it every version before this one, is not written. What is carried on from list to
+ * list may speak of versions dropped long ago: an entry grown too long is made anew of those that there are. */
+static bool too_long(const cn_triple *g) {
+    return g->allow.n > CN_REVOKED_LABELS_MAX || g->deny.n > CN_REVOKED_LABELS_MAX || g->require.n > CN_REVOKED_LABELS_MAX;
+}
+
+static cn_err shorten(work *w, entry *x) {
+    uint32_t part, doc;
+    cn_doc d = {0};
+    if (!too_long(&x->gone))
+        return CN_OK;
+    CN_TRY(compare(w, &x->key, &x->gone));
+    if (!too_long(&x->gone))
+        return CN_OK;
+    if (cn_live_find(w->r->now, &x->key, &part, &doc))
+        CN_TRY(cn_seg_doc_brief(w->r->now->segs[part], doc, &d));
+    return cn_fail(CN_REFUSED, "the versions kept differ from this one in over %u labels of document \"%.*s\", more than its list of revocations may hold; drop "
+                   "versions that are no longer needed (`cairn gc`, `cairn drop`) and run this again",
+                   CN_REVOKED_LABELS_MAX, (int)(d.id.n < 512 ? d.id.n : 512), d.id.p);
 }
 
 static cn_err write_list(work *w, cn_buf *out) {
@@ -219,10 +228,13 @@ static cn_err write_list(work *w, cn_buf *out) {
     for (uint64_t i = 0; i < w->n; i++) {
         cn_pack_array(out, 4);
         cn_pack_bin(out, &w->v[i].key, sizeof w->v[i].key);
-        pack_labels(out, w->v[i].gone.allow);
-        pack_labels(out, w->v[i].gone.deny);
-        pack_labels(out, w->v[i].gone.require);
+        cn_labels_pack(out, w->v[i].gone.allow);
+        cn_labels_pack(out, w->v[i].gone.deny);
+        cn_labels_pack(out, w->v[i].gone.require);
     }
+    if (out->failed && out->cap - out->n < ENTRY_MAX)
+        return cn_fail(CN_REFUSED, "the list of revocations of this version would have over %zu bytes; drop versions that are no longer needed (`cairn gc`, "
+                       "`cairn drop`) and run this again", out->cap);
     return cn_buf_check(out);
 }
 
@@ -231,6 +243,8 @@ static cn_err make(work *w, cn_buf *out) {
     if (w->n)
         qsort(w->v, w->n, sizeof *w->v, by_key);
     CN_TRY(merge_equal(w));
+    for (uint64_t i = 0; i < w->n; i++)
+        CN_TRY(shorten(w, &w->v[i]));
     return write_list(w, out);
 }
 

@@ -132,4 +132,3 @@ cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, 
     *ret = x;
     return CN_OK;
 }
-

@@ -1,6 +1,6 @@
 #include <utf8proc.h>
 
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
 
 /* All places of the glob at which the text read so far may have arrived are kept side by side, and each character moves
  * them on: the time is bounded by |glob| * |text|, whatever the stars (Thompson, "Regular expression search algorithm", 1968). */

@@ -6,11 +6,11 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/records.h"
+#include "index/policy/glob.h"
+#include "index/policy/key.h"
 #include "index/store/reserve.h"
-#include "index/policy/principal.h"
 
 #define LABELS_TOLD 32768 /* bytes */
-#define KEY_FORMAT 1
 #define KEY_PREFIX "cairn_"
 #define ID_CHARS 8
 #define SECRET_CHARS 43
@@ -71,77 +71,38 @@ void cn_scopes_text(unsigned scopes, char text[128]) {
 }
 
 /* --- records --- */
-static void pack_key(cn_buf *out, const cn_key_info *k, const cn_digest *secret) {
-    size_t at = cn_record_open(out, KEY_FORMAT);
-    cn_pack_map(out, 9);
-    cn_pack_cstr(out, "tenant");
-    cn_pack_str(out, k->tenant);
-    cn_pack_cstr(out, "scopes");
-    cn_pack_uint(out, k->scopes);
-    cn_pack_cstr(out, "labels");
-    cn_pack_array(out, k->labels.n);
-    for (uint32_t i = 0; i < k->labels.n; i++)
-        cn_pack_str(out, k->labels.v[i]);
-    cn_pack_cstr(out, "principals");
-    cn_pack_str(out, k->principals);
-    cn_pack_cstr(out, "index");
-    cn_pack_str(out, k->index);
-    cn_pack_cstr(out, "expires");
-    cn_pack_int(out, k->expires_us);
-    cn_pack_cstr(out, "made");
-    cn_pack_int(out, k->made_us);
-    cn_pack_cstr(out, "revoked");
-    cn_pack_bool(out, k->revoked);
-    cn_pack_cstr(out, "secret");
-    cn_pack_bin(out, secret->b, sizeof secret->b);
-    cn_record_close(out, at);
+typedef struct key_record {
+    cn_key_info k;
+    cn_str commas; /* its labels */
+    cn_digest secret;
+} key_record;
+
+#define KEY_FIELDS 10
+static void key_fields(key_record *r, cn_field f[KEY_FIELDS]) {
+    cn_key_info *k = &r->k;
+    const cn_field all[KEY_FIELDS] = {
+        {"id", CN_F_FIXED, k->id, ID_CHARS}, {"tenant", CN_F_STR, &k->tenant, 0}, {"scopes", CN_F_U32, &k->scopes, 0}, {"labels", CN_F_STR, &r->commas, 0},
+        {"principals", CN_F_STR, &k->principals, 0}, {"index", CN_F_STR, &k->index, 0}, {"expires", CN_F_I64, &k->expires_us, 0},
+        {"made", CN_F_I64, &k->made_us, 0}, {"revoked", CN_F_BOOL, &k->revoked, 0}, {"secret", CN_F_FIXED, r->secret.b, sizeof r->secret.b},
+    };
+    memcpy(f, all, sizeof all);
 }
 
-static cn_err copy_str(const msgpack_object *map, const char *name, cn_arena *a, cn_str *ret) {
-    cn_str s = {NULL, 0};
-    CN_TRY(cn_get_str(map, name, &s));
-    *ret = cn_arena_str(a, s);
-    return ret->p ? CN_OK : cn_fail_memory();
-}
-
-static cn_err copy_labels(const msgpack_object *map, cn_arena *a, cn_labels *ret) {
-    const msgpack_object *list = cn_get(map, "labels");
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size > CN_LABELS_MAX)
-        return cn_fail(CN_DAMAGED, "a key's labels cannot be read");
-    uint32_t n = list->via.array.size;
-    cn_str *v = cn_arena_alloc(a, (n + 1) * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < n; i++) {
-        v[i] = cn_arena_str(a, cn_obj_str(&list->via.array.ptr[i]));
-        if (!v[i].p)
-            return cn_fail_memory();
-    }
-    *ret = (cn_labels){v, n};
-    return CN_OK;
-}
-
+/* A key whose record is not whole opens nothing: what is missing in it may be what bounds it. */
 static cn_err unpack_key(cn_str id, cn_str value, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    cn_key_info k = {.expires_us = CN_NO_TIME};
-    cn_digest secret = {{0}};
-    uint64_t scopes = 0;
-    if (id.n != ID_CHARS)
-        return cn_fail(CN_DAMAGED, "the list of keys holds an id of %zu bytes", id.n);
-    memcpy(k.id, id.p, ID_CHARS);
-    CN_TRY(cn_record_read(&u, value, KEY_FORMAT, "a key's record"));
-    CN_TRY(cn_get_uint(&u.o, "scopes", 0, (1u << CN_SCOPE_COUNT) - 1, &scopes));
-    CN_TRY(cn_get_int(&u.o, "expires", &k.expires_us));
-    CN_TRY(cn_get_int(&u.o, "made", &k.made_us));
-    CN_TRY(cn_get_bool(&u.o, "revoked", &k.revoked));
-    CN_TRY(cn_get_digest32(&u.o, "secret", secret.b));
-    CN_TRY(copy_str(&u.o, "tenant", a, &k.tenant));
-    CN_TRY(copy_str(&u.o, "principals", a, &k.principals));
-    CN_TRY(copy_str(&u.o, "index", a, &k.index));
-    CN_TRY(copy_labels(&u.o, a, &k.labels));
-    k.scopes = (unsigned)scopes;
-    *ret = k;
-    *ret_secret = secret;
+    key_record r = {.secret = {{0}}};
+    cn_field f[KEY_FIELDS];
+    key_fields(&r, f);
+    cn_err err = cn_fields_read(value, "its record", a, f, KEY_FIELDS);
+    if (err == CN_OK && (!cn_str_eq(id, (cn_str){r.k.id, ID_CHARS}) || r.k.scopes == 0 || r.k.scopes >= 1u << CN_SCOPE_COUNT))
+        err = cn_fail(CN_DAMAGED, "the values of its record do not fit together");
+    if (err == CN_OK)
+        err = cn_labels_parse(a, r.commas, &r.k.labels);
+    if (err == CN_DAMAGED || err == CN_INVALID)
+        return cn_wrap(CN_DAMAGED, "key %.*s opens nothing; make a new one, or restore cairn.mdb from a backup", (int)(id.n < ID_CHARS ? id.n : ID_CHARS), id.p);
+    CN_TRY(err);
+    *ret = r.k;
+    *ret_secret = r.secret;
     return CN_OK;
 }
 
@@ -156,29 +117,10 @@ static cn_str row_of(key_row *row, const char *id) {
     return (cn_str){row->text, sizeof row->text};
 }
 
-static cn_err read_epoch(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret) {
-    cn_str value;
-    cn_err err = cn_db_get(txn, dbi, CN_STR("epoch"), &value);
-    uint64_t epoch = 0;
-    if (err == CN_OK && value.n != 8)
-        return cn_fail(CN_DAMAGED, "the epoch of the keys has %zu bytes, not 8", value.n);
-    if (err == CN_OK)
-        for (int i = 0; i < 8; i++)
-            epoch |= (uint64_t)(unsigned char)value.p[i] << (8 * i);
-    else if (err != CN_NOT_FOUND)
-        return err;
-    *ret = epoch;
-    return CN_OK;
-}
-
 static cn_err raise_epoch(MDB_txn *txn, MDB_dbi dbi) {
     uint64_t epoch;
-    char bytes[8];
-    CN_TRY(read_epoch(txn, dbi, &epoch));
-    epoch++;
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (char)(epoch >> (8 * i));
-    return cn_db_put(txn, dbi, CN_STR("epoch"), (cn_str){bytes, sizeof bytes});
+    CN_TRY(cn_epoch_of(txn, dbi, &epoch));
+    return cn_epoch_put(txn, dbi, epoch + 1);
 }
 
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) {
@@ -187,7 +129,7 @@ cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) {
     MDB_txn *txn;
     CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
     CN_TRY(cn_txn_read(e, &txn));
-    cn_err err = read_epoch(txn, dbi, ret);
+    cn_err err = cn_epoch_of(txn, dbi, ret);
     cn_txn_abort(e, txn);
     return err;
 }
@@ -200,10 +142,14 @@ static cn_err put_in(MDB_txn *txn, MDB_dbi dbi, const cn_key_info *k, const cn_d
         if (err != CN_NOT_FOUND)
             return err == CN_OK ? cn_fail(CN_CONFLICT, "the key id %s is taken; try again", k->id) : err;
     }
-    CN_AUTO_BUF cn_buf value = {.cap = RECORD_CAP};
-    pack_key(&value, k, secret);
-    CN_TRY(cn_buf_check(&value));
-    CN_TRY(cn_db_put(txn, dbi, name, cn_buf_str(&value)));
+    CN_AUTO_BUF cn_buf commas = {.cap = RECORD_CAP};
+    key_record r = {.k = *k, .secret = *secret};
+    cn_field f[KEY_FIELDS];
+    cn_labels_text(&commas, k->labels);
+    CN_TRY(cn_buf_check(&commas));
+    r.commas = cn_buf_str(&commas);
+    key_fields(&r, f);
+    CN_TRY(cn_fields_put(txn, dbi, name, f, KEY_FIELDS));
     return raise_epoch(txn, dbi);
 }
 
@@ -245,18 +191,15 @@ static cn_err get_key(cn_data *d, const char *id, cn_arena *a, cn_key_info *ret,
 
 /* --- the tenant's audit chain; the host's own keys have none, they are logged --- */
 /* The labels themselves as long as the chain's 64 KiB hold them, else their number. */
-static void pack_labels(cn_buf *out, cn_labels l) {
+static void tell_labels(cn_buf *out, cn_labels l) {
     size_t bytes = 0;
     for (uint32_t i = 0; i < l.n; i++)
         bytes += l.v[i].n + 3;
     cn_pack_cstr(out, "labels");
-    if (bytes > LABELS_TOLD) {
+    if (bytes > LABELS_TOLD)
         cn_pack_uint(out, l.n);
-        return;
-    }
-    cn_pack_array(out, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(out, l.v[i]);
+    else
+        cn_labels_pack(out, l);
 }
 
 typedef struct key_audit {
@@ -276,7 +219,7 @@ static cn_err audit_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_pack_map(&detail, 5);
     cn_pack_cstr(&detail, "scopes");
     cn_pack_cstr(&detail, scopes);
-    pack_labels(&detail, k->labels);
+    tell_labels(&detail, k->labels);
     cn_pack_cstr(&detail, "principals");
     cn_pack_str(&detail, k->principals);
     cn_pack_cstr(&detail, "index");
@@ -294,6 +237,23 @@ static cn_err audit_key(cn_data *d, const cn_key_info *k, const char *action, co
     cn_tenant *t;
     CN_TRY(cn_tenant_open(d, k->tenant, &t));
     cn_err err = cn_catalog_insist(t, audit_in, &(key_audit){t, k, action, who});
+    cn_tenant_unref(t);
+    return err;
+}
+
+/* A refused attempt, in the chain of the tenant whose key it is about; where there is none, in the log. */
+static cn_err refused(cn_data *d, cn_err err, cn_str tenant, cn_str id, const char *action, const cn_actor *who) {
+    cn_tenant *t;
+    char why[CN_ERROR_TEXT];
+    if (err == CN_OK)
+        return err;
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    if (tenant.n == 0 || cn_tenant_open(d, tenant, &t) != CN_OK) {
+        cn_log(CN_LOG_WARN, action, "refused id=" CN_STR_FMT " tenant=" CN_STR_FMT " who=" CN_STR_FMT " why=%s", CN_STR_ARG(id), CN_STR_ARG(tenant),
+               CN_STR_ARG(who->who), why);
+        return cn_fail(err, "%s", why);
+    }
+    err = cn_refused(t, cn_fail(err, "%s", why), who, action, id);
     cn_tenant_unref(t);
     return err;
 }
@@ -352,9 +312,13 @@ static cn_err tenant_exists(cn_data *d, cn_str name) {
     return CN_OK;
 }
 
+static cn_err may_be_made(cn_data *d, const cn_key_info *k) {
+    CN_TRY(check_new_key(k));
+    return tenant_exists(d, k->tenant);
+}
+
 cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]) {
-    CN_TRY(check_new_key(info));
-    CN_TRY(tenant_exists(d, info->tenant));
+    CN_TRY(refused(d, may_be_made(d, info), info->tenant, CN_STR(""), "key.add", who));
     cn_key_info k = *info;
     char secret[SECRET_CHARS + 1];
     make_id(k.id);
@@ -406,13 +370,6 @@ cn_err cn_key_check_secret(cn_data *d, const char *id, const cn_digest *secret, 
     return CN_OK;
 }
 
-cn_err cn_key_check(cn_data *d, cn_str key, cn_arena *a, cn_key_info *ret) {
-    char id[ID_CHARS + 1];
-    cn_digest secret;
-    CN_TRY(cn_key_split(key, id, &secret));
-    return cn_key_check_secret(d, id, &secret, a, ret);
-}
-
 bool cn_key_allows_index(const cn_key_info *k, cn_str index) { return k->index.n == 0 || cn_glob_match(k->index, index); }
 
 bool cn_key_allows_principal(const cn_key_info *k, cn_str principal) {
@@ -432,15 +389,21 @@ bool cn_key_allows_principal(const cn_key_info *k, cn_str principal) {
 /* --- revoking and listing --- */
 static void end_arena(cn_arena *a) { cn_arena_done(a); }
 
-cn_err cn_key_revoke(cn_data *d, cn_str id, const cn_actor *who) {
+/* Another tenant's key does not exist for this one. */
+static cn_err find_key(cn_data *d, cn_str tenant, cn_str id, cn_arena *a, cn_key_info *ret, cn_digest *ret_secret) {
+    cn_err err = id.n == ID_CHARS ? get_key(d, id.p, a, ret, ret_secret) : CN_NOT_FOUND;
+    if (err == CN_NOT_FOUND || (err == CN_OK && tenant.n && !cn_str_eq(ret->tenant, tenant)))
+        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"; `cairn key list` names those there are", CN_STR_ARG(id));
+    return err;
+}
+
+cn_err cn_key_revoke(cn_data *d, cn_str tenant, cn_str id, const cn_actor *who) {
     __attribute__((cleanup(end_arena))) cn_arena a;
     cn_arena_init(&a, 8192, 1 << 20);
     cn_key_info k;
     cn_digest secret;
-    cn_err err = id.n == ID_CHARS ? get_key(d, id.p, &a, &k, &secret) : CN_NOT_FOUND;
-    if (err == CN_NOT_FOUND)
-        return cn_fail(CN_NOT_FOUND, "there is no key \"" CN_STR_FMT "\"; `cairn key list` names those there are", CN_STR_ARG(id));
-    CN_TRY(err);
+    cn_err err = find_key(d, tenant, id, &a, &k, &secret);
+    CN_TRY(refused(d, err, tenant, id, "key.revoke", who));
     k.revoked = true;
     CN_TRY(insist_key(d, &k, &secret));
     err = audit_key(d, &k, "key.revoke", who);
@@ -463,7 +426,10 @@ static cn_err note_key(void *ctx, cn_str row, cn_str value, bool *stop) {
     revoking *r = ctx;
     cn_key_info k;
     cn_digest secret;
-    CN_TRY(unpack_key((cn_str){row.p + 1, row.n - 1}, value, r->arena, &k, &secret));
+    cn_err err = unpack_key((cn_str){row.p + 1, row.n - 1}, value, r->arena, &k, &secret);
+    if (err == CN_DAMAGED) /* it opens nothing already */
+        return CN_OK;
+    CN_TRY(err);
     if (!cn_str_eq(k.tenant, r->tenant) || k.revoked)
         return CN_OK;
     if (r->n == r->room) {
@@ -517,7 +483,12 @@ static cn_err list_one(void *ctx, cn_str row, cn_str value, bool *stop) {
     cn_key_info k;
     cn_digest secret;
     cn_arena_reset(&l->arena);
-    CN_TRY(unpack_key((cn_str){row.p + 1, row.n - 1}, value, &l->arena, &k, &secret));
+    cn_err err = unpack_key((cn_str){row.p + 1, row.n - 1}, value, &l->arena, &k, &secret);
+    if (err == CN_DAMAGED) { /* whose it is is not known; the others can still be listed, and so revoked */
+        cn_log(CN_LOG_ERROR, "key.damaged", "%s", cn_error_detail());
+        return CN_OK;
+    }
+    CN_TRY(err);
     return cn_str_eq(k.tenant, l->tenant) ? l->fn(l->ctx, &k) : CN_OK;
 }
 

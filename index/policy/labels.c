@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
+#include "engine/base/pack.h"
 #include "engine/base/utf8.h"
 
 #define RIGHT_FORM "a label is \"public\" or kind:name, like group:hr"
@@ -136,6 +137,38 @@ cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret) {
             rest = (cn_str){comma + 1, rest.n - len - 1};
     }
     return cn_labels_make(a, part, n, ret);
+}
+
+void cn_labels_text(cn_buf *out, cn_labels set) {
+    for (uint32_t i = 0; i < set.n; i++) {
+        if (i)
+            cn_buf_putc(out, ',');
+        cn_buf_add(out, set.v[i].p, set.v[i].n);
+    }
+}
+
+void cn_labels_pack(cn_buf *out, cn_labels set) {
+    cn_pack_array(out, set.n);
+    for (uint32_t i = 0; i < set.n; i++)
+        cn_pack_str(out, set.v[i]);
+}
+
+void cn_labels_pack_field(cn_buf *out, const char *name, cn_labels set) {
+    cn_pack_cstr(out, name);
+    cn_labels_pack(out, set);
+}
+
+cn_err cn_labels_copy(cn_arena *a, cn_labels set, cn_labels *ret) {
+    cn_str *v = cn_arena_zalloc(a, set.n + 1u, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < set.n; i++) {
+        v[i] = cn_arena_str(a, set.v[i]);
+        if (!v[i].p)
+            return cn_fail_memory();
+    }
+    *ret = (cn_labels){v, set.n};
+    return CN_OK;
 }
 
 bool cn_labels_has(cn_labels set, cn_str label) {

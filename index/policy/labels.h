@@ -6,6 +6,7 @@
  * Limits:  CN_LABEL_MAX bytes a label, CN_LABELS_MAX a set. */
 #pragma once
 #include "engine/base/arena.h"
+#include "engine/base/buf.h"
 #include "index/types.h"
 
 #define CN_PUBLIC CN_STR("public")
@@ -16,6 +17,10 @@ cn_err cn_label_make(cn_arena *a, cn_str label, cn_str *ret);
 /* Checks, normalises to NFC, sorts, removes doubles; copies into the arena. */
 cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret);
 cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret); /* "group:hr,public" */
+void cn_labels_text(cn_buf *out, cn_labels set);       /* appends them as that reads them */
+void cn_labels_pack(cn_buf *out, cn_labels set);       /* as a MessagePack array */
+void cn_labels_pack_field(cn_buf *out, const char *name, cn_labels set); /* its name first */
+cn_err cn_labels_copy(cn_arena *a, cn_labels set, cn_labels *ret);
 bool cn_labels_has(cn_labels set, cn_str label);
 bool cn_labels_meet(cn_labels a, cn_labels b);         /* any in both */
 bool cn_labels_within(cn_labels a, cn_labels b);       /* all of a in b */

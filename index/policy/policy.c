@@ -1,6 +1,6 @@
 /* policy.c -- what the policy says of one document in one version. */
 #include "index/policy/policy_inside.h"
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
 
 const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key) {
     uint32_t lo = 0, hi = p->n_docs;
@@ -166,9 +166,9 @@ cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
 }
 
 cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret) {
-    cn_policy_sum now;
-    CN_TRY(cn_policy_sum_get(txn, policy, &now));
-    *ret = memcmp(&now, &p->sum, sizeof now) == 0;
+    cn_sum now;
+    CN_TRY(cn_sum_get(txn, policy, CN_POLICY_WHAT, &now));
+    *ret = cn_sum_same(&now, &p->sum);
     return CN_OK;
 }
 

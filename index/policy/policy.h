@@ -12,8 +12,7 @@
 
 typedef struct cn_policy cn_policy;
 cn_err cn_policy_load(cn_tenant *t, cn_policy **ret); /* the current one; cached by epoch, so a warm call is a look-up */
-/* Writes the explicit empty policy of a new tenant; inside the caller's control write transaction. */
-cn_err cn_policy_init(cn_tenant *t, MDB_txn *txn);
+cn_err cn_policy_check(cn_tenant *t);                 /* reads it anew, whatever is cached */
 void cn_policy_unref(cn_policy *p);
 uint64_t cn_policy_epoch(const cn_policy *p);
 

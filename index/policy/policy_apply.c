@@ -1,13 +1,21 @@
 /* policy_apply.c -- changes of the policy: all of a call in one transaction, audited, one epoch on. */
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "engine/base/mem.h"
 #include "index/catalog/inforce.h"
 #include "index/catalog/records.h"
 #include "index/policy/policy_inside.h"
-#include "index/policy/principal.h"
+#include "index/store/table.h"
 
 #define RECORD_MAX ((size_t)4 << 20)
 #define DETAIL_MAX 60000
+
+#define AT_ONCE 64 /* changes made in one go; more are planned first */
+
+typedef struct row {
+    cn_str key, before, now; /* n 0: not there */
+} row;
 
 typedef struct work {
     cn_tenant *t;
@@ -17,26 +25,66 @@ typedef struct work {
     MDB_txn *txn;
     MDB_dbi dbi;
     cn_arena *a;
-    cn_policy_sum sum;
+    row *v;                /* each record looked at, once */
+    uint32_t n_v, room;
+    cn_table table;        /* of v, by key */
+    cn_sum sum;
+    cn_audit_batch audit;
     cn_segset rows;   /* of restores: where rows lie now */
     uint64_t epoch;
 } work;
 
-/* Replaces a record (value.n 0: removes it) and keeps the sum in step. */
-static cn_err put(work *w, cn_str key, cn_str value) {
-    cn_str old;
-    cn_err e = cn_db_get(w->txn, w->dbi, key, &old);
-    if (e == CN_OK) {
-        cn_policy_sum_toggle(&w->sum, key, old);
-        w->sum.records--;
-    } else if (e != CN_NOT_FOUND) {
+/* ---------- records as they are after the changes so far ---------- */
+typedef struct look {
+    const work *w;
+    cn_str key;
+} look;
+
+static bool row_is(void *ctx, uint32_t i) {
+    const look *l = ctx;
+    return cn_str_eq(l->w->v[i].key, l->key);
+}
+
+static cn_err take_row(work *w, cn_str key, uint32_t hash) {
+    cn_str value = {0};
+    cn_err e = cn_db_get(w->txn, w->dbi, key, &value);
+    if (e != CN_OK && e != CN_NOT_FOUND)
         return e;
+    if (w->n_v == w->room) {
+        uint32_t room = w->room ? 2 * w->room : 64;
+        row *v = cn_realloc(w->v, room * sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        w->v = v;
+        w->room = room;
     }
-    if (value.n == 0)
-        return cn_db_del(w->txn, w->dbi, key);
-    cn_policy_sum_toggle(&w->sum, key, value);
-    w->sum.records++;
-    return cn_db_put(w->txn, w->dbi, key, value);
+    row r = {.key = cn_arena_str(w->a, key), .before = cn_arena_str(w->a, value)};
+    if (!r.key.p || !r.before.p)
+        return cn_fail_memory();
+    r.now = r.before;
+    w->v[w->n_v] = r;
+    CN_TRY(cn_table_add(&w->table, hash, w->n_v));
+    w->n_v++;
+    return CN_OK;
+}
+
+/* Valid until the next call. */
+static cn_err row_of(work *w, cn_str key, row **ret) {
+    look l = {w, key};
+    uint32_t hash = cn_crc32c(0, key.p, key.n), i = cn_table_find(&w->table, hash, row_is, &l);
+    if (i == UINT32_MAX) {
+        i = w->n_v;
+        CN_TRY(take_row(w, key, hash));
+    }
+    *ret = &w->v[i];
+    return CN_OK;
+}
+
+static cn_err put(work *w, cn_str key, cn_str value) {
+    row *r;
+    CN_TRY(row_of(w, key, &r));
+    r->now = cn_arena_str(w->a, value);
+    return r->now.p ? CN_OK : cn_fail_memory();
 }
 
 /* ---------- documents ---------- */
@@ -47,15 +95,12 @@ static void doc_key(const cn_key *key, char at[33]) {
 
 static cn_err get_doc(work *w, const cn_policy_change *c, cn_policy_doc *ret) {
     char at[33];
-    cn_str v;
+    row *r;
     cn_key key = cn_key_of(c->source, c->id);
     doc_key(&key, at);
     *ret = (cn_policy_doc){.key = key, .source = c->source, .id = c->id};
-    cn_err e = cn_db_get(w->txn, w->dbi, (cn_str){at, sizeof at}, &v);
-    if (e == CN_NOT_FOUND)
-        return CN_OK;
-    CN_TRY(e);
-    return cn_policy_doc_read(v, &key, w->a, ret);
+    CN_TRY(row_of(w, (cn_str){at, sizeof at}, &r));
+    return r->now.n ? cn_policy_doc_read(r->now, &key, w->a, ret) : CN_OK;
 }
 
 static cn_err put_doc(work *w, const cn_policy_doc *d) {
@@ -148,10 +193,7 @@ static void pack_detail(cn_buf *b, const cn_policy_change *c) {
     cn_pack_cstr(b, "source");
     cn_pack_str(b, c->source);
     size_t at = b->n;
-    cn_pack_cstr(b, "labels");
-    cn_pack_array(b, c->labels.n);
-    for (uint32_t i = 0; i < c->labels.n; i++)
-        cn_pack_str(b, c->labels.v[i]);
+    cn_labels_pack_field(b, "labels", c->labels);
     if (b->n <= DETAIL_MAX)
         return;
     char text[CN_HEX_TEXT + 32];
@@ -164,8 +206,7 @@ static void pack_detail(cn_buf *b, const cn_policy_change *c) {
 }
 
 static cn_str target_of(const cn_policy_change *c) {
-    cn_str s = c->op == CN_POLICY_HIDE_SOURCE || c->op == CN_POLICY_UNHIDE_SOURCE ? c->source : c->id;
-    return (cn_str){s.p, s.n < CN_DOC_ID_MAX ? s.n : CN_DOC_ID_MAX};
+    return c->op == CN_POLICY_HIDE_SOURCE || c->op == CN_POLICY_UNHIDE_SOURCE ? c->source : c->id;
 }
 
 static cn_err change(work *w, const cn_policy_change *c) {
@@ -180,35 +221,21 @@ static cn_err change(work *w, const cn_policy_change *c) {
     }
     pack_detail(&detail, c);
     CN_TRY(cn_buf_check(&detail));
-    return cn_audit_add(w->t, w->txn, w->who, actions[c->op], target_of(c), "done", cn_buf_str(&detail));
+    return cn_audit_batch_add(&w->audit, w->who, actions[c->op], target_of(c), "done", cn_buf_str(&detail));
 }
 
-/* A tenant's first change may come before its first index, which would write the empty policy. */
-static cn_err begin(work *w, const cn_catalog *c) {
-    cn_str ids;
-    cn_err e = cn_db_get(w->txn, c->meta, CN_STR("ids"), &ids);
-    if (e == CN_NOT_FOUND && (e = cn_db_get(w->txn, c->policy, CN_STR("="), &ids)) == CN_NOT_FOUND)
-        CN_TRY(cn_policy_init(w->t, w->txn));
-    else
-        CN_TRY(e);
-    w->dbi = c->policy;
-    return cn_policy_sum_get(w->txn, w->dbi, &w->sum);
-}
+static int by_key(const void *a, const void *b) { return cn_str_cmp(((const row *)a)->key, ((const row *)b)->key); }
 
-static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    work *w = ctx;
+/* Forgets what an earlier plan found. */
+static cn_err begin(work *w, const cn_catalog *c, MDB_txn *txn) {
     w->txn = txn;
-    CN_TRY(begin(w, c));
-    for (w->at = 0; w->at < w->n; w->at++)
-        CN_TRY(change(w, &w->changes[w->at]));
-    CN_TRY(cn_policy_sum_put(txn, w->dbi, &w->sum));
-    return cn_epoch_raise(w->t, txn, &w->epoch);
-}
-
-static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    work *w = ctx;
+    w->dbi = c->policy;
+    w->n_v = 0;
+    cn_table_done(&w->table);
     cn_segset_done(&w->rows);
-    return cn_policy_rows_open(w->t, c, txn, w->a, &w->rows);
+    cn_arena_reset(w->a);
+    CN_TRY(cn_sum_get(txn, w->dbi, CN_POLICY_WHAT, &w->sum));
+    return cn_audit_batch_begin(&w->audit, txn, c->meta);
 }
 
 static bool restores(const work *w) {
@@ -218,13 +245,59 @@ static bool restores(const work *w) {
     return false;
 }
 
+/* The records that change, in the order of their keys, the sum and the audit records: all but the putting. */
+static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    work *w = ctx;
+    uint32_t n = 0;
+    CN_TRY(begin(w, c, txn));
+    if (restores(w))
+        CN_TRY(cn_policy_rows_open(w->t, c, txn, w->a, &w->rows));
+    for (w->at = 0; w->at < w->n; w->at++)
+        CN_TRY(change(w, &w->changes[w->at]));
+    for (uint32_t i = 0; i < w->n_v; i++) {
+        const row r = w->v[i];
+        if (cn_str_eq(r.before, r.now))
+            continue;
+        if (r.before.n)
+            cn_sum_remove(&w->sum, r.key, r.before);
+        if (r.now.n)
+            cn_sum_add(&w->sum, r.key, r.now);
+        w->v[n++] = r;
+    }
+    w->n_v = n;
+    if (n)
+        qsort(w->v, n, sizeof *w->v, by_key);
+    return CN_OK;
+}
+
+static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    work *w = ctx;
+    for (uint32_t i = 0; i < w->n_v; i++)
+        CN_TRY(w->v[i].now.n ? cn_db_put(txn, c->policy, w->v[i].key, w->v[i].now) : cn_db_del(txn, c->policy, w->v[i].key));
+    CN_TRY(cn_sum_put(txn, c->policy, &w->sum));
+    CN_TRY(cn_audit_batch_put(&w->audit, txn, c->meta, c->audit));
+    return cn_epoch_raise(w->t, txn, &w->epoch);
+}
+
+static cn_err plan_and_apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    CN_TRY(plan(ctx, c, txn));
+    return apply(ctx, c, txn);
+}
+
+static void done(work *w) {
+    cn_segset_done(&w->rows);
+    cn_table_done(&w->table);
+    cn_audit_batch_done(&w->audit);
+    cn_free(w->v);
+}
+
 cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch) {
     CN_CATALOG_ARENA(a);
     work w = {.t = t, .changes = changes, .n = n, .who = who, .a = &a};
     if (n == 0)
         return cn_fail(CN_INVALID, "no change of the policy is given");
-    cn_err e = restores(&w) ? cn_catalog_change(t, plan, apply, &w) : cn_catalog_insist(t, apply, &w);
-    cn_segset_done(&w.rows);
+    cn_err e = n > AT_ONCE || restores(&w) ? cn_catalog_change(t, plan, apply, &w) : cn_catalog_insist(t, plan_and_apply, &w);
+    done(&w);
     if (e == CN_OK)
         *ret_epoch = w.epoch;
     const cn_policy_change *at = &changes[w.at < n ? w.at : n - 1];

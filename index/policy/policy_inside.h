@@ -4,7 +4,7 @@
  *   'd' key (32)            -> record {source, id, granted, denied, hidden, erased, rows}
  *   'g' SHA-256 (source, glob) -> record {source, glob}
  *   's' source              -> record {source}
- *   '='                     -> u64 records, 32 bytes: XOR of SHA-256(key, value) over all records above
+ *   '='                     -> sum.h, over all records above
  * rows: ids of segments, 16 bytes each: of a document erased and then restored; its rows in these stay erased.
  * Owns:    a cn_policy owns its arena, in which everything it points to lives.
  * Thread:  loaded by one, read by any.
@@ -16,6 +16,7 @@
 #include "index/policy/policy.h"
 
 #define CN_POLICY_FORMAT 1
+#define CN_POLICY_WHAT "policy"
 
 typedef struct cn_policy_doc {
     cn_key key;
@@ -38,17 +39,11 @@ typedef struct cn_gone_list { /* of one version in force, by key */
     cn_str broken;         /* why it cannot be read, for people; empty: it is whole */
 } cn_gone_list;
 
-typedef struct cn_policy_sum {
-    uint64_t records;
-    uint8_t digest[32];
-} cn_policy_sum;
-_Static_assert(sizeof(cn_policy_sum) == 40, "policy sum");
-
 struct cn_policy {
     _Atomic uint32_t refs;
     _Atomic uint64_t epoch;   /* grows while nothing of the policy changes: keys, members and flips raise it too */
-    cn_policy_sum sum;        /* of what was loaded */
-    cn_inforce_sum lists_sum;
+    cn_sum sum;               /* of what was loaded */
+    cn_sum lists_sum;
     cn_arena a;
     cn_policy_doc *docs;   /* by key */
     cn_pattern *patterns;
@@ -57,10 +52,6 @@ struct cn_policy {
     uint64_t loaded_ns;
 };
 
-cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret);
-void cn_policy_sum_toggle(cn_policy_sum *s, cn_str key, cn_str value); /* in or out: the digest is an XOR */
-cn_err cn_policy_sum_get(MDB_txn *txn, MDB_dbi dbi, cn_policy_sum *ret);
-cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s);
 cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret);
 void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d);
 bool cn_pattern_fits(const cn_pattern *x, cn_str source, cn_str id);

@@ -80,16 +80,15 @@ typedef struct load {
     cn_tenant *t;
     MDB_txn *txn;
     MDB_dbi indexes;
-    cn_policy_sum sum;
+    cn_sum sum;
 } load;
 
 static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)stop;
     load *l = ctx;
-    if (key.n == 1 && key.p[0] == '=')
+    if (cn_sum_is(key))
         return CN_OK;
-    l->sum.records++;
-    cn_policy_sum_toggle(&l->sum, key, value);
+    cn_sum_add(&l->sum, key, value);
     if (key.n && key.p[0] == 'd')
         return load_doc(l->p, key, value);
     if (key.n && (key.p[0] == 'g' || key.p[0] == 's'))
@@ -98,26 +97,13 @@ static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
 }
 
 /* ---------- revocations in force ---------- */
-static cn_err copy_labels(cn_arena *a, cn_labels l, cn_labels *ret) {
-    cn_str *v = cn_arena_zalloc(a, l.n + 1u, sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < l.n; i++) {
-        v[i] = cn_arena_str(a, l.v[i]);
-        if (!v[i].p)
-            return cn_fail_memory();
-    }
-    *ret = (cn_labels){v, l.n};
-    return CN_OK;
-}
-
 static cn_err load_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
     load *l = ctx;
     cn_gone_list *list = &l->p->lists[l->p->n_lists - 1];
     cn_gone g = {.key = *key};
-    CN_TRY(copy_labels(&l->p->a, gone->allow, &g.gone.allow));
-    CN_TRY(copy_labels(&l->p->a, gone->deny, &g.gone.deny));
-    CN_TRY(copy_labels(&l->p->a, gone->require, &g.gone.require));
+    CN_TRY(cn_labels_copy(&l->p->a, gone->allow, &g.gone.allow));
+    CN_TRY(cn_labels_copy(&l->p->a, gone->deny, &g.gone.deny));
+    CN_TRY(cn_labels_copy(&l->p->a, gone->require, &g.gone.require));
     CN_TRY(grow((void **)&list->v, list->n, &list->room, sizeof *list->v));
     if (list->n && memcmp(&list->v[list->n - 1].key, key, sizeof *key) >= 0)
         return cn_fail(CN_DAMAGED, "a list of revocations is out of order");
@@ -191,8 +177,8 @@ typedef struct loading {
 static cn_err load_all(loading *g, const cn_catalog *c, MDB_txn *txn, cn_policy *p) {
     load l = {.p = p, .t = g->t, .txn = txn, .indexes = c->index};
     CN_TRY(cn_db_each(txn, c->policy, (cn_str){"", 0}, load_one, &l));
-    if (memcmp(&p->sum, &l.sum, sizeof l.sum) != 0)
-        return cn_fail(CN_DAMAGED, "the policy does not match its stored count and digest; no document is shown until control.mdb is restored");
+    if (!cn_sum_same(&p->sum, &l.sum))
+        return cn_sum_differs(CN_POLICY_WHAT);
     return cn_inforce_each(g->t, txn, load_list, &l);
 }
 
@@ -201,13 +187,12 @@ static bool try_again(const cn_policy *p) { return p->n_broken && cn_mono_ns() -
 /* Epoch, policy and revocations of one moment; the policy that was there where only the epoch has grown. */
 static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     loading *g = ctx;
-    cn_policy_sum sum;
-    cn_inforce_sum lists = {0};
+    cn_sum sum, lists;
     CN_TRY(cn_epoch_of(txn, c->meta, &g->epoch));
-    CN_TRY(cn_policy_sum_get(txn, c->policy, &sum));
+    CN_TRY(cn_sum_get(txn, c->policy, CN_POLICY_WHAT, &sum));
     CN_TRY(cn_inforce_sum_get(txn, c->inforce, &lists));
     g->ret = g->now;
-    if (g->now && !try_again(g->now) && memcmp(&sum, &g->now->sum, sizeof sum) == 0 && memcmp(&lists, &g->now->lists_sum, sizeof lists) == 0)
+    if (g->now && !try_again(g->now) && cn_sum_same(&sum, &g->now->sum) && cn_sum_same(&lists, &g->now->lists_sum))
         return CN_OK;
     cn_policy *p = cn_calloc(1, sizeof *p);
     if (!p)
@@ -254,6 +239,17 @@ static cn_err refresh(holder *h, cn_tenant *t) {
         cn_policy_unref(h->now);
     h->now = g.ret;
     return CN_OK;
+}
+
+cn_err cn_policy_check(cn_tenant *t) {
+    loading g = {.t = t};
+    cn_err e = CN_OK;
+    CN_TRY(cn_catalog_read(t, load_in, &g));
+    for (uint32_t i = 0; e == CN_OK && i < g.ret->n_lists; i++)
+        if (g.ret->lists[i].broken.n)
+            e = cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(g.ret->lists[i].broken));
+    cn_policy_unref(g.ret);
+    return e;
 }
 
 cn_err cn_policy_load(cn_tenant *t, cn_policy **ret) {

@@ -1,51 +1,7 @@
-/* policy_record.c -- the policy's records, and the sum that proves that none is missing. */
-#include "index/catalog/inforce.h"
+/* policy_record.c -- the policy's records. */
 #include "index/policy/policy_inside.h"
 
-cn_err cn_policy_db(cn_tenant *t, MDB_dbi *ret) { return cn_env_dbi(cn_tenant_control(t), "policy", true, ret); }
-
-void cn_policy_sum_toggle(cn_policy_sum *s, cn_str key, cn_str value) {
-    cn_sha256 h;
-    CN_ASSERT(cn_sha256_begin(&h) == CN_OK);
-    cn_sha256_field(&h, key);
-    cn_sha256_field(&h, value);
-    cn_digest d = cn_sha256_get(&h);
-    cn_sha256_end(&h);
-    for (size_t i = 0; i < sizeof d.b; i++)
-        s->digest[i] ^= d.b[i];
-}
-
-cn_err cn_policy_sum_get(MDB_txn *txn, MDB_dbi dbi, cn_policy_sum *ret) {
-    cn_str v;
-    cn_err e = cn_db_get(txn, dbi, CN_STR("="), &v);
-    if (e == CN_NOT_FOUND || (e == CN_OK && v.n != sizeof *ret))
-        return cn_fail(CN_DAMAGED, "this tenant's policy is missing; without it no document may be shown: restore control.mdb from a backup");
-    CN_TRY(e);
-    memcpy(ret, v.p, sizeof *ret);
-    return CN_OK;
-}
-
-cn_err cn_policy_sum_put(MDB_txn *txn, MDB_dbi dbi, const cn_policy_sum *s) {
-    return cn_db_put(txn, dbi, CN_STR("="), (cn_str){(const char *)s, sizeof *s});
-}
-
-cn_err cn_policy_init(cn_tenant *t, MDB_txn *txn) {
-    MDB_dbi dbi;
-    cn_policy_sum none = {0};
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "inforce", false, &dbi));
-    CN_TRY(cn_inforce_init(txn, dbi));
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "policy", false, &dbi));
-    return cn_policy_sum_put(txn, dbi, &none);
-}
-
 /* ---------- one document ---------- */
-static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
-    cn_pack_cstr(b, key);
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
-}
-
 void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     size_t at = cn_record_open(b, CN_POLICY_FORMAT);
     cn_pack_map(b, 7);
@@ -53,8 +9,8 @@ void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     cn_pack_str(b, d->source);
     cn_pack_cstr(b, "id");
     cn_pack_str(b, d->id);
-    pack_labels(b, "granted", d->granted);
-    pack_labels(b, "denied", d->denied);
+    cn_labels_pack_field(b, "granted", d->granted);
+    cn_labels_pack_field(b, "denied", d->denied);
     cn_pack_cstr(b, "hidden");
     cn_pack_bool(b, d->hidden);
     cn_pack_cstr(b, "erased");

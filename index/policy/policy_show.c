@@ -1,13 +1,6 @@
 /* policy_show.c -- what the policy says of a document, for a person. */
 #include "index/policy/policy_inside.h"
 
-static void pack_labels(cn_buf *b, const char *key, cn_labels l) {
-    cn_pack_cstr(b, key);
-    cn_pack_array(b, l.n);
-    for (uint32_t i = 0; i < l.n; i++)
-        cn_pack_str(b, l.v[i]);
-}
-
 static void pack_hidden_by(cn_buf *b, const cn_policy *p, cn_str source, cn_str id) {
     cn_pack_cstr(b, "hidden_by");
     size_t at = cn_pack_array_open(b);
@@ -33,8 +26,8 @@ cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out) {
     cn_pack_str(out, source);
     cn_pack_cstr(out, "doc");
     cn_pack_str(out, id);
-    pack_labels(out, "granted", d->granted);
-    pack_labels(out, "denied", d->denied);
+    cn_labels_pack_field(out, "granted", d->granted);
+    cn_labels_pack_field(out, "denied", d->denied);
     cn_pack_cstr(out, "hidden");
     cn_pack_bool(out, d->hidden || cn_policy_pattern_hides(p, source, id));
     pack_hidden_by(out, p, source, id);

@@ -1,40 +1,20 @@
 /* Members: the tenant's directory of who holds which labels, and its expansion to the label set of a query. */
 #include "index/policy/principal.h"
 
+#include <stdlib.h>
+
 #include "engine/base/mem.h"
 #include "index/catalog/records.h"
+#include "index/policy/member_inside.h"
 
-#define MEMBER_FORMAT 1
 #define NEST_MAX 16
 #define ARENA_BLOCK 8192
 #define ARENA_CAP ((size_t)16 << 20)
 #define DETAIL_CAP 65536
+#define SYNC_CAP ((size_t)4 << 30)
 
 static void end_arena(cn_arena *a) { cn_arena_done(a); }
 #define AUTO_ARENA __attribute__((cleanup(end_arena)))
-
-/* --- the stored form --- */
-static void pack_member(cn_buf *out, cn_labels labels) {
-    size_t at = cn_record_open(out, MEMBER_FORMAT);
-    for (uint32_t i = 0; i < labels.n; i++) {
-        if (i)
-            cn_buf_putc(out, ',');
-        cn_buf_add(out, labels.v[i].p, labels.v[i].n);
-    }
-    cn_record_close(out, at);
-}
-
-static cn_err open_member(cn_str principal, cn_str value, cn_str *ret_commas) {
-    const uint8_t *p = (const uint8_t *)value.p;
-    if (value.n < CN_RECORD_HEAD || p[0] != MEMBER_FORMAT)
-        return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" has no form this cairn reads", CN_STR_ARG(principal));
-    uint32_t crc = (uint32_t)p[1] | (uint32_t)p[2] << 8 | (uint32_t)p[3] << 16 | (uint32_t)p[4] << 24;
-    cn_str commas = {value.p + CN_RECORD_HEAD, value.n - CN_RECORD_HEAD};
-    if (cn_crc32c(0, commas.p, commas.n) != crc)
-        return cn_fail(CN_DAMAGED, "the entry of member \"" CN_STR_FMT "\" fails its checksum", CN_STR_ARG(principal));
-    *ret_commas = commas;
-    return CN_OK;
-}
 
 /* The next label of a list by commas; false at its end. */
 static bool next_label(cn_str *commas, cn_str *ret) {
@@ -60,18 +40,11 @@ static cn_err check_member(cn_str principal, cn_labels labels) {
     return CN_OK;
 }
 
-static void pack_labels(cn_buf *out, const char *name, cn_labels labels) {
-    cn_pack_cstr(out, name);
-    cn_pack_array(out, labels.n);
-    for (uint32_t i = 0; i < labels.n; i++)
-        cn_pack_str(out, labels.v[i]);
-}
-
 static cn_err audit_change(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, cn_str principal, cn_labels before, cn_labels after) {
     CN_AUTO_BUF cn_buf detail = {.cap = 4 * DETAIL_CAP};
     cn_pack_map(&detail, 2);
-    pack_labels(&detail, "before", before);
-    pack_labels(&detail, "after", after);
+    cn_labels_pack_field(&detail, "before", before);
+    cn_labels_pack_field(&detail, "after", after);
     if (detail.n > DETAIL_CAP) { /* the chain keeps 64 KiB: then the counts */
         cn_buf_reset(&detail);
         cn_pack_map(&detail, 2);
@@ -92,7 +65,7 @@ static cn_err read_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_arena 
         return CN_OK;
     }
     CN_TRY(err);
-    CN_TRY(open_member(principal, value, &commas));
+    CN_TRY(cn_member_unpack(principal, value, &commas));
     if (commas.n)
         return cn_labels_parse(a, commas, ret);
     *ret = (cn_labels){0};
@@ -104,34 +77,37 @@ static const char *const action_name[] = {[MEMBER_SET] = "member.set", [MEMBER_A
 
 typedef struct change {
     cn_tenant *t;
-    MDB_dbi dbi;
     change_kind kind;
     cn_str principal;
     cn_labels labels;
     const cn_actor *who;
 } change;
 
-static cn_err put_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels) {
+/* No labels: removes it. */
+static cn_err put_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels, cn_sum *io) {
     CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
-    pack_member(&value, labels);
+    if (labels.n)
+        cn_member_pack(&value, labels);
     CN_TRY(cn_buf_check(&value));
-    return cn_db_put(txn, dbi, principal, cn_buf_str(&value));
+    return cn_sum_replace(txn, dbi, principal, cn_buf_str(&value), io);
 }
 
 static cn_err change_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    (void)c;
     const change *x = ctx;
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
+    cn_sum sum;
     cn_labels before, labels = x->labels;
-    CN_TRY(read_member(txn, x->dbi, x->principal, &a, &before));
+    CN_TRY(cn_sum_get(txn, c->members, CN_MEMBERS_WHAT, &sum));
+    CN_TRY(read_member(txn, c->members, x->principal, &a, &before));
     if (x->kind == MEMBER_REMOVE && before.n == 0)
         return cn_fail(CN_NOT_FOUND, "there is no member \"" CN_STR_FMT "\"; `cairn member list` names those there are", CN_STR_ARG(x->principal));
     if (x->kind == MEMBER_ADD)
         CN_TRY(cn_labels_union(&a, before, labels, &labels));
     if (labels.n > CN_LABELS_MAX)
         return cn_fail(CN_INVALID, "%u labels; a member has at most %d", labels.n, CN_LABELS_MAX);
-    CN_TRY(labels.n ? put_member(txn, x->dbi, x->principal, labels) : cn_db_del(txn, x->dbi, x->principal));
+    CN_TRY(put_member(txn, c->members, x->principal, labels, &sum));
+    CN_TRY(cn_sum_put(txn, c->members, &sum));
     CN_TRY(audit_change(x->t, txn, x->who, action_name[x->kind], x->principal, before, labels));
     return cn_epoch_raise(x->t, txn, NULL);
 }
@@ -139,11 +115,15 @@ static cn_err change_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
-    change x = {.t = t, .kind = kind, .labels = labels, .who = who};
-    CN_TRY(check_member(principal, labels));
-    CN_TRY(cn_label_make(&a, principal, &x.principal));
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "members", true, &x.dbi));
-    return cn_refused(t, cn_catalog_insist(t, change_in, &x), who, action_name[kind], x.principal);
+    change x = {.t = t, .kind = kind, .principal = principal, .labels = labels, .who = who};
+    cn_err err = check_member(principal, labels);
+    if (err == CN_OK && kind == MEMBER_ADD && labels.n == 0)
+        err = cn_fail(CN_INVALID, "name at least one label to add to \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+    if (err == CN_OK)
+        err = cn_label_make(&a, principal, &x.principal);
+    if (err == CN_OK)
+        err = cn_catalog_insist(t, change_in, &x);
+    return cn_refused(t, err, who, action_name[kind], x.principal);
 }
 
 cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -151,8 +131,6 @@ cn_err cn_member_set(cn_tenant *t, cn_str principal, cn_labels labels, const cn_
 }
 
 cn_err cn_member_add(cn_tenant *t, cn_str principal, cn_labels labels, const cn_actor *who) {
-    if (labels.n == 0)
-        return cn_fail(CN_INVALID, "name at least one label to add to \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
     return change_member(t, MEMBER_ADD, principal, labels, who);
 }
 
@@ -169,17 +147,25 @@ static cn_str trim(cn_str s) {
     return s;
 }
 
-static cn_err put_new_member(MDB_txn *txn, MDB_dbi dbi, cn_str principal, cn_labels labels) {
-    cn_str there;
-    cn_err err = cn_db_get(txn, dbi, principal, &there);
-    if (err == CN_OK)
-        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" stands there twice", CN_STR_ARG(principal));
-    if (err != CN_NOT_FOUND)
-        return err;
-    return put_member(txn, dbi, principal, labels);
-}
+typedef struct sync_entry { /* value n 0: the member goes */
+    cn_str principal, value;
+    uint32_t line;
+} sync_entry;
 
-static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
+typedef struct sync_work {
+    cn_tenant *t;
+    cn_str text;
+    const cn_actor *who;
+    cn_arena a;
+    cn_sum sum;
+    sync_entry *v;       /* what the text says, by principal */
+    uint32_t members, at; /* at: of v, while the directory is compared with it */
+    sync_entry *changes;
+    uint32_t n_changes, room;
+} sync_work;
+
+static cn_err sync_line(cn_str line, cn_arena *a, sync_work *w, sync_entry *ret) {
+    CN_AUTO_BUF cn_buf value = {.cap = CN_LABELS_MAX * (CN_LABEL_MAX + 1) + CN_RECORD_HEAD};
     size_t end = 0;
     while (end < line.n && line.p[end] != ' ' && line.p[end] != '\t')
         end++;
@@ -189,47 +175,102 @@ static cn_err sync_line(MDB_txn *txn, MDB_dbi dbi, cn_str line, cn_arena *a) {
     cn_labels labels;
     CN_TRY(cn_labels_parse(a, commas, &labels));
     CN_TRY(check_member(principal, labels));
-    CN_TRY(cn_label_make(a, principal, &principal));
-    return put_new_member(txn, dbi, principal, labels);
+    CN_TRY(cn_label_make(&w->a, principal, &ret->principal));
+    cn_member_pack(&value, labels);
+    CN_TRY(cn_buf_check(&value));
+    ret->value = cn_arena_str(&w->a, cn_buf_str(&value));
+    return ret->value.p ? CN_OK : cn_fail_memory();
 }
 
-static cn_err sync_lines(MDB_txn *txn, MDB_dbi dbi, cn_str text, uint32_t *ret) {
+static uint32_t count_lines(cn_str text) {
+    uint32_t n = 1;
+    for (size_t i = 0; i < text.n; i++)
+        n += text.p[i] == '\n';
+    return n;
+}
+
+static cn_err sync_lines(sync_work *w) {
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
-    uint32_t members = 0, number = 0;
-    while (text.n) {
+    cn_str text = w->text;
+    for (uint32_t number = 1; text.n; number++) {
         const char *nl = memchr(text.p, '\n', text.n);
         size_t n = nl ? (size_t)(nl - text.p) : text.n, step = nl ? n + 1 : n;
         cn_str line = trim((cn_str){text.p, n});
         text = (cn_str){text.p + step, text.n - step};
-        number++;
         if (line.n == 0 || *line.p == '#')
             continue;
-        cn_err err = sync_line(txn, dbi, line, &a);
+        sync_entry *x = &w->v[w->members];
+        x->line = number;
+        cn_err err = sync_line(line, &a, w, x);
         if (err != CN_OK)
             return cn_wrap(err, "line %u", number);
-        members++;
+        cn_sum_add(&w->sum, x->principal, x->value);
+        w->members++;
         cn_arena_reset(&a);
     }
-    *ret = members;
     return CN_OK;
 }
 
-typedef struct sync_work {
-    cn_tenant *t;
-    MDB_dbi dbi;
-    cn_str text;
-    const cn_actor *who;
-    uint32_t members;
-} sync_work;
+static int by_principal(const void *a, const void *b) { return cn_str_cmp(((const sync_entry *)a)->principal, ((const sync_entry *)b)->principal); }
 
-static cn_err sync_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    (void)c;
-    sync_work *w = ctx;
-    CN_TRY(cn_mdb(mdb_drop(txn, w->dbi, 0), "emptying the directory of members"));
-    CN_TRY(sync_lines(txn, w->dbi, w->text, &w->members));
+/* The text as records, in the order of the directory. */
+static cn_err read_text(sync_work *w) {
+    w->v = cn_arena_zalloc(&w->a, count_lines(w->text), sizeof *w->v);
+    if (!w->v)
+        return cn_fail_memory();
+    CN_TRY(sync_lines(w));
     if (w->members == 0)
         return cn_fail(CN_REFUSED, "the text names no member, so everyone would lose their groups; `cairn member remove` takes out single ones");
+    qsort(w->v, w->members, sizeof *w->v, by_principal);
+    for (uint32_t i = 1; i < w->members; i++)
+        if (cn_str_eq(w->v[i - 1].principal, w->v[i].principal))
+            return cn_fail(CN_INVALID, "line %u: \"" CN_STR_FMT "\" stands there twice", w->v[i - 1].line > w->v[i].line ? w->v[i - 1].line : w->v[i].line,
+                           CN_STR_ARG(w->v[i].principal));
+    return CN_OK;
+}
+
+static cn_err add_change(sync_work *w, sync_entry x) {
+    if (w->n_changes == w->room) {
+        uint32_t room = w->room ? 2 * w->room : 64;
+        sync_entry *v = cn_realloc(w->changes, room * sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        w->changes = v;
+        w->room = room;
+    }
+    w->changes[w->n_changes++] = x;
+    return CN_OK;
+}
+
+/* A member as it is: those of the text that come before it are new, and if none is its own it goes. */
+static cn_err compare_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)stop;
+    sync_work *w = ctx;
+    int c = -1;
+    if (cn_sum_is(key))
+        return CN_OK;
+    while (w->at < w->members && (c = cn_str_cmp(w->v[w->at].principal, key)) < 0)
+        CN_TRY(add_change(w, w->v[w->at++]));
+    if (w->at < w->members && c == 0) {
+        const sync_entry *x = &w->v[w->at++];
+        return cn_str_eq(x->value, value) ? CN_OK : add_change(w, *x);
+    }
+    sync_entry gone = {.principal = cn_arena_str(&w->a, key)};
+    return gone.principal.p ? add_change(w, gone) : cn_fail_memory();
+}
+
+/* The sum that is there does not matter: what is put is the whole, and mends a directory that is damaged. */
+static cn_err plan_sync(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sync_work *w = ctx;
+    w->at = w->n_changes = 0;
+    CN_TRY(cn_db_each(txn, c->members, (cn_str){"", 0}, compare_one, w));
+    while (w->at < w->members)
+        CN_TRY(add_change(w, w->v[w->at++]));
+    return CN_OK;
+}
+
+static cn_err audit_sync(const sync_work *w, MDB_txn *txn) {
     CN_AUTO_BUF cn_buf detail = {.cap = 1024};
     cn_digest digest = cn_sha256_of(w->text.p, w->text.n);
     cn_pack_map(&detail, 2);
@@ -238,48 +279,31 @@ static cn_err sync_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_pack_cstr(&detail, "digest");
     cn_pack_bin(&detail, digest.b, sizeof digest.b);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_audit_add(w->t, txn, w->who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail)));
+    return cn_audit_add(w->t, txn, w->who, "member.sync", CN_STR(""), "done", cn_buf_str(&detail));
+}
+
+static cn_err apply_sync(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    const sync_work *w = ctx;
+    for (uint32_t i = 0; i < w->n_changes; i++) {
+        const sync_entry *x = &w->changes[i];
+        CN_TRY(x->value.n ? cn_db_put(txn, c->members, x->principal, x->value) : cn_db_del(txn, c->members, x->principal));
+    }
+    CN_TRY(cn_sum_put(txn, c->members, &w->sum));
+    CN_TRY(audit_sync(w, txn));
     return cn_epoch_raise(w->t, txn, NULL);
 }
 
 cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members) {
     sync_work w = {.t = t, .text = text, .who = who};
-    CN_TRY(cn_env_dbi(cn_tenant_control(t), "members", true, &w.dbi));
-    CN_TRY(cn_refused(t, cn_catalog_insist(t, sync_in, &w), who, "member.sync", CN_STR("")));
+    cn_arena_init(&w.a, 1 << 16, SYNC_CAP);
+    cn_err err = read_text(&w);
+    if (err == CN_OK)
+        err = cn_catalog_change(t, plan_sync, apply_sync, &w);
+    cn_free(w.changes);
+    cn_arena_done(&w.a);
+    CN_TRY(cn_refused(t, err, who, "member.sync", CN_STR("")));
     *ret_members = w.members;
     return CN_OK;
-}
-
-/* --- reading --- */
-typedef struct listing {
-    cn_arena arena;
-    cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels);
-    void *ctx;
-} listing;
-
-static cn_err list_one(void *ctx, cn_str principal, cn_str value, bool *stop) {
-    (void)stop;
-    listing *l = ctx;
-    cn_str commas;
-    cn_labels labels = {0};
-    CN_TRY(open_member(principal, value, &commas));
-    cn_arena_reset(&l->arena);
-    CN_TRY(cn_labels_parse(&l->arena, commas, &labels));
-    return l->fn(l->ctx, principal, labels);
-}
-
-cn_err cn_member_list(cn_tenant *t, cn_err (*fn)(void *ctx, cn_str principal, cn_labels labels), void *ctx) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    listing l = {.fn = fn, .ctx = ctx};
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_txn_read(e, &txn));
-    cn_arena_init(&l.arena, ARENA_BLOCK, ARENA_CAP);
-    cn_err err = cn_db_each(txn, dbi, (cn_str){0}, list_one, &l);
-    cn_arena_done(&l.arena);
-    cn_txn_abort(e, txn);
-    return err;
 }
 
 /* --- expansion: breadth first, each label once, so that groups that hold each other end too --- */
@@ -309,34 +333,28 @@ static cn_err add_label(expansion *x, cn_str label, cn_str through) {
     return CN_OK;
 }
 
-static cn_err add_labels_of(expansion *x, MDB_txn *txn, MDB_dbi dbi, cn_str principal) {
-    cn_str value, commas, label;
-    cn_err err = cn_db_get(txn, dbi, principal, &value);
-    if (err == CN_NOT_FOUND)
-        return CN_OK;
-    CN_TRY(err);
-    CN_TRY(open_member(principal, value, &commas));
+static cn_err add_labels_of(expansion *x, const cn_members *m, cn_str principal) {
+    const cn_member *found = cn_members_find(m, principal);
+    cn_str commas = found ? found->commas : (cn_str){0}, label;
     while (next_label(&commas, &label))
         CN_TRY(add_label(x, label, principal));
     return CN_OK;
 }
 
-static cn_err expand_in(expansion *x, MDB_txn *txn, MDB_dbi dbi) {
+static cn_err expand_in(expansion *x, const cn_members *m) {
     uint32_t from = 0;
     for (int depth = 0; from < x->n; depth++) {
         if (depth > NEST_MAX)
             return cn_fail(CN_REFUSED, "the groups of \"" CN_STR_FMT "\" nest more than %d deep", CN_STR_ARG(x->found[0]), NEST_MAX);
         uint32_t to = x->n;
         for (; from < to; from++)
-            CN_TRY(add_labels_of(x, txn, dbi, x->found[from]));
+            CN_TRY(add_labels_of(x, m, x->found[from]));
     }
     return add_label(x, CN_PUBLIC, CN_STR(""));
 }
 
 static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **ret) {
-    cn_env *e = cn_tenant_control(t);
-    MDB_dbi dbi;
-    MDB_txn *txn;
+    cn_members *m;
     CN_TRY(cn_label_make(a, principal, &principal));
     expansion *x = cn_arena_alloc(a, sizeof *x);
     if (!x)
@@ -344,10 +362,9 @@ static cn_err expand(cn_tenant *t, cn_str principal, cn_arena *a, expansion **re
     x->arena = a;
     x->n = 0;
     CN_TRY(add_label(x, principal, CN_STR("")));
-    CN_TRY(cn_env_dbi(e, "members", true, &dbi));
-    CN_TRY(cn_txn_read(e, &txn));
-    cn_err err = expand_in(x, txn, dbi);
-    cn_txn_abort(e, txn);
+    CN_TRY(cn_members_load(t, &m));
+    cn_err err = expand_in(x, m);
+    cn_members_unref(m);
     CN_TRY(err);
     *ret = x;
     return CN_OK;

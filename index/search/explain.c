@@ -19,15 +19,6 @@ static cn_err find_stub(cn_view *v, const cn_key *key, bool *ret) {
     return CN_OK;
 }
 
-static bool find_part(cn_view *v, const cn_key *key, uint32_t *ret_part, uint32_t *ret_doc) {
-    for (uint32_t i = v->n_parts; i-- > 0;)
-        if (cn_seg_find(v->parts[i].seg, key, ret_doc) && !roaring_bitmap_contains(v->parts[i].dead, *ret_doc)) {
-            *ret_part = i;
-            return true;
-        }
-    return false;
-}
-
 /* Labels of `of` that are (in) or are not in `set`. */
 static cn_err part_of(cn_arena *a, cn_labels of, cn_labels set, bool in, cn_labels *ret) {
     cn_str *v = cn_arena_alloc(a, (of.n + 1u) * sizeof *v);
@@ -77,7 +68,7 @@ cn_err cn_view_explain(cn_view *v, cn_str source, cn_str id, const cn_principal 
     cn_key key = cn_key_of(source, id);
     cn_effect f;
     uint32_t part;
-    if (find_part(v, &key, &part, &x.doc)) {
+    if (cn_view_find(v, &key, &part, &x.doc)) {
         CN_TRY(explain_there(v, part, &key, source, id, who, a, &x));
     } else {
         CN_TRY(cn_policy_explain(v->policy, v->ix.id, v->ver.number, &key, source, id, &none, &nowhere, a, &f, &x.said));

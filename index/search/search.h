@@ -79,5 +79,3 @@ typedef struct cn_place_after { /* of the last document seen; id empty: from the
 /* Permitted documents (of one source, if given) by (source, id) behind `after`, for listing; fn returns CN_OK to go on. */
 cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
                     cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx);
-/* Rows and documents this principal may read: never of all. */
-cn_err cn_view_count(cn_view *v, const cn_principal *who, uint64_t *ret_docs, uint64_t *ret_rows);

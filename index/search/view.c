@@ -317,22 +317,27 @@ static cn_err sound(const cn_view *v) {
     return CN_OK;
 }
 
+bool cn_view_find(const cn_view *v, const cn_key *key, uint32_t *ret_part, uint32_t *ret_doc) {
+    for (uint32_t i = v->n_parts; i-- > 0;)
+        if (cn_seg_find(v->parts[i].seg, key, ret_doc) && !roaring_bitmap_contains(v->parts[i].dead, *ret_doc)) {
+            *ret_part = i;
+            return true;
+        }
+    return false;
+}
+
 cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_seg **ret_seg, uint32_t *ret_doc) {
     cn_key key = cn_key_of(source, id);
-    for (uint32_t i = v->n_parts; i-- > 0;) {
-        uint32_t doc;
-        bool may;
-        if (!cn_seg_find(v->parts[i].seg, &key, &doc) || roaring_bitmap_contains(v->parts[i].dead, doc))
-            continue;
-        CN_TRY(cn_permit_doc(v, i, doc, who, &may));
-        if (!may)
-            break;
-        *ret_seg = v->parts[i].seg;
-        *ret_doc = doc;
-        return sound(v);
-    }
+    uint32_t part, doc;
+    bool may = false;
+    if (cn_view_find(v, &key, &part, &doc))
+        CN_TRY(cn_permit_doc(v, part, doc, who, &may));
     CN_TRY(sound(v));
-    return cn_fail(CN_NOT_FOUND, "no such document");
+    if (!may)
+        return cn_fail(CN_NOT_FOUND, "no such document");
+    *ret_seg = v->parts[part].seg;
+    *ret_doc = doc;
+    return CN_OK;
 }
 
 typedef struct listed {
@@ -414,20 +419,5 @@ cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn
         qsort(list, few.n, sizeof *list, by_name);
     for (uint32_t i = 0; i < few.n; i++)
         CN_TRY(fn(ctx, list[i].seg, list[i].doc));
-    return CN_OK;
-}
-
-cn_err cn_view_count(cn_view *v, const cn_principal *who, uint64_t *ret_docs, uint64_t *ret_rows) {
-    uint64_t docs = 0, rows = 0;
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        for (uint32_t doc = 0; doc < cn_seg_docs(v->parts[i].seg); doc++) {
-            bool may;
-            CN_TRY(cn_permit_doc(v, i, doc, who, &may));
-            docs += may;
-            rows += may ? cn_seg_doc_row(v->parts[i].seg)[doc + 1] - cn_seg_doc_row(v->parts[i].seg)[doc] : 0;
-        }
-    CN_TRY(sound(v));
-    *ret_docs = docs;
-    *ret_rows = rows;
     return CN_OK;
 }

@@ -10,8 +10,8 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "engine/base/pack.h"
 #include "index/store/dir.h"
+#include "index/store/fields.h"
 #include "index/store/reserve.h"
 #include "index/store/stripes.h"
 
@@ -104,6 +104,8 @@ static cn_err write_format(const char *dir) {
         snprintf(text, sizeof text, "%d", CN_DATA_FORMAT);
         e = cn_db_put(txn, settings, CN_STR("format"), cn_str_of(text));
         if (e == CN_OK)
+            e = cn_host_init(host, txn);
+        if (e == CN_OK)
             e = cn_txn_commit(host, txn);
         else
             cn_txn_abort(host, txn);
@@ -157,7 +159,10 @@ static cn_err check_format(const cn_data *d) {
         return cn_fail(CN_DAMAGED, "%s was not made to the end, or has lost its format record; run `cairn init` again if it is new", d->dir);
     CN_TRY(e);
     if (format > CN_DATA_FORMAT)
-        return cn_fail(CN_REFUSED, "%s has format %lu; this program knows formats up to %d: use a newer cairn", d->dir, format, CN_DATA_FORMAT);
+        return cn_fail(CN_REFUSED, "%s has format %lu; this program knows format %d: use a newer cairn", d->dir, format, CN_DATA_FORMAT);
+    if (format > 0 && format < CN_DATA_FORMAT)
+        return cn_fail(CN_REFUSED, "%s has format %lu, of a build before the first release, which this program no longer reads; make a new directory and ingest again",
+                       d->dir, format);
     return format > 0 ? CN_OK : cn_fail(CN_DAMAGED, "the format record of %s cannot be read", d->dir);
 }
 
@@ -251,15 +256,29 @@ static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], 
     return CN_OK;
 }
 
-/* Tenant record: MessagePack map {by, made, uid}. */
-static cn_err read_record(cn_str v, uint8_t uid[UID_BYTES], int64_t *made) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    CN_TRY(cn_unpack(&u, v.p, v.n));
-    cn_str s = cn_obj_str(cn_get(&u.o, "uid"));
-    if (s.n != UID_BYTES)
-        return cn_fail(CN_DAMAGED, "a tenant's record lacks its uid");
-    memcpy(uid, s.p, UID_BYTES);
-    return cn_get_int(&u.o, "made", made);
+/* A tenant's record. */
+typedef struct listed {
+    cn_str by;
+    int64_t made;
+    uint8_t uid[UID_BYTES];
+} listed;
+
+#define LISTED_FIELDS 3
+static void listed_fields(listed *x, cn_field f[LISTED_FIELDS]) {
+    const cn_field all[LISTED_FIELDS] = {{"by", CN_F_STR, &x->by, 0}, {"made", CN_F_I64, &x->made, 0}, {"uid", CN_F_FIXED, x->uid, UID_BYTES}};
+    memcpy(f, all, sizeof all);
+}
+
+static cn_err read_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *made) {
+    listed x = {.made = CN_NO_TIME};
+    cn_field f[LISTED_FIELDS];
+    listed_fields(&x, f);
+    cn_err e = cn_fields_read(v, "its record", NULL, f, LISTED_FIELDS);
+    if (e != CN_OK)
+        return e == CN_DAMAGED ? cn_wrap(e, "tenant " CN_STR_FMT " is not opened; restore cairn.mdb from a backup", CN_STR_ARG(name)) : e;
+    memcpy(uid, x.uid, UID_BYTES);
+    *made = x.made;
+    return CN_OK;
 }
 
 static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES]) {
@@ -269,8 +288,8 @@ static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES]) {
     CN_TRY(cn_name_check(name, "tenant"));
     CN_TRY(cn_txn_read(d->host, &txn));
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
-    if (e == CN_OK && (e = read_record(v, uid, &made)) != CN_OK)
-        e = cn_fail(CN_DAMAGED, "the record of tenant " CN_STR_FMT " cannot be read", CN_STR_ARG(name));
+    if (e == CN_OK)
+        e = read_record(name, v, uid, &made);
     cn_txn_abort(d->host, txn);
     return e == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name)) : e;
 }
@@ -435,26 +454,20 @@ static cn_err make_files(const char *dir) {
     CN_TRY(cn_dir_make(path));
     CN_TRY(cn_path(path, sizeof path, "%s/control.mdb", dir));
     CN_TRY(cn_env_open(path, CN_ENV_CONTROL, true, &control));
-    cn_err e = cn_env_sync(control);
+    cn_err e = cn_control_init(control);
+    if (e == CN_OK)
+        e = cn_env_sync(control);
     cn_env_close(control);
     CN_TRY(e);
     return cn_dir_sync(dir);
 }
 
 static cn_err put_record(cn_data *d, MDB_txn *txn, cn_str name, const cn_actor *who) {
-    CN_AUTO_BUF cn_buf b;
-    uint8_t uid[UID_BYTES];
-    cn_random(uid, sizeof uid);
-    cn_buf_init(&b, 1 << 16);
-    cn_pack_map(&b, 3);
-    cn_pack_cstr(&b, "by");
-    cn_pack_str(&b, who->who);
-    cn_pack_cstr(&b, "made");
-    cn_pack_int(&b, cn_wall_us());
-    cn_pack_cstr(&b, "uid");
-    cn_pack_bin(&b, uid, sizeof uid);
-    CN_TRY(cn_buf_check(&b));
-    return cn_db_put(txn, d->tenants, name, cn_buf_str(&b));
+    listed x = {.by = who->who, .made = cn_wall_us()};
+    cn_field f[LISTED_FIELDS];
+    cn_random(x.uid, sizeof x.uid);
+    listed_fields(&x, f);
+    return cn_fields_put(txn, d->tenants, name, f, LISTED_FIELDS);
 }
 
 /* Files first, the list last: a tenant on the list is whole. What an attempt cut short left is moved away here. */
@@ -543,8 +556,7 @@ static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     uint8_t uid[UID_BYTES];
     int64_t made = CN_NO_TIME;
     const list_ctx *l = ctx;
-    if (read_record(value, uid, &made) != CN_OK)
-        return cn_fail(CN_DAMAGED, "the record of tenant " CN_STR_FMT " cannot be read", CN_STR_ARG(key));
+    CN_TRY(read_record(key, value, uid, &made));
     return l->fn(l->ctx, key, made);
 }
 

@@ -8,11 +8,11 @@
  * Beside each .mdb that several processes write stand LMDB's `-lock` and our `-writer` (env.h).
  * Owns:    cn_data owns the host environment and its tenants; a cn_tenant is shared and counted.
  * Thread:  any.
- * Limits:  a directory of a newer format, on a network file system, or not ours is refused at open. */
+ * Limits:  a directory of another format, on a network file system, or not ours is refused at open. */
 #pragma once
 #include "index/store/env.h"
 
-#define CN_DATA_FORMAT 1
+#define CN_DATA_FORMAT 2
 
 typedef struct cn_data cn_data;
 typedef struct cn_tenant cn_tenant;
@@ -31,6 +31,10 @@ cn_tenant *cn_tenant_ref(cn_tenant *t);
 void cn_tenant_unref(cn_tenant *t);
 cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t made_us), void *ctx);
 
+/* What a new tenant's control.mdb and a new cairn.mdb begin with, by those who keep it (index/catalog/init.c); called here. */
+cn_err cn_control_init(cn_env *control);
+cn_err cn_host_init(cn_env *host, MDB_txn *txn);
+
 const char *cn_tenant_name(const cn_tenant *t);
 const char *cn_tenant_dir(const cn_tenant *t);
 cn_data *cn_tenant_data(cn_tenant *t);
@@ -40,5 +44,5 @@ cn_env *cn_tenant_work(cn_tenant *t);  /* opened at first use; NULL with cn_erro
 /* A place where higher layers keep something for an open tenant: made once, under the tenant's lock, at the first use;
  * done() runs, highest slot first, when the tenant really closes, before its environments do. make() must not ask for a
  * slot of the same or a higher number. A warm call is one atomic load. */
-enum { CN_SLOT_TRACE, CN_SLOT_POLICY, CN_SLOT_VIEWS, CN_SLOTS };
+enum { CN_SLOT_TRACE, CN_SLOT_POLICY, CN_SLOT_MEMBERS, CN_SLOT_VIEWS, CN_SLOTS };
 cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, void **ret), void (*done)(void *p), void **ret);

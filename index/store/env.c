@@ -561,13 +561,13 @@ cn_err cn_db_del(MDB_txn *txn, MDB_dbi dbi, cn_str key) {
     return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting a value");
 }
 
-static void close_cursor(MDB_cursor **c) {
+void cn_cursor_close(MDB_cursor **c) {
     if (*c)
         mdb_cursor_close(*c);
 }
 
 cn_err cn_db_each(MDB_txn *txn, MDB_dbi dbi, cn_str prefix, cn_db_each_fn *fn, void *ctx) {
-    CN_CLEANUP(close_cursor) MDB_cursor *c = NULL;
+    CN_CLEANUP(cn_cursor_close) MDB_cursor *c = NULL;
     CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &c), "reading a database"));
     MDB_val k = val_of(prefix), v;
     int rc = mdb_cursor_get(c, &k, &v, prefix.n ? MDB_SET_RANGE : MDB_FIRST);

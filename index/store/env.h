@@ -62,6 +62,7 @@ void cn_txn_abort(cn_env *e, MDB_txn *txn); /* also ends a read transaction; NUL
 cn_err cn_db_get(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str *ret);
 cn_err cn_db_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str value);
 cn_err cn_db_del(MDB_txn *txn, MDB_dbi dbi, cn_str key); /* CN_OK also when it was not there */
+void cn_cursor_close(MDB_cursor **c); /* for CN_CLEANUP; NULL is fine */
 /* Calls fn for each pair whose key starts with prefix, in key order, until fn fails or sets *stop. */
 typedef cn_err cn_db_each_fn(void *ctx, cn_str key, cn_str value, bool *stop);
 cn_err cn_db_each(MDB_txn *txn, MDB_dbi dbi, cn_str prefix, cn_db_each_fn *fn, void *ctx);

@@ -164,18 +164,13 @@ static cn_err make_fresh(making *m, uint64_t documents, cn_buf *out) {
     return cn_fail(CN_INTERNAL, "%llu documents are alive; the caller counts %llu", (unsigned long long)m->documents, (unsigned long long)documents);
 }
 
-static uint32_t bucket_of(const cn_key *k, unsigned bits) {
-    uint32_t head = (uint32_t)k->b[0] << 24 | (uint32_t)k->b[1] << 16 | (uint32_t)k->b[2] << 8 | k->b[3];
-    return bits ? head >> (32 - bits) : 0;
-}
-
 static cn_err make_again(making *m, cn_str before, const cn_key *changed, uint64_t n, cn_buf *out) {
     uint32_t buckets = 1u << m->bits, next = 0, count = head_of(before).count;
     CN_AUTO_FREE bool *touched = cn_calloc(buckets, sizeof *touched);
     if (!touched)
         return cn_fail_memory();
     for (uint64_t i = 0; i < n; i++)
-        touched[bucket_of(&changed[i], m->bits)] = true;
+        touched[cn_key_bucket(&changed[i], m->bits)] = true;
     for (uint32_t b = 0; b < buckets; b++) {
         bool had = next < count && bucket_at(before, next) == b;
         if (touched[b])

@@ -246,8 +246,6 @@ cn_err cn_seg_leaf(cn_seg *s, uint32_t doc, cn_key *ret_key, cn_digest *ret_leaf
     return CN_OK;
 }
 
-static uint32_t bucket_of(const cn_key *k, unsigned bits) { return bits ? (uint32_t)(head_of(k) >> (64 - bits)) : 0; }
-
 cn_err cn_seg_bucket(cn_seg *s, unsigned bits, uint32_t bucket, cn_err (*fn)(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t doc), void *ctx) {
     CN_ASSERT(bits <= 32 && (bits == 32 || bucket >> bits == 0));
     cn_key first = {{0}};
@@ -256,7 +254,7 @@ cn_err cn_seg_bucket(cn_seg *s, unsigned bits, uint32_t bucket, cn_err (*fn)(voi
         first.b[i] = (uint8_t)(head >> (56 - 8 * i));
     for (uint32_t i = lower_bound(s, &first); i < s->rows.head.docs; i++) {
         const cn_id_rec *r = id_at(s, i);
-        if (bucket_of(&r->key, bits) != bucket)
+        if (cn_key_bucket(&r->key, bits) != bucket)
             return CN_OK;
         CN_TRY(fn(ctx, &r->key, &r->leaf, s->arrays[CN_ARRAY_BY_KEY][i]));
     }

@@ -7,11 +7,6 @@
 
 #define LOOK_EVERY 1024 /* records between two looks at the clock */
 
-static void close_cursor(MDB_cursor **c) {
-    if (*c)
-        mdb_cursor_close(*c);
-}
-
 /* CN_OK also for a record that fails its checksum: it is told of, and the others are still read. */
 static cn_err tell(cn_unpacked *u, cn_str value, const cn_trace_key *key, cn_trace_fn *fn, void *ctx, bool *stop) {
     cn_err e = cn_record_read(u, value, CN_TRACE_FORMAT, "a request record");
@@ -99,7 +94,7 @@ cn_err cn_trace_each(cn_tenant *t, cn_trace_scan *io, cn_trace_fn *fn, void *ctx
         return CN_OK;
     CN_TRY(e);
     CN_TRY(cn_txn_read(s.env, &txn));
-    CN_CLEANUP(close_cursor) MDB_cursor *c = NULL;
+    CN_CLEANUP(cn_cursor_close) MDB_cursor *c = NULL;
     e = cn_mdb(mdb_cursor_open(txn, s.requests, &c), "reading the request records");
     if (e == CN_OK)
         e = each(c, io, fn, ctx);

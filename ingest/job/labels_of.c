@@ -1,6 +1,7 @@
 /* What a job was told about the labels of one document. */
 #include "engine/base/mem.h"
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
+#include "index/policy/labels.h"
 #include "ingest/job/opts.h"
 #include "ingest/job/rows.h"
 

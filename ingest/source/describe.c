@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "index/policy/labels.h"
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
 #include "ingest/source/front.h"
 #include "ingest/source/inside.h"
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
 #include "ingest/source/inside.h"
 
 cn_err cn_raw_reject(cn_err code, cn_arena *a, cn_raw *raw) {

@@ -18,13 +18,12 @@ static bool note_denied(cn_call *c, cn_tenant *t, const char *method, const msgp
 
 /* Whoever can write the chain's file could make the whole chain anew, but not the log. */
 static void log_head(cn_tenant *t) {
-    uint64_t seq;
-    cn_digest d;
+    cn_audit_head head;
     char hex[CN_HEX_TEXT];
-    if (cn_audit_head(t, &seq, &d) != CN_OK)
+    if (cn_audit_newest(t, &head) != CN_OK)
         return;
-    cn_hex(d.b, sizeof d.b, hex);
-    cn_log(CN_LOG_INFO, "audit.head", "tenant=%s seq=%llu digest=%s", cn_tenant_name(t), (unsigned long long)seq, hex);
+    cn_hex(head.digest.b, sizeof head.digest.b, hex);
+    cn_log(CN_LOG_INFO, "audit.head", "tenant=%s seq=%llu digest=%s", cn_tenant_name(t), (unsigned long long)head.seq, hex);
 }
 
 cn_err cn_chain_after(cn_service *s, cn_call *c, cn_str method, cn_str tenant, const msgpack_object *params, cn_err err) {

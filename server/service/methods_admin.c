@@ -392,30 +392,14 @@ METHOD(key_list) {
     return CN_OK;
 }
 
-typedef struct key_search {
-    cn_str id;
-    bool found;
-} key_search;
-
-static cn_err key_is(void *ctx, const cn_key_info *k) {
-    key_search *f = ctx;
-    f->found |= cn_str_is(f->id, k->id);
-    return CN_OK;
-}
-
 METHOD(key_revoke) {
-    key_search f = {0};
+    cn_str id;
     cn_actor who;
-    CN_TRY(cn_arg_str(p, "id", &f.id));
+    CN_TRY(cn_arg_str(p, "id", &id));
     CN_TRY(cn_arg_actor(c, p, &who));
-    if (tenant.n) { /* another tenant's key does not exist here */
-        CN_TRY(cn_key_list(cn_service_data(s), tenant, key_is, &f));
-        if (!f.found)
-            return cn_fail(CN_NOT_FOUND, "no key has the id " CN_STR_FMT "; `cairn key list` names those there are", CN_STR_ARG(f.id));
-    }
-    CN_TRY(cn_key_revoke(cn_service_data(s), f.id, &who));
+    CN_TRY(cn_key_revoke(cn_service_data(s), tenant, id, &who));
     cn_pack_map(out, 1);
-    cn_out_str(out, "id", f.id);
+    cn_out_str(out, "id", id);
     return CN_OK;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 #include "engine/base/arena.h"
 #include "engine/base/pack.h"
+#include "index/policy/key.h"
 #include "index/policy/principal.h"
 
 typedef struct cn_service cn_service;

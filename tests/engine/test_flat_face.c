@@ -1,10 +1,12 @@
 /* The face of exact search beside its answers: codes are the same bytes whoever makes them; what runs out or is stopped
  * leaves nothing behind; threads share; vectors that cannot be scored are refused. */
+#include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/flat/inside.h"
 #include "engine/kernels/kernels.h"
 #include "tests/engine/flat_fixture.h"
 
@@ -266,6 +268,37 @@ static void test_mean(void) {
     CU_ASSERT(mean[0] == 0 && mean[1] == 0);
 }
 
+/* Queries down to the smallest floats, of which no mean is taken away: their codes are whole steps or none at all, and the answer
+ * is as by every row. */
+static void check_tiny(fixture *f, int exponent) {
+    float q[64];
+    cn_scored want[10], got[10];
+    uint32_t n_want, n;
+    const cn_scratch *s = f->scratch;
+    cn_scan scan = {.query = q, .k = 10, .permitted = f->all, .n_permitted = f->plan.n};
+    for (uint32_t i = 0; i < 64; i++)
+        q[i] = ldexpf(i % 3 ? 1 : -1, exponent) * (float)(1 + i % 5);
+    n_want = brute_force(f, &scan, want);
+    CU_ASSERT_EQUAL(cn_flat_exact(f->flat, &scan, f->scratch, got, &n), CN_OK);
+    CU_ASSERT(n == n_want && memcmp(got, want, n * sizeof *got) == 0);
+    CU_ASSERT_FATAL(s->lut != NULL); /* it went by the codes */
+    CU_ASSERT(isfinite(s->p_miss) && s->p_miss <= s->p_norm && s->p_norm < ldexpf(1, exponent + 8));
+    CU_ASSERT(s->p_scale == 0 || s->p_scale >= FLT_MIN);
+    CU_ASSERT(s->lut_scale >= 2 * FLT_MIN && isfinite(s->lut_shift));
+}
+
+static void test_tiny_queries(void) {
+    fixture f;
+    fixture_init(&f, (fixture_plan){CN_IP, 64, 2000, 1024, ROWS_UNIFORM, 1});
+    for (uint32_t r = 0; r < 2000; r += 2)
+        for (uint32_t i = 0; i < 64; i++)
+            ((float *)(uintptr_t)cn_vec(&f.vecs, r + 1))[i] = -cn_vec(&f.vecs, r)[i];
+    fixture_stretch(&f, 1);
+    for (int e = -149; e <= -110; e++)
+        check_tiny(&f, e);
+    fixture_done(&f);
+}
+
 int main(void) {
     if (cn_kernels_init() != CN_OK)
         return 1;
@@ -279,6 +312,7 @@ int main(void) {
     CU_add_test(s, "threads", test_threads);
     CU_add_test(s, "vector check", test_vec_check);
     CU_add_test(s, "extreme vectors", test_extreme_vectors);
+    CU_add_test(s, "tiny queries", test_tiny_queries);
     CU_add_test(s, "metrics", test_metrics);
     CU_add_test(s, "mean", test_mean);
     CU_basic_run_tests();

@@ -15,6 +15,8 @@
 #include <fcntl.h>
 
 #include "index/policy/policy_inside.h"
+#include "index/policy/glob.h"
+#include "index/policy/key.h"
 #include "index/policy/principal.h"
 #include "index/search/filter.h"
 #include "index/store/segment_format.h"

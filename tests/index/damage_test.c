@@ -203,6 +203,16 @@ static void test_every_page(void) {
     CU_ASSERT_EQUAL(memcmp(want, after, sizeof want), 0);
 }
 
+/* Two numbers in a row after the change as before it, the second bit of one of them: half of all files have one or two such.
+ * Nothing in the file tells that from the state before. */
+static bool still_in_a_row(const file *f, size_t at, int bit) {
+    uint64_t a, b, flipped = (uint64_t)1 << (8 * (at % 4096 - 144) + (unsigned)bit);
+    memcpy(&a, f->bytes + 144, 8);
+    memcpy(&b, f->bytes + 4096 + 144, 8);
+    *(at < 4096 ? &a : &b) ^= flipped;
+    return a + 1 == b || b + 1 == a;
+}
+
 /* The numbers of the two newest transactions, bit by bit: the older state would be a whole one, only not the last. */
 static void test_transaction_numbers(void) {
     static file f;
@@ -216,11 +226,16 @@ static void test_transaction_numbers(void) {
     cn_data_close(s_data);
     snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
     CU_ASSERT_FATAL(take(&f, path));
+    unsigned hidden = 0;
     for (size_t at = 144; at < 152; at++)
-        for (int bit = 0; bit < 8; bit++) {
-            try_bit(&f, at, (char)(1 << bit), want, records);
-            try_bit(&f, 4096 + at, (char)(1 << bit), want, records);
+        for (int i = 0; i < 16; i++) {
+            size_t byte = at + (i < 8 ? 0 : 4096);
+            if (still_in_a_row(&f, byte, i % 8))
+                hidden++;
+            else
+                try_bit(&f, byte, (char)(1 << i % 8), want, records);
         }
+    CU_ASSERT(hidden <= 2);
     free(f.bytes);
     CU_ASSERT_FATAL(s_open_again());
 }

@@ -1,8 +1,10 @@
 /* The policy, operation by operation: what it does to each version from the next question on, and what damage does. */
 #include <CUnit/CUnit.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "index/catalog/inforce.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -102,6 +104,110 @@ static void test_one_transaction(void) {
     OK(cn_policy_apply(s_tenant, c, 2, &s_why, &epoch));
     OK(cn_audit_verify(s_tenant, &records, &head));
     CU_ASSERT_EQUAL(records, after + 4); /* one for each change */
+}
+
+/* ---------- many at once ---------- */
+#define MANY 600
+#define DOCS 40
+
+/* Change i of document i % DOCS: each looks at what those before it in the same call left. */
+static cn_policy_change nth(char *id, const char *of, unsigned i) {
+    static const cn_policy_op ops[] = {CN_POLICY_ALLOW, CN_POLICY_DENY, CN_POLICY_CLEAR, CN_POLICY_HIDE, CN_POLICY_DENY, CN_POLICY_UNHIDE, CN_POLICY_ALLOW};
+    static const char *const label[] = {"group:x", "group:y", "user:z"};
+    snprintf(id, 16, "%s%u", of, i % DOCS);
+    cn_policy_op op = ops[i * 5 / 3 % (sizeof ops / sizeof *ops)];
+    return (cn_policy_change){op, CN_STR("default"), cn_str_of(id), op == CN_POLICY_HIDE || op == CN_POLICY_UNHIDE ? (cn_labels){0} : s_labels(label[i / 7 % 3])};
+}
+
+/* What the policy says of a document, its id aside. */
+static void said_of(const char *of, unsigned i, cn_buf *out) {
+    char id[16], shown[16] = "same";
+    snprintf(id, sizeof id, "%s%u", of, i);
+    CN_AUTO_BUF cn_buf b = {.cap = 65536};
+    OK(cn_policy_show(s_tenant, CN_STR("default"), cn_str_of(id), &b));
+    char *at = memmem(b.p, b.n, id, strlen(id));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    memcpy(at, shown, strlen(id) < 4 ? strlen(id) : 4);
+    cn_buf_add(out, b.p, b.n);
+}
+
+static uint64_t audit_records(void) {
+    uint64_t n = 0;
+    cn_digest head;
+    OK(cn_audit_verify(s_tenant, &n, &head));
+    return n;
+}
+
+static void test_many_at_once(void) {
+    static cn_policy_change c[MANY];
+    static char ids[MANY][16];
+    uint64_t epoch, n = audit_records();
+    for (unsigned i = 0; i < MANY; i++)
+        c[i] = nth(ids[i], "one", i);
+    for (unsigned i = 0; i < MANY; i++)
+        OK(cn_policy_apply(s_tenant, &c[i], 1, &s_why, &epoch));
+    CU_ASSERT_EQUAL(audit_records(), n + MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        c[i] = nth(ids[i], "all", i);
+    uint64_t before = s_epoch();
+    OK(cn_policy_apply(s_tenant, c, MANY, &s_why, &epoch));
+    CU_ASSERT(epoch == before + 1 && s_epoch() == epoch);
+    CU_ASSERT_EQUAL(audit_records(), n + 2 * MANY);
+    CN_AUTO_BUF cn_buf one = {.cap = 1 << 20};
+    CN_AUTO_BUF cn_buf all = {.cap = 1 << 20};
+    for (unsigned i = 0; i < DOCS; i++) {
+        said_of("one", i, &one);
+        said_of("all", i, &all);
+    }
+    CU_ASSERT(one.n > DOCS * 40 && cn_str_eq(cn_buf_str(&one), cn_buf_str(&all)));
+    c[MANY - 1].op = CN_POLICY_RESTORE; /* the last is refused: so is all of it */
+    c[0] = (cn_policy_change){CN_POLICY_HIDE, CN_STR("default"), CN_STR("d"), {0}};
+    CU_ASSERT_EQUAL(cn_policy_apply(s_tenant, c, MANY, &s_why, &epoch), CN_REFUSED);
+    SEES("public", "d", 0, 1);
+    CU_ASSERT(audit_records() == n + 2 * MANY + 1 && s_epoch() == before + 1);
+    OK(cn_policy_check(s_tenant));
+}
+
+static void *deny_singly(void *arg) {
+    char id[16];
+    uint64_t epoch;
+    cn_policy_change c = {CN_POLICY_DENY, CN_STR("default"), {id, 0}, *(cn_labels *)arg};
+    uintptr_t failed = 0;
+    for (int i = 0; i < 150; i++) {
+        c.id.n = (size_t)snprintf(id, sizeof id, "s%d", i);
+        failed += cn_policy_apply(s_tenant, &c, 1, &s_who, &epoch) != CN_OK;
+    }
+    return (void *)failed;
+}
+
+/* What was planned before another's change is planned anew: nothing is lost, and the chain is whole. */
+static void test_many_beside_others(void) {
+    static cn_policy_change c[MANY];
+    static char ids[MANY][16];
+    cn_labels x = s_labels("group:x");
+    pthread_t t;
+    void *failed;
+    uint64_t epoch, records = audit_records(), before = s_epoch();
+    unsigned done = 0;
+    for (unsigned i = 0; i < MANY; i++)
+        c[i] = (cn_policy_change){CN_POLICY_DENY, CN_STR("default"), {ids[i], (size_t)snprintf(ids[i], 16, "m%u", i)}, x};
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&t, NULL, deny_singly, &x), 0);
+    for (unsigned round = 0; round < 10; round++) {
+        cn_err e = cn_policy_apply(s_tenant, c, MANY, &s_why, &epoch);
+        CU_ASSERT(e == CN_OK || e == CN_OVERLOADED);
+        done += e == CN_OK;
+    }
+    pthread_join(t, &failed);
+    CU_ASSERT_PTR_NULL(failed);
+    CU_ASSERT(done > 0);
+    CU_ASSERT_EQUAL(s_epoch(), before + 150 + done);
+    CU_ASSERT_EQUAL(audit_records(), records + 150 + (uint64_t)done * MANY);
+    OK(cn_policy_check(s_tenant));
+    CN_AUTO_BUF cn_buf b = {.cap = 65536};
+    OK(cn_policy_show(s_tenant, CN_STR("default"), CN_STR("s149"), &b));
+    OK(cn_policy_show(s_tenant, CN_STR("default"), CN_STR("m599"), &b));
+    const char *first = memmem(b.p, b.n, "group:x", 7);
+    CU_ASSERT(first && memmem(first + 1, b.n - (size_t)(first + 1 - b.p), "group:x", 7));
 }
 
 static void test_bad_changes(void) {
@@ -209,6 +315,32 @@ static void test_lists_end(void) {
     CU_ASSERT_EQUAL(s_sees("old", 3, "group:x", "r"), 1);
 }
 
+/* Every version kept has labels of its own for one document: the list of what is revoked ends where its reader does. */
+static void test_lists_are_bounded(void) {
+    static char commas[CN_LABELS_MAX * 12];
+    s_row row = {"r", "text", commas, "", ""};
+    uint64_t number = 0, most = CN_REVOKED_LABELS_MAX / CN_LABELS_MAX + 1;
+    s_index("wide");
+    for (uint64_t v = 1; v <= most + 1; v++) {
+        size_t n = 0;
+        for (unsigned i = 0; i < CN_LABELS_MAX; i++)
+            n += (size_t)snprintf(commas + n, sizeof commas - n, "%sg:%llu-%u", i ? "," : "", (unsigned long long)v, i);
+        number = s_seal("wide", &row, 1, NULL);
+        CU_ASSERT_EQUAL(number, v <= most ? v : 0);
+    }
+    CU_ASSERT(strstr(cn_error_detail(), "document \"r\"") && strstr(cn_error_detail(), "cairn gc"));
+    OK(s_activate("wide", most)); /* the longest list is in force, and read */
+    CU_ASSERT_EQUAL(s_sees("wide", 0, "g:65-7", "r"), 1);
+    CU_ASSERT_EQUAL(s_sees("wide", 1, "g:1-7", "r"), 0);
+    OK(cn_version_drop(s_tenant, CN_STR("wide"), 3, &s_who));
+    CU_ASSERT_EQUAL(s_seal("wide", &row, 1, NULL), most + 1); /* what is carried on of it is let go */
+    OK(s_activate("wide", most + 1));
+    CU_ASSERT_EQUAL(s_sees("wide", 0, "g:66-7", "r"), 1);
+    CU_ASSERT_EQUAL(s_sees("wide", 1, "g:1-7", "r"), 0);
+    CU_ASSERT_EQUAL(s_sees("wide", most, "g:65-7", "r"), 0);
+    OK(cn_index_drop(s_tenant, CN_STR("wide"), &s_who));
+}
+
 /* ---------- damage ---------- */
 typedef struct harm {
     const char *key; /* NULL: the first record of a document */
@@ -295,10 +427,13 @@ void add_policy_suite(void) {
     CU_add_test(s, "allow, deny, clear", test_allow_deny_clear);
     CU_add_test(s, "hide", test_hide);
     CU_add_test(s, "one transaction", test_one_transaction);
+    CU_add_test(s, "many at once", test_many_at_once);
+    CU_add_test(s, "many beside others", test_many_beside_others);
     CU_add_test(s, "bad changes", test_bad_changes);
     CU_add_test(s, "erase and restore", test_erase_and_restore);
     CU_add_test(s, "erased rows", test_row_erased);
     CU_add_test(s, "a rollback brings nothing back", test_rollback_brings_nothing_back);
     CU_add_test(s, "lists end", test_lists_end);
+    CU_add_test(s, "lists are bounded", test_lists_are_bounded);
     CU_add_test(s, "damage", test_damage);
 }

@@ -17,6 +17,8 @@ int main(int argc, char **argv) {
         return 2;
     add_filter_suite();
     add_policy_suite();
+    add_member_suite();
+    add_key_suite();
     add_upkeep_suite();
     add_mode_suite();
     add_gate_suite();

@@ -27,7 +27,7 @@ void s_index(const char *index);
 uint64_t s_seal(const char *index, const s_row *rows, uint32_t n, const char *removed);
 cn_err s_activate(const char *index, uint64_t number);
 cn_labels s_labels(const char *commas);
-/* May this principal see the document in that version (0: the active)? Asked by search, by cn_view_doc and by counting, which must agree:
+/* May this principal see the document in that version (0: the active)? Asked by search and by cn_view_doc, which must agree:
  * 1 yes, 0 no, -1 they differ, -2 no answer at all (the error is in cn_error_detail()). */
 int s_sees(const char *index, uint64_t number, const char *labels, const char *id);
 cn_err s_policy(cn_policy_op op, const char *id, const char *labels, const cn_actor *who);

@@ -39,7 +39,7 @@ static void not_ours_is_refused(void) {
     OK(cn_dir_remove(dir));
 }
 
-static void a_newer_format_is_refused(void) {
+static void another_format_is_refused(void) {
     fixture f;
     cn_data *d;
     MDB_txn *txn;
@@ -49,7 +49,11 @@ static void a_newer_format_is_refused(void) {
     cn_env *host = cn_data_host(f.data);
     OK(cn_env_dbi(host, "settings", false, &dbi));
     OK(cn_txn_write(host, &txn));
-    OK(cn_db_put(txn, dbi, CN_STR("format"), CN_STR("2")));
+    OK(cn_db_put(txn, dbi, CN_STR("format"), CN_STR("3")));
+    OK(cn_txn_commit(host, txn));
+    FAILS(cn_data_open(f.dir, &d), CN_REFUSED);
+    OK(cn_txn_write(host, &txn)); /* and the one before: its tenants lack what this one looks for */
+    OK(cn_db_put(txn, dbi, CN_STR("format"), CN_STR("1")));
     OK(cn_txn_commit(host, txn));
     FAILS(cn_data_open(f.dir, &d), CN_REFUSED);
     fixture_done(&f);
@@ -138,6 +142,40 @@ static void a_lost_control_file_answers_nothing(void) {
     fixture_done(&f);
 }
 
+/* Each byte of a tenant's record in turn: it is not opened, under its own name or as another. */
+static void a_damaged_record_opens_nothing(void) {
+    fixture f;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    cn_str v;
+    char whole[512], changed[512];
+    size_t n = 0;
+    if (!fixture_init(&f))
+        return;
+    cn_env *host = cn_data_host(f.data);
+    OK(cn_env_dbi(host, "tenants", false, &dbi));
+    OK(cn_txn_read(host, &txn));
+    OK(cn_db_get(txn, dbi, CN_STR("acme"), &v));
+    memcpy(whole, v.p, n = v.n);
+    cn_txn_abort(host, txn);
+    for (size_t at = 0; at <= n; at++) { /* the last: as it was */
+        cn_tenant *t;
+        memcpy(changed, whole, n);
+        if (at < n)
+            changed[at] ^= 1;
+        OK(cn_txn_write(host, &txn));
+        OK(cn_db_put(txn, dbi, CN_STR("acme"), (cn_str){changed, n}));
+        OK(cn_txn_commit(host, txn));
+        cn_err e = cn_tenant_open(f.data, CN_STR("acme"), &t);
+        CU_ASSERT_EQUAL(e, at < n ? CN_DAMAGED : CN_OK);
+        if (e == CN_OK)
+            cn_tenant_unref(t);
+        else
+            CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "acme"));
+    }
+    fixture_done(&f);
+}
+
 static unsigned made, done_count;
 static cn_err make_slot(cn_tenant *t, void **ret) {
     (void)t;
@@ -171,9 +209,10 @@ void data_suite(void) {
     CU_pSuite s = CU_add_suite("data", NULL, NULL);
     CU_ADD_TEST(s, made_once_and_private);
     CU_ADD_TEST(s, not_ours_is_refused);
-    CU_ADD_TEST(s, a_newer_format_is_refused);
+    CU_ADD_TEST(s, another_format_is_refused);
     CU_ADD_TEST(s, tenants_come_and_go);
     CU_ADD_TEST(s, leftovers_of_tenants_go);
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
+    CU_ADD_TEST(s, a_damaged_record_opens_nothing);
     CU_ADD_TEST(s, slots_are_made_once);
 }

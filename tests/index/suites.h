@@ -6,6 +6,8 @@ void add_gate_suite(void);
 void add_scrub_suite(void);
 void add_upkeep_suite(void);
 void add_policy_suite(void);
+void add_member_suite(void);
+void add_key_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
 void add_compact_suite(void);

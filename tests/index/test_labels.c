@@ -2,7 +2,8 @@
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 
-#include "index/policy/principal.h"
+#include "index/policy/glob.h"
+#include "index/policy/labels.h"
 
 static cn_arena arena;
 

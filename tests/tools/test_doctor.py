@@ -93,7 +93,7 @@ class Doctor(unittest.TestCase):
         os.chmod(self.data, 0o755)
         self.finds("BAD", "its mode", ["755", "chmod 700 " + self.data])
         os.chmod(self.data, 0o700)
-        self.edit(self.file("cairn.mdb"), b"format1", b"format8")
+        self.edit(self.file("cairn.mdb"), b"format2", b"format8")
         self.finds("BAD", "data directory", ["format 8", "use a newer cairn"])
 
     @unittest.skipUnless(os.geteuid() == 0, "needs a file system of its own")

@@ -341,9 +341,9 @@ class Words(unittest.TestCase):
         path = os.path.join(new, "cairn.mdb")
         with open(path, "rb") as f:
             raw = f.read()
-        self.assertGreater(raw.count(b"format1"), 0)
+        self.assertGreater(raw.count(b"format2"), 0)
         with open(path, "wb") as f:
-            f.write(raw.replace(b"format1", b"format9"))
+            f.write(raw.replace(b"format2", b"format9"))
         p = run("versions", "acme/docs", data=new, check=False)
         self.assertEqual((p.returncode, p.stdout), (5, ""), p.stderr)
         for w in (new, "format 9", "use a newer cairn"):

@@ -1,0 +1,20 @@
+/* fields.h -- records of an environment: one list of fields packs a record and reads it.
+ *
+ * Record (pack.h), format 1, of one MessagePack map. Every field must be there and no other: a record that says less or more
+ * than its list is damaged, and no field has a value of its own accord.
+ * Owns:    nothing; strings read live in the arena given, or without one (NULL) in the value.
+ * Thread:  any; put inside the caller's write transaction.
+ * Limits:  64 MiB a record. */
+#pragma once
+#include "engine/base/arena.h"
+#include "index/store/env.h"
+
+enum cn_field_kind { CN_F_U64, CN_F_U32, CN_F_I64, CN_F_BOOL, CN_F_STR, CN_F_BIN, CN_F_FIXED };
+typedef struct cn_field {
+    const char *name;
+    enum cn_field_kind kind;
+    void *at;     /* uint64_t, uint32_t, int64_t, bool, cn_str, cn_str, n bytes */
+    size_t n;
+} cn_field;
+cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n);
+cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n);
