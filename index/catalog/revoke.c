@@ -26,6 +26,9 @@ typedef struct work {
     cn_segset old;     /* segments of all retained versions */
     entry *v;
     uint64_t n, room;
+    cn_key *done;      /* compared already: each row that there ever was of a document says the same */
+    uint32_t n_done, room_done;
+    cn_table done_table;
 } work;
 
 static cn_err add(work *w, const cn_key *key, const cn_triple *gone) {
@@ -83,8 +86,41 @@ static cn_err compare(work *w, const cn_key *key, cn_triple *ret) {
     return CN_OK;
 }
 
+typedef struct look {
+    const work *w;
+    const cn_key *key;
+} look;
+
+static bool is_done(void *ctx, uint32_t i) {
+    const look *l = ctx;
+    return memcmp(&l->w->done[i], l->key, sizeof *l->key) == 0;
+}
+
+static cn_err note_done(work *w, const cn_key *key, bool *ret_new) {
+    look l = {w, key};
+    uint32_t hash;
+    memcpy(&hash, key->b, sizeof hash);
+    *ret_new = cn_table_find(&w->done_table, hash, is_done, &l) == UINT32_MAX;
+    if (!*ret_new)
+        return CN_OK;
+    if (w->n_done == w->room_done) {
+        uint32_t room = w->room_done ? 2 * w->room_done : 256;
+        cn_key *v = cn_realloc(w->done, room * sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        w->done = v;
+        w->room_done = room;
+    }
+    w->done[w->n_done] = *key;
+    return cn_table_add(&w->done_table, hash, w->n_done++);
+}
+
 static cn_err compare_and_add(work *w, const cn_key *key) {
     cn_triple gone;
+    bool fresh;
+    CN_TRY(note_done(w, key, &fresh));
+    if (!fresh)
+        return CN_OK;
     CN_TRY(compare(w, key, &gone));
     return add(w, key, &gone);
 }
@@ -256,6 +292,8 @@ cn_err cn_revoke_make(const cn_revoke *r, cn_buf *out, uint64_t *ret_entries) {
         *ret_entries = w.n;
     cn_segset_done(&w.old);
     cn_free(w.v);
+    cn_free(w.done);
+    cn_table_done(&w.done_table);
     cn_arena_done(&w.a);
     return e;
 }

@@ -97,7 +97,7 @@ const cmd cmd_table[] = {
           {"--trust", "WHO,...", "trust", CMD_COMMAS, "sidecar, front-matter: let authors set labels"},
           {"--rows", "FILE.jsonl", "rows", CMD_TEXT, "ids, labels and metadata of a file of vectors, line by line"},
           {"--map", "NAME=FIELD,...", "map", CMD_TEXT, "which field of a row is which: id=key,text=body"},
-          {"--sync", NULL, "sync", CMD_FLAG, "delete what this source no longer has"}, ACTIVATE,
+          {"--sync", NULL, "sync", CMD_FLAG, "delete what this source no longer has (nothing while rejected rows say not whose they are)"}, ACTIVATE,
           {"--reparse", NULL, "reparse", CMD_FLAG, "make every document anew"},
           {"--dry-run", NULL, "dry_run", CMD_FLAG, "only tell what it would do and cost"},
           {"--strict-input", NULL, "strict_input", CMD_FLAG, "exit with 6 when a document cannot be read"},
