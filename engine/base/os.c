@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,7 @@ uint64_t cn_children_cpu_ns(void) {
 }
 
 void cn_std_files(void) {
+    signal(SIGXFSZ, SIG_IGN); /* a write past the limit on a file's size is an error like a full disk */
     int fd;
     do
         fd = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -517,6 +517,14 @@ class Jobs(unittest.TestCase):
         self.addCleanup(os.chown, self.data, 0, 0)
         self.assertIn("runuser -u", self.cairn("tenant", "list", code=1).stderr)
 
+    def test_a_limit_on_the_size_of_files_is_an_error(self):
+        self.index("a", "--embedder", "none")
+        rows = self.rows("r.jsonl", range(20000), vector=4)
+        p = subprocess.run(["bash", "-c", f"ulimit -f 1024; exec {CAIRN} ingest acme/a {rows}"], env=clean_env(self.data), capture_output=True, text=True, timeout=120)
+        self.assertEqual(p.returncode, 1, p.stderr)
+        self.assertRegex(p.stderr, r"^cairn: [A-Z]+: .*segments/")
+        self.counts(self.ingest("a", rows), added=20000)
+
     def test_a_stopped_job_keeps_what_it_has_embedded(self):
         self.model()
         self.index("a", "--embedder", "tiny")
