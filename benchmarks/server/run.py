@@ -4,9 +4,10 @@
     python3 benchmarks/server/run.py BUILD [--rows 100000] [--dim 384] [--rounds 5] [--start-rows 1000000] [--tenants 1000] [--out FILE]
 
 BUILD is a release build. Vectors are random, made here. Needs numpy. Server CPU is user and system time of the whole
-cairnd process, read before and after each round; rounds of the two are interleaved, and medians count.
+cairnd process, read before and after each round; rounds of the two are interleaved, and medians count. In process as many
+threads search as the machine has processors, for searches side by side share its memory's bandwidth in the server, too.
 """
-import argparse, datetime, json, platform, shutil, statistics, subprocess, tempfile
+import argparse, datetime, json, os, platform, shutil, statistics, subprocess, tempfile
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def measure(place, tenant, index, queries, key, rounds, connections, each):
         r = load(place, server.address, key, index, queries, 10, connections, each)
         ours.append((server.cpu_us() - before) / r["queries"])
         told.append(r)
-        alone.append(float(subprocess.run([place.build + "/benchmarks/server/in_process", place.data, tenant, index, queries, "10", str(each)],
+        alone.append(float(subprocess.run([place.build + "/benchmarks/server/in_process", place.data, tenant, index, queries, "10", str(each), str(os.cpu_count())],
                                           check=True, capture_output=True, text=True).stdout))
     memory = server.rss_mib()
     server.stop()
@@ -62,7 +63,7 @@ def main():
         place.cairn("tenant", "add", "t0")
         key = place.key("t0")
         big = place.index("t0", "big", o.rows, o.dim)
-        small = place.index("t0", "small", 1000, 8)
+        small = place.index("t0", "small", 32, 8)
         result = {"what": "what serving costs", "command": "python3 benchmarks/server/run.py BUILD", "date": datetime.date.today().isoformat(), "machine": cpu_name(),
                   "rows": o.rows, "dim": o.dim, "connections": 4,
                   "big": measure(place, "t0", "big", big, key, o.rounds, 4, o.each),

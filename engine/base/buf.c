@@ -46,14 +46,6 @@ void *cn_buf_take(cn_buf *b, size_t n) {
     return p;
 }
 
-void cn_buf_add(cn_buf *b, const void *p, size_t n) {
-    if (n == 0)
-        return;
-    void *to = cn_buf_take(b, n);
-    if (to)
-        memcpy(to, p, n);
-}
-
 void cn_buf_puts(cn_buf *b, const char *z) { cn_buf_add(b, z, strlen(z)); }
 void cn_buf_putc(cn_buf *b, char c) { cn_buf_add(b, &c, 1); }
 

@@ -26,16 +26,7 @@ static msgpack_packer packer(cn_buf *b) {
 
 void cn_pack_map(cn_buf *b, uint32_t n) { PACK(b, msgpack_pack_map(&pk, n)); }
 void cn_pack_array(cn_buf *b, uint32_t n) { PACK(b, msgpack_pack_array(&pk, n)); }
-void cn_pack_str(cn_buf *b, cn_str s) {
-    PACK(b, msgpack_pack_str(&pk, s.n));
-    cn_buf_add(b, s.p, s.n);
-}
-void cn_pack_cstr(cn_buf *b, const char *z) {
-    if (z)
-        cn_pack_str(b, cn_str_of(z));
-    else
-        cn_pack_nil(b);
-}
+void cn_pack_str_head(cn_buf *b, size_t n) { PACK(b, msgpack_pack_str(&pk, n)); }
 void cn_pack_bin(cn_buf *b, const void *p, size_t n) {
     PACK(b, msgpack_pack_bin(&pk, n));
     cn_buf_add(b, p, n);

@@ -49,26 +49,6 @@ cn_err cn_arg_labels(cn_arena *a, const msgpack_object *params, const char *name
     return err == CN_OK ? CN_OK : cn_wrap(err, "field \"%s\"", name);
 }
 
-void cn_out_str(cn_buf *b, const char *key, cn_str value) {
-    cn_pack_cstr(b, key);
-    cn_pack_str(b, value);
-}
-
-void cn_out_cstr(cn_buf *b, const char *key, const char *value) {
-    cn_pack_cstr(b, key);
-    cn_pack_cstr(b, value);
-}
-
-void cn_out_uint(cn_buf *b, const char *key, uint64_t value) {
-    cn_pack_cstr(b, key);
-    cn_pack_uint(b, value);
-}
-
-void cn_out_bool(cn_buf *b, const char *key, bool value) {
-    cn_pack_cstr(b, key);
-    cn_pack_bool(b, value);
-}
-
 void cn_out_time(cn_buf *b, const char *key, int64_t us) {
     char text[CN_TIME_TEXT];
     if (us != CN_NO_TIME)

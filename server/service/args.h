@@ -20,10 +20,10 @@ cn_err cn_arg_version(const msgpack_object *params, const char *name, uint64_t *
 cn_err cn_arg_list(cn_arena *a, const msgpack_object *params, const char *name, cn_str **ret, uint32_t *ret_n);
 cn_err cn_arg_labels(cn_arena *a, const msgpack_object *params, const char *name, cn_labels *ret);
 
-void cn_out_str(cn_buf *b, const char *key, cn_str value);
-void cn_out_cstr(cn_buf *b, const char *key, const char *value);
-void cn_out_uint(cn_buf *b, const char *key, uint64_t value);
-void cn_out_bool(cn_buf *b, const char *key, bool value);
+static inline void cn_out_str(cn_buf *b, const char *key, cn_str value) { cn_pack_cstr(b, key), cn_pack_str(b, value); }
+static inline void cn_out_cstr(cn_buf *b, const char *key, const char *value) { cn_pack_cstr(b, key), cn_pack_cstr(b, value); }
+static inline void cn_out_uint(cn_buf *b, const char *key, uint64_t value) { cn_pack_cstr(b, key), cn_pack_uint(b, value); }
+static inline void cn_out_bool(cn_buf *b, const char *key, bool value) { cn_pack_cstr(b, key), cn_pack_bool(b, value); }
 void cn_out_time(cn_buf *b, const char *key, int64_t us);               /* CN_NO_TIME: nil */
 void cn_out_hex(cn_buf *b, const char *key, const uint8_t *p, size_t n);
 void cn_out_labels(cn_buf *b, const char *key, cn_labels v);
