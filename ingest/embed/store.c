@@ -134,11 +134,11 @@ cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
 }
 
 /* Vectors of other weights under the same name would be compared with those of the index, and nobody would know. */
-static cn_err is_same(const cn_model_dir *d, const cn_manifest *m, cn_str name) {
+static cn_err is_same(const cn_model_dir *d, const cn_manifest *m, const char *path) {
     cn_digest now;
     CN_TRY(cn_model_dir_digest(d, &now));
     if (!cn_digest_eq(&now, &m->digest))
-        return cn_fail(CN_DAMAGED, "the files of model \"" CN_STR_FMT "\" are not those that were added; remove its folder and add it again", CN_STR_ARG(name));
+        return cn_fail(CN_DAMAGED, "the files in %s are not those of the model that was added; remove the folder and add the model again", path);
     return CN_OK;
 }
 
@@ -150,14 +150,14 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     CN_TRY(model_path(data_dir, name, path));
     cn_err err = cn_model_dir_open(path, &d);
     if (err == CN_INVALID)
-        return cn_wrap(CN_DAMAGED, "model \"" CN_STR_FMT "\"", CN_STR_ARG(name));
+        return cn_wrap(CN_DAMAGED, "%s; remove the folder and add the model again", path);
     CN_TRY(err);
     for (cn_part k = 0; k < CN_PART_COUNT && err == CN_OK; k++)
         if (d.part[k].bytes.n != m.sizes[k])
             err = cn_fail(CN_DAMAGED, "%s/%s has %zu bytes, but had %llu when the model was added; remove the folder and add the model again", path,
                           d.part[k].name[0] ? d.part[k].name : "(a file that is gone)", d.part[k].bytes.n, (unsigned long long)m.sizes[k]);
     if (err == CN_OK)
-        err = is_same(&d, &m, name);
+        err = is_same(&d, &m, path);
     if (err != CN_OK) {
         cn_model_dir_done(&d);
         return err;

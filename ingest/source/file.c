@@ -46,7 +46,7 @@ cn_err cn_file_take(cn_source *s, const cn_walk_item *f, cn_arena *a, cn_raw *ra
     cn_input *in;
     cn_str head, id = raw->id;
     snprintf(s->name, sizeof s->name, "%.*s", (int)id.n, id.p);
-    raw->many = cn_format_is_rows(s->o.format == CN_FMT_AUTO ? cn_format_guess(without_packing(id), (cn_str){"", 0}) : s->o.format);
+    raw->many = f->folder || cn_format_is_rows(s->o.format == CN_FMT_AUTO ? cn_format_guess(without_packing(id), (cn_str){"", 0}) : s->o.format);
     if (f->err != CN_OK)
         return cn_raw_reject(f->err, a, raw);
     cn_err e = cn_row_check_id(id);

@@ -114,7 +114,7 @@ static cn_err count_folder(cn_source *s, const char *path, cn_str glob) {
     CN_TRY(open_file(s, path, &fd));
     CN_TRY(cn_walk_open(fd, path, &w));
     while ((e = cn_walk_next(w, &item)) == CN_OK) {
-        if (fits(glob, &item))
+        if (!item.folder && fits(glob, &item))
             count_file(s, &item.st);
         if (item.fd >= 0)
             close(item.fd);
@@ -203,7 +203,7 @@ static cn_err next_in_folder(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_walk_item f;
     for (;;) {
         CN_TRY(cn_walk_next(s->walk, &f));
-        if (fits(s->glob, &f) && !(f.fd >= 0 && cn_file_is_sidecar(&f)))
+        if (f.folder || (fits(s->glob, &f) && !(f.fd >= 0 && cn_file_is_sidecar(&f))))
             break;
         if (f.fd >= 0)
             close(f.fd);

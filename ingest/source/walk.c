@@ -98,11 +98,10 @@ static cn_err enter(cn_walk *w, int fd) { /* takes fd */
     *l = (level){.fd = fd, .path = w->path.n};
     cn_buf_init(&l->names, (size_t)1 << 32);
     cn_err e = list(l);
-    if (e == CN_NOT_FOUND && w->depth > 1) { /* it was removed since */
-        leave(w);
+    if (e == CN_OK)
         return CN_OK;
-    }
-    return e == CN_OK ? CN_OK : cn_wrap(e, "%s/%.*s", w->root, (int)w->path.n, w->path.p ? w->path.p : "");
+    leave(w);
+    return cn_wrap(e, "%s/%.*s", w->root, (int)w->path.n, w->path.p ? w->path.p : "");
 }
 
 cn_err cn_walk_open(int fd, const char *root, cn_walk **ret) {
@@ -194,9 +193,16 @@ static cn_err enter_folder(cn_walk *w, level *l) {
         return cn_fail(CN_INVALID, "%s/%s is over %d folders deep", w->root, w->path.p, CN_WALK_DEPTH);
     int fd = openat(l->fd, w->path.p + l->path, O_RDONLY | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? CN_OK : cn_fail_errno(errno, "%s/%s", w->root, w->path.p);
+        return cn_fail_errno(errno, "%s/%s", w->root, w->path.p);
     w->path.n--; /* without its NUL */
     return enter(w, fd);
+}
+
+/* True: it cannot be listed, and that is what is given. One that was removed since is passed over. */
+static bool give_folder(cn_walk *w, level *l, cn_walk_item *ret) {
+    cn_err e = enter_folder(w, l);
+    *ret = (cn_walk_item){.path = w->path.p, .name = w->path.p + l->path, .fd = -1, .dir = l->fd, .err = e, .folder = true};
+    return e != CN_OK && e != CN_NOT_FOUND;
 }
 
 /* False: nothing to give here (a folder link, a device behind a name, a file that went), go on. */
@@ -224,9 +230,7 @@ cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret) {
         cn_buf_puts(&w->path, l->names.p + e->name);
         cn_buf_putc(&w->path, 0);
         CN_TRY(cn_buf_check(&w->path));
-        if (e->type == DT_DIR)
-            CN_TRY(enter_folder(w, l));
-        else if (give(w, l, e, ret))
+        if (e->type == DT_DIR ? give_folder(w, l, ret) : give(w, l, e, ret))
             return CN_OK;
     }
     return CN_END;

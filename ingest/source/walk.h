@@ -1,4 +1,4 @@
-/* walk.h -- the files below a folder, in the bytewise order of their paths.
+/* walk.h -- the files below a folder, in the bytewise order of their paths. A folder that cannot be listed is told among them.
  *
  * Hidden names and special files are passed over; a link is followed only to a file inside the folder, never to a folder
  * (what lies inside is met under its own name), so there are no loops. Files are opened step by step from the folder's
@@ -22,6 +22,7 @@ typedef struct cn_walk_item {
     int dir;           /* descriptor of the folder it lies in; borrowed */
     struct stat st;
     cn_err err;        /* not CN_OK: this one cannot be read; cn_error_detail() says why */
+    bool folder;       /* with err: none of what lies below it is known */
 } cn_walk_item;
 
 /* fd: the folder, taken over, also on failure; root: its name, for messages. */
@@ -30,5 +31,5 @@ cn_err cn_walk_open(int fd, const char *root, cn_walk **ret);
  * that goes up (..) is ELOOP too. */
 int cn_open_beneath(int folder, const char *path);
 void cn_walk_close(cn_walk *w); /* NULL is fine */
-/* CN_END at the end; another error: a folder that cannot be listed. What went since its folder was listed is passed over. */
+/* CN_END at the end. What went since its folder was listed is passed over. */
 cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret);

@@ -467,6 +467,24 @@ class Jobs(unittest.TestCase):
             self.assertIn("nothing was deleted", r["why"])
             self.assertIn(said, self.rejected(r["job"])[0]["why"])
 
+    def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_read(self):
+        self.index("a", "--embedder", "none")
+        top = os.path.join(self.dir, "top")
+        inner = os.path.join(top, "b", *["d"] * 98)
+        os.makedirs(inner)
+        for path in (os.path.join(top, "a.txt"), os.path.join(inner, "x.txt"), os.path.join(top, "c.txt")):
+            with open(path, "w") as f:
+                f.write("words\n")
+        self.counts(self.ingest("a", top, "--label", "public", "--activate"), added=3, documents=3)
+        os.makedirs(os.path.join(inner, "deeper", "still"))
+        os.unlink(os.path.join(top, "c.txt"))
+        r = self.ingest("a", top, "--label", "public", "--sync", "--activate")
+        self.counts(r, rejected=1, unchanged=2, deleted=0, documents=3)
+        self.assertIn("nothing was deleted", r["why"])
+        (told,) = self.rejected(r["job"])
+        self.assertEqual(told["doc"], "b/" + "d/" * 98 + "deeper/")
+        self.assertIn("over 100 folders deep", told["why"])
+
     def test_bytes_that_the_checksum_of_a_gz_does_not_fit(self):
         self.index("a", "--embedder", "none")
         packed = bytearray(gzip.compress(b"The pay is 1000 EUR.", compresslevel=0))
@@ -508,7 +526,7 @@ class Jobs(unittest.TestCase):
             f.seek(-40, os.SEEK_END)
             f.write(b"\0" * 8)
         for args in (["query", "acme/a", "what"], ["ingest", "acme/a", self.rows("s.jsonl", range(9))]):
-            self.assertIn("are not those that were added", self.cairn(*args, code=1).stderr)
+            self.assertIn("are not those of the model that was added", self.cairn(*args, code=1).stderr)
         self.assertEqual(self.active("a"), 1)
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can give a directory away")
