@@ -90,7 +90,7 @@ static cn_err check_mean(const char *bytes, size_t n) {
         float x;
         memcpy(&x, bytes + i * sizeof x, sizeof x);
         if (!isfinite(x))
-            return cn_fail(CN_DAMAGED, "the mean of an index's vectors has a component that is no number");
+            return cn_fail(CN_DAMAGED, "the mean of an index's vectors has a component that is no number; restore control.mdb from a backup");
     }
     return CN_OK;
 }
@@ -102,11 +102,11 @@ static cn_err check_space(void *ctx, cn_str key, cn_str value, bool *stop) {
     uint64_t seed = 0;
     const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
     if (key.n != sizeof(cn_space_key))
-        return cn_fail(CN_DAMAGED, "the key of an index's mean has %zu bytes", key.n);
+        return cn_fail(CN_DAMAGED, "the key of an index's mean has %zu bytes; restore control.mdb from a backup", key.n);
     CN_TRY(cn_fields_read(value, "the mean of an index's vectors", &a, f, 2));
     uint64_t dim = cn_be64(key.p + 8);
     if (dim == 0 || dim > CN_DIM_MAX || mean.n != dim * sizeof(float))
-        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %llu dimensions", mean.n, (unsigned long long)dim);
+        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %llu dimensions; restore control.mdb from a backup", mean.n, (unsigned long long)dim);
     return check_mean(mean.p, dim);
 }
 

@@ -94,7 +94,7 @@ static cn_err read_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_db_get(txn, c->space, (cn_str){(const char *)key.b, sizeof key.b}, &value));
     CN_TRY(cn_fields_read(value, "the mean of an index's vectors", g->a, f, 2));
     if (mean.n != g->recipe->dim * sizeof(float))
-        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions", mean.n, g->recipe->dim);
+        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions; restore control.mdb from a backup", mean.n, g->recipe->dim);
     *g->ret = (cn_space){g->recipe->metric, g->recipe->dim, seed, (const float *)(const void *)mean.p};
     return CN_OK;
 }
