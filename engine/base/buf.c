@@ -36,14 +36,9 @@ static bool make_room(cn_buf *b, size_t n) {
     return true;
 }
 
-void *cn_buf_take(cn_buf *b, size_t n) {
-    if (!make_room(b, n)) {
-        b->failed = true;
-        return NULL;
-    }
-    void *p = b->p + b->n;
-    b->n += n;
-    return p;
+bool cn_buf_grow(cn_buf *b, size_t n) {
+    b->failed = !make_room(b, n);
+    return !b->failed;
 }
 
 void cn_buf_puts(cn_buf *b, const char *z) { cn_buf_add(b, z, strlen(z)); }

@@ -23,15 +23,21 @@ void cn_buf_reset(cn_buf *b); /* keeps the memory */
 void cn_buf_puts(cn_buf *b, const char *z);
 void cn_buf_putc(cn_buf *b, char c);
 void cn_buf_printf(cn_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void *cn_buf_take(cn_buf *b, size_t n); /* room for n bytes, to be written by the caller; NULL when failed */
 cn_err cn_buf_check(const cn_buf *b);   /* CN_OK, or CN_OVERLOADED with a text */
-/* An answer is some hundred small appends: those that fit make no call. */
-static inline void cn_buf_add(cn_buf *b, const void *p, size_t n) {
+bool cn_buf_grow(cn_buf *b, size_t n);  /* room for n bytes more; false: failed */
+
+/* Inline, for an answer is some hundred small appends. Room for n bytes, to be written by the caller; NULL when failed. */
+static inline void *cn_buf_take(cn_buf *b, size_t n) {
     bool fits = !b->failed && n <= b->room - b->n && b->n + n <= b->cap;
-    void *to = n == 0 ? NULL : fits ? b->p + b->n : cn_buf_take(b, n);
+    if (!fits && !cn_buf_grow(b, n))
+        return NULL;
+    b->n += n;
+    return b->p + b->n - n;
+}
+static inline void cn_buf_add(cn_buf *b, const void *p, size_t n) {
+    void *to = n ? cn_buf_take(b, n) : NULL;
     if (to)
         memcpy(to, p, n);
-    b->n += fits ? n : 0;
 }
 static inline cn_str cn_buf_str(const cn_buf *b) { return (cn_str){b->p, b->n}; }
 #define CN_AUTO_BUF __attribute__((cleanup(cn_buf_done)))

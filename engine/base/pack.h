@@ -16,8 +16,6 @@
 /* --- writing: maps are written as a count and then key, value, key, value ... --- */
 void cn_pack_map(cn_buf *b, uint32_t n);
 void cn_pack_array(cn_buf *b, uint32_t n);
-static inline void cn_pack_str(cn_buf *b, cn_str s);
-static inline void cn_pack_cstr(cn_buf *b, const char *z); /* NULL: nil */
 void cn_pack_bin(cn_buf *b, const void *p, size_t n);
 void cn_pack_uint(cn_buf *b, uint64_t v);
 void cn_pack_int(cn_buf *b, int64_t v);
@@ -26,7 +24,7 @@ void cn_pack_nil(cn_buf *b);
 void cn_pack_f64(cn_buf *b, double v);
 void cn_pack_f32(cn_buf *b, float v);
 void cn_pack_object(cn_buf *b, const msgpack_object *o);
-void cn_pack_str_head(cn_buf *b, size_t n);
+void cn_pack_str_head(cn_buf *b, size_t n); /* of a string whose n bytes follow */
 /* Inline, for an answer is mostly the names of its fields: their lengths are known where they stand. */
 static inline void cn_pack_str(cn_buf *b, cn_str s) {
     if (s.n < 32)
@@ -35,7 +33,7 @@ static inline void cn_pack_str(cn_buf *b, cn_str s) {
         cn_pack_str_head(b, s.n);
     cn_buf_add(b, s.p, s.n);
 }
-static inline void cn_pack_cstr(cn_buf *b, const char *z) {
+static inline void cn_pack_cstr(cn_buf *b, const char *z) { /* NULL: nil */
     if (z)
         cn_pack_str(b, cn_str_of(z));
     else

@@ -90,7 +90,7 @@ static cn_err check_mean(const char *bytes, size_t n) {
         float x;
         memcpy(&x, bytes + i * sizeof x, sizeof x);
         if (!isfinite(x))
-            return cn_fail(CN_DAMAGED, "the mean of an index's vectors has a component that is no number; restore control.mdb from a backup");
+            return cn_fail(CN_DAMAGED, "the mean of an index's vectors has a component that is no number");
     }
     return CN_OK;
 }
@@ -102,15 +102,18 @@ static cn_err check_space(void *ctx, cn_str key, cn_str value, bool *stop) {
     uint64_t seed = 0;
     const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
     if (key.n != sizeof(cn_space_key))
-        return cn_fail(CN_DAMAGED, "the key of an index's mean has %zu bytes; restore control.mdb from a backup", key.n);
+        return cn_fail(CN_DAMAGED, "the key of an index's mean has %zu bytes", key.n);
     CN_TRY(cn_fields_read(value, "the mean of an index's vectors", &a, f, 2));
     uint64_t dim = cn_be64(key.p + 8);
     if (dim == 0 || dim > CN_DIM_MAX || mean.n != dim * sizeof(float))
-        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %llu dimensions; restore control.mdb from a backup", mean.n, (unsigned long long)dim);
+        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %llu dimensions", mean.n, (unsigned long long)dim);
     return check_mean(mean.p, dim);
 }
 
-static cn_err check_spaces(void *ctx, const cn_catalog *c, MDB_txn *txn) { return cn_db_each(txn, c->space, (cn_str){"", 0}, check_space, ctx); }
+static cn_err check_spaces(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    cn_err e = cn_db_each(txn, c->space, (cn_str){"", 0}, check_space, ctx);
+    return e == CN_DAMAGED ? cn_wrap(e, "restore control.mdb from a backup") : e;
+}
 
 /* As whoever asks the version finds out. */
 static cn_err space_there(cn_tenant *t, uint64_t index_id, const cn_version *v) {

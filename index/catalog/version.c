@@ -92,9 +92,11 @@ static cn_err read_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     uint64_t seed = 0;
     const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
     CN_TRY(cn_db_get(txn, c->space, (cn_str){(const char *)key.b, sizeof key.b}, &value));
-    CN_TRY(cn_fields_read(value, "the mean of an index's vectors", g->a, f, 2));
-    if (mean.n != g->recipe->dim * sizeof(float))
-        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions; restore control.mdb from a backup", mean.n, g->recipe->dim);
+    cn_err e = cn_fields_read(value, "the mean of an index's vectors", g->a, f, 2);
+    if (e == CN_OK && mean.n != g->recipe->dim * sizeof(float))
+        e = cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions", mean.n, g->recipe->dim);
+    if (e != CN_OK)
+        return e == CN_DAMAGED ? cn_wrap(e, "restore control.mdb from a backup") : e;
     *g->ret = (cn_space){g->recipe->metric, g->recipe->dim, seed, (const float *)(const void *)mean.p};
     return CN_OK;
 }

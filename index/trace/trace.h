@@ -25,6 +25,9 @@
 typedef struct cn_trace_id {
     uint8_t b[CN_TRACE_ID];
 } cn_trace_id;
+/* A new one: milliseconds since 1970 in 48 bits, then 80 random ones, as UUID version 7 has it (RFC 9562). Ids of a time lie
+ * together in trace.mdb; random ones would have nearly each record write a page of its own. */
+void cn_trace_id_make(cn_trace_id *ret);
 
 typedef struct cn_trace_key {
     int64_t at_us;

@@ -7,6 +7,7 @@
 
 #define PRUNE_MAX 10000 /* records a transaction takes away, so that it stays short */
 #define PAGE ((uint64_t)4096)
+#define ID_RANDOM 10    /* bytes of an id behind its time */
 
 static void be64(uint8_t *p, uint64_t v) {
     for (int i = 0; i < 8; i++)
@@ -16,6 +17,16 @@ static void be64(uint8_t *p, uint64_t v) {
 static void be32(uint8_t *p, uint32_t v) {
     for (int i = 0; i < 4; i++)
         p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+void cn_trace_id_make(cn_trace_id *ret) {
+    static _Thread_local uint8_t pool[ID_RANDOM * 32]; /* of random bytes many are got at a time */
+    static _Thread_local size_t left;
+    if (left == 0)
+        cn_random(pool, left = sizeof pool);
+    left -= ID_RANDOM;
+    be64(ret->b, (uint64_t)cn_wall_us() / 1000 << 16);
+    memcpy(ret->b + CN_TRACE_ID - ID_RANDOM, pool + left, ID_RANDOM);
 }
 
 cn_trace_bytes cn_trace_request_key(const cn_trace_key *k) {

@@ -198,11 +198,13 @@ static cn_err enter_folder(cn_walk *w, level *l) {
     return enter(w, fd);
 }
 
-/* True: it cannot be listed, and that is what is given. One that was removed since is passed over. */
-static bool give_folder(cn_walk *w, level *l, cn_walk_item *ret) {
+/* *ret_given: it is such that it cannot be listed, and that is what is given. One that was removed since is passed over. */
+static cn_err give_folder(cn_walk *w, level *l, cn_walk_item *ret, bool *ret_given) {
     cn_err e = enter_folder(w, l);
-    *ret = (cn_walk_item){.path = w->path.p, .name = w->path.p + l->path, .fd = -1, .dir = l->fd, .err = e, .folder = true};
-    return e != CN_OK && e != CN_NOT_FOUND;
+    *ret_given = e == CN_DENIED || e == CN_INVALID;
+    if (*ret_given)
+        *ret = (cn_walk_item){.path = w->path.p, .name = w->path.p + l->path, .fd = -1, .dir = l->fd, .err = e, .folder = true};
+    return *ret_given || e == CN_NOT_FOUND ? CN_OK : e;
 }
 
 /* False: nothing to give here (a folder link, a device behind a name, a file that went), go on. */
@@ -230,7 +232,12 @@ cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret) {
         cn_buf_puts(&w->path, l->names.p + e->name);
         cn_buf_putc(&w->path, 0);
         CN_TRY(cn_buf_check(&w->path));
-        if (e->type == DT_DIR ? give_folder(w, l, ret) : give(w, l, e, ret))
+        bool given = false;
+        if (e->type == DT_DIR)
+            CN_TRY(give_folder(w, l, ret, &given));
+        else
+            given = give(w, l, e, ret);
+        if (given)
             return CN_OK;
     }
     return CN_END;

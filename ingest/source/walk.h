@@ -31,5 +31,5 @@ cn_err cn_walk_open(int fd, const char *root, cn_walk **ret);
  * that goes up (..) is ELOOP too. */
 int cn_open_beneath(int folder, const char *path);
 void cn_walk_close(cn_walk *w); /* NULL is fine */
-/* CN_END at the end. What went since its folder was listed is passed over. */
+/* CN_END at the end; another error: no memory, no descriptor, a disk that fails. What went since its folder was listed is passed over. */
 cn_err cn_walk_next(cn_walk *w, cn_walk_item *ret);

@@ -4,9 +4,6 @@
 
 #include "engine/base/os.h"
 
-#define TRACE_TIME 6
-#define TRACE_RANDOM (16 - TRACE_TIME)
-
 /* --- fields --- */
 static const msgpack_object *from(const msgpack_object *own, const msgpack_object *defaults, const char *name) {
     return cn_given(own, name) ? own : defaults;
@@ -51,30 +48,15 @@ static cn_err check_tags(const msgpack_object *tags) {
 }
 
 /* W3C trace context: 00-<32 hex digits>-<16>-<2>; anything else starts a trace of its own, as that page asks. */
-/* Milliseconds since 1970 and 80 random bits: ids of a time lie together in the store of request records, whose pages
- * would all be written anew otherwise. Of random bytes many are got at a time. */
-static void make_trace(uint8_t id[16]) {
-    static _Thread_local uint8_t pool[TRACE_RANDOM * 32];
-    static _Thread_local unsigned left;
-    uint64_t ms = (uint64_t)cn_wall_us() / 1000;
-    if (left == 0) {
-        cn_random(pool, sizeof pool);
-        left = sizeof pool / TRACE_RANDOM;
-    }
-    left--;
-    for (int i = 0; i < TRACE_TIME; i++)
-        id[i] = (uint8_t)(ms >> 8 * (TRACE_TIME - 1 - i));
-    memcpy(id + TRACE_TIME, pool + left * TRACE_RANDOM, TRACE_RANDOM);
-}
-
 static void take_trace(cn_str parent, char text[33]) {
-    uint8_t id[16], any = 0;
-    if (parent.n >= 55 && memcmp(parent.p, "00-", 3) == 0 && parent.p[35] == '-' && cn_unhex((cn_str){parent.p + 3, 32}, id, sizeof id) == 0)
-        for (int i = 0; i < 16; i++)
-            any |= id[i];
+    cn_trace_id id;
+    uint8_t any = 0;
+    if (parent.n >= 55 && memcmp(parent.p, "00-", 3) == 0 && parent.p[35] == '-' && cn_unhex((cn_str){parent.p + 3, 32}, id.b, sizeof id.b) == 0)
+        for (size_t i = 0; i < sizeof id.b; i++)
+            any |= id.b[i];
     if (!any)
-        make_trace(id);
-    cn_hex(id, sizeof id, text);
+        cn_trace_id_make(&id);
+    cn_hex(id.b, sizeof id.b, text);
 }
 
 static cn_err read_words(const msgpack_object *own, const msgpack_object *also, cn_question *q) {

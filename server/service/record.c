@@ -132,7 +132,7 @@ static void hand_on(cn_service *s, cn_call *c, cn_tenant *t, const cn_record_fac
     }
     cn_trace_entry e = {.at_us = cn_wall_us(), .map = cn_buf_str(&c->record)};
     if (cn_unhex(cn_str_of(f->trace_id), e.id.b, sizeof e.id.b) != 0)
-        cn_random(e.id.b, sizeof e.id.b);
+        cn_trace_id_make(&e.id);
     cn_recorder_push(s->recorder, t, &e);
 }
 
