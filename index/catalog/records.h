@@ -57,6 +57,8 @@ cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, co
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
 /* In a tenant's "meta", or the host's "keys". CN_DAMAGED when there is none. */
 cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret);
+/* The same of the last commit, without a transaction while there was no other: of the database of that name. */
+cn_err cn_epoch_now(cn_env *env, const char *db, uint64_t *ret);
 cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);

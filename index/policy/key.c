@@ -123,16 +123,7 @@ static cn_err raise_epoch(MDB_txn *txn, MDB_dbi dbi) {
     return cn_epoch_put(txn, dbi, epoch + 1);
 }
 
-cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) {
-    cn_env *e = cn_data_host(d);
-    MDB_dbi dbi;
-    MDB_txn *txn;
-    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
-    CN_TRY(cn_txn_read(e, &txn));
-    cn_err err = cn_epoch_of(txn, dbi, ret);
-    cn_txn_abort(e, txn);
-    return err;
-}
+cn_err cn_keys_epoch(cn_data *d, uint64_t *ret) { return cn_epoch_now(cn_data_host(d), "keys", ret); }
 
 static cn_err put_in(MDB_txn *txn, MDB_dbi dbi, const cn_key_info *k, const cn_digest *secret, bool fresh) {
     key_row row;

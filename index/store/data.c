@@ -27,6 +27,7 @@ struct cn_tenant {
     unsigned refs;
     uint64_t used;          /* when its last user left, in the order of leaving */
     uint8_t uid[UID_BYTES]; /* tells a tenant from a later one of the same name */
+    uint64_t listed;        /* the host's stamp under which it was last found in the list of tenants */
     char *dir;
     char name[CN_NAME_MAX + 1];
     cn_env *control;
@@ -281,7 +282,7 @@ static cn_err read_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t
     return CN_OK;
 }
 
-static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES]) {
+static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES], uint64_t *ret_stamp) {
     MDB_txn *txn;
     cn_str v;
     int64_t made;
@@ -290,14 +291,16 @@ static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES]) {
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
     if (e == CN_OK)
         e = read_record(name, v, uid, &made);
+    *ret_stamp = mdb_txn_id(txn);
     cn_txn_abort(d->host, txn);
     return e == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name)) : e;
 }
 
-static cn_tenant *find_open(cn_data *d, const uint8_t uid[UID_BYTES]) {
+/* Open already, and the list of tenants is the one in which it was found. */
+static cn_tenant *find_listed(cn_data *d, cn_str name, uint64_t stamp) {
     pthread_mutex_lock(&d->lock);
     cn_tenant *t = d->open;
-    while (t && memcmp(t->uid, uid, UID_BYTES) != 0)
+    while (t && !(t->listed == stamp && cn_str_is(name, t->name)))
         t = t->next;
     if (t)
         t->refs++;
@@ -305,12 +308,26 @@ static cn_tenant *find_open(cn_data *d, const uint8_t uid[UID_BYTES]) {
     return t;
 }
 
+static cn_tenant *find_open(cn_data *d, const uint8_t uid[UID_BYTES], uint64_t stamp) {
+    pthread_mutex_lock(&d->lock);
+    cn_tenant *t = d->open;
+    while (t && memcmp(t->uid, uid, UID_BYTES) != 0)
+        t = t->next;
+    if (t) {
+        t->refs++;
+        t->listed = stamp;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return t;
+}
+
 /* Under the tenant's stripe. */
-static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
-    if ((*ret = find_open(d, uid)))
+static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], uint64_t stamp, cn_tenant **ret) {
+    if ((*ret = find_open(d, uid, stamp)))
         return CN_OK;
     CN_TRY(new_tenant(d, name, uid, ret));
     pthread_mutex_lock(&d->lock);
+    (*ret)->listed = stamp;
     (*ret)->next = d->open;
     d->open = *ret;
     pthread_mutex_unlock(&d->lock);
@@ -318,13 +335,17 @@ static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn
 }
 
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
+    uint64_t stamp;
     uint8_t uid[UID_BYTES];
-    CN_TRY(look_up(d, name, uid));
-    if ((*ret = find_open(d, uid))) /* nearly always */
+    CN_TRY(cn_env_stamp(d->host, &stamp));
+    if ((*ret = find_listed(d, name, stamp))) /* nearly always */
+        return CN_OK;
+    CN_TRY(look_up(d, name, uid, &stamp));
+    if ((*ret = find_open(d, uid, stamp)))
         return CN_OK;
     pthread_mutex_t *stripe = cn_stripe(&stripes, uid, UID_BYTES);
     pthread_mutex_lock(stripe);
-    cn_err e = open_one(d, name, uid, ret);
+    cn_err e = open_one(d, name, uid, stamp, ret);
     pthread_mutex_unlock(stripe);
     return e;
 }

@@ -33,6 +33,7 @@ struct cn_env {
     cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
     int fd;                        /* LMDB's own, of the file */
     _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
+    _Atomic uint64_t looked;       /* the coarse clock when a stamp last looked at its size */
     _Atomic bool torn;             /* it did get shorter */
     cn_map_guard *_Atomic guard;   /* of its map, for what is cut off while it is read */
     _Atomic(MDB_txn *) writing;    /* the write transaction under way */
@@ -42,6 +43,8 @@ struct cn_env {
     pthread_mutex_t idling;        /* guards read transactions at rest: renewing one takes nothing from the heap */
     MDB_txn *idle[IDLE_MAX];
     unsigned n_idle;
+    pthread_mutex_t keeping;       /* guards the number kept, and its stamp */
+    uint64_t kept, kept_stamp;
     pthread_mutex_t naming;        /* guards growth of the table below, and mdb_dbi_open, which LMDB allows one thread at a time */
     struct {
         char name[NAME_BYTES];
@@ -70,6 +73,7 @@ static void free_env(cn_env *e) {
     cn_writer_done(&e->writer);
     pthread_mutex_destroy(&e->naming);
     pthread_mutex_destroy(&e->idling);
+    pthread_mutex_destroy(&e->keeping);
     cn_free(e->path);
     cn_free(e);
 }
@@ -85,6 +89,7 @@ static cn_env *new_env(const char *path, cn_env_kind kind, const struct stat *st
     e->writer.fd = -1;
     pthread_mutex_init(&e->naming, NULL);
     pthread_mutex_init(&e->idling, NULL);
+    pthread_mutex_init(&e->keeping, NULL);
     e->path = cn_strdup_n(path, strlen(path));
     if (e->path)
         return e;
@@ -352,17 +357,22 @@ static cn_err went_out(cn_env *e, cn_err err) {
     return err;
 }
 
-/* Before a transaction of this process begins; went_out() follows its end. */
-static cn_err go_in(cn_env *e) {
+/* Before anything is asked of LMDB; went_out() follows. */
+static cn_err step_in(cn_env *e) {
     for (;;) {
         e->inside++;
-        if (!e->broken) {
-            cn_err err = check_size(e);
-            return err == CN_OK ? CN_OK : went_out(e, err);
-        }
+        if (!e->broken)
+            return CN_OK;
         e->inside--;
         CN_TRY(revive(e));
     }
+}
+
+/* Before a transaction of this process begins; went_out() follows its end. */
+static cn_err go_in(cn_env *e) {
+    CN_TRY(step_in(e));
+    cn_err err = check_size(e);
+    return err == CN_OK ? CN_OK : went_out(e, err);
 }
 
 /* A read transaction at rest keeps its reader's slot and pins no page. */
@@ -470,6 +480,43 @@ void cn_txn_abort(cn_env *e, MDB_txn *txn) {
             cn_writer_unlock(&e->writer);
     }
     e->inside--;
+}
+
+/* ---------- stamps ---------- */
+
+/* A stamp reads no tree, so that the size need not be asked for each time. */
+static cn_err check_size_at_times(cn_env *e) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return atomic_exchange_explicit(&e->looked, now, memory_order_relaxed) == now ? CN_OK : check_size(e);
+}
+
+cn_err cn_env_stamp(cn_env *e, uint64_t *ret) {
+    MDB_envinfo info;
+    CN_TRY(step_in(e));
+    cn_err err = check_size_at_times(e);
+    if (err == CN_OK)
+        err = cn_mdb(mdb_env_info(e->mdb, &info), "reading %s", e->path);
+    if (err == CN_OK)
+        *ret = info.me_last_txnid;
+    return went_out(e, err);
+}
+
+bool cn_env_recall(cn_env *e, uint64_t stamp, uint64_t *ret) {
+    pthread_mutex_lock(&e->keeping);
+    bool known = stamp != 0 && e->kept_stamp == stamp;
+    if (known)
+        *ret = e->kept;
+    pthread_mutex_unlock(&e->keeping);
+    return known;
+}
+
+void cn_env_keep(cn_env *e, uint64_t stamp, uint64_t number) {
+    pthread_mutex_lock(&e->keeping);
+    e->kept = number;
+    e->kept_stamp = stamp;
+    pthread_mutex_unlock(&e->keeping);
 }
 
 /* ---------- named databases ---------- */

@@ -58,6 +58,14 @@ cn_err cn_txn_write(cn_env *e, MDB_txn **ret);
 cn_err cn_txn_commit(cn_env *e, MDB_txn *txn);
 void cn_txn_abort(cn_env *e, MDB_txn *txn); /* also ends a read transaction; NULL is fine */
 
+/* Tells commits apart without a transaction: as long as it stays the same, what was read in a transaction of that
+ * mdb_txn_id() is still so, whichever process commits. Errors as cn_txn_read; a file cut short is noticed within
+ * milliseconds here, at once there. 0: nothing was ever committed. */
+cn_err cn_env_stamp(cn_env *e, uint64_t *ret);
+/* One number of the file, kept with the stamp that it was read under; false: not under this one. */
+bool cn_env_recall(cn_env *e, uint64_t stamp, uint64_t *ret);
+void cn_env_keep(cn_env *e, uint64_t stamp, uint64_t number);
+
 /* Values are borrowed from the transaction. CN_NOT_FOUND is returned without a text being formatted (it is an answer, not a failure). */
 cn_err cn_db_get(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str *ret);
 cn_err cn_db_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str value);

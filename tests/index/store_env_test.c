@@ -244,6 +244,42 @@ static void cut_short_while_open(void) {
     unlink(path);
 }
 
+/* Readers keep a number for as long as nobody commits, and no longer. */
+static void a_stamp_tells_commits_apart(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    uint64_t first = 0, second = 0, number = 0;
+    if (!OK(cn_env_open(path, CN_ENV_CONTROL, true, &e)))
+        return;
+    OK(cn_env_dbi(e, "d", true, &dbi));
+    OK(put(e, dbi, "a", 8));
+    OK(cn_txn_read(e, &txn));
+    uint64_t read_under = mdb_txn_id(txn);
+    cn_txn_abort(e, txn);
+    OK(cn_env_stamp(e, &first));
+    CU_ASSERT_EQUAL(first, read_under);
+    CU_ASSERT_FALSE(cn_env_recall(e, first, &number));
+    cn_env_keep(e, first, 42);
+    CU_ASSERT_TRUE(cn_env_recall(e, first, &number) && number == 42);
+    OK(cn_env_stamp(e, &second));
+    CU_ASSERT_EQUAL(second, first);
+    OK(put(e, dbi, "b", 8));
+    OK(cn_env_stamp(e, &second));
+    CU_ASSERT_TRUE(second > first);
+    CU_ASSERT_FALSE(cn_env_recall(e, second, &number));
+    CU_ASSERT_FALSE(cn_env_recall(e, 0, &number));
+    CU_ASSERT_EQUAL(truncate(path, 0), 0);
+    cn_err err = CN_OK;
+    for (int i = 0; err == CN_OK && i < 1000; i++) {
+        usleep(1000);
+        err = cn_env_stamp(e, &second);
+    }
+    CU_ASSERT_EQUAL(err, CN_DAMAGED);
+    cn_env_close(e);
+    unlink(path);
+}
+
 void env_suite(void) {
     CU_pSuite s = CU_add_suite("env", setup, teardown);
     CU_ADD_TEST(s, one_environment_a_file);
@@ -251,4 +287,5 @@ void env_suite(void) {
     CU_ADD_TEST(s, a_stopped_writer_is_named);
     CU_ADD_TEST(s, cut_and_flipped_trees_are_refused_or_harmless);
     CU_ADD_TEST(s, cut_short_while_open);
+    CU_ADD_TEST(s, a_stamp_tells_commits_apart);
 }
