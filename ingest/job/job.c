@@ -51,6 +51,7 @@ static void run_free(cn_run **p) {
     cn_ledger_close(&r->ledger);
     cn_job_row_done(&r->row);
     cn_free(r->removed);
+    cn_keyset_done(&r->dry_keys);
     cn_arena_done(&r->arena);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->parser_lock);
@@ -224,9 +225,9 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
 
 /* ---------- the end ---------- */
 static void fill_estimate(const cn_run *r, cn_job_result *ret) {
-    uint64_t bytes = atomic_load(&r->sample_bytes);
-    ret->est_chunks = atomic_load(&r->est_chunks);
-    double ns = bytes ? (double)atomic_load(&r->sample_ns) / (double)bytes * (double)atomic_load(&r->est_bytes) : 0;
+    uint64_t tokens = atomic_load(&r->sample_tokens);
+    ret->est_chunks = r->est_chunks;
+    double ns = tokens ? (double)atomic_load(&r->sample_ns) / (double)tokens * (double)r->est_tokens : 0;
     ret->est_ms = (uint64_t)(ns / 1e6 / r->threads);
 }
 
