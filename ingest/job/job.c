@@ -245,10 +245,17 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
     ret->tokens = atomic_load(&r->tokens);
 }
 
-static void failed(cn_run *r, cn_job_result *ret) {
+/* Each thread has a batch of its own under way. */
+static void say_why(const cn_run *r, cn_err err, cn_job_result *ret) {
+    const char *why = cn_error_detail();
+    bool memory = err == CN_OVERLOADED && strstr(why, "out of memory") && r->threads > 1;
+    snprintf(ret->why, sizeof ret->why, memory ? "%s; fewer --threads than %u take less" : "%s", why, r->threads);
+}
+
+static void failed(cn_run *r, cn_err err, cn_job_result *ret) {
     ret->state = r->left ? CN_JOB_INTERRUPTED : r->cancelled ? CN_JOB_CANCELLED : CN_JOB_FAILED;
     ret->counts = r->counts;
-    snprintf(ret->why, sizeof ret->why, "%s", cn_error_detail());
+    say_why(r, err, ret);
     if (r->w && ret->state == CN_JOB_CANCELLED) {
         cn_segw_abort(r->w);
         r->w = NULL;
@@ -291,7 +298,7 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     memcpy(out.job, r->row.id, sizeof out.job);
     cn_err err = steps(r, resumed, &out);
     if (err != CN_OK)
-        failed(r, &out);
+        failed(r, err, &out);
     else if (r->o.sync && r->unnamed && !out.why[0])
         snprintf(out.why, sizeof out.why, "nothing was deleted: %" PRIu64 " rejected rows or files do not say which documents they are; mend them and run it again", r->unnamed);
     cn_watch_stop(r, watcher);

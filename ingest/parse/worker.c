@@ -53,7 +53,7 @@ static bool answer_parsed(const cn_parsed *d) {
            cn_worker_write(d->front.p, d->front.n) && cn_worker_write(d->blocks, d->n_blocks * sizeof *d->blocks);
 }
 
-/* The parent's clock comes first unless it is gone. */
+/* The parent's clock comes first, unless the parent is gone. */
 void cn_worker_more_time(void) {
     struct rusage u;
     struct rlimit r;
@@ -85,13 +85,15 @@ static bool serve_one(cn_arena *a) {
     return ok;
 }
 
-/* Locked in, with one socket and nothing else. */
 static void enter(void) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* the parent decides when a Ctrl-C ends its workers */
     /* No PR_SET_PDEATHSIG: it would end this process with the thread that began it, while another thread uses it. When the
      * parent is gone the socket ends, and a document under way has only the processor time given to it. */
     close_range(CN_WORKER_FD + 1, ~0u, 0);
+}
+
+static void lock_in(void) {
     if (cn_confine() != 0)
         _exit(3);
 }
@@ -100,7 +102,7 @@ static void parse_there(void) {
     cn_arena a;
     cn_charset_prepare();
     xmlInitParser();
-    enter();
+    lock_in();
     cn_arena_init(&a, 1 << 18, PARSE_ROOM);
     while (serve_one(&a))
         ;
@@ -112,8 +114,9 @@ void cn_parse_worker_main(int argc, char **argv) {
     bool unpack = argc == 2 && strcmp(argv[1], CN_UNPACK_ARG) == 0;
     if (!unpack && (argc != 2 || strcmp(argv[1], CN_WORKER_ARG) != 0))
         return;
+    enter();
     if (unpack) {
-        enter();
+        lock_in();
         cn_unpack_there();
     } else {
         parse_there();

@@ -561,6 +561,19 @@ class Jobs(unittest.TestCase):
         self.assertRegex(p.stderr, r"^cairn: [A-Z]+: .*segments/")
         self.counts(self.ingest("a", rows), added=20000)
 
+    def test_too_little_memory_says_how_much_and_what_to_do(self):
+        self.index("a", "--embedder", "none")
+        rows = self.write("r.jsonl", "".join(json.dumps({"id": f"d{i}", "text": "word " * (6 << 20), "labels": ["public"]}) + "\n" for i in range(3)))
+        env, said = {**clean_env(self.data), "CAIRN_MAPSIZE_MIB": "256"}, []
+        for mib in range(400, 2400, 100):  # each finds less room at another place
+            p = subprocess.run(["bash", "-c", f"ulimit -v {mib << 10}; exec {CAIRN} ingest acme/a {rows} --threads 4"], env=env, capture_output=True, text=True, timeout=120)
+            if p.returncode:
+                self.assertIn(f"this process may have {mib} MiB (ulimit -v): raise that", p.stderr)
+                said.append(p.stderr)
+        self.assertTrue(any("CAIRN_MAPSIZE_MIB" in s for s in said), said)
+        self.assertTrue(any("fewer --threads than 4" in s for s in said), said)
+        self.assertLess(len(said), 20)
+
     def test_a_stopped_job_keeps_what_it_has_embedded(self):
         self.model()
         self.index("a", "--embedder", "tiny")
