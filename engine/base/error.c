@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+
+#include "engine/base/mem.h"
 
 static _Thread_local char detail[CN_ERROR_TEXT];
 
@@ -29,9 +32,19 @@ cn_err cn_fail(cn_err code, const char *fmt, ...) {
 }
 
 cn_err cn_fail_memory(void) {
-    static const char text[] = "out of memory";
-    memcpy(detail, text, sizeof text);
-    return CN_OVERLOADED;
+    size_t n = cn_alloc_refused();
+    if (n == 0) /* a limit of its own was reached, or a library was refused */
+        return cn_fail(CN_OVERLOADED, "out of memory");
+    return cn_fail(CN_OVERLOADED, "out of memory: %zu bytes more were asked for%s", n, cn_memory_hint());
+}
+
+const char *cn_memory_hint(void) {
+    static _Thread_local char text[96];
+    struct rlimit r;
+    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return "; free some memory of this machine";
+    snprintf(text, sizeof text, "; this process may have %llu MiB (ulimit -v): raise that", (unsigned long long)(r.rlim_cur >> 20));
+    return text;
 }
 
 static cn_err code_of_errno(int errnum) {
@@ -58,6 +71,7 @@ static const char *hint_of_errno(int errnum) {
     case EACCES: return "; check its owner and mode";
     case ENOENT: return "; check its path";
     case EROFS: return "; it is mounted read-only: use another place";
+    case ENOMEM: return cn_memory_hint();
     case EMFILE: return "; raise the limit of open files (ulimit -n)";
     default: return "";
     }

@@ -34,8 +34,11 @@ typedef enum cn_err {
 
 /* Records the detail text and returns `code`: `return cn_fail(CN_INVALID, "k is %u; it must be 1 to 10000", k);` */
 cn_err cn_fail(cn_err code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Out of memory: CN_OVERLOADED with a constant text. */
+/* Out of memory: CN_OVERLOADED. Where the heap refused, the text says how much was asked for, and what to do. */
 cn_err cn_fail_memory(void);
+/* What to do about memory, to end a text with: "; this process may have 400 MiB (ulimit -v): raise that". Valid until the
+ * thread's next call. */
+const char *cn_memory_hint(void);
 /* A failed system call on `what`: errno decides the code (ENOSPC, EACCES, ENOENT, ...) and says what to do. */
 cn_err cn_fail_errno(int errnum, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "prefix: " before the detail already there; returns `code`, which must be the code that is being passed up. */

@@ -1,6 +1,7 @@
 #include "engine/base/mem.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,22 +14,34 @@ static int must_fail(size_t n) {
     return n > CN_ALLOC_MAX || (at && nth == at);
 }
 
-void *cn_alloc(size_t n) { return must_fail(n) ? NULL : malloc(n ? n : 1); }
+static _Thread_local size_t refused;
+
+size_t cn_alloc_refused(void) {
+    size_t n = refused;
+    refused = 0;
+    return n;
+}
+
+static void *given(void *p, size_t n) {
+    refused = p ? 0 : n;
+    return p;
+}
+
+void *cn_alloc(size_t n) { return given(must_fail(n) ? NULL : malloc(n ? n : 1), n); }
 
 void *cn_calloc(size_t count, size_t size) {
     size_t n;
-    if (__builtin_mul_overflow(count, size, &n) || must_fail(n))
+    if (__builtin_mul_overflow(count, size, &n))
         return NULL;
-    return calloc(1, n ? n : 1);
+    return given(must_fail(n) ? NULL : calloc(1, n ? n : 1), n);
 }
 
-void *cn_realloc(void *p, size_t n) { return must_fail(n) ? NULL : realloc(p, n ? n : 1); }
+void *cn_realloc(void *p, size_t n) { return given(must_fail(n) ? NULL : realloc(p, n ? n : 1), n); }
 
 void *cn_alloc_aligned(size_t align, size_t n) {
-    if (must_fail(n))
-        return NULL;
     void *p = NULL;
-    return posix_memalign(&p, align, n ? n : 1) == 0 ? p : NULL;
+    bool got = !must_fail(n) && posix_memalign(&p, align, n ? n : 1) == 0;
+    return given(got ? p : NULL, n);
 }
 
 char *cn_strdup_n(const char *p, size_t n) {

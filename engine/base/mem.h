@@ -16,6 +16,9 @@ void *cn_alloc_aligned(size_t align, size_t n);
 char *cn_strdup_n(const char *p, size_t n);  /* copies n bytes and ends them with NUL */
 void cn_free(void *p);                       /* NULL is fine */
 
+/* Bytes of the piece that this thread asked for last, if that was refused; told once, 0 else. */
+size_t cn_alloc_refused(void);
+
 /* Tests: how many pieces were asked for since start; and the n-th from now fails (0: none does). */
 uint64_t cn_alloc_count(void);
 void cn_alloc_fail_at(uint64_t nth);

@@ -119,7 +119,8 @@ static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, cn_env_map_size(e->kind, st)), "opening %s", e->path));
     if (shared(e->kind))
         CN_TRY(reserve_lock(e->path));
-    return cn_mdb(mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600), "opening %s", e->path);
+    int rc = mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600);
+    return cn_mdb(rc, rc == ENOMEM ? "opening %s, whose map takes %zu MiB of address space (CAIRN_MAPSIZE_MIB)" : "opening %s", e->path, cn_env_map_size(e->kind, st) >> 20);
 }
 
 static cn_err open_mdb(cn_env *e, const struct stat *st) {

@@ -50,7 +50,7 @@ cn_err cn_mdb(int rc, const char *fmt, ...) {
     if (rc == EIO) /* what LMDB makes of a write cut short: a full disk, most often */
         return cn_fail(CN_UNAVAILABLE, "%s: the disk did not take all bytes; is it full?", what);
     if (rc == ENOMEM)
-        return cn_fail_memory();
+        return cn_fail(CN_OVERLOADED, "%s: out of memory%s", what, cn_memory_hint());
     if (rc > 0)
         return cn_fail_errno(rc, "%s", what);
     return cn_fail(code_of(rc), "%s: %s%s", what, mdb_strerror(rc), hint_of(rc));

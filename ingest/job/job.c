@@ -51,6 +51,7 @@ static void run_free(cn_run **p) {
     cn_ledger_close(&r->ledger);
     cn_job_row_done(&r->row);
     cn_free(r->removed);
+    cn_keyset_done(&r->dry_keys);
     cn_arena_done(&r->arena);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->parser_lock);
@@ -224,9 +225,9 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
 
 /* ---------- the end ---------- */
 static void fill_estimate(const cn_run *r, cn_job_result *ret) {
-    uint64_t bytes = atomic_load(&r->sample_bytes);
-    ret->est_chunks = atomic_load(&r->est_chunks);
-    double ns = bytes ? (double)atomic_load(&r->sample_ns) / (double)bytes * (double)atomic_load(&r->est_bytes) : 0;
+    uint64_t tokens = atomic_load(&r->sample_tokens);
+    ret->est_chunks = r->est_chunks;
+    double ns = tokens ? (double)atomic_load(&r->sample_ns) / (double)tokens * (double)r->est_tokens : 0;
     ret->est_ms = (uint64_t)(ns / 1e6 / r->threads);
 }
 
@@ -244,10 +245,17 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
     ret->tokens = atomic_load(&r->tokens);
 }
 
-static void failed(cn_run *r, cn_job_result *ret) {
+/* Each thread has a batch of its own under way. */
+static void say_why(const cn_run *r, cn_err err, cn_job_result *ret) {
+    const char *why = cn_error_detail();
+    bool memory = err == CN_OVERLOADED && strstr(why, "out of memory") && r->threads > 1;
+    snprintf(ret->why, sizeof ret->why, memory ? "%s; fewer --threads than %u take less" : "%s", why, r->threads);
+}
+
+static void failed(cn_run *r, cn_err err, cn_job_result *ret) {
     ret->state = r->left ? CN_JOB_INTERRUPTED : r->cancelled ? CN_JOB_CANCELLED : CN_JOB_FAILED;
     ret->counts = r->counts;
-    snprintf(ret->why, sizeof ret->why, "%s", cn_error_detail());
+    say_why(r, err, ret);
     if (r->w && ret->state == CN_JOB_CANCELLED) {
         cn_segw_abort(r->w);
         r->w = NULL;
@@ -290,7 +298,7 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     memcpy(out.job, r->row.id, sizeof out.job);
     cn_err err = steps(r, resumed, &out);
     if (err != CN_OK)
-        failed(r, &out);
+        failed(r, err, &out);
     else if (r->o.sync && r->unnamed && !out.why[0])
         snprintf(out.why, sizeof out.why, "nothing was deleted: %" PRIu64 " rejected rows or files do not say which documents they are; mend them and run it again", r->unnamed);
     cn_watch_stop(r, watcher);

@@ -226,7 +226,7 @@ static void run_write(cn_line *l) {
 cn_err cn_line_run(cn_line *l) {
     pthread_t reader;
     if (pthread_create(&reader, NULL, run_fill, l) != 0)
-        return cn_fail(CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u)");
+        return cn_fail(CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u) or on memory (ulimit -v), or use fewer --threads");
     unsigned started = 0;
     for (; started < l->workers; started++) {
         worker *w = &l->pool[started];
@@ -235,7 +235,7 @@ cn_err cn_line_run(cn_line *l) {
             break;
     }
     if (started == 0)
-        cn_line_stop(l, CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u)");
+        cn_line_stop(l, CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u) or on memory (ulimit -v), or use fewer --threads");
     run_write(l);
     for (unsigned i = 0; i < started; i++)
         pthread_join(l->pool[i].thread, NULL);

@@ -4,6 +4,7 @@
 #include "ingest/job/outline.h"
 #include "ingest/job/run.h"
 
+#define CN_TOKEN_BLOCK 16u /* bert_ops.h */
 #define OUTLINE_MOST ((size_t)16 << 20)
 
 /* ---------- parsing ---------- */
@@ -119,22 +120,41 @@ static cn_err embed_call(cn_run *r, cn_line *l, const cn_str *texts, uint32_t n,
     return cost.cut ? cn_fail(CN_INTERNAL, "%llu passages have more tokens than the model takes", (unsigned long long)cost.cut) : CN_OK;
 }
 
-/* A dry run embeds a few texts to know the speed, and counts the bytes of the rest. */
-static cn_err estimate(cn_run *r, const cn_str *texts, uint32_t n, float *out) {
-    uint64_t bytes = 0, sampled = 0;
-    uint32_t sample = n < CN_SAMPLE ? n : CN_SAMPLE;
-    for (uint32_t i = 0; i < n; i++) {
-        bytes += texts[i].n;
-        sampled += i < sample ? texts[i].n : 0;
+/* What a text costs: tokens with [CLS] and [SEP], in whole blocks as the encoder works on them. */
+static cn_err cost_of(const cn_run *r, cn_str text, cn_arena *a, uint64_t *io_tokens) {
+    cn_token *v;
+    uint32_t n, most = cn_embedder_max_tokens(r->embedder);
+    CN_TRY(cn_tokenize(r->embedder, text, a, &v, &n));
+    n = n + 2 < most ? n + 2 : most;
+    *io_tokens += (n + CN_TOKEN_BLOCK - 1) / CN_TOKEN_BLOCK * CN_TOKEN_BLOCK;
+    return CN_OK;
+}
+
+static cn_err estimate(const cn_run *r, cn_arena *a, cn_item *it) {
+    for (uint32_t i = 0; it->chunks && i < it->doc.n_chunks; i++) {
+        if (it->chunks[i].vector)
+            continue;
+        cn_str text = cn_chunk_embed_text(&it->chunks[i], it->doc.text, a);
+        if (!text.p)
+            return cn_fail_memory();
+        CN_TRY(cost_of(r, text, a, &it->est_tokens));
+        it->est_chunks++;
     }
-    atomic_fetch_add(&r->est_chunks, n);
-    atomic_fetch_add(&r->est_bytes, bytes);
-    if (sample == 0 || atomic_exchange(&r->sampled, true))
+    return CN_OK;
+}
+
+/* A dry run embeds a few texts once, to know the speed. */
+static cn_err sample(cn_run *r, cn_arena *a, const cn_str *texts, uint32_t n, float *out) {
+    uint64_t tokens = 0;
+    n = n < CN_SAMPLE ? n : CN_SAMPLE;
+    if (atomic_exchange(&r->sampled, true))
         return CN_OK;
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(cost_of(r, texts[i], a, &tokens));
     cn_embed_cost cost;
-    CN_TRY(cn_embed_told(r->embedder, texts, sample, 1, out, &cost));
+    CN_TRY(cn_embed_told(r->embedder, texts, n, 1, out, &cost));
     atomic_store(&r->sample_ns, cost.cpu_ns);
-    atomic_store(&r->sample_bytes, sampled);
+    atomic_store(&r->sample_tokens, tokens);
     return CN_OK;
 }
 
@@ -160,6 +180,9 @@ static cn_err gather(cn_batch *b, cn_chunk **chunks, cn_str *texts, uint32_t *re
 
 static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
     uint32_t n, dim = r->recipe.dim;
+    cn_item *items = b->items;
+    for (uint32_t i = 0; i < b->n && r->dry && !cn_line_stopping(l); i++)
+        CN_TRY(estimate(r, &b->arena, &items[i]));
     CN_TRY(gather(b, NULL, NULL, &n));
     if (n == 0)
         return CN_OK;
@@ -170,7 +193,7 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
         return cn_fail_memory();
     CN_TRY(gather(b, chunks, texts, &n));
     if (r->dry)
-        return estimate(r, texts, n, out);
+        return sample(r, &b->arena, texts, n, out);
     cn_run_step(r, "embedding");
     for (uint32_t at = 0, many; at < n && !cn_line_stopping(l); at += many) {
         many = n - at < CN_EMBED_CALL ? n - at : CN_EMBED_CALL;

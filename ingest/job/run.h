@@ -15,6 +15,7 @@
 #include "engine/base/os.h"
 #include "index/policy/policy.h"
 #include "index/store/root.h"
+#include "ingest/job/keyset.h"
 #include "ingest/job/ledger.h"
 #include "ingest/job/line.h"
 #include "ingest/job/rows.h"
@@ -44,6 +45,8 @@ typedef struct cn_item {
     cn_digest leaf;     /* of doc */
     cn_chunk *chunks;   /* of doc, while vectors are missing; NULL: none is */
     cn_str why;
+    uint32_t est_chunks;  /* of a dry run: what would be embedded of it */
+    uint64_t est_tokens;
 } cn_item;
 
 /* Where CPU time goes. A worker's clock is read around parsing and chunking; the rest of its time is matching. */
@@ -100,6 +103,8 @@ typedef struct cn_run {
     cn_key *removed;
     uint64_t n_removed, room_removed;
     uint64_t listed;           /* rejected documents listed */
+    cn_keyset dry_keys;        /* a dry run's: what its file would hold */
+    uint64_t est_chunks, est_tokens; /* of those */
     cn_sha256 sha;
 
     /* shared */
@@ -110,7 +115,7 @@ typedef struct cn_run {
     cn_line *line;
     bool cancelled, left, over; /* left: told to leave; over: no more watching */
     pthread_cond_t wake;
-    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, est_chunks, est_bytes, sample_ns, sample_bytes;
+    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, sample_ns, sample_tokens;
     _Atomic bool sampled;
     uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
     cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];

@@ -93,7 +93,7 @@ static void *watch(void *arg) {
 }
 
 cn_err cn_watch_start(cn_run *r, pthread_t *ret) {
-    return pthread_create(ret, NULL, watch, r) == 0 ? CN_OK : cn_fail(CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u)");
+    return pthread_create(ret, NULL, watch, r) == 0 ? CN_OK : cn_fail(CN_OVERLOADED, "cannot start a thread; raise the limit on processes (ulimit -u) or on memory (ulimit -v), or use fewer --threads");
 }
 
 void cn_watch_stop(cn_run *r, pthread_t thread) {

@@ -166,12 +166,24 @@ static cn_err write_skipped(cn_run *r, cn_item *it) {
     return CN_OK;
 }
 
+/* Has the file the row already, or would it? */
+static bool written(const cn_run *r, const cn_key *key) { return r->dry ? cn_keyset_has(&r->dry_keys, key) : r->w && cn_segw_has(r->w, key); }
+
+/* The rest of the head comes once each, and is not read for ids that come twice. */
+static cn_err add_dry(cn_run *r, cn_batch *b, cn_item *it) {
+    if (written(r, &it->key))
+        return twice(b, it);
+    r->est_chunks += it->est_chunks;
+    r->est_tokens += it->est_tokens;
+    return it->rest ? CN_OK : cn_keyset_add(&r->dry_keys, &it->key);
+}
+
 static cn_err add_row(cn_run *r, cn_batch *b, cn_item *it) {
     if (r->dry)
-        return CN_OK;
+        return add_dry(r, b, it);
     if (!r->w)
         CN_TRY(open_file(r));
-    if (cn_segw_has(r->w, &it->key))
+    if (written(r, &it->key))
         return twice(b, it);
     cn_counts before = r->counts;
     uint64_t parsed_over = r->parsed_over;
@@ -188,7 +200,7 @@ static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
         cn_ledger_see(&r->ledger, it->at);
     else if (it->found && !it->rest && !cn_ledger_take(&r->ledger, it->at)) /* the rest comes once each, and its feed reads the bits */
         CN_TRY(twice(b, it));
-    else if (it->fate == CN_FATE_UNCHANGED && it->raw.op == CN_OP_DELETE && r->w && cn_segw_has(r->w, &it->key)) /* new in this job */
+    else if (it->fate == CN_FATE_UNCHANGED && it->raw.op == CN_OP_DELETE && written(r, &it->key)) /* new in this job */
         CN_TRY(twice(b, it));
     if (it->fate == CN_FATE_DELETED)
         CN_TRY(cn_remove_key(r, &it->key));

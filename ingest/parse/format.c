@@ -98,7 +98,7 @@ cn_format cn_format_guess(cn_str name, cn_str head) {
     return listed(others, ext) ? CN_FMT_AUTO : of_content(head);
 }
 
-const char *cn_parser_version(void) { return "text/1 md/1 html/2 pdf/1 docx/1 odt/1 epub/2"; }
+const char *cn_parser_version(void) { return "text/1 md/1 html/3 pdf/1 docx/1 odt/1 epub/2"; }
 
 const char *cn_normaliser_version(void) {
     static char text[64];

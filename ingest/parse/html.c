@@ -6,9 +6,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "ingest/parse/html_feed.h"
 #include "ingest/parse/out.h"
-
-#define PIECE ((size_t)1 << 24)
 
 typedef enum kind { INLINE, SKIP, TITLE, HEADING, PARA, ITEM, CODE, QUOTE, TABLE, ROW, CELL, BREAK, MAIN } kind;
 typedef struct element {
@@ -24,7 +23,7 @@ static const element elements[] = { /* sorted */
     {"h6", HEADING}, {"header", PARA}, {"hr", PARA}, {"iframe", SKIP}, {"legend", PARA}, {"li", ITEM}, {"main", MAIN}, {"map", SKIP},
     {"nav", SKIP}, {"noframes", SKIP}, {"noscript", SKIP}, {"object", SKIP}, {"ol", PARA}, {"p", PARA}, {"pre", CODE}, {"rp", SKIP}, {"rt", SKIP}, {"script", SKIP},
     {"section", PARA}, {"select", SKIP}, {"style", SKIP}, {"summary", PARA}, {"svg", SKIP}, {"table", TABLE}, {"td", CELL},
-    {"template", SKIP}, {"textarea", SKIP}, {"th", CELL}, {"title", TITLE}, {"tr", ROW}, {"ul", PARA}, {"video", SKIP}};
+    {"template", SKIP}, {"textarea", CODE}, {"th", CELL}, {"title", TITLE}, {"tr", ROW}, {"ul", PARA}, {"video", SKIP}};
 
 typedef struct html {
     cn_out *o;
@@ -258,38 +257,7 @@ static void keep_main(cn_out *o) {
     o->n = n;
 }
 
-static void feed_piece(html *h, cn_str s) {
-    while (s.n) {
-        size_t n = s.n < PIECE ? s.n : PIECE;
-        htmlParseChunk(h->ctx, s.p, (int)n, 0);
-        s = (cn_str){s.p + n, s.n - n};
-    }
-}
-
-/* The length of "</html>" or "</body>" at p, or 0. */
-static size_t page_end(const char *p, const char *end) {
-    if (end - p < 7 || p[1] != '/' || (strncasecmp(p + 2, "html", 4) != 0 && strncasecmp(p + 2, "body", 4) != 0))
-        return 0;
-    const char *q = p + 6;
-    while (q < end && (*q == ' ' || *q == '\n' || *q == '\r' || *q == '\t'))
-        q++;
-    return q < end && *q == '>' ? (size_t)(q - p) + 1 : 0;
-}
-
-/* libxml2 reads nothing after the end of a page; browsers do, and pages joined into one file are met. The ends are left out. */
-static void feed(html *h, cn_str s) {
-    const char *from = s.p, *end = s.p + s.n, *p = s.p;
-    while ((p = memchr(p, '<', (size_t)(end - p)))) {
-        size_t n = page_end(p, end);
-        if (n) {
-            feed_piece(h, (cn_str){from, (size_t)(p - from)});
-            from = p + n;
-        }
-        p += n ? n : 1;
-    }
-    feed_piece(h, (cn_str){from, (size_t)(end - from)});
-    htmlParseChunk(h->ctx, NULL, 0, 1);
-}
+static void take_piece(void *ctx, cn_str s) { htmlParseChunk(((html *)ctx)->ctx, s.p, (int)s.n, 0); }
 
 cn_err cn_parse_html(cn_str utf8, cn_out *o) {
     html h = {.o = o};
@@ -298,8 +266,9 @@ cn_err cn_parse_html(cn_str utf8, cn_out *o) {
     if (!h.ctx)
         return cn_fail_memory();
     htmlCtxtUseOptions(h.ctx, HTML_PARSE_NONET | HTML_PARSE_IGNORE_ENC | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NODEFDTD);
-    feed(&h, utf8);
-    bool memory = h.ctx->errNo == XML_ERR_NO_MEMORY;
+    cn_err e = cn_html_feed(utf8, take_piece, &h);
+    htmlParseChunk(h.ctx, NULL, 0, 1);
+    bool memory = e != CN_OK || h.ctx->errNo == XML_ERR_NO_MEMORY;
     if (h.ctx->myDoc)
         xmlFreeDoc(h.ctx->myDoc);
     htmlFreeParserCtxt(h.ctx);

@@ -13,7 +13,7 @@
 
 #define PARSE_ROOM ((size_t)448 << 20)
 
-static bool read_all(void *to, size_t n) {
+bool cn_worker_read(void *to, size_t n) {
     char *p = to;
     while (n) {
         ssize_t got = read(CN_WORKER_FD, p, n);
@@ -27,7 +27,7 @@ static bool read_all(void *to, size_t n) {
     return true;
 }
 
-static bool write_all(const void *from, size_t n) {
+bool cn_worker_write(const void *from, size_t n) {
     const char *p = from;
     while (n) {
         ssize_t put = write(CN_WORKER_FD, p, n);
@@ -44,17 +44,17 @@ static bool write_all(const void *from, size_t n) {
 static bool answer_error(cn_err e) {
     const char *why = e == CN_OVERLOADED ? "it needs more memory than a parser may have (512 MiB); split it" : cn_error_detail();
     cn_worker_answer a = {.err = e == CN_OVERLOADED ? CN_INVALID : e, .text = strlen(why)};
-    return write_all(&a, sizeof a) && write_all(why, a.text);
+    return cn_worker_write(&a, sizeof a) && cn_worker_write(why, a.text);
 }
 
 static bool answer_parsed(const cn_parsed *d) {
     cn_worker_answer a = {.text = d->text.n, .title = d->title.n, .front = d->front.n, .n_blocks = d->n_blocks};
-    return write_all(&a, sizeof a) && write_all(d->text.p, d->text.n) && write_all(d->title.p, d->title.n) &&
-           write_all(d->front.p, d->front.n) && write_all(d->blocks, d->n_blocks * sizeof *d->blocks);
+    return cn_worker_write(&a, sizeof a) && cn_worker_write(d->text.p, d->text.n) && cn_worker_write(d->title.p, d->title.n) &&
+           cn_worker_write(d->front.p, d->front.n) && cn_worker_write(d->blocks, d->n_blocks * sizeof *d->blocks);
 }
 
-/* So many more seconds of processor time for this document; the parent's clock comes first unless it is gone. */
-static void more_time(void) {
+/* The parent's clock comes first, unless the parent is gone. */
+void cn_worker_more_time(void) {
     struct rusage u;
     struct rlimit r;
     if (getrusage(RUSAGE_SELF, &u) == 0 && getrlimit(RLIMIT_CPU, &r) == 0) {
@@ -66,7 +66,7 @@ static void more_time(void) {
 static bool serve_one(cn_arena *a) {
     cn_worker_request q;
     cn_parsed d;
-    if (!read_all(&q, sizeof q) || q.n > CN_PARSE_BYTES_MAX)
+    if (!cn_worker_read(&q, sizeof q) || q.n > CN_PARSE_BYTES_MAX)
         return false;
     char *bytes = q.n < PARSE_ROOM ? cn_alloc(q.n + 1) : NULL;
     if (!bytes) { /* the bytes that were not read go with this process */
@@ -74,9 +74,9 @@ static bool serve_one(cn_arena *a) {
         answer_error(CN_OVERLOADED);
         return false;
     }
-    bool ok = read_all(bytes, q.n);
+    bool ok = cn_worker_read(bytes, q.n);
     if (ok) {
-        more_time();
+        cn_worker_more_time();
         cn_err e = cn_parse_here((cn_format)q.format, (cn_str){bytes, q.n}, a, &d);
         ok = e == CN_OK ? answer_parsed(&d) : answer_error(e);
     }
@@ -85,23 +85,41 @@ static bool serve_one(cn_arena *a) {
     return ok;
 }
 
-void cn_parse_worker_main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], CN_PDF_ARG) == 0)
-        cn_pdf_child();
-    if (argc != 2 || strcmp(argv[1], CN_WORKER_ARG) != 0)
-        return;
+static void enter(void) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* the parent decides when a Ctrl-C ends its workers */
     /* No PR_SET_PDEATHSIG: it would end this process with the thread that began it, while another thread uses it. When the
      * parent is gone the socket ends, and a document under way has only the processor time given to it. */
     close_range(CN_WORKER_FD + 1, ~0u, 0);
-    cn_charset_prepare();
-    xmlInitParser();
+}
+
+static void lock_in(void) {
     if (cn_confine() != 0)
         _exit(3);
+}
+
+static void parse_there(void) {
     cn_arena a;
+    cn_charset_prepare();
+    xmlInitParser();
+    lock_in();
     cn_arena_init(&a, 1 << 18, PARSE_ROOM);
     while (serve_one(&a))
         ;
+}
+
+void cn_parse_worker_main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], CN_PDF_ARG) == 0)
+        cn_pdf_child();
+    bool unpack = argc == 2 && strcmp(argv[1], CN_UNPACK_ARG) == 0;
+    if (!unpack && (argc != 2 || strcmp(argv[1], CN_WORKER_ARG) != 0))
+        return;
+    enter();
+    if (unpack) {
+        lock_in();
+        cn_unpack_there();
+    } else {
+        parse_there();
+    }
     _exit(0);
 }

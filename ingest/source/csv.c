@@ -33,6 +33,13 @@ static cn_err break_off(cn_csv *c, const char *what) {
     return cn_fail(CN_INVALID, "%s", what);
 }
 
+/* A file that cannot be read on gives no more records. */
+static cn_err next_line(cn_csv *c, char **p, size_t *n, bool *too_long) {
+    cn_err e = cn_input_line(c->in, p, n, too_long);
+    c->broken = c->broken || (e != CN_OK && e != CN_END);
+    return e;
+}
+
 /* All lines of the next record that is not blank, without the last line's end. */
 static cn_err gather(cn_csv *c, char sep) {
     state st = {.start = true};
@@ -41,7 +48,7 @@ static cn_err gather(cn_csv *c, char sep) {
     bool too_long;
     cn_buf_reset(&c->record);
     do
-        CN_TRY(cn_input_line(c->in, &p, &n, &too_long));
+        CN_TRY(next_line(c, &p, &n, &too_long));
     while (n == 0 && !too_long);
     c->line = cn_input_line_number(c->in);
     for (;;) {
@@ -52,7 +59,7 @@ static cn_err gather(cn_csv *c, char sep) {
         if (!st.quoted)
             return cn_buf_check(&c->record);
         cn_buf_putc(&c->record, '\n');
-        cn_err e = cn_input_line(c->in, &p, &n, &too_long);
+        cn_err e = next_line(c, &p, &n, &too_long);
         if (e == CN_END)
             return break_off(c, "a quote in this record is not closed before the file's end");
         CN_TRY(e);

@@ -81,7 +81,7 @@ static cn_err sidecar(cn_source *s, const cn_walk_item *f, cn_arena *a, cn_row *
     CN_TRY(open_sidecar(f, name, &fd));
     if (fd < 0)
         return CN_OK;
-    CN_TRY(cn_input_open(fd, name, false, &in));
+    CN_TRY(cn_input_open(fd, name, NULL, &in));
     cn_err e = cn_input_all(in, SIDECAR_MAX, a, &text);
     cn_input_close(in);
     CN_TRY(e);

@@ -37,9 +37,10 @@ static cn_err rows_of(cn_source *s, cn_input *in, cn_format format, cn_arena *a,
     s->more = e == CN_OK;
     if (s->more)
         return CN_OK;
+    bool alone = cn_stream_stands_alone(s);
     cn_stream_stop(s);
     raw->many = true;
-    return s->in_folder ? cn_raw_reject(e, a, raw) : e;
+    return alone ? e : cn_raw_reject(e, a, raw);
 }
 
 cn_err cn_file_take(cn_source *s, const cn_walk_item *f, cn_arena *a, cn_raw *raw) {
@@ -51,7 +52,7 @@ cn_err cn_file_take(cn_source *s, const cn_walk_item *f, cn_arena *a, cn_raw *ra
         return cn_raw_reject(f->err, a, raw);
     cn_err e = cn_row_check_id(id);
     if (e == CN_OK)
-        e = cn_input_open(f->fd, s->name, cn_input_packed(id), &in);
+        e = cn_input_open(f->fd, s->name, &s->unpacker, &in);
     else
         close(f->fd);
     if (e != CN_OK)

@@ -1,26 +1,28 @@
 #include "ingest/source/input.h"
 
-#include <archive.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "engine/base/mem.h"
 
 #define STEP ((size_t)1 << 20)
 #define BOMB_BYTES ((size_t)16 << 20)
 #define BOMB_RATIO 100
+#define INPUT_BOMB_BYTES ((uint64_t)1 << 30)
+#define INPUT_BOMB_RATIO 1000
 
 struct cn_input {
     int fd;
     const char *name;
-    gzFile gz;             /* NULL: not .gz */
-    struct archive *ar;    /* NULL: not .zst */
+    cn_unpacker *unpacker, **idle; /* NULL: not packed; idle: where it waits for the next input */
     char *buf;
     size_t from, to, room; /* buf[from..to) is not taken yet; one byte of room is kept for a NUL */
-    uint64_t line, read;
-    bool end;
+    uint64_t line, read;   /* read: bytes that came, unpacked */
+    bool end, cut;
+    cn_err failed;         /* past the window; why says how */
+    char why[CN_ERROR_TEXT];
 };
 
 static bool ends_in(cn_str name, const char *end) {
@@ -30,76 +32,24 @@ static bool ends_in(cn_str name, const char *end) {
 
 bool cn_input_packed(cn_str name) { return ends_in(name, ".gz") || ends_in(name, ".zst"); }
 
-/* ---------- .gz: by zlib, since libarchive does not look at the checksum ---------- */
-static cn_err no_packing(const cn_input *in) { return cn_fail(CN_INVALID, "%s is named like a packed file but is none; rename it", in->name); }
-
-static cn_err open_gz(cn_input *in) {
-    int fd = dup(in->fd); /* gzclose() closes its own */
-    in->gz = fd >= 0 ? gzdopen(fd, "rb") : NULL;
-    if (!in->gz) {
-        if (fd >= 0)
-            close(fd);
-        return cn_fail_memory();
-    }
-    gzbuffer(in->gz, 1 << 18);
-    return gzdirect(in->gz) ? no_packing(in) : CN_OK;
+static cn_err open_packed(cn_input *in, cn_unpacker **idle) {
+    in->idle = idle;
+    in->unpacker = *idle;
+    *idle = NULL;
+    if (!in->unpacker)
+        CN_TRY(cn_unpacker_new(&in->unpacker));
+    return cn_unpack_begin(in->unpacker, in->fd, ends_in(cn_str_of(in->name), ".zst") ? CN_PACK_ZST : CN_PACK_GZ);
 }
 
-/* A file that ends inside a member gives what it has first, and tells at its end. */
-static ssize_t read_gz(cn_input *in, char *p, size_t n) {
-    int got = gzread(in->gz, p, (unsigned)n), code = Z_OK;
-    if (got < (int)n)
-        gzerror(in->gz, &code);
-    return got < 0 || (got == 0 && code != Z_OK && code != Z_STREAM_END) ? -1 : got;
-}
-
-static const char *why_gz(gzFile gz) {
-    int code;
-    const char *text = gzerror(gz, &code);
-    return code == Z_BUF_ERROR ? "it ends too early" : strstr(text, "data check") ? "its checksum does not hold" : "it is damaged";
-}
-
-/* ---------- .zst: by libarchive ---------- */
-static const char *why_ar(struct archive *ar) {
-    const char *text = archive_error_string(ar);
-    return text ? text : "it ends too early, or is damaged";
-}
-
-static cn_err open_ar(cn_input *in) {
-    struct archive_entry *entry;
-    in->ar = archive_read_new();
-    if (!in->ar)
-        return cn_fail_memory();
-    if (archive_read_support_filter_zstd(in->ar) != ARCHIVE_OK || archive_read_support_format_raw(in->ar) != ARCHIVE_OK ||
-        archive_read_support_format_empty(in->ar) != ARCHIVE_OK)
-        return cn_fail(CN_UNAVAILABLE, "this libarchive cannot unpack .zst");
-    if (archive_read_open_fd(in->ar, in->fd, 1 << 18) != ARCHIVE_OK)
-        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, why_ar(in->ar));
-    int got = archive_read_next_header(in->ar, &entry);
-    if (got == ARCHIVE_EOF)
-        in->end = true;
-    else if (got != ARCHIVE_OK)
-        return cn_fail(CN_INVALID, "%s cannot be unpacked: %s", in->name, why_ar(in->ar));
-    else if (archive_filter_count(in->ar) < 2) /* the file itself alone: no packing was found */
-        return no_packing(in);
-    return CN_OK;
-}
-
-static cn_err open_packed(cn_input *in) {
-    struct stat st;
-    if (fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
-        return no_packing(in);
-    return ends_in(cn_str_of(in->name), ".zst") ? open_ar(in) : open_gz(in);
-}
-
-cn_err cn_input_open(int fd, const char *name, bool packed, cn_input **ret) {
+cn_err cn_input_open(int fd, const char *name, cn_unpacker **idle, cn_input **ret) {
     cn_input *in = cn_calloc(1, sizeof *in);
     if (!in) {
         close(fd);
         return cn_fail_memory();
     }
-    *in = (cn_input){.fd = fd, .name = name};
-    cn_err e = packed ? open_packed(in) : CN_OK;
+    in->fd = fd;
+    in->name = name;
+    cn_err e = idle && cn_input_packed(cn_str_of(name)) ? open_packed(in, idle) : CN_OK;
     if (e != CN_OK) {
         cn_input_close(in);
         return e;
@@ -111,37 +61,60 @@ cn_err cn_input_open(int fd, const char *name, bool packed, cn_input **ret) {
 void cn_input_close(cn_input *in) {
     if (!in)
         return;
-    if (in->ar)
-        archive_read_free(in->ar);
-    if (in->gz)
-        gzclose(in->gz);
+    if (in->unpacker && !*in->idle)
+        *in->idle = in->unpacker;
+    else
+        cn_unpacker_free(in->unpacker);
     close(in->fd);
     cn_free(in->buf);
     cn_free(in);
 }
 
 uint64_t cn_input_line_number(const cn_input *in) { return in->line; }
-uint64_t cn_input_read(const cn_input *in) {
-    z_off_t at = in->gz ? gzoffset(in->gz) : 0;
-    return in->ar ? (uint64_t)archive_filter_bytes(in->ar, -1) : in->gz ? (uint64_t)(at > 0 ? at : 0) : in->read;
+uint64_t cn_input_read(const cn_input *in) { return in->unpacker ? cn_unpack_taken(in->unpacker) : in->read; }
+bool cn_input_cut(const cn_input *in) { return in->cut; }
+
+/* What is wrong with a packed file is told where what came before it ends: until then it only ends there. */
+static cn_err told_at_end(cn_input *in, cn_err e) {
+    if (e != CN_INVALID)
+        return cn_wrap(e, "%s", in->name);
+    in->end = true;
+    in->failed = e;
+    snprintf(in->why, sizeof in->why, "%s", cn_error_detail());
+    return CN_OK;
+}
+
+static cn_err its_failure(const cn_input *in) { return in->failed == CN_OK ? CN_OK : cn_fail(in->failed, "%s %s", in->name, in->why); }
+
+/* Rows that are alike pack well too; all of an input that is this much from so few bytes holds nothing to be read. */
+static cn_err unpack_some(cn_input *in, char *p, size_t n, size_t *ret) {
+    size_t got = 0;
+    cn_err e = cn_unpack_read(in->unpacker, p, n, &got, &in->cut);
+    if (e == CN_OK && in->read + got > INPUT_BOMB_BYTES && (in->read + got) / INPUT_BOMB_RATIO > cn_input_read(in)) {
+        got = 0;
+        e = cn_fail(CN_INVALID, "unpacks to over %d times its size; unpack it first if that is right", INPUT_BOMB_RATIO);
+    }
+    *ret = got;
+    return e == CN_OK ? CN_OK : told_at_end(in, e);
 }
 
 /* Reads up to n bytes; 0 bytes is the end. */
 static cn_err read_some(cn_input *in, char *p, size_t n, size_t *ret) {
-    ssize_t got = 0;
-    if (!in->end) {
+    size_t have = 0;
+    if (!in->end && in->unpacker) {
+        CN_TRY(unpack_some(in, p, n, &have));
+    } else if (!in->end) {
+        ssize_t got;
         do
-            got = in->ar ? (ssize_t)archive_read_data(in->ar, p, n) : in->gz ? read_gz(in, p, n) : read(in->fd, p, n);
-        while (got < 0 && !in->ar && !in->gz && errno == EINTR);
+            got = read(in->fd, p, n);
+        while (got < 0 && errno == EINTR);
+        if (got < 0)
+            return cn_fail_errno(errno, "reading %s", in->name);
+        have = (size_t)got;
     }
-    if (got < 0 && (in->ar || in->gz))
-        return cn_fail(CN_INVALID, "%s cannot be unpacked past byte %llu: %s", in->name, (unsigned long long)cn_input_read(in),
-                       in->gz ? why_gz(in->gz) : why_ar(in->ar));
-    if (got < 0)
-        return cn_fail_errno(errno, "reading %s", in->name);
-    in->end = in->end || got == 0;
-    in->read += (uint64_t)got;
-    *ret = (size_t)got;
+    in->end = in->end || have == 0;
+    in->read += have;
+    *ret = have;
     return CN_OK;
 }
 
@@ -149,7 +122,7 @@ static cn_err read_some(cn_input *in, char *p, size_t n, size_t *ret) {
  * but each of them is small. */
 static cn_err no_bomb(const cn_input *in) {
     size_t window = in->to - in->from;
-    bool bomb = (in->ar || in->gz) && window > BOMB_BYTES && window / BOMB_RATIO > cn_input_read(in);
+    bool bomb = in->unpacker && window > BOMB_BYTES && window / BOMB_RATIO > cn_input_read(in);
     return bomb ? cn_fail(CN_INVALID, "%s unpacks to over %d times its size in one document or line; unpack it first if that is right", in->name, BOMB_RATIO) : CN_OK;
 }
 
@@ -182,12 +155,14 @@ cn_err cn_input_peek(cn_input *in, size_t n, cn_str *ret) {
     CN_TRY(fill(in, n, n));
     size_t have = in->to - in->from;
     *ret = (cn_str){in->buf + in->from, have < n ? have : n};
-    return CN_OK;
+    return have ? CN_OK : its_failure(in);
 }
 
 cn_err cn_input_take(cn_input *in, size_t n, const char **ret) {
     CN_TRY(fill(in, n, n));
     size_t have = in->to - in->from;
+    if (have < n)
+        CN_TRY(its_failure(in));
     if (have == 0 && n)
         return CN_END;
     if (have < n)
@@ -226,6 +201,8 @@ cn_err cn_input_line(cn_input *in, char **ret, size_t *ret_n, bool *ret_long) {
         }
         CN_TRY(fill(in, have + 1, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
     }
+    if (!nl)
+        CN_TRY(its_failure(in)); /* half a line is none */
     if (!nl && in->from == in->to)
         return CN_END;
     char *p = in->buf + in->from, *end = nl ? nl : in->buf + in->to;
@@ -257,7 +234,7 @@ static cn_err all_of_file(cn_input *in, size_t size, cn_arena *a, cn_str *ret) {
 
 cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
     struct stat st;
-    bool plain = !in->ar && !in->gz && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode);
+    bool plain = !in->unpacker && fstat(in->fd, &st) == 0 && S_ISREG(st.st_mode);
     if (plain && (uint64_t)st.st_size > max)
         return cn_fail(CN_INVALID, "%s has %lld bytes, over the limit of %zu; split it", in->name, (long long)st.st_size, max);
     if (plain && st.st_size > 0) /* files of /proc tell no size */
@@ -266,6 +243,7 @@ cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
         size_t have = in->to - in->from;
         CN_TRY(fill(in, have + 1, have + (have < STEP / 4 ? STEP / 4 : have / 2)));
     }
+    CN_TRY(its_failure(in));
     size_t n = in->to - in->from;
     if (n > max)
         return cn_fail(CN_INVALID, "%s has more than %zu bytes; split it", in->name, max);

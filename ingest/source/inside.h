@@ -32,6 +32,7 @@ struct cn_source {
     cn_vector_file vectors;
     cn_csv csv;
     cn_input *rows;            /* --rows */
+    cn_unpacker *unpacker;     /* that waits for the next packed file, or NULL */
     uint64_t row;              /* of vectors, over all files */
     uint32_t dim;
     bool more;                 /* what was opened holds documents: they come next */
@@ -63,4 +64,7 @@ bool cn_format_is_rows(cn_format f);
 /* in stays open in s, also on failure, until cn_stream_stop(). */
 cn_err cn_stream_start(cn_source *s, cn_input *in, cn_format format);
 void cn_stream_stop(cn_source *s);
+/* What is wrong with all of the file ends the job: it was named by itself, and was not merely cut off behind rows that are
+ * sound by themselves. */
+bool cn_stream_stands_alone(const cn_source *s);
 cn_err cn_stream_next(cn_source *s, cn_arena *a, cn_raw *raw); /* CN_OK with s->more set: the file is at its end */

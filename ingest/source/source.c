@@ -70,7 +70,7 @@ static cn_err open_rows(cn_source *s) {
     if (!s->o.rows)
         return CN_OK;
     CN_TRY(open_file(s, s->o.rows, &fd));
-    return cn_input_open(fd, s->o.rows, cn_input_packed(cn_str_of(s->o.rows)), &s->rows);
+    return cn_input_open(fd, s->o.rows, &s->unpacker, &s->rows);
 }
 
 bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret_glob) {
@@ -186,6 +186,7 @@ void cn_source_close(cn_source *s) {
     cn_walk_close(s->walk);
     cn_input_close(s->in);
     cn_input_close(s->rows);
+    cn_unpacker_free(s->unpacker);
     cn_csv_done(&s->csv);
     cn_row_reader_done(&s->reader);
     cn_arena_done(&s->own);
@@ -265,7 +266,7 @@ static cn_err open_input(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_format asked = s->o.format;
     cn_input *in;
     snprintf(s->name, sizeof s->name, "standard input");
-    CN_TRY(cn_input_open(f.fd, s->name, false, &in));
+    CN_TRY(cn_input_open(f.fd, s->name, NULL, &in));
     cn_err e = asked == CN_FMT_AUTO ? guess_input(in, &asked) : CN_OK;
     if (e == CN_OK && cn_format_is_rows(asked)) {
         s->more = true;

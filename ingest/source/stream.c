@@ -217,12 +217,16 @@ void cn_stream_stop(cn_source *s) {
     s->format = CN_FMT_AUTO;
 }
 
+bool cn_stream_stands_alone(const cn_source *s) {
+    return s->rows || (!s->in_folder && !(s->in && cn_input_cut(s->in) && !is_vectors(s->format)));
+}
+
 /* What is wrong with a whole file in a folder costs what is left of that file. */
 cn_err cn_stream_next(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_err e = is_vectors(s->format) ? next_vector(s, a, raw) : s->format == CN_FMT_CSV ? next_csv(s, a, raw) : next_json(s, a, raw);
     if (e == CN_OK)
         return CN_OK;
-    if (e == CN_INVALID && s->in_folder && !s->rows) {
+    if (e == CN_INVALID && !cn_stream_stands_alone(s)) {
         CN_TRY(cn_raw_reject(e, a, raw));
         CN_TRY(cn_raw_name(a, s->name, raw));
         raw->many = true;

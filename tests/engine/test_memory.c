@@ -29,6 +29,12 @@ static void test_heap_failures(void) {
     uint64_t before = cn_alloc_count();
     CN_AUTO_FREE char *p = cn_alloc(10);
     memcpy(p, "123456789", 10);
+    cn_alloc_fail_at(1);
+    CU_ASSERT_PTR_NULL(cn_alloc(12345));
+    CU_ASSERT_EQUAL(cn_fail_memory(), CN_OVERLOADED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "12345 bytes more were asked for"));
+    CU_ASSERT_EQUAL(cn_fail_memory(), CN_OVERLOADED);
+    CU_ASSERT_STRING_EQUAL(cn_error_detail(), "out of memory"); /* it is told once */
     cn_alloc_fail_at(2);
     CN_AUTO_FREE void *first = cn_alloc(1);
     CU_ASSERT_PTR_NOT_NULL(first);
@@ -38,7 +44,7 @@ static void test_heap_failures(void) {
     CU_ASSERT_PTR_NOT_NULL_FATAL(p);
     CU_ASSERT_STRING_EQUAL(p, "123456789");
     cn_alloc_fail_at(0);
-    CU_ASSERT_EQUAL(cn_alloc_count() - before, 4);
+    CU_ASSERT_EQUAL(cn_alloc_count() - before, 5);
 }
 
 /* --- arena --- */

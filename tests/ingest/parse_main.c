@@ -9,6 +9,7 @@ int main(int argc, char **argv) {
     CU_initialize_registry();
     add_normal_tests();
     add_parse_tests();
+    add_unpack_tests();
     add_source_tests();
     add_table_tests();
     CU_basic_set_mode(CU_BRM_VERBOSE);

@@ -59,6 +59,48 @@ static void html(void) {
     CU_ASSERT(cn_str_is(d.title, "A") && cn_str_is(d.text, "one\n\n\u6f22 </html> end"));
 }
 
+/* Text as browsers show it: what is written, and what is read. */
+static void html_as_browsers_do(void) {
+    static const struct { const char *page, *text; } pages[] = {
+        {"<p>&copy 2024 A&amp B &ampx &notit &eacutet&eacute &COPY; &AMP &lt3 &frac12s", "\u00a9 2024 A& B &x \u00acit \u00e9t\u00e9 \u00a9 & <3 \u00bds"},
+        {"<p>&notin; &nosuch; &nosuch & &; &a &#169 &#xa9; AT&T", "\u2209 &nosuch; &nosuch & &; &a \u00a9 \u00a9 AT&T"},
+        {"<p>a<a href='?x=1&copy=2' title='<textarea>'>b</a>c", "abc"},
+        {"<p>one<textarea name=x>\n  <b>two &lt; &amp 3</b> <!-- \n</TEXTAREA ><p>four", "one\n\n  <b>two < & 3</b> <!--\n\nfour"},
+        {"<title>On <textarea> &amp more</title><p>text", "text"},
+        {"<p>seen<noscript><p>turn scripts on <!-- </noscript><p>seen too", "seen\n\nseen too"},
+        {"<script>a = '<textarea>&copy </body>'</script><!-- <textarea> --><style>/*<noscript>*/</style><p>read", "read"},
+        {"<p>never closed <textarea>is read <b>on", "never closed\n\nis read on"}, {"<p>x<noscript><p>y", "x"}, {"<p>a<!-- b &copy c", "a"}};
+    cn_parsed d = {0};
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
+        cn_arena_reset(&arena);
+        CU_ASSERT_EQUAL(cn_parse(parser, CN_FMT_HTML, cn_str_of(pages[i].page), &arena, &d), CN_OK);
+        bool same = cn_str_is(d.text, pages[i].text);
+        CU_ASSERT(same && (i != 4 || cn_str_is(d.title, "On <textarea> & more")));
+        if (!same)
+            printf("\n  %s\n  gave: %.*s\n  not: %s\n", pages[i].page, CN_STR_ARG(d.text), pages[i].text);
+    }
+}
+
+/* What is looked for behind each of many is looked for once. */
+static void html_in_one_pass(void) {
+    static const char *const parts[] = {"&amp ", "<textarea>", "<!--", "<a b='", "<title>x</title>&copy ", "<noscript>", "</"};
+    cn_parsed d = {0};
+    cn_buf b;
+    cn_buf_init(&b, 8 << 20);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        cn_buf_reset(&b);
+        cn_buf_puts(&b, "<p>begin ");
+        while (b.n < (2 << 20))
+            cn_buf_puts(&b, parts[i]);
+        cn_arena_reset(&arena);
+        cn_err e = cn_parse(parser, CN_FMT_HTML, cn_buf_str(&b), &arena, &d);
+        CU_ASSERT_EQUAL(e, CN_OK);
+        if (e != CN_OK)
+            printf("\n  %s: %s\n", parts[i], cn_error_detail());
+    }
+    cn_buf_done(&b);
+}
+
 static void nested(void) {
     cn_buf b;
     cn_parsed d = {0};
@@ -328,6 +370,8 @@ void add_parse_tests(void) {
     CU_pSuite s = CU_add_suite("parsers", set_up, tear_down);
     CU_add_test(s, "plain text and formats", plain);
     CU_add_test(s, "HTML", html);
+    CU_add_test(s, "HTML as browsers do", html_as_browsers_do);
+    CU_add_test(s, "HTML in one pass", html_in_one_pass);
     CU_add_test(s, "200,000 nested tags", nested);
     CU_add_test(s, "Markdown", markdown);
     CU_add_test(s, "PDF", pdf);

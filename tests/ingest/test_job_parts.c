@@ -11,6 +11,7 @@
 #include "ingest/job/digests.h"
 #include "ingest/job/guard.h"
 #include "ingest/job/joblock.h"
+#include "ingest/job/keyset.h"
 #include "ingest/job/line.h"
 #include "ingest/job/opts.h"
 #include "ingest/job/outline.h"
@@ -180,6 +181,22 @@ static void outline_survives_any_bytes(void) {
 }
 
 /* ---------- guards ---------- */
+static void keys_are_kept(void) {
+    cn_keyset s = {0};
+    cn_key key = {{0}};
+    for (uint32_t i = 1; i <= 5000; i++) {
+        memcpy(key.b, &(uint32_t){i / 3}, 4); /* three by three in one place */
+        memcpy(key.b + 8, &i, 4);
+        CU_ASSERT(!cn_keyset_has(&s, &key));
+        CU_ASSERT_EQUAL(cn_keyset_add(&s, &key), CN_OK);
+        CU_ASSERT(cn_keyset_has(&s, &key));
+    }
+    memset(key.b, 0, sizeof key.b);
+    memcpy(key.b, &(uint32_t){7}, 4);
+    CU_ASSERT(!cn_keyset_has(&s, &key));
+    cn_keyset_done(&s);
+}
+
 static void guards(void) {
     char why[512] = "";
     cn_guard g = {.before = 50000, .deleted = 5000, .max_deleted = CN_GUARD_DEFAULT, .max_relabelled = CN_GUARD_DEFAULT, .max_rejected = CN_GUARD_DEFAULT};
@@ -389,6 +406,7 @@ int main(void) {
     CU_add_test(s, "digests tell apart", digests_tell_apart);
     CU_add_test(s, "outline round trip", outline_round_trip);
     CU_add_test(s, "outline survives any bytes", outline_survives_any_bytes);
+    CU_add_test(s, "keys are kept", keys_are_kept);
     CU_add_test(s, "guards", guards);
     CU_add_test(s, "options round trip", options_round_trip);
     s = CU_add_suite("rows", open_data, close_data);

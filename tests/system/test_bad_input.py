@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import tempfile
 import unittest
 import zipfile
 
-from serving import run
+from serving import CAIRN, run
 
 GOOD = '{"id":"good1","text":"A good document.","labels":["public"]}\n'
 GOOD_LAST = '{"id":"good2","text":"Another good document.","labels":["public"]}\n'
@@ -36,6 +37,12 @@ def pdf(text):
 def npy(descr, shape, body, order="False"):
     head = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + body
+
+
+def zst_of_one_byte(byte, steps):
+    """A frame of steps times 128 KiB of one byte: four bytes for each."""
+    blocks = b"".join(struct.pack("<I", (131072 << 3) | 2 | (i == steps - 1))[:3] + byte for i in range(steps))
+    return b"\x28\xb5\x2f\xfd\x00\x38" + blocks
 
 
 ENTITIES = "<!DOCTYPE d [<!ENTITY a 'aaaaaaaaaa'>" + "".join(f"<!ENTITY {chr(98 + i)} '{('&' + chr(97 + i) + ';') * 10}'>" for i in range(9)) + "]>"
@@ -250,6 +257,65 @@ class BadInput(unittest.TestCase):
         r = self.ingest(os.path.join(self.dir, "f"), "--label", "public", "--activate")
         self.says(self.listed(r["job"])[0]["why"], [str((1 << 30) + 1), "limit", "split"], "big.txt")
         self.assertEqual(self.docs(), {"a.txt"})
+
+    def test_packed_rows_that_are_cut_off(self):
+        """Small or large, in a folder or named by itself, lines or a table: the whole rows before the cut, and one rejection."""
+        header = {"jsonl": b"", "csv": b"id,text,labels\n"}
+        form = {"jsonl": '{"id":"d%d","text":"%s","labels":["public"]}\n', "csv": 'd%d,"%s",public\n'}
+        for kind, n in (("jsonl", 40), ("csv", 40), ("jsonl", 9000), ("csv", 9000)):
+            rows = [form[kind] % (i, os.urandom(120).hex()) for i in range(n)]
+            packed = gzip.compress(header[kind] + "".join(rows).encode())
+            name = f"{kind}{n}.{kind}.gz"
+            path, source = self.write(f"{kind}{n}/{name}", packed), ["--source", f"{kind}{n}"]
+            self.assertEqual(self.ingest(path, *source)["counts"]["added"], n)
+            self.write(f"{kind}{n}/{name}", packed[:len(packed) * 3 // 4])
+            for args in ([os.path.dirname(path)], [path]):
+                r = self.ingest(*args, *source, "--sync")
+                c = r["counts"]
+                self.assertGreater(c["unchanged"], n // 2, r)
+                self.assertLess(c["unchanged"], n, r)
+                self.assertEqual((c["rejected"], c["deleted"], c["added"]), (1, 0, 0), r)
+                self.assertIn("nothing was deleted", r["why"])
+                (told,) = self.listed(r["job"])
+                self.assertEqual((told["doc"], told["where"]), (name, name))
+                self.says(told["why"], [name, f"byte {len(packed) * 3 // 4}", "cut off"], args)
+
+    def test_tables_that_are_damaged_end(self):
+        packed = bytearray(gzip.compress(b"id,text,labels\n1,a,public\n"))
+        packed[-5] ^= 1
+        self.write("f/t.csv.gz", bytes(packed))
+        r = self.ingest(os.path.join(self.dir, "f"))
+        self.assertEqual((r["counts"]["added"], r["counts"]["rejected"]), (1, 1))
+        self.says(self.listed(r["job"])[0]["why"], ["t.csv.gz", "checksum"], "t.csv.gz")
+
+    def test_packed_bombs_are_bounded(self):
+        """Neither memory nor time goes with what a packed file pretends to hold."""
+        def gz(name, head, tail):
+            with gzip.open(self.write(name, b""), "wb") as f:
+                f.write(head)
+                for _ in range(150):
+                    f.write(b"words " * 174763)  # a MiB
+                f.write(tail)
+        gz("f/one.jsonl.gz", b'{"id":"x","labels":["public"],"text":"', b'"}\n')
+        gz("f/table.csv.gz", b'id,text\n1,"', b'"\n')
+        gz("f/document.txt.gz", b"", b"")
+        self.write("f/blank.jsonl.zst", zst_of_one_byte(b"\n", 1 << 18))  # 32 GiB of empty lines
+        self.write("f/line.jsonl.zst", zst_of_one_byte(b"a", 1 << 18))
+        self.write("f/document.txt.zst", zst_of_one_byte(b"a", 1 << 18))
+        self.write("f/good.jsonl", GOOD)
+        p = subprocess.Popen([CAIRN, "ingest", "acme/a", os.path.join(self.dir, "f"), "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env={**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "CAIRN_DATA": self.data})
+        out = p.stdout.read()
+        said = p.stderr.read()
+        _, status, usage = os.wait4(p.pid, 0)
+        p.returncode = status
+        p.stdout.close(), p.stderr.close()
+        self.assertEqual(status, 0, out + said)
+        r = json.loads(out)
+        self.assertEqual((r["counts"]["added"], r["counts"]["rejected"]), (1, 6), r)
+        for told in self.listed(r["job"]):
+            self.says(told["why"], [told["doc"], "times its size" if told["doc"] != "blank.jsonl.zst" else "over 1000 times its size"], told)
+        self.assertLess(usage.ru_maxrss, 400 << 10)  # KiB
 
     def test_documents_without_labels_are_told(self):
         r = self.ingest(self.write("r.jsonl", GOOD + '{"id":"mute","text":"Nobody may read this."}\n'), "--activate")

@@ -231,6 +231,24 @@ class Jobs(unittest.TestCase):
         self.assertEqual(r["estimate"]["chunks"], real["counts"]["chunks"])
         self.assertGreater(r["estimate"]["ms"], 0)
 
+    def test_a_dry_run_counts_and_estimates_as_the_job_does(self):
+        self.model()
+        self.index("m", "--embedder", "tiny")
+        row = lambda i, text, **more: json.dumps({"id": i, "text": text, "labels": ["public"], **more}) + "\n"
+        self.ingest("m", self.write("first.jsonl", row("old", prose(1, 9)) + row("gone", "Goes.") + row("same", "Stays.")))
+        lines = [row("a", prose(2, 9)), row("a", prose(3, 200)), row("a", prose(2, 9)), row("old", prose(4, 9)), row("old", prose(5, 200)), row("same", "Stays."), row("same", "Stays."),
+                 json.dumps({"id": "gone", "op": "delete"}) + "\n", json.dumps({"id": "a", "op": "delete"}) + "\n", json.dumps({"id": "none", "op": "delete"}) + "\n",
+                 row("bad", ""), row("bad", "Good now."), "nonsense\n", row("word", "a" * (4 << 20))]
+        rows = self.write("rows.jsonl", "".join(lines))
+        for more in ((), ("--reparse",)):
+            dry, real = (self.ingest("m", rows, *more, *last) for last in (("--dry-run",), ()))
+            names = ("read", "added", "unchanged", "changed", "relabelled", "rejected", "deleted", "documents", "unlabelled", "skipped")
+            self.assertEqual({n: dry["counts"][n] for n in names}, {n: real["counts"][n] for n in names})
+            self.assertGreaterEqual(real["counts"]["rejected"], 6)
+            kept = {d["doc"]: d["chunks"] for d in self.map("documents", "list", "acme/m", "--version", "2")["documents"]}
+            self.assertEqual(dry["estimate"]["chunks"], sum(n for d, n in kept.items() if more or d != "same"))
+            self.assertLess(dry["estimate"]["ms"], 10000)  # a word of 4 MiB is one token
+
     def tree(self):
         """Files below the data directory with their sizes; lock files aside, which readers make too."""
         return sorted((os.path.join(d, f), os.path.getsize(os.path.join(d, f))) for d, _, files in os.walk(self.data) for f in files
@@ -542,6 +560,19 @@ class Jobs(unittest.TestCase):
         self.assertEqual(p.returncode, 1, p.stderr)
         self.assertRegex(p.stderr, r"^cairn: [A-Z]+: .*segments/")
         self.counts(self.ingest("a", rows), added=20000)
+
+    def test_too_little_memory_says_how_much_and_what_to_do(self):
+        self.index("a", "--embedder", "none")
+        rows = self.write("r.jsonl", "".join(json.dumps({"id": f"d{i}", "text": "word " * (6 << 20), "labels": ["public"]}) + "\n" for i in range(3)))
+        env, said = {**clean_env(self.data), "CAIRN_MAPSIZE_MIB": "256"}, []
+        for mib in range(400, 2400, 100):  # each finds less room at another place
+            p = subprocess.run(["bash", "-c", f"ulimit -v {mib << 10}; exec {CAIRN} ingest acme/a {rows} --threads 4"], env=env, capture_output=True, text=True, timeout=120)
+            if p.returncode:
+                self.assertIn(f"this process may have {mib} MiB (ulimit -v): raise that", p.stderr)
+                said.append(p.stderr)
+        self.assertTrue(any("CAIRN_MAPSIZE_MIB" in s for s in said), said)
+        self.assertTrue(any("fewer --threads than 4" in s for s in said), said)
+        self.assertLess(len(said), 20)
 
     def test_a_stopped_job_keeps_what_it_has_embedded(self):
         self.model()
