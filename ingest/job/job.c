@@ -226,7 +226,8 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
 static void fill_estimate(const cn_run *r, cn_job_result *ret) {
     uint64_t bytes = atomic_load(&r->sample_bytes);
     ret->est_chunks = atomic_load(&r->est_chunks);
-    double ns = bytes ? (double)atomic_load(&r->sample_ns) / (double)bytes * (double)atomic_load(&r->est_bytes) : 0;
+    double times = bytes ? (double)atomic_load(&r->est_bytes) / (double)bytes : 0, ns = (double)atomic_load(&r->sample_ns) * times;
+    ret->est_tokens = (uint64_t)((double)atomic_load(&r->sample_tokens) * times);
     ret->est_ms = (uint64_t)(ns / 1e6 / r->threads);
 }
 
@@ -242,6 +243,7 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
                               .write = spent(r, CN_COST_WRITE), .seal = spent(r, CN_COST_SEAL)};
     ret->chunks_embedded = atomic_load(&r->embedded);
     ret->tokens = atomic_load(&r->tokens);
+    ret->price = r->embedder ? cn_embedder_price(r->embedder) : 0;
 }
 
 static void failed(cn_run *r, cn_job_result *ret) {

@@ -110,7 +110,7 @@ typedef struct cn_run {
     cn_line *line;
     bool cancelled, left, over; /* left: told to leave; over: no more watching */
     pthread_cond_t wake;
-    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, est_chunks, est_bytes, sample_ns, sample_bytes;
+    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, est_chunks, est_bytes, sample_ns, sample_tokens, sample_bytes;
     _Atomic bool sampled;
     uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
     cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];
