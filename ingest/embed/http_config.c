@@ -205,15 +205,20 @@ cn_err cn_http_config_digest(const cn_http_config *c, cn_digest *ret) {
 
 /* --- the key --- */
 
+static cn_err key_unread(const char *path, int why) {
+    cn_fail_errno(why, "the file with its key, %s", path);
+    return CN_UNAVAILABLE; /* for whoever asks it is as if the service were down */
+}
+
 static cn_err key_from_file(const char *path, char ret[CN_HTTP_KEY_MAX], size_t *ret_n) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return cn_fail_errno(errno, "the file with the embedder's key, %s", path);
+        return key_unread(path, errno);
     ssize_t n = read(fd, ret, CN_HTTP_KEY_MAX);
     int why = errno;
     close(fd);
     if (n < 0)
-        return cn_fail_errno(why, "the file with the embedder's key, %s", path);
+        return key_unread(path, why);
     *ret_n = (size_t)n;
     return CN_OK;
 }
