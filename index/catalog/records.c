@@ -134,8 +134,8 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
     char what[CN_NAME_MAX + 32];
     snprintf(what, sizeof what, "the record of index %.*s", (int)(name.n > CN_NAME_MAX ? CN_NAME_MAX : name.n), name.p);
     index_fields(&x, &metric, f);
-    if (cn_fields_read(value, what, a, f, INDEX_FIELDS - 1) != CN_OK)
-        CN_TRY(cn_fields_read(value, what, a, f, INDEX_FIELDS));
+    cn_err err = cn_fields_read(value, what, a, f, INDEX_FIELDS - 1);
+    CN_TRY(err == CN_DAMAGED ? cn_fields_read(value, what, a, f, INDEX_FIELDS) : err);
     if (metric > CN_L2 || !cn_str_eq(x.name, name) || x.set.dim > CN_DIM_MAX || x.active > x.newest)
         return cn_fail(CN_DAMAGED, "%s: its values do not fit together", what);
     x.set.metric = (cn_metric)metric;

@@ -144,7 +144,8 @@ static cn_err give_up(const ask *a, cn_err err) {
     if (err == CN_END || err == CN_OVERLOADED)
         return err;
     bool late = a->w && a->w->until_ns && cn_mono_ns() >= a->w->until_ns;
-    return cn_fail(late ? CN_DEADLINE : CN_UNAVAILABLE, "%s%s", cn_error_detail(), a->tries > 1 ? " (tried more than once)" : "");
+    cn_err code = late ? CN_DEADLINE : CN_UNAVAILABLE;
+    return a->tries > 1 ? cn_fail(code, "%s (the last of %u tries)", cn_error_detail(), a->tries) : code;
 }
 
 static void remember(cn_http *h) {

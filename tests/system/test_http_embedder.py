@@ -316,7 +316,7 @@ class HttpEmbedder(unittest.TestCase):
     def test_tries_are_bounded(self):
         self.add("--tries", "3", "--timeout", "300")
         self.service.always = "broken"
-        self.assertIn("it answers 500", self.cairn("embed", "far", text="a\n", code=1).stderr)
+        self.assertIn("it answers 500 (the last of 3 tries)", self.cairn("embed", "far", text="a\n", code=1).stderr)
         self.assertEqual(len(self.service.seen), 3)
         self.service.seen.clear()
         self.service.always = "busy_long"
