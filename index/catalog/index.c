@@ -60,7 +60,7 @@ static uint64_t space_seed(void) {
 
 static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     const cn_index_settings *s = &ix->set;
-    cn_pack_map(b, 12);
+    cn_pack_map(b, 13);
     cn_pack_cstr(b, "id"), cn_pack_uint(b, ix->id);
     cn_pack_cstr(b, "active"), cn_pack_uint(b, ix->active);
     cn_pack_cstr(b, "newest"), cn_pack_uint(b, ix->newest);
@@ -73,6 +73,7 @@ static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     cn_pack_cstr(b, "keep_versions"), cn_pack_uint(b, s->keep_versions);
     cn_pack_cstr(b, "keep_days"), cn_pack_uint(b, s->keep_days);
     cn_pack_cstr(b, "activate"), cn_pack_bool(b, s->activate);
+    cn_pack_cstr(b, "local_only"), cn_pack_bool(b, s->local_only);
 }
 
 static cn_err audited(change *x, MDB_txn *txn, const char *action, const cn_index_info *ix) {

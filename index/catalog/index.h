@@ -16,6 +16,7 @@ typedef struct cn_index_settings {
     uint32_t keep_versions; /* gc keeps this many before the active one */
     uint32_t keep_days;
     bool activate;          /* jobs flip by default */
+    bool local_only;        /* texts and questions go to no embedder elsewhere (http) */
     cn_digest embedder_digest; /* of the model when the index was created; a version's recipe says what it used */
     uint32_t dim;           /* the model's; for "none" set by the first job; 0 until then */
 } cn_index_settings;
@@ -38,7 +39,7 @@ typedef struct cn_index_info {
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
 cn_err cn_index_get(cn_tenant *t, cn_str name, cn_arena *a, cn_index_info *ret); /* CN_NOT_FOUND */
 cn_err cn_index_list(cn_tenant *t, cn_arena *a, cn_index_info **ret, uint32_t *ret_n);
-/* Changes what may change without a rebuild (mode, keep_versions, keep_days, activate); INVALID names what may not. */
+/* Changes what may change without a rebuild (mode, keep_versions, keep_days, activate, local_only); INVALID names what may not. */
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
 /* The same by a function that changes what it finds, inside the transaction: two at once lose nothing of each other. */
 typedef cn_err cn_index_edit_fn(void *ctx, cn_index_settings *io);

@@ -7,6 +7,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "ingest/embed/bert.h"
+#include "ingest/embed/http.h"
 #include "ingest/embed/store.h"
 #include "ingest/embed/words.h"
 
@@ -30,6 +31,8 @@ struct cn_embedder {
     cn_model_dir dir;
     cn_wordpiece *pieces;
     cn_bert *bert;
+    cn_http *http; /* instead of weights; price: of a million tokens */
+    double price;
     pthread_mutex_t lock; /* over `free` */
     space *free;
 };
@@ -69,6 +72,7 @@ static void embedder_free(cn_embedder *e) {
         e->free = s->next;
         space_free(s);
     }
+    cn_http_free(e->http);
     cn_bert_free(e->bert);
     cn_wordpiece_free(e->pieces);
     cn_model_dir_done(&e->dir);
@@ -76,7 +80,19 @@ static void embedder_free(cn_embedder *e) {
     cn_free(e);
 }
 
-static cn_err load(cn_embedder *e) {
+static cn_err load_http(cn_embedder *e) {
+    cn_http_config c;
+    if (strcmp(e->precision, "fp32") != 0)
+        return cn_fail(CN_INVALID, "model \"%s\" is a service elsewhere, whose precision is not ours to choose; leave out the precision", e->name);
+    CN_TRY(cn_model_open_http(e->data_dir, cn_str_of(e->name), &c));
+    e->c.hidden = c.dim;
+    e->c.max_tokens = c.max_tokens;
+    e->price = c.price;
+    CN_TRY(cn_http_config_digest(&c, &e->digest));
+    return cn_http_new(e->name, &c, &e->http);
+}
+
+static cn_err load_bert(cn_embedder *e) {
     cn_manifest m;
     CN_TRY(cn_model_open(e->data_dir, cn_str_of(e->name), &m, &e->dir));
     CN_TRY(cn_model_config(&e->dir, &e->c));
@@ -85,6 +101,12 @@ static cn_err load(cn_embedder *e) {
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, strcmp(e->precision, "int8") == 0, false, &e->bert));
     return digest_of(e, &m, &e->digest);
+}
+
+static cn_err load(cn_embedder *e) {
+    cn_manifest m;
+    CN_TRY(cn_model_manifest(e->data_dir, cn_str_of(e->name), &m));
+    return strcmp(m.kind, "http") == 0 ? load_http(e) : load_bert(e);
 }
 
 static cn_err embedder_new(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
@@ -148,6 +170,14 @@ cn_str cn_embedder_name(const cn_embedder *e) { return cn_str_of(e->name); }
 cn_str cn_embedder_precision(const cn_embedder *e) { return cn_str_of(e->precision); }
 cn_digest cn_embedder_digest(const cn_embedder *e) { return e->digest; }
 uint32_t cn_embedder_dim(const cn_embedder *e) { return e->c.hidden; }
+bool cn_embedder_is_remote(const cn_embedder *e) { return e->http != NULL; }
+
+cn_err cn_embedder_local_only(const cn_embedder *e) {
+    return e->http ? cn_fail(CN_REFUSED, "the index is set to local_only, and embedder \"%s\" is a service elsewhere: `cairn index set` with --no-local-only permits it, `cairn rebuild` takes another one", e->name)
+                   : CN_OK;
+}
+
+double cn_embedder_price(const cn_embedder *e) { return e->price; }
 uint32_t cn_embedder_max_tokens(const cn_embedder *e) { return e->c.max_tokens; }
 uint32_t cn_embedder_text_tokens(const cn_embedder *e) { return e->c.max_tokens - 2; }
 
@@ -234,9 +264,11 @@ static void *helper(void *arg) {
     return NULL;
 }
 
-cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, cn_embed_cost *ret) {
+cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, const cn_embed_wait *w, float *out, cn_embed_cost *ret) {
     if (n > CN_EMBED_BATCH)
         return cn_fail(CN_INVALID, "%u texts in one call; at most %u", n, CN_EMBED_BATCH);
+    if (e->http)
+        return cn_http_embed(e->http, texts, n, w, out, ret);
     call c = {.e = e, .texts = texts, .n = n, .out = out};
     pthread_t ids[THREADS_MAX];
     unsigned most = threads < n ? threads : n, started = 0;
@@ -254,7 +286,7 @@ cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned t
 
 cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut) {
     cn_embed_cost cost;
-    CN_TRY(cn_embed_told(e, texts, n, threads, out, &cost));
+    CN_TRY(cn_embed_told(e, texts, n, threads, NULL, out, &cost));
     if (ret_cut)
         *ret_cut = cost.cut;
     return CN_OK;
@@ -264,7 +296,8 @@ cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned thread
 
 cn_err cn_tokenize(cn_embedder *e, cn_str text, cn_arena *a, cn_token **ret, uint32_t *ret_n) {
     cn_tokens t = {.max = UINT32_MAX};
-    cn_err err = e ? cn_wordpiece_run(e->pieces, text, &t) : cn_words_run(text, &t);
+    bool guess = e && e->http;
+    cn_err err = e && !guess ? cn_wordpiece_run(e->pieces, text, &t) : cn_words_run(text, guess ? CN_HTTP_TOKEN_BYTES : CN_WORD_BYTES, &t);
     cn_token *v = err == CN_OK ? cn_arena_alloc(a, (size_t)t.n * sizeof *v) : NULL;
     if (err == CN_OK && !v)
         err = cn_fail_memory();

@@ -1,7 +1,7 @@
 /* embed.h -- texts to vectors: the face every embedder stands behind, and the models kept in DATA/models.
  *
- * One kind now: bert, in single precision (fp32) or with its dense layers in 8-bit integers (int8: about three times as
- * fast; bert_int8.h). `none` is no embedder at all.
+ * Kinds: bert, in single precision (fp32) or with its dense layers in 8-bit integers (int8: about three times as fast;
+ * bert_int8.h); http, a service elsewhere (http.h), for which texts leave this process. `none` is no embedder at all.
  * Owns:    cn_embedder is shared and counted; its weights are mapped read-only.
  * Thread:  any may call embed; it uses the threads given at the call.
  * Limits:  CN_EMBED_BATCH texts a call; a text over the model's limit keeps its first ids and [SEP]. */
@@ -17,6 +17,10 @@ typedef struct cn_embedder cn_embedder;
 /* Checks a sentence-transformers folder (config.json, vocab.txt, model.safetensors, modules.json) and copies it in.
  * The same model under its name again is fine; another one is CN_CONFLICT. */
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
+/* A service that speaks OpenAI's /v1/embeddings, by its description (http_config.h). Where its dimensions are not said (0)
+ * it is asked once. Added again under the same name with the same url, model and dimensions, the rest is replaced. */
+struct cn_http_config;
+cn_err cn_model_add_http(const char *data_dir, cn_str name, const struct cn_http_config *c);
 /* Reads every byte again: CN_DAMAGED when it is not what was added. Opening compares sizes only. */
 cn_err cn_model_verify(const char *data_dir, cn_str name);
 /* A model whose manifest cannot be read has the kind "damaged" and zeros. */
@@ -29,21 +33,34 @@ cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
 cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */
 uint32_t cn_embedder_dim(const cn_embedder *e);
+bool cn_embedder_is_remote(const cn_embedder *e);   /* texts go over the network to it */
+/* CN_REFUSED when it is remote: of an index that is set to local_only. */
+cn_err cn_embedder_local_only(const cn_embedder *e);
+double cn_embedder_price(const cn_embedder *e);     /* of a million tokens; 0: none, or not known */
 uint32_t cn_embedder_max_tokens(const cn_embedder *e);  /* with [CLS] and [SEP] */
 uint32_t cn_embedder_text_tokens(const cn_embedder *e); /* of a text, without them */
 
-/* out: n x dim floats. The bytes of a text's vector depend on nothing but the text. *ret_cut counts texts over the limit; may be NULL. */
+/* out: n x dim floats. The bytes of a text's vector depend on nothing but the text (of a remote one: on what it answers). *ret_cut counts texts over the limit; may be NULL. */
 cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, uint32_t *ret_cut);
 typedef struct cn_embed_cost {
     uint32_t cut;             /* texts over the limit */
-    uint64_t tokens, cpu_ns;  /* with [CLS] and [SEP]; of all threads of the call */
+    uint64_t tokens, cpu_ns;  /* with [CLS] and [SEP], or as a remote one counts them; of all threads of the call */
+    uint64_t wait_ns;         /* for a remote one */
 } cn_embed_cost;
-cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, float *out, cn_embed_cost *ret);
+/* How long a remote one is waited for; others pay no heed to it. NULL: as a job does, without a stop. */
+typedef struct cn_embed_wait {
+    bool hurry;               /* a question: two tries at most, in a short time, none while it is taken for down */
+    uint64_t until_ns;        /* cn_mono_ns(); 0: as its own settings say */
+    bool (*stop)(void *ctx);  /* true ends the call with CN_END; NULL: never */
+    void *stop_ctx;
+} cn_embed_wait;
+cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, const cn_embed_wait *w, float *out, cn_embed_cost *ret);
 
 /* --- tokens: what chunkers count with --- */
 typedef struct cn_token {
     uint32_t id;
     uint32_t from, to; /* bytes of the text */
 } cn_token;
-/* Tokens of the text without [CLS] and [SEP]; e NULL: words (runs of letters and digits, and single other signs). */
+/* Tokens of the text without [CLS] and [SEP]; e NULL: words (runs of letters and digits, and single other signs); e remote:
+ * a guess on the safe side, words cut every few bytes. */
 cn_err cn_tokenize(cn_embedder *e, cn_str text, cn_arena *a, cn_token **ret, uint32_t *ret_n);

@@ -12,6 +12,7 @@
 #include "engine/base/os.h"
 #include "engine/base/pack.h"
 #include "ingest/embed/bert.h"
+#include "ingest/embed/http.h"
 
 #define PATH_BYTES 4096
 #define MANIFEST_MAX 65536
@@ -81,11 +82,12 @@ static cn_err read_fields(const msgpack_object *o, cn_manifest *m) {
     uint64_t dim = 0, most = 0;
     cn_str kind = {0};
     const msgpack_object *sizes = cn_get(o, "sizes");
+    CN_TRY(cn_get_str(o, "kind", &kind));
+    bool http = cn_str_is(kind, "http");
     CN_TRY(cn_get_digest32(o, "digest", m->digest.b));
     CN_TRY(cn_get_uint(o, "dim", 1, CN_MODEL_HIDDEN_MAX, &dim));
-    CN_TRY(cn_get_uint(o, "max_tokens", 3, CN_MODEL_TOKENS_MAX, &most));
-    CN_TRY(cn_get_str(o, "kind", &kind));
-    if (!dim || !most || !cn_str_is(kind, "bert") || !sizes || sizes->type != MSGPACK_OBJECT_ARRAY || sizes->via.array.size != CN_PART_COUNT)
+    CN_TRY(cn_get_uint(o, "max_tokens", 3, http ? CN_HTTP_TOKENS_MAX : CN_MODEL_TOKENS_MAX, &most));
+    if (!dim || !most || (!http && !cn_str_is(kind, "bert")) || !sizes || sizes->type != MSGPACK_OBJECT_ARRAY || sizes->via.array.size != CN_PART_COUNT)
         return cn_fail(CN_INVALID, "a field is missing or wrong");
     for (uint32_t k = 0; k < CN_PART_COUNT; k++) {
         const msgpack_object *v = &sizes->via.array.ptr[k];
@@ -109,18 +111,25 @@ static cn_err parse_manifest(const char *path, cn_str bytes, cn_manifest *ret) {
     return CN_OK;
 }
 
-static cn_err read_manifest(const char *folder, cn_manifest *ret) {
-    char path[PATH_BYTES], bytes[4096];
-    CN_TRY(join(path, folder, "manifest"));
+static cn_err read_file(const char *path, char *bytes, size_t room, size_t *ret_n) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return cn_fail_errno(errno, "%s", path);
-    ssize_t n = read(fd, bytes, sizeof bytes);
+    ssize_t n = read(fd, bytes, room);
     int why = errno;
     close(fd);
     if (n < 0)
         return cn_fail_errno(why, "%s", path);
-    return parse_manifest(path, (cn_str){bytes, (size_t)n}, ret);
+    *ret_n = (size_t)n;
+    return CN_OK;
+}
+
+static cn_err read_manifest(const char *folder, cn_manifest *ret) {
+    char path[PATH_BYTES], bytes[4096];
+    size_t n;
+    CN_TRY(join(path, folder, "manifest"));
+    CN_TRY(read_file(path, bytes, sizeof bytes, &n));
+    return parse_manifest(path, (cn_str){bytes, n}, ret);
 }
 
 cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
@@ -167,9 +176,32 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     return CN_OK;
 }
 
+cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret) {
+    char folder[PATH_BYTES], path[PATH_BYTES], json[CN_HTTP_FILE_MAX];
+    cn_manifest m;
+    cn_http_config c;
+    cn_digest digest;
+    size_t n;
+    CN_TRY(cn_model_manifest(data_dir, name, &m));
+    CN_TRY(model_path(data_dir, name, folder));
+    CN_TRY(join(path, folder, CN_HTTP_FILE));
+    CN_TRY(read_file(path, json, sizeof json, &n));
+    if (cn_http_config_read((cn_str){json, n}, &c) != CN_OK)
+        return cn_wrap(CN_DAMAGED, "%s; put it right, or remove the folder and add the model again", path);
+    CN_TRY(cn_http_config_digest(&c, &digest));
+    if (!cn_digest_eq(&digest, &m.digest))
+        return cn_fail(CN_DAMAGED, "%s has another url, model or dimensions than when the model was added; put them back, or add it under another name", path);
+    *ret = c;
+    return CN_OK;
+}
+
 cn_err cn_model_verify(const char *data_dir, cn_str name) {
     cn_manifest m;
     cn_model_dir d;
+    cn_http_config c;
+    CN_TRY(cn_model_manifest(data_dir, name, &m));
+    if (strcmp(m.kind, "http") == 0)
+        return cn_model_open_http(data_dir, name, &c);
     CN_TRY(cn_model_open(data_dir, name, &m, &d));
     cn_model_dir_done(&d);
     return CN_OK;
@@ -231,8 +263,11 @@ static cn_err copy_parts(const cn_model_dir *d, const char *to) {
     return CN_OK;
 }
 
+/* What goes into a new model's folder. */
+typedef cn_err fill_fn(const void *from, const char *to, cn_manifest *ret);
+
 /* What is checked is the copy: the folder given may still change. */
-static cn_err fill(const char *from, const char *to, cn_manifest *ret) {
+static cn_err fill_bert(const void *from, const char *to, cn_manifest *ret) {
     cn_model_dir d;
     CN_TRY(cn_model_dir_open(from, &d));
     cn_err err = copy_parts(&d, to);
@@ -243,6 +278,20 @@ static cn_err fill(const char *from, const char *to, cn_manifest *ret) {
     cn_model_dir_done(&d);
     CN_TRY(err);
     CN_TRY(write_manifest(to, ret));
+    return sync_folder(to);
+}
+
+static cn_err fill_http(const void *from, const char *to, cn_manifest *ret) {
+    const cn_http_config *c = from;
+    cn_manifest m = {.kind = "http", .dim = c->dim, .max_tokens = c->max_tokens};
+    CN_AUTO_BUF cn_buf json;
+    cn_buf_init(&json, CN_HTTP_FILE_MAX);
+    cn_http_config_write(c, &json);
+    CN_TRY(cn_buf_check(&json));
+    CN_TRY(cn_http_config_digest(c, &m.digest));
+    CN_TRY(write_file(to, CN_HTTP_FILE, cn_buf_str(&json)));
+    CN_TRY(write_manifest(to, &m));
+    *ret = m;
     return sync_folder(to);
 }
 
@@ -285,7 +334,20 @@ static cn_err same_or_conflict(const char *data_dir, cn_str name, const cn_manif
     return cn_fail(CN_CONFLICT, "another model is already named \"" CN_STR_FMT "\"; add this one under another name", CN_STR_ARG(name));
 }
 
-cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder) {
+/* The description of a service that is here already, by another one of the same service. */
+static cn_err replace_http(const char *from, const char *to) {
+    static const char *const files[] = {CN_HTTP_FILE, "manifest"};
+    for (int i = 0; i < 2; i++) {
+        char was[PATH_BYTES], is[PATH_BYTES];
+        CN_TRY(join(was, from, files[i]));
+        CN_TRY(join(is, to, files[i]));
+        if (rename(was, is) != 0)
+            return cn_fail_errno(errno, "%s", is);
+    }
+    return sync_folder(to);
+}
+
+static cn_err add(const char *data_dir, cn_str name, fill_fn *fill, const void *from) {
     char models[PATH_BYTES], path[PATH_BYTES], tmp[PATH_BYTES], unique[32] = ".tmp-";
     uint8_t random[8];
     cn_manifest m;
@@ -298,13 +360,29 @@ cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder) {
     CN_TRY(join(tmp, models, unique));
     if (mkdir(tmp, 0755) != 0)
         return cn_fail_errno(errno, "%s", tmp);
-    cn_err err = fill(folder, tmp, &m);
+    cn_err err = fill(from, tmp, &m);
     if (err == CN_OK && rename(tmp, path) == 0)
         return sync_folder(models);
     if (err == CN_OK)
         err = errno == ENOTEMPTY || errno == EEXIST ? same_or_conflict(data_dir, name, &m) : cn_fail_errno(errno, "%s", path);
+    if (err == CN_OK && strcmp(m.kind, "http") == 0)
+        err = replace_http(tmp, path);
     remove_folder(tmp, 1);
     return err;
+}
+
+cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder) { return add(data_dir, name, fill_bert, folder); }
+
+cn_err cn_model_add_http(const char *data_dir, cn_str name, const cn_http_config *given) {
+    cn_http_config c = *given;
+    char text[CN_NAME_MAX + 1];
+    CN_TRY(cn_name_check(name, "model"));
+    CN_TRY(cn_http_config_settle(&c));
+    snprintf(text, sizeof text, CN_STR_FMT, CN_STR_ARG(name));
+    c.send_dim = c.dim != 0;
+    if (!c.dim)
+        CN_TRY(cn_http_learn_dim(text, &c));
+    return add(data_dir, name, fill_http, &c);
 }
 
 /* --- listing --- */

@@ -17,14 +17,14 @@ static kind kind_of(uint32_t c) {
     return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NO ? RUN : SIGN; /* letters, marks, numbers */
 }
 
-cn_err cn_words_run(cn_str text, cn_tokens *out) {
+cn_err cn_words_run(cn_str text, uint32_t most, cn_tokens *out) {
     if (text.n >= UINT32_MAX)
         return cn_fail(CN_INVALID, "a text of %zu bytes; at most 4 GiB can be tokenized", text.n);
     uint32_t from = 0, at = 0;
     while (at < text.n) {
         uint32_t c, n = cn_uni_next((const uint8_t *)text.p + at, text.n - at, &c);
         kind k = kind_of(c);
-        if (from < at && (k != RUN || at + n - from > CN_WORD_BYTES)) {
+        if (from < at && (k != RUN || at + n - from > most)) {
             CN_TRY(cn_tokens_add(out, 0, from, at));
             from = at;
         }

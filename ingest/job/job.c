@@ -225,9 +225,10 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
 
 /* ---------- the end ---------- */
 static void fill_estimate(const cn_run *r, cn_job_result *ret) {
-    uint64_t tokens = atomic_load(&r->sample_tokens);
+    uint64_t sampled = atomic_load(&r->sample_tokens);
+    double times = sampled ? (double)r->est_tokens / (double)sampled : 0, ns = (double)atomic_load(&r->sample_ns) * times;
     ret->est_chunks = r->est_chunks;
-    double ns = tokens ? (double)atomic_load(&r->sample_ns) / (double)tokens * (double)r->est_tokens : 0;
+    ret->est_tokens = (uint64_t)((double)atomic_load(&r->told_tokens) * times);
     ret->est_ms = (uint64_t)(ns / 1e6 / r->threads);
 }
 
@@ -243,6 +244,7 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
                               .write = spent(r, CN_COST_WRITE), .seal = spent(r, CN_COST_SEAL)};
     ret->chunks_embedded = atomic_load(&r->embedded);
     ret->tokens = atomic_load(&r->tokens);
+    ret->price = r->embedder ? cn_embedder_price(r->embedder) : 0;
 }
 
 /* Each thread has a batch of its own under way. */

@@ -66,7 +66,8 @@ typedef struct cn_job_result {
     uint64_t version;        /* sealed; 0: nothing changed, or a dry run */
     cn_digest root;
     bool activated;
-    uint64_t est_chunks, est_ms; /* dry run: chunks of rows it would keep that want a vector, and how long those take */
+    uint64_t est_chunks, est_tokens, est_ms; /* dry run: chunks of rows it would keep that want a vector, their tokens, and how long those take */
+    double price;            /* of a million tokens, where the embedder has one; else 0 */
     uint64_t chunks_embedded, tokens, elapsed_ms;
     cn_job_cost cost;
     char why[512];           /* why it was not activated, or what failed */

@@ -110,10 +110,23 @@ static cn_err prepare(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
 }
 
 /* ---------- embedding ---------- */
+static bool embed_stop(void *line) { return cn_line_stopping(line); }
+
+/* A service elsewhere that is down costs the job, but nothing of its work. */
+static cn_err embed_failed(const cn_run *r, cn_err err) {
+    bool resumes = !r->dry && !r->rebuild && !r->feed.docs;
+    if (err == CN_END || !cn_embedder_is_remote(r->embedder) || !resumes)
+        return err;
+    return cn_fail(err, "%s; `cairn ingest TENANT/INDEX --resume %s` goes on with the job", cn_error_detail(), r->row.id);
+}
+
 static cn_err embed_call(cn_run *r, cn_line *l, const cn_str *texts, uint32_t n, float *out) {
     cn_embed_cost cost;
     unsigned threads = 1 + cn_line_spare(l);
-    CN_TRY(cn_embed_told(r->embedder, texts, n, threads < r->threads ? threads : r->threads, out, &cost));
+    cn_embed_wait w = {.stop = embed_stop, .stop_ctx = l};
+    cn_err err = cn_embed_told(r->embedder, texts, n, threads < r->threads ? threads : r->threads, &w, out, &cost);
+    if (err != CN_OK)
+        return embed_failed(r, err);
     atomic_fetch_add(&r->cost[CN_COST_EMBED], cost.cpu_ns);
     atomic_fetch_add(&r->tokens, cost.tokens);
     atomic_fetch_add(&r->embedded, n);
@@ -144,7 +157,7 @@ static cn_err estimate(const cn_run *r, cn_arena *a, cn_item *it) {
 }
 
 /* A dry run embeds a few texts once, to know the speed. */
-static cn_err sample(cn_run *r, cn_arena *a, const cn_str *texts, uint32_t n, float *out) {
+static cn_err sample(cn_run *r, cn_line *l, cn_arena *a, const cn_str *texts, uint32_t n, float *out) {
     uint64_t tokens = 0;
     n = n < CN_SAMPLE ? n : CN_SAMPLE;
     if (atomic_exchange(&r->sampled, true))
@@ -152,8 +165,10 @@ static cn_err sample(cn_run *r, cn_arena *a, const cn_str *texts, uint32_t n, fl
     for (uint32_t i = 0; i < n; i++)
         CN_TRY(cost_of(r, texts[i], a, &tokens));
     cn_embed_cost cost;
-    CN_TRY(cn_embed_told(r->embedder, texts, n, 1, out, &cost));
-    atomic_store(&r->sample_ns, cost.cpu_ns);
+    cn_embed_wait w = {.stop = embed_stop, .stop_ctx = l};
+    CN_TRY(cn_embed_told(r->embedder, texts, n, 1, &w, out, &cost));
+    atomic_store(&r->sample_ns, cost.cpu_ns + cost.wait_ns);
+    atomic_store(&r->told_tokens, cost.tokens);
     atomic_store(&r->sample_tokens, tokens);
     return CN_OK;
 }
@@ -193,7 +208,7 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
         return cn_fail_memory();
     CN_TRY(gather(b, chunks, texts, &n));
     if (r->dry)
-        return sample(r, &b->arena, texts, n, out);
+        return sample(r, l, &b->arena, texts, n, out);
     cn_run_step(r, "embedding");
     for (uint32_t at = 0, many; at < n && !cn_line_stopping(l); at += many) {
         many = n - at < CN_EMBED_CALL ? n - at : CN_EMBED_CALL;

@@ -115,7 +115,7 @@ typedef struct cn_run {
     cn_line *line;
     bool cancelled, left, over; /* left: told to leave; over: no more watching */
     pthread_cond_t wake;
-    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, sample_ns, sample_tokens;
+    _Atomic uint64_t cost[CN_COSTS], embedded, tokens, sample_ns, sample_tokens, told_tokens; /* told: of the sample, as the embedder counts */
     _Atomic bool sampled;
     uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
     cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];

@@ -64,7 +64,7 @@ METHOD(tenant_list) {
 static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_buf *out) {
     cn_modes m;
     CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
-    cn_pack_map(out, 15);
+    cn_pack_map(out, 16);
     cn_out_str(out, "index", ix->name);
     cn_out_str(out, "embedder", ix->set.embedder);
     cn_out_str(out, "precision", ix->set.precision);
@@ -75,6 +75,7 @@ static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_bu
     cn_out_uint(out, "keep_versions", ix->set.keep_versions);
     cn_out_uint(out, "keep_days", ix->set.keep_days);
     cn_out_bool(out, "activate", ix->set.activate);
+    cn_out_bool(out, "local_only", ix->set.local_only);
     cn_out_uint(out, "active", ix->active);
     cn_out_uint(out, "newest", ix->newest);
     cn_out_bool(out, "hold", ix->hold);
@@ -112,6 +113,7 @@ static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
     CN_TRY(cn_get_uint(p, "keep_versions", 0, 1000000, &versions));
     CN_TRY(cn_get_uint(p, "keep_days", 0, 36500, &days));
     CN_TRY(cn_get_bool(p, "activate", &set->activate));
+    CN_TRY(cn_get_bool(p, "local_only", &set->local_only));
     if (!cn_str_is(set->mode, "dense") && !cn_str_is(set->mode, "exact"))
         return cn_fail(CN_INVALID, "field \"mode\" must be dense or exact, not \"" CN_STR_FMT "\"", CN_STR_ARG(set->mode));
     set->keep_versions = (uint32_t)versions;
@@ -142,11 +144,12 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
         set->precision = CN_STR("fp32");
     cn_embedder *e;
     CN_TRY(cn_embedder_open(data_dir(s), set->embedder, set->precision, &e));
+    cn_err err = set->local_only ? cn_embedder_local_only(e) : CN_OK;
     set->embedder_digest = cn_embedder_digest(e);
     set->dim = cn_embedder_dim(e);
     *ret_max_tokens = cn_embedder_text_tokens(e);
     cn_embedder_unref(e);
-    return CN_OK;
+    return err;
 }
 
 METHOD(index_create) {
@@ -433,7 +436,8 @@ METHOD(model_list) {
 #define SOFT {"mode", "str", false, "default mode of queries: dense or exact"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \
-             {"activate", "bool", false, "jobs activate what they seal"}
+             {"activate", "bool", false, "jobs activate what they seal"}, \
+             {"local_only", "bool", false, "its texts and questions go to no embedder elsewhere (http)"}
 static const cn_param p_none[] = {END};
 static const cn_param p_reason[] = {REASON, END};
 static const cn_param p_index[] = {INDEX, END};

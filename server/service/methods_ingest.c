@@ -234,8 +234,11 @@ static void out_cost(cn_buf *out, const cn_job_cost *c) {
         cn_out_uint(out, v[i].name, v[i].ns / 1000000);
 }
 
+static double price_of(const cn_job_result *r, uint64_t tokens) { return r->price * (double)tokens / 1e6; }
+
 static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
-    cn_pack_map(out, 10u + (r->version ? 2u : 0u) + dry);
+    bool paid = r->price > 0;
+    cn_pack_map(out, 10u + (r->version ? 2u : 0u) + paid + dry);
     cn_out_cstr(out, "job", r->job);
     cn_out_cstr(out, "state", cn_job_state_name(r->state));
     cn_out_counts(out, "counts", &r->counts);
@@ -246,14 +249,23 @@ static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
     cn_out_uint(out, "tokens", r->tokens);
     out_cost(out, &r->cost);
     cn_out_uint(out, "rejected", r->counts.rejected);
+    if (paid) {
+        cn_pack_cstr(out, "price");
+        cn_pack_f64(out, price_of(r, r->tokens));
+    }
     if (r->version) {
         cn_out_uint(out, "version", r->version);
         cn_out_hex(out, "root", r->root.b, sizeof r->root.b);
     }
     if (dry) {
         cn_pack_cstr(out, "estimate");
-        cn_pack_map(out, 2);
+        cn_pack_map(out, 3u + paid);
         cn_out_uint(out, "chunks", r->est_chunks);
+        cn_out_uint(out, "tokens", r->est_tokens);
+        if (paid) {
+            cn_pack_cstr(out, "price");
+            cn_pack_f64(out, price_of(r, r->est_tokens));
+        }
         cn_out_uint(out, "ms", r->est_ms);
     }
 }

@@ -121,15 +121,17 @@ cn_err cn_models_check_text(cn_str text) {
 }
 
 /* Several at once: the embedder spreads texts over threads, but says only how many were cut; then each is asked alone. */
-static cn_err embed_missing(cn_embedder *e, cn_question_text **q, uint32_t n, unsigned threads, cn_arena *a) {
-    uint32_t dim = cn_embedder_dim(e), cut = 0, one;
+static cn_err embed_missing(cn_embedder *e, cn_question_text **q, uint32_t n, unsigned threads, const cn_embed_wait *w, cn_arena *a) {
+    uint32_t dim = cn_embedder_dim(e), cut, one;
+    cn_embed_cost cost;
     float *out = cn_arena_alloc(a, (size_t)n * dim * sizeof *out);
     cn_str *texts = cn_arena_alloc(a, n * sizeof *texts);
     if (!out || !texts)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++)
         texts[i] = q[i]->text;
-    CN_TRY(cn_embed(e, texts, n, threads, out, &cut));
+    CN_TRY(cn_embed_told(e, texts, n, threads, w, out, &cost));
+    cut = cost.cut;
     for (uint32_t i = 0; i < n; i++) {
         memcpy(q[i]->vector, out + (size_t)i * dim, dim * sizeof *out);
         q[i]->cut = cut == n;
@@ -141,7 +143,7 @@ static cn_err embed_missing(cn_embedder *e, cn_question_text **q, uint32_t n, un
     return CN_OK;
 }
 
-cn_err cn_models_embed(cn_models *m, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, cn_arena *a) {
+cn_err cn_models_embed(cn_models *m, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, const cn_embed_wait *w, cn_arena *a) {
     uint32_t dim = cn_embedder_dim(e), missing = 0;
     cn_question_text **miss = cn_arena_alloc(a, n * sizeof *miss);
     cn_digest *keys = cn_arena_alloc(a, n * sizeof *keys);
@@ -156,7 +158,7 @@ cn_err cn_models_embed(cn_models *m, cn_embedder *e, cn_question_text *q, uint32
     }
     if (missing == 0)
         return CN_OK;
-    CN_TRY(embed_missing(e, miss, missing, threads, a));
+    CN_TRY(embed_missing(e, miss, missing, threads, w, a));
     for (uint32_t i = 0; i < missing; i++)
         cn_vector_cache_put(m->cache, &keys[i], miss[i]->vector, dim, miss[i]->cut);
     return CN_OK;

@@ -151,6 +151,21 @@ bool cn_question_same_model(const cn_question *p, const cn_question *q) {
            a->dim == b->dim;
 }
 
+static cn_err may_leave(const cn_embedder *e, cn_question **q, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (q[i]->reading.index->set.local_only)
+            CN_TRY(cn_embedder_local_only(e));
+    return CN_OK;
+}
+
+static uint64_t first_deadline(cn_question **q, uint32_t n) {
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (q[i]->deadline_ns && (!first || q[i]->deadline_ns < first))
+            first = q[i]->deadline_ns;
+    return first;
+}
+
 cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
     cn_embedder *e;
     uint64_t start = cn_mono_ns();
@@ -161,7 +176,9 @@ cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n)
     for (uint32_t i = 0; i < n; i++)
         texts[i] = q[i]->text;
     CN_TRY(cn_models_get(s->models, r, &e));
-    CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &c->arena));
+    CN_TRY(may_leave(e, q, n));
+    cn_embed_wait w = {.hurry = true, .until_ns = first_deadline(q, n)};
+    CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &w, &c->arena));
     for (uint32_t i = 0; i < n; i++) {
         q[i]->text = texts[i];
         q[i]->embed_ns = cn_mono_ns() - start;

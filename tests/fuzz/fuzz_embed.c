@@ -4,6 +4,7 @@
 
 #include "ingest/chunk/chunk.h"
 #include "ingest/embed/bert.h"
+#include "ingest/embed/http_answer.h"
 #include "ingest/embed/safetensors.h"
 #include "tests/fuzz/replay.h"
 
@@ -100,6 +101,24 @@ static void settings(cn_str s, uint8_t how) {
     CN_ASSERT(c.max_tokens >= 3 && c.max_tokens <= c.positions && c.max_tokens <= CN_MODEL_TOKENS_MAX && c.eps > 0);
 }
 
+/* What a service elsewhere answers, to as many texts as `how` says; and a description of one. */
+static void answer(cn_str s, uint8_t how) {
+    float out[4 * 3];
+    uint32_t n = 1 + how % 4, dim;
+    uint64_t tokens;
+    char why[256];
+    cn_http_config c;
+    if (cn_http_answer(s, n, 3, out, &tokens) == CN_OK)
+        for (uint32_t i = 0; i < n; i++)
+            CN_ASSERT(cn_vec_check(out + i * 3, 3, CN_COSINE) == CN_OK);
+    if (cn_http_answer_dim(s, &dim) == CN_OK)
+        CN_ASSERT(dim >= 1 && dim <= CN_MODEL_HIDDEN_MAX);
+    cn_http_answer_why(s, CN_STR("key"), why);
+    CN_ASSERT(strlen(why) < sizeof why && !strstr(why, "key"));
+    if (cn_http_config_read(s, &c) == CN_OK)
+        CN_ASSERT(c.dim >= 1 && c.max_batch >= 1 && c.max_batch <= CN_HTTP_BATCH_MAX && c.tries >= 1);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
     return 0;
@@ -109,12 +128,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     if (n < 2)
         return 0;
     cn_str s = {(const char *)p + 2, n - 2};
-    switch (p[0] % 5) {
+    switch (p[0] % 6) {
     case 0: tensors(s); break;
     case 1: pieces(s, p[1]); break;
     case 2: chunks(s, p[1]); break;
     case 3: settings(s, p[1]); break;
-    default: weights(s);
+    case 4: weights(s); break;
+    default: answer(s, p[1]);
     }
     return 0;
 }

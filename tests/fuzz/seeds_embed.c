@@ -21,6 +21,9 @@ static const struct {
     {3, 3, "{\"max_seq_length\": 32, \"do_lower_case\": false}"},
     {3, 4, "{\"do_lower_case\": true, \"strip_accents\": null, \"tokenize_chinese_chars\": true}"},
     {3, 5, "{\"prompts\": {}, \"default_prompt_name\": null}"},
+    {5, 1, "{\"data\": [{\"index\": 1, \"embedding\": [1, 2.5, -3e-1]}, {\"index\": 0, \"embedding\": [0, 0, 1]}], \"usage\": {\"total_tokens\": 9}}"},
+    {5, 0, "{\"error\": {\"message\": \"no such key: key\"}}"},
+    {5, 0, "{\"url\": \"https://a/v1\", \"model\": \"m\", \"dimensions\": 3, \"key_env\": \"K\", \"price_per_million\": 0.02}"},
 };
 enum { TEXTS = sizeof seeds / sizeof *seeds };
 

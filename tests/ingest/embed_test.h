@@ -13,3 +13,4 @@ void add_safetensors_tests(void);
 void add_embed_tests(void);
 void add_model_tests(void);
 void add_chunk_tests(void);
+void add_http_tests(void);

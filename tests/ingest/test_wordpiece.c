@@ -108,7 +108,7 @@ static void memory_failures_leave_nothing(void) {
 
 static void without_a_model_words_are_counted(void) {
     cn_tokens t = {.max = UINT32_MAX};
-    CU_ASSERT_EQUAL(cn_words_run(CN_STR("Caf\xc3\xa9 2nd-rate, \xe6\xbc\xa2\xe5\xad\x97"), &t), CN_OK);
+    CU_ASSERT_EQUAL(cn_words_run(CN_STR("Caf\xc3\xa9 2nd-rate, \xe6\xbc\xa2\xe5\xad\x97"), CN_WORD_BYTES, &t), CN_OK);
     CU_ASSERT_EQUAL_FATAL(t.n, 7);
     CU_ASSERT_EQUAL(t.v[0].to, 5);
     CU_ASSERT_EQUAL(t.v[1].from, 6);
@@ -117,7 +117,7 @@ static void without_a_model_words_are_counted(void) {
     t.n = 0;
     char text[1000];
     memset(text, 'x', sizeof text);
-    CU_ASSERT_EQUAL(cn_words_run((cn_str){text, sizeof text}, &t), CN_OK);
+    CU_ASSERT_EQUAL(cn_words_run((cn_str){text, sizeof text}, CN_WORD_BYTES, &t), CN_OK);
     CU_ASSERT_EQUAL(t.n, 4);
     CU_ASSERT_EQUAL(t.v[3].to, 1000);
     cn_tokens_done(&t);

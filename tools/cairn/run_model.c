@@ -10,6 +10,7 @@
 #include "engine/base/digest.h"
 #include "engine/base/mem.h"
 #include "ingest/embed/embed.h"
+#include "ingest/embed/http_config.h"
 #include "tools/cairn/local.h"
 
 extern char **environ;
@@ -21,9 +22,77 @@ static int added(const cmd *c, const char *name) {
     return 0;
 }
 
+/* ---------- model add ---------- */
+static const struct {
+    const char *option, *name;
+} http_numbers[] = {{"--dimensions", "dimensions"}, {"--max-tokens", "max_tokens"}, {"--max-batch", "max_batch"}, {"--timeout", "timeout_ms"},
+                    {"--query-timeout", "query_timeout_ms"}, {"--connect-timeout", "connect_ms"}, {"--tries", "tries"}, {"--retry-for", "retry_ms"},
+                    {"--breaker", "breaker_failures"}, {"--breaker-pause", "breaker_ms"}};
+
+static cn_err take_text(const cmd *c, const cmd_call *call, const char *option, char *to, size_t room) {
+    const char *v = cmd_value(c, call, option);
+    if (v && (!*v || strlen(v) >= room))
+        return cn_fail(CN_INVALID, "%s takes 1 to %zu bytes", option, room - 1);
+    if (v)
+        memcpy(to, v, strlen(v) + 1);
+    return CN_OK;
+}
+
+static cn_err take_price(const cmd *c, const cmd_call *call, double *ret) {
+    const char *v = cmd_value(c, call, "--price");
+    char *end = NULL;
+    *ret = v ? strtod(v, &end) : 0;
+    return v && (!*v || *end) ? cn_fail(CN_INVALID, "--price takes a number, not \"%.40s\"", v) : CN_OK;
+}
+
+/* A server works elsewhere than where this is typed. */
+static cn_err whole_path(char path[4096]) {
+    if (!path[0] || path[0] == '/')
+        return CN_OK;
+    CN_CLEANUP(cn_free_p) char *given = cn_strdup_n(path, strlen(path));
+    char *whole = given ? realpath(given, NULL) : NULL;
+    if (!whole)
+        return cn_fail_errno(errno, "%.200s", path);
+    bool fits = snprintf(path, 4096, "%s", whole) < 4096;
+    free(whole);
+    return fits ? CN_OK : cn_fail(CN_INVALID, "the path after --api-key-file is too long");
+}
+
+static cn_err take_http(const cmd *c, const cmd_call *call, cn_http_config *io) {
+    CN_TRY(take_text(c, call, "--http", io->url, sizeof io->url));
+    CN_TRY(take_text(c, call, "--model", io->model, sizeof io->model));
+    CN_TRY(take_text(c, call, "--api-key-file", io->key_file, sizeof io->key_file));
+    CN_TRY(take_text(c, call, "--api-key-env", io->key_env, sizeof io->key_env));
+    CN_TRY(whole_path(io->key_file));
+    CN_TRY(take_price(c, call, &io->price));
+    io->insecure = cmd_value(c, call, "--insecure") != NULL;
+    for (size_t i = 0; i < sizeof http_numbers / sizeof *http_numbers; i++) {
+        uint32_t v = 0;
+        CN_TRY(cmd_number(c, call, http_numbers[i].option, 0, 0, UINT32_MAX, &v));
+        if (cmd_value(c, call, http_numbers[i].option))
+            CN_TRY(cn_http_config_number(io, http_numbers[i].name, http_numbers[i].option, v));
+    }
+    return cn_http_config_settle(io);
+}
+
+/* What belongs to a service says so when there is none. */
+static cn_err check_folder(const cmd *c, const cmd_call *call) {
+    for (const cmd_opt *o = c->opts; o->name; o++)
+        if (cmd_value(c, call, o->name))
+            return cn_fail(CN_INVALID, "%s is of a service elsewhere; it goes with --http URL", o->name);
+    return call->words[1] ? CN_OK : cn_fail(CN_INVALID, "FOLDER is missing, or --http URL; `cairn model add --help` shows how to write it");
+}
+
 int run_model_add(const cmd *c, cmd_call *call) {
     const char *dir = cmd_data_dir();
-    cn_err err = dir ? cn_model_add(dir, cn_str_of(call->words[0]), call->words[1]) : CN_INVALID;
+    bool http = cmd_value(c, call, "--http") != NULL;
+    cn_http_config config;
+    cn_http_config_default(&config);
+    cn_err err = !http ? check_folder(c, call) : call->words[1] ? cn_fail(CN_INVALID, "a model is a FOLDER or a service (--http), not both") : take_http(c, call, &config);
+    if (err != CN_OK)
+        return cmd_usage(err);
+    cn_str name = cn_str_of(call->words[0]);
+    err = !dir ? CN_INVALID : http ? cn_model_add_http(dir, name, &config) : cn_model_add(dir, name, call->words[1]);
     if (err != CN_OK)
         return cmd_fail(err);
     return added(c, call->words[0]);
