@@ -15,7 +15,7 @@ void cn_buf_done(cn_buf *b) {
 
 void cn_buf_reset(cn_buf *b) {
     b->n = 0;
-    b->failed = false;
+    b->failed = b->refused = false;
 }
 
 static bool make_room(cn_buf *b, size_t n) {
@@ -29,6 +29,7 @@ static bool make_room(cn_buf *b, size_t n) {
     if (room > b->cap)
         room = b->cap;
     char *p = cn_realloc(b->p, room);
+    b->refused = !p;
     if (!p)
         return false;
     b->p = p;
@@ -60,5 +61,7 @@ void cn_buf_printf(cn_buf *b, const char *fmt, ...) {
 }
 
 cn_err cn_buf_check(const cn_buf *b) {
+    if (b->refused)
+        return cn_fail_memory();
     return b->failed ? cn_fail(CN_OVERLOADED, "a buffer would pass its limit of %zu bytes", b->cap) : CN_OK;
 }

@@ -15,6 +15,7 @@ typedef struct cn_buf {
     char *p;
     size_t n, room, cap;
     bool failed;
+    bool refused; /* there was no memory; else it failed by its limit */
 } cn_buf;
 
 void cn_buf_init(cn_buf *b, size_t cap);

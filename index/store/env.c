@@ -490,7 +490,8 @@ static cn_err check_size_at_times(cn_env *e) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    return atomic_exchange_explicit(&e->looked, now, memory_order_relaxed) == now ? CN_OK : check_size(e);
+    bool just = atomic_exchange_explicit(&e->looked, now, memory_order_relaxed) == now;
+    return just && !e->torn ? CN_OK : check_size(e);
 }
 
 cn_err cn_env_stamp(cn_env *e, uint64_t *ret) {
