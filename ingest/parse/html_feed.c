@@ -48,6 +48,8 @@ typedef struct feed {
 
 /* --- giving on --- */
 static void flush(feed *f) {
+    if (f->piece.failed) /* it stays so, for the end to tell */
+        return;
     if (f->piece.n)
         f->sink(f->ctx, cn_buf_str(&f->piece));
     cn_buf_reset(&f->piece);
@@ -206,7 +208,7 @@ cn_err cn_html_feed(cn_str utf8, cn_html_sink *sink, void *ctx) {
     }
     put(&f, f.from, (size_t)(f.end - f.from));
     flush(&f);
-    cn_err e = f.piece.failed ? cn_fail_memory() : CN_OK;
+    cn_err e = cn_buf_check(&f.piece);
     cn_buf_done(&f.piece);
     return e;
 }

@@ -16,6 +16,8 @@
 
 #include "engine/base/buf.h"
 #include "tests/ingest/parse_test.h"
+#include "engine/base/mem.h"
+#include "ingest/parse/html_feed.h"
 #include "ingest/parse/worker.h"
 
 static cn_parser *parser;
@@ -366,6 +368,30 @@ static void too_large(void) {
     free(zeros);
 }
 
+static void count_bytes(void *ctx, cn_str piece) { *(size_t *)ctx += piece.n; }
+
+/* A page of several pieces: whichever piece finds no memory, it is told and no text is left out in silence. */
+static void feed_without_memory(void) {
+    size_t n = 9 << 20, whole = 0, got;
+    char *page = malloc(n);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(page);
+    memset(page, 'a', n);
+    CU_ASSERT_EQUAL(cn_html_feed((cn_str){page, n}, count_bytes, &whole), CN_OK);
+    CU_ASSERT_EQUAL(whole, n);
+    uint64_t before = cn_alloc_count();
+    cn_html_feed((cn_str){page, n}, count_bytes, &whole);
+    uint64_t pieces = cn_alloc_count() - before;
+    CU_ASSERT(pieces > 0);
+    for (uint64_t at = 1; at <= pieces; at++) {
+        got = 0;
+        cn_alloc_fail_at(at);
+        CU_ASSERT_EQUAL(cn_html_feed((cn_str){page, n}, count_bytes, &got), CN_OVERLOADED);
+        cn_alloc_fail_at(0);
+        CU_ASSERT(got < n);
+    }
+    free(page);
+}
+
 void add_parse_tests(void) {
     CU_pSuite s = CU_add_suite("parsers", set_up, tear_down);
     CU_add_test(s, "plain text and formats", plain);
@@ -382,5 +408,6 @@ void add_parse_tests(void) {
     CU_add_test(s, "a worker is told no secret", knows_little);
     CU_add_test(s, "workers that hang or die", lost_workers);
     CU_add_test(s, "a document too large for a worker", too_large);
+    CU_add_test(s, "HTML without memory", feed_without_memory);
     CU_add_test(s, "a worker outlives the thread that began it", outlives_a_thread);
 }
