@@ -55,6 +55,7 @@ typedef struct cn_chunk {
     uint32_t page;         /* from 1; 0: none */
     cn_str headings;       /* outermost first, one a line ('\n' between) */
     const float *vector;   /* dim floats as given; NULL where the index has none */
+    const cn_digest *vector_sha; /* SHA-256 of the vector's bytes, from whoever has it already; NULL: the leaf makes it */
 } cn_chunk;
 
 typedef struct cn_doc {

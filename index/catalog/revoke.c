@@ -62,11 +62,10 @@ static cn_err join(work *w, cn_labels *into, cn_labels a, cn_labels b) { /* into
     return less.n ? cn_labels_union(&w->a, *into, less, into) : CN_OK;
 }
 
-/* Against every row that a retained version may serve. */
+/* Against every row that a retained version may serve; what none of them has needs no look at the new row. */
 static cn_err compare(work *w, const cn_key *key, cn_triple *ret) {
     cn_triple now, old, gone = {0};
-    bool there;
-    CN_TRY(row_now(w, key, &there, &now));
+    bool looked = false, there = true;
     for (uint32_t i = 0; there && i < w->old.n; i++) {
         uint32_t doc;
         cn_stub stub;
@@ -74,6 +73,11 @@ static cn_err compare(work *w, const cn_key *key, cn_triple *ret) {
         cn_seg *s = w->old.v[i];
         if (!cn_seg_find(s, key, &doc))
             continue;
+        if (!looked)
+            CN_TRY(row_now(w, key, &there, &now));
+        looked = true;
+        if (!there)
+            break;
         CN_TRY(cn_seg_stub(s, doc, &erased, &stub));
         if (erased)
             continue;
@@ -205,7 +209,7 @@ static cn_err gather(work *w) {
     const cn_revoke *r = w->r;
     for (uint32_t i = 0; i < r->n_retained; i++)
         CN_TRY(open_version(w, &r->retained[i]));
-    for (uint32_t i = 0; i < r->n_written; i++)
+    for (uint32_t i = 0; i < r->n_written && w->old.n; i++)
         if (r->written[i])
             CN_TRY(compare_all(w, r->written[i]));
     for (uint32_t i = 0; i < w->old.n; i++)

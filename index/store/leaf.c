@@ -55,7 +55,7 @@ static void add_chunk(feed *f, cn_sha256 *part, const cn_doc *d, const cn_chunk 
     cn_digest text = digest_of(part, d->text.p + c->from, c->to - c->from);
     cn_digest vector = {{0}};
     if (c->vector && dim)
-        vector = digest_of(part, c->vector, dim * sizeof(float));
+        vector = c->vector_sha ? *c->vector_sha : digest_of(part, c->vector, dim * sizeof(float));
     add_u64(f, c->from);
     add_u64(f, c->to);
     add_u64(f, c->page);

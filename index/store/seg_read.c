@@ -204,28 +204,25 @@ static uint64_t head_of(const cn_key *k) {
     return v;
 }
 
-/* The first place in the order of keys that is not before `key`. Keys are spread evenly, so its place can be guessed; the
- * guess is widened until it holds, and then halved. */
+#define GUESSES 12 /* more are needed only where keys are not spread evenly */
+
+/* The first place in the order of keys that is not before `key`. Keys are digests, spread evenly: where one lies between two
+ * others can be guessed ("interpolation search"), which reads a few records instead of one for each halving. */
 static uint32_t lower_bound(const cn_seg *s, const cn_key *key) {
-    uint32_t n = s->rows.head.docs, lo = 0, hi = n;
-    uint32_t guess = (uint32_t)((head_of(key) >> 32) * n >> 32);
-    for (uint32_t step = 4; lo < hi; step *= 4) {
-        uint32_t from = guess > step ? guess - step : 0, to = step < n - guess ? guess + step : n;
-        bool low_holds = from == 0 || memcmp(id_at(s, from - 1)->key.b, key->b, sizeof key->b) < 0;
-        bool high_holds = to == n || memcmp(id_at(s, to)->key.b, key->b, sizeof key->b) >= 0;
-        if (low_holds)
-            lo = from > lo ? from : lo;
-        if (high_holds)
-            hi = to < hi ? to : hi;
-        if ((low_holds && high_holds) || step > n / 4)
-            break;
-    }
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (memcmp(id_at(s, mid)->key.b, key->b, sizeof key->b) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
+    uint32_t lo = 0, hi = s->rows.head.docs;
+    uint64_t want = head_of(key), below = 0, above = UINT64_MAX;
+    for (unsigned i = 0; lo < hi; i++) {
+        double part = above > below ? (double)(want - below) / (double)(above - below) : .5;
+        uint32_t at = lo + (uint32_t)((i < GUESSES ? part : .5) * (hi - lo));
+        at = at < hi ? at : hi - 1;
+        const cn_key *k = &id_at(s, at)->key;
+        if (memcmp(k->b, key->b, sizeof key->b) < 0) {
+            lo = at + 1;
+            below = head_of(k);
+        } else {
+            hi = at;
+            above = head_of(k);
+        }
     }
     return lo;
 }

@@ -112,7 +112,8 @@ static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
 }
 
 static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
-    it->doc.content = cn_content_digest(sha, &it->raw);
+    it->vector = cn_vector_digest(sha, &it->raw);
+    it->doc.content = cn_content_digest(sha, &it->raw, &it->vector);
     it->row = cn_row_digest(sha, &it->doc.content, &it->raw.labels, it->raw.meta);
     if (!it->found) {
         it->fate = CN_FATE_ADDED;

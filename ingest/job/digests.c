@@ -1,14 +1,22 @@
 #include "ingest/job/digests.h"
 
-cn_digest cn_content_digest(cn_sha256 *s, const cn_raw *raw) {
+cn_digest cn_vector_digest(cn_sha256 *s, const cn_raw *raw) {
+    cn_digest none = {{0}};
+    if (!raw->vector)
+        return none;
     cn_sha256_reset(s);
-    cn_sha256_field(s, CN_STR("cairn content 1"));
+    cn_sha256_add(s, raw->vector, raw->dim * sizeof(float));
+    return cn_sha256_get(s);
+}
+
+cn_digest cn_content_digest(cn_sha256 *s, const cn_raw *raw, const cn_digest *vector) {
+    cn_sha256_reset(s);
+    cn_sha256_field(s, CN_STR("cairn content 2"));
     cn_sha256_field(s, cn_str_of(cn_format_name(raw->format)));
     cn_sha256_field(s, raw->title);
     cn_sha256_field(s, raw->uri);
     cn_sha256_field(s, raw->bytes);
-    uint32_t dim = raw->vector ? raw->dim : 0;
-    cn_sha256_field(s, (cn_str){(const char *)raw->vector, (size_t)dim * sizeof(float)});
+    cn_sha256_add(s, vector, sizeof *vector);
     return cn_sha256_get(s);
 }
 

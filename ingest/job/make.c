@@ -37,11 +37,11 @@ static cn_err outline(const cn_parsed *p, cn_arena *a, cn_str *ret) {
 }
 
 /* ---------- chunking ---------- */
-static cn_err whole(const cn_parsed *p, const float *vector, cn_arena *a, cn_item *it) {
+static cn_err whole(const cn_parsed *p, cn_arena *a, cn_item *it) {
     cn_chunk *c = cn_arena_zalloc(a, 1, sizeof *c);
     if (!c)
         return cn_fail_memory();
-    *c = (cn_chunk){.to = p->text.n, .vector = vector};
+    *c = (cn_chunk){.to = p->text.n, .vector = it->raw.vector, .vector_sha = &it->vector};
     it->doc.chunks = c;
     it->doc.n_chunks = 1;
     return CN_OK;
@@ -80,7 +80,7 @@ static cn_err from_bytes(cn_run *r, cn_arena *a, cn_item *it) {
     d->text = p.text;
     if (p.n_blocks)
         CN_TRY(outline(&p, a, &d->outline));
-    return raw->vector ? whole(&p, raw->vector, a, it) : chunk(r, &p, a, it);
+    return raw->vector ? whole(&p, a, it) : chunk(r, &p, a, it);
 }
 
 /* The stored text again, under another chunker or model. Vectors that came with the rows stay. */

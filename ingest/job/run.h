@@ -35,6 +35,7 @@ typedef struct cn_item {
     cn_raw raw;
     cn_key key;
     cn_digest row;
+    cn_digest vector;   /* of raw.vector; zero: none */
     cn_place at;        /* in the head, when found */
     bool found, rest;   /* rest: not read from the source but from the head, to be made anew */
     bool erased;        /* the row found is one of an erased document: nothing of it may be used again */
