@@ -1,6 +1,7 @@
 #include "engine/base/pool.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 #include "engine/base/mem.h"
@@ -13,7 +14,7 @@ typedef struct item {
 
 typedef struct line {
     item *first, *last;
-    unsigned n;
+    atomic_uint n;     /* written under the lock */
     bool busy;         /* one_each: a job of it runs */
     struct line *next; /* in the round of those with waiting jobs */
 } line;
@@ -166,3 +167,5 @@ cn_err cn_pool_submit(cn_pool *p, unsigned lane, cn_job_fn *fn, void *arg) {
 }
 
 unsigned cn_pool_threads(const cn_pool *p) { return p->n_threads; }
+
+unsigned cn_pool_waiting(const cn_pool *p, unsigned lane) { return atomic_load_explicit(&p->lanes[lane % CN_POOL_LANES].n, memory_order_relaxed); }

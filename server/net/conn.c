@@ -97,6 +97,51 @@ static bool must_wait(const conn *c) {
     return c->inflight >= atomic_load(&c->l->n->lim.max_pipelined) || c->out.n + (c->writing ? c->sending.n : 0) > HIGH_WATER;
 }
 
+/* --- a tenant that has had its share of a turn --- */
+static void on_more(uv_idle_t *i) { (void)i; }
+
+static bool had_its_share(const conn *c) { return c->l->used_ns[c->lane] >= TAKE_US * 1000u; }
+
+static void put_off(conn *c) {
+    loop *l = c->l;
+    if (c->off)
+        return;
+    c->off = true;
+    c->next_off = NULL;
+    *(l->off ? &l->last_off->next_off : &l->off) = c;
+    l->last_off = c;
+    uv_idle_start(&l->more, on_more);
+}
+
+static conn *first_off(loop *l) {
+    conn *c = l->off;
+    l->off = c->next_off;
+    c->off = false;
+    return c;
+}
+
+static void not_off(conn *c) {
+    conn **at = &c->l->off, *before = NULL;
+    if (!c->off)
+        return;
+    for (; *at != c; at = &before->next_off)
+        before = *at;
+    *at = c->next_off;
+    if (c->l->last_off == c)
+        c->l->last_off = before;
+    c->off = false;
+}
+
+void conn_go_on_off(loop *l) {
+    for (conn *last = l->last_off, *c = NULL; l->off && c != last;) {
+        c = first_off(l);
+        process(c);
+        conn_go_on(c);
+    }
+    if (!l->off)
+        uv_idle_stop(&l->more);
+}
+
 void conn_end(conn *c, const char *why) {
     if (c->closing || c->ending)
         return;
@@ -131,9 +176,9 @@ static cn_err next_frame(conn *c, size_t *ret_n) {
     return err;
 }
 
-/* Deals with every whole frame there is, as long as its answers are taken. */
+/* Deals with every whole frame there is, as long as its answers are taken and its tenant has not had its share of this turn. */
 static void process(conn *c) {
-    while (!c->closing && !c->ending && c->start < c->have && !(c->paused = must_wait(c))) {
+    while (!c->closing && !c->ending && c->start < c->have && !(c->paused = must_wait(c)) && !had_its_share(c)) {
         size_t n;
         cn_err err = next_frame(c, &n);
         if (err == CN_UNAVAILABLE)
@@ -152,12 +197,14 @@ static void process(conn *c) {
     if (c->closing || c->ending)
         return;
     c->paused = must_wait(c);
-    if (c->start < c->have && !c->paused && !c->frame_ns)
+    if (c->start < c->have && !c->paused && had_its_share(c))
+        put_off(c);
+    if (c->start < c->have && !c->paused && !c->off && !c->frame_ns)
         c->frame_ns = cn_mono_ns(); /* a frame has begun; its rest must come in time */
     shrink(c);
     conn_flush(c);
     if (!c->closing)
-        set_reading(c, !c->paused);
+        set_reading(c, !c->paused && !(c->off && c->have - c->start >= READ_STEP));
 }
 
 static void on_shut(uv_shutdown_t *s, int status) {
@@ -184,7 +231,7 @@ void conn_go_on(conn *c) {
             return;
     }
     bool drained = c->inflight == 0 && !c->writing && c->out.n == 0, draining = atomic_load(&c->l->n->draining);
-    if (!drained || (c->paused && !c->ending))
+    if (!drained || ((c->paused || c->off) && !c->ending))
         return;
     if (c->eof && c->start < c->have)
         conn_refuse(c, (cn_str){c->in + c->start, c->have - c->start}, cn_fail(CN_INVALID, "the connection ended inside a message"));
@@ -275,6 +322,7 @@ void conn_close(conn *c, const char *why) {
     if (c->closing)
         return;
     c->closing = true;
+    not_off(c);
     if (why)
         cn_log(CN_LOG_WARN, "conn.closed", "conn=%llu who=%s %s", (unsigned long long)c->id, c->who ? c->who->caller.who : "nobody", why);
     else

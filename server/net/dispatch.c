@@ -167,6 +167,9 @@ static void run_there(conn *c, cn_pool *pool, unsigned lane, cn_str frame, const
         cn_rpc_error(&c->out, m->msgid, CN_OVERLOADED, "all threads are busy and the queue is full;");
 }
 
+/* A tenant whose requests wait for the workers already has more than its share: a loop is for the others then. */
+static bool loop_may(const loop *l, unsigned lane) { return l->used_ns[lane] < TURN_US * 1000u && cn_pool_waiting(l->n->queries, lane) == 0; }
+
 static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
     loop *l = c->l;
     net *n = l->n;
@@ -185,13 +188,13 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         at = cost_place(hash, c, m->method, map);
         cost = search_cost(n, at, tenant);
     }
-    if (cost == CN_COST_CHEAP && small && l->used_ns[lane] < TURN_US * 1000u) {
+    if (cost == CN_COST_CHEAP && small && loop_may(l, lane))
         run_here(c, frame, start, at);
-        l->used_ns[lane] += cn_mono_ns() - start;
-        l->used = true;
-    } else {
+    else
         run_there(c, cost == CN_COST_LONG ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries, lane, frame, m, start, at);
-    }
+    c->lane = lane;
+    l->used_ns[lane] += cn_mono_ns() - start;
+    l->used = true;
 }
 
 /* --- the way of a message --- */

@@ -16,6 +16,7 @@
 #define INLINE_FRAME 65536        /* larger requests are never looked into on a loop */
 #define INLINE_US 200             /* a search known to take less runs where it was read */
 #define TURN_US 250              /* one tenant's requests run on a loop so long in one turn of it; the rest goes to a pool */
+#define TAKE_US 500              /* and so long they are taken from its connections at all; the rest waits for the next turn */
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
 #define LONG_NICE 10              /* of the threads for long work and what they start: questions go before them */
 #define CHANGE_THREADS 4          /* for what takes a tenant's one writer: a tenant whose writer hangs holds one of them */
@@ -77,7 +78,7 @@ struct net {
     atomic_uint connections, running;
     atomic_ullong buffered, next_id, drain_end_ns;
     atomic_bool draining, forced;
-    atomic_ullong costs[COSTS]; /* microseconds, smoothed, and the epoch they were last measured at (32 bits each); 0: not known */
+    atomic_ullong costs[COSTS]; /* microseconds, a running median, and the epoch they were last measured at (32 bits each); 0: not known */
     cn_listener *listeners;
     uv_stream_t **listening;
     size_t n_listeners;
@@ -90,9 +91,12 @@ struct loop {
     net *n;
     unsigned number;
     uv_loop_t uv;
-    uv_async_t wake;
+    int wake_fd;             /* an eventfd; open until all threads that may wake the loop have ended */
+    uv_poll_t wake;
     uv_timer_t tick;
     uv_prepare_t turn;
+    uv_idle_t more;          /* active while a connection is put off: the next turn shall begin at once */
+    conn *off, *last_off;    /* put off, in the order in which they go on */
     uint64_t used_ns[CN_POOL_LANES]; /* by each tenant's lane, in this turn */
     bool used;
     uv_signal_t signals[3];
@@ -115,7 +119,7 @@ struct conn {
         uv_pipe_t pipe;
     } uv;
     loop *l;
-    conn *prev, *next;
+    conn *prev, *next, *next_off;
     uint64_t id;
     char *in;                /* bytes read; in[start .. have) are not yet dealt with */
     size_t start, have, room, charged;
@@ -124,9 +128,9 @@ struct conn {
     cn_buf out, sending;
     uv_write_t write;
     uv_shutdown_t shutdown;
-    bool writing, reading, paused, eof, ending, shut, closing, closed;
+    bool writing, reading, paused, off, eof, ending, shut, closing, closed;
     identity *who;
-    unsigned inflight, wrong_keys;
+    unsigned inflight, wrong_keys, lane; /* lane: of the request before */
     uint64_t active_ns, frame_ns, write_ns, end_ns;
 };
 
@@ -143,6 +147,7 @@ void conn_flush(conn *c);
 bool conn_charge(conn *c);                 /* false: all connections and jobs together hold more than max_buffered */
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
 void conn_free_if_over(conn *c);
+void conn_go_on_off(loop *l);              /* a new turn: those put off in the one before go on */
 /* dispatch.c -- on the loop's thread */
 void dispatch(conn *c, cn_str frame);
 /* Buffers over READ_STEP count towards max_buffered: requests that are read or wait, answers that wait to be sent. */
@@ -172,6 +177,6 @@ void identity_unref(identity *i);
 /* loop.c */
 cn_err loop_init(loop *l, net *n, unsigned number);
 void loop_run(loop *l);
-void loop_wake(loop *l);
+void loop_wake(loop *l);                    /* any thread */
 cn_err loop_hand_fd(loop *l, int fd, bool unix_socket); /* fd becomes the loop's in any case */
 void loop_done(loop *l);

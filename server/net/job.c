@@ -43,13 +43,20 @@ static cn_err call_method(net *n, kit *k, const cn_message *m, uint64_t start_ns
     return cn_service_call(n->s, &k->call, m->method, map, out);
 }
 
-/* What a search costs, for the next one like it: smoothed, so that one slow disk read does not decide. The first of an epoch
- * also makes what the others find made; that is no cost of theirs. One that read nothing (epoch 0) says nothing. */
+/* An eighth up or down, towards what was seen: a running median, which searches that lost their processor for milliseconds, or
+ * waited once for a disk, do not move far, as they would a mean. */
+static uint64_t towards(uint64_t before, uint64_t us) {
+    uint64_t step = before / 8 + 1;
+    return us > before ? (us - before < step ? us : before + step) : before - us < step ? us : before - step;
+}
+
+/* What a search costs, for the next one like it. The first of an epoch also makes what the others find made; that is no cost of
+ * theirs. One that read nothing (epoch 0) says nothing. */
 static void learn_cost(net *n, uint32_t at, uint64_t us, uint64_t epoch) {
     if (at >= COSTS || !epoch)
         return;
     uint64_t was = atomic_load_explicit(&n->costs[at], memory_order_relaxed), before = was & UINT32_MAX;
-    uint64_t now = !before ? us : was >> 32 != (epoch & UINT32_MAX) ? before : (before * 7 + us) / 8;
+    uint64_t now = !before ? us : was >> 32 != (epoch & UINT32_MAX) ? before : towards(before, us);
     atomic_store_explicit(&n->costs[at], epoch << 32 | (now < 1 ? 1 : now > UINT32_MAX ? UINT32_MAX : now), memory_order_relaxed);
 }
 
@@ -173,11 +180,12 @@ static void work(void *arg) {
     }
     atomic_fetch_sub(&j->n->running, 1);
     pthread_mutex_lock(&l->lock);
+    bool first = !l->done; /* the others of a list need not wake; a loop that has ended takes it at its clearing up */
     j->next = l->done;
     l->done = j;
-    if (!l->stopping) /* a loop that has ended takes it at its clearing up */
-        uv_async_send(&l->wake);
     pthread_mutex_unlock(&l->lock);
+    if (first)
+        loop_wake(l);
 }
 
 cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at) {

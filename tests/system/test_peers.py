@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 import unittest
 
@@ -256,6 +257,25 @@ class Peers(unittest.TestCase):
             p.close()
         self.gone(sockets)
         print(f"all at once: at most {most // KIB} KiB more, {self.asked} questions beside them", file=sys.stderr)
+
+    def test_a_burst_is_answered_whole(self):
+        """A tenant's share of a turn is long used up, and its end is there before the last request is looked at."""
+        n, auth = 5000, msgpack.packb([0, 0, "auth", [{"key": self.data.key}]])
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.server.sock)
+            burst = auth + b"".join(request(i, "query", index="docs", vector=VECTOR, k=1) for i in range(1, n + 1))
+            sender = threading.Thread(target=lambda: (s.sendall(burst), s.shutdown(socket.SHUT_WR)))
+            sender.start()
+            got, unpacker = [], msgpack.Unpacker(raw=False)
+            while data := s.recv(1 << 16):
+                unpacker.feed(data)
+                got += unpacker
+                if len(got) % 50 == 0:
+                    self.just_ask()
+            sender.join()
+        self.assertEqual(sorted(m[1] for m in got), list(range(n + 1)))
+        for _, _, error, result in got[1:]:
+            self.assertTrue(result["hits"][0]["doc"] == "d2" if result else error[1].startswith("OVERLOADED"), (error, result))
 
     def test_a_client_that_takes_no_answer_is_left(self):
         peer = NeverReads(self, self.r)
