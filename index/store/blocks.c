@@ -134,13 +134,11 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
     cn_sha256 s;
     *b = (cn_blocks){.path = path};
     CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &c), "reading %s", path));
-    cn_err e = cn_sha256_begin(&s);
-    if (e == CN_OK) {
-        e = load(b, id, c, &s);
-        if (e == CN_OK)
-            b->digest = cn_sha256_get(&s);
-        cn_sha256_end(&s);
-    }
+    cn_sha256_begin(&s);
+    cn_err e = load(b, id, c, &s);
+    if (e == CN_OK)
+        b->digest = cn_sha256_get(&s);
+    cn_sha256_end(&s);
     mdb_cursor_close(c);
     if (e == CN_OK)
         watch(b);

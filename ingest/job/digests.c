@@ -1,15 +1,22 @@
 #include "ingest/job/digests.h"
 
-cn_digest cn_content_digest(cn_sha256 *s, const cn_raw *raw) {
-    cn_sha256_reset(s);
-    cn_sha256_field(s, CN_STR("cairn content 1"));
-    cn_sha256_field(s, cn_str_of(cn_format_name(raw->format)));
-    cn_sha256_field(s, raw->title);
-    cn_sha256_field(s, raw->uri);
-    cn_sha256_field(s, raw->bytes);
+static cn_digest finish(cn_sha256 *s) {
+    cn_digest d = cn_sha256_get(s);
+    cn_sha256_end(s);
+    return d;
+}
+
+cn_digest cn_content_digest(const cn_raw *raw) {
+    cn_sha256 s;
+    cn_sha256_begin(&s);
+    cn_sha256_field(&s, CN_STR("cairn content 1"));
+    cn_sha256_field(&s, cn_str_of(cn_format_name(raw->format)));
+    cn_sha256_field(&s, raw->title);
+    cn_sha256_field(&s, raw->uri);
+    cn_sha256_field(&s, raw->bytes);
     uint32_t dim = raw->vector ? raw->dim : 0;
-    cn_sha256_field(s, (cn_str){(const char *)raw->vector, (size_t)dim * sizeof(float)});
-    return cn_sha256_get(s);
+    cn_sha256_field(&s, (cn_str){(const char *)raw->vector, (size_t)dim * sizeof(float)});
+    return finish(&s);
 }
 
 static void add_labels(cn_sha256 *s, cn_labels l) {
@@ -18,22 +25,24 @@ static void add_labels(cn_sha256 *s, cn_labels l) {
         cn_sha256_field(s, l.v[i]);
 }
 
-cn_digest cn_row_digest(cn_sha256 *s, const cn_digest *content, const cn_triple *labels, cn_str meta) {
-    cn_sha256_reset(s);
-    cn_sha256_field(s, CN_STR("cairn row 1"));
-    cn_sha256_add(s, content, sizeof *content);
-    add_labels(s, labels->allow);
-    add_labels(s, labels->deny);
-    add_labels(s, labels->require);
-    cn_sha256_field(s, meta);
-    return cn_sha256_get(s);
+cn_digest cn_row_digest(const cn_digest *content, const cn_triple *labels, cn_str meta) {
+    cn_sha256 s;
+    cn_sha256_begin(&s);
+    cn_sha256_field(&s, CN_STR("cairn row 1"));
+    cn_sha256_add(&s, content, sizeof *content);
+    add_labels(&s, labels->allow);
+    add_labels(&s, labels->deny);
+    add_labels(&s, labels->require);
+    cn_sha256_field(&s, meta);
+    return finish(&s);
 }
 
-cn_digest cn_chain_digest(cn_sha256 *s, const cn_digest *before, cn_op op, const cn_key *key, const cn_digest *row) {
-    cn_sha256_reset(s);
-    cn_sha256_add(s, before, sizeof *before);
-    cn_sha256_u64(s, (uint64_t)op);
-    cn_sha256_add(s, key, sizeof *key);
-    cn_sha256_add(s, row, sizeof *row);
-    return cn_sha256_get(s);
+cn_digest cn_chain_digest(const cn_digest *before, cn_op op, const cn_key *key, const cn_digest *row) {
+    cn_sha256 s;
+    cn_sha256_begin(&s);
+    cn_sha256_add(&s, before, sizeof *before);
+    cn_sha256_u64(&s, (uint64_t)op);
+    cn_sha256_add(&s, key, sizeof *key);
+    cn_sha256_add(&s, row, sizeof *row);
+    return finish(&s);
 }
