@@ -1,8 +1,8 @@
 #include "index/catalog/index.h"
 
 #include "engine/base/os.h"
-#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
+#include "index/control/inforce.h"
 
 #define INDEXES_MAX CN_INDEXES_MAX
 

@@ -6,8 +6,8 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/catalog/audit.h"
 #include "index/catalog/needed.h"
+#include "index/control/audit.h"
 #include "index/store/dir.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */

@@ -1,7 +1,7 @@
 #include "index/catalog/version.h"
 
-#include "index/catalog/records.h"
 #include "index/catalog/inside.h"
+#include "index/control/records.h"
 
 typedef struct reading {
     cn_str index;

@@ -1,6 +1,6 @@
-#include "index/catalog/sum.h"
+#include "index/control/sum.h"
 
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 
 #define KEY CN_STR("=")
 

@@ -1,11 +1,11 @@
-#include "index/catalog/audit.h"
+#include "index/control/audit.h"
 
 #include <stdio.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 
 #define AUDIT_FORMAT 1
 #define DETAIL_MAX 65536

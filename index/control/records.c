@@ -1,4 +1,4 @@
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 
 #include <stdio.h>
 

@@ -1,8 +1,8 @@
-#include "index/catalog/inforce.h"
+#include "index/control/inforce.h"
 
 #include "engine/base/arena.h"
-#include "index/catalog/records.h"
-#include "index/policy/policy.h"
+#include "engine/base/pack.h"
+#include "index/control/records.h"
 
 #define LABELS_ARENA ((size_t)4 << 20)
 _Static_assert(3 * CN_REVOKED_LABELS_MAX * sizeof(cn_str) < LABELS_ARENA, "an entry of a list fits");
