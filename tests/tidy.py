@@ -79,6 +79,8 @@ def check_calls(path, lines):
             told(path, n, "the heap is used by engine/base/mem.h")
         if re.search(r"(?<![\w>.])(strcpy|strcat|sprintf|gets|strtok|system|mktemp|tmpnam)\s*\(", code):
             told(path, n, "a call with no bound or no safety")
+        if path.endswith(".c") and path != "index/store/env_ward.c" and re.search(r"\bmdb_(get|cursor_get|cursor_open|stat)\s*\(", code):
+            told(path, n, "LMDB's reads go by the names of index/store/env.h")
         if not path.startswith(PRINTS) and re.search(r"(?<![\w>.])(printf|puts|perror)\s*\(", code):
             told(path, n, "a library returns, a program prints")
 
