@@ -7,6 +7,8 @@ import os, re, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYERS = ["engine", "index", "ingest", "server", "tools"]
+# Folders within a layer, where they have an order too; a layer's own headers come before its folders.
+FOLDERS = {"index": ["store", "trace", "control", "policy", "catalog", "search"]}
 TOP = {"meson.build", "README.md", "LICENSE", "engine", "index", "ingest", "server", "tools", "tests", "benchmarks",
        "meson_options.txt", "ARCHITECTURE.md", "CHANGELOG.md"}
 HEAP = {"engine/base/mem.c"}
@@ -31,7 +33,7 @@ def files():
 
 
 def check_layers(path, lines):
-    """A file includes only from its own folder or from folders before it; tests and benchmarks include anything."""
+    """A file includes only from its own layer or from those before it; tests and benchmarks include anything."""
     layer = path.split("/")[0]
     for n, line in enumerate(lines, 1):
         found = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
@@ -44,6 +46,17 @@ def check_layers(path, lines):
             told(path, n, f"include paths start at the root: {target}")
         if layer in LAYERS and target.split("/")[0] not in LAYERS[:LAYERS.index(layer) + 1]:
             told(path, n, f"{layer} may not include {target}")
+        elif not in_order(path, target):
+            told(path, n, f"{os.path.dirname(path)} may not include {target}: {' <- '.join(FOLDERS[layer])}")
+
+
+def in_order(path, target):
+    """Within a layer whose folders have an order; a folder that the order does not name is out of it."""
+    layer, order = path.split("/")[0], FOLDERS.get(path.split("/")[0])
+    if not order or target.split("/")[0] != layer:
+        return True
+    place = lambda p: order.index(p.split("/")[1]) if p.split("/")[1] in order else len(order) if p.count("/") > 1 else -1
+    return place(target) < place(path) or os.path.dirname(target) == os.path.dirname(path)
 
 
 def check_header(path, text):
@@ -66,6 +79,8 @@ def check_calls(path, lines):
             told(path, n, "the heap is used by engine/base/mem.h")
         if re.search(r"(?<![\w>.])(strcpy|strcat|sprintf|gets|strtok|system|mktemp|tmpnam)\s*\(", code):
             told(path, n, "a call with no bound or no safety")
+        if path.endswith(".c") and path != "index/store/env_ward.c" and re.search(r"\bmdb_(get|cursor_get|cursor_open|stat)\s*\(", code):
+            told(path, n, "LMDB's reads go by the names of index/store/env.h")
         if not path.startswith(PRINTS) and re.search(r"(?<![\w>.])(printf|puts|perror)\s*\(", code):
             told(path, n, "a library returns, a program prints")
 

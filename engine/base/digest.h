@@ -17,13 +17,12 @@ typedef struct cn_sha256 {
     uint64_t state[14]; /* OpenSSL's SHA256_CTX: on the stack, for a warm query takes nothing from the heap */
 } cn_sha256;
 
-cn_err cn_sha256_begin(cn_sha256 *s);
-void cn_sha256_reset(cn_sha256 *s); /* starts anew */
+void cn_sha256_begin(cn_sha256 *s); /* at the first, and to start anew; OpenSSL only sets the state, so it cannot fail */
 void cn_sha256_add(cn_sha256 *s, const void *p, size_t n);
 /* Adds a length (u64, little-endian) and then the bytes, so that no two lists of fields share a digest. */
 void cn_sha256_field(cn_sha256 *s, cn_str field);
 void cn_sha256_u64(cn_sha256 *s, uint64_t v); /* little-endian */
-cn_digest cn_sha256_get(cn_sha256 *s);        /* the digest so far; afterwards reset or end */
+cn_digest cn_sha256_get(cn_sha256 *s);        /* the digest so far; afterwards begin or end */
 void cn_sha256_end(cn_sha256 *s);
 
 cn_digest cn_sha256_of(const void *p, size_t n);

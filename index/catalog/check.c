@@ -2,10 +2,10 @@
 
 #include <math.h>
 
-#include "index/catalog/inforce.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/live.h"
-#include "index/catalog/records.h"
+#include "index/control/inforce.h"
+#include "index/control/records.h"
 #include "index/policy/policy.h"
 #include "index/policy/principal.h"
 

@@ -7,9 +7,9 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/catalog/audit.h"
 #include "index/catalog/compact_inside.h"
 #include "index/catalog/sweep.h"
+#include "index/control/audit.h"
 #include "index/store/dir.h"
 
 #define TRIES 3          /* copies, when documents are erased and restored meanwhile */

@@ -1,12 +1,12 @@
 /* compact_switch.c -- manifests that name new files. A version's lists (dead, stubs, buckets, revocations) are put into a new
  * file of its own beside everything else; the control transaction only compares and names. */
 #include "engine/base/os.h"
-#include "index/catalog/audit.h"
 #include "index/catalog/compact_inside.h"
-#include "index/catalog/inforce.h"
 #include "index/catalog/live.h"
 #include "index/catalog/needed.h"
 #include "index/catalog/sweep.h"
+#include "index/control/audit.h"
+#include "index/control/inforce.h"
 
 #define BATCH 128  /* versions in one transaction */
 #define TRIES 1000 /* each time the policy or a version was changed between the look and the transaction */

@@ -91,12 +91,11 @@ static cn_err read_doc(diff *d, side *s, const place *p, cn_doc *ret) { return c
 /* Only the labels differ when the new document with the old labels has the old leaf. */
 static cn_err compare(diff *d, const place *x, const place *y) {
     cn_doc was, is, mixed;
-    cn_digest leaf;
     CN_TRY(read_doc(d, &d->m, x, &was));
     CN_TRY(read_doc(d, &d->n, y, &is));
     mixed = is;
     mixed.labels = was.labels;
-    CN_TRY(cn_leaf_of(&mixed, cn_seg_dim(d->n.live.segs[y->seg]), &leaf));
+    cn_digest leaf = cn_leaf_of(&mixed, cn_seg_dim(d->n.live.segs[y->seg]));
     enum cn_diff_kind kind = cn_digest_eq(&leaf, &x->leaf) ? CN_DIFF_RELABELLED : CN_DIFF_CHANGED;
     return d->fn(d->ctx, kind, is.source, is.id, &was.labels, &is.labels);
 }

@@ -2,8 +2,8 @@
 
 #include "engine/base/os.h"
 #include "index/catalog/gate.h"
-#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
+#include "index/control/inforce.h"
 
 #define UNMET_TEXT 512
 #define UNMET_MAX 8192

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "engine/base/os.h"
-#include "index/catalog/records.h"
+#include "index/catalog/inside.h"
 
 #define NUMBER_MAX 32
 #define TOLD_MAX 3 /* unmet requirements that a refusal names */

@@ -1,7 +1,7 @@
 #include "index/catalog/history.h"
 
+#include "index/catalog/inside.h"
 #include "index/catalog/live.h"
-#include "index/catalog/records.h"
 
 static cn_err stub_in(cn_living *live, const cn_key *key, cn_stand *ret, bool *ret_there) {
     cn_stand s = {0};

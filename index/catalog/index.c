@@ -1,8 +1,8 @@
 #include "index/catalog/index.h"
 
 #include "engine/base/os.h"
-#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
+#include "index/control/inforce.h"
 
 #define INDEXES_MAX CN_INDEXES_MAX
 
@@ -89,14 +89,14 @@ static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     change *x = ctx;
     cn_index_info ix = {.name = x->name, .set = *x->set, .made_us = cn_wall_us(), .seed = space_seed()};
     cn_str v;
-    MDB_stat st;
+    uint64_t n;
     cn_err err = cn_db_get(txn, c->index, x->name, &v);
     if (err == CN_OK)
         return cn_fail(CN_CONFLICT, "there is an index \"" CN_STR_FMT "\" already", CN_STR_ARG(x->name));
     if (err != CN_NOT_FOUND)
         return err;
-    CN_TRY(cn_mdb(mdb_stat(txn, c->index, &st), "counting indexes"));
-    if (st.ms_entries >= INDEXES_MAX)
+    CN_TRY(cn_db_count(txn, c->index, &n));
+    if (n >= INDEXES_MAX)
         return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
     CN_TRY(next_id(c, txn, &ix.id));
     CN_TRY(cn_index_store(c, txn, &ix));
@@ -194,11 +194,11 @@ cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const
 
 static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
     MDB_cursor *cur;
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "deleting records"));
+    CN_TRY(cn_mdb(cn_cursor_open(txn, dbi, &cur), "deleting records"));
     int rc = 0;
     while (rc == 0) {
         MDB_val k = {prefix.n, (void *)(uintptr_t)prefix.p}, v;
-        rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+        rc = cn_cursor_get(cur, &k, &v, MDB_SET_RANGE);
         if (rc == 0 && (k.mv_size < prefix.n || memcmp(k.mv_data, prefix.p, prefix.n) != 0))
             rc = MDB_NOTFOUND;
         if (rc == 0)

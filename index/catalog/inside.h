@@ -1,10 +1,11 @@
-/* inside.h -- what the catalog's own files share on versions: an index's whole state, and the key of its code space.
+/* inside.h -- what the catalog's own files share: an index's whole state, the key of its code space, its modes and its gate.
  *
  * Owns:    nothing.
  * Thread:  one at a time.
  * Limits:  none of its own. */
 #pragma once
-#include "index/catalog/records.h"
+#include "index/catalog/version.h"
+#include "index/control/records.h"
 
 /* An index and all its versions as of one moment. */
 cn_err cn_version_state(cn_tenant *t, cn_str index, cn_arena *a, cn_index_info *ret_ix, cn_version **ret, uint32_t *ret_n);
@@ -14,3 +15,8 @@ typedef struct cn_space_key {
 } cn_space_key;
 cn_space_key cn_space_key_of(uint64_t index_id, const cn_recipe *r);
 
+cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret); /* id 0: of the tenant */
+cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
+cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
+/* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n);

@@ -2,7 +2,7 @@
 
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
-#include "index/catalog/records.h"
+#include "index/catalog/inside.h"
 
 static const char *const names[] = {[CN_INCIDENT_NORMAL] = "normal", [CN_INCIDENT_FREEZE] = "freeze", [CN_INCIDENT_EXACT] = "exact",
                                     [CN_INCIDENT_REFUSE] = "refuse", [CN_INCIDENT_DRAIN] = "drain"};

@@ -7,7 +7,7 @@
 #pragma once
 #include <stdlib.h>
 
-#include "index/catalog/records.h"
+#include "index/catalog/inside.h"
 
 #define CN_INDEXES_MAX 1024
 #define CN_RETIRE_MAX 128

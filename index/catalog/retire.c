@@ -1,7 +1,7 @@
 /* retire.c -- which files the versions left still need, and letting go of the others. */
 #include "engine/base/os.h"
-#include "index/catalog/inforce.h"
 #include "index/catalog/needed.h"
+#include "index/control/inforce.h"
 
 typedef struct walk {
     cn_needed *set;

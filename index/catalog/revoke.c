@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
-#include "index/catalog/inforce.h"
-#include "index/catalog/segset.h"
+#include "index/control/inforce.h"
+#include "index/control/segset.h"
 #include "index/policy/labels.h"
 #include "index/policy/policy.h"
 

@@ -10,6 +10,7 @@
 #include "index/catalog/carry.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/revoke.h"
+#include "index/control/inforce.h"
 #include "index/policy/policy.h"
 
 #define TRIES 8

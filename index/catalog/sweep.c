@@ -6,8 +6,8 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/catalog/audit.h"
 #include "index/catalog/needed.h"
+#include "index/control/audit.h"
 #include "index/store/dir.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
@@ -93,10 +93,10 @@ static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn) {
-    MDB_stat st;
-    CN_TRY(cn_mdb(mdb_stat(txn, c->retired, &st), "counting retired files"));
+    uint64_t n;
+    CN_TRY(cn_db_count(txn, c->retired, &n));
     cn_needed keep_for_now = g->needed;
-    g->needed = (cn_needed){cn_arena_zalloc(g->a, st.ms_entries + 1, sizeof(cn_seg_id)), 0, 0};
+    g->needed = (cn_needed){cn_arena_zalloc(g->a, n + 1, sizeof(cn_seg_id)), 0, 0};
     if (!g->needed.v)
         return cn_fail_memory();
     CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, forget_one, g));
@@ -112,20 +112,20 @@ static cn_err forget_in(sweep *g, const cn_catalog *c, MDB_txn *txn, MDB_dbi dbi
     uint64_t *ids;
     uint32_t n, gone = 0;
     CN_TRY(cn_index_ids(c, txn, g->a, &ids, &n));
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "sweeping records"));
+    CN_TRY(cn_mdb(cn_cursor_open(txn, dbi, &cur), "sweeping records"));
     MDB_val k, v;
-    int rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST);
+    int rc = cn_cursor_get(cur, &k, &v, MDB_FIRST);
     while (rc == 0 && gone < SWEEP_MAX) {
         uint64_t id = k.mv_size == sizeof(cn_catalog_key) ? cn_be64(k.mv_data) : 0;
         cn_catalog_key next = cn_key2(id + 1, 0);
         if (id == 0 || bsearch(&id, ids, n, sizeof id, cn_by_u64)) {
             k = (MDB_val){sizeof next, next.b};
-            rc = id == 0 ? MDB_NOTFOUND : mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+            rc = id == 0 ? MDB_NOTFOUND : cn_cursor_get(cur, &k, &v, MDB_SET_RANGE);
             continue;
         }
         rc = mdb_cursor_del(cur, 0);
         gone++;
-        rc = rc ? rc : mdb_cursor_get(cur, &k, &v, MDB_FIRST);
+        rc = rc ? rc : cn_cursor_get(cur, &k, &v, MDB_FIRST);
     }
     mdb_cursor_close(cur);
     g->more |= gone == SWEEP_MAX;

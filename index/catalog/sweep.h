@@ -6,7 +6,8 @@
  * Limits:  64 files a transaction, looked for before it; a file that someone builds (holds its lock) is left alone, and one that was never named
  *          for an hour. */
 #pragma once
-#include "index/catalog/records.h"
+#include "index/catalog/version.h"
+#include "index/control/records.h"
 
 #define CN_GRACE_US ((int64_t)60 * 1000000) /* between letting go and unlinking: a reader may have read the manifest just before */
 

@@ -1,50 +1,22 @@
 /* version.h -- immutable snapshots of an index: sealing, the active pointer, and the ways back (DESIGN.md section 8).
  *
  * States: sealed -> dropped (building is the job's own; active is the pointer). Marks: suspect, quarantined, pinned.
- * Owns:    cn_version's strings and arrays live in the arena given.
+ * Owns:    results live in the arena given.
  * Thread:  any; changes take the control writer, in transactions of at most 10 ms.
  * Limits:  numbers are u64, from 1, without gaps. */
 #pragma once
 #include "index/catalog/mode.h"
+#include "index/control/epoch.h"
 #include "index/store/root.h"
-
-typedef struct cn_counts {
-    uint64_t read, added, unchanged, changed, relabelled, rejected; /* read = the sum of the others */
-    uint64_t deleted;
-    uint64_t documents, chunks;      /* of the version, after */
-    uint64_t unlabelled;             /* documents nobody may read */
-    uint64_t skipped;                /* files in folders that are no documents: not among those read */
-} cn_counts;
-
-enum { CN_MARK_SUSPECT = 1, CN_MARK_QUARANTINED = 2, CN_MARK_PINNED = 4, CN_MARK_DROPPED = 8, CN_MARK_EVER_ACTIVE = 16 };
-
-typedef struct cn_version {
-    uint64_t number;
-    cn_digest root;
-    cn_recipe recipe;
-    cn_str answer_settings;       /* MessagePack, part of the root */
-    const cn_part *parts;         /* the manifest: segments, oldest first */
-    uint32_t n_parts;
-    cn_seg_id own;                /* the file with this version's tombstones, bucket table and revocations; no rows, not in parts */
-    cn_digest own_digest;
-    uint64_t revoked;             /* entries of its revocation list (inforce.h) */
-    cn_counts counts;
-    uint64_t base;                /* the version it was made from; 0: none */
-    unsigned marks;
-    int64_t made_us, first_active_us; /* CN_NO_TIME: never */
-    cn_str made_by, job;
-    uint64_t before_active;       /* which version was active before this one was first activated; 0: none */
-} cn_version;
 
 cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_version *ret); /* 0: the active one */
 cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n);
 /* What a job builds on: the newest sealed version neither suspect nor quarantined nor dropped; CN_NOT_FOUND when there is none. */
 cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret);
 
-/* Parts of a version's own file. */
+/* Parts of a version's own file; a third, CN_PART_REVOKED, is inforce.h's. */
 #define CN_PART_DEAD 't'    /* which documents of its segments are dead: drawn in live.h */
 #define CN_PART_BUCKETS 'b' /* its Merkle buckets: root.h */
-#define CN_PART_REVOKED 'r' /* its list of revocations: inforce.h */
 
 /* The dead documents of one segment of the manifest, from the version's own file: a portable CRoaring bitmap of document
  * numbers, borrowed. CN_DAMAGED when it is absent: each segment has one, if empty. */
@@ -109,7 +81,3 @@ cn_err cn_version_gc(cn_tenant *t, cn_str index, bool dry, const cn_actor *who, 
 enum cn_diff_kind { CN_DIFF_ADDED, CN_DIFF_DELETED, CN_DIFF_CHANGED, CN_DIFF_RELABELLED };
 typedef cn_err cn_diff_fn(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after);
 cn_err cn_version_diff(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_diff_fn *fn, void *ctx);
-
-/* The epoch of the tenant: grows with every flip, policy, key or member change; what caches are keyed by. */
-cn_err cn_epoch(cn_tenant *t, uint64_t *ret);
-cn_err cn_epoch_raise(cn_tenant *t, MDB_txn *txn, uint64_t *ret);

@@ -5,7 +5,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 #include "index/policy/glob.h"
 #include "index/policy/key.h"
 #include "index/store/reserve.h"

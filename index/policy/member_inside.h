@@ -10,7 +10,7 @@
  * Limits:  memory is proportional to the directory. */
 #pragma once
 #include "engine/base/buf.h"
-#include "index/catalog/sum.h"
+#include "index/control/sum.h"
 #include "index/policy/labels.h"
 #include "index/store/data.h"
 

@@ -4,7 +4,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/pack.h"
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 #include "index/policy/member_inside.h"
 #include "index/policy/principal.h"
 

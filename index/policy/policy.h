@@ -7,8 +7,8 @@
  * Thread:  any.
  * Limits:  memory is proportional to the documents it names. */
 #pragma once
-#include "index/catalog/version.h"
 #include "index/policy/labels.h"
+#include "index/store/segment.h"
 
 typedef struct cn_policy cn_policy;
 cn_err cn_policy_load(cn_tenant *t, cn_policy **ret); /* the current one; cached by epoch, so a warm call is a look-up */

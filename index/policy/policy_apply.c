@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
-#include "index/catalog/inforce.h"
-#include "index/catalog/records.h"
+#include "index/control/inforce.h"
+#include "index/control/records.h"
 #include "index/policy/policy_inside.h"
 #include "index/store/table.h"
 

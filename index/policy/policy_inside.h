@@ -11,8 +11,8 @@
  * Limits:  none of its own. */
 #pragma once
 #include "engine/base/pack.h"
-#include "index/catalog/inforce.h"
-#include "index/catalog/segset.h"
+#include "index/control/inforce.h"
+#include "index/control/segset.h"
 #include "index/policy/policy.h"
 
 #define CN_POLICY_FORMAT 1

@@ -7,8 +7,8 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/catalog/inforce.h"
-#include "index/catalog/records.h"
+#include "index/control/inforce.h"
+#include "index/control/records.h"
 #include "index/policy/policy_inside.h"
 
 #define ARENA ((size_t)8 << 30)

@@ -1,5 +1,5 @@
 /* policy_rows.c -- where a document's rows lie at the moment of a restore: these stay erased. */
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 #include "index/policy/policy_inside.h"
 
 typedef struct gather {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 #include "index/policy/member_inside.h"
 
 #define NEST_MAX 16

@@ -4,6 +4,7 @@
  * Thread:  any; a cn_searcher (scratch memory) belongs to one thread at a time.
  * Limits:  k up to CN_K_MAX. A warm search allocates nothing from the heap. */
 #pragma once
+#include "index/catalog/version.h"
 #include "index/policy/policy.h"
 #include "index/search/filter.h"
 

@@ -95,7 +95,7 @@ static cn_err load(cn_blocks *b, const cn_seg_id *id, MDB_cursor *c, cn_sha256 *
     MDB_val k, v;
     uint32_t room = 0;
     int rc;
-    while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
+    while ((rc = cn_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
         CN_TRY(check_head(b->path, id, k, v));
         CN_TRY(add(b, &room, k, v));
         cn_sha256_field(s, (cn_str){k.mv_data, k.mv_size});
@@ -133,14 +133,12 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
     MDB_cursor *c;
     cn_sha256 s;
     *b = (cn_blocks){.path = path};
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &c), "reading %s", path));
-    cn_err e = cn_sha256_begin(&s);
-    if (e == CN_OK) {
-        e = load(b, id, c, &s);
-        if (e == CN_OK)
-            b->digest = cn_sha256_get(&s);
-        cn_sha256_end(&s);
-    }
+    CN_TRY(cn_mdb(cn_cursor_open(txn, dbi, &c), "reading %s", path));
+    cn_sha256_begin(&s);
+    cn_err e = load(b, id, c, &s);
+    if (e == CN_OK)
+        b->digest = cn_sha256_get(&s);
+    cn_sha256_end(&s);
     mdb_cursor_close(c);
     if (e == CN_OK)
         watch(b);

@@ -296,22 +296,12 @@ static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES], uint64_t 
     return e == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name)) : e;
 }
 
-/* Open already, and the list of tenants is the one in which it was found. */
-static cn_tenant *find_listed(cn_data *d, cn_str name, uint64_t stamp) {
+/* Open already: the one of this uid; or, where that is not looked up (NULL), the one of this name if the list of tenants is
+ * still the one in which it was found. */
+static cn_tenant *find_open(cn_data *d, cn_str name, const uint8_t *uid, uint64_t stamp) {
     pthread_mutex_lock(&d->lock);
     cn_tenant *t = d->open;
-    while (t && !(t->listed == stamp && cn_str_is(name, t->name)))
-        t = t->next;
-    if (t)
-        t->refs++;
-    pthread_mutex_unlock(&d->lock);
-    return t;
-}
-
-static cn_tenant *find_open(cn_data *d, const uint8_t uid[UID_BYTES], uint64_t stamp) {
-    pthread_mutex_lock(&d->lock);
-    cn_tenant *t = d->open;
-    while (t && memcmp(t->uid, uid, UID_BYTES) != 0)
+    while (t && !(uid ? memcmp(t->uid, uid, UID_BYTES) == 0 : t->listed == stamp && cn_str_is(name, t->name)))
         t = t->next;
     if (t) {
         t->refs++;
@@ -323,7 +313,7 @@ static cn_tenant *find_open(cn_data *d, const uint8_t uid[UID_BYTES], uint64_t s
 
 /* Under the tenant's stripe. */
 static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], uint64_t stamp, cn_tenant **ret) {
-    if ((*ret = find_open(d, uid, stamp)))
+    if ((*ret = find_open(d, name, uid, stamp)))
         return CN_OK;
     CN_TRY(new_tenant(d, name, uid, ret));
     pthread_mutex_lock(&d->lock);
@@ -338,10 +328,10 @@ cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
     uint64_t stamp;
     uint8_t uid[UID_BYTES];
     CN_TRY(cn_env_stamp(d->host, &stamp));
-    if ((*ret = find_listed(d, name, stamp))) /* nearly always */
+    if ((*ret = find_open(d, name, NULL, stamp))) /* nearly always */
         return CN_OK;
     CN_TRY(look_up(d, name, uid, &stamp));
-    if ((*ret = find_open(d, uid, stamp)))
+    if ((*ret = find_open(d, name, uid, stamp)))
         return CN_OK;
     pthread_mutex_t *stripe = cn_stripe(&stripes, uid, UID_BYTES);
     pthread_mutex_lock(stripe);

@@ -31,7 +31,7 @@ cn_tenant *cn_tenant_ref(cn_tenant *t);
 void cn_tenant_unref(cn_tenant *t);
 cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t made_us), void *ctx);
 
-/* What a new tenant's control.mdb and a new cairn.mdb begin with, by those who keep it (index/catalog/init.c); called here. */
+/* What a new tenant's control.mdb and a new cairn.mdb begin with, by those who keep it (index/control/init.c); called here. */
 cn_err cn_control_init(cn_env *control);
 cn_err cn_host_init(cn_env *host, MDB_txn *txn);
 

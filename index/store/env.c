@@ -15,43 +15,8 @@
 #include "index/store/env_inside.h"
 #include "index/store/stripes.h"
 
-#define NAMED_MAX 32
-#define NAME_BYTES 32
-#define READER_CHECK_NS 30000000000ull
-#define IDLE_MAX 16
 #define REVIVE_TRIES 2000 /* of a millisecond */
 #define LOCK_BYTES ((CN_READERS * 64 / 4096 + 2) * 4096) /* a reader's slot has 64 bytes; behind a head of less than a page */
-
-struct cn_env {
-    cn_env *next;
-    dev_t dev;
-    ino_t ino;
-    unsigned refs;
-    cn_env_kind kind;
-    MDB_env *mdb;
-    char *path;
-    cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
-    int fd;                        /* LMDB's own, of the file */
-    _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
-    _Atomic uint64_t looked;       /* the coarse clock when a stamp last looked at its size */
-    _Atomic bool torn;             /* it did get shorter */
-    cn_map_guard *_Atomic guard;   /* of its map, for what is cut off while it is read */
-    _Atomic(MDB_txn *) writing;    /* the write transaction under way */
-    _Atomic unsigned inside;       /* transactions of this process */
-    _Atomic bool broken;           /* LMDB has given up: opened anew when none is inside */
-    _Atomic uint64_t readers_checked;
-    pthread_mutex_t idling;        /* guards read transactions at rest: renewing one takes nothing from the heap */
-    MDB_txn *idle[IDLE_MAX];
-    unsigned n_idle;
-    pthread_mutex_t keeping;       /* guards the number kept, and its stamp */
-    uint64_t kept, kept_stamp;
-    pthread_mutex_t naming;        /* guards growth of the table below, and mdb_dbi_open, which LMDB allows one thread at a time */
-    struct {
-        char name[NAME_BYTES];
-        MDB_dbi dbi;
-    } named[NAMED_MAX];
-    _Atomic unsigned n_named;      /* entries before it never change: looked up without the lock, so also inside a write transaction */
-};
 
 /* The registry. LMDB allows one open of a file in a process; closing a second one would drop the first one's locks. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -59,8 +24,6 @@ static cn_env *envs;
 static cn_stripes stripes = CN_STRIPES_INIT; /* by device and inode */
 
 /* ---------- open and close ---------- */
-
-static bool shared(cn_env_kind kind) { return kind != CN_ENV_BUILD && kind != CN_ENV_SEALED; }
 
 static void free_env(cn_env *e) {
     if (!e)
@@ -114,19 +77,21 @@ static cn_err reserve_lock(const char *env_path) {
 
 static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_create(&e->mdb), "opening %s", e->path));
-    CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, NAMED_MAX), "opening %s", e->path));
+    CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, CN_NAMED_MAX), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxreaders(e->mdb, CN_READERS), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, cn_env_map_size(e->kind, st)), "opening %s", e->path));
-    if (shared(e->kind))
+    cn_env_ward(e);
+    if (cn_env_shared(e))
         CN_TRY(reserve_lock(e->path));
     int rc = mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600);
+    if (rc == 0)
+        mdb_env_get_fd(e->mdb, &e->fd);
     return cn_mdb(rc, rc == ENOMEM ? "opening %s, whose map takes %zu MiB of address space (CAIRN_MAPSIZE_MIB)" : "opening %s", e->path, cn_env_map_size(e->kind, st) >> 20);
 }
 
 static cn_err open_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(start_mdb(e, st));
-    if (shared(e->kind)) {
-        CN_TRY(cn_mdb(mdb_env_get_fd(e->mdb, &e->fd), "opening %s", e->path));
+    if (cn_env_shared(e)) {
         CN_TRY(cn_writer_init(&e->writer, e->path));
         int dead;
         CN_TRY(cn_mdb(mdb_reader_check(e->mdb, &dead), "clearing dead readers of %s", e->path));
@@ -171,7 +136,11 @@ static cn_err open_new(const char *path, cn_env_kind kind, bool create, const st
     cn_env *e = new_env(path, kind, st);
     if (!e)
         return cn_fail_memory();
+    cn_map_expect(&e->torn);
     cn_err err = open_mdb(e, st);
+    if (err == CN_OK)
+        err = cn_env_watch(e);
+    cn_map_expect(NULL);
     if (err != CN_OK) {
         free_env(e);
         return err;
@@ -283,16 +252,7 @@ cn_err cn_env_widen(cn_env *e, uint64_t bytes) {
 
 cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing %s", e->path); }
 
-/* ---------- transactions ---------- */
-
-static void check_readers(cn_env *e) {
-    uint64_t now = cn_mono_ns();
-    int dead;
-    if (now - e->readers_checked < READER_CHECK_NS)
-        return;
-    e->readers_checked = now; /* under the writer's lock: one at a time */
-    mdb_reader_check(e->mdb, &dead);
-}
+/* ---------- opened anew ---------- */
 
 /* A failed write of a meta page makes LMDB refuse everything until the environment is opened anew: done by whoever comes
  * next, once this process's transactions have ended. The handles keep their numbers, since they are opened in their order. */
@@ -310,17 +270,17 @@ static cn_err open_again(cn_env *e) {
     CN_TRY(cn_mdb(mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn), "reading %s", e->path));
     for (unsigned i = 0; i < e->n_named; i++) {
         MDB_dbi dbi;
-        int rc = mdb_dbi_open(txn, e->named[i].name, 0, &dbi);
+        int rc = cn_ward_dbi(txn, e->named[i].name, &dbi);
         if (rc || dbi != e->named[i].dbi) {
             mdb_txn_abort(txn);
             return cn_mdb(rc ? rc : MDB_BAD_DBI, "opening %s anew", e->path);
         }
     }
-    e->guard = cn_env_watch(e->mdb, txn);
+    e->guard = cn_env_guard(e->mdb, txn);
     return cn_mdb(mdb_txn_commit(txn), "opening %s anew", e->path);
 }
 
-static cn_err revive(cn_env *e) {
+cn_err cn_env_revive(cn_env *e) {
     cn_err err = CN_OK;
     pthread_mutex_lock(&registry);
     for (int i = 0; e->broken && e->inside && i < REVIVE_TRIES; i++)
@@ -328,197 +288,13 @@ static cn_err revive(cn_env *e) {
     if (e->broken && e->inside)
         err = cn_fail(CN_UNAVAILABLE, "%s: an earlier write failed, and who still reads keeps it from being opened anew", e->path);
     else if (e->broken) {
+        cn_map_expect(&e->torn);
         err = open_again(e);
+        cn_map_expect(NULL);
         e->broken = err != CN_OK;
     }
     pthread_mutex_unlock(&registry);
     return err;
-}
-
-/* LMDB follows page numbers into the map unasked: where the file has been cut short, each is a SIGBUS. So its size is asked
- * for before each transaction; what is cut off while one reads finds the guard's zeros, and the next transaction refuses.
- * Whoever lengthens the file again has not brought back what it held: it stays refused until it is opened anew. */
-static cn_err check_size(cn_env *e) {
-    struct stat st;
-    if (!shared(e->kind))
-        return CN_OK; /* sealed ones are watched by who reads them (blocks.h) */
-    uint64_t before = e->bytes, most = before; /* read first: others see the file grow, too */
-    if (fstat(e->fd, &st) < 0)
-        return cn_fail_errno(errno, "%s", e->path);
-    uint64_t now = (uint64_t)st.st_size;
-    while (now > most && !atomic_compare_exchange_weak(&e->bytes, &most, now))
-        ;
-    if (now < before || cn_map_torn(e->guard))
-        e->torn = true;
-    return e->torn ? cn_fail(CN_DAMAGED, "%s was cut short while this program had it open; restore it from a backup and start the program anew", e->path) : CN_OK;
-}
-
-static cn_err went_out(cn_env *e, cn_err err) {
-    e->inside--;
-    return err;
-}
-
-/* Before anything is asked of LMDB; went_out() follows. */
-static cn_err step_in(cn_env *e) {
-    for (;;) {
-        e->inside++;
-        if (!e->broken)
-            return CN_OK;
-        e->inside--;
-        CN_TRY(revive(e));
-    }
-}
-
-/* Before a transaction of this process begins; went_out() follows its end. */
-static cn_err go_in(cn_env *e) {
-    CN_TRY(step_in(e));
-    cn_err err = check_size(e);
-    return err == CN_OK ? CN_OK : went_out(e, err);
-}
-
-/* A read transaction at rest keeps its reader's slot and pins no page. */
-static MDB_txn *take_idle(cn_env *e) {
-    pthread_mutex_lock(&e->idling);
-    MDB_txn *txn = e->n_idle ? e->idle[--e->n_idle] : NULL;
-    pthread_mutex_unlock(&e->idling);
-    if (txn && mdb_txn_renew(txn) != 0) {
-        mdb_txn_abort(txn);
-        txn = NULL;
-    }
-    return txn;
-}
-
-static void end_reading(cn_env *e, MDB_txn *txn) {
-    mdb_txn_reset(txn);
-    pthread_mutex_lock(&e->idling);
-    bool kept = shared(e->kind) && e->n_idle < IDLE_MAX;
-    if (kept)
-        e->idle[e->n_idle++] = txn;
-    pthread_mutex_unlock(&e->idling);
-    if (!kept)
-        mdb_txn_abort(txn);
-}
-
-cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
-    CN_TRY(go_in(e));
-    MDB_txn *txn = take_idle(e);
-    int rc = txn ? 0 : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
-    if (rc == MDB_READERS_FULL) { /* perhaps by the slots of killed processes */
-        int dead;
-        mdb_reader_check(e->mdb, &dead);
-        rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
-    }
-    if (rc)
-        return went_out(e, cn_mdb(rc, "reading %s", e->path));
-    *ret = txn;
-    return CN_OK;
-}
-
-cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
-    cn_mdb_forget();
-    if (shared(e->kind))
-        CN_TRY(cn_writer_lock(&e->writer, e->path));
-    cn_err err = go_in(e);
-    if (err != CN_OK) {
-        if (shared(e->kind))
-            cn_writer_unlock(&e->writer);
-        return err;
-    }
-    if (shared(e->kind))
-        check_readers(e);
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
-    if (rc) {
-        if (shared(e->kind))
-            cn_writer_unlock(&e->writer);
-        return went_out(e, cn_mdb(rc, "writing %s", e->path));
-    }
-    e->writing = txn;
-    *ret = txn;
-    return CN_OK;
-}
-
-/* Says whether the transaction about to end is the writer; it is no longer. */
-static bool end_writing(cn_env *e, const MDB_txn *txn) {
-    if (e->writing != txn)
-        return false;
-    e->writing = NULL;
-    return shared(e->kind);
-}
-
-static cn_err commit_shared(cn_env *e, MDB_txn *txn) {
-    cn_meta_saved meta;
-    cn_err err = cn_meta_save(txn, e->path, &meta);
-    if (err != CN_OK) {
-        mdb_txn_abort(txn);
-        return err;
-    }
-    int rc = mdb_txn_commit(txn);
-    if (rc && cn_mdb_broken(e->mdb)) {
-        cn_meta_put_back(&meta);
-        e->broken = true;
-    }
-    return cn_mdb(rc, "committing to %s", e->path);
-}
-
-cn_err cn_txn_commit(cn_env *e, MDB_txn *txn) {
-    bool writer = end_writing(e, txn); /* where several may write */
-    cn_err err = writer ? commit_shared(e, txn) : cn_mdb(mdb_txn_commit(txn), "committing to %s", e->path);
-    if (writer)
-        cn_writer_unlock(&e->writer);
-    return went_out(e, err);
-}
-
-void cn_txn_abort(cn_env *e, MDB_txn *txn) {
-    if (!txn)
-        return;
-    if (e->writing != txn) {
-        end_reading(e, txn);
-    } else {
-        bool unlock = end_writing(e, txn);
-        mdb_txn_abort(txn);
-        if (unlock)
-            cn_writer_unlock(&e->writer);
-    }
-    e->inside--;
-}
-
-/* ---------- stamps ---------- */
-
-/* A stamp reads no tree, so that the size need not be asked for each time. */
-static cn_err check_size_at_times(cn_env *e) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    bool just = atomic_exchange_explicit(&e->looked, now, memory_order_relaxed) == now;
-    return just && !e->torn ? CN_OK : check_size(e);
-}
-
-cn_err cn_env_stamp(cn_env *e, uint64_t *ret) {
-    MDB_envinfo info;
-    CN_TRY(step_in(e));
-    cn_err err = check_size_at_times(e);
-    if (err == CN_OK)
-        err = cn_mdb(mdb_env_info(e->mdb, &info), "reading %s", e->path);
-    if (err == CN_OK)
-        *ret = info.me_last_txnid;
-    return went_out(e, err);
-}
-
-bool cn_env_recall(cn_env *e, uint64_t stamp, uint64_t *ret) {
-    pthread_mutex_lock(&e->keeping);
-    bool known = stamp != 0 && e->kept_stamp == stamp;
-    if (known)
-        *ret = e->kept;
-    pthread_mutex_unlock(&e->keeping);
-    return known;
-}
-
-void cn_env_keep(cn_env *e, uint64_t stamp, uint64_t number) {
-    pthread_mutex_lock(&e->keeping);
-    e->kept = number;
-    e->kept_stamp = stamp;
-    pthread_mutex_unlock(&e->keeping);
 }
 
 /* ---------- named databases ---------- */
@@ -536,7 +312,7 @@ static bool known(cn_env *e, const char *name, MDB_dbi *ret) {
 static cn_err open_dbi(cn_env *e, const char *name, bool write, MDB_dbi *ret) {
     MDB_txn *txn;
     CN_TRY(write ? cn_txn_write(e, &txn) : cn_txn_read(e, &txn));
-    int rc = mdb_dbi_open(txn, name, write ? MDB_CREATE : 0, ret);
+    int rc = write ? mdb_dbi_open(txn, name, MDB_CREATE, ret) : cn_ward_dbi(txn, name, ret);
     if (rc) {
         cn_txn_abort(e, txn);
         return rc == MDB_NOTFOUND ? CN_NOT_FOUND : cn_mdb(rc, "opening %s in %s", name, e->path);
@@ -544,20 +320,11 @@ static cn_err open_dbi(cn_env *e, const char *name, bool write, MDB_dbi *ret) {
     return cn_txn_commit(e, txn);
 }
 
-/* The map can be found once there is something in it. */
-static void watch(cn_env *e) {
-    MDB_txn *txn;
-    if (!shared(e->kind) || e->guard || cn_txn_read(e, &txn) != CN_OK)
-        return;
-    e->guard = cn_env_watch(e->mdb, txn);
-    cn_txn_abort(e, txn);
-}
-
 static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
     MDB_dbi dbi;
     if (known(e, name, ret))
         return CN_OK;
-    CN_ASSERT(strlen(name) < NAME_BYTES && e->n_named < NAMED_MAX);
+    CN_ASSERT(strlen(name) < CN_NAMED_BYTES && e->n_named < CN_NAMED_MAX);
     cn_err err = open_dbi(e, name, false, &dbi);
     if (err == CN_NOT_FOUND && create)
         err = open_dbi(e, name, true, &dbi);
@@ -568,7 +335,6 @@ static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret)
     memcpy(e->named[n].name, name, strlen(name) + 1);
     e->named[n].dbi = dbi;
     e->n_named = n + 1;
-    watch(e);
     *ret = dbi;
     return CN_OK;
 }
@@ -576,9 +342,9 @@ static cn_err dbi_locked(cn_env *e, const char *name, bool create, MDB_dbi *ret)
 cn_err cn_env_dbi(cn_env *e, const char *name, bool create, MDB_dbi *ret) {
     if (known(e, name, ret))
         return CN_OK;
-    CN_TRY(go_in(e)); /* so that no handle is given out by an environment that is opened anew before its name is noted */
+    CN_TRY(cn_env_go_in(e)); /* so that no handle is given out by an environment that is opened anew before its name is noted */
     pthread_mutex_lock(&e->naming);
     cn_err err = dbi_locked(e, name, create, ret);
     pthread_mutex_unlock(&e->naming);
-    return went_out(e, err);
+    return cn_env_went_out(e, err);
 }

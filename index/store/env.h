@@ -3,8 +3,9 @@
  * LMDB forbids opening a file twice in one process (its locks would be dropped: FACTS.md section 3), so every open goes
  * through the registry, keyed by device and inode; a second open returns the same environment with one reference more.
  * A file's tree and size are checked before LMDB follows them (cn_env_check), so that a truncated or damaged file is an
- * error and never a SIGBUS; one that is cut short while it is open is CN_DAMAGED from the next transaction on. (A value
- * lost while it is read gives zeros; where LMDB itself walks at that moment, its own assertions may still end the process.)
+ * error and never a SIGBUS; one that is cut short while it is open is CN_DAMAGED from the next transaction on. A value lost
+ * while it is read gives zeros, which its checksum tells; where LMDB itself walks at that moment, a read is CN_DAMAGED and a
+ * write ends the program with CN_EXIT_LOST (env_ward.c). So no one calls LMDB's own reads but by the names below.
  * Owns:    cn_env owns its MDB_env; freed with the last reference.
  * Thread:  any; a transaction belongs to the thread that uses it (MDB_NOTLS is always set).
  * Limits:  CN_READERS readers over all processes; map size by kind. */
@@ -14,6 +15,7 @@
 #include "index/types.h"
 
 #define CN_READERS 1022
+#define CN_EXIT_LOST 74 /* exit status: a file was lost under a write to it, and the log says which; EX_IOERR of sysexits.h */
 
 typedef enum cn_env_kind {
     CN_ENV_CONTROL, /* fully durable: host, control */
@@ -70,6 +72,11 @@ void cn_env_keep(cn_env *e, uint64_t stamp, uint64_t number);
 cn_err cn_db_get(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str *ret);
 cn_err cn_db_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_str value);
 cn_err cn_db_del(MDB_txn *txn, MDB_dbi dbi, cn_str key); /* CN_OK also when it was not there */
+/* As mdb_cursor_open() and mdb_cursor_get(); MDB_CORRUPTED where those would end the program, and MDB_NOTFOUND only while the
+ * file is whole. */
+int cn_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **ret);
+int cn_cursor_get(MDB_cursor *cursor, MDB_val *k, MDB_val *v, MDB_cursor_op op);
+cn_err cn_db_count(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret); /* its records */
 void cn_cursor_close(MDB_cursor **c); /* for CN_CLEANUP; NULL is fine */
 /* Calls fn for each pair whose key starts with prefix, in key order, until fn fails or sets *stop. */
 typedef cn_err cn_db_each_fn(void *ctx, cn_str key, cn_str value, bool *stop);

@@ -26,6 +26,7 @@ static cn_err code_of(int rc) {
 
 static const char *hint_of(int rc) {
     switch (rc) {
+    case MDB_CORRUPTED: return "; it was damaged or cut short: restore it from a backup, then start this program anew";
     case MDB_MAP_FULL: return "; it has grown to the size set for its map (CAIRN_MAPSIZE_MIB, or mapsize_gib of the build)";
     case MDB_MAP_RESIZED: return "; another process gave it a larger map: use the same CAIRN_MAPSIZE_MIB everywhere";
     case MDB_PANIC: return "; an earlier write failed: start this program anew";

@@ -1,4 +1,4 @@
-/* env_inside.h -- what env.c, env_check.c, env_error.c, env_meta.c, scrub.c and writer.c share and no one else includes.
+/* env_inside.h -- what env*.c, scrub.c and writer.c share and no one else includes.
  *
  * Owns:    a cn_writer owns its lock file's descriptor.
  * Thread:  any.
@@ -22,6 +22,56 @@ void cn_writer_done(cn_writer *w);
 cn_err cn_writer_lock(cn_writer *w, const char *env_path);
 void cn_writer_unlock(cn_writer *w);
 
+#define CN_NAMED_MAX 32
+#define CN_NAMED_BYTES 32
+#define CN_IDLE_MAX 16
+struct cn_env {
+    cn_env *next;
+    dev_t dev;
+    ino_t ino;
+    unsigned refs;
+    cn_env_kind kind;
+    MDB_env *mdb;
+    char *path;
+    cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
+    int fd;                        /* LMDB's own, of the file */
+    _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
+    _Atomic uint64_t looked;       /* the coarse clock when a stamp last looked at its size */
+    _Atomic bool torn;             /* it did get shorter, or LMDB met what cannot be */
+    cn_map_guard *_Atomic guard;   /* of its map, for what is cut off while it is read */
+    _Atomic(MDB_txn *) writing;    /* the write transaction under way */
+    _Atomic unsigned inside;       /* transactions of this process */
+    _Atomic bool broken;           /* LMDB has given up: opened anew when none is inside */
+    _Atomic uint64_t readers_checked;
+    pthread_mutex_t idling;        /* guards read transactions at rest: renewing one takes nothing from the heap */
+    MDB_txn *idle[CN_IDLE_MAX];
+    unsigned n_idle;
+    pthread_mutex_t keeping;       /* guards the number kept, and its stamp */
+    uint64_t kept, kept_stamp;
+    pthread_mutex_t naming;        /* guards growth of the table below, and mdb_dbi_open, which LMDB allows one thread at a time */
+    struct {
+        char name[CN_NAMED_BYTES];
+        MDB_dbi dbi;
+    } named[CN_NAMED_MAX];
+    _Atomic unsigned n_named;      /* entries before it never change: looked up without the lock, so also inside a write transaction */
+};
+static inline bool cn_env_shared(const cn_env *e) { return e->kind != CN_ENV_BUILD && e->kind != CN_ENV_SEALED; } /* several may write */
+
+/* env_txn.c. Before a transaction of this process begins, and after its end; went_out gives err back. */
+cn_err cn_env_go_in(cn_env *e);
+cn_err cn_env_went_out(cn_env *e, cn_err err);
+/* CN_DAMAGED once the file was cut short while it was open. */
+cn_err cn_env_sound(cn_env *e);
+/* Sets the guard of its map, unless nothing is in it yet. */
+cn_err cn_env_watch(cn_env *e);
+/* env.c: opens it anew after LMDB has given up, if none of this process is inside. */
+cn_err cn_env_revive(cn_env *e);
+
+/* env_ward.c: where LMDB meets what it takes for a defect of its own (and would abort), the answer is that of a damaged file. */
+void cn_env_ward(cn_env *e);
+int cn_ward_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *k, MDB_val *v);
+int cn_ward_dbi(MDB_txn *txn, const char *name, MDB_dbi *ret);
+
 /* whole: the file must also hold every page up to the last (sealed files do; a live one may not yet). */
 cn_err cn_env_check_file(const char *path, bool whole);
 
@@ -40,7 +90,7 @@ void cn_mdb_forget(void); /* cn_mdb_last() is 0 again */
 bool cn_mdb_broken(MDB_env *mdb);
 
 /* A guard of the whole map, so that what is cut off while it is read is no SIGBUS. NULL: nothing is in it yet, or no memory. */
-cn_map_guard *cn_env_watch(MDB_env *mdb, MDB_txn *txn);
+cn_map_guard *cn_env_guard(MDB_env *mdb, MDB_txn *txn);
 
 /* env_kind.c -- the size of its map in bytes (CAIRN_MAPSIZE_MIB makes it small), and mdb_env_open()'s flags. */
 struct stat;

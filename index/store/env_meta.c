@@ -28,7 +28,7 @@ bool cn_mdb_broken(MDB_env *mdb) {
 }
 
 /* The head of each page has the page's number, so any value tells where the map begins. */
-cn_map_guard *cn_env_watch(MDB_env *mdb, MDB_txn *txn) {
+cn_map_guard *cn_env_guard(MDB_env *mdb, MDB_txn *txn) {
     cn_map_guard *guard = NULL;
     MDB_cursor *c;
     MDB_val k, v;
@@ -36,9 +36,9 @@ cn_map_guard *cn_env_watch(MDB_env *mdb, MDB_txn *txn) {
     MDB_stat st;
     MDB_envinfo info;
     uint64_t number;
-    if (mdb_env_stat(mdb, &st) || mdb_env_info(mdb, &info) || mdb_dbi_open(txn, NULL, 0, &main_tree) || mdb_cursor_open(txn, main_tree, &c))
+    if (mdb_env_stat(mdb, &st) || mdb_env_info(mdb, &info) || mdb_dbi_open(txn, NULL, 0, &main_tree) || cn_cursor_open(txn, main_tree, &c))
         return NULL;
-    if (mdb_cursor_get(c, &k, &v, MDB_FIRST) == 0) {
+    if (cn_cursor_get(c, &k, &v, MDB_FIRST) == 0) {
         const char *page = (const char *)k.mv_data - (uintptr_t)k.mv_data % st.ms_psize;
         memcpy(&number, page, sizeof number);
         guard = cn_map_watch(page - number * st.ms_psize, info.me_mapsize);

@@ -45,17 +45,11 @@ static void add_labels(feed *f, cn_labels l) {
         add_field(f, l.v[i]);
 }
 
-static cn_digest digest_of(cn_sha256 *s, const void *p, size_t n) {
-    cn_sha256_reset(s);
-    cn_sha256_add(s, p, n);
-    return cn_sha256_get(s);
-}
-
-static void add_chunk(feed *f, cn_sha256 *part, const cn_doc *d, const cn_chunk *c, uint32_t dim) {
-    cn_digest text = digest_of(part, d->text.p + c->from, c->to - c->from);
+static void add_chunk(feed *f, const cn_doc *d, const cn_chunk *c, uint32_t dim) {
+    cn_digest text = cn_sha256_of(d->text.p + c->from, c->to - c->from);
     cn_digest vector = {{0}};
     if (c->vector && dim)
-        vector = c->vector_sha ? *c->vector_sha : digest_of(part, c->vector, dim * sizeof(float));
+        vector = c->vector_sha ? *c->vector_sha : cn_sha256_of(c->vector, dim * sizeof(float));
     add_u64(f, c->from);
     add_u64(f, c->to);
     add_u64(f, c->page);
@@ -64,21 +58,12 @@ static void add_chunk(feed *f, cn_sha256 *part, const cn_doc *d, const cn_chunk 
     add(f, &vector, sizeof vector);
 }
 
-cn_err cn_leaf_begin(cn_leaf_sha *s) {
-    CN_TRY(cn_sha256_begin(&s->whole));
-    return cn_sha256_begin(&s->part);
-}
-
-void cn_leaf_end(cn_leaf_sha *s) {
-    cn_sha256_end(&s->whole);
-    cn_sha256_end(&s->part);
-}
-
-cn_digest cn_leaf_make(cn_leaf_sha *s, const cn_doc *d, uint32_t dim) {
+cn_digest cn_leaf_of(const cn_doc *d, uint32_t dim) {
+    cn_sha256 s;
     feed f;
-    f.s = &s->whole;
+    f.s = &s;
     f.n = 0;
-    cn_sha256_reset(f.s);
+    cn_sha256_begin(&s);
     add_field(&f, CN_STR("cairn leaf 1"));
     add_field(&f, d->source);
     add_field(&f, d->id);
@@ -89,15 +74,9 @@ cn_digest cn_leaf_make(cn_leaf_sha *s, const cn_doc *d, uint32_t dim) {
     add_field(&f, d->meta);
     add_u64(&f, d->n_chunks);
     for (uint32_t i = 0; i < d->n_chunks; i++)
-        add_chunk(&f, &s->part, d, &d->chunks[i], dim);
+        add_chunk(&f, d, &d->chunks[i], dim);
     flush(&f);
-    return cn_sha256_get(f.s);
-}
-
-cn_err cn_leaf_of(const cn_doc *d, uint32_t dim, cn_digest *ret) {
-    cn_leaf_sha s;
-    CN_TRY(cn_leaf_begin(&s));
-    *ret = cn_leaf_make(&s, d, dim);
-    cn_leaf_end(&s);
-    return CN_OK;
+    cn_digest leaf = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return leaf;
 }

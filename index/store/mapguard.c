@@ -22,27 +22,48 @@ static _Atomic bool any;
 static bool installed;
 static size_t page;
 
-static cn_map_guard *guard_of(uintptr_t at) {
+static _Thread_local _Atomic bool *expecting;
+
+static bool is_in(const cn_map_guard *g, uintptr_t at) { return g->from && at >= g->from && at < g->to; }
+
+static bool is_watched(uintptr_t at) {
     for (cn_map_guard *g = guards; g; g = g->next)
-        if (g->from && at >= g->from && at < g->to)
-            return g;
-    return NULL;
+        if (is_in(g, at))
+            return true;
+    return expecting;
+}
+
+/* Maps may be watched in whole and in part: the flag of each goes up. */
+static void tear(uintptr_t at) {
+    bool found = false;
+    for (cn_map_guard *g = guards; g; g = g->next)
+        if (is_in(g, at))
+            g->torn = found = true;
+    if (!found && expecting)
+        *expecting = true;
+    any = true;
+}
+
+/* The read is tried again, and ends the process: with a word of why. */
+static void give_up(int sig, bool sent) {
+    static const char why[] = "cairn: SIGBUS: a file that this program has mapped was cut short or cannot be read, and none of those that it can go on without "
+                              "(a lock file, a model's weights); `cairn doctor` looks for what is damaged: restore it from a backup, then start the program anew\n";
+    if (!sent && write(STDERR_FILENO, why, sizeof why - 1) < 0)
+        sent = false;
+    signal(sig, SIG_DFL);
+    if (sent)
+        raise(sig); /* a program sent it: there is no read */
 }
 
 /* mmap() is a plain system call here, and safe in a handler. */
 static void on_sigbus(int sig, siginfo_t *info, void *context) {
     (void)context;
-    cn_map_guard *g = info->si_code > 0 ? guard_of((uintptr_t)info->si_addr) : NULL;
-    uintptr_t at = (uintptr_t)info->si_addr & ~(uintptr_t)(page - 1);
-    void *want = (char *)info->si_addr - ((uintptr_t)info->si_addr - at);
-    if (!g || mmap(want, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
-        signal(sig, SIG_DFL); /* the read is tried again, and ends the process */
-        if (info->si_code <= 0)
-            raise(sig);       /* a program sent it: there is no read */
-        return;
-    }
-    g->torn = true;
-    any = true;
+    uintptr_t at = (uintptr_t)info->si_addr, in_page = at & (page - 1);
+    bool sent = info->si_code <= 0;
+    if (sent || !is_watched(at) || mmap((char *)info->si_addr - in_page, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+        give_up(sig, sent);
+    else
+        tear(at);
 }
 
 static void install(void) {
@@ -91,8 +112,17 @@ void cn_map_unwatch(cn_map_guard *g) {
 
 void cn_map_tear(const void *p) {
     for (cn_map_guard *g = guards; g; g = g->next)
-        if (g->from && (uintptr_t)p >= g->from && (uintptr_t)p < g->to)
+        if (is_in(g, (uintptr_t)p))
             g->torn = any = true;
+}
+
+void cn_map_expect(_Atomic bool *torn) {
+    if (torn) {
+        pthread_mutex_lock(&lock);
+        install();
+        pthread_mutex_unlock(&lock);
+    }
+    expecting = torn;
 }
 
 bool cn_map_torn(const cn_map_guard *g) { return g && g->torn; }

@@ -116,7 +116,7 @@ static cn_err make_bucket(making *m, uint32_t bucket, cn_buf *out) {
         if (by_key(&m->v[i - 1], &m->v[i]) == 0)
             return cn_fail(CN_DAMAGED, "a document is alive in two segments of one version");
     m->documents += m->n;
-    cn_sha256_reset(&m->sha);
+    cn_sha256_begin(&m->sha);
     cn_sha256_field(&m->sha, CN_STR("cairn bucket 1"));
     cn_sha256_u64(&m->sha, bucket);
     cn_sha256_add(&m->sha, m->v, m->n * sizeof *m->v);
@@ -213,7 +213,6 @@ static cn_err make(making *m, uint64_t documents, cn_str before, const cn_key *c
 
 cn_err cn_buckets_make(const cn_live *live, uint64_t documents, cn_str before, const cn_key *changed, uint64_t n_changed, cn_buf *out) {
     making m = {.live = live, .bits = cn_root_bits(documents)};
-    CN_TRY(cn_sha256_begin(&m.sha));
     cn_err e = make(&m, documents, before, changed, n_changed, out);
     for (uint32_t i = 0; m.dead && i < live->n; i++)
         if (m.dead[i])
@@ -230,7 +229,7 @@ cn_err cn_root_make(const cn_recipe *r, cn_str answer_settings, uint64_t documen
     cn_buf_init(&b, 1 << 20);
     CN_TRY(cn_buckets_validate(buckets));
     CN_TRY(cn_recipe_pack(r, &b));
-    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("cairn root 1"));
     cn_sha256_field(&s, cn_buf_str(&b));
     cn_sha256_field(&s, answer_settings);

@@ -14,14 +14,7 @@
 
 cn_err cn_recipe_pack(const cn_recipe *r, cn_buf *out);                 /* canonical bytes */
 cn_err cn_recipe_unpack(cn_str bytes, cn_arena *a, cn_recipe *ret);
-cn_err cn_leaf_of(const cn_doc *doc, uint32_t dim, cn_digest *ret);
-/* For whoever makes many: the contexts are made once. */
-typedef struct cn_leaf_sha {
-    cn_sha256 whole, part;
-} cn_leaf_sha;
-cn_err cn_leaf_begin(cn_leaf_sha *s);
-void cn_leaf_end(cn_leaf_sha *s); /* also of one that is all zero */
-cn_digest cn_leaf_make(cn_leaf_sha *s, const cn_doc *doc, uint32_t dim);
+cn_digest cn_leaf_of(const cn_doc *doc, uint32_t dim);
 unsigned cn_root_bits(uint64_t documents);
 
 typedef struct cn_part { /* one segment of a manifest */

@@ -32,13 +32,13 @@ static cn_err check_stub(cn_seg *s, uint32_t doc, uint32_t *stubs) {
 static cn_err check_doc(cn_seg *s, uint32_t doc, cn_arena *a) {
     cn_doc d;
     cn_key key;
-    cn_digest stored, leaf;
+    cn_digest stored;
     CN_TRY(cn_seg_doc_full(s, doc, a, &d));
     CN_TRY(cn_seg_leaf(s, doc, &key, &stored));
     cn_key own = cn_key_of(d.source, d.id);
     if (!cn_digest_eq(&key, &own))
         return wrong(s, doc, "it stands under another's key");
-    CN_TRY(cn_leaf_of(&d, s->rows.head.dim, &leaf));
+    cn_digest leaf = cn_leaf_of(&d, s->rows.head.dim);
     if (!cn_digest_eq(&leaf, &stored))
         return wrong(s, doc, "its digest is not that of its contents");
     CN_TRY(check_label_list(s, doc, d.labels.allow));

@@ -21,18 +21,18 @@ struct cn_seg_flats {
     uint64_t tried_ns;
 };
 
-static cn_err space_digest(const cn_space *sp, cn_digest *ret) {
+static cn_digest space_digest(const cn_space *sp) {
     cn_sha256 s;
-    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_begin(&s);
     cn_sha256_u64(&s, CN_FLAT_FORMAT);
     cn_sha256_u64(&s, (uint64_t)sp->metric);
     cn_sha256_u64(&s, sp->dim);
     cn_sha256_u64(&s, sp->seed);
     if (sp->mean)
         cn_sha256_add(&s, sp->mean, sp->dim * sizeof *sp->mean);
-    *ret = cn_sha256_get(&s);
+    cn_digest d = cn_sha256_get(&s);
     cn_sha256_end(&s);
-    return CN_OK;
+    return d;
 }
 
 static void free_flat(cn_seg_flats *f) {
@@ -85,13 +85,12 @@ static cn_err build_codes(cn_seg *s, const cn_vecs *v, const cn_space *space, co
 }
 
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads) {
-    cn_digest digest;
     cn_vecs v;
     cn_derived *d = NULL;
     if (cn_seg_rows(s) < CODED_FROM || cn_seg_dim(s) == 0)
         return CN_OK;
     CN_TRY(cn_seg_vecs(s, &v));
-    CN_TRY(space_digest(space, &digest));
+    cn_digest digest = space_digest(space);
     if (has_codes(s, &digest, &d)) {
         cn_derived_close(d);
         return CN_OK;
@@ -207,9 +206,8 @@ static cn_seg_flats *coded_view(cn_seg *s, const cn_space *space, const cn_diges
 }
 
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded) {
-    cn_digest digest;
+    cn_digest digest = space_digest(space);
     cn_seg_flats *f = NULL;
-    CN_TRY(space_digest(space, &digest));
     pthread_mutex_lock(&s->lock);
     cn_err e = plain_view(s, space, &digest, &f);
     bool try = e == CN_OK && must_try(s, f);

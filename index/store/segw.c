@@ -422,9 +422,8 @@ cn_err cn_segw_add_stub(cn_segw *w, const cn_key *key, const cn_digest *leaf, co
 }
 
 cn_err cn_segw_add(cn_segw *w, const cn_doc *d) {
-    cn_digest leaf;
     CN_TRY(check_chunks(w, d)); /* what is hashed must lie where the document says */
-    CN_TRY(cn_leaf_of(d, w->head.dim, &leaf));
+    cn_digest leaf = cn_leaf_of(d, w->head.dim);
     return cn_segw_add_leaf(w, d, &leaf);
 }
 

@@ -62,10 +62,10 @@ static cn_err each(MDB_cursor *c, cn_trace_scan *io, cn_trace_fn *fn, void *ctx)
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_trace_bytes from = cn_trace_request_key(io->after ? io->after : &(cn_trace_key){.at_us = io->from_us < 0 ? 0 : io->from_us});
     MDB_val k = {sizeof from.b, from.b}, v;
-    int rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+    int rc = cn_cursor_get(c, &k, &v, MDB_SET_RANGE);
     if (rc == 0 && io->after && k.mv_size == sizeof from.b && memcmp(k.mv_data, from.b, sizeof from.b) == 0)
-        rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
-    for (uint32_t n = 1; rc == 0; n++, rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+        rc = cn_cursor_get(c, &k, &v, MDB_NEXT);
+    for (uint32_t n = 1; rc == 0; n++, rc = cn_cursor_get(c, &k, &v, MDB_NEXT)) {
         bool stop = false;
         if (n % LOOK_EVERY == 0 && io->deadline_ns && cn_mono_ns() > io->deadline_ns) {
             io->more = true;
@@ -95,7 +95,7 @@ cn_err cn_trace_each(cn_tenant *t, cn_trace_scan *io, cn_trace_fn *fn, void *ctx
     CN_TRY(e);
     CN_TRY(cn_txn_read(s.env, &txn));
     CN_CLEANUP(cn_cursor_close) MDB_cursor *c = NULL;
-    e = cn_mdb(mdb_cursor_open(txn, s.requests, &c), "reading the request records");
+    e = cn_mdb(cn_cursor_open(txn, s.requests, &c), "reading the request records");
     if (e == CN_OK)
         e = each(c, io, fn, ctx);
     if (c)

@@ -111,14 +111,14 @@ static cn_err drop_oldest(const cn_trace_store *s, MDB_txn *txn, MDB_cursor *c, 
     int64_t now = cn_wall_us();
     MDB_val k, v;
     cn_trace_key key;
-    int rc = mdb_cursor_get(c, &k, &v, MDB_FIRST);
+    int rc = cn_cursor_get(c, &k, &v, MDB_FIRST);
     for (uint32_t n = 0; rc == 0; n++) {
         CN_TRY(cn_trace_request_key_read((cn_str){k.mv_data, k.mv_size}, &key));
         *ret_more = over(st, lim, key.at_us, now);
         if (!*ret_more || n == PRUNE_MAX)
             return CN_OK;
         CN_TRY(drop(s, txn, c, &k, v.mv_size, st));
-        rc = mdb_cursor_get(c, &k, &v, MDB_FIRST);
+        rc = cn_cursor_get(c, &k, &v, MDB_FIRST);
     }
     *ret_more = false;
     st->bytes = rc == MDB_NOTFOUND ? 0 : st->bytes; /* the sum is near enough, and none is none */
@@ -127,7 +127,7 @@ static cn_err drop_oldest(const cn_trace_store *s, MDB_txn *txn, MDB_cursor *c, 
 
 static cn_err prune(const cn_trace_store *s, MDB_txn *txn, const cn_trace_limits *lim, cn_trace_state *st, bool *ret_more) {
     MDB_cursor *c;
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, s->requests, &c), "reading the request records"));
+    CN_TRY(cn_mdb(cn_cursor_open(txn, s->requests, &c), "reading the request records"));
     cn_err e = drop_oldest(s, txn, c, lim, st, ret_more);
     mdb_cursor_close(c);
     return e;

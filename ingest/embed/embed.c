@@ -43,18 +43,18 @@ static cn_embedder *registry;
 /* --- opening --- */
 
 /* Everything that a vector's bytes depend on. */
-static cn_err digest_of(const cn_embedder *e, const cn_manifest *m, cn_digest *ret) {
+static cn_digest digest_of(const cn_embedder *e, const cn_manifest *m) {
     cn_sha256 s;
     char arithmetic[256];
     cn_bert_text(e->bert, arithmetic);
-    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("cairn embedder bert/2"));
     cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
     cn_sha256_field(&s, cn_str_of(e->precision));
     cn_sha256_field(&s, cn_str_of(arithmetic));
-    *ret = cn_sha256_get(&s);
+    cn_digest d = cn_sha256_get(&s);
     cn_sha256_end(&s);
-    return CN_OK;
+    return d;
 }
 
 static void space_free(space *s) {
@@ -88,7 +88,7 @@ static cn_err load_http(cn_embedder *e) {
     e->c.hidden = c.dim;
     e->c.max_tokens = c.max_tokens;
     e->price = c.price;
-    CN_TRY(cn_http_config_digest(&c, &e->digest));
+    e->digest = cn_http_config_digest(&c);
     return cn_http_new(e->name, &c, &e->http);
 }
 
@@ -100,7 +100,8 @@ static cn_err load_bert(cn_embedder *e) {
     if (cn_wordpiece_size(e->pieces) > e->c.words)
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, strcmp(e->precision, "int8") == 0, false, &e->bert));
-    return digest_of(e, &m, &e->digest);
+    e->digest = digest_of(e, &m);
+    return CN_OK;
 }
 
 static cn_err load(cn_embedder *e) {

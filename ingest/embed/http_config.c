@@ -191,16 +191,16 @@ void cn_http_config_write(const cn_http_config *c, cn_buf *out) {
                   c->insecure ? "true" : "false", c->price);
 }
 
-cn_err cn_http_config_digest(const cn_http_config *c, cn_digest *ret) {
+cn_digest cn_http_config_digest(const cn_http_config *c) {
     cn_sha256 s;
-    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("cairn embedder http/1"));
     cn_sha256_field(&s, cn_str_of(c->url));
     cn_sha256_field(&s, cn_str_of(c->model));
     cn_sha256_u64(&s, c->dim);
-    *ret = cn_sha256_get(&s);
+    cn_digest d = cn_sha256_get(&s);
     cn_sha256_end(&s);
-    return CN_OK;
+    return d;
 }
 
 /* --- the key --- */

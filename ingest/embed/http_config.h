@@ -38,6 +38,6 @@ cn_err cn_http_config_settle(cn_http_config *c);
 cn_err cn_http_config_read(cn_str json, cn_http_config *ret);
 void cn_http_config_write(const cn_http_config *c, cn_buf *out);
 /* Covers what a vector depends on: url, model, dimensions. */
-cn_err cn_http_config_digest(const cn_http_config *c, cn_digest *ret);
+cn_digest cn_http_config_digest(const cn_http_config *c);
 /* The key's place is looked into; *ret_n 0: there is none to send. Its bytes are in no error. */
 cn_err cn_http_config_key(const cn_http_config *c, char ret[CN_HTTP_KEY_MAX], size_t *ret_n);

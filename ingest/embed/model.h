@@ -30,7 +30,7 @@ typedef struct cn_model_dir {
 cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret);
 void cn_model_dir_done(cn_model_dir *d);
 /* SHA-256 over each file's name and content, in the order of cn_part. */
-cn_err cn_model_dir_digest(const cn_model_dir *d, cn_digest *ret);
+cn_digest cn_model_dir_digest(const cn_model_dir *d);
 
 typedef struct cn_bert_config {
     uint32_t hidden, layers, heads, inner;

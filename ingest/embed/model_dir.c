@@ -93,15 +93,15 @@ void cn_model_dir_done(cn_model_dir *d) {
     *d = (cn_model_dir){0};
 }
 
-cn_err cn_model_dir_digest(const cn_model_dir *d, cn_digest *ret) {
+cn_digest cn_model_dir_digest(const cn_model_dir *d) {
     cn_sha256 s;
-    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("cairn model/1"));
     for (cn_part k = 0; k < CN_PART_COUNT; k++) {
         cn_sha256_field(&s, cn_str_of(d->part[k].name));
         cn_sha256_field(&s, d->part[k].bytes);
     }
-    *ret = cn_sha256_get(&s);
+    cn_digest digest = cn_sha256_get(&s);
     cn_sha256_end(&s);
-    return CN_OK;
+    return digest;
 }

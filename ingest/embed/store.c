@@ -144,8 +144,7 @@ cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
 
 /* Vectors of other weights under the same name would be compared with those of the index, and nobody would know. */
 static cn_err is_same(const cn_model_dir *d, const cn_manifest *m, const char *path) {
-    cn_digest now;
-    CN_TRY(cn_model_dir_digest(d, &now));
+    cn_digest now = cn_model_dir_digest(d);
     if (!cn_digest_eq(&now, &m->digest))
         return cn_fail(CN_DAMAGED, "the files in %s are not those of the model that was added; remove the folder and add the model again", path);
     return CN_OK;
@@ -180,7 +179,6 @@ cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret
     char folder[PATH_BYTES], path[PATH_BYTES], json[CN_HTTP_FILE_MAX];
     cn_manifest m;
     cn_http_config c;
-    cn_digest digest;
     size_t n;
     CN_TRY(cn_model_manifest(data_dir, name, &m));
     CN_TRY(model_path(data_dir, name, folder));
@@ -188,7 +186,7 @@ cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret
     CN_TRY(read_file(path, json, sizeof json, &n));
     if (cn_http_config_read((cn_str){json, n}, &c) != CN_OK)
         return cn_wrap(CN_DAMAGED, "%s; put it right, or remove the folder and add the model again", path);
-    CN_TRY(cn_http_config_digest(&c, &digest));
+    cn_digest digest = cn_http_config_digest(&c);
     if (!cn_digest_eq(&digest, &m.digest))
         return cn_fail(CN_DAMAGED, "%s has another url, model or dimensions than when the model was added; put them back, or add it under another name", path);
     *ret = c;
@@ -227,7 +225,7 @@ static cn_err check(const cn_model_dir *d, cn_manifest *ret) {
     m.max_tokens = c.max_tokens;
     for (cn_part k = 0; k < CN_PART_COUNT; k++)
         m.sizes[k] = d->part[k].bytes.n;
-    CN_TRY(cn_model_dir_digest(d, &m.digest));
+    m.digest = cn_model_dir_digest(d);
     *ret = m;
     return CN_OK;
 }
@@ -288,7 +286,7 @@ static cn_err fill_http(const void *from, const char *to, cn_manifest *ret) {
     cn_buf_init(&json, CN_HTTP_FILE_MAX);
     cn_http_config_write(c, &json);
     CN_TRY(cn_buf_check(&json));
-    CN_TRY(cn_http_config_digest(c, &m.digest));
+    m.digest = cn_http_config_digest(c);
     CN_TRY(write_file(to, CN_HTTP_FILE, cn_buf_str(&json)));
     CN_TRY(write_manifest(to, &m));
     *ret = m;

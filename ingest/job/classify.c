@@ -95,14 +95,14 @@ static cn_err grant_again(cn_run *r, cn_arena *a, cn_item *it) {
     return CN_OK;
 }
 
-static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
+static cn_err relabel(cn_run *r, cn_arena *a, cn_item *it) {
     if (!it->found || it->erased)
         return cn_item_reject(a, it, "labels for a document that is not in this index; send its text too");
     cn_doc old;
     CN_TRY(cn_seg_doc_full(cn_ledger_seg(&r->ledger, it->at), it->at.doc, a, &old));
     cn_str meta = it->raw.meta.n ? it->raw.meta : old.meta;
     it->doc.content = old.content;
-    it->row = cn_row_digest(sha, &old.content, &it->raw.labels, meta);
+    it->row = cn_row_digest(&old.content, &it->raw.labels, meta);
     bool same = cn_digest_eq(&old.row, &it->row);
     it->fate = r->remake ? CN_FATE_CHANGED : same ? CN_FATE_UNCHANGED : CN_FATE_RELABELLED;
     it->how = r->remake ? CN_HOW_STORED : same ? CN_HOW_KEEP : CN_HOW_COPY;
@@ -111,10 +111,10 @@ static cn_err relabel(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     return it->how == CN_HOW_KEEP ? CN_OK : with_stored(r, a, it, true);
 }
 
-static cn_err put(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
-    it->vector = cn_vector_digest(sha, &it->raw);
-    it->doc.content = cn_content_digest(sha, &it->raw, &it->vector);
-    it->row = cn_row_digest(sha, &it->doc.content, &it->raw.labels, it->raw.meta);
+static cn_err put(cn_run *r, cn_arena *a, cn_item *it) {
+    it->vector = cn_vector_digest(&it->raw);
+    it->doc.content = cn_content_digest(&it->raw, &it->vector);
+    it->row = cn_row_digest(&it->doc.content, &it->raw.labels, it->raw.meta);
     if (!it->found) {
         it->fate = CN_FATE_ADDED;
         it->how = CN_HOW_PARSE;
@@ -148,7 +148,7 @@ static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
     return CN_OK;
 }
 
-cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
+cn_err cn_classify(cn_run *r, cn_arena *a, cn_item *it) {
     if (it->rest)
         return classify_rest(r, a, it);
     cn_raw *raw = &it->raw;
@@ -176,5 +176,5 @@ cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
     cn_err put_err = check_put(r, a, raw);
     if (put_err != CN_OK)
         return put_err == CN_INVALID ? cn_item_reject(a, it, cn_error_detail()) : put_err;
-    return raw->op == CN_OP_RELABEL ? relabel(r, sha, a, it) : put(r, sha, a, it);
+    return raw->op == CN_OP_RELABEL ? relabel(r, a, it) : put(r, a, it);
 }

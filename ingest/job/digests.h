@@ -5,13 +5,13 @@
  *   row     = SHA-256("cairn row 1", content, allow, deny, require, metadata)     each list with its count
  *   chain   = SHA-256(chain before, operation, key, row)
  * The time of change is in none of them: touching a file changes nothing.
- * Owns:    nothing; the running digest is the caller's.
- * Thread:  one at a time for a cn_sha256.
+ * Owns:    nothing.
+ * Thread:  any.
  * Limits:  none. */
 #pragma once
 #include "ingest/source/source.h"
 
-cn_digest cn_vector_digest(cn_sha256 *s, const cn_raw *raw); /* the leaf wants it too: made once */
-cn_digest cn_content_digest(cn_sha256 *s, const cn_raw *raw, const cn_digest *vector);
-cn_digest cn_row_digest(cn_sha256 *s, const cn_digest *content, const cn_triple *labels, cn_str meta);
-cn_digest cn_chain_digest(cn_sha256 *s, const cn_digest *before, cn_op op, const cn_key *key, const cn_digest *row);
+cn_digest cn_vector_digest(const cn_raw *raw); /* the leaf wants it too: made once */
+cn_digest cn_content_digest(const cn_raw *raw, const cn_digest *vector);
+cn_digest cn_row_digest(const cn_digest *content, const cn_triple *labels, cn_str meta);
+cn_digest cn_chain_digest(const cn_digest *before, cn_op op, const cn_key *key, const cn_digest *row);

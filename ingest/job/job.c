@@ -39,11 +39,6 @@ static void run_free(cn_run **p) {
         return;
     if (r->w)
         cn_segw_leave(r->w);
-    for (unsigned i = 0; i < r->threads; i++) {
-        cn_leaf_end(&r->worker_leaf[i]);
-        cn_sha256_end(&r->worker_sha[i]);
-    }
-    cn_sha256_end(&r->sha);
     cn_parser_free(r->parser);
     cn_embedder_unref(r->embedder);
     if (r->policy)
@@ -60,15 +55,9 @@ static void run_free(cn_run **p) {
     *p = NULL;
 }
 
-static cn_err digests_begin(cn_run *r) {
+static unsigned threads_of(const cn_run *r) {
     unsigned n = r->o.threads ? r->o.threads : cn_cpus();
-    r->threads = n < CN_LINE_WORKERS_MAX ? n : CN_LINE_WORKERS_MAX;
-    CN_TRY(cn_sha256_begin(&r->sha));
-    for (unsigned i = 0; i < r->threads; i++) {
-        CN_TRY(cn_sha256_begin(&r->worker_sha[i]));
-        CN_TRY(cn_leaf_begin(&r->worker_leaf[i]));
-    }
-    return CN_OK;
+    return n < CN_LINE_WORKERS_MAX ? n : CN_LINE_WORKERS_MAX;
 }
 
 /* ---------- the row ---------- */
@@ -200,7 +189,7 @@ static cn_err read_all(cn_run *r) {
 }
 
 static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
-    CN_TRY(digests_begin(r));
+    r->threads = threads_of(r);
     CN_TRY(cn_run_open(r));
     if (r->rebuild && !r->has_head)
         return cn_fail(CN_NOT_FOUND, "index " CN_STR_FMT " has no version to rebuild", CN_STR_ARG(r->o.index));

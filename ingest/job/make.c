@@ -96,8 +96,8 @@ static cn_err from_stored(cn_run *r, cn_arena *a, cn_item *it) {
     return chunk(r, &p, a, it);
 }
 
-static cn_err prepare(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it) {
-    CN_TRY(cn_classify(r, sha, a, it));
+static cn_err prepare(cn_run *r, cn_arena *a, cn_item *it) {
+    CN_TRY(cn_classify(r, a, it));
     if (it->skip || it->how == CN_HOW_KEEP || it->how == CN_HOW_COPY)
         return CN_OK;
     cn_err err = it->how == CN_HOW_PARSE ? from_bytes(r, a, it) : from_stored(r, a, it);
@@ -219,23 +219,24 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
     return CN_OK;
 }
 
-static void make_leaves(const cn_run *r, cn_leaf_sha *sha, cn_line *l, cn_batch *b) {
+static void make_leaves(const cn_run *r, cn_line *l, cn_batch *b) {
     cn_item *items = b->items;
     for (uint32_t i = 0; i < b->n && !r->dry && !cn_line_stopping(l); i++)
         if (items[i].fate != CN_FATE_REJECTED && items[i].how != CN_HOW_KEEP && !items[i].skip)
-            items[i].leaf = cn_leaf_make(sha, &items[i].doc, r->recipe.dim);
+            items[i].leaf = cn_leaf_of(&items[i].doc, r->recipe.dim);
 }
 
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
+    (void)worker;
     cn_run *r = run;
     cn_item *items = b->items;
     uint64_t from = cn_thread_cpu_ns();
     for (uint32_t i = 0; i < b->n && !cn_line_stopping(l); i++)
-        CN_TRY(prepare(r, &r->worker_sha[worker], &b->arena, &items[i]));
+        CN_TRY(prepare(r, &b->arena, &items[i]));
     cn_spend(r, CN_COST_MATCH, from);
     CN_TRY(cn_line_stopping(l) ? CN_OK : embed(r, l, b));
     from = cn_thread_cpu_ns();
-    make_leaves(r, &r->worker_leaf[worker], l, b);
+    make_leaves(r, l, b);
     cn_spend(r, CN_COST_MATCH, from);
     return CN_OK;
 }

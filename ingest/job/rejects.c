@@ -46,14 +46,14 @@ static cn_err walk(cn_tables *w, const char *job, uint64_t from, bool del, uint6
     MDB_val key = {k.n, first}, value;
     MDB_cursor *c;
     uint64_t n = 0;
-    CN_TRY(cn_mdb(mdb_cursor_open(w->txn, w->rejects, &c), "job_rejects"));
-    int rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
+    CN_TRY(cn_mdb(cn_cursor_open(w->txn, w->rejects, &c), "job_rejects"));
+    int rc = cn_cursor_get(c, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && key.mv_size == k.n && memcmp(key.mv_data, job, k.n - 8) == 0) {
         n++;
         if (del)
             rc = mdb_cursor_del(c, 0);
         if (rc == 0)
-            rc = mdb_cursor_get(c, &key, &value, del ? MDB_GET_CURRENT : MDB_NEXT);
+            rc = cn_cursor_get(c, &key, &value, del ? MDB_GET_CURRENT : MDB_NEXT);
         if (del && rc == EINVAL) /* the last entry was removed */
             rc = MDB_NOTFOUND;
     }

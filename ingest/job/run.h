@@ -106,7 +106,6 @@ typedef struct cn_run {
     uint64_t listed;           /* rejected documents listed */
     cn_keyset dry_keys;        /* a dry run's: what its file would hold */
     uint64_t est_chunks, est_tokens; /* of those */
-    cn_sha256 sha;
 
     /* shared */
     pthread_mutex_t lock;      /* row and now */
@@ -119,8 +118,6 @@ typedef struct cn_run {
     _Atomic uint64_t cost[CN_COSTS], embedded, tokens, sample_ns, sample_tokens, told_tokens; /* told: of the sample, as the embedder counts */
     _Atomic bool sampled;
     uint64_t start_ns, children_ns; /* children_ns: spent by ended children before the job began */
-    cn_sha256 worker_sha[CN_LINE_WORKERS_MAX];
-    cn_leaf_sha worker_leaf[CN_LINE_WORKERS_MAX];
 } cn_run;
 
 static inline void cn_spend(cn_run *r, cn_cost c, uint64_t from_ns) { atomic_fetch_add(&r->cost[c], cn_thread_cpu_ns() - from_ns); }
@@ -133,7 +130,7 @@ cn_err cn_run_fill(void *run, cn_batch *b);
 /* make.c */
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);
 /* classify.c: key, digests, fate and how of one row */
-cn_err cn_classify(cn_run *r, cn_sha256 *sha, cn_arena *a, cn_item *it);
+cn_err cn_classify(cn_run *r, cn_arena *a, cn_item *it);
 /* reuse.c: gives the item's chunks the vectors that the row found has for them */
 cn_err cn_reuse_vectors(cn_run *r, cn_arena *a, cn_item *it);
 cn_err cn_item_reject(cn_arena *a, cn_item *it, const char *why);

@@ -60,12 +60,12 @@ static cn_err note_oldest(void *ctx, cn_str key, cn_str value, bool *stop) {
 static cn_err remove_rejects(cn_tables *w, const char *job) {
     MDB_cursor *c;
     MDB_val key = {strlen(job) + 1, (void *)(uintptr_t)job}, value;
-    CN_TRY(cn_mdb(mdb_cursor_open(w->txn, w->rejects, &c), "job_rejects"));
-    int rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
+    CN_TRY(cn_mdb(cn_cursor_open(w->txn, w->rejects, &c), "job_rejects"));
+    int rc = cn_cursor_get(c, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && key.mv_size > strlen(job) && memcmp(key.mv_data, job, strlen(job) + 1) == 0) {
         rc = mdb_cursor_del(c, 0);
         if (rc == 0)
-            rc = mdb_cursor_get(c, &key, &value, MDB_GET_CURRENT);
+            rc = cn_cursor_get(c, &key, &value, MDB_GET_CURRENT);
         if (rc == EINVAL) /* the last entry was removed */
             rc = MDB_NOTFOUND;
     }
@@ -86,11 +86,11 @@ static cn_err is_in_use(void *ctx, cn_str key, cn_str value, bool *stop) {
 }
 
 cn_err cn_tables_prune(cn_tables *w, size_t keep) {
-    MDB_stat st;
-    CN_TRY(cn_mdb(mdb_stat(w->txn, w->jobs, &st), "jobs"));
-    if (st.ms_entries <= keep)
+    uint64_t n;
+    CN_TRY(cn_db_count(w->txn, w->jobs, &n));
+    if (n <= keep)
         return CN_OK;
-    oldest o = {.excess = st.ms_entries - keep};
+    oldest o = {.excess = n - keep};
     CN_TRY(cn_db_each(w->txn, w->jobs, CN_STR(""), note_oldest, &o));
     for (uint32_t i = 0; i < o.n; i++) {
         in_use u = {.job = o.id[i]};

@@ -273,5 +273,7 @@ void cn_config_help(cn_buf *out) {
         cn_buf_printf(out, "  %s%*s%s", option, n < 18 ? 20 - n : 2, "", table[i].help);
         cn_buf_printf(out, *table[i].preset ? " [%s]\n" : "%s\n", table[i].preset);
     }
-    cn_buf_puts(out, "\nSIGHUP reads the settings again (limits, timeouts, anonymous, request records, log level); SIGTERM drains and stops.\n");
+    cn_buf_puts(out, "\nSIGHUP reads the settings again (limits, timeouts, anonymous, request records, log level); SIGTERM drains and stops.\n"
+                     "Exit status 74: a file was damaged or cut short while it was changed; the log says which (catalog.lost). Restore it, then start again:\n"
+                     "a server started before that refuses just that tenant.\n");
 }

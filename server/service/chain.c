@@ -4,7 +4,7 @@
 
 #include "engine/base/log.h"
 #include "engine/base/utf8.h"
-#include "index/catalog/audit.h"
+#include "index/control/audit.h"
 #include "server/service/inside.h"
 
 /* The fields were not looked at yet: what is no reason or name is left out. */

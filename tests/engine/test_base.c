@@ -22,14 +22,14 @@ static void test_sha256(void) { /* FIPS 180-2, appendix B */
     check_sha256("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     check_sha256("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     cn_sha256 s;
-    CU_ASSERT_EQUAL_FATAL(cn_sha256_begin(&s), CN_OK);
+    cn_sha256_begin(&s);
     cn_sha256_add(&s, "a", 1), cn_sha256_add(&s, "bc", 2);
     cn_digest d = cn_sha256_get(&s), whole = cn_sha256_of("abc", 3);
     CU_ASSERT(cn_digest_eq(&d, &whole));
-    cn_sha256_reset(&s);
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("ab")), cn_sha256_field(&s, CN_STR("c"));
     cn_digest fields = cn_sha256_get(&s);
-    cn_sha256_reset(&s);
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("a")), cn_sha256_field(&s, CN_STR("bc"));
     cn_digest others = cn_sha256_get(&s);
     CU_ASSERT(!cn_digest_eq(&fields, &others)); /* the lengths go in */

@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "index/catalog/audit.h"
 #include "index/catalog/check.h"
 #include "index/catalog/compact_inside.h"
 #include "index/catalog/needed.h"
 #include "index/catalog/sweep.h"
+#include "index/control/audit.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 

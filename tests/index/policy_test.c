@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "index/catalog/inforce.h"
+#include "index/control/inforce.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 

@@ -4,7 +4,7 @@
  * Thread:  s_open, s_close and s_seal one at a time; s_sees any.
  * Limits:  SMALL_DIM dimensions, one chunk a document, source "default". */
 #pragma once
-#include "index/catalog/records.h"
+#include "index/control/records.h"
 #include "index/search/search.h"
 
 #define SMALL_DIM 4

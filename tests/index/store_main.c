@@ -155,6 +155,8 @@ int main(void) {
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 1;
     env_suite();
+    cut_suite();
+    fields_suite();
     data_suite();
     segment_suite();
     root_suite();

@@ -33,6 +33,8 @@ bool same_doc(const cn_doc *a, const cn_doc *b, uint32_t dim);
 cn_err make_segment(fixture *f, uint32_t from, uint32_t to, uint32_t edit, uint32_t dim, cn_part *ret);
 
 void env_suite(void);
+void cut_suite(void);
+void fields_suite(void);
 void data_suite(void);
 void segment_suite(void);
 void root_suite(void);

@@ -5,8 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "index/catalog/inforce.h"
-#include "index/catalog/records.h"
+#include "index/catalog/version.h"
+#include "index/control/inforce.h"
+#include "index/control/records.h"
 #include "index/policy/policy.h"
 
 #define OK(x) CU_ASSERT_EQUAL(ok((x), __LINE__), CN_OK)

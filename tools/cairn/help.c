@@ -1,6 +1,7 @@
 /* help.c -- --help and the man page, from the table. */
 #include <ctype.h>
 
+#include "index/store/env.h"
 #include "tools/cairn/local.h"
 
 static size_t first_word(const char *name) { return strcspn(name, " "); }
@@ -41,6 +42,7 @@ static const char *const exits[] = {
     "not found: a tenant, index, version, document, file", "no server answers at that address",
     "refused: another changed it first (--expect), a guard, a hold, or a rule such as \"the active version is kept\"",
     "done, but with --strict-input some documents could not be read"};
+static const char exit_lost[] = "a file was damaged or cut short while it was changed: the message says which, and what to do";
 
 void cmd_help_all(FILE *out) {
     fputs("cairn: a retrieval engine with versions and permissions\n\n"
@@ -58,6 +60,7 @@ void cmd_help_all(FILE *out) {
     fputs("\nexit codes:\n", out);
     for (size_t i = 0; i < sizeof exits / sizeof *exits; i++)
         fprintf(out, "  %zu  %s\n", i, exits[i]);
+    fprintf(out, "  %d %s\n", CN_EXIT_LOST, exit_lost);
     fputs("\nThe server is `cairnd`; `cairnd --help` tells its options. `cairn man | man -l -` shows all of this as a page.\n", out);
 }
 
@@ -146,6 +149,7 @@ void cmd_man(FILE *out) {
     fputs(".SH EXIT STATUS\n", out);
     for (size_t i = 0; i < sizeof exits / sizeof *exits; i++)
         fprintf(out, ".TP\n.B %zu\n%s\n", i, exits[i]);
+    fprintf(out, ".TP\n.B %d\n%s\n", CN_EXIT_LOST, exit_lost);
     fputs(".SH ENVIRONMENT\n.TP\n.B CAIRN_DATA\nthe data directory, where neither \\-\\-data nor \\-\\-server is given\n"
           ".TP\n.B CAIRN_SERVER\nthe server; it wins over CAIRN_DATA\n.TP\n.B CAIRN_KEY\nthe API key\n"
           ".TP\n.B CAIRN_ISA\nscalar, avx2 or avx512: which kernels compute (the best that the processor has)\n"

@@ -133,11 +133,10 @@ static cn_err check_wheel(const struct known *k, const char *path) {
     FILE *f = fopen(path, "rbe");
     if (!f)
         return cn_fail_errno(errno, "%s", path);
-    cn_err err = cn_sha256_begin(&s);
-    while (err == CN_OK && (n = fread(bytes, 1, sizeof bytes, f)) > 0)
+    cn_sha256_begin(&s);
+    while ((n = fread(bytes, 1, sizeof bytes, f)) > 0)
         cn_sha256_add(&s, bytes, n);
-    if (err == CN_OK && ferror(f))
-        err = cn_fail_errno(EIO, "%s", path);
+    cn_err err = ferror(f) ? cn_fail_errno(EIO, "%s", path) : CN_OK;
     fclose(f);
     CN_TRY(err);
     cn_hex(cn_sha256_get(&s).b, 32, hex);

@@ -4,7 +4,7 @@
  * Thread:  one at a time.
  * Limits:  2^31 segments. */
 #pragma once
-#include "index/catalog/version.h"
+#include "index/store/root.h"
 #include "index/store/table.h"
 
 typedef struct cn_segset { /* {0}: empty */

@@ -1,4 +1,6 @@
-#include "index/catalog/records.h"
+#include "index/control/epoch.h"
+
+#include "index/control/records.h"
 
 /* A record of fixed length, read for each query: no zone, no heap. Payload: MessagePack uint 64. */
 #define EPOCH_FORMAT 1

@@ -1,8 +1,8 @@
-#include "index/catalog/inforce.h"
+#include "index/control/inforce.h"
 
 #include "engine/base/arena.h"
-#include "index/catalog/records.h"
-#include "index/policy/policy.h"
+#include "engine/base/pack.h"
+#include "index/control/records.h"
 
 #define LABELS_ARENA ((size_t)4 << 20)
 _Static_assert(3 * CN_REVOKED_LABELS_MAX * sizeof(cn_str) < LABELS_ARENA, "an entry of a list fits");
@@ -53,8 +53,8 @@ static cn_err first_of(MDB_txn *txn, MDB_dbi dbi, uint64_t index_id, uint64_t to
     cn_catalog_key first = cn_key2(index_id, 0);
     MDB_cursor *cur;
     MDB_val k = {sizeof first, first.b}, v;
-    CN_TRY(cn_mdb(mdb_cursor_open(txn, dbi, &cur), "ending revocations"));
-    int rc = mdb_cursor_get(cur, &k, &v, MDB_SET_RANGE);
+    CN_TRY(cn_mdb(cn_cursor_open(txn, dbi, &cur), "ending revocations"));
+    int rc = cn_cursor_get(cur, &k, &v, MDB_SET_RANGE);
     bool fits = rc == 0 && k.mv_size == sizeof first && memcmp(k.mv_data, first.b, 8) == 0 && cn_be64((const char *)k.mv_data + 8) <= to;
     if (fits)
         memcpy(ret, k.mv_data, sizeof *ret);

@@ -1,4 +1,6 @@
-#include "index/catalog/segset.h"
+#include "index/control/segset.h"
+
+#include "engine/base/mem.h"
 
 typedef struct look {
     const cn_segset *s;

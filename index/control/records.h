@@ -1,13 +1,14 @@
-/* records.h -- the catalog's records in control.mdb, for the catalog's own files.
+/* records.h -- the records of control.mdb, for index's own files: its databases, its transactions, what stands of indexes and
+ * versions.
  *
  * database   key                                  value: record (pack.h), format 1, one MessagePack map (fields in records.c)
- * meta       "epoch", "audit", "ids"              epoch: u64; audit: {seq, digest} of the chain's newest; ids: last index id given
- *            "mode" index id                      mode.h
+ * meta       "epoch", "audit", "ids"              epoch.h; audit: {seq, digest} of the chain's newest; ids: last index id given
+ *            "mode" index id                      catalog/mode.h
  * index      name                                 settings, pointer, hold
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
- * gate       index id, number (0: of the index)   gate.h
+ * gate       index id, number (0: of the index)   catalog/gate.h
  * policy     ...                                  policy/policy_inside.h
  * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
@@ -19,7 +20,9 @@
  * Limits:  none of its own. */
 #pragma once
 #include "engine/base/mem.h"
-#include "index/catalog/version.h"
+#include "index/control/audit.h"
+#include "index/control/epoch.h"
+#include "index/control/info.h"
 #include "index/store/fields.h"
 
 typedef struct cn_catalog {
@@ -55,11 +58,6 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
 cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
 cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
-/* In a tenant's "meta", or the host's "keys". CN_DAMAGED when there is none. */
-cn_err cn_epoch_of(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret);
-/* The same of the last commit, without a transaction while there was no other: of the database of that name. */
-cn_err cn_epoch_now(cn_env *env, const char *db, uint64_t *ret);
-cn_err cn_epoch_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch);
 /* All of an index, by number. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
 /* The head's number, 0 for none; reads from the newest down, so most often one record. */
@@ -68,12 +66,6 @@ cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);
 bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined nor dropped */
-
-cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret); /* id 0: of the tenant */
-cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
-cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
-/* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
-cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
 
 /* Records a refused attempt in the chain and returns err with its text. */
 cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);

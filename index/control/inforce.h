@@ -15,7 +15,7 @@
 #pragma once
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
-#include "index/catalog/sum.h"
+#include "index/control/sum.h"
 #include "index/store/data.h"
 #include "index/store/root.h"
 
@@ -30,6 +30,7 @@ cn_err cn_inforce_each(cn_tenant *t, MDB_txn *txn, cn_inforce_fn *fn, void *ctx)
 /* CN_NOT_FOUND when N's list is not in force. Raising the epoch and the audit record are the caller's. */
 cn_err cn_inforce_withdraw(cn_tenant *t, MDB_txn *txn, uint64_t index_id, uint64_t number);
 
+#define CN_PART_REVOKED 'r' /* of a version's own file: the list */
 #define CN_REVOKED_LABELS_MAX (64u * CN_LABELS_MAX) /* of one document, in each of the three */
 /* gone->allow: labels taken away; deny, require: what came later. Valid during the call; the labels' bytes, while `own`
  * stays open. */

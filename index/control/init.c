@@ -1,7 +1,7 @@
 /* init.c -- what control.mdb of a new tenant and cairn.mdb begin with: nothing, explicitly. From then on a record of these
  * that is not there is damage. */
-#include "index/catalog/records.h"
-#include "index/catalog/sum.h"
+#include "index/control/records.h"
+#include "index/control/sum.h"
 #include "index/store/data.h"
 
 static const char *const summed[] = {"policy", "inforce", "members"};

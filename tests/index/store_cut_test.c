@@ -1,0 +1,288 @@
+/* A file that is cut short under a transaction: a walk, a change, a value in hand, a map that nobody watches. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/index/store_test.h"
+
+#define PAIRS 300
+static char dir[64], path[128], said[160];
+static const off_t lengths[] = {0, 1, 4096, 8192, 8192 + 100, 40 * 1000, 65536, 100 * 1000};
+
+static int setup(void) {
+    snprintf(dir, sizeof dir, "/tmp/cairn-cut-XXXXXX");
+    if (!mkdtemp(dir))
+        return 1;
+    snprintf(path, sizeof path, "%s/x.mdb", dir);
+    snprintf(said, sizeof said, "%s/said", dir);
+    return 0;
+}
+
+static int teardown(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    return system(command) != 0;
+}
+
+/* Pairs of 400 bytes, so that leaves and their parent are many pages. */
+static cn_err fill(cn_env *e, MDB_dbi dbi) {
+    MDB_txn *txn;
+    char key[16], value[400] = {1};
+    CN_TRY(cn_txn_write(e, &txn));
+    for (int i = 0; i < PAIRS; i++) {
+        snprintf(key, sizeof key, "key %04d", i);
+        cn_err err = cn_db_put(txn, dbi, cn_str_of(key), (cn_str){value, sizeof value});
+        if (err != CN_OK) {
+            cn_txn_abort(e, txn);
+            return err;
+        }
+    }
+    return cn_txn_commit(e, txn);
+}
+
+static bool begin(cn_env **e, MDB_dbi *dbi) {
+    unlink(path);
+    return OK(cn_env_open(path, CN_ENV_CONTROL, true, e)) && OK(cn_env_dbi(*e, "one", true, dbi)) && OK(fill(*e, *dbi)) && OK(fill(*e, *dbi));
+}
+
+typedef struct cutting {
+    int met, at; /* cut when so many were met */
+    off_t length;
+} cutting;
+
+static cn_err cut_at(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)key, (void)value, (void)stop;
+    cutting *c = ctx;
+    if (c->met++ == c->at)
+        CU_ASSERT_EQUAL(truncate(path, c->length), 0);
+    return CN_OK;
+}
+
+/* Wherever it is cut: the walk does not end as if there were no more. */
+static void a_walk(void) {
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (int at = 0; at < PAIRS; at += 37) {
+            cn_env *e;
+            MDB_dbi dbi;
+            MDB_txn *txn;
+            cutting c = {.at = at, .length = lengths[i]};
+            if (!begin(&e, &dbi))
+                return;
+            OK(cn_txn_read(e, &txn));
+            FAILS(cn_db_each(txn, dbi, CN_STR(""), cut_at, &c), CN_DAMAGED);
+            CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), path));
+            CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "backup"));
+            cn_txn_abort(e, txn);
+            FAILS(cn_txn_read(e, &txn), CN_DAMAGED);
+            cn_env_close(e);
+        }
+}
+
+/* One that is not found in what is left of it may have been there. */
+static void a_look_up(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    cn_str value;
+    uint64_t n;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        if (!begin(&e, &dbi))
+            return;
+        OK(cn_txn_read(e, &txn));
+        CU_ASSERT_EQUAL(cn_db_get(txn, dbi, CN_STR("none"), &value), CN_NOT_FOUND);
+        CU_ASSERT_EQUAL(truncate(path, lengths[i]), 0);
+        FAILS(cn_db_get(txn, dbi, CN_STR("none"), &value), CN_DAMAGED);
+        cn_txn_abort(e, txn);
+        FAILS(cn_txn_read(e, &txn), CN_DAMAGED);
+        cn_env_close(e);
+        if (!begin(&e, &dbi))
+            return;
+        OK(cn_txn_read(e, &txn));
+        CU_ASSERT_EQUAL(truncate(path, lengths[i]), 0);
+        cn_err err = cn_db_count(txn, dbi, &n);
+        CU_ASSERT(err == CN_DAMAGED || (err == CN_OK && n == PAIRS));
+        cn_txn_abort(e, txn);
+        cn_env_close(e);
+    }
+}
+
+static cn_err away(MDB_txn *txn, MDB_dbi dbi, int from, off_t length) {
+    MDB_cursor *c;
+    char text[16];
+    snprintf(text, sizeof text, "key %04d", from);
+    MDB_val k = {strlen(text), text}, v;
+    CN_TRY(cn_mdb(cn_cursor_open(txn, dbi, &c), "opening"));
+    int rc = cn_cursor_get(c, &k, &v, MDB_SET_RANGE);
+    if (truncate(path, length) < 0)
+        rc = EIO;
+    for (; rc == 0; rc = rc ? rc : cn_cursor_get(c, &k, &v, MDB_NEXT))
+        rc = mdb_cursor_del(c, 0);
+    mdb_cursor_close(c);
+    return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "taking away");
+}
+
+/* In a process of its own, since it may end there: 0 when each step was an error or well, and the last one an error. */
+static int change(off_t length, int steps_before, bool by_cursor) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    char key[16], value[700] = {2};
+    if (cn_env_open(path, CN_ENV_CONTROL, false, &e) != CN_OK || cn_env_dbi(e, "one", false, &dbi) != CN_OK || cn_txn_write(e, &txn) != CN_OK)
+        return 1;
+    cn_err err = CN_OK;
+    if (by_cursor)
+        err = away(txn, dbi, 11 * steps_before, length);
+    for (int i = 0; err == CN_OK && i < PAIRS; i += 11) {
+        if (i / 11 == steps_before && truncate(path, length) < 0)
+            return 2;
+        snprintf(key, sizeof key, "key %04d", i);
+        err = i % 2 ? cn_db_del(txn, dbi, cn_str_of(key)) : cn_db_put(txn, dbi, cn_str_of(key), (cn_str){value, sizeof value});
+    }
+    if (err == CN_OK)
+        err = cn_txn_commit(e, txn);
+    else
+        cn_txn_abort(e, txn);
+    return err == CN_DAMAGED ? 0 : 3;
+}
+
+static void child(off_t length, int steps_before, bool by_cursor) {
+    int fd = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(fd, STDERR_FILENO);
+    alarm(20);
+    _exit(change(length, steps_before, by_cursor));
+}
+
+static bool was_said(const char *what) {
+    char text[1000] = {0};
+    int fd = open(said, O_RDONLY);
+    bool found = fd >= 0 && read(fd, text, sizeof text - 1) > 0 && strstr(text, what);
+    close(fd);
+    return found;
+}
+
+/* Nothing of a change is kept in a file that was cut short under it: an error, or an end that says which file. */
+static void a_change(void) {
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (int steps = 0; steps <= 27; steps++) {
+            cn_env *e;
+            MDB_dbi dbi;
+            int status;
+            if (!begin(&e, &dbi))
+                return;
+            cn_env_close(e);
+            pid_t pid = fork();
+            if (pid == 0)
+                child(lengths[i], steps / 2 * 2, steps % 2);
+            waitpid(pid, &status, 0);
+            CU_ASSERT_TRUE(WIFEXITED(status));
+            CU_ASSERT_TRUE(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == CN_EXIT_LOST);
+            CU_ASSERT_TRUE(WEXITSTATUS(status) == 0 || was_said(path));
+            FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &e), CN_DAMAGED);
+        }
+}
+
+/* ---------- a page that is nonsense ---------- */
+
+/* Writes `n` bytes over the head of the page in which `at` lies: 10 flags, 12 where its free bytes begin and end. */
+static int spoil(const void *at, off_t offset, const void *bytes, size_t n) {
+    const char *page = (const char *)at - (uintptr_t)at % 4096;
+    uint64_t number;
+    memcpy(&number, page, sizeof number);
+    int fd = open(path, O_WRONLY);
+    bool done = fd >= 0 && pwrite(fd, bytes, n, (off_t)number * 4096 + offset) == (ssize_t)n;
+    close(fd);
+    return done ? 0 : -1;
+}
+
+static cn_err spoil_flags(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)value, (void)stop;
+    int *met = ctx;
+    if ((*met)++ == 0)
+        CU_ASSERT_EQUAL(spoil(key.p, 10, "\0\0", 2), 0);
+    return CN_OK;
+}
+
+static void read_nonsense(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    int met = 0;
+    if (!begin(&e, &dbi))
+        return;
+    OK(cn_txn_read(e, &txn));
+    FAILS(cn_db_each(txn, dbi, CN_STR(""), spoil_flags, &met), CN_DAMAGED);
+    CU_ASSERT_EQUAL(met, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "backup"));
+    cn_txn_abort(e, txn);
+    FAILS(cn_txn_read(e, &txn), CN_DAMAGED); /* and nothing more of it */
+    FAILS(cn_txn_write(e, &txn), CN_DAMAGED);
+    cn_env_close(e);
+    FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &e), CN_DAMAGED);
+}
+
+static int write_over_nonsense(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    cn_str value;
+    int fd = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(fd, STDERR_FILENO);
+    if (cn_env_open(path, CN_ENV_CONTROL, false, &e) != CN_OK || cn_env_dbi(e, "one", false, &dbi) != CN_OK || cn_txn_write(e, &txn) != CN_OK)
+        return 1;
+    if (cn_db_get(txn, dbi, CN_STR("key 0100"), &value) != CN_OK || spoil(value.p, 12, "\x00\x0f\x10\x00", 4) < 0)
+        return 2;
+    return cn_db_put(txn, dbi, CN_STR("key 0100x"), CN_STR("more")) == CN_OK ? 3 : 4;
+}
+
+/* No error can be given then, and a bare abort() would say nothing. Whoever comes next is let in, and finds the damage. */
+static void written_nonsense(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    int status;
+    if (!begin(&e, &dbi))
+        return;
+    cn_env_close(e);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(write_over_nonsense());
+    waitpid(pid, &status, 0);
+    CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == CN_EXIT_LOST);
+    CU_ASSERT_TRUE(was_said(path) && was_said("backup"));
+    FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &e), CN_DAMAGED);
+}
+
+/* Of a file that nobody watches the end is the signal's, with a word before it. */
+static void a_map_of_another(void) {
+    int status;
+    cn_env *e;
+    MDB_dbi dbi;
+    if (!begin(&e, &dbi))
+        return;
+    cn_env_close(e);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fd = open(said, O_RDWR | O_CREAT | O_TRUNC, 0600), other = open(path, O_RDWR);
+        const volatile char *p = mmap(NULL, 65536, PROT_READ, MAP_SHARED, other, 0);
+        dup2(fd, STDERR_FILENO);
+        _exit(cn_env_open(path, CN_ENV_CONTROL, false, &e) != CN_OK || ftruncate(other, 0) < 0 || p[0] ? 1 : 2);
+    }
+    waitpid(pid, &status, 0);
+    CU_ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    CU_ASSERT_TRUE(was_said("cut short"));
+    unlink(path);
+}
+
+void cut_suite(void) {
+    CU_pSuite s = CU_add_suite("cut short under a transaction", setup, teardown);
+    CU_ADD_TEST(s, a_walk);
+    CU_ADD_TEST(s, a_look_up);
+    CU_ADD_TEST(s, a_change);
+    CU_ADD_TEST(s, read_nonsense);
+    CU_ADD_TEST(s, written_nonsense);
+    CU_ADD_TEST(s, a_map_of_another);
+}
