@@ -5,7 +5,7 @@
  * Limits:  2^31 segments. */
 #pragma once
 #include "index/catalog/version.h"
-#include "index/store/table.h"
+#include "engine/base/table.h"
 
 typedef struct cn_segset { /* {0}: empty */
     cn_seg **v;

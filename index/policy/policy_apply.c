@@ -6,7 +6,7 @@
 #include "index/catalog/inforce.h"
 #include "index/catalog/records.h"
 #include "index/policy/policy_inside.h"
-#include "index/store/table.h"
+#include "engine/base/table.h"
 
 #define RECORD_MAX ((size_t)4 << 20)
 #define DETAIL_MAX 60000

@@ -264,7 +264,7 @@ static void job(w_world *w, w_index *ix) {
     w_version next = {0};
     cn_key gone[4];
     cn_recipe recipe = {.embedder = CN_STR("none"), .precision = CN_STR(""), .parser = CN_STR("p/1"), .normaliser = CN_STR("n/1"),
-                        .chunker = CN_STR("document"), .analyser = CN_STR("a/1"), .metric = ix->metric, .dim = W_DIM};
+                        .chunker = CN_STR("document"), .analyser = CN_STR("english"), .metric = ix->metric, .dim = W_DIM};
     cn_seal s = {.index = cn_str_of(ix->name), .base = head, .recipe = &recipe, .removed = gone, .job = CN_STR("j")};
     cn_segw *seg = NULL;
     bool differs = head == 0;
