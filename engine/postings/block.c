@@ -106,7 +106,7 @@ static void bound(const cn_posting *v, uint32_t n, const uint32_t *lengths, uint
     }
 }
 
-void cn_list_encode(const cn_posting *v, uint32_t n, const uint32_t *lengths, cn_buf *out, cn_entry *entry) {
+void cn_posting_list_encode(const cn_posting *v, uint32_t n, const uint32_t *lengths, cn_buf *out, cn_entry *entry) {
     uint32_t n_blocks = (n + BLOCK - 1) / BLOCK;
     size_t skips = out->n, first = skips + (n_blocks > 1 ? n_blocks * sizeof(cn_skip) : 0);
     *entry = (cn_entry){.at = (uint32_t)out->n, .df = n, .min_len = UINT32_MAX};
@@ -126,9 +126,9 @@ void cn_list_encode(const cn_posting *v, uint32_t n, const uint32_t *lengths, cn
 /* ---------- decoding ---------- */
 static cn_err damaged(const char *what) { return cn_fail(CN_DAMAGED, "a list of postings %s; the file will be made anew", what); }
 
-cn_err cn_list_open(const cn_run *r, uint32_t term, cn_list *ret) {
+cn_err cn_posting_list_open(const cn_postings_run *r, uint32_t term, cn_posting_list *ret) {
     const cn_entry *e = &r->entries[term];
-    cn_list l = {.entry = *e, .rows = r->head.rows, .n_blocks = (e->df + BLOCK - 1) / BLOCK};
+    cn_posting_list l = {.entry = *e, .rows = r->head.rows, .n_blocks = (e->df + BLOCK - 1) / BLOCK};
     uint32_t bytes = e[1].at - e->at, skips = l.n_blocks > 1 ? l.n_blocks * (uint32_t)sizeof(cn_skip) : 0;
     if (e->df == 0 || e->df > l.rows || skips > bytes)
         return damaged("is shorter than it should be");
@@ -139,7 +139,7 @@ cn_err cn_list_open(const cn_run *r, uint32_t term, cn_list *ret) {
     return CN_OK;
 }
 
-cn_skip cn_list_skip(const cn_list *l, uint32_t i) {
+cn_skip cn_posting_list_skip(const cn_posting_list *l, uint32_t i) {
     cn_skip s = {l->rows - 1, l->bytes, (uint16_t)l->entry.max_tf, (uint16_t)(l->entry.min_len < UINT16_MAX ? l->entry.min_len : UINT16_MAX)};
     if (l->skips)
         memcpy(&s, l->skips + i * sizeof s, sizeof s);
@@ -163,8 +163,8 @@ static cn_err decode_rest(const uint8_t *at, uint32_t bytes, cn_decoded *ret) {
 }
 
 /* Gaps to rows. The sum is made in 64 bits, so that what is too large shows at the end: no row before it was larger. */
-static cn_err add_gaps(const cn_list *l, uint32_t i, cn_skip s, cn_decoded *ret) {
-    uint64_t next = i ? (uint64_t)cn_list_before(l, i) + 1 : 0;
+static cn_err add_gaps(const cn_posting_list *l, uint32_t i, cn_skip s, cn_decoded *ret) {
+    uint64_t next = i ? (uint64_t)cn_posting_list_before(l, i) + 1 : 0;
     for (uint32_t j = 0; j < ret->n; j++) {
         next += ret->row[j];
         ret->row[j] = (uint32_t)next++;
@@ -173,9 +173,9 @@ static cn_err add_gaps(const cn_list *l, uint32_t i, cn_skip s, cn_decoded *ret)
     return next <= l->rows && next <= (uint64_t)s.last + 1 ? CN_OK : damaged("names rows that do not exist");
 }
 
-cn_err cn_list_decode(const cn_list *l, uint32_t i, cn_decoded *ret) {
-    cn_skip s = cn_list_skip(l, i);
-    uint32_t from = i ? cn_list_skip(l, i - 1).end : 0, left = l->entry.df - i * BLOCK;
+cn_err cn_posting_list_decode(const cn_posting_list *l, uint32_t i, cn_decoded *ret) {
+    cn_skip s = cn_posting_list_skip(l, i);
+    uint32_t from = i ? cn_posting_list_skip(l, i - 1).end : 0, left = l->entry.df - i * BLOCK;
     if (from > s.end || s.end > l->bytes)
         return damaged("has blocks out of order");
     ret->n = left < BLOCK ? left : BLOCK;
@@ -184,9 +184,9 @@ cn_err cn_list_decode(const cn_list *l, uint32_t i, cn_decoded *ret) {
 }
 
 /* ---------- terms ---------- */
-static cn_str term_at(const cn_run *r, uint32_t i) { return (cn_str){r->terms + r->offsets[i], r->offsets[i + 1] - r->offsets[i]}; }
+static cn_str term_at(const cn_postings_run *r, uint32_t i) { return (cn_str){r->terms + r->offsets[i], r->offsets[i + 1] - r->offsets[i]}; }
 
-cn_err cn_list_find(const cn_run *r, cn_str term, cn_list *ret, bool *ret_is) {
+cn_err cn_posting_list_find(const cn_postings_run *r, cn_str term, cn_posting_list *ret, bool *ret_is) {
     uint32_t lo = 0, hi = r->head.terms;
     *ret_is = false;
     while (lo < hi) {
@@ -194,7 +194,7 @@ cn_err cn_list_find(const cn_run *r, cn_str term, cn_list *ret, bool *ret_is) {
         int c = cn_str_cmp(term_at(r, mid), term);
         if (c == 0) {
             *ret_is = true;
-            return cn_list_open(r, mid, ret);
+            return cn_posting_list_open(r, mid, ret);
         }
         if (c < 0)
             lo = mid + 1;

@@ -10,7 +10,7 @@ cn_err cn_postings_begin(cn_put_array *put, void *ctx, cn_postings_build **ret) 
         return cn_fail_memory();
     *b = (cn_postings_build){.put = put, .ctx = ctx, .head = {.magic = "cnpost01"}};
     cn_buf_init(&b->bytes, TERM_BYTES_MAX);
-    b->lengths = cn_alloc(CN_RUN_ROWS * sizeof *b->lengths);
+    b->lengths = cn_alloc(CN_POSTINGS_RUN_ROWS * sizeof *b->lengths);
     if (!b->lengths) {
         cn_postings_free(b);
         return cn_fail_memory();
@@ -55,7 +55,7 @@ typedef struct wanted {
 
 static bool same_term(void *ctx, uint32_t number) {
     const wanted *w = ctx;
-    return cn_str_eq(cn_run_term(w->b, number), w->term);
+    return cn_str_eq(cn_postings_run_term(w->b, number), w->term);
 }
 
 static uint32_t hash_of(cn_str s) { /* FNV-1a */
@@ -129,12 +129,12 @@ cn_err cn_postings_next_row(cn_postings_build *b) {
     b->lengths[b->run.rows++] = b->length;
     b->run.tokens += b->length;
     b->n_touched = b->length = 0;
-    bool full = b->run.rows == CN_RUN_ROWS || (b->run.rows % 64 == 0 && b->run.postings >= CN_RUN_POSTINGS);
-    return full ? cn_run_write(b) : CN_OK;
+    bool full = b->run.rows == CN_POSTINGS_RUN_ROWS || (b->run.rows % 64 == 0 && b->run.postings >= CN_POSTINGS_RUN_MOST);
+    return full ? cn_postings_write_run(b) : CN_OK;
 }
 
 cn_err cn_postings_end(cn_postings_build *b) {
     if (b->run.rows)
-        CN_TRY(cn_run_write(b));
+        CN_TRY(cn_postings_write_run(b));
     return b->put(b->ctx, CN_P_HEAD, 0, &b->head, sizeof b->head);
 }

@@ -5,8 +5,8 @@ static cn_err wrong(uint32_t run, uint32_t term, const char *what) {
     return cn_fail(CN_DAMAGED, "postings, run %u, term %u: %s; remove the file, it is made anew", run, term, what);
 }
 
-static cn_err check_block(const cn_run *r, const cn_list *l, uint32_t i, const cn_decoded *d, uint32_t *max_tf, uint32_t *min_len, bool *ret_fits) {
-    cn_skip s = cn_list_skip(l, i);
+static cn_err check_block(const cn_postings_run *r, const cn_posting_list *l, uint32_t i, const cn_decoded *d, uint32_t *max_tf, uint32_t *min_len, bool *ret_fits) {
+    cn_skip s = cn_posting_list_skip(l, i);
     uint32_t tf = 0, len = UINT32_MAX;
     for (uint32_t j = 0; j < d->n; j++) {
         tf = d->tf[j] > tf ? d->tf[j] : tf;
@@ -18,25 +18,25 @@ static cn_err check_block(const cn_run *r, const cn_list *l, uint32_t i, const c
     return CN_OK;
 }
 
-static cn_err check_list(const cn_run *r, uint32_t run, uint32_t term) {
-    cn_list l;
+static cn_err check_list(const cn_postings_run *r, uint32_t run, uint32_t term) {
+    cn_posting_list l;
     cn_decoded d;
     uint32_t max_tf = 0, min_len = UINT32_MAX, end = 0;
-    CN_TRY(cn_list_open(r, term, &l));
+    CN_TRY(cn_posting_list_open(r, term, &l));
     for (uint32_t i = 0; i < l.n_blocks; i++) {
         bool fits;
-        CN_TRY(cn_list_decode(&l, i, &d));
+        CN_TRY(cn_posting_list_decode(&l, i, &d));
         CN_TRY(check_block(r, &l, i, &d, &max_tf, &min_len, &fits));
         if (!fits)
             return wrong(run, term, "what is said of a block is not so");
-        end = cn_list_skip(&l, i).end;
+        end = cn_posting_list_skip(&l, i).end;
     }
     if (end != l.bytes)
         return wrong(run, term, "bytes are left over");
     return max_tf == l.entry.max_tf && min_len == l.entry.min_len && max_tf <= CN_TF_MAX ? CN_OK : wrong(run, term, "its greatest count or shortest row is not so");
 }
 
-static cn_err check_order(const cn_run *r, uint32_t run, uint32_t term) {
+static cn_err check_order(const cn_postings_run *r, uint32_t run, uint32_t term) {
     cn_str now = {r->terms + r->offsets[term], r->offsets[term + 1] - r->offsets[term]};
     if (now.n > CN_TERM_MAX)
         return wrong(run, term, "it is too long");
@@ -46,7 +46,7 @@ static cn_err check_order(const cn_run *r, uint32_t run, uint32_t term) {
     return cn_str_cmp(before, now) < 0 ? CN_OK : wrong(run, term, "it is out of order");
 }
 
-static cn_err check_run(const cn_run *r, uint32_t run) {
+static cn_err check_run(const cn_postings_run *r, uint32_t run) {
     uint64_t postings = 0, tokens = 0;
     for (uint32_t t = 0; t < r->head.terms; t++) {
         CN_TRY(check_order(r, run, t));

@@ -17,7 +17,7 @@ static cn_err get_any(cn_get_array *get, void *ctx, uint32_t array, uint32_t run
     return *ret_n <= UINT32_MAX ? CN_OK : damaged("an array is too long");
 }
 
-static cn_err check_tables(const cn_run *r, size_t term_bytes, size_t list_bytes) {
+static cn_err check_tables(const cn_postings_run *r, size_t term_bytes, size_t list_bytes) {
     uint32_t n = r->head.terms;
     bool wrong = r->offsets[0] != 0 || r->offsets[n] != term_bytes || r->entries[n].at != list_bytes || (n && r->entries[0].at != 0);
     for (uint32_t i = 0; i < n; i++)
@@ -25,13 +25,13 @@ static cn_err check_tables(const cn_run *r, size_t term_bytes, size_t list_bytes
     return wrong ? damaged("terms or lists do not follow each other") : CN_OK;
 }
 
-static cn_err open_run(uint32_t i, uint32_t first_row, uint32_t rows_left, cn_get_array *get, void *ctx, cn_run *ret) {
+static cn_err open_run(uint32_t i, uint32_t first_row, uint32_t rows_left, cn_get_array *get, void *ctx, cn_postings_run *ret) {
     const void *p, *lengths, *offsets, *terms, *entries, *lists;
     size_t term_bytes, list_bytes;
-    cn_run r;
+    cn_postings_run r;
     CN_TRY(get_sized(get, ctx, CN_P_RUN, i, sizeof r.head, &p));
     memcpy(&r.head, p, sizeof r.head);
-    if (r.head.first_row != first_row || first_row % 64 || r.head.rows == 0 || r.head.rows > CN_RUN_ROWS || r.head.rows > rows_left)
+    if (r.head.first_row != first_row || first_row % 64 || r.head.rows == 0 || r.head.rows > CN_POSTINGS_RUN_ROWS || r.head.rows > rows_left)
         return damaged("a run's rows do not follow those before");
     CN_TRY(get_sized(get, ctx, CN_P_LENGTHS, i, r.head.rows * sizeof(uint32_t), &lengths));
     CN_TRY(get_sized(get, ctx, CN_P_OFFSETS, i, (r.head.terms + 1ull) * sizeof(uint32_t), &offsets));
@@ -82,7 +82,7 @@ cn_err cn_postings_open(uint32_t rows, cn_get_array *get, void *ctx, cn_postings
 void cn_postings_close(cn_postings *p) { cn_free(p); }
 
 /* ---------- counts ---------- */
-static uint64_t tokens_of(const cn_run *r, const uint64_t *bits) {
+static uint64_t tokens_of(const cn_postings_run *r, const uint64_t *bits) {
     uint64_t sum = 0;
     for (uint32_t w = 0; w * 64 < r->head.rows; w++)
         for (uint64_t left = bits[w]; left; left &= left - 1) {
@@ -101,10 +101,10 @@ uint64_t cn_postings_tokens(const cn_postings *p, cn_row_set rows) {
     return sum;
 }
 
-static cn_err count_list(const cn_list *l, const uint64_t *bits, uint32_t *io) {
+static cn_err count_list(const cn_posting_list *l, const uint64_t *bits, uint32_t *io) {
     cn_decoded d;
     for (uint32_t b = 0; b < l->n_blocks; b++) {
-        CN_TRY(cn_list_decode(l, b, &d));
+        CN_TRY(cn_posting_list_decode(l, b, &d));
         for (uint32_t i = 0; i < d.n; i++)
             *io += bits[d.row[i] / 64] >> (d.row[i] % 64) & 1;
     }
@@ -114,10 +114,10 @@ static cn_err count_list(const cn_list *l, const uint64_t *bits, uint32_t *io) {
 cn_err cn_postings_count(const cn_postings *p, cn_str term, cn_row_set rows, uint32_t *ret) {
     uint32_t n = 0;
     for (uint32_t i = 0; rows.n && i < p->head.runs; i++) {
-        const cn_run *r = &p->run[i];
-        cn_list l;
+        const cn_postings_run *r = &p->run[i];
+        cn_posting_list l;
         bool is;
-        CN_TRY(cn_list_find(r, term, &l, &is));
+        CN_TRY(cn_posting_list_find(r, term, &l, &is));
         if (is && rows.n == p->head.rows)
             n += l.entry.df;
         else if (is)

@@ -15,7 +15,7 @@
 #define NO_BLOCK UINT32_MAX
 
 typedef struct cursor { /* one term's list in the run at hand */
-    cn_list list;
+    cn_posting_list list;
     float weight;
     float bound, here;   /* the best a row can get from it: anywhere, and in this window */
     uint32_t block;      /* the first that may reach into this window */
@@ -72,12 +72,12 @@ static float part(const cn_lookup_scratch *s, float weight, uint32_t tf, uint32_
 }
 
 /* ---------- terms of a run ---------- */
-static cn_err open_cursors(const cn_run *r, const cn_lookup *q, cn_lookup_scratch *s) {
+static cn_err open_cursors(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scratch *s) {
     s->n = 0;
     for (uint32_t i = 0; i < q->n; i++) {
         cursor *c = &s->cursors[s->n];
         bool is;
-        CN_TRY(cn_list_find(r, q->terms[i].term, &c->list, &is));
+        CN_TRY(cn_posting_list_find(r, q->terms[i].term, &c->list, &is));
         if (!is)
             continue;
         c->weight = q->terms[i].weight;
@@ -102,14 +102,14 @@ static void sort_cursors(cn_lookup_scratch *s) {
 }
 
 /* ---------- blocks of a window, rows from (within) to (without) ---------- */
-static bool reaches(const cursor *c, uint32_t i, uint32_t to) { return i < c->list.n_blocks && (i == 0 || cn_list_before(&c->list, i) + 1 < to); }
+static bool reaches(const cursor *c, uint32_t i, uint32_t to) { return i < c->list.n_blocks && (i == 0 || cn_posting_list_before(&c->list, i) + 1 < to); }
 
 static void bound_here(const cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) {
-    while (c->block < c->list.n_blocks && cn_list_skip(&c->list, c->block).last < from)
+    while (c->block < c->list.n_blocks && cn_posting_list_skip(&c->list, c->block).last < from)
         c->block++;
     c->here = 0;
     for (uint32_t i = c->block; reaches(c, i, to); i++) {
-        cn_skip k = cn_list_skip(&c->list, i);
+        cn_skip k = cn_posting_list_skip(&c->list, i);
         float b = part(s, c->weight, k.max_tf, k.min_len) * SLACK;
         c->here = b > c->here ? b : c->here;
     }
@@ -119,7 +119,7 @@ static cn_err decode(cursor *c, uint32_t i) {
     if (c->decoded == i)
         return CN_OK;
     c->decoded = NO_BLOCK;
-    CN_TRY(cn_list_decode(&c->list, i, &c->d));
+    CN_TRY(cn_posting_list_decode(&c->list, i, &c->d));
     c->decoded = i;
     return CN_OK;
 }
@@ -138,7 +138,7 @@ static cn_err mark(cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) 
 
 /* Does a block's span hold a candidate? */
 static bool any_candidate(const cn_lookup_scratch *s, const cursor *c, uint32_t i, uint32_t from, uint32_t to) {
-    uint32_t lo = cn_list_before(&c->list, i) + 1, hi = cn_list_skip(&c->list, i).last;
+    uint32_t lo = cn_posting_list_before(&c->list, i) + 1, hi = cn_posting_list_skip(&c->list, i).last;
     if (hi < from) /* not so: decoding it will say */
         return true;
     lo = lo < from ? 0 : lo - from;
@@ -155,7 +155,7 @@ static bool any_candidate(const cn_lookup_scratch *s, const cursor *c, uint32_t 
     return false;
 }
 
-static cn_err add_scores(const cn_run *r, cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) {
+static cn_err add_scores(const cn_postings_run *r, cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) {
     for (uint32_t i = c->block; c->here > 0 && reaches(c, i, to); i++) {
         if (!any_candidate(s, c, i, from, to))
             continue;
@@ -200,7 +200,7 @@ static cn_err candidates(cn_lookup_scratch *s, const uint64_t *permitted, uint32
     return CN_OK;
 }
 
-static void offer(cn_lookup_scratch *s, const cn_run *r, uint32_t from, float floor) {
+static void offer(cn_lookup_scratch *s, const cn_postings_run *r, uint32_t from, float floor) {
     for (uint32_t w = 0; w < WORDS; w++)
         for (uint64_t bits = s->touched[w]; bits; bits &= bits - 1) {
             uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(bits);
@@ -209,7 +209,7 @@ static void offer(cn_lookup_scratch *s, const cn_run *r, uint32_t from, float fl
         }
 }
 
-static cn_err window(const cn_run *r, const cn_lookup *q, cn_lookup_scratch *s, uint32_t from, uint32_t to) {
+static cn_err window(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scratch *s, uint32_t from, uint32_t to) {
     const uint64_t *permitted = q->permitted.bits + (r->head.first_row + from) / 64;
     float bar = cn_top_bar(&s->top), all;
     bar = bar > q->floor ? bar : q->floor;
@@ -226,7 +226,7 @@ static cn_err window(const cn_run *r, const cn_lookup *q, cn_lookup_scratch *s, 
     return CN_OK;
 }
 
-static cn_err search_run(const cn_run *r, const cn_lookup *q, cn_lookup_scratch *s) {
+static cn_err search_run(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scratch *s) {
     CN_TRY(open_cursors(r, q, s));
     sort_cursors(s);
     for (uint32_t from = 0, n = 0; s->n && from < r->head.rows; from += WINDOW, n++) {

@@ -6,7 +6,7 @@
 #define LISTS_MAX ((size_t)UINT32_MAX - 63)
 
 static int by_bytes(const void *a, const void *b, void *ctx) {
-    return cn_str_cmp(cn_run_term(ctx, *(const uint32_t *)a), cn_run_term(ctx, *(const uint32_t *)b));
+    return cn_str_cmp(cn_postings_run_term(ctx, *(const uint32_t *)a), cn_postings_run_term(ctx, *(const uint32_t *)b));
 }
 
 static const cn_log_item *item(const cn_postings_build *b, uint32_t i) { return &b->log[i / CN_LOG_PIECE][i % CN_LOG_PIECE]; }
@@ -28,14 +28,14 @@ static void sort_postings(const cn_postings_build *b, const uint32_t *place, uin
 }
 
 static cn_err encode(const cn_postings_build *b, const uint32_t *end, const uint32_t *sorted, cn_entry *entries, cn_buf *lists) {
-    CN_AUTO_FREE cn_posting *v = cn_alloc((CN_RUN_ROWS + 1) * sizeof *v);
+    CN_AUTO_FREE cn_posting *v = cn_alloc((CN_POSTINGS_RUN_ROWS + 1) * sizeof *v);
     if (!v)
         return cn_fail_memory();
     for (uint32_t p = 0; p < b->run.terms; p++) {
         uint32_t from = p ? end[p - 1] : 0, n = end[p] - from;
         for (uint32_t i = 0; i < n; i++)
             v[i] = (cn_posting){sorted[from + i] >> 14, sorted[from + i] & CN_TF_MAX};
-        cn_list_encode(v, n, b->lengths, lists, &entries[p]);
+        cn_posting_list_encode(v, n, b->lengths, lists, &entries[p]);
     }
     entries[b->run.terms] = (cn_entry){.at = (uint32_t)lists->n};
     return cn_buf_check(lists);
@@ -49,7 +49,7 @@ static cn_err put_terms(const cn_postings_build *b, const uint32_t *order) {
         return cn_fail_memory();
     cn_buf_init(&bytes, b->bytes.n + 1);
     for (uint32_t p = 0; p < n; p++) {
-        cn_str t = cn_run_term(b, order[p]);
+        cn_str t = cn_postings_run_term(b, order[p]);
         offset[p] = (uint32_t)bytes.n;
         cn_buf_add(&bytes, t.p, t.n);
     }
@@ -89,12 +89,12 @@ static cn_err put_all(cn_postings_build *b) {
     return put_lists(b, place);
 }
 
-cn_err cn_run_write(cn_postings_build *b) {
+cn_err cn_postings_write_run(cn_postings_build *b) {
     CN_TRY(put_all(b));
     b->head.runs++;
     b->head.rows += b->run.rows;
     b->head.tokens += b->run.tokens;
-    b->run = (cn_run_head){.first_row = b->head.rows};
+    b->run = (cn_postings_run_head){.first_row = b->head.rows};
     cn_table_done(&b->table);
     cn_buf_reset(&b->bytes);
     return CN_OK;

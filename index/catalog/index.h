@@ -12,7 +12,8 @@ typedef struct cn_index_settings {
     cn_str precision;       /* "fp32", "int8"; "" for none */
     cn_str chunker;         /* as the user writes it: "structure", "structure tokens=200 overlap=32", "fixed tokens=128", "document" */
     cn_metric metric;
-    cn_str mode;            /* default mode of a query: "dense" or "exact" */
+    cn_str mode;            /* default mode of a query: "dense", "exact", "lexical", "hybrid" */
+    cn_str analyser;        /* as the user writes it: a language, "none"; "": the default (index/text/analyser.h) */
     uint32_t keep_versions; /* gc keeps this many before the active one */
     uint32_t keep_days;
     bool activate;          /* jobs flip by default */
@@ -21,6 +22,7 @@ typedef struct cn_index_settings {
     uint32_t dim;           /* the model's; for "none" set by the first job; 0 until then */
 } cn_index_settings;
 
+bool cn_index_mode_known(cn_str mode);
 void cn_index_settings_default(cn_index_settings *s);
 
 typedef struct cn_index_info {

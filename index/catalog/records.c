@@ -104,8 +104,9 @@ uint64_t cn_be64(const char *p) {
 
 /* ---------- indexes ---------- */
 
-/* The last one is written only where it is set: so an earlier program reads what says nothing of it, and refuses the rest. */
-#define INDEX_FIELDS 20
+/* The last two are written only where they are set: so an earlier program reads what says nothing of them, and refuses the rest. */
+#define INDEX_FIELDS 21
+#define INDEX_FIELDS_ALWAYS 19
 static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FIELDS]) {
     const cn_field all[INDEX_FIELDS] = {
         {"name", CN_F_STR, &x->name, 0}, {"id", CN_F_U64, &x->id, 0}, {"active", CN_F_U64, &x->active, 0}, {"newest", CN_F_U64, &x->newest, 0},
@@ -114,7 +115,7 @@ static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FI
         {"metric", CN_F_U32, metric, 0}, {"mode", CN_F_STR, &x->set.mode, 0}, {"keep_versions", CN_F_U32, &x->set.keep_versions, 0},
         {"keep_days", CN_F_U32, &x->set.keep_days, 0}, {"activate", CN_F_BOOL, &x->set.activate, 0},
         {"model", CN_F_FIXED, x->set.embedder_digest.b, 32}, {"dim", CN_F_U32, &x->set.dim, 0},
-        {"local_only", CN_F_BOOL, &x->set.local_only, 0},
+        {"local_only", CN_F_BOOL, &x->set.local_only, 0}, {"analyser", CN_F_STR, &x->set.analyser, 0},
     };
     memcpy(f, all, sizeof all);
 }
@@ -124,7 +125,7 @@ cn_err cn_index_store(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix
     uint32_t metric = (uint32_t)x.set.metric;
     cn_field f[INDEX_FIELDS];
     index_fields(&x, &metric, f);
-    return cn_fields_put(txn, c->index, ix->name, f, x.set.local_only ? INDEX_FIELDS : INDEX_FIELDS - 1);
+    return cn_fields_put(txn, c->index, ix->name, f, x.set.analyser.n ? INDEX_FIELDS : x.set.local_only ? INDEX_FIELDS_ALWAYS + 1 : INDEX_FIELDS_ALWAYS);
 }
 
 cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret) {
@@ -134,8 +135,10 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
     char what[CN_NAME_MAX + 32];
     snprintf(what, sizeof what, "the record of index %.*s", (int)(name.n > CN_NAME_MAX ? CN_NAME_MAX : name.n), name.p);
     index_fields(&x, &metric, f);
-    cn_err err = cn_fields_read(value, what, a, f, INDEX_FIELDS - 1);
-    CN_TRY(err == CN_DAMAGED ? cn_fields_read(value, what, a, f, INDEX_FIELDS) : err);
+    cn_err err = CN_DAMAGED;
+    for (unsigned n = INDEX_FIELDS_ALWAYS; err == CN_DAMAGED && n <= INDEX_FIELDS; n++)
+        err = cn_fields_read(value, what, a, f, n);
+    CN_TRY(err);
     if (metric > CN_L2 || !cn_str_eq(x.name, name) || x.set.dim > CN_DIM_MAX || x.active > x.newest)
         return cn_fail(CN_DAMAGED, "%s: its values do not fit together", what);
     x.set.metric = (cn_metric)metric;

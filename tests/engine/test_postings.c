@@ -271,14 +271,14 @@ static void test_runs(void) {
     cn_postings *p;
     cn_lookup_scratch *s;
     cn_scored got[4];
-    uint32_t rows = CN_RUN_ROWS + 70, n = 0, df = 0;
+    uint32_t rows = CN_POSTINGS_RUN_ROWS + 70, n = 0, df = 0;
     uint64_t *all = malloc((rows / 64 + 1) * sizeof *all);
     memset(all, 0xff, (rows / 64 + 1) * sizeof *all);
     all[rows / 64] = ((uint64_t)1 << (rows % 64)) - 1;
     CU_ASSERT_EQUAL_FATAL(cn_postings_begin(store_put, &arrays, &b), CN_OK);
     for (uint32_t row = 0; row < rows; row++) {
         CU_ASSERT_EQUAL_FATAL(cn_postings_add(b, CN_STR("in every row"), 1, 1), CN_OK);
-        if (row == 5 || row == CN_RUN_ROWS + 65)
+        if (row == 5 || row == CN_POSTINGS_RUN_ROWS + 65)
             CU_ASSERT_EQUAL(cn_postings_add(b, CN_STR("rare"), row == 5 ? 1 : 2, 1), CN_OK);
         CU_ASSERT_EQUAL_FATAL(cn_postings_next_row(b), CN_OK);
     }
@@ -293,7 +293,7 @@ static void test_runs(void) {
     cn_wanted w[] = {{CN_STR("in every row"), .1f}, {CN_STR("rare"), 3}};
     cn_lookup q = {.terms = w, .n = 2, .k1 = 1.2f, .b = .75f, .mean = 1, .k = 4, .floor = -INFINITY, .permitted = {all, rows}};
     CU_ASSERT_EQUAL(cn_postings_search(p, &q, s, got, &n), CN_OK);
-    CU_ASSERT(n == 4 && got[0].row == CN_RUN_ROWS + 65 && got[1].row == 5 && got[2].row == 0 && got[3].row == 1);
+    CU_ASSERT(n == 4 && got[0].row == CN_POSTINGS_RUN_ROWS + 65 && got[1].row == 5 && got[2].row == 0 && got[3].row == 1);
     cn_lookup_scratch_free(s);
     cn_postings_close(p);
     store_done(&arrays);
