@@ -7,7 +7,7 @@
 #include "engine/base/table.h"
 #include "index/search/view_inside.h"
 
-#define CN_BM25_K1 1.2f
+#define CN_BM25_K1 1.5f     /* bm25s's default too */
 #define CN_BM25_B 0.75f
 #define CN_FUSE_RANK 60u       /* reciprocal rank fusion's k */
 #define CN_HYBRID_DEPTH 100u   /* hits of each half, at least */

@@ -11,7 +11,7 @@
 
 /* Relevance, 0 to 1: a first calibration, to be fitted to judged queries. Cosine and inner product: the score, no less
  * than 0 and no more than 1. L2: 1 / (1 + distance). Lexical: the score's share of what no row can reach (a row of average
- * length that holds each word once has .45). Hybrid: the greater one of its halves. */
+ * length that holds each word once has .4). Hybrid: the greater one of its halves. */
 #define CN_EVIDENCE_OK 0.45f
 #define CN_EVIDENCE_WEAK 0.30f
 float cn_relevance(cn_metric metric, float score); /* of a score by vectors */

@@ -211,12 +211,14 @@ static w_row *row_random(w_world *w, uint32_t doc, const w_row *old) {
 static void write_row(w_world *w, cn_segw *seg, const w_row *r) {
     CN_AUTO_BUF cn_buf meta;
     cn_chunk c[O_CHUNKS_MAX] = {{0}};
+    char text[W_TEXT];
+    uint32_t bytes = w_text(&r->d, text, c);
     cn_buf_init(&meta, 4096);
     o_doc_meta(&r->d, &meta);
     for (uint32_t i = 0; i < r->d.chunks; i++)
-        c[i] = (cn_chunk){.from = 4 * i, .to = 4 * i + 4, .vector = r->d.vec[i]};
+        c[i].vector = r->d.vec[i];
     cn_doc d = {.source = cn_str_of(r->d.source), .id = cn_str_of(r->d.id), .modified = o_doc_modified(&r->d), .meta = cn_buf_str(&meta),
-                .text = {"one two 3 four five", 4 * r->d.chunks}, .chunks = c, .n_chunks = r->d.chunks,
+                .text = {text, bytes}, .chunks = c, .n_chunks = r->d.chunks,
                 .labels = {w_labels(&w->a, r->d.allow), w_labels(&w->a, r->d.deny), w_labels(&w->a, r->d.require)}};
     d.content = cn_sha256_of(r->d.vec, sizeof r->d.vec);
     d.row = cn_sha256_of(&r->d, sizeof r->d);
