@@ -161,6 +161,7 @@ const cmd cmd_table[] = {
           {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"}, {"--deadline", "MS", "deadline_ms", CMD_UINT, "give up after so many milliseconds (no limit)"},
+          {"--on-degraded", "answer|error", "on_degraded", CMD_TEXT, "where an answer would be less than what was asked for (answer, which says so)"},
           {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
      "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
      "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'", run_query, NULL},
