@@ -8,7 +8,7 @@ import os, re, subprocess, sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYERS = ["engine", "index", "ingest", "server", "tools"]
 # Folders within a layer, where they have an order too; a layer's own headers come before its folders.
-FOLDERS = {"index": ["store", "trace", "control", "policy", "catalog", "search"]}
+FOLDERS = {"index": ["text", "store", "trace", "control", "policy", "catalog", "search"]}
 TOP = {"meson.build", "README.md", "LICENSE", "engine", "index", "ingest", "server", "tools", "tests", "benchmarks",
        "meson_options.txt", "ARCHITECTURE.md", "CHANGELOG.md"}
 HEAP = {"engine/base/mem.c"}

@@ -50,7 +50,7 @@ uint64_t bench_seal(cn_tenant *t, cn_segw *w, cn_metric metric, uint32_t dim, ui
     uint64_t number;
     cn_digest root;
     cn_recipe recipe = {.embedder = CN_STR("none"), .precision = CN_STR(""), .parser = CN_STR("p/1"), .normaliser = CN_STR("n/1"),
-                        .chunker = CN_STR("document"), .analyser = CN_STR("a/1"), .metric = metric, .dim = dim};
+                        .chunker = CN_STR("document"), .analyser = CN_STR("english"), .metric = metric, .dim = dim};
     cn_arena_init(&a, 1 << 16, 1 << 26);
     cn_err e = cn_version_head(t, BENCH_INDEX, &a, &head);
     bench_must(e == CN_NOT_FOUND ? CN_OK : e, "head");

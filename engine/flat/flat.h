@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/base/error.h"
+#include "engine/base/top.h"
 
 #define CN_DIM_MAX 4096
 #define CN_K_MAX 10000
@@ -78,11 +78,6 @@ typedef struct cn_scan {
     bool (*stop)(void *ctx);   /* asked now and then; true: give up with CN_DEADLINE; NULL: never */
     void *stop_ctx;
 } cn_scan;
-
-typedef struct cn_scored {
-    float score;
-    uint32_t row;
-} cn_scored;
 
 /* The best k permitted rows, best first, ties by rank. hits has room for k; *ret_n <= k. */
 cn_err cn_flat_exact(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_scored *hits, uint32_t *ret_n);

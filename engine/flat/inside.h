@@ -60,15 +60,8 @@ struct cn_flat {
     cn_flat_chunk chunk[];        /* borrowed */
 };
 
-/* The k best so far, the worst on top. */
-typedef struct cn_top {
-    cn_scored *heap;
-    uint32_t n;
-} cn_top;
-
 struct cn_scratch {
     cn_top top;
-    uint32_t room;                /* of top.heap */
     float *p;                     /* CN_PADDED_MAX: the query, rotated */
     int8_t *p8;                   /* CN_PADDED_MAX */
     uint8_t *lut;                 /* 4 x CN_PADDED_MAX */
@@ -103,7 +96,3 @@ void cn_code_put(uint8_t *block, const cn_flat_head *h, uint32_t row, const uint
 /* Of n <= CN_BATCH rows, as cn_score() gives them; qq is cn_norm2(q). */
 void cn_scores(cn_metric metric, const float *q, float qq, const float *const *rows, uint32_t dim, uint32_t n, float *ret);
 float cn_norm2(const float *q, uint32_t dim);
-
-/* --- the best k --- */
-void cn_top_offer(cn_top *t, const cn_scan *q, cn_scored x);
-void cn_top_take(cn_top *t, const cn_scan *q, cn_scored *hits, uint32_t *ret_n); /* best first; empties t */

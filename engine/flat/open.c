@@ -90,7 +90,7 @@ cn_err cn_scratch_new(cn_scratch **ret) {
 void cn_scratch_free(cn_scratch *s) {
     if (!s)
         return;
-    cn_free(s->top.heap);
+    cn_top_done(&s->top);
     cn_free(s->p);
     cn_free(s->p8);
     cn_free(s->lut);

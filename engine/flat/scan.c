@@ -9,14 +9,7 @@
 #define FEW_SHARE 64u     /* or one row in so many: few blocks of 32 can be passed over */
 #define STOP_WORDS 64u    /* words of the bitmap between two looks at the clock */
 
-static cn_err make_room(cn_scratch *s, uint32_t k) {
-    if (k > s->room) {
-        cn_scored *h = cn_realloc(s->top.heap, k * sizeof *h);
-        if (!h)
-            return cn_fail_memory();
-        s->top.heap = h;
-        s->room = k;
-    }
+static cn_err make_room(cn_scratch *s) {
     if (!s->lut) {
         s->p = s->p ? s->p : cn_alloc(CN_PADDED_MAX * sizeof *s->p);
         s->p8 = s->p8 ? s->p8 : cn_alloc(CN_PADDED_MAX);
@@ -41,7 +34,7 @@ static void score_waiting(const cn_flat *f, const cn_scan *q, cn_scratch *s) {
     float score[CN_BATCH];
     cn_scores(f->space.metric, q->query, s->qq, s->at, f->v.dim, s->n, score);
     for (uint32_t i = 0; i < s->n; i++)
-        cn_top_offer(&s->top, q, (cn_scored){score[i], s->row[i]});
+        cn_top_offer(&s->top, (cn_scored){score[i], s->row[i]});
     s->n = 0;
 }
 
@@ -62,9 +55,6 @@ static cn_err scan_rows(const cn_flat *f, const cn_scan *q, cn_scratch *s) {
     return CN_OK;
 }
 
-/* What a row's score must reach to be among the best; -infinity while there are fewer than k. */
-static float bar_of(const cn_scan *q, const cn_scratch *s) { return s->top.n < q->k ? -INFINITY : s->top.heap[0].score; }
-
 /* ---------- few bits first ---------- */
 
 static cn_err scan_bits(const cn_flat *f, const cn_scan *q, cn_scratch *s) {
@@ -80,7 +70,7 @@ static cn_err scan_bits(const cn_flat *f, const cn_scan *q, cn_scratch *s) {
             uint32_t may = (uint32_t)(q->permitted[w] >> (32 * half));
             if (!may)
                 continue;
-            may &= k->fastscan(s->lut, at + half * block, f->head.padded, f->head.planes, line, bar_of(q, s) - s->base, est);
+            may &= k->fastscan(s->lut, at + half * block, f->head.padded, f->head.planes, line, cn_top_bar(&s->top) - s->base, est);
             for (; may; may &= may - 1)
                 wait_row(f, q, s, w * 64 + 32 * half + (uint32_t)__builtin_ctz(may));
         }
@@ -126,7 +116,7 @@ static void scan_word(const cn_flat *f, const cn_scan *q, cn_scratch *s, uint32_
         at[n] = c->int8 + (size_t)rows[n] * f->head.padded;
     }
     cn_kernels_now()->u8dots(s->p8, at, f->head.padded, n, dots);
-    n = keep_bounded(c, b, dots, cn_maxf(bar, bar_of(q, s)), n, rows);
+    n = keep_bounded(c, b, dots, cn_maxf(bar, cn_top_bar(&s->top)), n, rows);
     for (uint32_t j = 0; j < n; j++)
         wait_row(f, q, s, w * 64 - first + rows[j]);
 }
@@ -147,8 +137,9 @@ static cn_err scan_bounded(const cn_flat *f, const cn_scan *q, cn_scratch *s, fl
 
 static cn_err begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret_coded) {
     CN_ASSERT(q->k >= 1 && q->k <= CN_K_MAX && q->permitted);
-    CN_TRY(make_room(s, q->k));
-    s->top.n = s->n = 0;
+    CN_TRY(make_room(s));
+    CN_TRY(cn_top_begin(&s->top, q->k, q->rank));
+    s->n = 0;
     s->qq = cn_norm2(q->query, f->v.dim);
     *ret_coded = f->rotation.signs && q->n_permitted > FEW_ROWS && q->n_permitted > f->v.n / FEW_SHARE &&
                  q->k < q->n_permitted / 4 && s->qq < CN_NORM_MAX * CN_NORM_MAX;
@@ -161,7 +152,7 @@ cn_err cn_flat_staged(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_scor
     bool coded;
     CN_TRY(begin(f, q, s, &coded));
     CN_TRY(coded ? scan_bits(f, q, s) : scan_rows(f, q, s));
-    cn_top_take(&s->top, q, hits, ret_n);
+    cn_top_take(&s->top, hits, ret_n);
     return CN_OK;
 }
 
@@ -171,12 +162,12 @@ cn_err cn_flat_exact(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_score
     CN_TRY(begin(f, q, s, &coded));
     if (coded) {
         CN_TRY(scan_bits(f, q, s));
-        float bar = bar_of(q, s);
+        float bar = cn_top_bar(&s->top);
         s->top.n = 0;
         CN_TRY(scan_bounded(f, q, s, bar));
     } else {
         CN_TRY(scan_rows(f, q, s));
     }
-    cn_top_take(&s->top, q, hits, ret_n);
+    cn_top_take(&s->top, hits, ret_n);
     return CN_OK;
 }

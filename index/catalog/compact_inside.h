@@ -83,6 +83,5 @@ typedef struct cn_switch {
 } cn_switch;
 /* All versions that name an old file; then the old files are let go. CN_CONFLICT with `stale`: nothing was switched. */
 cn_err cn_switch_all(cn_switch *w);
-/* A segment's file and its codes. */
-void cn_files_unlink(cn_tenant *t, const cn_seg_id *id);
+/* A segment's file and what is derived from it. */
 uint64_t cn_files_bytes(cn_tenant *t, const cn_seg_id *id);

@@ -1,5 +1,4 @@
 /* compact_survey.c -- the files of an index: what of each is still a retained version's, and what was erased since. */
-#include <sys/stat.h>
 
 #include "engine/base/mem.h"
 #include "index/catalog/compact_inside.h"
@@ -95,13 +94,8 @@ static cn_err note_erased(void *ctx, const cn_key *key, cn_str source, cn_str id
 
 /* ---------- what may be merged, and sizes ---------- */
 uint64_t cn_files_bytes(cn_tenant *t, const cn_seg_id *id) {
-    const char *const kinds[] = {NULL, CN_FLAT_KIND};
-    char path[4096];
-    struct stat st;
     uint64_t bytes = 0;
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        if (cn_seg_path(t, id, kinds[k], path, sizeof path) == CN_OK && stat(path, &st) == 0)
-            bytes += (uint64_t)st.st_size;
+    cn_seg_files(t, id, &bytes);
     return bytes;
 }
 

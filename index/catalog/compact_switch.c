@@ -180,7 +180,7 @@ static cn_err make_ready(batch *b, const cn_version *was) {
         if (e != CN_OK)
             cn_segw_abort(own);
         else if ((e = cn_segw_seal(own, &x.v.own_digest)) != CN_OK)
-            cn_files_unlink(b->w->s->t, &x.v.own);
+            cn_seg_files_unlink(b->w->s->t, &x.v.own);
     }
     cn_live_close(&live);
     if (e == CN_OK)
@@ -329,7 +329,7 @@ static cn_err one_round(cn_switch *w, bool *ret_more) {
         if (e == CN_OK && b.v[i].named)
             w->versions++;
         else if (!b.v[i].named || !w->unsure)
-            cn_files_unlink(w->s->t, &b.v[i].v.own);
+            cn_seg_files_unlink(w->s->t, &b.v[i].v.own);
     }
     cn_policy_unref(b.policy);
     *ret_more = b.n > 0;

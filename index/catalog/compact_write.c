@@ -62,7 +62,7 @@ static cn_err copy(const cn_survey *s, cn_rewrite *r) {
     }
     e = cn_segw_seal(w, &r->part.digest);
     if (e != CN_OK)
-        cn_files_unlink(s->t, &r->part.id);
+        cn_seg_files_unlink(s->t, &r->part.id);
     return e;
 }
 
@@ -73,8 +73,11 @@ static cn_err hold(const cn_survey *s, cn_rewrite *r) {
     return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
 }
 
-static cn_err build_codes(const cn_survey *s, cn_rewrite *r) {
+static cn_err build_derived(const cn_survey *s, cn_rewrite *r) {
     cn_space space;
+    cn_analyser analyser;
+    CN_TRY(cn_analyser_parse(r->from[0]->version->recipe.analyser, &analyser));
+    CN_TRY(cn_seg_build_postings(r->seg, &analyser));
     if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
         return CN_OK;
     cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
@@ -88,7 +91,7 @@ cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n,
     CN_TRY(copy(s, &r));
     cn_err e = hold(s, &r);
     if (e == CN_OK)
-        e = build_codes(s, &r);
+        e = build_derived(s, &r);
     if (e != CN_OK)
         cn_rewrite_done(&r, s->t, true);
     else
@@ -103,21 +106,13 @@ bool cn_rewrite_place(const cn_rewrite *r, uint32_t i, uint32_t doc, uint32_t *r
     return true;
 }
 
-void cn_files_unlink(cn_tenant *t, const cn_seg_id *id) {
-    char path[CN_PATH_MAX];
-    const char *const kinds[] = {NULL, CN_FLAT_KIND};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (cn_seg_path(t, id, kinds[i], path, sizeof path) == CN_OK)
-            unlink(path);
-}
-
 void cn_rewrite_done(cn_rewrite *r, cn_tenant *t, bool unlink_file) {
     if (!r->base)
         return;
     if (r->seg)
         cn_seg_close(r->seg);
     if (unlink_file)
-        cn_files_unlink(t, &r->part.id);
+        cn_seg_files_unlink(t, &r->part.id);
     if (r->lock >= 0)
         close(r->lock);
     *r = (cn_rewrite){.lock = -1};

@@ -1,5 +1,4 @@
 /* gc.c -- which versions are let go. */
-#include <sys/stat.h>
 
 #include "engine/base/os.h"
 #include "index/catalog/inside.h"
@@ -106,15 +105,8 @@ static cn_err drop_old(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 /* What the files of a plan take. */
 static void add_sizes(gc *g) {
-    const char *const kinds[] = {NULL, CN_FLAT_KIND};
-    char path[4096];
-    struct stat st;
     for (uint32_t i = 0; i < g->retire.files.n; i++)
-        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-            if (cn_seg_path(g->t, &g->retire.files.v[i], kinds[k], path, sizeof path) == CN_OK && stat(path, &st) == 0) {
-                g->got.files++;
-                g->got.bytes += (uint64_t)st.st_size;
-            }
+        g->got.files += cn_seg_files(g->t, &g->retire.files.v[i], &g->got.bytes);
 }
 
 static cn_err drop_all(gc *g) {

@@ -3,6 +3,7 @@
 #include "engine/base/os.h"
 #include "index/catalog/needed.h"
 #include "index/control/inforce.h"
+#include "index/text/analyser.h"
 
 #define INDEXES_MAX CN_INDEXES_MAX
 
@@ -16,9 +17,13 @@ void cn_index_settings_default(cn_index_settings *s) {
                              .keep_days = 14};
 }
 
+bool cn_index_mode_known(cn_str mode) { return cn_str_is(mode, "dense") || cn_str_is(mode, "exact") || cn_str_is(mode, "lexical") || cn_str_is(mode, "hybrid"); }
+
 static cn_err settings_check(const cn_index_settings *s) {
-    if (!cn_str_is(s->mode, "dense") && !cn_str_is(s->mode, "exact"))
-        return cn_fail(CN_INVALID, "the mode \"" CN_STR_FMT "\" is not known; it must be dense or exact", CN_STR_ARG(s->mode));
+    cn_analyser analyser;
+    if (!cn_index_mode_known(s->mode))
+        return cn_fail(CN_INVALID, "the mode \"" CN_STR_FMT "\" is not known; it must be dense, exact, lexical or hybrid", CN_STR_ARG(s->mode));
+    CN_TRY(cn_analyser_parse(s->analyser, &analyser));
     if (s->chunker.n == 0 || s->chunker.n > 1024 || s->precision.n > CN_NAME_MAX)
         return cn_fail(CN_INVALID, "the chunker has 1 to 1024 characters, the precision at most %d", CN_NAME_MAX);
     if (s->dim > CN_DIM_MAX)
@@ -60,7 +65,7 @@ static uint64_t space_seed(void) {
 
 static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     const cn_index_settings *s = &ix->set;
-    cn_pack_map(b, 13);
+    cn_pack_map(b, 14);
     cn_pack_cstr(b, "id"), cn_pack_uint(b, ix->id);
     cn_pack_cstr(b, "active"), cn_pack_uint(b, ix->active);
     cn_pack_cstr(b, "newest"), cn_pack_uint(b, ix->newest);
@@ -69,6 +74,7 @@ static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     cn_pack_cstr(b, "chunker"), cn_pack_str(b, s->chunker);
     cn_pack_cstr(b, "metric"), cn_pack_cstr(b, cn_metric_name(s->metric));
     cn_pack_cstr(b, "mode"), cn_pack_str(b, s->mode);
+    cn_pack_cstr(b, "analyser"), cn_pack_str(b, s->analyser);
     cn_pack_cstr(b, "dim"), cn_pack_uint(b, s->dim);
     cn_pack_cstr(b, "keep_versions"), cn_pack_uint(b, s->keep_versions);
     cn_pack_cstr(b, "keep_days"), cn_pack_uint(b, s->keep_days);

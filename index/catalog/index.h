@@ -8,6 +8,8 @@
 #include "index/control/audit.h"
 #include "index/control/info.h"
 
+
+bool cn_index_mode_known(cn_str mode);
 void cn_index_settings_default(cn_index_settings *s);
 
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);

@@ -5,7 +5,7 @@
 #include "index/catalog/inside.h"
 
 static const char *const names[] = {[CN_INCIDENT_NORMAL] = "normal", [CN_INCIDENT_FREEZE] = "freeze", [CN_INCIDENT_EXACT] = "exact",
-                                    [CN_INCIDENT_REFUSE] = "refuse", [CN_INCIDENT_DRAIN] = "drain"};
+                                    [CN_INCIDENT_LEXICAL] = "lexical", [CN_INCIDENT_REFUSE] = "refuse", [CN_INCIDENT_DRAIN] = "drain"};
 
 static cn_mode_kind kind_of(cn_str name) {
     cn_mode_kind k = CN_INCIDENT_NORMAL;
@@ -122,10 +122,8 @@ static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 static cn_err check(cn_mode_kind kind, cn_str mode, cn_str text, const cn_actor *who) {
-    if (cn_str_is(mode, "lexical"))
-        return cn_fail(CN_INVALID, "mode lexical needs lexical search, which this build does not have; freeze, exact, refuse, drain and normal can be set");
     if (kind == CN_INCIDENT_UNKNOWN)
-        return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are freeze, exact, refuse, drain and normal", CN_STR_ARG(mode));
+        return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are freeze, exact, lexical, refuse, drain and normal", CN_STR_ARG(mode));
     if ((kind == CN_INCIDENT_REFUSE) != (text.n > 0))
         return kind == CN_INCIDENT_REFUSE ? cn_fail(CN_INVALID, "mode refuse needs the text that every question is answered with")
                                       : cn_fail(CN_INVALID, "only mode refuse takes a text; `--reason` says why a mode was set");

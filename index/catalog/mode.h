@@ -5,6 +5,7 @@
  *
  *   freeze  nothing is written: no job seals, no version goes, jobs activate nothing
  *   exact   questions are answered by exact search alone
+ *   lexical questions are answered by their words alone: no embedder is asked, no vector compared
  *   refuse  nothing is answered but the text given
  *   drain   jobs under way finish, no new one begins
  *
@@ -18,7 +19,7 @@
 
 #define CN_MODE_TEXT 500
 
-typedef enum cn_mode_kind { CN_INCIDENT_NORMAL, CN_INCIDENT_FREEZE, CN_INCIDENT_EXACT, CN_INCIDENT_REFUSE, CN_INCIDENT_DRAIN, CN_INCIDENT_UNKNOWN } cn_mode_kind;
+typedef enum cn_mode_kind { CN_INCIDENT_NORMAL, CN_INCIDENT_FREEZE, CN_INCIDENT_EXACT, CN_INCIDENT_LEXICAL, CN_INCIDENT_REFUSE, CN_INCIDENT_DRAIN, CN_INCIDENT_UNKNOWN } cn_mode_kind;
 
 typedef struct cn_mode_info {
     cn_mode_kind kind;

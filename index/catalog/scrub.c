@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/flat/flat.h"
 #include "index/catalog/inside.h"
 
 typedef struct files {
@@ -89,20 +88,24 @@ static bool still_named(cn_tenant *t, const cn_scrub_file *f) {
     return false;
 }
 
-static cn_err read_both(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, bool *ret_derived) {
+static cn_err read_both(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, const char **ret_kind) {
     cn_err e = cn_seg_scrub(t, &f->part.id, NULL, &f->part.digest, pace, ctx, ret_all);
-    *ret_derived = false;
+    *ret_kind = NULL;
     if (e == CN_NOT_FOUND)
         return cn_fail(CN_DAMAGED, "a file that version %llu names is gone", (unsigned long long)f->version);
     if (e != CN_OK || !*ret_all)
         return e;
-    e = cn_seg_scrub(t, &f->part.id, CN_FLAT_KIND, NULL, pace, ctx, ret_all);
-    *ret_derived = e == CN_DAMAGED;
-    return e == CN_NOT_FOUND ? CN_OK : e;
+    for (size_t i = 1; i < CN_SEG_KINDS && *ret_all; i++) {
+        *ret_kind = cn_seg_kinds[i];
+        e = cn_seg_scrub(t, &f->part.id, *ret_kind, NULL, pace, ctx, ret_all);
+        if (e != CN_OK && e != CN_NOT_FOUND)
+            return e;
+    }
+    return CN_OK;
 }
 
-cn_err cn_scrub_one(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, bool *ret_derived) {
-    cn_err e = read_both(t, f, pace, ctx, ret_all, ret_derived);
+cn_err cn_scrub_one(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, const char **ret_kind) {
+    cn_err e = read_both(t, f, pace, ctx, ret_all, ret_kind);
     if (e != CN_DAMAGED)
         return e;
     char text[CN_ERROR_TEXT];

@@ -16,6 +16,6 @@ typedef struct cn_scrub_file {
 } cn_scrub_file;
 cn_err cn_scrub_list(cn_tenant *t, cn_arena *a, cn_scrub_file **ret, uint32_t *ret_n);
 
-/* The file with what is derived from it. CN_DAMAGED: *ret_derived says that the derived one is. A file that no version names
+/* The file with what is derived from it. CN_DAMAGED: *ret_kind is the kind of the derived one that is, NULL for the rows. A file that no version names
  * any more is CN_OK, whatever it holds. */
-cn_err cn_scrub_one(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, bool *ret_derived);
+cn_err cn_scrub_one(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, void *ctx, bool *ret_all, const char **ret_kind);

@@ -412,15 +412,13 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
     return cn_seg_build_flat(fresh, &space, cn_cpus());
 }
 
-/* ---------- all of it ---------- */
-
-static void unlink_file(seal *s, const cn_seg_id *id) {
-    char path[4096];
-    const char *const kinds[] = {NULL, CN_FLAT_KIND};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (cn_seg_path(s->t, id, kinds[i], path, sizeof path) == CN_OK)
-            unlink(path);
+static cn_err build_postings(const seal *s, cn_seg *fresh) {
+    cn_analyser analyser;
+    CN_TRY(cn_analyser_parse(s->o->recipe->analyser, &analyser));
+    return cn_seg_build_postings(fresh, &analyser);
 }
+
+/* ---------- all of it ---------- */
 
 /* A built file becomes readable. w NULL, or without documents: nothing. */
 static cn_err take_rows(seal *s, cn_segw *w, int which) {
@@ -433,7 +431,8 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     CN_TRY(cn_seg_open(s->t, &s->fresh_part[which].id, &s->fresh_part[which].digest, &s->fresh[which]));
     if (rows_of(s->fresh[which]) && cn_seg_dim(s->fresh[which]) != s->o->recipe->dim)
         return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh[which]), s->o->recipe->dim);
-    return build_codes(s, s->fresh[which]);
+    CN_TRY(build_codes(s, s->fresh[which]));
+    return build_postings(s, s->fresh[which]);
 }
 
 static cn_err carry(seal *s) {
@@ -470,7 +469,7 @@ static void let_go(seal *s, int which, bool unlinked) {
     cn_seg_close(s->fresh[which]);
     s->fresh[which] = NULL;
     if (unlinked)
-        unlink_file(s, &s->fresh_part[which].id);
+        cn_seg_files_unlink(s->t, &s->fresh_part[which].id);
 }
 
 /* A commit that failed on its way to the disk may have arrived: its files stay, for the sweep if no version names them. */
@@ -489,7 +488,7 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
         if (s->frozen)
             err = cn_refused(s->t, err, s->who, "version.seal", s->o->index);
         if (s->refused)
-            unlink_file(s, &s->v.own);
+            cn_seg_files_unlink(s->t, &s->v.own);
     } else if (err == CN_OK) {
         s->v.number = s->head->number;
     }

@@ -147,13 +147,8 @@ cn_err cn_erasing_put(MDB_txn *txn, MDB_dbi dbi, const cn_seg_id *id, cn_str ind
 }
 
 static bool is_gone(const cn_tenant *t, const cn_seg_id *id) {
-    const char *const kinds[] = {NULL, CN_FLAT_KIND};
-    char path[4096];
-    struct stat st;
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        if (cn_seg_path(t, id, kinds[k], path, sizeof path) != CN_OK || stat(path, &st) == 0)
-            return false;
-    return true;
+    uint64_t bytes = 0;
+    return cn_seg_files(t, id, &bytes) == 0;
 }
 
 static cn_err find_gone(void *ctx, cn_str key, cn_str value, bool *stop) {

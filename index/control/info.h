@@ -11,7 +11,8 @@ typedef struct cn_index_settings {
     cn_str precision;       /* "fp32", "int8"; "" for none */
     cn_str chunker;         /* as the user writes it: "structure", "structure tokens=200 overlap=32", "fixed tokens=128", "document" */
     cn_metric metric;
-    cn_str mode;            /* default mode of a query: "dense" or "exact" */
+    cn_str mode;            /* default mode of a query: "dense", "exact", "lexical", "hybrid" */
+    cn_str analyser;        /* as the user writes it: a language, "none"; "": the default (index/text/analyser.h) */
     uint32_t keep_versions; /* gc keeps this many before the active one */
     uint32_t keep_days;
     bool activate;          /* jobs flip by default */

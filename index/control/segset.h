@@ -4,8 +4,8 @@
  * Thread:  one at a time.
  * Limits:  2^31 segments. */
 #pragma once
+#include "engine/base/table.h"
 #include "index/store/root.h"
-#include "index/store/table.h"
 
 typedef struct cn_segset { /* {0}: empty */
     cn_seg **v;

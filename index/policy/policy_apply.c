@@ -6,7 +6,7 @@
 #include "index/control/inforce.h"
 #include "index/control/records.h"
 #include "index/policy/policy_inside.h"
-#include "index/store/table.h"
+#include "engine/base/table.h"
 
 #define RECORD_MAX ((size_t)4 << 20)
 #define DETAIL_MAX 60000

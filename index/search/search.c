@@ -1,15 +1,7 @@
 /* search.c -- one question: the permitted set, each segment's best, merged. */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "index/search/view_inside.h"
-
-struct cn_searcher {
-    cn_scratch *scratch;
-    cn_scored *scored;          /* one segment's */
-    cn_hit *best, *part, *next; /* of the segments so far, of one more, of both: k each */
-    uint32_t *told;             /* hash table of documents told already: place in the answer + 1; a power of two */
-    uint32_t room, room_told;
-};
+#include "index/search/searcher.h"
 
 cn_err cn_searcher_new(cn_searcher **ret) {
     cn_searcher *s = cn_calloc(1, sizeof *s);
@@ -28,6 +20,8 @@ void cn_searcher_free(cn_searcher *s) {
     if (!s)
         return;
     cn_scratch_free(s->scratch);
+    cn_lexical_done(&s->lexical);
+    cn_free(s->fused);
     cn_free(s->scored);
     cn_free(s->best);
     cn_free(s->part);
@@ -36,7 +30,7 @@ void cn_searcher_free(cn_searcher *s) {
     cn_free(s);
 }
 
-static cn_err grow(void *pointer, size_t bytes) { /* pointer: to any pointer */
+cn_err cn_grow(void *pointer, size_t bytes) {
     void *p;
     memcpy(&p, pointer, sizeof p);
     p = cn_realloc(p, bytes);
@@ -49,13 +43,14 @@ static cn_err grow(void *pointer, size_t bytes) { /* pointer: to any pointer */
 static cn_err make_room(cn_searcher *s, uint32_t k) {
     if (k <= s->room)
         return CN_OK;
-    CN_TRY(grow(&s->scored, k * sizeof *s->scored));
-    CN_TRY(grow(&s->best, k * sizeof *s->best));
-    CN_TRY(grow(&s->part, k * sizeof *s->part));
-    CN_TRY(grow(&s->next, k * sizeof *s->next));
-    while (s->room_told < 2 * k) {
+    CN_TRY(cn_grow(&s->scored, k * sizeof *s->scored));
+    CN_TRY(cn_grow(&s->best, k * sizeof *s->best));
+    CN_TRY(cn_grow(&s->part, k * sizeof *s->part));
+    CN_TRY(cn_grow(&s->next, k * sizeof *s->next));
+    CN_TRY(cn_grow(&s->fused, 2ull * k * sizeof *s->fused));
+    while (s->room_told < 4 * k) { /* a fused list is twice as long */
         uint32_t more = s->room_told ? 2 * s->room_told : 64;
-        CN_TRY(grow(&s->told, more * sizeof *s->told));
+        CN_TRY(cn_grow(&s->told, more * sizeof *s->told));
         s->room_told = more;
     }
     s->room = k;
@@ -64,7 +59,7 @@ static cn_err make_room(cn_searcher *s, uint32_t k) {
 
 /* ---------- order ---------- */
 /* Hits of two segments: higher scores first, ties by source, id, chunk. */
-static cn_err comes_first(const cn_hit *x, const cn_hit *y, bool *ret) {
+cn_err cn_hit_first(const cn_hit *x, const cn_hit *y, bool *ret) {
     cn_doc a, b;
     if (x->score != y->score) {
         *ret = x->score > y->score;
@@ -84,7 +79,7 @@ static cn_err merge(cn_searcher *s, uint32_t k, uint32_t *n, uint32_t more) {
     while (out < k && (i < *n || j < more)) {
         bool first = i < *n;
         if (first && j < more)
-            CN_TRY(comes_first(&s->best[i], &s->part[j], &first));
+            CN_TRY(cn_hit_first(&s->best[i], &s->part[j], &first));
         s->next[out++] = first ? s->best[i++] : s->part[j++];
     }
     cn_hit *t = s->best;
@@ -100,43 +95,83 @@ static bool late(void *ctx) {
     return q->deadline_ns && cn_mono_ns() > q->deadline_ns;
 }
 
-static cn_err search_part(const cn_view_part *p, const cn_query *q, uint32_t k, const uint64_t *rows, uint32_t n_rows, cn_searcher *s, uint32_t *ret_n) {
-    uint32_t n = 0, kept = 0;
+static cn_err scan_vectors(const cn_view_part *p, const cn_query *q, uint32_t k, cn_row_set rows, cn_searcher *s, uint32_t *ret_n) {
     union {
         const cn_query *in;
         void *out;
     } ctx = {q};
-    cn_scan scan = {q->vector, k, rows, n_rows, cn_seg_row_rank(p->seg), late, ctx.out};
-    if (n_rows && p->flat)
-        CN_TRY(q->mode == CN_MODE_EXACT ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, &n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, &n));
-    CN_TRY(cn_seg_sound(p->seg));
-    const uint32_t *row_doc = cn_seg_row_doc(p->seg), *doc_row = cn_seg_doc_row(p->seg);
-    for (; kept < n && s->scored[kept].score >= q->min_score; kept++) {
-        uint32_t row = s->scored[kept].row, doc = row_doc[row];
-        s->part[kept] = (cn_hit){s->scored[kept].score, p->seg, row, doc, row - doc_row[doc]};
-    }
-    *ret_n = kept;
-    return CN_OK;
+    cn_scan scan = {q->vector, k, rows.bits, rows.n, cn_seg_row_rank(p->seg), late, ctx.out};
+    bool exact = q->mode == CN_MODE_EXACT || q->exact;
+    if (rows.n == 0 || !p->flat)
+        return CN_OK;
+    return exact ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, ret_n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, ret_n);
 }
 
-static cn_err search_parts(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
-    uint32_t n = 0, more;
-    CN_TRY(make_room(s, k));
+static cn_err look_up(cn_view *v, const cn_view_part *p, const cn_query *q, uint32_t k, float floor, cn_row_set rows, cn_searcher *s, uint32_t *ret_n) {
+    union {
+        const cn_query *in;
+        void *out;
+    } ctx = {q};
+    const cn_lexical *l = &s->lexical;
+    cn_postings *postings;
+    cn_lookup lookup = {.terms = l->wanted, .n = l->n_wanted, .k1 = CN_BM25_K1, .b = CN_BM25_B, .mean = l->mean, .k = k, .floor = floor, .permitted = rows,
+                        .rank = cn_seg_row_rank(p->seg), .stop = late, .stop_ctx = ctx.out};
+    if (rows.n == 0 || lookup.n == 0)
+        return CN_OK;
+    CN_TRY(cn_seg_postings(p->seg, &v->analyser, q->deadline_ns, &postings));
+    return cn_postings_search(postings, &lookup, l->scratch, s->scored, ret_n);
+}
+
+/* s->scored to hits, as far as they are good enough. */
+static uint32_t keep(const cn_view_part *p, uint32_t n, float least, cn_searcher *s) {
+    uint32_t kept = 0;
+    const uint32_t *row_doc = cn_seg_row_doc(p->seg), *doc_row = cn_seg_doc_row(p->seg);
+    for (; kept < n && s->scored[kept].score >= least; kept++) {
+        uint32_t row = s->scored[kept].row, doc = row_doc[row];
+        s->part[kept] = (cn_hit){.score = s->scored[kept].score, .seg = p->seg, .row = row, .doc = doc, .chunk = row - doc_row[doc]};
+    }
+    return kept;
+}
+
+/* The best k of all segments into s->best, by vectors or by words. */
+static cn_err search_parts(cn_view *v, const cn_query *q, bool by_words, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
+    uint32_t n = 0;
     for (uint32_t i = 0; i < v->n_parts; i++) {
-        CN_TRY(search_part(&v->parts[i], q, k, permit->rows[i], permit->n_rows[i], s, &more));
-        CN_TRY(merge(s, k, &n, more));
+        const cn_view_part *p = &v->parts[i];
+        cn_row_set rows = {permit->rows[i], permit->n_rows[i]};
+        uint32_t found = 0;
+        float floor = n == k ? s->best[k - 1].score : -INFINITY;
+        CN_TRY(by_words ? look_up(v, p, q, k, floor, rows, s, &found) : scan_vectors(p, q, k, rows, s, &found));
+        CN_TRY(cn_seg_sound(p->seg));
+        CN_TRY(merge(s, k, &n, keep(p, found, by_words ? -INFINITY : q->min_score, s)));
     }
     *ret_n = n;
     return CN_OK;
 }
 
+/* Both halves, to the same depth, and one list of them. */
+static cn_err search_both(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
+    uint32_t dense, lexical;
+    CN_TRY(search_parts(v, q, false, permit, k, s, &dense));
+    memcpy(s->fused, s->best, dense * sizeof *s->fused);
+    CN_TRY(search_parts(v, q, true, permit, k, s, &lexical));
+    return cn_fuse(s, dense, lexical, ret_n);
+}
+
+static cn_err find_all(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, cn_hit **ret, uint32_t *ret_n) {
+    CN_TRY(make_room(s, k));
+    cn_err e = q->mode == CN_MODE_HYBRID ? search_both(v, q, permit, k, s, ret_n) : search_parts(v, q, q->mode == CN_MODE_LEXICAL, permit, k, s, ret_n);
+    *ret = q->mode == CN_MODE_HYBRID ? s->fused : s->best; /* merging swaps s->best */
+    return e;
+}
+
 /* At most per_doc hits of a document, in order. */
-static uint32_t take(cn_searcher *s, uint32_t n, uint32_t k, uint32_t per_doc, cn_hit *hits) {
+static uint32_t take(cn_searcher *s, const cn_hit *found, uint32_t n, uint32_t k, uint32_t per_doc, cn_hit *hits) {
     uint32_t out = 0, mask = s->room_told - 1;
     if (per_doc)
         memset(s->told, 0, s->room_told * sizeof *s->told);
     for (uint32_t i = 0; i < n && out < k; i++) {
-        const cn_hit *x = &s->best[i];
+        const cn_hit *x = &found[i];
         uint32_t same = 0, at = (uint32_t)(((uintptr_t)x->seg >> 4) * 31 + x->doc) * 2654435761u >> 7 & mask;
         for (; per_doc && s->told[at]; at = (at + 1) & mask)
             same += hits[s->told[at] - 1].seg == x->seg && hits[s->told[at] - 1].doc == x->doc;
@@ -150,10 +185,12 @@ static uint32_t take(cn_searcher *s, uint32_t n, uint32_t k, uint32_t per_doc, c
 }
 
 static cn_err search(cn_view *v, const cn_query *q, const cn_permit *permit, uint64_t permitted, cn_searcher *s, cn_hit *hits, uint32_t *ret_n) {
-    for (uint32_t k = q->k;;) { /* with per_doc more are fetched until k are left, or there are no more */
+    uint32_t depth = q->mode == CN_MODE_HYBRID && q->k < CN_HYBRID_DEPTH ? CN_HYBRID_DEPTH : q->k;
+    for (uint32_t k = depth;;) { /* with per_doc more are fetched until k are left, or there are no more */
         uint32_t n, out;
-        CN_TRY(search_parts(v, q, permit, k, s, &n));
-        out = take(s, n, q->k, q->per_doc, hits);
+        cn_hit *found;
+        CN_TRY(find_all(v, q, permit, k, s, &found, &n));
+        out = take(s, found, n, q->k, q->per_doc, hits);
         if (out == q->k || !q->per_doc || k >= permitted || k >= CN_K_MAX) {
             *ret_n = out;
             return CN_OK;
@@ -167,15 +204,23 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     cn_search_stats st = {.segments = v->n_parts, .coded = true};
     uint64_t t0 = cn_mono_ns(), permitted = 0;
     CN_TRY(cn_permit_get(v, &q->who, q->filter, q->deadline_ns, &permit));
+    cn_err e = q->mode == CN_MODE_LEXICAL || q->mode == CN_MODE_HYBRID ? cn_lexical_prepare(v, q, &s->lexical) : CN_OK;
     for (uint32_t i = 0; i < v->n_parts; i++) {
         permitted += permit->n_rows[i];
         st.coded &= v->parts[i].coded;
         st.any_coded |= v->parts[i].coded && permit->n_rows[i];
     }
     uint64_t t1 = cn_mono_ns();
-    cn_err e = search(v, q, permit, permitted, s, hits, ret_n);
+    if (e == CN_OK)
+        e = search(v, q, permit, permitted, s, hits, ret_n);
     cn_permit_unref(permit);
     st.permitted = st.scored = (uint32_t)permitted;
+    if (q->mode == CN_MODE_LEXICAL || q->mode == CN_MODE_HYBRID) {
+        st.terms = s->lexical.n;
+        st.words_cut = s->lexical.cut;
+        st.known = s->lexical.n_wanted;
+        st.lexical_most = s->lexical.most;
+    }
     st.permit_ns = t1 - t0;
     st.search_ns = cn_mono_ns() - t1;
     if (e == CN_OK && stats)

@@ -24,31 +24,52 @@ typedef struct cn_searcher cn_searcher;
 cn_err cn_searcher_new(cn_searcher **ret);
 void cn_searcher_free(cn_searcher *s);
 
-typedef enum cn_mode { CN_MODE_DENSE, CN_MODE_EXACT } cn_mode;
+/* dense: near vectors, within a rare miss; exact: none missed; lexical: rows that hold the question's words, by BM25; hybrid:
+ * dense and lexical, fused by their ranks. */
+typedef enum cn_mode { CN_MODE_DENSE, CN_MODE_EXACT, CN_MODE_LEXICAL, CN_MODE_HYBRID } cn_mode;
 typedef struct cn_query {
     cn_principal who;          /* verified by the caller; at least {public} */
-    const float *vector;       /* the version's dim */
+    const float *vector;       /* the version's dim; not for lexical */
+    cn_str text;               /* for lexical and hybrid */
+    bool exact;                /* hybrid: its dense half is that of mode exact */
     uint32_t k;
     cn_mode mode;
     const cn_filter *filter;   /* NULL: none */
-    float min_score;           /* -INFINITY: none */
+    float min_score;           /* -INFINITY: none; of dense and exact alone */
     uint32_t per_doc;          /* at most so many hits of one document; 0: no limit */
     uint64_t deadline_ns;      /* cn_mono_ns(); 0: none */
 } cn_query;
+
+typedef struct cn_half { /* what one half of a hybrid search says of a hit */
+    uint32_t rank;             /* from 1; 0: it is not among those that this half found */
+    float score;
+} cn_half;
 
 typedef struct cn_hit {
     float score;
     cn_seg *seg;
     uint32_t row, doc, chunk;  /* chunk: number within its document */
+    cn_half dense, lexical;    /* of hybrid alone */
 } cn_hit;
 
 typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t segments, permitted, scored; /* scored: by codes or floats; for flat segments all that are permitted */
     bool coded, any_coded;      /* all segments had codes, one at least had; those without have the plain float scan */
+    uint32_t terms, known;      /* of the question, stop words left out; and those of them that a readable row holds */
+    bool words_cut;             /* the question has more than CN_TERMS_MAX different words: the rest was passed over */
+    float lexical_most;         /* no lexical score of this question reaches it; 0: no lexical search */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
 
-/* At least k permitted (and matching) rows exist -> k hits. Best first; ties by source, id, chunk. Hits borrow from the view. */
+/* Are there postings of all its rows? Made on first use. CN_UNAVAILABLE: they can be neither opened nor made, or its analyser
+ * is none of this build's. CN_DEADLINE. */
+cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns);
+
+/* At least k permitted (and matching) rows exist -> k hits; in mode lexical: those that hold a word of the question. Best
+ * first; ties by source, id, chunk. Hits borrow from the view.
+ * BM25 counts over the rows that the principal may read in this version, whatever the filter: how many there are, how long
+ * they are on average, how many hold a word. So scores say nothing of other rows, and a filter leaves them as they are.
+ * hybrid: score = sum over the halves of 1 / (60 + rank) (reciprocal rank fusion, Cormack, Clarke and Buettcher 2009). */
 cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats);
 
 /* Is this document, as this version has it, readable by the principal? CN_NOT_FOUND both when it is not there and when it

@@ -180,6 +180,7 @@ static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
     v->parts = cn_calloc(v->ver.n_parts + 1u, sizeof *v->parts);
     if (!v->parts)
         return cn_fail_memory();
+    v->analyses = cn_analyser_parse(v->ver.recipe.analyser, &v->analyser) == CN_OK;
     for (uint32_t i = 0; i < v->ver.n_parts; i++)
         CN_TRY(open_part(t, v, i));
     CN_TRY(hide_all(v, old));

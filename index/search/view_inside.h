@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <roaring/roaring.h>
 
+#include "index/search/counts.h"
 #include "index/search/search.h"
 
 #define CN_PERMITS 64
@@ -35,6 +36,7 @@ typedef struct cn_permit { /* what one principal (and filter) may see */
     uint64_t **rows;       /* for each part: a bit a row */
     uint32_t *n_rows;      /* bits set */
     uint32_t parts;
+    _Atomic(cn_counts *) counts; /* of the filterless set: what lexical search has counted in it; NULL: nothing yet */
 } cn_permit;
 
 struct cn_view {
@@ -46,6 +48,8 @@ struct cn_view {
     cn_version ver;
     cn_space space;
     cn_modes modes;
+    cn_analyser analyser;
+    bool analyses;         /* there is such an analyser in this build */
     cn_policy *policy;
     cn_seg *own;
     cn_view_part *parts;

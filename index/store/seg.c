@@ -13,8 +13,11 @@ static cn_seg *segs;
 static cn_err damaged(const cn_seg *s, const char *what) { return cn_fail(CN_DAMAGED, "%s: %s", s->blocks.path, what); }
 
 static void free_seg(cn_seg *s) {
-    if (s->flats)
-        s->flats_done(s->flats);
+    while (s->made) {
+        cn_seg_made *m = s->made;
+        s->made = m->next;
+        m->done(m);
+    }
     cn_free(s->labels);
     cn_free(s->classes);
     cn_free(s->sources);
@@ -24,6 +27,7 @@ static void free_seg(cn_seg *s) {
     cn_txn_abort(s->env, s->txn);
     cn_env_close(s->env);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->making);
     cn_free(s);
 }
 
@@ -187,6 +191,7 @@ static cn_err open_new(cn_env *env, const cn_seg_id *id, const cn_digest *expect
     s->id = *id;
     s->refs = 1;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->making, NULL);
     cn_err e = load(s);
     if (e == CN_OK)
         e = check_digest(s, expect);

@@ -10,8 +10,8 @@
 #define AGAIN_NS 1000000000ull   /* between two attempts to get codes */
 
 /* All views ever given out stay until the segment closes: callers borrow them. */
-struct cn_seg_flats {
-    cn_seg_flats *next;
+typedef struct flat_view {
+    cn_seg_made made;
     cn_digest space;
     float *mean;
     cn_vecs vecs;
@@ -19,7 +19,7 @@ struct cn_seg_flats {
     cn_flat *flat;
     bool coded, building;
     uint64_t tried_ns;
-};
+} flat_view;
 
 static cn_digest space_digest(const cn_space *sp) {
     cn_sha256 s;
@@ -35,19 +35,17 @@ static cn_digest space_digest(const cn_space *sp) {
     return d;
 }
 
-static void free_flat(cn_seg_flats *f) {
+static void free_flat(cn_seg_made *m) {
+    flat_view *f = (flat_view *)m;
     cn_flat_close(f->flat);
     cn_derived_close(f->derived);
     cn_free(f->mean);
     cn_free(f);
 }
 
-static void free_all(cn_seg_flats *f) {
-    while (f) {
-        cn_seg_flats *next = f->next;
-        free_flat(f);
-        f = next;
-    }
+static cn_err sound_flat(const cn_seg_made *m) {
+    const flat_view *f = (const flat_view *)m;
+    return f->derived ? cn_derived_sound(f->derived) : CN_OK;
 }
 
 /* ---------- building ---------- */
@@ -101,9 +99,9 @@ cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads) {
 /* ---------- views ---------- */
 
 /* A view of the space; with codes where there are any that can be opened. */
-static cn_err new_view(cn_seg *s, const cn_space *space, const cn_digest *digest, cn_derived *codes, cn_seg_flats **ret) {
+static cn_err new_view(cn_seg *s, const cn_space *space, const cn_digest *digest, cn_derived *codes, flat_view **ret) {
     size_t bytes = space->dim * sizeof(float);
-    cn_seg_flats *f = cn_calloc(1, sizeof *f);
+    flat_view *f = cn_calloc(1, sizeof *f);
     cn_space own = *space;
     cn_err e = f ? cn_seg_vecs(s, &f->vecs) : cn_fail_memory();
     if (e == CN_OK && space->mean) {
@@ -117,9 +115,10 @@ static cn_err new_view(cn_seg *s, const cn_space *space, const cn_digest *digest
         e = cn_flat_open(&f->vecs, &own, codes ? cn_derived_get : NULL, codes, &f->flat);
     if (e != CN_OK) {
         if (f)
-            free_flat(f);
+            free_flat(&f->made);
         return e;
     }
+    f->made = (cn_seg_made){.done = free_flat, .sound = sound_flat};
     f->space = *digest;
     f->derived = codes;
     f->coded = codes != NULL;
@@ -128,25 +127,11 @@ static cn_err new_view(cn_seg *s, const cn_space *space, const cn_digest *digest
     return CN_OK;
 }
 
-static cn_seg_flats *newest(const cn_seg *s, const cn_digest *digest) {
-    cn_seg_flats *f = s->flats;
-    while (f && !cn_digest_eq(&f->space, digest))
-        f = f->next;
-    return f;
-}
-
-static cn_err all_sound(const cn_seg_flats *f) {
-    for (; f; f = f->next)
-        if (f->derived)
-            CN_TRY(cn_derived_sound(f->derived));
-    return CN_OK;
-}
-
-static void keep(cn_seg *s, cn_seg_flats *f) {
-    f->next = s->flats;
-    s->flats = f;
-    s->flats_done = free_all;
-    s->flats_sound = all_sound;
+static flat_view *newest(const cn_seg *s, const cn_digest *digest) {
+    for (cn_seg_made *m = s->made; m; m = m->next)
+        if (m->done == free_flat && cn_digest_eq(&((flat_view *)m)->space, digest))
+            return (flat_view *)m;
+    return NULL;
 }
 
 /* Opens codes, building them first if need be. Without the lock: others scan plainly meanwhile. */
@@ -164,26 +149,26 @@ static bool get_codes(cn_seg *s, const cn_space *space, const cn_digest *digest,
 }
 
 /* Has the caller to try for codes? One thread at a time, once a second. */
-static bool must_try(cn_seg *s, cn_seg_flats *plain) {
+static bool must_try(cn_seg *s, flat_view *plain) {
     if (plain->coded || plain->building || cn_seg_rows(s) < CODED_FROM || (plain->tried_ns && cn_mono_ns() - plain->tried_ns < AGAIN_NS))
         return false;
     return plain->building = true;
 }
 
-static cn_err plain_view(cn_seg *s, const cn_space *space, const cn_digest *digest, cn_seg_flats **ret) {
+static cn_err plain_view(cn_seg *s, const cn_space *space, const cn_digest *digest, flat_view **ret) {
     *ret = newest(s, digest);
     if (*ret)
         return CN_OK;
     CN_TRY(new_view(s, space, digest, NULL, ret));
     (*ret)->tried_ns = 0;
-    keep(s, *ret);
+    cn_seg_keep(s, &(*ret)->made);
     return CN_OK;
 }
 
 /* The codes that were there are damaged: made anew, once. */
-static cn_seg_flats *rebuilt_view(cn_seg *s, const cn_space *space, const cn_digest *digest) {
+static flat_view *rebuilt_view(cn_seg *s, const cn_space *space, const cn_digest *digest) {
     cn_derived *codes = NULL;
-    cn_seg_flats *f = NULL;
+    flat_view *f = NULL;
     cn_vecs v;
     if (cn_seg_vecs(s, &v) != CN_OK || build_codes(s, &v, space, digest, cn_cpus()) != CN_OK || !has_codes(s, digest, &codes))
         return NULL;
@@ -193,9 +178,9 @@ static cn_seg_flats *rebuilt_view(cn_seg *s, const cn_space *space, const cn_dig
     return NULL;
 }
 
-static cn_seg_flats *coded_view(cn_seg *s, const cn_space *space, const cn_digest *digest) {
+static flat_view *coded_view(cn_seg *s, const cn_space *space, const cn_digest *digest) {
     cn_derived *codes = NULL;
-    cn_seg_flats *f = NULL;
+    flat_view *f = NULL;
     if (!get_codes(s, space, digest, &codes))
         return NULL;
     if (new_view(s, space, digest, codes, &f) == CN_OK)
@@ -207,19 +192,19 @@ static cn_seg_flats *coded_view(cn_seg *s, const cn_space *space, const cn_diges
 
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded) {
     cn_digest digest = space_digest(space);
-    cn_seg_flats *f = NULL;
+    flat_view *f = NULL;
     pthread_mutex_lock(&s->lock);
     cn_err e = plain_view(s, space, &digest, &f);
     bool try = e == CN_OK && must_try(s, f);
     pthread_mutex_unlock(&s->lock);
     CN_TRY(e);
     if (try) {
-        cn_seg_flats *coded = coded_view(s, space, &digest);
+        flat_view *coded = coded_view(s, space, &digest);
         pthread_mutex_lock(&s->lock);
         f->building = false;
         f->tried_ns = cn_mono_ns();
         if (coded)
-            keep(s, f = coded);
+            cn_seg_keep(s, &(f = coded)->made);
         pthread_mutex_unlock(&s->lock);
     }
     *ret = f->flat;

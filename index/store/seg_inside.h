@@ -1,15 +1,21 @@
 /* seg_inside.h -- an open segment, for its own files only: seg.c (open, close), seg_read.c (reading), seg_check.c
- * (validating), derived.c and seg_flat.c (what is made from it).
+ * (validating), derived.c, seg_flat.c and seg_postings.c (what is made from it).
  *
  * Owns:    what it points to, except what lies in the map.
- * Thread:  unchanged once it is open, but for `flats`, under its lock.
+ * Thread:  unchanged once it is open, but for `made`, under its lock.
  * Limits:  none. */
 #pragma once
 #include <pthread.h>
 
 #include "index/store/rows.h"
 
-typedef struct cn_seg_flats cn_seg_flats;
+/* Something made from the segment, kept until it closes; the first member of what it is. */
+typedef struct cn_seg_made cn_seg_made;
+struct cn_seg_made {
+    cn_seg_made *next;
+    void (*done)(cn_seg_made *m);
+    cn_err (*sound)(const cn_seg_made *m); /* were the bytes cut short under it? */
+};
 
 struct cn_seg {
     cn_seg *next;
@@ -26,12 +32,15 @@ struct cn_seg {
     cn_triple *classes;
     cn_str *labels;          /* what the triples point to */
     cn_str class_rows;       /* offsets, then bitmaps */
-    pthread_mutex_t lock;
-    cn_seg_flats *flats;     /* seg_flat.c */
-    void (*flats_done)(cn_seg_flats *f);
-    cn_err (*flats_sound)(const cn_seg_flats *f);
+    pthread_mutex_t lock;    /* of `made` */
+    pthread_mutex_t making;  /* held while postings are made; before `lock` */
+    cn_seg_made *made;       /* the newest first */
 };
 
+static inline void cn_seg_keep(cn_seg *s, cn_seg_made *m) { /* under its lock */
+    m->next = s->made;
+    s->made = m;
+}
 cn_err cn_derived_sound(const cn_derived *d);
 cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret);
 cn_err cn_seg_fill(cn_seg *s, const cn_record *rec, cn_doc *ret); /* all but text, outline and chunks */

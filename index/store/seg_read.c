@@ -53,7 +53,9 @@ cn_err cn_seg_sound(cn_seg *s) {
     if (!cn_map_torn_any())
         return CN_OK;
     pthread_mutex_lock(&s->lock);
-    cn_err e = s->flats ? s->flats_sound(s->flats) : CN_OK;
+    cn_err e = CN_OK;
+    for (const cn_seg_made *m = s->made; e == CN_OK && m; m = m->next)
+        e = m->sound(m);
     pthread_mutex_unlock(&s->lock);
     return e == CN_OK ? cn_blocks_sound(&s->blocks) : e;
 }

@@ -11,6 +11,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
 #include "index/store/data.h"
+#include "index/text/analyser.h"
 
 #define CN_SEG_ID 16 /* bytes; 32 hex digits in file names */
 typedef struct cn_seg_id {
@@ -125,7 +126,18 @@ cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void 
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded);
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
+/* The postings of the segment's rows by this analyser, made and kept on first use; borrowed from the segment. In memory where
+ * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE. CN_DEADLINE (cn_mono_ns(); 0:
+ * none) while another thread makes them. */
+cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret);
+cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a); /* at sealing */
+
 /* ---------- files ---------- */
+#define CN_SEG_KINDS 3
+extern const char *const cn_seg_kinds[CN_SEG_KINDS]; /* NULL: the rows; then each kind of derived file */
+/* How many files of it there are; adds their bytes. */
+uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_bytes);
+void cn_seg_files_unlink(const cn_tenant *t, const cn_seg_id *id);
 cn_err cn_seg_path(const cn_tenant *t, const cn_seg_id *id, const char *kind, char *path, size_t n); /* kind NULL: the rows */
 /* Files of segments/ that keep does not want, and what killed builders left: at most `most`. */
 typedef struct cn_stray {

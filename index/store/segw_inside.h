@@ -7,7 +7,7 @@
 #pragma once
 #include "engine/base/buf.h"
 #include "index/store/rows.h"
-#include "index/store/table.h"
+#include "engine/base/table.h"
 
 #define CN_SEGW_DIRTY (16u << 20) /* bytes written after which a commit is due */
 

@@ -77,6 +77,7 @@ typedef struct cn_run {
     cn_version head;
     bool has_head, remake;     /* remake: another model or chunker than the head's, so every row is made anew */
     cn_recipe recipe;
+    cn_analyser analyser;     /* its name is the recipe's */
     char chunker_text[96];
     cn_chunker chunker;
     cn_ledger ledger;

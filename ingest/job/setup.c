@@ -54,7 +54,7 @@ static cn_err open_embedder(cn_run *r) {
 
 static bool differs(const cn_recipe *a, const cn_recipe *b) {
     return !cn_str_eq(a->embedder, b->embedder) || !cn_digest_eq(&a->embedder_digest, &b->embedder_digest) || !cn_str_eq(a->precision, b->precision) ||
-           !cn_str_eq(a->chunker, b->chunker) || a->metric != b->metric || !cn_str_eq(a->analyser, b->analyser);
+           !cn_str_eq(a->chunker, b->chunker) || a->metric != b->metric; /* another analyser needs other postings, not other rows */
 }
 
 cn_err cn_run_open(cn_run *r) {
@@ -68,7 +68,8 @@ cn_err cn_run_open(cn_run *r) {
     r->recipe.chunker = cn_str_of(r->chunker_text);
     r->recipe.parser = cn_str_of(cn_parser_version());
     r->recipe.normaliser = cn_str_of(cn_normaliser_version());
-    r->recipe.analyser = CN_STR("");
+    CN_TRY(cn_analyser_parse(r->index.set.analyser, &r->analyser));
+    r->recipe.analyser = cn_str_of(r->analyser.name);
     r->remake = r->has_head && differs(&r->recipe, &r->head.recipe);
     r->o.from.dim = r->embedder ? 0 : r->recipe.dim;
     r->o.from.metric = r->recipe.metric;

@@ -14,9 +14,31 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
         return cn_fail(CN_DEADLINE, "the request's time was up before its search began");
     if (q->reading.who.asks.n == 0) /* no label, no document */
         return CN_OK;
-    cn_query query = {.who = q->reading.who, .vector = q->vector, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
-                      .mode = cn_question_is_exact(q) ? CN_MODE_EXACT : CN_MODE_DENSE, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
+    bool exact = cn_question_is_exact(q);
+    cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
+                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .exact = exact, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
+}
+
+float cn_relevance(cn_metric metric, float score) {
+    float r = metric == CN_L2 ? 1.0f / (1.0f + sqrtf(score < 0 ? -score : 0)) : score;
+    return r < 0 ? 0 : r > 1 ? 1 : r;
+}
+
+static float dense_relevance(const cn_question *q, float score) { return cn_relevance(q->reading.version->recipe.metric, score); }
+
+static float lexical_relevance(const cn_question *q, float score) {
+    float r = q->stats.lexical_most > 0 ? score / q->stats.lexical_most : 0;
+    return r > 1 ? 1 : r;
+}
+
+float cn_question_relevance(const cn_question *q, const cn_hit *hit) {
+    if (q->how == CN_MODE_LEXICAL)
+        return lexical_relevance(q, hit->score);
+    if (q->how != CN_MODE_HYBRID)
+        return dense_relevance(q, hit->score);
+    float dense = hit->dense.rank ? dense_relevance(q, hit->dense.score) : 0, lexical = hit->lexical.rank ? lexical_relevance(q, hit->lexical.score) : 0;
+    return dense > lexical ? dense : lexical;
 }
 
 static void out_headings(cn_buf *out, cn_str lines) {
@@ -54,6 +76,25 @@ void cn_out_meta(cn_buf *out, cn_str meta) {
         cn_pack_map(out, 0);
 }
 
+static void out_half(cn_buf *out, const char *name, const cn_half *half) {
+    cn_pack_cstr(out, name);
+    if (!half->rank) {
+        cn_pack_nil(out);
+        return;
+    }
+    cn_pack_map(out, 2);
+    cn_out_uint(out, "rank", half->rank);
+    cn_pack_cstr(out, "score");
+    cn_pack_f32(out, half->score);
+}
+
+static void out_halves(cn_buf *out, const cn_hit *hit) {
+    cn_pack_cstr(out, "halves");
+    cn_pack_map(out, 2);
+    out_half(out, "dense", &hit->dense);
+    out_half(out, "lexical", &hit->lexical);
+}
+
 static cn_err out_hit(cn_call *c, cn_question *q, const cn_hit *hit, float relevance, cn_buf *out) {
     cn_doc doc;
     cn_chunk chunk;
@@ -66,7 +107,8 @@ static cn_err out_hit(cn_call *c, cn_question *q, const cn_hit *hit, float relev
         return cn_fail(CN_DAMAGED, "version %llu: a passage of \"" CN_STR_FMT "\" lies outside of its text",
                        (unsigned long long)q->reading.version->number, CN_STR_ARG(doc.id));
     cn_record_add(c, &q->record, &(cn_record_hit){doc.source, doc.id, hit->chunk, hit->score, digest, chunk.from, chunk.to});
-    cn_pack_map(out, 14);
+    bool halves = q->explain && q->how == CN_MODE_HYBRID;
+    cn_pack_map(out, 14u + halves);
     cn_out_str(out, "doc", doc.id);
     cn_out_str(out, "source", doc.source);
     cn_out_uint(out, "chunk", hit->chunk);
@@ -81,8 +123,12 @@ static cn_err out_hit(cn_call *c, cn_question *q, const cn_hit *hit, float relev
     cn_out_time(out, "modified", doc.modified);
     cn_out_hex(out, "digest", digest.b, sizeof digest.b);
     cn_out_meta(out, doc.meta);
+    if (halves)
+        out_halves(out, hit);
     return cn_seg_sound(hit->seg);
 }
+
+static uint32_t degraded(const cn_question *q) { return q->degraded | (q->text.cut || q->stats.words_cut ? CN_DEGRADED(text_cut) : 0); }
 
 static void out_made_by(const cn_question *q, cn_buf *out) {
     const cn_version *v = q->reading.version;
@@ -104,21 +150,15 @@ static void out_made_by(const cn_question *q, cn_buf *out) {
     cn_out_str(out, "mode", q->mode);
     cn_out_cstr(out, "search", exact ? "exact" : "approximate");
     cn_out_cstr(out, "trace_id", q->trace_id);
-    cn_pack_cstr(out, "degraded");
-    cn_pack_array(out, (uint32_t)q->text.cut + q->half + q->exact_only);
-    if (q->text.cut)
-        cn_pack_cstr(out, "text_cut"); /* the model reads less than the text given */
-    if (q->half)
-        cn_pack_cstr(out, "no_postings"); /* hybrid was asked for */
-    if (q->exact_only)
-        cn_pack_cstr(out, "exact_only"); /* another mode was asked for */
+    cn_out_degraded(out, degraded(q));
     cn_out_cstr(out, "build", CAIRN_VERSION);
 }
 
 static void out_plan(const cn_question *q, cn_buf *out) {
     const cn_search_stats *stats = &q->stats;
     cn_pack_cstr(out, "plan");
-    cn_pack_map(out, 7);
+    bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
+    cn_pack_map(out, lexical ? 9 : 7);
     cn_out_uint(out, "segments", stats->segments);
     cn_out_uint(out, "permitted", stats->permitted);
     cn_out_uint(out, "scored", stats->scored);
@@ -126,6 +166,10 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     cn_out_uint(out, "permit_us", stats->permit_ns / 1000);
     cn_out_uint(out, "embed_us", q->embed_ns / 1000);
     cn_out_uint(out, "search_us", stats->search_ns / 1000);
+    if (lexical) {
+        cn_out_uint(out, "terms", stats->terms);
+        cn_out_uint(out, "terms_known", stats->known);
+    }
 }
 
 static const char *evidence(float best, uint32_t n) {
@@ -136,20 +180,26 @@ static const char *evidence(float best, uint32_t n) {
 
 cn_err cn_question_answer(cn_call *c, cn_question *q, cn_buf *out) {
     uint32_t found, n = 0;
-    cn_metric metric = q->reading.version->recipe.metric;
+    float best = 0;
     if (q->strict && q->text.cut)
         return cn_fail(CN_INVALID, "the text is longer than the model reads; shorten it, or leave out on_degraded");
     CN_TRY(cn_question_search(c, q, &found));
+    if (q->strict && q->stats.words_cut)
+        return cn_fail(CN_INVALID, "the text has more different words than are looked up; shorten it, or leave out on_degraded");
     uint64_t fetching = cn_mono_ns();
-    while (n < found && cn_relevance(metric, c->hits[n].score) >= q->min_relevance)
-        n++; /* best first, and relevance never grows as the score falls */
+    for (uint32_t i = 0; i < found; i++) /* relevance of hybrid does not fall with the score */
+        if (cn_question_relevance(q, &c->hits[i]) >= q->min_relevance)
+            c->hits[n++] = c->hits[i];
     cn_record_begin(c, &q->record);
     cn_pack_map(out, q->explain ? 4 : 3);
     cn_pack_cstr(out, "hits");
     cn_pack_array(out, n);
-    for (uint32_t i = 0; i < n; i++)
-        CN_TRY(out_hit(c, q, &c->hits[i], cn_relevance(metric, c->hits[i].score), out));
-    q->evidence = evidence(n ? cn_relevance(metric, c->hits[0].score) : 0, n);
+    for (uint32_t i = 0; i < n; i++) {
+        float relevance = cn_question_relevance(q, &c->hits[i]);
+        best = relevance > best ? relevance : best;
+        CN_TRY(out_hit(c, q, &c->hits[i], relevance, out));
+    }
+    q->evidence = evidence(best, n);
     cn_out_cstr(out, "evidence", q->evidence);
     out_made_by(q, out);
     if (q->explain)
@@ -164,7 +214,7 @@ void cn_question_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
     cn_record_end(s, c, &q->record,
                   &(cn_record_facts){.method = "query", .tenant = tenant, .index = index.p ? index : cn_obj_str(cn_get(defaults, "index")),
                                      .as = as ? as : cn_given(defaults, "as"), .reading = &q->reading, .trace_id = q->trace_id, .mode = q->mode,
-                                     .k = q->k, .filter = q->filter, .evidence = q->evidence, .text_cut = q->text.cut, .exact_only = q->exact_only,
+                                     .k = q->k, .filter = q->filter, .evidence = q->evidence, .degraded = degraded(q),
                                      .permit_ns = q->stats.permit_ns, .embed_ns = q->embed_ns, .search_ns = q->stats.search_ns, .fetch_ns = q->fetch_ns},
                   err);
 }

@@ -294,14 +294,14 @@ cn_err cn_m_explain_access(cn_service *s, cn_call *c, cn_str tenant, const msgpa
 /* ---------- incident.why_not ---------- */
 typedef struct place { /* of the document's best passage */
     uint32_t chunk, rank;      /* rank 0: behind CN_K_MAX others */
-    float score;
+    float score, relevance;
     bool any, answered;
 } place;
 
-static bool best_of(const cn_hit *hits, uint32_t n, const cn_explained *x, place *io) {
+static bool best_of(const cn_question *q, const cn_hit *hits, uint32_t n, const cn_explained *x, place *io) {
     for (uint32_t i = 0; i < n; i++)
         if (hits[i].seg == x->seg && hits[i].doc == x->doc) {
-            *io = (place){hits[i].chunk, i + 1, hits[i].score, true, io->answered};
+            *io = (place){hits[i].chunk, i + 1, hits[i].score, cn_question_relevance(q, &hits[i]), true, io->answered};
             return true;
         }
     return false;
@@ -317,7 +317,7 @@ static cn_err score_alone(const cn_question *q, const cn_explained *x, place *io
     for (uint32_t i = 0; e == CN_OK && i < first[x->doc + 1] - first[x->doc]; i++) {
         float score = cn_score(q->reading.version->recipe.metric, q->vector, d.chunks[i].vector, q->dim);
         if (!io->any || score > io->score)
-            *io = (place){.chunk = i, .score = score, .any = true};
+            *io = (place){.chunk = i, .score = score, .relevance = cn_question_relevance(q, &(cn_hit){.score = score}), .any = true};
     }
     cn_arena_done(&a);
     return e == CN_OK ? cn_seg_sound(x->seg) : e;
@@ -329,18 +329,25 @@ static cn_err find_place(cn_call *c, const cn_question *asked, const cn_explaine
     place at = {0};
     uint32_t n;
     CN_TRY(cn_question_search(c, &q, &n));
-    at.answered = best_of(c->hits, n, x, &at);
+    at.answered = best_of(&q, c->hits, n, x, &at);
     q.k = CN_K_MAX;
     q.per_doc = 0;
-    q.mode = CN_STR("exact");
+    q.recall = 1;
+    if (q.how == CN_MODE_DENSE)
+        cn_question_set(&q, CN_MODE_EXACT);
     CN_TRY(cn_question_search(c, &q, &n));
-    if (!best_of(c->hits, n, x, &at))
+    if (!best_of(&q, c->hits, n, x, &at) && q.how == CN_MODE_EXACT)
         CN_TRY(score_alone(&q, x, &at));
     *ret = at;
     return CN_OK;
 }
 
-static const char *why_behind(cn_call *c, const cn_question *q, const place *at, float relevance, const char **ret_verdict) {
+static const char *why_behind(cn_call *c, const cn_question *q, const place *at, const char **ret_verdict) {
+    float relevance = at->relevance;
+    if (!at->any) {
+        *ret_verdict = "ranked_lower";
+        return cn_arena_printf(&c->arena, "it holds none of the question's words, or more than %u permitted passages fit them better", CN_K_MAX);
+    }
     if (relevance < q->min_relevance) {
         *ret_verdict = "below_min_relevance";
         return cn_arena_printf(&c->arena, "its best passage has relevance %.4f, and at least %.4f was asked for", (double)relevance, (double)q->min_relevance);
@@ -377,7 +384,7 @@ static cn_err judge(cn_call *c, const cn_look *l, const cn_question *q, const cn
         return CN_OK;
     }
     CN_TRY(find_place(c, q, x, at));
-    *ret_why = why_behind(c, q, at, cn_relevance(q->reading.version->recipe.metric, at->score), ret_verdict);
+    *ret_why = why_behind(c, q, at, ret_verdict);
     return *ret_why ? CN_OK : cn_fail_memory();
 }
 
@@ -401,7 +408,7 @@ static void out_place(cn_buf *out, const cn_question *q, const place *at) {
         cn_pack_nil(out);
     cn_pack_cstr(out, "relevance");
     if (at->any)
-        cn_pack_f32(out, cn_relevance(q->reading.version->recipe.metric, at->score));
+        cn_pack_f32(out, at->relevance);
     else
         cn_pack_nil(out);
 }
@@ -412,7 +419,7 @@ static cn_err answer_why(cn_service *s, cn_call *c, const cn_look *l, cn_questio
     place at = {0};
     CN_TRY(cn_question_open(s, c, q));
     CN_TRY(cn_view_explain(q->reading.view, l->source, l->doc, &q->reading.who, &c->arena, &x));
-    if (q->text.text.p && x.verdict == CN_V_READABLE)
+    if (cn_question_needs_vector(q) && x.verdict == CN_V_READABLE)
         CN_TRY(cn_question_embed(s, c, &q, 1));
     CN_TRY(judge(c, l, q, &x, &at, &verdict, &why));
     cn_pack_map(out, 13 + CN_OUT_ACCESS_PAIRS);

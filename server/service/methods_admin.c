@@ -64,13 +64,14 @@ METHOD(tenant_list) {
 static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_buf *out) {
     cn_modes m;
     CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
-    cn_pack_map(out, 16);
+    cn_pack_map(out, 17);
     cn_out_str(out, "index", ix->name);
     cn_out_str(out, "embedder", ix->set.embedder);
     cn_out_str(out, "precision", ix->set.precision);
     cn_out_str(out, "chunker", ix->set.chunker);
     cn_out_cstr(out, "metric", cn_metric_name(ix->set.metric));
     cn_out_str(out, "mode", ix->set.mode);
+    cn_out_str(out, "analyser", ix->set.analyser.n ? ix->set.analyser : CN_STR(CN_ANALYSER_DEFAULT));
     cn_out_uint(out, "dim", ix->set.dim);
     cn_out_uint(out, "keep_versions", ix->set.keep_versions);
     cn_out_uint(out, "keep_days", ix->set.keep_days);
@@ -114,8 +115,8 @@ static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
     CN_TRY(cn_get_uint(p, "keep_days", 0, 36500, &days));
     CN_TRY(cn_get_bool(p, "activate", &set->activate));
     CN_TRY(cn_get_bool(p, "local_only", &set->local_only));
-    if (!cn_str_is(set->mode, "dense") && !cn_str_is(set->mode, "exact"))
-        return cn_fail(CN_INVALID, "field \"mode\" must be dense or exact, not \"" CN_STR_FMT "\"", CN_STR_ARG(set->mode));
+    if (!cn_index_mode_known(set->mode))
+        return cn_fail(CN_INVALID, "field \"mode\" must be dense, exact, lexical or hybrid, not \"" CN_STR_FMT "\"", CN_STR_ARG(set->mode));
     set->keep_versions = (uint32_t)versions;
     set->keep_days = (uint32_t)days;
     return CN_OK;
@@ -167,6 +168,7 @@ METHOD(index_create) {
     CN_TRY(take_model(s, p, &set, &max_tokens));
     CN_TRY(cn_get_str(p, "chunker", &set.chunker));
     CN_TRY(cn_chunker_parse(set.chunker, max_tokens, &chunker));
+    CN_TRY(cn_get_str(p, "analyser", &set.analyser));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_index_create(t, name, &set, &who));
     return show_index(t, c, name, out);
@@ -433,7 +435,7 @@ METHOD(model_list) {
 #define END {NULL, NULL, false, NULL}
 #define INDEX {"index", "str", true, "name of the index"}
 #define REASON {"reason", "str", false, "why, for the audit trail"}
-#define SOFT {"mode", "str", false, "default mode of queries: dense or exact"}, \
+#define SOFT {"mode", "str", false, "default mode of queries: dense, exact, lexical or hybrid"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \
              {"activate", "bool", false, "jobs activate what they seal"}, \
@@ -442,9 +444,9 @@ static const cn_param p_none[] = {END};
 static const cn_param p_reason[] = {REASON, END};
 static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_index_drop[] = {INDEX, REASON, END};
-static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows)"},
+static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows, or words are searched alone)"},
                                     {"precision", "str", false, "of the model's numbers: fp32 (default) or int8, which embeds about three times as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
-                                    {"metric", "str", false, "cosine, ip or l2"}, SOFT, REASON, END};
+                                    {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english"}, SOFT, REASON, END};
 static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
                                  {"labels", "list of str", false, "what its queries may read"}, {"principals", "list of str", false, "patterns an act-as key may name"},

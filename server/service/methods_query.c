@@ -1,4 +1,6 @@
 /* query, query_batch, and the table of all that reads. */
+#include <stdio.h>
+
 #include "server/service/describe.h"
 #include "server/service/documents.h"
 #include "server/service/question.h"
@@ -11,8 +13,9 @@ static void question_done(cn_question *q) { cn_reading_done(&q->reading); }
 static cn_err ask(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_question *q, cn_buf *out) {
     CN_TRY(cn_question_read(c, tenant, p, NULL, q));
     CN_TRY(cn_question_open(s, c, q));
-    if (q->text.text.p)
-        CN_TRY(cn_question_embed(s, c, &q, 1));
+    cn_err err = cn_question_needs_vector(q) ? cn_question_embed(s, c, &q, 1) : CN_OK;
+    if (err != CN_OK)
+        CN_TRY(cn_question_instead(q, err));
     return cn_question_answer(c, q, out);
 }
 
@@ -48,18 +51,30 @@ static cn_err open_one(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
     return cn_question_open(s, c, q);
 }
 
+/* The group could not be embedded: each of it is answered lexically, or has the error. */
+static cn_err instead_of_all(cn_call *c, batch *b, uint32_t n, cn_err err) {
+    char text[CN_ERROR_TEXT];
+    snprintf(text, sizeof text, "%s", cn_error_detail());
+    for (uint32_t j = 0; j < n; j++) {
+        cn_fail(err, "%s", text);
+        if (cn_question_instead(b->group[j], err) != CN_OK)
+            CN_TRY(note_error(c, b, (uint32_t)(b->group[j] - b->q), err));
+    }
+    return CN_OK;
+}
+
 /* Texts of one model are embedded together. */
 static cn_err embed_all(cn_service *s, cn_call *c, batch *b) {
     for (uint32_t i = 0; i < b->n; i++) {
-        if (b->error[i] || !b->q[i].text.text.p || b->q[i].embed_ns)
+        if (b->error[i] || !cn_question_needs_vector(&b->q[i]) || b->q[i].embed_ns)
             continue;
         uint32_t n = 0;
         for (uint32_t j = i; j < b->n; j++)
-            if (!b->error[j] && b->q[j].text.text.p && cn_question_same_model(&b->q[i], &b->q[j]))
+            if (!b->error[j] && cn_question_needs_vector(&b->q[j]) && cn_question_same_model(&b->q[i], &b->q[j]))
                 b->group[n++] = &b->q[j];
         cn_err err = cn_question_embed(s, c, b->group, n);
-        for (uint32_t j = 0; err != CN_OK && j < n; j++)
-            CN_TRY(note_error(c, b, (uint32_t)(b->group[j] - b->q), err));
+        if (err != CN_OK)
+            CN_TRY(instead_of_all(c, b, n, err));
     }
     return CN_OK;
 }
@@ -131,7 +146,7 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
             {"min_relevance", "float", false, "leaves out passages below it, 0 to 1"}, \
             {"min_version", "uint", false, "refuses while an older version is active: to read one's own write"}, VERSION, \
             {"deadline_ms", "uint", false, "gives up after so long"}, {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"}, \
-            {"explain", "bool", false, "adds the plan (scope audit)"}, {"on_degraded", "str", false, "answer (default) or error"}, \
+            {"explain", "bool", false, "adds the plan, and to hits of mode hybrid what each half says (scope audit)"}, {"on_degraded", "str", false, "answer (default) or error"}, \
             {"tags", "map", false, "words of the caller's own, string to string"}, {"traceparent", "str", false, "W3C trace context"}, \
             {"recall", "float", false, "the least recall wanted; over .999 nothing is left out (mode dense reaches .999)"}
 #define ASKED {"text", "str", false, "the question; embedded with the version's own model"}, \

@@ -1,7 +1,8 @@
 #include "server/service/question.h"
 
-#include <math.h>
+#include <stdio.h>
 
+#include "engine/base/log.h"
 #include "engine/base/os.h"
 
 /* --- fields --- */
@@ -106,22 +107,76 @@ cn_err cn_question_read(cn_call *c, cn_str tenant, const msgpack_object *own, co
 }
 
 /* --- against the version --- */
-static cn_err settle_mode(cn_question *q) {
-    if (!q->mode.n)
+static const char *const modes[] = {[CN_MODE_DENSE] = "dense", [CN_MODE_EXACT] = "exact", [CN_MODE_LEXICAL] = "lexical", [CN_MODE_HYBRID] = "hybrid"};
+#define MODES (sizeof modes / sizeof *modes)
+
+void cn_question_set(cn_question *q, cn_mode how) {
+    q->how = how;
+    q->mode = cn_str_of(modes[how]);
+}
+
+static bool asks_text(const cn_question *q) { return q->text.text.p != NULL; }
+static bool embeds(const cn_question *q) { return !cn_str_is(q->reading.version->recipe.embedder, "none"); }
+
+/* The default of an index without a model, for a text, is the one mode that can answer it. */
+static cn_err read_mode(cn_question *q) {
+    bool named = q->mode.n > 0;
+    size_t m = 0;
+    if (!named)
         q->mode = q->reading.index->set.mode;
-    q->exact_only = cn_modes_are(cn_view_modes(q->reading.view), CN_INCIDENT_EXACT) && !cn_str_is(q->mode, "exact");
-    if (q->exact_only && q->strict)
+    while (m < MODES && !cn_str_is(q->mode, modes[m]))
+        m++;
+    if (m == MODES)
+        return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are dense, exact, hybrid and lexical", CN_STR_ARG(q->mode));
+    bool only_words = asks_text(q) && !embeds(q);
+    cn_question_set(q, !named && only_words && m != CN_MODE_HYBRID ? CN_MODE_LEXICAL : (cn_mode)m);
+    return CN_OK;
+}
+
+/* What a responder has set stands over what is asked for. */
+static cn_err obey_incident(cn_question *q) {
+    const cn_modes *m = cn_view_modes(q->reading.view);
+    bool lexical = cn_modes_are(m, CN_INCIDENT_LEXICAL) && q->how != CN_MODE_LEXICAL;
+    bool exact = !lexical && cn_modes_are(m, CN_INCIDENT_EXACT) && q->how != CN_MODE_EXACT && q->how != CN_MODE_LEXICAL;
+    if (lexical && (q->strict || !asks_text(q)))
+        return cn_fail(CN_UNAVAILABLE, q->strict ? "this index is in mode lexical for now; ask in mode lexical, or leave out on_degraded"
+                                                 : "this index is in mode lexical for now; give `text` instead of `vector`");
+    if (exact && q->strict)
         return cn_fail(CN_UNAVAILABLE, "this index is in mode exact for now; ask in mode exact, or leave out on_degraded");
-    if (cn_str_is(q->mode, "dense") || cn_str_is(q->mode, "exact"))
+    if (lexical)
+        cn_question_set(q, CN_MODE_LEXICAL);
+    q->degraded |= (lexical ? CN_DEGRADED(lexical_only) : 0) | (exact ? CN_DEGRADED(exact_only) : 0);
+    return CN_OK;
+}
+
+/* Hybrid with one half: that half's mode, and why. */
+static cn_err halve(cn_question *q, cn_mode half, uint32_t why, const char *text) {
+    if (q->strict)
+        return cn_fail(CN_INVALID, "%s, so mode hybrid would be %s alone; ask in that mode, or leave out on_degraded", text, modes[half]);
+    cn_question_set(q, half);
+    q->degraded |= why;
+    return CN_OK;
+}
+
+static cn_err settle_halves(cn_question *q) {
+    if (q->how == CN_MODE_LEXICAL && !asks_text(q))
+        return cn_fail(CN_INVALID, "mode lexical looks up words: give `text`, not `vector`");
+    if (q->how == CN_MODE_HYBRID && !asks_text(q))
+        return halve(q, CN_MODE_DENSE, CN_DEGRADED(no_text), "the question has no text");
+    if (q->how == CN_MODE_HYBRID && !embeds(q))
+        CN_TRY(halve(q, CN_MODE_LEXICAL, CN_DEGRADED(no_embedder), "this index has no embedder"));
+    if (q->how != CN_MODE_LEXICAL && q->how != CN_MODE_HYBRID)
         return CN_OK;
-    if (cn_str_is(q->mode, "hybrid")) { /* the half there is; made_by says so */
-        q->mode = CN_STR("dense");
-        q->half = true;
-        return q->strict ? cn_fail(CN_INVALID, "this index has no postings, so mode hybrid would be dense alone; ask in mode dense, or leave out on_degraded") : CN_OK;
-    }
-    if (cn_str_is(q->mode, "lexical"))
-        return cn_fail(CN_INVALID, "this index has no postings, so it cannot be asked in mode lexical; ask in mode dense or exact");
-    return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are dense, exact, hybrid and lexical", CN_STR_ARG(q->mode));
+    cn_err err = cn_view_lexical(q->reading.view, q->deadline_ns);
+    if (err == CN_UNAVAILABLE && q->how == CN_MODE_HYBRID)
+        return halve(q, CN_MODE_DENSE, CN_DEGRADED(no_postings), "this index has no postings for now");
+    return err;
+}
+
+static cn_err settle_mode(cn_question *q) {
+    CN_TRY(read_mode(q));
+    CN_TRY(obey_incident(q));
+    return settle_halves(q);
 }
 
 static cn_err check_vector(cn_question *q) {
@@ -143,7 +198,26 @@ cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     return q->vector ? CN_OK : cn_fail_memory();
 }
 
-bool cn_question_is_exact(const cn_question *q) { return q->exact_only || cn_str_is(q->mode, "exact") || q->recall > CN_DENSE_RECALL; }
+bool cn_question_is_exact(const cn_question *q) {
+    return q->degraded & CN_DEGRADED(exact_only) || q->how == CN_MODE_EXACT || q->how == CN_MODE_LEXICAL || q->recall > CN_DENSE_RECALL;
+}
+
+bool cn_question_needs_vector(const cn_question *q) { return asks_text(q) && q->how != CN_MODE_LEXICAL; }
+
+/* The text of the failure stays what the caller is told where there is nothing instead. */
+cn_err cn_question_instead(cn_question *q, cn_err err) {
+    char text[CN_ERROR_TEXT];
+    bool in_time = !q->deadline_ns || cn_mono_ns() < q->deadline_ns;
+    if (q->strict || (err != CN_UNAVAILABLE && err != CN_DAMAGED && !(err == CN_DEADLINE && in_time)))
+        return err;
+    snprintf(text, sizeof text, "%s", cn_error_detail());
+    if (cn_view_lexical(q->reading.view, q->deadline_ns) != CN_OK)
+        return cn_fail(err, "%s", text);
+    cn_question_set(q, CN_MODE_LEXICAL);
+    q->degraded |= CN_DEGRADED(embedder_unavailable);
+    cn_log(CN_LOG_WARN, "query.embedder_unavailable", "tenant=" CN_STR_FMT " index=" CN_STR_FMT " answered lexically: %s", CN_STR_ARG(q->from.tenant), CN_STR_ARG(q->from.index), text);
+    return CN_OK;
+}
 
 bool cn_question_same_model(const cn_question *p, const cn_question *q) {
     const cn_recipe *a = &p->reading.version->recipe, *b = &q->reading.version->recipe;
@@ -184,9 +258,4 @@ cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n)
         q[i]->embed_ns = cn_mono_ns() - start;
     }
     return CN_OK;
-}
-
-float cn_relevance(cn_metric metric, float score) {
-    float r = metric == CN_L2 ? 1.0f / (1.0f + sqrtf(score < 0 ? -score : 0)) : score;
-    return r < 0 ? 0 : r > 1 ? 1 : r;
 }

@@ -80,6 +80,19 @@ static uint32_t out_read_from(cn_buf *b, const cn_reading *r) {
     return 4u + narrowed;
 }
 
+void cn_out_degraded(cn_buf *out, uint32_t bits) {
+    static const char *const words[CN_DEGRADED_N] = {
+#define CN_DEGRADED_NAME(word) #word,
+        CN_DEGRADED_WORDS(CN_DEGRADED_NAME)
+#undef CN_DEGRADED_NAME
+    };
+    cn_pack_cstr(out, "degraded");
+    cn_pack_array(out, (uint32_t)__builtin_popcount(bits));
+    for (int i = 0; i < CN_DEGRADED_N; i++)
+        if (bits >> i & 1)
+            cn_pack_cstr(out, words[i]);
+}
+
 static uint32_t out_asked(cn_buf *b, const cn_record_facts *f) {
     cn_digest filter = cn_filter_digest(f->filter);
     if (!f->evidence)
@@ -88,12 +101,7 @@ static uint32_t out_asked(cn_buf *b, const cn_record_facts *f) {
     cn_out_uint(b, "k", f->k);
     out_digest(b, "filter", &filter);
     cn_out_cstr(b, "evidence", f->evidence);
-    cn_pack_cstr(b, "degraded");
-    cn_pack_array(b, (uint32_t)f->text_cut + f->exact_only);
-    if (f->text_cut)
-        cn_pack_cstr(b, "text_cut");
-    if (f->exact_only)
-        cn_pack_cstr(b, "exact_only");
+    cn_out_degraded(b, f->degraded);
     return 5;
 }
 

@@ -15,6 +15,24 @@
 #define CN_RECORD_LABELS 64
 #define CN_NO_CHUNK UINT32_MAX
 
+/* What made an answer less than what was asked for; the words of `degraded`.
+ *   text_cut              the model, or lexical search, reads less than the text given
+ *   no_postings           hybrid was asked for, and words cannot be looked up: dense
+ *   no_embedder           hybrid was asked for, and the index embeds no text: lexical
+ *   no_text               hybrid was asked for with a vector alone: dense
+ *   embedder_unavailable  the text could not be embedded: lexical
+ *   exact_only            the index is in mode exact, and another was asked for
+ *   lexical_only          the index is in mode lexical, and another was asked for */
+#define CN_DEGRADED_WORDS(X) X(text_cut) X(no_postings) X(no_embedder) X(no_text) X(embedder_unavailable) X(exact_only) X(lexical_only)
+enum cn_degraded {
+#define CN_DEGRADED_BIT(word) CN_DEGRADED_AT_##word,
+    CN_DEGRADED_WORDS(CN_DEGRADED_BIT)
+#undef CN_DEGRADED_BIT
+    CN_DEGRADED_N
+};
+#define CN_DEGRADED(word) (1u << CN_DEGRADED_AT_##word)
+void cn_out_degraded(cn_buf *out, uint32_t bits); /* the pair */
+
 typedef struct cn_record {
     size_t map_at, hits_at;
     uint32_t hits;
@@ -30,7 +48,7 @@ typedef struct cn_record_facts {
     uint32_t k;
     const cn_filter *filter;
     const char *evidence;         /* NULL: it is no query */
-    bool text_cut, exact_only;
+    uint32_t degraded;            /* CN_DEGRADED_... */
     uint64_t permit_ns, embed_ns, search_ns, fetch_ns;
 } cn_record_facts;
 

@@ -113,14 +113,14 @@ static void end_round(cn_upkeep *u) {
     pthread_mutex_unlock(&u->lock);
 }
 
-static void tell(cn_upkeep *u, const cn_scrub_file *f, bool derived) {
+static void tell(cn_upkeep *u, const cn_scrub_file *f, const char *kind) {
     char id[2 * CN_SEG_ID + 1], file[64];
     cn_hex(f->part.id.b, CN_SEG_ID, id);
-    snprintf(file, sizeof file, "%s%s.mdb", id, derived ? ".flat" : "");
+    snprintf(file, sizeof file, "%s%s%s.mdb", id, kind ? "." : "", kind ? kind : "");
     note(u, f, file);
     cn_log(CN_LOG_ERROR, "scrub.damaged", "tenant=%s index=" CN_STR_FMT " version=%llu active=%s file=%s %s; %s", u->tenant, CN_STR_ARG(f->index),
            (unsigned long long)f->version, f->active ? "yes" : "no", file, cn_error_detail(),
-           derived ? "remove it and start the server anew: it is made again from the rows"
+           kind ? "remove it and start the server anew: it is made again from the rows"
                    : "go back to a version without it (`cairn rollback`), or bring the file back from a backup and start the server anew");
 }
 
@@ -160,11 +160,12 @@ static bool is_current(cn_upkeep *u, const cn_tenant *t) {
 }
 
 static void read_file(cn_upkeep *u, cn_tenant *t, const cn_scrub_file *f) {
-    bool all, derived;
-    cn_err err = cn_scrub_one(t, f, pace, u, &all, &derived);
+    bool all;
+    const char *kind;
+    cn_err err = cn_scrub_one(t, f, pace, u, &all, &kind);
     if (err == CN_DAMAGED) {
         if (is_current(u, t))
-            tell(u, f, derived);
+            tell(u, f, kind);
         return;
     }
     u->stopped |= err == CN_OK && !all;

@@ -92,7 +92,7 @@ static const struct {
 #define SECRETS (sizeof secrets / sizeof *secrets)
 
 static const cn_recipe plain = {.embedder = {"none", 4}, .precision = {"", 0}, .parser = {"p/1", 3}, .normaliser = {"n/1", 3}, .chunker = {"document", 8},
-                                .analyser = {"a/1", 3}, .metric = CN_IP, .dim = SMALL_DIM};
+                                .analyser = CN_STR("english"), .metric = CN_IP, .dim = SMALL_DIM};
 
 /* A version with one document that has all of them, `fresh` others, and the same document again in a later one. */
 static void add_secret(cn_segw *w, const char *labels) {

@@ -52,8 +52,8 @@ static uint64_t records(void) {
 static void what_can_be_set(void) {
     static char longest[CN_MODE_TEXT + 2];
     uint64_t epoch = s_epoch(), before = records();
-    IS(mode("m", "lexical", ""), CN_INVALID);
-    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "lexical search"));
+    IS(mode("m", "lexical-only", ""), CN_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "lexical"));
     IS(mode("m", "Freeze", ""), CN_INVALID);
     IS(mode("m", "", ""), CN_INVALID);
     IS(mode("m", "refuse", ""), CN_INVALID);

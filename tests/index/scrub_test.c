@@ -41,8 +41,8 @@ static bool pace(void *ctx, uint64_t n) {
 }
 
 static cn_err read_one(const cn_scrub_file *f, paced *p, bool *ret_all) {
-    bool derived;
-    return cn_scrub_one(s_tenant, f, pace, p, ret_all, &derived);
+    const char *kind;
+    return cn_scrub_one(s_tenant, f, pace, p, ret_all, &kind);
 }
 
 static cn_scrub_file *list(uint32_t *ret_n) {

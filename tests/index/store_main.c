@@ -161,6 +161,8 @@ int main(void) {
     segment_suite();
     root_suite();
     derived_suite();
+    postings_suite();
+    analyser_suite();
     fault_suite();
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

@@ -39,4 +39,6 @@ void data_suite(void);
 void segment_suite(void);
 void root_suite(void);
 void derived_suite(void);
+void postings_suite(void);
+void analyser_suite(void);
 void fault_suite(void);

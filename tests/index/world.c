@@ -211,12 +211,14 @@ static w_row *row_random(w_world *w, uint32_t doc, const w_row *old) {
 static void write_row(w_world *w, cn_segw *seg, const w_row *r) {
     CN_AUTO_BUF cn_buf meta;
     cn_chunk c[O_CHUNKS_MAX] = {{0}};
+    char text[W_TEXT];
+    uint32_t bytes = w_text(&r->d, text, c);
     cn_buf_init(&meta, 4096);
     o_doc_meta(&r->d, &meta);
     for (uint32_t i = 0; i < r->d.chunks; i++)
-        c[i] = (cn_chunk){.from = 4 * i, .to = 4 * i + 4, .vector = r->d.vec[i]};
+        c[i].vector = r->d.vec[i];
     cn_doc d = {.source = cn_str_of(r->d.source), .id = cn_str_of(r->d.id), .modified = o_doc_modified(&r->d), .meta = cn_buf_str(&meta),
-                .text = {"one two 3 four five", 4 * r->d.chunks}, .chunks = c, .n_chunks = r->d.chunks,
+                .text = {text, bytes}, .chunks = c, .n_chunks = r->d.chunks,
                 .labels = {w_labels(&w->a, r->d.allow), w_labels(&w->a, r->d.deny), w_labels(&w->a, r->d.require)}};
     d.content = cn_sha256_of(r->d.vec, sizeof r->d.vec);
     d.row = cn_sha256_of(&r->d, sizeof r->d);
@@ -264,7 +266,7 @@ static void job(w_world *w, w_index *ix) {
     w_version next = {0};
     cn_key gone[4];
     cn_recipe recipe = {.embedder = CN_STR("none"), .precision = CN_STR(""), .parser = CN_STR("p/1"), .normaliser = CN_STR("n/1"),
-                        .chunker = CN_STR("document"), .analyser = CN_STR("a/1"), .metric = ix->metric, .dim = W_DIM};
+                        .chunker = CN_STR("document"), .analyser = CN_STR("english"), .metric = ix->metric, .dim = W_DIM};
     cn_seal s = {.index = cn_str_of(ix->name), .base = head, .recipe = &recipe, .removed = gone, .job = CN_STR("j")};
     cn_segw *seg = NULL;
     bool differs = head == 0;

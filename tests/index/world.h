@@ -81,7 +81,7 @@ typedef struct w_mode {
     cn_mode mode;
     bool exact;
 } w_mode;
-#define W_MODES 2
+#define W_MODES 4
 extern const w_mode w_modes[W_MODES];
 
 bool w_open(w_world *w, uint64_t seed);
@@ -108,3 +108,22 @@ void w_id(uint32_t doc, char id[32]);
 bool w_change_policy(w_world *w, uint32_t n); /* n random changes in one call; false: refused */
 void w_change_members(w_world *w);            /* one random change of the directory of members */
 uint32_t w_member_holds(const w_world *w, uint32_t label); /* all that the member of this name holds, groups in groups */
+
+/* ---------- words (world_words.c) ---------- */
+#define W_WORDS 12
+#define W_TEXT 512
+typedef struct w_asked {
+    char text[64];
+    uint32_t word[4], n; /* W_WORDS: one that no document has */
+} w_asked;
+typedef struct w_hit {
+    float score;
+    const o_doc *d;
+    uint32_t chunk;
+} w_hit;
+#define W_HITS (W_DOCS * O_CHUNKS_MAX)
+uint32_t w_text(const o_doc *d, char text[W_TEXT], cn_chunk *chunks); /* bytes; sets the ranges of its chunks */
+void w_question(w_world *w, w_asked *ret);
+int w_by_order(const void *a, const void *b);
+uint32_t w_lexical(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const w_asked *asked, w_hit *all);
+uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t depth, w_hit *all);

@@ -5,24 +5,9 @@
 
 #include "tests/index/world.h"
 
-const w_mode w_modes[W_MODES] = {{"dense", CN_MODE_DENSE, true}, {"exact", CN_MODE_EXACT, true}};
+const w_mode w_modes[W_MODES] = {{"dense", CN_MODE_DENSE, true}, {"exact", CN_MODE_EXACT, true}, {"lexical", CN_MODE_LEXICAL, true}, {"hybrid", CN_MODE_HYBRID, true}};
 
-typedef struct hit {
-    float score;
-    const o_doc *d;
-    uint32_t chunk;
-} hit;
-
-static int by_order(const void *a, const void *b) {
-    const hit *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    int c = strcmp(x->d->source, y->d->source);
-    c = c ? c : strcmp(x->d->id, y->d->id);
-    return c ? c : (x->chunk > y->chunk) - (x->chunk < y->chunk);
-}
-
-static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const float *q, float least, hit *all) {
+static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const float *q, float least, w_hit *all) {
     uint32_t n = 0;
     for (uint32_t doc = 0; doc < W_DOCS; doc++) {
         const w_row *row = ix->v[version].row[doc];
@@ -31,14 +16,14 @@ static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version
         for (uint32_t c = 0; c < row->d.chunks; c++) {
             float score = cn_score(ix->metric, q, row->d.vec[c], W_DIM);
             if (score >= least)
-                all[n++] = (hit){score, &row->d, c};
+                all[n++] = (w_hit){score, &row->d, c};
         }
     }
-    qsort(all, n, sizeof *all, by_order);
+    qsort(all, n, sizeof *all, w_by_order);
     return n;
 }
 
-static uint32_t at_most(hit *all, uint32_t n, uint32_t k, uint32_t per_doc) {
+static uint32_t at_most(w_hit *all, uint32_t n, uint32_t k, uint32_t per_doc) {
     uint32_t out = 0;
     for (uint32_t i = 0; i < n && out < k; i++) {
         uint32_t same = 0;
@@ -50,13 +35,34 @@ static uint32_t at_most(hit *all, uint32_t n, uint32_t k, uint32_t per_doc) {
     return out;
 }
 
-static bool same_hit(const hit *want, const cn_hit *got) {
+/* What the model answers, before k and per_doc cut it. */
+typedef struct model {
+    w_hit dense[W_HITS], lexical[W_HITS], fused[2 * W_HITS];
+    uint32_t n_dense, n_lexical;
+} model;
+
+static uint32_t fused(model *m, const cn_query *q, uint32_t permitted) {
+    for (uint32_t depth = q->k < 100 ? 100 : q->k;; depth *= 4) {
+        uint32_t n = w_fuse(m->dense, m->n_dense, m->lexical, m->n_lexical, depth, m->fused), fit;
+        w_hit *copy = malloc((n + 1) * sizeof *copy);
+        memcpy(copy, m->fused, n * sizeof *copy);
+        fit = at_most(copy, n, q->k, q->per_doc);
+        if (fit == q->k || !q->per_doc || depth >= permitted) {
+            memcpy(m->fused, copy, fit * sizeof *copy);
+            free(copy);
+            return fit;
+        }
+        free(copy);
+    }
+}
+
+static bool same_hit(const w_hit *want, const cn_hit *got) {
     cn_doc d;
     return cn_seg_doc_brief(got->seg, got->doc, &d) == CN_OK && cn_str_is(d.source, want->d->source) && cn_str_is(d.id, want->d->id) &&
            got->chunk == want->chunk && got->score == want->score;
 }
 
-static void compare(w_world *w, const w_mode *mode, const hit *want, uint32_t n_want, const cn_hit *got, uint32_t n_got) {
+static void compare(w_world *w, const w_mode *mode, const w_hit *want, uint32_t n_want, const cn_hit *got, uint32_t n_got) {
     if (n_want != n_got) {
         w_wrong(w, "%s: %u hits, the model says %u", mode->name, n_got, n_want);
         return;
@@ -112,32 +118,42 @@ void w_ask(w_world *w) {
     const w_mode *mode = &w_modes[o_below(&w->r, W_MODES)];
     uint32_t version, k = ks[o_below(&w->r, 4)], n = 0;
     w_who who = w_who_random(w);
-    hit want[W_DOCS * O_CHUNKS_MAX];
+    model *m = calloc(1, sizeof *m);
+    w_asked asked;
     cn_hit got[500];
     o_doc from = {0};
     cn_arena_reset(&w->a);
     cn_view *v = open_view(w, ix, &version);
-    if (!v)
+    if (!v) {
+        free(m);
         return;
+    }
+    w_question(w, &asked);
     o_doc_random(&w->r, W_DIM, &from);
     o_filter *f = o_chance(&w->r, 40) ? o_filter_random(&w->r, 2) : NULL;
-    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode,
-                  .filter = make_filter(w, f), .min_score = o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
+    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode, .text = cn_str_of(asked.text),
+                  .filter = make_filter(w, f), .min_score = mode->mode <= CN_MODE_EXACT && o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
                   .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0};
     cn_search_stats stats = {0};
     cn_err e = cn_search(v, &q, w->searcher, got, &n, &stats);
     if (e != CN_OK) {
         w_wrong(w, "search: %s", cn_error_detail());
     } else {
-        uint32_t all = model_hits(w, ix, version, who, f, q.vector, q.min_score, want);
-        uint32_t fit = at_most(want, all, k, q.per_doc);
-        compare(w, mode, want, fit, got, n);
-        uint32_t permitted = model_hits(w, ix, version, who, f, q.vector, -INFINITY, want);
+        uint32_t permitted = model_hits(w, ix, version, who, f, q.vector, -INFINITY, m->dense);
+        m->n_dense = model_hits(w, ix, version, who, f, q.vector, q.min_score, m->dense);
+        m->n_lexical = w_lexical(w, ix, version, who, f, &asked, m->lexical);
+        if (mode->mode == CN_MODE_HYBRID)
+            compare(w, mode, m->fused, fused(m, &q, permitted), got, n);
+        else if (mode->mode == CN_MODE_LEXICAL)
+            compare(w, mode, m->lexical, at_most(m->lexical, m->n_lexical, k, q.per_doc), got, n);
+        else
+            compare(w, mode, m->dense, at_most(m->dense, m->n_dense, k, q.per_doc), got, n);
         if (stats.permitted != permitted)
             w_wrong(w, "%u rows permitted, the model says %u", stats.permitted, permitted);
         w->hits += n;
     }
     w->questions++;
+    free(m);
     o_filter_free(f);
     cn_view_unref(v);
 }

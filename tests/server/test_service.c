@@ -175,7 +175,7 @@ static void test_wrong_fields(void) {
     static const char *const bad[] = {"{\"vector\":[1,0,0,0]}",
                                       "{\"index\":\"docs\"}",
                                       "{\"index\":\"docs\",\"text\":\"x\",\"vector\":[1,0,0,0]}",
-                                      "{\"index\":\"docs\",\"text\":\"x\"}",
+                                      "{\"index\":\"docs\",\"text\":\"x\",\"mode\":\"dense\"}",
                                       "{\"index\":\"docs\",\"text\":\"  \"}",
                                       "{\"index\":\"docs\",\"vector\":[]}",
                                       "{\"index\":\"docs\",\"vector\":[1,0,0]}",

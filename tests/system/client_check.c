@@ -52,8 +52,10 @@ static void check_query(cairn_client *c) {
     cairn_result_free(&r);
     q.dim = 3;
     CHECK(cairn_query(c, &q, &r) == CAIRN_INVALID);
-    q = (cairn_query_options){.index = "docs", .text = "x"};
-    CHECK(cairn_query(c, &q, &r) == CAIRN_INVALID);
+    q = (cairn_query_options){.index = "docs", .text = "number 4"}; /* by its words: the index has no embedder */
+    CHECK(cairn_query(c, &q, &r) == CAIRN_OK);
+    CHECK(r.n == 10 && strcmp(r.hits[0].doc, "d4") == 0);
+    cairn_result_free(&r);
 }
 
 /* {"index": "docs", "vector": [1, 2, 0, 1], "k": 1} */

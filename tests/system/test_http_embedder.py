@@ -417,7 +417,7 @@ class HttpEmbedder(unittest.TestCase):
         self.addCleanup(server.stop)
         rpc = Rpc(server, key)
         self.addCleanup(rpc.close)
-        ask = lambda text, **more: rpc.call("query", index="docs", text=text, k=1, **more)
+        ask = lambda text, **more: rpc.call("query", index="docs", text=text, k=1, **{"on_degraded": "error", **more})
         self.assertEqual(ask("Row 3 says so.")["hits"][0]["doc"], "d3")
         self.service.always = "broken"
         self.service.seen.clear()
@@ -429,6 +429,10 @@ class HttpEmbedder(unittest.TestCase):
         with self.assertRaisesRegex(Failed, "^UNAVAILABLE: .*failed 4 times in a row and is not asked for another .*it answers 500.*retry_after_ms="):
             ask("one more")
         self.assertLess(time.monotonic() - began, 0.5)
+        self.assertEqual(len(self.service.seen), 4)
+        for mode in ("dense", "hybrid"):
+            by_words = ask("what does row 4 say?", on_degraded="answer", mode=mode)
+            self.assertEqual((by_words["made_by"]["mode"], by_words["made_by"]["degraded"], by_words["hits"][0]["doc"]), ("lexical", ["embedder_unavailable"], "d4"))
         self.assertEqual(len(self.service.seen), 4)
         self.assertEqual(ask("Row 3 says so.")["hits"][0]["doc"], "d3")  # known already
         self.service.always = "good"

@@ -543,7 +543,9 @@ class Jobs(unittest.TestCase):
         with open(weights, "r+b") as f:
             f.seek(-40, os.SEEK_END)
             f.write(b"\0" * 8)
-        for args in (["query", "acme/a", "what"], ["ingest", "acme/a", self.rows("s.jsonl", range(9))]):
+        p = json.loads(self.cairn("query", "acme/a", "what", "-o", "json").stdout)  # it is not asked: the words are looked up
+        self.assertEqual((p["made_by"]["mode"], p["made_by"]["degraded"]), ("lexical", ["embedder_unavailable"]))
+        for args in (["query", "acme/a", "what", "--on-degraded", "error"], ["ingest", "acme/a", self.rows("s.jsonl", range(9))]):
             self.assertIn("are not those of the model that was added", self.cairn(*args, code=1).stderr)
         self.assertEqual(self.active("a"), 1)
 

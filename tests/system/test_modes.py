@@ -180,7 +180,7 @@ class Modes(unittest.TestCase):
             limited.call("modes.set", mode="freeze")
 
     def test_words(self):
-        for args, part in ((("lexical",), "lexical search"), (("frozen",), "no mode"), (("refuse",), "text"), (("drain", "text"), "text")):
+        for args, part in ((("frozen",), "no mode"), (("refuse",), "text"), (("drain", "text"), "text")):
             p = self.cairn("mode", "acme/docs", *args, code=1)
             self.assertIn(part, p.stderr)
         self.assertEqual(json.loads(self.cairn("mode", "acme/docs", "-o", "json").stdout), {"modes": []})

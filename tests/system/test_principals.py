@@ -126,7 +126,7 @@ class Principals(unittest.TestCase):
         c = Rpc(self.server, self.data.key)
         vector = b"\x00\x00\x80\x3f" * 4
         made = c.call("query", index="docs", vector=vector, mode="hybrid")["made_by"]
-        self.assertEqual((made["mode"], made["degraded"]), ("dense", ["no_postings"]))
+        self.assertEqual((made["mode"], made["degraded"]), ("dense", ["no_text"]))
         self.refused("INVALID", c.call, "query", index="docs", vector=vector, mode="hybrid", on_degraded="error")
         self.assertEqual(c.call("query", index="docs", vector=vector, mode="dense", on_degraded="error")["made_by"]["degraded"], [])
 

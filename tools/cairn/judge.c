@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "index/store/table.h"
+#include "engine/base/table.h"
 
 #define LINE_PARTS 4
 #define EXCHANGES 10000

@@ -232,7 +232,7 @@ static void print_hits(const msgpack_object *result, cn_buf *cell) {
     for (uint32_t i = 0; i < n; i++)
         print_hit(&hits->via.array.ptr[i], i + 1, cell);
     if (n == 0)
-        puts("no passages that this caller may read");
+        puts(cn_str_is(cn_obj_str(cn_get(made, "mode")), "lexical") ? "no passages with these words that this caller may read" : "no passages that this caller may read");
     cn_str evidence = cn_obj_str(cn_get(result, "evidence")), root = cn_obj_str(cn_get(made, "root"));
     cn_buf_reset(cell);
     if (cn_get(made, "version"))
@@ -240,6 +240,12 @@ static void print_hits(const msgpack_object *result, cn_buf *cell) {
     printf("evidence: " CN_STR_FMT "; version " CN_STR_FMT ", root %.12s, embedder " CN_STR_FMT ", mode " CN_STR_FMT "\n", CN_STR_ARG(evidence),
            CN_STR_ARG(cn_buf_str(cell)), root.n >= 12 ? root.p : "", CN_STR_ARG(cn_obj_str(cn_get(made, "embedder"))), CN_STR_ARG(cn_obj_str(cn_get(made, "mode"))));
     cn_buf_reset(cell);
+    const msgpack_object *degraded = cn_get(made, "degraded");
+    if (degraded && degraded->type == MSGPACK_OBJECT_ARRAY && degraded->via.array.size) {
+        cell_object(cell, degraded);
+        printf("degraded: " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
+        cn_buf_reset(cell);
+    }
     if (plan) {
         cell_object(cell, plan);
         printf("plan: " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));

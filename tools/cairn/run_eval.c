@@ -139,6 +139,7 @@ static cn_err take_hits(eval *e, const msgpack_object *result, ranking *ret) {
     const msgpack_object *hits = cn_get(result, "hits");
     if (why.n || !hits || hits->type != MSGPACK_OBJECT_ARRAY)
         return cn_fail(CN_INVALID, CN_STR_FMT, CN_STR_ARG(why));
+    CN_TRY(cmd_as_asked(result));
     uint32_t most = hits->via.array.size;
     ranking r = {cn_arena_zalloc(&e->a, most + 1u, sizeof *r.docs), cn_arena_zalloc(&e->a, most + 1u, sizeof *r.score), 0, {{0}, {0}, 0}};
     for (uint32_t i = 0; r.docs && r.score && i < most; i++) {

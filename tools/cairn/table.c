@@ -90,11 +90,12 @@ const cmd cmd_table[] = {
      "  echo 'how do I reset my password' | cairn embed minilm", run_embed, NULL},
 
     {"index create", "admin.index_create", "make an index", {IX},
-     OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "a model; none: vectors come with the rows (none)"},
+     OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "a model; none: vectors come with the rows, or words are searched alone (none)"},
           {"--precision", "P", "precision", CMD_TEXT, "of the model's numbers: fp32, or int8, which embeds about three times as fast (fp32)"},
           {"--chunker", "TEXT", "chunker", CMD_TEXT, "structure, 'structure tokens=200 overlap=32', 'fixed tokens=128' or document (structure)"},
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
-          {"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none (dense)"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none (dense; texts without a model: lexical)"},
+          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none (english)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere (model add --http)"}, REASON),
@@ -102,7 +103,7 @@ const cmd cmd_table[] = {
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
-     OPTS({"--mode", "dense|exact", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
+     OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere"}, {"--no-local-only", NULL, "local_only", CMD_NOT, "they may"}, REASON),
@@ -156,10 +157,11 @@ const cmd cmd_table[] = {
     {"query", "query", "ask an index", {IX, {"TEXT", "text", CMD_TEXT, true, false}},
      OPTS({"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"},
           {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
-          {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"},
+          {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"},
           {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"}, {"--deadline", "MS", "deadline_ms", CMD_UINT, "give up after so many milliseconds (no limit)"},
+          {"--on-degraded", "answer|error", "on_degraded", CMD_TEXT, "where an answer would be less than what was asked for (answer, which says so)"},
           {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
      "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
      "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'", run_query, NULL},
@@ -170,7 +172,7 @@ const cmd cmd_table[] = {
           {"--threads", "N", NULL, CMD_UINT, "how many ask at once (1)"}, {"--batch", "N", NULL, CMD_UINT, "so many questions a call (1)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
      "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
@@ -186,7 +188,7 @@ const cmd cmd_table[] = {
           {"-k", "N", NULL, CMD_UINT, "how many documents of each question (100)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--against-version", "N", NULL, CMD_UINT, "ask this version too, and tell the difference"}, {"--against-mode", "MODE", NULL, CMD_TEXT, "the same for a mode"},
           {"--run", "FILE", NULL, CMD_TEXT, "write the rankings, as trec_eval reads them"}),
@@ -251,8 +253,9 @@ const cmd cmd_table[] = {
 
     {"mode", "modes.set", "show or set what an index or a tenant may do during an incident", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"MODE", "mode", CMD_TEXT, true, false}, {"TEXT", "text", CMD_TEXT, true, false}},
      OPTS(REASON),
-     "freeze: nothing is written, and jobs activate nothing. exact: exact search alone. refuse TEXT: every question is answered\n"
-     "with that text. drain: jobs under way finish, no new one begins. normal. It holds from the next request on, in every process;\n"
+     "freeze: nothing is written, and jobs activate nothing. exact: exact search alone. lexical: words\n"
+     "alone, no embedder is asked. refuse TEXT: every question is answered with that text. drain: jobs under way finish, no new one\n"
+     "begins. normal. It holds from the next request on, in every process;\n"
      "hiding, denial, erasure, rollback, activation by a person and the audit trail work in each. Without MODE: those not normal.\n"
      "  cairn mode acme/docs freeze --reason 'labels are looked into'\n"
      "  cairn mode acme refuse 'The documents are being checked; ask again at noon.'", run_mode, "modes: index mode text by at reason"},
@@ -261,7 +264,7 @@ const cmd cmd_table[] = {
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
           {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
      "Not in this version, not permitted (and by which rule), hidden, erased, filtered, of too little relevance, or behind\n"

@@ -12,6 +12,13 @@ typedef struct cn_table {
     uint32_t n, mask;
 } cn_table;
 
+/* Empties it and keeps the slots. */
+static inline void cn_table_clear(cn_table *t) {
+    for (uint32_t i = 0; t->slots && i <= t->mask; i++)
+        t->slots[i] = 0;
+    t->n = 0;
+}
+
 typedef bool cn_table_eq(void *ctx, uint32_t number);
 
 static inline void cn_table_done(cn_table *t) {

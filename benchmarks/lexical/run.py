@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Lexical search beside pip's bm25s: what it finds, how fast it answers, how long its postings take.
+
+    python3 benchmarks/lexical/run.py BUILD --beir FOLDER [--wordnet FOLDER] --python VENV/bin/python [--rounds 3] [--out FILE]
+
+BUILD is a release build; VENV has bm25s and PyStemmer. Quality is measured on a BEIR folder with judgements, by cairn's own `eval
+run`: bm25s's ranking goes through `eval score`. Speed is measured on WordNet's glosses (Debian's wordnet-base, /usr/share/wordnet),
+117,659 short texts, asked for by every n-th gloss's first words: cairn through its whole path (permissions, the answer with its
+texts, one call a question), bm25s by retrieve() on one thread, both k 10. Rounds of the two are interleaved.
+"""
+import argparse, datetime, json, os, platform, statistics, subprocess, sys, tempfile, time
+
+PEER = r"""
+import json, sys, time
+import bm25s, Stemmer
+folder, asked, k, out = sys.argv[1:5]
+docs = [json.loads(l) for l in open(folder + "/corpus.jsonl")]
+questions = [json.loads(l) for l in open(folder + "/queries.jsonl")] if asked == "-" else [{"_id": str(i), "text": l.rstrip("\n")} for i, l in enumerate(open(asked))]
+stem = Stemmer.Stemmer("english")
+begin = time.perf_counter()
+tokens = bm25s.tokenize([(d.get("title", "") + " " + d["text"]).strip() for d in docs], stopwords="en", stemmer=stem, show_progress=False)
+r = bm25s.BM25()
+r.index(tokens, show_progress=False)
+built = time.perf_counter() - begin
+k = min(int(k), len(docs))
+us, ranked = [], []
+for q in questions:
+    begin = time.perf_counter()
+    t = bm25s.tokenize(q["text"], stopwords="en", stemmer=stem, show_progress=False, return_ids=False)
+    rows, scores = r.retrieve(t, k=k, n_threads=1, show_progress=False)
+    us.append((time.perf_counter() - begin) * 1e6)
+    ranked.append((rows[0], scores[0]))
+with open(out, "w") as f:
+    for q, (rows, scores) in zip(questions, ranked):
+        for i, (row, score) in enumerate(zip(rows, scores)):
+            if score > 0:
+                f.write(f"{q['_id']} Q0 {docs[row]['_id']} {i + 1} {float(score):.9g} bm25s\n")
+us.sort()
+print(json.dumps({"built_s": built, "p50_us": us[len(us) // 2], "qps": 1e6 * len(us) / sum(us)}))
+"""
+
+
+def cpu_name():
+    for line in open("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+class Cairn:
+    def __init__(self, build, folder):
+        self.program, self.data = build + "/tools/cairn", folder + "/data"
+        for args in (("init",), ("tenant", "add", "acme")):
+            self.run(*args)
+
+    def run(self, *args):
+        env = {**os.environ, "CAIRN_DATA": self.data}
+        return subprocess.run([self.program, *args], check=True, capture_output=True, text=True, env=env).stdout
+
+    def json(self, *args):
+        return json.loads(self.run(*args, "-o", "json"))
+
+    def fill(self, index, corpus):
+        self.run("index", "create", "acme/" + index)
+        begin = time.perf_counter()
+        self.run("ingest", "acme/" + index, corpus, "--format", "beir", "--label", "public", "--activate")
+        return time.perf_counter() - begin
+
+    def bytes(self, end):
+        folder = self.data + "/tenants/acme/segments"
+        return sum(os.path.getsize(os.path.join(folder, n)) for n in os.listdir(folder) if n.endswith(end))
+
+
+def peer(python, folder, asked, k, out):
+    return json.loads(subprocess.run([python, "-c", PEER, folder, asked, str(k), out], check=True, capture_output=True, text=True).stdout)
+
+
+def quality(o, cairn, folder):
+    cairn.fill("judged", o.beir)
+    ours = cairn.json("eval", "run", "acme/judged", "--beir", o.beir)["metrics"]
+    peer(o.python, o.beir, "-", 1000, folder + "/peer.run")
+    theirs = cairn.json("eval", "score", folder + "/peer.run", "--qrels", o.beir + "/qrels/test.tsv")["metrics"]
+    return {"cairn": ours, "bm25s": theirs}
+
+
+def glosses(source, folder):
+    n = 0
+    os.makedirs(folder)
+    with open(folder + "/corpus.jsonl", "w") as corpus, open(folder + "/asked.txt", "w") as asked:
+        for part in ("noun", "verb", "adj", "adv"):
+            for line in open(f"{source}/data.{part}"):
+                if line.startswith("  ") or " | " not in line:
+                    continue
+                head, text = line.strip().split(" | ", 1)
+                corpus.write(json.dumps({"_id": f"{part}{n}", "title": head.split()[4].replace("_", " "), "text": text}) + "\n")
+                if n % 100 == 7:
+                    asked.write(" ".join(text.replace(";", " ").split()[:8]) + "\n")
+                n += 1
+    return n
+
+
+def speed(o, cairn, folder):
+    rows = glosses(o.wordnet, folder + "/glosses")
+    spent, rounds = cairn.fill("glosses", folder + "/glosses"), []
+    for _ in range(o.rounds):
+        ours = cairn.json("bench", "acme/glosses", "--queries", folder + "/glosses/asked.txt", "-k", "10", "--mode", "lexical")
+        theirs = peer(o.python, folder + "/glosses", folder + "/glosses/asked.txt", 10, folder + "/glosses/peer.run")
+        rounds.append({"cairn": {x: ours[x] for x in ("qps", "p50_us", "p99_us")}, "bm25s": theirs})
+    ratio = statistics.median(r["cairn"]["qps"] / r["bm25s"]["qps"] for r in rounds)
+    return {"rows": rows, "questions": ours["queries"], "rounds": rounds, "times_the_peer": round(ratio, 2), "ingest_s": round(spent, 2),
+            "postings_bytes": cairn.bytes(".postings.mdb")}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("build"), p.add_argument("--beir", required=True), p.add_argument("--wordnet"), p.add_argument("--python", required=True)
+    p.add_argument("--rounds", type=int, default=3), p.add_argument("--out")
+    o = p.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cairn-lexical-") as folder:
+        cairn = Cairn(os.path.abspath(o.build), folder)
+        found = quality(o, cairn, folder)
+        fast = speed(o, cairn, folder) if o.wordnet else None
+    ours, theirs = found["cairn"], found["bm25s"]
+    result = {"what": "mode lexical beside bm25s: quality on judged questions, answers a second on WordNet's glosses, one thread",
+              "command": "python3 benchmarks/lexical/run.py BUILD --beir .../" + os.path.basename(os.path.normpath(o.beir)) + (" --wordnet " + o.wordnet if o.wordnet else "") + " --python VENV/bin/python",
+              "date": datetime.date.today().isoformat(), "machine": cpu_name(), "quality": found, "speed": fast,
+              "bar": "nDCG@10 and R@100 no worse than bm25s by more than .005; as many answers a second",
+              "reached": all(ours[m] >= theirs[m] - .005 for m in ("nDCG@10", "R@100")) and (not fast or fast["times_the_peer"] >= 1)}
+    print(json.dumps(result, indent=1))
+    if o.out:
+        with open(o.out, "w") as f:
+            json.dump(result, f, indent=1)
+            f.write("\n")
+
+
+main()

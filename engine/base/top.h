@@ -1,0 +1,30 @@
+/* top.h -- the best k of a scan: a binary heap with the worst on top.
+ *
+ * Higher scores are better; ties go by rank, lower first.
+ * Owns:    its heap, freed by cn_top_done(); the ranks are borrowed.
+ * Thread:  one at a time.
+ * Limits:  none of its own; a k that was reached before allocates nothing. */
+#pragma once
+#include <math.h>
+#include <stdint.h>
+
+#include "engine/base/error.h"
+
+typedef struct cn_scored {
+    float score;
+    uint32_t row;
+} cn_scored;
+
+typedef struct cn_top {
+    cn_scored *heap;
+    uint32_t n, k, room;
+    const uint32_t *rank; /* of each row in the order of ties; NULL: the row number */
+} cn_top;
+
+/* Empties it and sees to room for k. */
+cn_err cn_top_begin(cn_top *t, uint32_t k, const uint32_t *rank);
+void cn_top_done(cn_top *t);
+void cn_top_offer(cn_top *t, cn_scored x);
+void cn_top_take(cn_top *t, cn_scored *hits, uint32_t *ret_n); /* best first; empties t */
+/* What a row's score must reach to be among the best; -infinity while there are fewer than k. */
+static inline float cn_top_bar(const cn_top *t) { return t->n < t->k ? -INFINITY : t->heap[0].score; }

@@ -1,0 +1,261 @@
+/* The lexical view of a segment: postings in <id>.postings.mdb, or in memory where the rows are few or no file can be made.
+ *
+ * A row is found by its title, its headings and its text. A word of the title counts TITLE_TIMES, for it says what the whole
+ * document is about and stands once while the text has many words. */
+#include <errno.h>
+#include <time.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/store/seg_inside.h"
+
+#define KIND CN_POSTINGS_KIND
+#define DIGEST_ARRAY UINT32_MAX  /* array number under which the analyser's digest is kept */
+#define FILE_FROM 256            /* rows; fewer are made in memory in less time than a file takes to sync */
+#define MEMORY_ROWS (1u << 16)   /* at most so many, where no file can be made: some 20 MB */
+#define TITLE_TIMES 2
+
+/* ---------- postings in memory ---------- */
+typedef struct piece {
+    uint32_t array, block;
+    size_t n;
+    struct piece *next;
+    void *bytes;
+} piece;
+
+typedef struct in_memory {
+    piece *first;
+} in_memory;
+
+static void memory_free(in_memory *m) {
+    while (m->first) {
+        piece *p = m->first;
+        m->first = p->next;
+        cn_free(p->bytes);
+        cn_free(p);
+    }
+}
+
+static cn_err memory_put(void *ctx, uint32_t array, uint32_t block, const void *bytes, size_t n) {
+    in_memory *m = ctx;
+    piece *p = cn_calloc(1, sizeof *p);
+    void *copy = p ? cn_alloc_aligned(64, n + 64) : NULL;
+    if (!copy) {
+        cn_free(p);
+        return cn_fail_memory();
+    }
+    memcpy(copy, bytes, n);
+    *p = (piece){array, block, n, m->first, copy};
+    m->first = p;
+    return CN_OK;
+}
+
+static cn_err memory_get(void *ctx, uint32_t array, uint32_t block, const void **ret_bytes, size_t *ret_n) {
+    const in_memory *m = ctx;
+    for (const piece *p = m->first; p; p = p->next)
+        if (p->array == array && p->block == block) {
+            *ret_bytes = p->bytes;
+            *ret_n = p->n;
+            return CN_OK;
+        }
+    return cn_fail(CN_NOT_FOUND, "there is no block %u of array %u", block, array);
+}
+
+/* ---------- building ---------- */
+typedef struct rows_in {
+    cn_seg *s;
+    const cn_analyser *analyser;
+    cn_terms *terms;
+    cn_postings_build *b;
+    uint32_t times; /* of the field at hand */
+} rows_in;
+
+static cn_err add_term(void *ctx, cn_str term, bool stop) {
+    rows_in *r = ctx;
+    return cn_postings_add(r->b, term, r->times, stop ? 0 : r->times);
+}
+
+static cn_err add_field(rows_in *r, cn_str text, uint32_t times) {
+    r->times = times;
+    return cn_terms_each(r->terms, text, add_term, r);
+}
+
+static cn_err add_doc(rows_in *r, uint32_t doc) {
+    cn_record rec;
+    cn_str text;
+    CN_TRY(cn_seg_record(r->s, doc, &rec));
+    CN_TRY(cn_rows_text(&r->s->rows, &rec.head.text, &text));
+    for (uint32_t i = 0; i < rec.head.n_chunks; i++) {
+        cn_chunk c;
+        CN_TRY(cn_rows_chunk(&r->s->rows, &rec, i, &c));
+        if (c.from > c.to || c.to > text.n)
+            return cn_fail(CN_DAMAGED, "%s: a passage of document %u lies outside of its text", r->s->blocks.path, doc);
+        CN_TRY(add_field(r, rec.title, TITLE_TIMES));
+        CN_TRY(add_field(r, c.headings, 1));
+        CN_TRY(add_field(r, (cn_str){text.p + c.from, c.to - c.from}, 1));
+        CN_TRY(cn_postings_next_row(r->b));
+    }
+    return CN_OK;
+}
+
+static cn_err add_all(rows_in *r) {
+    for (uint32_t doc = 0; doc < cn_seg_docs(r->s); doc++)
+        CN_TRY(add_doc(r, doc));
+    return cn_postings_end(r->b);
+}
+
+static cn_err build(void *ctx, cn_put_array *put, void *put_ctx) {
+    rows_in *r = ctx;
+    CN_TRY(put(put_ctx, DIGEST_ARRAY, 0, &r->analyser->digest, sizeof r->analyser->digest));
+    CN_TRY(cn_terms_new(r->analyser, &r->terms));
+    cn_err e = cn_postings_begin(put, put_ctx, &r->b);
+    if (e == CN_OK)
+        e = add_all(r);
+    cn_postings_free(r->b);
+    cn_terms_free(r->terms);
+    return e;
+}
+
+static bool has_file(cn_seg *s, const cn_analyser *a, cn_derived **ret) {
+    cn_derived *d;
+    const void *p;
+    size_t n;
+    if (cn_derived_open(s, KIND, &d) != CN_OK)
+        return false;
+    if (cn_derived_get(d, DIGEST_ARRAY, 0, &p, &n) == CN_OK && n == sizeof a->digest && memcmp(p, &a->digest, n) == 0) {
+        *ret = d;
+        return true;
+    }
+    cn_derived_close(d);
+    return false;
+}
+
+static cn_err build_file(cn_seg *s, const cn_analyser *a) {
+    rows_in r = {.s = s, .analyser = a};
+    return cn_derived_build(s, KIND, build, &r);
+}
+
+cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a) {
+    cn_derived *d = NULL;
+    if (cn_seg_rows(s) < FILE_FROM)
+        return CN_OK;
+    if (!has_file(s, a, &d))
+        return build_file(s, a);
+    cn_derived_close(d);
+    return CN_OK;
+}
+
+/* ---------- views ---------- */
+/* All views ever given out stay until the segment closes: callers borrow them. */
+typedef struct texts {
+    cn_seg_made made;
+    cn_digest analyser;
+    cn_derived *file; /* or */
+    in_memory memory;
+    cn_postings *postings;
+} texts;
+
+static void free_texts(cn_seg_made *m) {
+    texts *t = (texts *)m;
+    cn_postings_close(t->postings);
+    cn_derived_close(t->file);
+    memory_free(&t->memory);
+    cn_free(t);
+}
+
+static cn_err sound_texts(const cn_seg_made *m) {
+    const texts *t = (const texts *)m;
+    return t->file ? cn_derived_sound(t->file) : CN_OK;
+}
+
+static texts *known(const cn_seg *s, const cn_analyser *a) {
+    for (cn_seg_made *m = s->made; m; m = m->next)
+        if (m->done == free_texts && cn_digest_eq(&((texts *)m)->analyser, &a->digest))
+            return (texts *)m;
+    return NULL;
+}
+
+/* From the file; made first, or anew, where it is not there or not sound. */
+static cn_err from_file(cn_seg *s, const cn_analyser *a, texts *t) {
+    for (int tries = 0; tries < 2; tries++) {
+        if (tries || !has_file(s, a, &t->file)) {
+            CN_TRY(build_file(s, a));
+            if (!has_file(s, a, &t->file))
+                return cn_fail(CN_UNAVAILABLE, "%s: its postings were made and cannot be opened", s->blocks.path);
+        }
+        cn_err e = cn_postings_open(cn_seg_rows(s), cn_derived_get, t->file, &t->postings);
+        if (e != CN_DAMAGED && e != CN_NOT_FOUND)
+            return e;
+        cn_log(CN_LOG_WARN, "postings.damaged", "path=%s %s", cn_env_path(s->env), cn_error_detail());
+        cn_derived_close(t->file);
+        t->file = NULL;
+    }
+    return cn_fail(CN_UNAVAILABLE, "%s: its postings are damaged as soon as they are made", s->blocks.path);
+}
+
+static cn_err from_memory(cn_seg *s, const cn_analyser *a, texts *t) {
+    rows_in r = {.s = s, .analyser = a};
+    CN_TRY(build(&r, memory_put, &t->memory));
+    return cn_postings_open(cn_seg_rows(s), memory_get, &t->memory, &t->postings);
+}
+
+static cn_err make(cn_seg *s, const cn_analyser *a, texts *t) {
+    if (cn_seg_rows(s) < FILE_FROM)
+        return from_memory(s, a, t);
+    cn_err e = from_file(s, a, t);
+    if (e == CN_OK)
+        return e;
+    cn_log(CN_LOG_INFO, "postings.unfiled", "path=%s %s", cn_env_path(s->env), cn_error_detail());
+    if (cn_seg_rows(s) <= MEMORY_ROWS)
+        return from_memory(s, a, t);
+    return cn_wrap(e == CN_DAMAGED ? e : cn_fail(CN_UNAVAILABLE, "%s", cn_error_detail()), "there are no postings to search");
+}
+
+static cn_err open_new(cn_seg *s, const cn_analyser *a, texts **ret) {
+    texts *t = cn_calloc(1, sizeof *t);
+    if (!t)
+        return cn_fail_memory();
+    t->made = (cn_seg_made){.done = free_texts, .sound = sound_texts};
+    t->analyser = a->digest;
+    cn_err e = make(s, a, t);
+    if (e != CN_OK) {
+        free_texts(&t->made);
+        return e;
+    }
+    *ret = t;
+    return CN_OK;
+}
+
+static texts *look(cn_seg *s, const cn_analyser *a) {
+    pthread_mutex_lock(&s->lock);
+    texts *t = known(s, a);
+    pthread_mutex_unlock(&s->lock);
+    return t;
+}
+
+/* One thread makes them; the others wait for it as long as they have time. */
+static cn_err wait_turn(cn_seg *s, uint64_t deadline_ns) {
+    struct timespec until = {(time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u)};
+    int rc = deadline_ns ? pthread_mutex_clocklock(&s->making, CLOCK_MONOTONIC, &until) : pthread_mutex_lock(&s->making);
+    return rc == 0 ? CN_OK : cn_fail(CN_DEADLINE, "the time was over before the postings of a segment were made; they are being made, ask again");
+}
+
+cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret) {
+    texts *t = look(s, a);
+    cn_err e = CN_OK;
+    if (!t) {
+        CN_TRY(wait_turn(s, deadline_ns));
+        if (!(t = look(s, a)))
+            e = open_new(s, a, &t);
+        if (e == CN_OK && !look(s, a)) {
+            pthread_mutex_lock(&s->lock);
+            cn_seg_keep(s, &t->made);
+            pthread_mutex_unlock(&s->lock);
+        }
+        pthread_mutex_unlock(&s->making);
+    }
+    if (e == CN_OK)
+        *ret = t->postings;
+    return e;
+}

@@ -1,0 +1,193 @@
+#include "index/text/analyser.h"
+
+#include <libstemmer.h>
+#include <stdio.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/utf8.h"
+#include "index/text/inside.h"
+
+#define NAME "words/1 language="
+
+struct cn_terms {
+    char language[CN_LANGUAGE_MAX + 1];
+    struct sb_stemmer *stemmer; /* NULL: none */
+    char folded[4 * CN_WORD_MAX];
+};
+
+/* ---------- words ---------- */
+static cn_err emit(cn_terms *t, cn_str word, cn_term_fn *fn, void *ctx) {
+    cn_str folded = {t->folded, cn_word_fold(word, t->folded)};
+    bool stop = cn_word_stops(t->language, folded);
+    if (t->stemmer && folded.n && !stop) {
+        const sb_symbol *s = sb_stemmer_stem(t->stemmer, (const sb_symbol *)folded.p, (int)folded.n);
+        if (!s)
+            return cn_fail_memory();
+        folded = (cn_str){(const char *)s, (size_t)sb_stemmer_length(t->stemmer)};
+    }
+    folded.n = folded.n > CN_TERM_MAX ? cn_utf8_cut(folded, CN_TERM_MAX) : folded.n;
+    return folded.n ? fn(ctx, folded, stop) : CN_OK;
+}
+
+typedef struct scan {
+    cn_str left;
+    cn_char_kind kind;
+    uint32_t bytes;      /* of the character at the front */
+} scan;
+
+static bool look(scan *s) {
+    s->bytes = 0;
+    s->kind = CN_CHAR_OTHER;
+    if (s->left.n == 0)
+        return false;
+    s->kind = cn_char_kind_of(s->left, &s->bytes);
+    return true;
+}
+
+static void step(scan *s) {
+    uint32_t n = s->bytes ? s->bytes : 1;
+    s->left = (cn_str){s->left.p + n, s->left.n - n};
+}
+
+/* Does what stands behind the character at the front go on with the same kind? */
+static bool goes_on(const scan *s, cn_char_kind kind) {
+    uint32_t bytes;
+    return s->left.n > s->bytes && cn_char_kind_of((cn_str){s->left.p + s->bytes, s->left.n - s->bytes}, &bytes) == kind;
+}
+
+static bool in_word(const scan *s, cn_char_kind before) {
+    switch (s->kind) {
+    case CN_CHAR_LETTER:
+    case CN_CHAR_DIGIT:
+    case CN_CHAR_IGNORED:
+        return true;
+    case CN_CHAR_APOSTROPHE:
+        return before == CN_CHAR_LETTER && goes_on(s, CN_CHAR_LETTER);
+    case CN_CHAR_POINT:
+        return before == CN_CHAR_DIGIT && goes_on(s, CN_CHAR_DIGIT);
+    case CN_CHAR_PAIRED:
+    case CN_CHAR_OTHER:
+    default:
+        return false;
+    }
+}
+
+static cn_err take_word(cn_terms *t, scan *s, cn_term_fn *fn, void *ctx) {
+    const char *from = s->left.p;
+    size_t n = 0;
+    for (cn_char_kind before = CN_CHAR_OTHER; look(s) && in_word(s, before); step(s)) {
+        if ((size_t)(s->left.p - from) + s->bytes <= CN_WORD_MAX)
+            n = (size_t)(s->left.p - from) + s->bytes;
+        before = s->kind == CN_CHAR_IGNORED ? before : s->kind;
+    }
+    return emit(t, (cn_str){from, n}, fn, ctx);
+}
+
+/* Each two neighbours; one alone as it is. */
+static cn_err take_pairs(cn_terms *t, scan *s, cn_term_fn *fn, void *ctx) {
+    const char *one = s->left.p, *two = one + s->bytes;
+    uint32_t pairs = 0;
+    for (step(s); look(s) && s->kind == CN_CHAR_PAIRED; step(s), pairs++) {
+        CN_TRY(emit(t, (cn_str){one, (size_t)(two - one) + s->bytes}, fn, ctx));
+        one = two;
+        two = one + s->bytes;
+    }
+    return pairs ? CN_OK : emit(t, (cn_str){one, (size_t)(two - one)}, fn, ctx);
+}
+
+cn_err cn_terms_each(cn_terms *t, cn_str text, cn_term_fn *fn, void *ctx) {
+    scan s = {.left = text};
+    while (look(&s)) {
+        if (s.kind == CN_CHAR_LETTER || s.kind == CN_CHAR_DIGIT)
+            CN_TRY(take_word(t, &s, fn, ctx));
+        else if (s.kind == CN_CHAR_PAIRED)
+            CN_TRY(take_pairs(t, &s, fn, ctx));
+        else
+            step(&s);
+    }
+    return CN_OK;
+}
+
+/* ---------- languages ---------- */
+static bool known(const char *language) {
+    if (strcmp(language, "none") == 0)
+        return true;
+    for (const char **l = sb_stemmer_list(); *l; l++)
+        if (strcmp(*l, language) == 0)
+            return true;
+    return false;
+}
+
+static cn_err unknown(cn_str language) {
+    char list[512] = "";
+    size_t n = 0;
+    for (const char **l = sb_stemmer_list(); *l && n < sizeof list; l++)
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s, ", *l);
+    return cn_fail(CN_INVALID, "there is no analyser \"" CN_STR_FMT "\"; a language is %snone", CN_STR_ARG(language), list);
+}
+
+bool cn_terms_are(const cn_terms *t, const cn_analyser *a) { return strcmp(t->language, a->language) == 0; }
+
+cn_err cn_terms_new(const cn_analyser *a, cn_terms **ret) {
+    cn_terms *t = cn_calloc(1, sizeof *t);
+    if (!t)
+        return cn_fail_memory();
+    memcpy(t->language, a->language, sizeof t->language);
+    if (strcmp(t->language, "none") != 0 && !(t->stemmer = sb_stemmer_new(t->language, NULL))) {
+        cn_free(t);
+        return cn_fail_memory();
+    }
+    *ret = t;
+    return CN_OK;
+}
+
+void cn_terms_free(cn_terms *t) {
+    if (!t)
+        return;
+    if (t->stemmer)
+        sb_stemmer_delete(t->stemmer);
+    cn_free(t);
+}
+
+/* ---------- what it does, as a digest ---------- */
+static const char samples[] =
+    "The running dogs' owners weren't generously relational; organisations, national internationalisation, happily dying skies. "
+    "Die Häuser der Städte, größere Straßen; les chevaux généreusement aimés; los niños corrían rápidamente; città possibilità; "
+    "ΟΔΥΣΣΕΥΣ Москва городами İstanbul ﬁnancial ﬃ Ⅷ １２３ 3.14 1,400 naïve co\xc2\xad"
+    "operate 東京都 カタカナ ﾊﾝｶｸ ไทย 한국어 עברית العربية हिन्दी "
+    "don’t 𝐁𝐨𝐥𝐝 x² \xe1\xba\x9e Å Å";
+
+static cn_err add_sample(void *ctx, cn_str term, bool stop) {
+    cn_sha256_field(ctx, term);
+    cn_sha256_u64(ctx, stop);
+    return CN_OK;
+}
+
+static cn_err digest_of(const cn_analyser *a, cn_digest *ret) {
+    cn_terms *t;
+    cn_sha256 s;
+    CN_TRY(cn_terms_new(a, &t));
+    cn_sha256_begin(&s);
+    cn_sha256_field(&s, cn_str_of(a->name));
+    cn_err e = cn_terms_each(t, CN_STR(samples), add_sample, &s);
+    *ret = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    cn_terms_free(t);
+    return e;
+}
+
+cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret) {
+    cn_analyser a = {.language = ""};
+    cn_str language = setting.n ? setting : CN_STR(CN_ANALYSER_DEFAULT);
+    if (language.n > sizeof NAME - 1 && memcmp(language.p, NAME, sizeof NAME - 1) == 0)
+        language = (cn_str){language.p + sizeof NAME - 1, language.n - (sizeof NAME - 1)};
+    if (language.n > CN_LANGUAGE_MAX || memchr(language.p, 0, language.n))
+        return unknown(language);
+    memcpy(a.language, language.p, language.n);
+    if (!known(a.language))
+        return unknown(language);
+    snprintf(a.name, sizeof a.name, NAME "%s", a.language);
+    CN_TRY(digest_of(&a, &a.digest));
+    *ret = a;
+    return CN_OK;
+}

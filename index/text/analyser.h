@@ -1,0 +1,40 @@
+/* analyser.h -- text to the terms that lexical search finds it by.
+ *
+ * 1. Words: runs of letters, marks and digits (Unicode categories L, M, N). An apostrophe between two letters, and a full stop
+ *    or comma between two digits, belong to the word; what is default-ignorable (a soft hyphen) is passed over. Han,
+ *    Hiragana and Katakana are written without spaces: a run of them gives each two neighbours, a single one itself.
+ *    Other scripts without spaces (Thai, Khmer) are not cut into words.
+ * 2. Each word: NFKC and case folding (utf8proc), the apostrophe always U+0027, then the stemmer of the language (Snowball,
+ *    libstemmer). A term is cut at CN_TERM_MAX bytes.
+ * 3. Stop words are terms like others, but told apart: they do not count in a row's length, and a question leaves them out
+ *    unless it has nothing else.
+ * A language is one that libstemmer knows, or "none": no stemmer, no stop words.
+ * Owns:    a cn_terms owns its stemmer; a cn_analyser is a plain value.
+ * Thread:  a cn_terms belongs to one at a time.
+ * Limits:  bytes that are no UTF-8 end a word. */
+#pragma once
+#include "engine/base/digest.h"
+#include "engine/postings/postings.h"
+
+#define CN_LANGUAGE_MAX 31
+#define CN_ANALYSER_DEFAULT "english"
+
+typedef struct cn_analyser {
+    char language[CN_LANGUAGE_MAX + 1];
+    char name[64];    /* for recipes: "words/1 language=english" */
+    cn_digest digest; /* of the name and of what it does with a page of samples: another libstemmer or Unicode shows */
+} cn_analyser;
+
+/* setting: a language as a user writes it ("english", "none"), or the name of a recipe; empty: the default. CN_INVALID lists
+ * what there is. */
+cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret);
+
+typedef struct cn_terms cn_terms;
+cn_err cn_terms_new(const cn_analyser *a, cn_terms **ret);
+void cn_terms_free(cn_terms *t); /* NULL is fine */
+bool cn_terms_are(const cn_terms *t, const cn_analyser *a); /* made for this one? */
+
+/* Calls fn for each term of the text in its order; stop: it is a stop word. The term is fn's only during the call. What fn
+ * returns other than CN_OK ends it. Takes nothing from the heap. */
+typedef cn_err cn_term_fn(void *ctx, cn_str term, bool stop);
+cn_err cn_terms_each(cn_terms *t, cn_str text, cn_term_fn *fn, void *ctx);

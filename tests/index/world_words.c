@@ -1,0 +1,134 @@
+/* Words of the model's documents, and BM25 and rank fusion worked out anew from their definitions for each question. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "index/search/searcher.h"
+#include "tests/index/world.h"
+
+static const char *const words[W_WORDS] = {"cup", "dog", "sun", "map", "pen", "box", "cat", "hat", "jar", "log", "net", "zip"};
+#define WORDS_A_CHUNK 8
+
+/* A chunk's words follow from its vector, so that a row copied with other labels keeps its text. Frequent ones first. */
+static uint32_t words_of(const o_doc *d, uint32_t chunk, uint32_t w[WORDS_A_CHUNK]) {
+    o_rand r = {cn_crc32c(7, d->vec[chunk], W_DIM * sizeof(float)) + 1};
+    uint32_t n = 1 + o_below(&r, WORDS_A_CHUNK);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t x = o_below(&r, W_WORDS), y = o_below(&r, W_WORDS);
+        w[i] = x < y ? x : y;
+    }
+    return n;
+}
+
+uint32_t w_text(const o_doc *d, char text[W_TEXT], cn_chunk *chunks) {
+    uint32_t at = 0;
+    for (uint32_t c = 0; c < d->chunks; c++) {
+        uint32_t w[WORDS_A_CHUNK], n = words_of(d, c, w);
+        chunks[c].from = at;
+        for (uint32_t i = 0; i < n; i++)
+            at += (uint32_t)snprintf(text + at, W_TEXT - at, "%s%s", i ? " " : c ? "\n" : "", words[w[i]]);
+        chunks[c].to = at;
+    }
+    return at;
+}
+
+void w_question(w_world *w, w_asked *ret) {
+    *ret = (w_asked){.n = 1 + o_below(&w->r, 4)};
+    size_t at = (size_t)snprintf(ret->text, sizeof ret->text, "%s", o_chance(&w->r, 30) ? "the of " : "");
+    for (uint32_t i = 0; i < ret->n; i++) {
+        ret->word[i] = o_below(&w->r, W_WORDS + 1); /* the last: in no document */
+        at += (size_t)snprintf(ret->text + at, sizeof ret->text - at, "%s ", ret->word[i] < W_WORDS ? words[ret->word[i]] : "qqq");
+    }
+}
+
+/* ---------- what may be read ---------- */
+typedef struct counts {
+    uint64_t rows, tokens, with[W_WORDS + 1];
+} counts;
+
+static counts count(const w_world *w, const w_index *ix, uint32_t version, w_who who) {
+    counts c = {0};
+    for (uint32_t doc = 0; doc < W_DOCS; doc++) {
+        const w_row *row = ix->v[version].row[doc];
+        if (!w_permits(w, ix, version, doc, who))
+            continue;
+        for (uint32_t k = 0; k < row->d.chunks; k++) {
+            uint32_t v[WORDS_A_CHUNK], n = words_of(&row->d, k, v), seen = 0;
+            for (uint32_t i = 0; i < n; i++)
+                seen |= 1u << v[i];
+            c.rows++;
+            c.tokens += n;
+            for (uint32_t x = 0; x < W_WORDS; x++)
+                c.with[x] += seen >> x & 1;
+        }
+    }
+    return c;
+}
+
+static float score(const counts *c, const w_asked *asked, const o_doc *d, uint32_t chunk) {
+    uint32_t v[WORDS_A_CHUNK], length = words_of(d, chunk, v);
+    float k1 = CN_BM25_K1, b = CN_BM25_B, mean = (float)((double)c->tokens / (double)c->rows), sum = 0;
+    for (uint32_t i = 0; i < asked->n; i++) {
+        uint32_t x = asked->word[i], times = 0, tf = 0;
+        bool before = false;
+        for (uint32_t j = 0; j < asked->n; j++) {
+            before |= j < i && asked->word[j] == x;
+            times += asked->word[j] == x;
+        }
+        for (uint32_t j = 0; j < length; j++)
+            tf += v[j] == x;
+        if (before || tf == 0)
+            continue;
+        float w = (float)(log1p(((double)c->rows - (double)c->with[x] + 0.5) / ((double)c->with[x] + 0.5)) * times * ((double)k1 + 1)), t = (float)tf;
+        sum += w * t / (t + (k1 * (1 - b) + k1 * b / mean * (float)length));
+    }
+    return sum;
+}
+
+/* ---------- lists ---------- */
+int w_by_order(const void *a, const void *b) {
+    const w_hit *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    int c = strcmp(x->d->source, y->d->source);
+    c = c ? c : strcmp(x->d->id, y->d->id);
+    return c ? c : (x->chunk > y->chunk) - (x->chunk < y->chunk);
+}
+
+uint32_t w_lexical(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const w_asked *asked, w_hit *all) {
+    uint32_t n = 0;
+    counts c = count(w, ix, version, who); /* whatever the filter */
+    for (uint32_t doc = 0; doc < W_DOCS; doc++) {
+        const w_row *row = ix->v[version].row[doc];
+        if (!w_permits(w, ix, version, doc, who) || (f && !o_filter_match(f, &row->d)))
+            continue;
+        for (uint32_t k = 0; k < row->d.chunks; k++) {
+            float s = score(&c, asked, &row->d, k);
+            if (s > 0)
+                all[n++] = (w_hit){.score = s, .d = &row->d, .chunk = k};
+        }
+    }
+    qsort(all, n, sizeof *all, w_by_order);
+    return n;
+}
+
+/* Of both halves the first `depth`, fused by their ranks into `all`. */
+uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t depth, w_hit *all) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_dense && i < depth; i++) {
+        all[n] = dense[i];
+        all[n++].score = 1.0f / (float)(60 + i + 1);
+    }
+    for (uint32_t i = 0; i < n_lexical && i < depth; i++) {
+        uint32_t at = 0;
+        while (at < n && (all[at].d != lexical[i].d || all[at].chunk != lexical[i].chunk))
+            at++;
+        if (at == n) {
+            all[n] = lexical[i];
+            all[n++].score = 0;
+        }
+        all[at].score += 1.0f / (float)(60 + i + 1);
+    }
+    qsort(all, n, sizeof *all, w_by_order);
+    return n;
+}
