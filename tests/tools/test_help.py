@@ -152,7 +152,7 @@ class Completion(unittest.TestCase):
 
     def test_values(self):
         self.assertEqual(self.offers("-o"), {"table", "json", "tsv"})
-        self.assertEqual(self.offers("query", "acme/docs", "x", "--mode"), {"dense", "exact"})
+        self.assertEqual(self.offers("query", "acme/docs", "x", "--mode"), {"dense", "exact", "lexical", "hybrid"})
         self.assertEqual(self.offers("query", "acme/docs", "x", "--mode", "=", cur="e"), {"exact"})
         self.assertEqual(self.offers("query", "acme/docs", "x", "--filter"), set())
         self.assertEqual(self.offers("ingest", "acme/docs"), set(), "files are the shell's own")

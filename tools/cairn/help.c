@@ -33,7 +33,7 @@ static void option_rows(FILE *out, const cmd_opt *opts) {
     for (const cmd_opt *o = opts; o && o->name; o++) {
         char left[64];
         snprintf(left, sizeof left, "%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-        fprintf(out, "  %-26s %s\n", left, o->help);
+        fprintf(out, "  %-26s %s%s\n", left, strlen(left) >= 26 ? " " : "", o->help); /* two spaces always part them */
     }
 }
 
