@@ -24,3 +24,4 @@ cn_err cn_pool_new(const cn_pool_opts *o, cn_pool **ret);
 void cn_pool_free(cn_pool *p);
 cn_err cn_pool_submit(cn_pool *p, unsigned lane, cn_job_fn *fn, void *arg); /* lane: modulo CN_POOL_LANES */
 unsigned cn_pool_threads(const cn_pool *p);
+unsigned cn_pool_waiting(cn_pool *p); /* jobs that no thread has taken yet, at this moment */

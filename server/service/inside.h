@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "server/service/args.h"
+#include "server/service/busy.h"
 #include "server/service/models.h"
 
 #define CN_TENANTS_COUNTED 1024
@@ -26,6 +27,8 @@ struct cn_service {
     struct cn_runner *runner;
     struct cn_recorder *recorder; /* NULL: no request records */
     struct cn_upkeep *upkeep;     /* NULL: none */
+    struct cn_compactor *compactor; /* likewise */
+    cn_busy busy;
     cn_models *models;
     uint64_t start_ns;
     pthread_rwlock_t lock;        /* of anonymous */

@@ -51,7 +51,12 @@ static void test_full_queue_refuses(void) {
     unsigned second = fill(p, 2), third = fill(p, 3);
     CU_ASSERT_EQUAL(second, 4);
     CU_ASSERT_EQUAL(third, 0);
+    while (cn_pool_waiting(p) == first + second) /* until the thread has taken the first */
+        usleep(1000);
+    CU_ASSERT_EQUAL(cn_pool_waiting(p), first + second - 1);
     pthread_mutex_unlock(&gate);
+    while (cn_pool_waiting(p))
+        usleep(1000);
     cn_pool_free(p);
     CU_ASSERT_EQUAL(done, first + second);
 }
