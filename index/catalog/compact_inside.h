@@ -1,5 +1,5 @@
-/* compact_inside.h -- the parts of a compaction, each of use to whoever merges in the background too; for compact*.c and their
- * test only: the survey says what there is, pick which files belong together, write makes one new file of some old ones,
+/* compact_inside.h -- the parts of a compaction, each of use to whoever merges in the background too; for compact*.c, erased.c,
+ * facts.c and their tests only: the survey says what there is, pick which files belong together, write makes one new file of some old ones,
  * switch puts it into the manifests.
  *
  * Owns:    a cn_survey owns what it opened, a cn_rewrite its new file's segment and lock.

@@ -7,7 +7,7 @@
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
- * gate       index id, number (0: of the index)   gate.h
+ * gate       index id, number                     gate.h; number 0: the requirements; from 2^63 on: gate_set.h
  * policy     ...                                  policy/policy_inside.h
  * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
@@ -73,7 +73,7 @@ cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_ar
 cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
 cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
 /* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
-cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
 
 /* Records a refused attempt in the chain and returns err with its text. */
 cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);
