@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "engine/base/json.h"
+#include "index/catalog/check.h"
 #include "index/catalog/facts.h"
 #include "index/catalog/gate_inside.h"
 #include "tests/index/small.h"
@@ -148,7 +149,13 @@ static cn_err spoil_set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, 6);
 }
 
+static void note_bad(void *ctx, cn_str what, cn_err err) {
+    if (err != CN_OK)
+        snprintf(ctx, CN_TARGET, CN_STR_FMT, CN_STR_ARG(what));
+}
+
 static void damaged(void) {
+    char bad[CN_TARGET] = "";
     cn_frozen_set *v = NULL;
     uint32_t n = 77;
     cn_digest x;
@@ -158,6 +165,8 @@ static void damaged(void) {
         IS(cn_gate_sets(s_tenant, INDEX, &s_arena, &v, &n), CN_DAMAGED);
         SAYS("is not what was frozen");
         CU_ASSERT(v == NULL && n == 77);
+        OK(cn_tenant_check(s_tenant, note_bad, bad));
+        CU_ASSERT_STRING_EQUAL(bad, "g/gate");
     }
     OK(freeze("one", one, &x)); /* the way out */
     OK(cn_gate_sets(s_tenant, INDEX, &s_arena, &v, &n));

@@ -175,6 +175,32 @@ class GateRun(unittest.TestCase):
         r = self.map("gate", "freeze", "acme/qa", "beir", "--beir", folder, "--cases", self.cases({"id": "x", "vector": [1, 1, 1, 1], "must_not_see": ["d1"]}))
         self.assertEqual((r["questions"], r["graded"], r["must_not_see"]), (3, 2, 1))
 
+    def test_measures_are_those_of_eval(self):
+        """Texts, embedded with the version's own model; the same questions through `cairn eval run`."""
+        model, folder = os.path.join(self.data.dir, "model"), os.path.join(self.data.dir, "beir")
+        os.makedirs(model)
+        os.makedirs(os.path.join(folder, "qrels"))
+        subprocess.run([os.environ["MAKE_MODEL"], model], check=True)
+        self.data.cairn("model", "add", "tiny", model)
+        self.data.cairn("index", "create", "acme/texts", "--embedder", "tiny")
+        words = ["alpha", "beta", "gamma", "delta", "says", "so", "row", "words"]
+        rows = os.path.join(self.data.dir, "texts.jsonl")
+        with open(rows, "w") as f:
+            for i in range(60):
+                f.write(json.dumps({"id": f"t{i}", "text": " ".join(words[(i * k) % 8] for k in range(1, 7)), "labels": ["public" if i % 3 else "group:hr"]}) + "\n")
+        self.data.cairn("ingest", "acme/texts", rows, "--activate")
+        with open(os.path.join(folder, "queries.jsonl"), "w") as f, open(os.path.join(folder, "qrels", "test.tsv"), "w") as g:
+            for i in range(8):
+                f.write(json.dumps({"_id": f"q{i}", "text": f"{words[i]} {words[i - 3]}"}) + "\n")
+                g.write("".join(f"q{i}\tt{(7 * i + 11 * j) % 60}\t{1 + j % 2}\n" for j in range(5)))
+        for who in ("public", "group:hr,public"):
+            self.map("gate", "freeze", "acme/texts", "core", "--beir", folder, "--as", who)
+            got = self.results(self.map("gate", "run", "acme/texts"))
+            want = self.map("eval", "run", "acme/texts", "--beir", folder, "--as", who)["metrics"]
+            self.assertGreater(want["nDCG@10"], 0)
+            for name, value in want.items():
+                self.assertAlmostEqual(got["core/" + name], value, 12, name)
+
     def test_what_is_no_set(self):
         ask = {"id": "a", "vector": [1, 2, 3, 4], "must_find": ["d0"]}
         for case, part in (({**ask, "id": ""}, '"id"'), ({**ask, "text": "both"}, "not both"), ({"id": "a", "must_find": ["d0"]}, "vector"), ({"id": "a", "text": "x"}, "nothing that could be measured"),

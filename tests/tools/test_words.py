@@ -243,12 +243,9 @@ class Words(unittest.TestCase):
     def test_changes_print_their_documented_fields(self):
         place = Place()
         self.addCleanup(place.close)
-        cases = os.path.join(place.dir, "cases")
-        with open(cases, "w") as f:
-            f.write(json.dumps({"id": "q", "text": TEXT, "must_find": ["open.txt"]}) + "\n")
         for args, fields in CHANGES:
             with self.subTest(args):
-                args = [a.replace("DOCS", place.docs).replace("MODEL", place.model).replace("CASES", cases) for a in args]
+                args = [a.replace("DOCS", place.docs).replace("MODEL", place.model).replace("CASES", place.cases()) for a in args]
                 p = place.cairn(*args, "-o", "json", text="user:cy group:hr\n" if args[-1] == "-" else None)
                 self.assertEqual(p.stderr, "")
                 self.assertLessEqual(fields, set(json.loads(p.stdout)))
