@@ -168,4 +168,13 @@ cn_err cn_pool_submit(cn_pool *p, unsigned lane, cn_job_fn *fn, void *arg) {
 
 unsigned cn_pool_threads(const cn_pool *p) { return p->n_threads; }
 
-unsigned cn_pool_waiting(const cn_pool *p, unsigned lane) { return atomic_load_explicit(&p->lanes[lane % CN_POOL_LANES].n, memory_order_relaxed); }
+unsigned cn_pool_waiting(cn_pool *p) {
+    pthread_mutex_lock(&p->lock);
+    unsigned n = p->o.queue - p->idle_items;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+unsigned cn_pool_lane_waiting(const cn_pool *p, unsigned lane) {
+    return atomic_load_explicit(&p->lanes[lane % CN_POOL_LANES].n, memory_order_relaxed);
+}

@@ -23,5 +23,6 @@ typedef struct cn_pool_opts {
 cn_err cn_pool_new(const cn_pool_opts *o, cn_pool **ret);
 void cn_pool_free(cn_pool *p);
 cn_err cn_pool_submit(cn_pool *p, unsigned lane, cn_job_fn *fn, void *arg); /* lane: modulo CN_POOL_LANES */
-unsigned cn_pool_waiting(const cn_pool *p, unsigned lane); /* jobs of the lane that no thread has taken yet, a moment ago */
 unsigned cn_pool_threads(const cn_pool *p);
+unsigned cn_pool_waiting(cn_pool *p); /* jobs that no thread has taken yet, at this moment */
+unsigned cn_pool_lane_waiting(const cn_pool *p, unsigned lane); /* the same of one lane, without the lock: a moment ago */

@@ -1,7 +1,9 @@
 #include "index/catalog/check.h"
 
 #include <math.h>
+#include <stdio.h>
 
+#include "index/catalog/gate_set.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/live.h"
 #include "index/control/inforce.h"
@@ -125,6 +127,20 @@ static cn_err space_there(cn_tenant *t, uint64_t index_id, const cn_version *v) 
     return e == CN_NOT_FOUND ? cn_fail(CN_DAMAGED, "the space of version %llu's vectors is missing", (unsigned long long)v->number) : e;
 }
 
+/* What a flip would ask, and what a run would: a set that is damaged is told before the night in which it is needed. */
+static cn_err check_gate(cn_tenant *t, const cn_index_info *ix, const cn_version *v, uint32_t n) {
+    CN_CATALOG_ARENA(a);
+    cn_gate g;
+    cn_gate_results r;
+    cn_frozen_set *sets;
+    uint32_t n_sets;
+    CN_TRY(cn_gate_get(t, ix->name, &a, &g));
+    CN_TRY(cn_gate_sets(t, ix->name, &a, &sets, &n_sets));
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(cn_gate_results_of(t, ix->name, v[i].number, &a, &r));
+    return CN_OK;
+}
+
 /* ---------- all of a tenant ---------- */
 static void check_index(cn_tenant *t, const cn_index_info *ix, cn_check_fn *fn, void *ctx) {
     CN_CATALOG_ARENA(a);
@@ -135,6 +151,10 @@ static void check_index(cn_tenant *t, const cn_index_info *ix, cn_check_fn *fn, 
     if (e == CN_OK && (n != ix->newest || ix->active > n || (ix->active && cn_version_dropped(&v[ix->active - 1]))))
         e = cn_fail(CN_DAMAGED, "the record of index " CN_STR_FMT " does not fit its versions", CN_STR_ARG(ix->name));
     fn(ctx, ix->name, e);
+    if (e == CN_OK) {
+        snprintf(text, sizeof text, CN_STR_FMT "/gate", CN_STR_ARG(ix->name));
+        fn(ctx, cn_str_of(text), check_gate(t, ix, v, n));
+    }
     for (uint32_t i = 0; e == CN_OK && i < n; i++) {
         if (cn_version_dropped(&v[i]))
             continue;

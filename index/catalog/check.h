@@ -6,9 +6,10 @@
 #pragma once
 #include "index/catalog/version.h"
 
-/* what: "audit", "policy", "members", "spaces", "docs", "docs/3"; err: CN_OK, or what is wrong with it, its text in cn_error_detail(). */
+/* what: "audit", "policy", "members", "spaces", "docs", "docs/gate", "docs/3"; err: CN_OK, or what is wrong with it, its text in cn_error_detail(). */
 typedef void cn_check_fn(void *ctx, cn_str what, cn_err err);
-/* The audit chain, the policy with its revocations, the members, the means that codes are made about, each index, each version that was not dropped. Only what keeps the check
+/* The audit chain, the policy with its revocations, the members, the means that codes are made about, each index, its gate
+ * with frozen sets and results, each version that was not dropped. Only what keeps the check
  * itself from going on is returned as an error. */
 cn_err cn_tenant_check(cn_tenant *t, cn_check_fn *fn, void *ctx);
 /* Its files whole (each checksum, each leaf), its lists of dead documents, its bucket table, its revocations, and its root

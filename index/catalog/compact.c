@@ -101,7 +101,11 @@ static cn_err plan(job *j) {
         return cn_fail_memory();
     for (uint32_t i = 0; i < j->s.n; i++)
         j->c[i] = candidate(&j->s.segs[i]);
-    return cn_compact_pick(j->c, j->s.n, keys_of, j, j->group, &j->n_groups);
+    if (!j->o->erased)
+        return cn_compact_pick(j->c, j->s.n, keys_of, j, j->group, &j->n_groups);
+    for (uint32_t i = 0; i < j->s.n; i++)
+        j->group[i] = roaring_bitmap_is_empty(j->s.segs[i].erased) ? CN_STAYS : j->n_groups++;
+    return CN_OK;
 }
 
 static void count(job *j) {
@@ -125,7 +129,7 @@ static cn_err make_one(job *j, uint32_t group) {
     for (uint32_t i = 0; i < j->s.n; i++)
         if (j->group[i] == group)
             from[n++] = &j->s.segs[i];
-    return cn_rewrite_make(&j->s, from, n, &j->made[group]);
+    return cn_rewrite_make(&j->s, from, n, j->o, &j->made[group]);
 }
 
 static cn_err make_all(job *j) {
@@ -183,6 +187,7 @@ static cn_err do_it(job *j, bool *ret_again) {
 static cn_err try_once(job *j, bool *ret_again) {
     CN_CATALOG_ARENA(a);
     j->a = &a;
+    j->n_groups = 0;
     *ret_again = false;
     cn_err e = plan(j);
     if (e == CN_OK) {

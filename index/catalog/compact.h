@@ -1,7 +1,7 @@
 /* compact.h -- new segment files for old ones: of the documents that a retained version holds, without those that were
  * erased, and fewer of them (DESIGN.md sections 4 and 7). Roots and answers stay what they are.
  *
- * Which files: one is rewritten when it holds a document that no retained version has, or one that the policy has erased
+ * Which files (all, without `erased`): one is rewritten when it holds a document that no retained version has, or one that the policy has erased
  * since; and files are merged, from the smallest up, when no retained document is in two of them, and each is at most
  * CN_COMPACT_SMALL or twice as large as all smaller ones of the merge together. So every file left is more than twice as
  * large as all smaller ones that it could be merged with: a long-lived index stays at a few.
@@ -19,6 +19,7 @@
  *          file open reads on in it, and its blocks are the disk's again when it closes it. */
 #pragma once
 #include "index/catalog/version.h"
+#include "index/store/scrub.h"
 
 #define CN_COMPACT_SMALL ((uint64_t)16 << 20)
 #define CN_COMPACT_MOST ((uint64_t)64 << 30)
@@ -26,6 +27,10 @@
 typedef struct cn_compact_opts {
     bool dry;   /* only tells what would be done */
     bool wait;  /* returns when the old files are gone */
+    bool erased; /* only files that hold what the policy has erased, each by itself: the least that takes its bytes away */
+    cn_scrub_pace *pace; /* asked before each document is copied, with its bytes; false: stop, CN_UNAVAILABLE, nothing was changed.
+                          * With it, one thread works, for who does this in the background. NULL: as fast as it goes */
+    void *pace_ctx;
 } cn_compact_opts;
 
 typedef struct cn_compact_result {

@@ -1,5 +1,5 @@
-/* compact_inside.h -- the parts of a compaction, each of use to whoever merges in the background too; for compact*.c and their
- * test only: the survey says what there is, pick which files belong together, write makes one new file of some old ones,
+/* compact_inside.h -- the parts of a compaction, each of use to whoever merges in the background too; for compact*.c, erased.c,
+ * facts.c and their tests only: the survey says what there is, pick which files belong together, write makes one new file of some old ones,
  * switch puts it into the manifests.
  *
  * Owns:    a cn_survey owns what it opened, a cn_rewrite its new file's segment and lock.
@@ -34,6 +34,7 @@ typedef struct cn_survey {
     cn_buf told;              /* MessagePack: {source, doc} of each erased document, as far as they have room */
     uint32_t n_told;
     uint64_t erased, dropped; /* documents */
+    int64_t since_us;         /* when the first of those was erased; CN_NO_TIME: none is left, or not known */
 } cn_survey;
 cn_err cn_survey_open(cn_tenant *t, cn_str index, const cn_policy *p, cn_arena *a, cn_survey *ret);
 void cn_survey_close(cn_survey *s);
@@ -61,7 +62,7 @@ typedef struct cn_rewrite {
     int lock;                 /* held until the manifests name it, so that no sweep takes it */
 } cn_rewrite;
 /* Bit for bit: vectors, texts, labels, digests. Codes too, where it has vectors. */
-cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, cn_rewrite *ret);
+cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, const cn_compact_opts *o, cn_rewrite *ret);
 /* The document of the new file that was `doc` of from[i]; false: it was left out. */
 bool cn_rewrite_place(const cn_rewrite *r, uint32_t i, uint32_t doc, uint32_t *ret);
 /* Keeps the file, or (unlink) throws it away. */

@@ -60,20 +60,20 @@ typedef struct erasing {
     const cn_policy *p;
 } erasing;
 
-static void tell(cn_survey *s, cn_str source, cn_str id) {
-    s->erased++;
-    if (s->told.n + source.n + id.n + 32 > TOLD_MAX)
+static void tell(cn_survey *s, const cn_erasure *e) {
+    s->since_us = s->erased++ == 0 || e->at_us < s->since_us ? e->at_us : s->since_us; /* CN_NO_TIME is the least: not known is long ago */
+    if (s->told.n + e->source.n + e->id.n + 32 > TOLD_MAX)
         return;
     cn_pack_map(&s->told, 2);
-    cn_pack_cstr(&s->told, "source"), cn_pack_str(&s->told, source);
-    cn_pack_cstr(&s->told, "doc"), cn_pack_str(&s->told, id);
+    cn_pack_cstr(&s->told, "source"), cn_pack_str(&s->told, e->source);
+    cn_pack_cstr(&s->told, "doc"), cn_pack_str(&s->told, e->id);
     s->n_told++;
 }
 
-static cn_err note_erased(void *ctx, const cn_key *key, cn_str source, cn_str id, bool now) {
+static cn_err note_erased(void *ctx, const cn_erasure *what) {
     erasing *e = ctx;
+    const cn_key *key = &what->key;
     bool any = false;
-    (void)now;
     for (uint32_t i = 0; i < e->s->n; i++) {
         cn_surveyed *x = &e->s->segs[i];
         uint32_t doc;
@@ -88,7 +88,7 @@ static cn_err note_erased(void *ctx, const cn_key *key, cn_str source, cn_str id
         any = true;
     }
     if (any)
-        tell(e->s, source, id);
+        tell(e->s, what);
     return CN_OK;
 }
 
@@ -128,7 +128,7 @@ static cn_err fill(cn_survey *s, cn_str index, const cn_policy *p) {
 }
 
 cn_err cn_survey_open(cn_tenant *t, cn_str index, const cn_policy *p, cn_arena *a, cn_survey *ret) {
-    cn_survey s = {.t = t, .a = a};
+    cn_survey s = {.t = t, .a = a, .since_us = CN_NO_TIME};
     cn_buf_init(&s.told, 2 * TOLD_MAX);
     cn_err e = fill(&s, index, p);
     if (e != CN_OK)

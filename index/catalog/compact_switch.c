@@ -191,10 +191,10 @@ static cn_err make_ready(batch *b, const cn_version *was) {
 /* ---------- the transaction ---------- */
 
 /* A document erased and restored since the copy was made: its row was copied as one that may be read again, and is not. */
-static cn_err look_for_stale(void *ctx, const cn_key *key, cn_str source, cn_str id, bool now) {
+static cn_err look_for_stale(void *ctx, const cn_erasure *e) {
     batch *b = ctx;
-    (void)source, (void)id;
-    for (uint32_t g = 0; !now && g < b->w->n; g++)
+    const cn_key *key = &e->key;
+    for (uint32_t g = 0; !e->now && g < b->w->n; g++)
         for (uint32_t i = 0; i < b->w->made[g].n; i++) {
             const cn_surveyed *x = b->w->made[g].from[i];
             uint32_t doc, to;

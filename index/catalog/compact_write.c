@@ -8,6 +8,7 @@
 #include "index/store/segw_inside.h"
 
 #define DOC_ARENA ((size_t)1 << 30)
+#define SMALL 256 /* bytes of a document beside its text and vectors, or of a stub, about */
 
 /* ---------- copying ---------- */
 static cn_err stub_of(cn_surveyed *x, uint32_t doc, cn_stub *ret) {
@@ -17,7 +18,14 @@ static cn_err stub_of(cn_surveyed *x, uint32_t doc, cn_stub *ret) {
     return CN_OK;
 }
 
-static cn_err copy_doc(cn_segw *w, cn_surveyed *x, uint32_t doc, cn_arena *a) {
+/* About what is read and written for it: its text, its vectors, what lies around them. */
+static uint64_t size_of(const cn_doc *d, uint32_t dim) { return d->text.n + d->meta.n + (uint64_t)d->n_chunks * dim * sizeof(float) + SMALL; }
+
+static cn_err wait_for(const cn_compact_opts *o, uint64_t bytes) {
+    return !o->pace || o->pace(o->pace_ctx, bytes) ? CN_OK : cn_fail(CN_UNAVAILABLE, "the compaction was stopped; nothing was changed, and the next one begins anew");
+}
+
+static cn_err copy_doc(cn_segw *w, cn_surveyed *x, uint32_t doc, const cn_compact_opts *o, cn_arena *a) {
     cn_key key;
     cn_digest leaf;
     cn_stub stub;
@@ -29,22 +37,24 @@ static cn_err copy_doc(cn_segw *w, cn_surveyed *x, uint32_t doc, cn_arena *a) {
         CN_TRY(stub_of(x, doc, &stub));
         is = true;
     }
+    CN_TRY(is ? wait_for(o, SMALL) : CN_OK);
     if (is)
         return cn_segw_add_stub(w, &key, &leaf, &stub);
     CN_TRY(cn_seg_doc_full(x->seg, doc, a, &d));
+    CN_TRY(wait_for(o, size_of(&d, cn_seg_dim(x->seg))));
     return cn_segw_add_leaf(w, &d, &leaf);
 }
 
-static cn_err copy_file(cn_segw *w, cn_surveyed *x, cn_arena *a) {
+static cn_err copy_file(cn_segw *w, cn_surveyed *x, const cn_compact_opts *o, cn_arena *a) {
     roaring_uint32_iterator_t it;
     for (roaring_init_iterator(x->kept, &it); it.has_value; roaring_advance_uint32_iterator(&it)) {
         cn_arena_reset(a);
-        CN_TRY(copy_doc(w, x, it.current_value, a));
+        CN_TRY(copy_doc(w, x, it.current_value, o, a));
     }
     return cn_seg_sound(x->seg); /* one cut short while it was read gave zeros */
 }
 
-static cn_err copy(const cn_survey *s, cn_rewrite *r) {
+static cn_err copy(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
     cn_arena a;
     cn_segw *w;
     CN_TRY(cn_segw_new(s->t, cn_seg_dim(r->from[0]->seg), &w));
@@ -53,7 +63,7 @@ static cn_err copy(const cn_survey *s, cn_rewrite *r) {
     cn_arena_init(&a, 1 << 16, DOC_ARENA);
     for (uint32_t i = 0; e == CN_OK && i < r->n; i++) {
         r->base[i] = cn_segw_docs(w);
-        e = copy_file(w, r->from[i], &a);
+        e = copy_file(w, r->from[i], o, &a);
     }
     cn_arena_done(&a);
     if (e != CN_OK) {
@@ -73,7 +83,7 @@ static cn_err hold(const cn_survey *s, cn_rewrite *r) {
     return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
 }
 
-static cn_err build_derived(const cn_survey *s, cn_rewrite *r) {
+static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
     cn_space space;
     cn_analyser analyser;
     CN_TRY(cn_analyser_parse(r->from[0]->version->recipe.analyser, &analyser));
@@ -81,17 +91,17 @@ static cn_err build_derived(const cn_survey *s, cn_rewrite *r) {
     if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
         return CN_OK;
     cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
-    return e == CN_OK ? cn_seg_build_flat(r->seg, &space, cn_cpus()) : e == CN_NOT_FOUND ? CN_OK : e;
+    return e == CN_OK ? cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()) : e == CN_NOT_FOUND ? CN_OK : e;
 }
 
-cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, cn_rewrite *ret) {
+cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, const cn_compact_opts *o, cn_rewrite *ret) {
     cn_rewrite r = {.from = from, .n = n, .lock = -1, .base = cn_arena_zalloc(s->a, n + 1u, sizeof *r.base)};
     if (!r.base)
         return cn_fail_memory();
-    CN_TRY(copy(s, &r));
+    CN_TRY(copy(s, o, &r));
     cn_err e = hold(s, &r);
     if (e == CN_OK)
-        e = build_derived(s, &r);
+        e = build_derived(s, o, &r);
     if (e != CN_OK)
         cn_rewrite_done(&r, s->t, true);
     else

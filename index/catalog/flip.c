@@ -104,14 +104,14 @@ static cn_err gated(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version
     if (v->number == x->ix.active)
         return CN_OK;
     cn_buf_init(&unmet, UNMET_MAX);
-    CN_TRY(cn_gate_unmet(c, txn, x->ix.id, v->number, x->a, &unmet, &n));
+    CN_TRY(cn_gate_unmet(c, txn, x->ix.id, v->number, x->ix.active, x->a, &unmet, &n));
     if (n == 0)
         return CN_OK;
     snprintf(x->unmet, sizeof x->unmet, CN_STR_FMT, CN_STR_ARG(cn_buf_str(&unmet)));
     if (x->force)
         return CN_OK;
-    return cn_fail(CN_REFUSED, "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`",
-                   CN_STR_ARG(x->index), (unsigned long long)v->number, x->unmet, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
+    return cn_fail(CN_REFUSED, "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; measure it: `cairn gate run %s/" CN_STR_FMT " %llu`, or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`",
+                   CN_STR_ARG(x->index), (unsigned long long)v->number, x->unmet, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
 }
 
 static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {

@@ -1,4 +1,4 @@
-#include "index/catalog/gate.h"
+#include "index/catalog/gate_inside.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 static const char *const ops[] = {[CN_GATE_LEAST] = ">=", [CN_GATE_MOST] = "<=", [CN_GATE_OVER] = ">", [CN_GATE_UNDER] = "<"};
 #define OPS (sizeof ops / sizeof *ops)
 
-static bool is_name(cn_str s) {
+bool cn_gate_is_name(cn_str s) {
     bool right = s.n > 0 && s.n <= CN_GATE_NAME;
     for (size_t i = 0; right && i < s.n; i++) {
         char c = s.p[i];
@@ -60,7 +60,7 @@ static cn_err parse(cn_str text, cn_requirement *ret) {
         return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is no requirement: a name, one of >= <= > <, and a number, like recall@10>=0.95", CN_STR_ARG(text));
     r.name = (cn_str){text.p, at};
     r.op = (cn_gate_op)op;
-    if (!is_name(r.name))
+    if (!cn_gate_is_name(r.name))
         return bad_name(r.name);
     *ret = r;
     return CN_OK;
@@ -76,7 +76,7 @@ static cn_str without_space(cn_str s, cn_arena *a) {
 }
 
 bool cn_gate_meets(const cn_requirement *r, const cn_gate_result *x) {
-    if (!x)
+    if (!x || x->stale)
         return false;
     switch (r->op) {
     case CN_GATE_LEAST: return x->value >= r->bound;
@@ -144,15 +144,18 @@ static cn_err load_gate(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn
 
 static bool read_result(const msgpack_object *o, cn_arena *a, cn_gate_result *ret) {
     const msgpack_object *v = o->via.array.ptr;
-    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != 4 || !cn_is_str(&v[0]) || v[1].type != MSGPACK_OBJECT_FLOAT64 || !cn_is_str(&v[2]))
+    uint32_t n = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.size : 0; /* 4: as builds before frozen sets wrote it */
+    if (n < 4 || n > 5 || !cn_is_str(&v[0]) || v[1].type != MSGPACK_OBJECT_FLOAT64 || !cn_is_str(&v[2]))
+        return false;
+    if (n == 5 && v[4].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return false;
     if (v[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER && v[3].type != MSGPACK_OBJECT_NEGATIVE_INTEGER)
         return false;
-    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64};
+    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64, n == 5 ? v[4].via.u64 : 0, false};
     return ret->name.p && ret->by.p;
 }
 
-static cn_err load_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_gate_results *ret) {
+static cn_err load_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_gate_results *ret) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_catalog_key key = cn_key2(index_id, version);
     cn_str value, packed = {NULL, 0};
@@ -167,6 +170,8 @@ static cn_err load_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id,
         for (; r.n < u.o.via.array.size; r.n++)
             if (!read_result(&u.o.via.array.ptr[r.n], a, &r.v[r.n]))
                 return damaged("the results of a version");
+        for (uint32_t i = 0; i < r.n; i++)
+            r.v[i].stale = r.v[i].against && version != active && r.v[i].against != (active ? active : CN_GATE_NONE);
     } else if (err != CN_NOT_FOUND) {
         return err;
     }
@@ -192,7 +197,7 @@ static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     reading *r = ctx;
     cn_index_info ix;
     CN_TRY(cn_index_load(c, txn, r->index, r->a, &ix));
-    return r->gate ? load_gate(c, txn, ix.id, r->a, r->gate) : load_results(c, txn, ix.id, r->version, r->a, r->results);
+    return r->gate ? load_gate(c, txn, ix.id, r->a, r->gate) : load_results(c, txn, ix.id, r->version, ix.active, r->a, r->results);
 }
 
 cn_err cn_gate_get(cn_tenant *t, cn_str index, cn_arena *a, cn_gate *ret) {
@@ -253,12 +258,12 @@ static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return cn_audit_add(s->t, txn, s->who, "gate.set", s->index, "done", cn_buf_str(&b));
 }
 
-static cn_err check_reason(const cn_actor *who) {
+cn_err cn_gate_check_reason(const cn_actor *who) {
     return who->reason.n <= CN_REASON_MAX ? CN_OK : cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", who->reason.n, CN_REASON_MAX);
 }
 
 static cn_err do_set(setting *s, const cn_str *texts, uint32_t n, cn_arena *a) {
-    CN_TRY(check_reason(s->who));
+    CN_TRY(cn_gate_check_reason(s->who));
     if (n > CN_GATE_MAX)
         return cn_fail(CN_INVALID, "a gate has at most %d requirements", CN_GATE_MAX);
     cn_requirement *v = cn_arena_zalloc(a, n + 1u, sizeof *v);
@@ -289,21 +294,29 @@ typedef struct submission {
     const cn_gate_result *v;
     uint32_t n;
     const cn_actor *who;
+    uint64_t against;
+    const cn_frozen_set *sets; /* NULL: handed in, not of a run */
+    uint32_t n_sets;
 } submission;
 
 static cn_err check_results(const submission *s) {
-    CN_TRY(check_reason(s->who));
+    CN_TRY(cn_gate_check_reason(s->who));
     if (s->n == 0)
         return cn_fail(CN_INVALID, "no result is given");
     if (s->n > CN_GATE_RESULTS_MAX)
         return cn_fail(CN_INVALID, "a version has at most %d results", CN_GATE_RESULTS_MAX);
     for (uint32_t i = 0; i < s->n; i++) {
-        if (!is_name(s->v[i].name))
+        if (!cn_gate_is_name(s->v[i].name))
             return bad_name(s->v[i].name);
         if (!isfinite(s->v[i].value))
             return cn_fail(CN_INVALID, "the result " CN_STR_FMT " is no number", CN_STR_ARG(s->v[i].name));
     }
     return CN_OK;
+}
+
+/* Of a run, what has a colon in its name. */
+static uint64_t compares(const submission *s, cn_str name) {
+    return !s->sets || !memchr(name.p, ':', name.n) ? 0 : s->against ? s->against : CN_GATE_NONE;
 }
 
 static cn_err merge(const submission *s, cn_gate_results *io) {
@@ -315,7 +328,7 @@ static cn_err merge(const submission *s, cn_gate_results *io) {
         if (at == CN_GATE_RESULTS_MAX)
             return cn_fail(CN_INVALID, "a version has at most %d results", CN_GATE_RESULTS_MAX);
         io->n += at == io->n;
-        io->v[at] = (cn_gate_result){s->v[i].name, s->v[i].value, s->who->who, now};
+        io->v[at] = (cn_gate_result){s->v[i].name, s->v[i].value, s->who->who, now, compares(s, s->v[i].name), false};
     }
     return CN_OK;
 }
@@ -329,11 +342,12 @@ static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, 
     cn_buf_init(&b, PACKED_MAX);
     cn_pack_array(&b, r->n);
     for (uint32_t i = 0; i < r->n; i++) {
-        cn_pack_array(&b, 4);
+        cn_pack_array(&b, 5);
         cn_pack_str(&b, r->v[i].name);
         cn_pack_f64(&b, r->v[i].value);
         cn_pack_str(&b, r->v[i].by);
         cn_pack_int(&b, r->v[i].at_us);
+        cn_pack_uint(&b, r->v[i].against);
     }
     CN_TRY(cn_buf_check(&b));
     cn_str packed = cn_buf_str(&b);
@@ -341,17 +355,47 @@ static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, 
     return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, 1);
 }
 
+static const char *action(const submission *s) { return s->sets ? "gate.run" : "gate.submit"; }
+
+static void pack_sets(const submission *s, cn_buf *b) {
+    char hex[CN_HEX_TEXT];
+    cn_pack_cstr(b, "against"), cn_pack_uint(b, s->against);
+    cn_pack_cstr(b, "sets");
+    cn_pack_map(b, s->n_sets);
+    for (uint32_t i = 0; i < s->n_sets; i++) {
+        cn_hex(s->sets[i].digest.b, sizeof s->sets[i].digest.b, hex);
+        cn_pack_str(b, s->sets[i].name), cn_pack_cstr(b, hex);
+    }
+}
+
+/* What was asked is what is frozen under that name. */
+static cn_err same_sets(const submission *s, const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a) {
+    cn_frozen_set *v;
+    uint32_t n;
+    CN_TRY(cn_gate_sets_in(c, txn, index_id, false, a, &v, NULL, &n));
+    for (uint32_t i = 0; i < s->n_sets; i++) {
+        bool same = false;
+        for (uint32_t k = 0; k < n; k++)
+            same |= cn_str_eq(v[k].name, s->sets[i].name) && cn_digest_eq(&v[k].digest, &s->sets[i].digest);
+        if (!same)
+            return cn_fail(CN_CONFLICT, "the set \"" CN_STR_FMT "\" was frozen anew, or dropped, during the run; run the gate again", CN_STR_ARG(s->sets[i].name));
+    }
+    return CN_OK;
+}
+
 static cn_err audit_results(const submission *s, MDB_txn *txn) {
     char text[CN_TARGET];
     CN_AUTO_BUF cn_buf b = {0};
     cn_buf_init(&b, PACKED_MAX);
-    cn_pack_map(&b, 1);
+    cn_pack_map(&b, s->sets ? 3 : 1);
+    if (s->sets)
+        pack_sets(s, &b);
     cn_pack_cstr(&b, "results");
     cn_pack_map(&b, s->n);
     for (uint32_t i = 0; i < s->n; i++)
         cn_pack_str(&b, s->v[i].name), cn_pack_f64(&b, s->v[i].value);
     CN_TRY(cn_buf_check(&b));
-    return cn_audit_add(s->t, txn, s->who, "gate.submit", cn_target(s->index, s->version, text), "done", cn_buf_str(&b));
+    return cn_audit_add(s->t, txn, s->who, action(s), cn_target(s->index, s->version, text), "done", cn_buf_str(&b));
 }
 
 static cn_err submit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -366,7 +410,9 @@ static cn_err submit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_version_load(c, txn, ix.id, s->version, &a, &v));
     if (cn_version_dropped(&v))
         return cn_fail(CN_NOT_FOUND, "version %llu was dropped", (unsigned long long)s->version);
-    CN_TRY(load_results(c, txn, ix.id, s->version, &a, &r));
+    CN_TRY(load_results(c, txn, ix.id, s->version, ix.active, &a, &r));
+    if (s->sets)
+        CN_TRY(same_sets(s, c, txn, ix.id, &a));
     CN_TRY(merge(s, &r));
     CN_TRY(put_results(c, txn, ix.id, s->version, &r));
     return audit_results(s, txn);
@@ -374,26 +420,88 @@ static cn_err submit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 cn_err cn_gate_submit(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, const cn_actor *who) {
     char text[CN_TARGET];
-    submission s = {t, index, version, v, n, who};
+    submission s = {.t = t, .index = index, .version = version, .v = v, .n = n, .who = who};
     cn_err err = check_results(&s);
     return cn_refused(t, err == CN_OK ? cn_catalog_write(t, submit, &s) : err, who, "gate.submit", cn_target(index, version, text));
+}
+
+cn_err cn_gate_record(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, uint64_t against, const cn_frozen_set *sets,
+                      uint32_t n_sets, const cn_actor *who) {
+    char text[CN_TARGET];
+    submission s = {.t = t, .index = index, .version = version, .v = v, .n = n, .who = who, .against = against, .sets = sets, .n_sets = n_sets};
+    cn_err err = check_results(&s);
+    return cn_refused(t, err == CN_OK ? cn_catalog_write(t, submit, &s) : err, who, "gate.run", cn_target(index, version, text));
+}
+
+/* ---------- results of a set that is no more ---------- */
+typedef struct numbers {
+    uint64_t *v;
+    uint32_t n, room;
+    cn_arena *a;
+} numbers;
+
+static cn_err note_version(void *ctx, cn_str key, cn_str value, bool *stop) {
+    numbers *s = ctx;
+    uint64_t number = key.n == sizeof(cn_catalog_key) ? cn_be64(key.p + 8) : 0;
+    (void)value, (void)stop;
+    if (number == 0 || number >> 63)
+        return CN_OK;
+    if (s->n == s->room) {
+        uint32_t room = s->room ? 2 * s->room : 64;
+        uint64_t *v = cn_arena_zalloc(s->a, room, sizeof *v);
+        if (!v)
+            return cn_fail_memory();
+        if (s->n)
+            memcpy(v, s->v, s->n * sizeof *v);
+        s->v = v;
+        s->room = room;
+    }
+    s->v[s->n++] = number;
+    return CN_OK;
+}
+
+static bool is_of_set(cn_str name, cn_str set) { return name.n > set.n && name.p[set.n] == '/' && memcmp(name.p, set.p, set.n) == 0; }
+
+static cn_err forget_in(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_str set, cn_arena *a) {
+    cn_gate_results r;
+    uint32_t kept = 0;
+    CN_TRY(load_results(c, txn, index_id, version, 0, a, &r));
+    for (uint32_t i = 0; i < r.n; i++)
+        if (!is_of_set(r.v[i].name, set))
+            r.v[kept++] = r.v[i];
+    if (kept == r.n)
+        return CN_OK;
+    r.n = kept;
+    return kept ? put_results(c, txn, index_id, version, &r) : cn_gate_forget(c, txn, index_id, version);
+}
+
+cn_err cn_gate_forget_set(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_str set) {
+    CN_CATALOG_ARENA(a);
+    cn_catalog_key key = cn_key2(index_id, 0);
+    numbers s = {.a = &a};
+    CN_TRY(cn_db_each(txn, c->gate, (cn_str){(const char *)key.b, sizeof index_id}, note_version, &s));
+    for (uint32_t i = 0; i < s.n; i++)
+        CN_TRY(forget_in(c, txn, index_id, s.v[i], set, &a));
+    return CN_OK;
 }
 
 /* ---------- the flip's question ---------- */
 static void tell(const cn_requirement *r, const cn_gate_result *x, cn_buf *out) {
     cn_buf_printf(out, "%s" CN_STR_FMT, out->n ? ", " : "", CN_STR_ARG(r->text));
-    if (x)
+    if (x && x->stale)
+        cn_buf_printf(out, " (it was compared with %s, which has changed)", x->against == CN_GATE_NONE ? "no active version" : "the version active then");
+    else if (x)
         cn_buf_printf(out, " (it is %.10g)", x->value);
     else
         cn_buf_puts(out, " (none is stored)");
 }
 
-cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n) {
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n) {
     cn_gate g;
     cn_gate_results r;
     uint32_t n = 0;
     CN_TRY(load_gate(c, txn, index_id, a, &g));
-    CN_TRY(load_results(c, txn, index_id, version, a, &r));
+    CN_TRY(load_results(c, txn, index_id, version, active, a, &r));
     for (uint32_t i = 0; i < g.n; i++) {
         const cn_gate_result *x = cn_gate_find(&r, g.v[i].name);
         if (!cn_gate_meets(&g.v[i], x) && n++ < TOLD_MAX)

@@ -2,8 +2,10 @@
  *
  * control.mdb, database "gate": key = index id and 0 (two u64, big-endian): the index's requirements, record (pack.h) format 1:
  * {requirements: [text, ...], by, at, reason}; key = index id and version: that version's results, {results: [[name, value, by,
- * at], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
- * handed in under that name; a later one of the same name takes its place. No record: nothing is required.
+ * at, against], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
+ * handed in under that name, or by a run of the index's frozen sets (gate_set.h); a later one of the same name takes its place.
+ * against: the version that was active when it was compared with that: while another one is, such a result is stale, and
+ * meets nothing. No record: nothing is required.
  *
  * Asked inside the flip's transaction, of jobs and of persons, when a version is activated that is not active. A rollback is
  * never asked. What cannot be read is an error, and no activation.
@@ -14,8 +16,9 @@
 #include "index/catalog/version.h"
 
 #define CN_GATE_MAX 32
-#define CN_GATE_RESULTS_MAX 64
+#define CN_GATE_RESULTS_MAX 256
 #define CN_GATE_NAME 64
+#define CN_GATE_NONE UINT64_MAX
 
 typedef enum cn_gate_op { CN_GATE_LEAST, CN_GATE_MOST, CN_GATE_OVER, CN_GATE_UNDER } cn_gate_op;
 typedef struct cn_requirement {
@@ -36,6 +39,8 @@ typedef struct cn_gate_result {
     double value;
     cn_str by;
     int64_t at_us;
+    uint64_t against; /* it says how the version differs from this one (CN_GATE_NONE: there was none); 0: it compares nothing */
+    bool stale;       /* another is active now, and it is not the version itself */
 } cn_gate_result;
 
 typedef struct cn_gate_results {

@@ -19,4 +19,4 @@ cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_ar
 cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
 cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
 /* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
-cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n);

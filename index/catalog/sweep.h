@@ -22,3 +22,5 @@ typedef struct cn_pending {
 cn_err cn_catalog_pending(cn_tenant *t, cn_pending *ret);
 /* Notes that a file holds this many erased documents of an index, as told in the audit record of that number. */
 cn_err cn_erasing_put(MDB_txn *txn, MDB_dbi erasing, const cn_seg_id *id, cn_str index, uint64_t documents, uint64_t record);
+/* Such files of an index that still lie there, and when the last of them may be unlinked (0: none does). */
+cn_err cn_erasing_look(cn_tenant *t, cn_str index, uint32_t *ret_files, int64_t *ret_due_us);

@@ -160,7 +160,7 @@ cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
     for (uint32_t i = 0; i < p->n_docs; i++) {
         const cn_policy_doc *d = &p->docs[i];
         if (d->erased || d->n_rows)
-            CN_TRY(fn(ctx, &d->key, d->source, d->id, d->erased));
+            CN_TRY(fn(ctx, &(cn_erasure){d->key, d->source, d->id, d->erased, d->erased_us}));
     }
     return CN_OK;
 }

@@ -54,7 +54,13 @@ bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);
 /* Is it what the control database says in this transaction? */
 cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret);
 /* Calls fn for each document that is erased, or was and has rows of before. */
-typedef cn_err cn_erasure_fn(void *ctx, const cn_key *key, cn_str source, cn_str id, bool now);
+typedef struct cn_erasure {
+    cn_key key;
+    cn_str source, id;
+    bool now;      /* it is; else it was restored, and only its rows of before are */
+    int64_t at_us; /* when it was erased; CN_NO_TIME: not known */
+} cn_erasure;
+typedef cn_err cn_erasure_fn(void *ctx, const cn_erasure *e);
 cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx);
 bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */
 /* The document is erased, or was, and this row is one of those that there were when it was restored: it stays erased, in

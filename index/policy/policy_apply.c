@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/control/inforce.h"
 #include "index/control/records.h"
 #include "index/policy/policy_inside.h"
@@ -98,7 +99,7 @@ static cn_err get_doc(work *w, const cn_policy_change *c, cn_policy_doc *ret) {
     row *r;
     cn_key key = cn_key_of(c->source, c->id);
     doc_key(&key, at);
-    *ret = (cn_policy_doc){.key = key, .source = c->source, .id = c->id};
+    *ret = (cn_policy_doc){.key = key, .source = c->source, .id = c->id, .erased_us = CN_NO_TIME};
     CN_TRY(row_of(w, (cn_str){at, sizeof at}, &r));
     return r->now.n ? cn_policy_doc_read(r->now, &key, w->a, ret) : CN_OK;
 }
@@ -124,6 +125,13 @@ static cn_err clear(work *w, cn_labels labels, cn_policy_doc *d) {
     return cn_labels_minus(w->a, d->denied, labels, &d->denied);
 }
 
+/* Said again, it is no later erasure. */
+static void erase(cn_policy_doc *d) {
+    if (!d->erased)
+        d->erased_us = cn_wall_us();
+    d->erased = true;
+}
+
 /* The rows that there are stay erased; those written from now on may be read. */
 static cn_err restore(work *w, cn_policy_doc *d) {
     if (!d->erased)
@@ -145,7 +153,7 @@ static cn_err change_doc(work *w, const cn_policy_change *c) {
     case CN_POLICY_CLEAR: CN_TRY(clear(w, c->labels, &d)); break;
     case CN_POLICY_HIDE: d.hidden = true; break;
     case CN_POLICY_UNHIDE: d.hidden = false; break;
-    case CN_POLICY_ERASE: d.erased = true; break;
+    case CN_POLICY_ERASE: erase(&d); break;
     case CN_POLICY_RESTORE: CN_TRY(restore(w, &d)); break;
     default: return cn_fail(CN_INTERNAL, "no change of one document");
     }

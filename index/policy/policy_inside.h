@@ -1,7 +1,7 @@
 /* policy_inside.h -- the policy as stored and as loaded; for policy*.c only.
  *
  * control.mdb, database "policy":
- *   'd' key (32)            -> record {source, id, granted, denied, hidden, erased, rows}
+ *   'd' key (32)            -> record {source, id, granted, denied, hidden, erased, erased_at, rows}
  *   'g' SHA-256 (source, glob) -> record {source, glob}
  *   's' source              -> record {source}
  *   '='                     -> sum.h, over all records above
@@ -23,6 +23,7 @@ typedef struct cn_policy_doc {
     cn_str source, id;
     cn_labels granted, denied;
     bool hidden, erased;
+    int64_t erased_us;     /* when it was erased last; CN_NO_TIME: never, or by a build that did not note it */
     const cn_seg_id *rows;
     uint32_t n_rows;
 } cn_policy_doc;

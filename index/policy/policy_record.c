@@ -4,7 +4,8 @@
 /* ---------- one document ---------- */
 void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     size_t at = cn_record_open(b, CN_POLICY_FORMAT);
-    cn_pack_map(b, 7);
+    bool noted = d->erased_us != CN_NO_TIME;
+    cn_pack_map(b, 7u + noted);
     cn_pack_cstr(b, "source");
     cn_pack_str(b, d->source);
     cn_pack_cstr(b, "id");
@@ -15,6 +16,8 @@ void cn_policy_doc_pack(cn_buf *b, const cn_policy_doc *d) {
     cn_pack_bool(b, d->hidden);
     cn_pack_cstr(b, "erased");
     cn_pack_bool(b, d->erased);
+    if (noted)
+        cn_pack_cstr(b, "erased_at"), cn_pack_int(b, d->erased_us);
     cn_pack_cstr(b, "rows");
     cn_pack_bin(b, d->rows, d->n_rows * sizeof *d->rows);
     cn_record_close(b, at);
@@ -61,12 +64,13 @@ static cn_err read_doc(const msgpack_object *m, cn_arena *a, cn_policy_doc *d) {
     CN_TRY(read_labels(m, "denied", a, &d->denied));
     CN_TRY(cn_get_bool(m, "hidden", &d->hidden));
     CN_TRY(cn_get_bool(m, "erased", &d->erased));
+    CN_TRY(cn_get_int(m, "erased_at", &d->erased_us));
     return read_rows(m, a, d);
 }
 
 cn_err cn_policy_doc_read(cn_str value, const cn_key *key, cn_arena *a, cn_policy_doc *ret) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
-    cn_policy_doc d = {.key = *key};
+    cn_policy_doc d = {.key = *key, .erased_us = CN_NO_TIME};
     CN_TRY(cn_record_read(&u, value, CN_POLICY_FORMAT, "a record of the policy"));
     cn_err e = read_doc(&u.o, a, &d);
     if (e != CN_OK)

@@ -169,7 +169,7 @@ static void run_there(conn *c, cn_pool *pool, unsigned lane, cn_str frame, const
 
 /* A tenant of whom more requests wait than there are workers has more than its share: a loop is for the others then. */
 static bool loop_may(const loop *l, unsigned lane) {
-    return l->used_ns[lane] < TURN_US * 1000u && cn_pool_waiting(l->n->queries, lane) <= cn_pool_threads(l->n->queries);
+    return l->used_ns[lane] < TURN_US * 1000u && cn_pool_lane_waiting(l->n->queries, lane) <= cn_pool_threads(l->n->queries);
 }
 
 static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {

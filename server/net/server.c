@@ -204,6 +204,8 @@ static cn_err watch_signals(loop *l) {
 }
 
 /* --- all together --- */
+static bool questions_wait(void *ctx) { return cn_pool_waiting(((net *)ctx)->queries) > 0; }
+
 static cn_err start_pools(net *n) {
     cn_config *c = n->config;
     unsigned workers = c->workers ? c->workers : cn_cpus() < 2 ? 2 : cn_cpus();
@@ -211,7 +213,9 @@ static cn_err start_pools(net *n) {
                        changes = {.threads = CHANGE_THREADS, .queue = c->queue, .one_each = true};
     CN_TRY(cn_pool_new(&queries, &n->queries));
     CN_TRY(cn_pool_new(&longs, &n->longs));
-    return cn_pool_new(&changes, &n->changes);
+    CN_TRY(cn_pool_new(&changes, &n->changes));
+    cn_service_set_busy(n->s, questions_wait, n);
+    return CN_OK;
 }
 
 static cn_err start_loops(net *n) {
@@ -258,6 +262,7 @@ static void leave_running(net *n) {
 }
 
 static void net_done(net *n) {
+    cn_service_set_busy(n->s, NULL, NULL);
     cn_pool_free(n->queries);
     cn_pool_free(n->longs);
     cn_pool_free(n->changes);

@@ -169,12 +169,7 @@ static cn_err narrow(cn_arena *a, cn_labels held, const msgpack_object *said, cn
 }
 
 static cn_err act_as(cn_call *c, cn_tenant *t, cn_str principal, cn_labels *ret) {
-    const cn_caller *who = c->caller;
-    if (who->kind == CN_CALLER_NOBODY || (who->kind == CN_CALLER_KEY && !(who->key.scopes & CN_SCOPE(act_as))))
-        return cn_fail(CN_DENIED, "`as` needs a key with the scope act-as");
-    CN_TRY(cn_label_make(&c->arena, principal, &principal));
-    if (who->kind == CN_CALLER_KEY && !cn_key_allows_principal(&who->key, principal))
-        return cn_fail(CN_DENIED, "this key may not act as \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+    CN_TRY(cn_access_may_act_as(c, principal, &principal));
     return cn_principal_expand(t, principal, &c->arena, ret);
 }
 
@@ -195,4 +190,23 @@ cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, c
         CN_TRY(parse_labels(&c->arena, labels, &held)); /* who owns the files may look as anyone */
     }
     return narrow(&c->arena, held, labels, ret);
+}
+
+cn_err cn_access_may_name(const cn_caller *c, cn_labels labels) {
+    bool anyone = c->kind == CN_CALLER_OPERATOR || (c->kind == CN_CALLER_KEY && (c->key.scopes & CN_SCOPE(act_as)) && !c->key.principals.n);
+    for (uint32_t i = 0; i < labels.n && !anyone; i++)
+        if (c->kind != CN_CALLER_KEY || !cn_labels_has(c->key.labels, labels.v[i]))
+            return cn_fail(CN_DENIED, "this key cannot give the label " CN_STR_FMT ", which it does not hold", CN_STR_ARG(labels.v[i]));
+    return CN_OK;
+}
+
+cn_err cn_access_may_act_as(cn_call *c, cn_str principal, cn_str *ret) {
+    const cn_caller *who = c->caller;
+    if (who->kind == CN_CALLER_NOBODY || (who->kind == CN_CALLER_KEY && !(who->key.scopes & CN_SCOPE(act_as))))
+        return cn_fail(CN_DENIED, "`as` needs a key with the scope act-as");
+    CN_TRY(cn_label_make(&c->arena, principal, &principal));
+    if (who->kind == CN_CALLER_KEY && !cn_key_allows_principal(&who->key, principal))
+        return cn_fail(CN_DENIED, "this key may not act as \"" CN_STR_FMT "\"", CN_STR_ARG(principal));
+    *ret = principal;
+    return CN_OK;
 }

@@ -41,7 +41,5 @@ cn_err cn_call_tenant(cn_service *s, cn_str tenant, cn_tenant **ret);
 void cn_tenant_unref_p(cn_tenant **t);
 #define CN_AUTO_TENANT __attribute__((cleanup(cn_tenant_unref_p)))
 
-/* A vector as a request brings it: bin of float32 little-endian, or a list of numbers; 1 to CN_DIM_MAX of them. */
-cn_err cn_arg_vector(cn_arena *a, const msgpack_object *o, const float **ret, uint32_t *ret_dim);
 struct cn_runner *cn_service_runner(cn_service *s);
 const cn_service_opts *cn_service_options(const cn_service *s);

@@ -167,9 +167,10 @@ static void out_damaged(const cn_call *c, const cn_upkeep_state *u, cn_str tenan
 
 static void out_scrub(const cn_upkeep_state *u, cn_buf *out) {
     cn_pack_cstr(out, "scrub");
-    cn_pack_map(out, 3);
+    cn_pack_map(out, 4);
     cn_out_uint(out, "rounds", u->rounds);
     cn_out_uint(out, "bytes", u->bytes);
+    cn_out_uint(out, "waited_ms", u->waited_ms);
     cn_out_time(out, "at", u->round_us);
 }
 
@@ -177,18 +178,21 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     (void)p;
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
     bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
+    bool admin = cn_access_has(c->caller, CN_SCOPE(admin));
     const cn_counter *own = cn_counter_of(s, tenant);
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_upkeep_state files;
     if (tenant.n)
         CN_TRY(cn_call_tenant(s, tenant, &t));
     cn_upkeep_look(s->upkeep, &files);
-    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 12u : 6u) + (t != NULL));
+    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 12u : 6u) + (t != NULL) + admin);
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
     if (t)
         CN_TRY(cn_out_modes(c, t, (cn_str){0}, false, out));
     out_damaged(c, &files, tenant, out);
+    if (admin)
+        CN_TRY(cn_out_erasures(s, c, tenant, out));
     if (limited)
         return CN_OK;
     if (!all || tenant.n) {

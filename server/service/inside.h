@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "server/service/args.h"
+#include "server/service/busy.h"
 #include "server/service/models.h"
 
 #define CN_TENANTS_COUNTED 1024
@@ -26,6 +27,8 @@ struct cn_service {
     struct cn_runner *runner;
     struct cn_recorder *recorder; /* NULL: no request records */
     struct cn_upkeep *upkeep;     /* NULL: none */
+    struct cn_compactor *compactor; /* likewise */
+    cn_busy busy;
     cn_models *models;
     uint64_t start_ns;
     pthread_rwlock_t lock;        /* of anonymous */
@@ -43,6 +46,9 @@ cn_err cn_access_refresh(cn_service *s, cn_call *c, cn_caller *room);
 cn_err cn_access_check(cn_service *s, const cn_call *c, const cn_method *m, const msgpack_object *params, cn_str *ret_tenant);
 /* The labels that this request reads with (DESIGN.md section 7, "Who asks"); as, labels: the request's own fields. */
 cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, const msgpack_object *labels, cn_principal *ret);
+/* May this caller hand on the right to read as these labels, or as this principal? A key only what it holds itself. */
+cn_err cn_access_may_name(const cn_caller *c, cn_labels labels);
+cn_err cn_access_may_act_as(cn_call *c, cn_str principal, cn_str *ret); /* ret: the name in its one form */
 bool cn_access_has(const cn_caller *c, unsigned scope); /* the operator has every scope */
 /* The one answer for what is not there and what may not be seen. */
 cn_err cn_no_tenant(cn_str name);

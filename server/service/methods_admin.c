@@ -268,15 +268,6 @@ static cn_err take_expiry(const msgpack_object *p, int64_t *ret) {
     return CN_OK;
 }
 
-static bool acts_as_anyone(const cn_key_info *k) { return (k->scopes & CN_SCOPE(act_as)) && !k->principals.n; }
-
-static cn_err may_give_labels(const cn_key_info *own, const cn_key_info *k) {
-    for (uint32_t i = 0; i < k->labels.n && !acts_as_anyone(own); i++)
-        if (!cn_labels_has(own->labels, k->labels.v[i]))
-            return cn_fail(CN_DENIED, "this key cannot give the label " CN_STR_FMT ", which it does not hold", CN_STR_ARG(k->labels.v[i]));
-    return CN_OK;
-}
-
 static bool is_listed(cn_str list, cn_str word) {
     while (list.n) {
         const char *comma = memchr(list.p, ',', list.n);
@@ -318,7 +309,7 @@ static cn_err may_give(const cn_call *c, const cn_key_info *k) {
         cn_scopes_text(over, text);
         return cn_fail(CN_DENIED, "this key cannot give the scope %s, which it does not hold", text);
     }
-    CN_TRY(may_give_labels(&who->key, k));
+    CN_TRY(cn_access_may_name(who, k->labels));
     return may_give_principals(&who->key, k);
 }
 

@@ -28,19 +28,21 @@ static void out_unmet(cn_buf *out, const cn_gate *g, const cn_gate_results *r) {
     cn_pack_array_close(out, at, n);
 }
 
-#define VERSION_PAIRS 4u
-static void out_version(cn_buf *out, uint64_t number, const cn_gate *g, const cn_gate_results *r) {
+void cn_gate_out_version(cn_buf *out, uint64_t number, const cn_gate *g, const cn_gate_results *r) {
     cn_out_uint(out, "version", number);
     cn_out_cstr(out, "gate", word_of(g, r));
     out_unmet(out, g, r);
     cn_pack_cstr(out, "results");
     cn_pack_array(out, r->n);
     for (uint32_t i = 0; i < r->n; i++) {
-        cn_pack_map(out, 4);
+        cn_pack_map(out, 6);
         cn_out_str(out, "name", r->v[i].name);
         cn_pack_cstr(out, "value"), cn_pack_f64(out, r->v[i].value);
         cn_out_str(out, "by", r->v[i].by);
         cn_out_time(out, "at", r->v[i].at_us);
+        cn_pack_cstr(out, "against");
+        r->v[i].against && r->v[i].against != CN_GATE_NONE ? cn_pack_uint(out, r->v[i].against) : cn_pack_nil(out);
+        cn_out_bool(out, "stale", r->v[i].stale);
     }
 }
 
@@ -71,9 +73,9 @@ static cn_err out_versions(cn_call *c, cn_tenant *t, cn_str index, const cn_gate
         if ((only && v[i].number != only) || (v[i].marks & CN_MARK_DROPPED))
             continue;
         CN_TRY(cn_gate_results_of(t, index, v[i].number, &c->arena, &r));
-        cn_pack_map(out, VERSION_PAIRS + 1);
+        cn_pack_map(out, CN_GATE_VERSION_PAIRS + 1);
         cn_out_cstr(out, "state", cn_version_state_name(&v[i], &ix));
-        out_version(out, v[i].number, g, &r);
+        cn_gate_out_version(out, v[i].number, g, &r);
         shown++;
     }
     cn_pack_array_close(out, at, shown);
@@ -157,9 +159,9 @@ METHOD(submit) {
     CN_TRY(cn_gate_submit(t, index, number, v, n, &who));
     CN_TRY(cn_gate_get(t, index, &c->arena, &g));
     CN_TRY(cn_gate_results_of(t, index, number, &c->arena, &r));
-    cn_pack_map(out, VERSION_PAIRS + 1);
+    cn_pack_map(out, CN_GATE_VERSION_PAIRS + 1);
     cn_out_str(out, "index", index);
-    out_version(out, number, &g, &r);
+    cn_gate_out_version(out, number, &g, &r);
     return CN_OK;
 }
 
@@ -170,9 +172,21 @@ static const cn_param p_show[] = {INDEX, {"version", "uint", false, "only of thi
 static const cn_param p_set[] = {INDEX, {"requirements", "list of str", true, "each a name, >= <= > or <, and a number: recall@10>=0.95; none: nothing is required"}, REASON, END};
 static const cn_param p_submit[] = {INDEX, {"version", "uint", true, "of which version"}, {"results", "map", true, "what was measured: names and numbers"}, REASON, END};
 
+static const cn_param p_freeze[] = {INDEX, {"set", "str", true, "its name, as results bear it: SET/nDCG@10"},
+                                    {"queries", "list", true, "maps {id, text or vector, [relevant: {doc: grade}], [must_find: [doc]], [must_not_see: [doc]], [as or labels]}"},
+                                    {"k", "uint", false, "documents a question, 1 to 1000; 100"}, {"source", "str", false, "of what must not be seen; \"default\""},
+                                    {"as", "str", false, "a principal who asks, like \"user:ana\""}, {"labels", "list of str", false, "else with exactly these; public"}, REASON, END};
+static const cn_param p_unfreeze[] = {INDEX, {"set", "str", true, "its name"}, REASON, END};
+static const cn_param p_sets[] = {INDEX, END};
+static const cn_param p_run[] = {INDEX, {"version", "uint", false, "which; the newest that is good"}, {"sets", "list of str", false, "only these sets; all"}, REASON, END};
+
 const cn_method cn_methods_gate[] = {
     {"gate.show", CN_SCOPE(versions), 0, "what versions must show before they may become active, and what they show", p_show, show},
     {"gate.set", CN_SCOPE(admin), CN_METHOD_CHANGES, "require results of every version that is to become active", p_set, set},
     {"gate.submit", CN_SCOPE(operate), CN_METHOD_CHANGES, "hand in what was measured of a version", p_submit, submit},
+    {"gate.freeze", CN_SCOPE(admin), CN_METHOD_CHANGES, "keep questions with what their answers must show, as a set of that name", p_freeze, cn_m_gate_freeze},
+    {"gate.unfreeze", CN_SCOPE(admin), CN_METHOD_CHANGES, "forget a set, and what versions showed of it", p_unfreeze, cn_m_gate_unfreeze},
+    {"gate.sets", CN_SCOPE(versions), 0, "the frozen sets of an index, without their questions", p_sets, cn_m_gate_sets},
+    {"gate.run", CN_SCOPE(operate), CN_METHOD_DEAR, "measure a version beside the active one, by the frozen sets and by itself, and store the results", p_run, cn_m_gate_run},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

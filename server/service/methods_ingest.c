@@ -4,6 +4,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/vector.h"
 #include "server/service/args.h"
 #include "server/service/runner.h"
 
@@ -414,7 +415,7 @@ static cn_err take_vector(cn_arena *a, const msgpack_object *map, cn_raw *raw) {
     const msgpack_object *o = cn_get(map, "vector");
     if (!o || o->type == MSGPACK_OBJECT_NIL)
         return CN_OK;
-    return cn_arg_vector(a, o, &raw->vector, &raw->dim);
+    return cn_vector_read(a, o, &raw->vector, &raw->dim);
 }
 
 static cn_err take_meta(cn_arena *a, const msgpack_object *map, cn_raw *raw) {

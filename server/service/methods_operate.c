@@ -1,4 +1,5 @@
 /* modes.*: what an index or a tenant may do during an incident. */
+#include "server/service/compactor.h"
 #include "server/service/operate.h"
 #include "server/service/reading.h"
 
@@ -93,6 +94,7 @@ METHOD(modes_set) {
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_mode_set(t, index, mode, text, &who));
+    cn_compactor_poke(s->compactor); /* a freeze that ends */
     CN_TRY(cn_modes_get(t, index, &c->arena, &m));
     CN_TRY(cn_epoch(t, &epoch));
     cn_pack_map(out, 2);

@@ -1,5 +1,6 @@
 /* policy.*: what lies over all versions; members.* and audit.*: who may what, and who did what. */
-#include "server/service/args.h"
+#include "server/service/compactor.h"
+#include "server/service/inside.h"
 
 #include "index/policy/policy.h"
 
@@ -68,6 +69,13 @@ static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, chang
     return one_pattern(c, hide ? CN_POLICY_HIDE_GLOB : CN_POLICY_UNHIDE_GLOB, source, glob, ret);
 }
 
+static bool erases(const changes *ch) {
+    for (uint32_t i = 0; i < ch->n; i++)
+        if (ch->v[i].op == CN_POLICY_ERASE)
+            return true;
+    return false;
+}
+
 static cn_err commit(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, const changes *ch, cn_buf *out) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_actor who;
@@ -75,6 +83,8 @@ static cn_err commit(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obj
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_policy_apply(t, ch->v, ch->n, &who, &epoch));
+    if (erases(ch))
+        cn_compactor_poke(s->compactor);
     return out_epoch(out, ch->n, epoch);
 }
 

@@ -4,6 +4,7 @@
 
 #include "engine/base/log.h"
 #include "engine/base/os.h"
+#include "index/vector.h"
 
 /* --- fields --- */
 static const msgpack_object *from(const msgpack_object *own, const msgpack_object *defaults, const char *name) {
@@ -84,7 +85,7 @@ static cn_err read_asked(cn_call *c, const msgpack_object *own, cn_question *q) 
         return cn_models_check_text(q->text.text);
     if (!vector)
         return cn_fail(CN_INVALID, "a query needs `text` or `vector`");
-    CN_TRY(cn_arg_vector(&c->arena, vector, &v, &q->dim));
+    CN_TRY(cn_vector_read(&c->arena, vector, &v, &q->dim));
     memcpy(&q->vector, &v, sizeof v); /* the arena's, ours to write */
     return CN_OK;
 }

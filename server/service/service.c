@@ -4,6 +4,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/search/search.h"
+#include "server/service/compactor.h"
 #include "server/service/inside.h"
 #include "server/service/recorder.h"
 #include "server/service/runner.h"
@@ -30,7 +31,9 @@ static cn_err open_parts(cn_service *s, const cn_service_opts *o) {
     CN_TRY(cn_runner_new(&s->runner));
     const cn_trace_limits limits = {o->trace_bytes, o->trace_keep_us};
     if (o->upkeep)
-        CN_TRY(cn_upkeep_new(s->data, o->upkeep, &s->upkeep));
+        CN_TRY(cn_upkeep_new(s->data, &s->busy, o->upkeep, &s->upkeep));
+    if (o->upkeep)
+        CN_TRY(cn_compactor_new(s->data, &s->busy, o->upkeep->compact_after_ms, &s->compactor));
     return o->trace == CN_TRACE_OFF ? CN_OK : cn_recorder_new(s, o->trace == CN_TRACE_ON ? &limits : NULL, &s->recorder);
 }
 
@@ -42,6 +45,7 @@ cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
     s->start_ns = cn_mono_ns();
     pthread_rwlock_init(&s->lock, NULL);
     pthread_mutex_init(&s->count_lock, NULL);
+    pthread_mutex_init(&s->busy.lock, NULL);
     cn_arena_init(&s->arena, 4096, 16 << 20);
     cn_arena_init(&s->anonymous_arena, 4096, 16 << 20);
     cn_err err = open_parts(s, o);
@@ -56,14 +60,17 @@ cn_err cn_service_open(const cn_service_opts *o, cn_service **ret) {
 void cn_service_leave(cn_service *s) {
     cn_runner_leave(s->runner);
     cn_upkeep_leave(s->upkeep);
+    cn_compactor_leave(s->compactor);
 }
 
 void cn_service_close(cn_service *s) {
     if (!s)
         return;
     cn_upkeep_leave(s->upkeep);
+    cn_compactor_leave(s->compactor);
     cn_runner_free(s->runner);
     cn_upkeep_free(s->upkeep);
+    cn_compactor_free(s->compactor);
     cn_recorder_free(s->recorder);
     cn_models_free(s->models);
     if (s->data)
@@ -72,6 +79,7 @@ void cn_service_close(cn_service *s) {
     cn_arena_done(&s->anonymous_arena);
     pthread_rwlock_destroy(&s->lock);
     pthread_mutex_destroy(&s->count_lock);
+    pthread_mutex_destroy(&s->busy.lock);
     cn_free(s);
 }
 
@@ -106,7 +114,11 @@ void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us) {
 void cn_service_set_upkeep(cn_service *s, const cn_upkeep_opts *o) {
     if (s->upkeep)
         cn_upkeep_set(s->upkeep, o);
+    if (s->compactor)
+        cn_compactor_set(s->compactor, o->compact_after_ms);
 }
+
+void cn_service_set_busy(cn_service *s, cn_busy_fn *fn, void *ctx) { cn_busy_set(&s->busy, fn, ctx); }
 
 /* --- calls --- */
 cn_err cn_call_init(cn_call *c) {

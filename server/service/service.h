@@ -15,7 +15,9 @@ typedef struct cn_service cn_service;
 typedef struct cn_upkeep_opts { /* what a server does for its files (upkeep.h) */
     uint64_t reserve; /* bytes (reserve.h) */
     uint64_t scrub_rate, scrub_every_ms; /* bytes a second; 0: none */
+    uint64_t compact_after_ms; /* what was erased leaves its files so long after (compactor.h); 0: not by itself */
 } cn_upkeep_opts;
+typedef bool cn_busy_fn(void *ctx); /* do requests wait for a thread? */
 typedef struct cn_service_opts {
     const char *data_dir;
     const char *const *import_roots;  /* "TENANT=PATH"; what a client may name to ingest */
@@ -37,6 +39,8 @@ cn_data *cn_service_data(cn_service *s);
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);
 void cn_service_set_trace(cn_service *s, uint64_t bytes, uint64_t keep_us); /* likewise; of CN_TRACE_ON */
 void cn_service_set_upkeep(cn_service *s, const cn_upkeep_opts *o); /* likewise; where there is any */
+/* What upkeep asks before each piece of its work; NULL: nobody, once this has returned. */
+void cn_service_set_busy(cn_service *s, cn_busy_fn *fn, void *ctx);
 
 typedef enum cn_caller_kind { CN_CALLER_NOBODY, CN_CALLER_KEY, CN_CALLER_OPERATOR } cn_caller_kind;
 typedef struct cn_caller {

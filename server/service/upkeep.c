@@ -19,6 +19,7 @@
 
 struct cn_upkeep {
     cn_data *data;
+    cn_busy *busy;
     pthread_t thread;
     /* of the thread */
     uint64_t reserve_due_ns, began_ns;
@@ -125,6 +126,19 @@ static void tell(cn_upkeep *u, const cn_scrub_file *f, const char *kind) {
 }
 
 /* ---------- a round ---------- */
+/* Requests go first, for a while. */
+static bool give_way(cn_upkeep *u, cn_upkeep_opts *o) {
+    uint64_t end = cn_mono_ns() + CN_UPKEEP_WAIT_MS * MS;
+    while (cn_mono_ns() < end && cn_busy_now(u->busy)) {
+        if (!rest(u, cn_mono_ns() + CN_GIVE_WAY_MS * MS, o))
+            return false;
+        pthread_mutex_lock(&u->lock);
+        u->state.waited_ms += CN_GIVE_WAY_MS;
+        pthread_mutex_unlock(&u->lock);
+    }
+    return true;
+}
+
 /* A block is read when what was read before is paid for in time. */
 static bool pace(void *ctx, uint64_t n) {
     cn_upkeep *u = ctx;
@@ -141,6 +155,9 @@ static bool pace(void *ctx, uint64_t n) {
         if (!rest(u, now + (uint64_t)(u->owed_s * (double)SECOND) + 1, &o))
             return false;
     }
+    if (!give_way(u, &o) || o.scrub_rate == 0)
+        return false;
+    u->owed_at_ns = cn_mono_ns();
     u->owed_s = (double)n / (double)o.scrub_rate;
     pthread_mutex_lock(&u->lock);
     u->state.bytes += n;
@@ -243,12 +260,13 @@ static void free_all(cn_upkeep *u) {
     cn_free(u);
 }
 
-cn_err cn_upkeep_new(cn_data *d, const cn_upkeep_opts *o, cn_upkeep **ret) {
+cn_err cn_upkeep_new(cn_data *d, cn_busy *busy, const cn_upkeep_opts *o, cn_upkeep **ret) {
     pthread_condattr_t mono;
     cn_upkeep *u = cn_calloc(1, sizeof *u);
     if (!u)
         return cn_fail_memory();
     u->data = d;
+    u->busy = busy;
     u->opts = *o;
     u->changed = true;
     u->state.round_us = CN_NO_TIME;

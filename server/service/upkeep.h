@@ -4,13 +4,16 @@
  * A round reads each file that a version of any tenant names (index/catalog/scrub.h), no faster than scrub_rate, and begins
  * scrub_every after the one before. A damaged file is logged (`scrub.damaged`, in each round that finds it), is refused from
  * then on by this process, and stands in the list below until a round finds it sound, or named by no version.
+ * While requests wait for a thread no block is read; but each waits for CN_UPKEEP_WAIT_MS at most, so that a server that is
+ * never idle is read too.
  * Owns:    its thread, and the list of damaged files.
  * Thread:  any may set and look. The thread has a low priority; told to leave, it stops before its next block.
  * Limits:  it looks at the reserve every CN_UPKEEP_MS; CN_DAMAGED_MAX damaged files are listed. */
 #pragma once
-#include "server/service/service.h"
+#include "server/service/busy.h"
 
 #define CN_UPKEEP_MS 5000
+#define CN_UPKEEP_WAIT_MS 10000
 #define CN_DAMAGED_MAX 64
 
 typedef struct cn_damaged {
@@ -22,13 +25,14 @@ typedef struct cn_damaged {
 
 typedef struct cn_upkeep_state {
     uint64_t rounds, bytes; /* whole rounds; bytes read */
+    uint64_t waited_ms;     /* for requests that waited */
     int64_t round_us;       /* when the last whole one ended; CN_NO_TIME: none has */
     uint32_t n_damaged;
     cn_damaged damaged[CN_DAMAGED_MAX];
 } cn_upkeep_state;
 
 typedef struct cn_upkeep cn_upkeep;
-cn_err cn_upkeep_new(cn_data *d, const cn_upkeep_opts *o, cn_upkeep **ret);
+cn_err cn_upkeep_new(cn_data *d, cn_busy *busy, const cn_upkeep_opts *o, cn_upkeep **ret);
 void cn_upkeep_set(cn_upkeep *u, const cn_upkeep_opts *o); /* from its next step on; a round goes on at the new rate */
 void cn_upkeep_look(cn_upkeep *u, cn_upkeep_state *ret);   /* u NULL: nothing was ever read */
 bool cn_upkeep_found_damage(cn_upkeep *u);                 /* likewise */

@@ -344,7 +344,7 @@ static void test_stale_copy(void) {
     OK(cn_survey_open(s_tenant, CN_STR("t"), p, &s_arena, &s));
     CU_ASSERT_EQUAL_FATAL(s.n, 2);
     from[0] = &s.segs[0], from[1] = &s.segs[1];
-    OK(cn_rewrite_make(&s, from, 2, &r));
+    OK(cn_rewrite_make(&s, from, 2, &(cn_compact_opts){0}, &r));
     OK(s_policy(CN_POLICY_ERASE, "a", NULL, &s_why));
     OK(s_policy(CN_POLICY_RESTORE, "a", NULL, &s_why));
     cn_switch w = {.s = &s, .made = &r, .n = 1, .policy = p, .who = &s_who, .index = CN_STR("t")};

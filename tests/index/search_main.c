@@ -22,11 +22,13 @@ int main(int argc, char **argv) {
     add_upkeep_suite();
     add_mode_suite();
     add_gate_suite();
+    add_gate_set_suite();
     add_scrub_suite();
     add_explain_suite();
     add_find_suite();
     add_pick_suite();
     add_compact_suite();
+    add_erased_suite();
     add_world_suite();
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

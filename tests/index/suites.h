@@ -3,6 +3,7 @@
 void add_filter_suite(void);
 void add_mode_suite(void);
 void add_gate_suite(void);
+void add_gate_set_suite(void);
 void add_scrub_suite(void);
 void add_upkeep_suite(void);
 void add_policy_suite(void);
@@ -11,6 +12,7 @@ void add_key_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
 void add_compact_suite(void);
+void add_erased_suite(void);
 void add_pick_suite(void);
 void add_world_suite(void);
 extern unsigned long test_rounds, test_steps; /* how many random questions and steps; the arguments of the program */

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import msgpack
@@ -164,3 +165,39 @@ class Rpc:
 
     def close(self):
         self.s.close()
+
+
+class Load:
+    """While it stands, requests wait for a thread of the server all the time; start it with one worker."""
+
+    AT_ONCE = 12
+
+    def __init__(self, server, key, index="docs", dim=4):
+        self.conns = [Rpc(server, key) for _ in range(2)]
+        self.over = False
+        self.errors = []
+        self.batch = dict(index=index, queries=[{"vector": [1, i, 1, 1][:dim], "k": 1, "mode": "exact"} for i in range(200)])
+        self.threads = [threading.Thread(target=self.ask, args=[c]) for c in self.conns]
+
+    def ask(self, conn):
+        waiting = []
+        try:
+            while not self.over:
+                while len(waiting) < self.AT_ONCE:
+                    waiting.append(conn.send("query_batch", **self.batch))
+                conn.answer(waiting.pop(0))
+        except (OSError, Failed) as e:
+            if not self.over:
+                self.errors.append(e)
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *what):
+        self.over = True
+        for t in self.threads:
+            t.join()
+        for c in self.conns:
+            c.close()

@@ -13,6 +13,7 @@ from serving import Data, Failed, Rpc, Server
 
 SCOPES = ["query", "ingest", "activate", "force", "versions", "policy", "operate", "audit", "admin", "act-as"]
 ALL = [s for s in SCOPES if s != "act-as"]
+ADMINS = {"admin", "all", "other tenant", "limited: inside", "limited: outside", "host"}  # kinds that hold the scope
 KINDS = ["none", "unknown", "garbled", "revoked", "expired", *SCOPES, "app", "app, no as", "all", "other tenant", "limited: inside",
          "limited: outside", "host", "host, query"]
 # One column for each kind, in that order. Tenant-wide methods are the same for both columns of "limited".
@@ -62,6 +63,10 @@ EXPECTED = {
     "gate.show":             "UUUUU  DDDD.DDDDD  DD  .N  .N  .D",
     "gate.set":              "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
     "gate.submit":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
+    "gate.freeze":          "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
+    "gate.unfreeze":        "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
+    "gate.sets":            "UUUUU  DDDD.DDDDD  DD  .N  .N  .D",
+    "gate.run":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "modes.set":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "modes.show":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
     "versions.compact":      "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
@@ -181,6 +186,8 @@ def prepared(w, method, index, make):
         "incident.why_not": {**on, "doc": w.known[index], "vector": [1, 0, 0, 1]}, "incident.explain_access": {**on, "doc": w.known[index], "principal": "user:ana"},
         "incident.find": {**on, "text": "words"},
         "gate.show": on, "gate.set": {**on, "requirements": ["none"]}, "gate.submit": {**on, "version": 1, "results": {"recall@10": 0.9}},
+        "gate.freeze": {**on, "set": "s", "queries": [{"id": "q", "vector": [1, 0, 0, 1], "must_find": ["d0"]}]}, "gate.sets": on, "gate.run": {**on, "version": 1},
+        "gate.unfreeze": {**on, "set": f"s{n}"},
         "modes.set": {**on, "mode": "normal"}, "modes.show": on,
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
@@ -192,6 +199,7 @@ def prepared(w, method, index, make):
         "admin.tenant_drop": lambda: w.root.call("admin.tenant_add", tenant=f"t{n}"),
         "admin.index_drop": lambda: w.root.call("admin.index_create", tenant="acme", index=f"{index}-{n}", embedder="none"),
         "policy.restore": lambda: w.root.call("policy.erase", tenant="acme", docs=[f"gone{n}"]),
+        "gate.unfreeze": lambda: w.root.call("gate.freeze", **on, set=f"s{n}", queries=[{"id": "q", "vector": [1, 0, 0, 1], "must_find": ["d0"]}]),
         "members.remove": lambda: w.root.call("members.set", tenant="acme", member=f"user:u{n}", labels=["group:hr"]),
     }
     if make and method in before:
@@ -380,6 +388,7 @@ class Access(unittest.TestCase):
             got = set(self.conns[kind].call("stats"))
             own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors", "records_dropped"}
             own |= {"damaged"} if kind.startswith("host") else {"damaged", "modes"}
+            own |= {"erased"} if kind in ADMINS else set()
             self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
         self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))
         limited_host = Rpc(self.w.server, self.w.new_key(["query"], tenant=None, index="docs*"))

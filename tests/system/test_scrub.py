@@ -5,7 +5,7 @@ import signal
 import time
 import unittest
 
-from serving import Data, Failed, Rpc, Server
+from serving import Data, Failed, Load, Rpc, Server
 
 VECTOR = [1.0, 2.0, 0.0, 1.0]
 MARK = b"a passage whose bytes are found in the file"
@@ -116,13 +116,33 @@ class Scrub(unittest.TestCase):
         self.server.p.send_signal(signal.SIGTERM)
         self.assertEqual(self.server.p.wait(60), 0)
 
+    def test_it_waits_while_requests_wait(self):
+        """Not a block in three seconds of load, where a hundred are read in each without."""
+        path = os.path.join(self.data.dir, "rows.jsonl")
+        with open(path, "w") as f:
+            for i in range(8000):
+                f.write(json.dumps({"id": f"r{i}", "text": f"row {i} " * 200, "labels": ["public"], "vector": [1, i, 1, i % 7]}) + "\n")
+        self.data.cairn("ingest", "acme/docs", path, "--source", "rows", "--activate")
+        self.serve("--scrub-every", "1s", "--scrub-rate", "32KiB", "--workers", "1")
+        scrub = lambda: self.root.call("stats")["scrub"]
+        self.until(lambda: scrub()["bytes"] > 0, "it has not begun")
+        with Load(self.server, self.data.key) as load:
+            time.sleep(1)
+            before = scrub()
+            time.sleep(5)
+            after = scrub()
+            self.assertEqual(load.errors, [])
+        self.assertEqual(after["bytes"], before["bytes"])
+        self.assertGreater(after["waited_ms"], before["waited_ms"] + 1000)
+        self.until(lambda: scrub()["bytes"] > after["bytes"], "it did not go on")
+
     def test_it_can_be_turned_off_and_on(self):
         config = os.path.join(self.data.dir, "cairnd.ini")
         with open(config, "w") as f:
             f.write("scrub_rate = 0\nscrub_every = 1s\n")
         self.serve("--config", config)
         time.sleep(2)
-        self.assertEqual(self.root.call("stats")["scrub"], {"rounds": 0, "bytes": 0, "at": None})
+        self.assertEqual(self.root.call("stats")["scrub"], {"rounds": 0, "bytes": 0, "waited_ms": 0, "at": None})
         with open(config, "w") as f:
             f.write("scrub_rate = 1GiB\nscrub_every = 1s\n")
         self.server.p.send_signal(signal.SIGHUP)

@@ -45,6 +45,13 @@ class Place:
             f.write(text)
         return path
 
+    def cases(self):
+        """A file of one case, for `gate freeze`."""
+        path = os.path.join(self.dir, "cases")
+        with open(path, "w") as f:
+            f.write(json.dumps({"id": "q", "text": TEXT, "relevant": {"open.txt": 1}, "must_find": ["open.txt"]}) + "\n")
+        return path
+
     def cairn(self, *args, **kw):
         return run(*args, data=self.path, **kw)
 

@@ -66,6 +66,10 @@ CHANGES = [
     (("gate", "set", "acme/docs", "recall@10>=0.9"), {"index", "requirements", "by", "at", "reason"}),
     (("gate", "submit", "acme/docs", "2", "recall@10=0.95"), {"index", "version", "gate", "unmet", "results"}),
     (("gate", "set", "acme/docs", "none"), {"index", "requirements"}),
+    (("gate", "freeze", "acme/docs", "core", "--cases", "CASES"), {"set", "digest", "questions", "graded", "must_find", "must_not_see", "k", "source", "asks_as", "by", "at", "reason"}),
+    (("gate", "sets", "acme/docs"), {"index", "sets"}),
+    (("gate", "run", "acme/docs", "2"), {"index", "version", "against", "sets", "gate", "unmet", "results", "failed"}),
+    (("gate", "unfreeze", "acme/docs", "core"), {"index", "set"}),
     (("mode", "acme/docs", "exact"), {"incident_mode", "epoch"}),
     (("mode", "acme/docs", "normal"), {"incident_mode", "epoch"}),
     (("rollback", "acme/docs"), {"index", "from", "active", "hold", "epoch"}),
@@ -241,7 +245,7 @@ class Words(unittest.TestCase):
         self.addCleanup(place.close)
         for args, fields in CHANGES:
             with self.subTest(args):
-                args = [a.replace("DOCS", place.docs).replace("MODEL", place.model) for a in args]
+                args = [a.replace("DOCS", place.docs).replace("MODEL", place.model).replace("CASES", place.cases()) for a in args]
                 p = place.cairn(*args, "-o", "json", text="user:cy group:hr\n" if args[-1] == "-" else None)
                 self.assertEqual(p.stderr, "")
                 self.assertLessEqual(fields, set(json.loads(p.stdout)))

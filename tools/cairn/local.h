@@ -69,6 +69,8 @@ int run_query(const cmd *c, cmd_call *call);
 int run_bench(const cmd *c, cmd_call *call);
 int run_eval(const cmd *c, cmd_call *call);
 int run_eval_score(const cmd *c, cmd_call *call);
+int run_gate_freeze(const cmd *c, cmd_call *call);
+int run_gate_run(const cmd *c, cmd_call *call);
 int run_mode(const cmd *c, cmd_call *call);
 int run_policy_apply(const cmd *c, cmd_call *call);
 int run_man(const cmd *c, cmd_call *call);

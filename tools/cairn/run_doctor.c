@@ -12,6 +12,7 @@
 #include "engine/base/os.h"
 #include "engine/kernels/kernels.h"
 #include "index/catalog/check.h"
+#include "index/catalog/erased.h"
 #include "index/search/search.h"
 #include "index/store/reserve.h"
 #include "index/trace/trace.h"
@@ -189,6 +190,25 @@ static void check_records(doctor *d, cn_tenant *t) {
                  *from ? from : "now", cn_tenant_dir(t));
 }
 
+static void check_erased(doctor *d, cn_tenant *t, cn_str index) {
+    char what[160], since[CN_TIME_TEXT] = "a time that was not noted", gone[CN_TIME_TEXT];
+    cn_erased e;
+    snprintf(what, sizeof what, "%s/" CN_STR_FMT, cn_tenant_name(t), CN_STR_ARG(index));
+    if (cn_erased_look(t, index, &e) != CN_OK) {
+        cmd_finding(&d->f, CMD_BAD, what, "whether erased documents are still in its files cannot be told: %s", cn_error_detail());
+        return;
+    }
+    if (e.since_us != CN_NO_TIME)
+        cn_time_text(e.since_us, since);
+    if (e.documents)
+        cmd_finding(&d->f, CMD_NOTE, what, "%llu erased documents, the first since %s, are in no answer and still in %u of its files: a running server takes them out (compact_after), `cairn compact %s --wait` does so now",
+                    (unsigned long long)e.documents, since, e.files, what);
+    if (!e.leaving)
+        return;
+    cn_time_text(e.gone_us, gone);
+    cmd_finding(&d->f, CMD_NOTE, what, "%u files with erased documents were replaced and go after %s, by a running server, or by `cairn compact %s --wait`", e.leaving, gone, what);
+}
+
 static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
     cn_index_info *ix;
     uint32_t n = 0;
@@ -196,8 +216,10 @@ static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
     cn_digest head;
     CN_TRY(cn_index_list(t, a, &ix, &n));
     check_modes(d, t, cn_tenant_name(t), (cn_str){0});
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         check_index(d, t, &ix[i]);
+        check_erased(d, t, ix[i].name);
+    }
     check_jobs(d, t);
     check_records(d, t);
     return cn_audit_verify(t, &records, &head);

@@ -4,9 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "engine/base/json.h"
 #include "engine/base/mem.h"
-#include "tools/cairn/judge.h"
+#include "tools/cairn/judged.h"
 #include "tools/cairn/local.h"
 
 #define BATCH 16
@@ -23,12 +22,12 @@ typedef struct ranking {
     cn_str *docs;
     float *score;
     uint32_t n;
-    scores s;
+    cn_scores s;
 } ranking;
 
 typedef struct eval {
     cn_arena a;
-    judgements *j;
+    cn_judgements *j;
     question *q;        /* those that are judged */
     uint32_t n, room, depth;
     ranking *first, *second; /* second NULL: nothing stands beside */
@@ -37,8 +36,9 @@ typedef struct eval {
 } eval;
 
 /* ---------- questions ---------- */
-static cn_err take_question(eval *e, cn_str id, cn_str text) {
-    uint32_t judged = judge_find(e->j, id);
+static cn_err take_question(void *ctx, cn_str id, cn_str text) {
+    eval *e = ctx;
+    uint32_t judged = cn_judge_find(e->j, id);
     if (judged == UINT32_MAX)
         return CN_OK;
     if (e->n == e->room) {
@@ -56,44 +56,9 @@ static cn_err take_question(eval *e, cn_str id, cn_str text) {
     return CN_OK;
 }
 
-/* A JSON map of _id and text (BEIR), or an id, a tab and the text. */
-static cn_err take_line(eval *e, cn_str line) {
-    CN_AUTO_BUF cn_buf packed;
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    const char *tab = memchr(line.p, '\t', line.n);
-    if (line.n == 0)
-        return CN_OK;
-    if (line.p[0] != '{')
-        return tab ? take_question(e, (cn_str){line.p, (size_t)(tab - line.p)}, (cn_str){tab + 1, line.n - (size_t)(tab + 1 - line.p)})
-                   : cn_fail(CN_INVALID, "neither a JSON map nor an id, a tab and a text");
-    cn_buf_init(&packed, CALL_MAX);
-    CN_TRY(cn_json_parse(line, &packed));
-    CN_TRY(cn_unpack(&u, packed.p, packed.n));
-    cn_str id = cn_obj_str(cn_get(&u.o, "_id")), text = cn_obj_str(cn_get(&u.o, "text"));
-    return id.n && text.n ? take_question(e, id, text) : cn_fail(CN_INVALID, "a map without \"_id\" or \"text\"");
-}
-
 static cn_err read_questions(eval *e) {
-    CN_CLEANUP(cn_free_p) char *line = NULL;
-    size_t room = 0;
-    ssize_t n;
-    cn_err err = CN_OK;
-    FILE *f = fopen(e->path, "re");
-    if (!f)
-        return cn_fail_errno(errno, "cannot open %s", e->path);
-    for (unsigned long number = 1; err == CN_OK && (n = getline(&line, &room, f)) >= 0; number++) {
-        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            n--;
-        err = take_line(e, (cn_str){line, (size_t)n});
-        if (err != CN_OK)
-            err = cn_wrap(err, "%s:%lu", e->path, number);
-    }
-    if (err == CN_OK && ferror(f))
-        err = cn_fail_errno(errno, "cannot read %s", e->path);
-    fclose(f);
-    if (err == CN_OK && !e->n)
-        err = cn_fail(CN_INVALID, "%s has no question that is judged", e->path);
-    return err;
+    CN_TRY(judged_questions(e->path, take_question, e));
+    return e->n ? CN_OK : cn_fail(CN_INVALID, "%s has no question that is judged", e->path);
 }
 
 /* ---------- asking ---------- */
@@ -179,7 +144,7 @@ static cn_err ask_batch(eval *e, cn_str common, const char *key, cn_str value, u
         cn_err err = take_hits(e, &list->via.array.ptr[i - from], &ret[i]);
         if (err != CN_OK)
             return cn_wrap(err, "question \"" CN_STR_FMT "\"", CN_STR_ARG(e->q[i].id));
-        judge_score(e->j, e->q[i].judged, ret[i].docs, ret[i].n, &ret[i].s);
+        cn_judge_score(e->j, e->q[i].judged, ret[i].docs, ret[i].n, &ret[i].s);
     }
     return CN_OK;
 }
@@ -241,7 +206,7 @@ static cn_err parse_run_line(eval *e, char *line, run_line *ret, bool *ret_is) {
     ret->score = strtof(number, &end);
     if (end == number || *end)
         return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is no score", CN_STR_ARG(p[4]));
-    ret->judged = judge_find(e->j, p[0]);
+    ret->judged = cn_judge_find(e->j, p[0]);
     ret->doc = cn_arena_str(&e->a, p[2]);
     *ret_is = ret->judged != UINT32_MAX;
     return ret->doc.p ? CN_OK : cn_fail_memory();
@@ -270,7 +235,7 @@ static cn_err read_run(eval *e, FILE *f, run_line **io, uint32_t *ret_n) {
 
 /* Every judged question counts, those that the run does not have too. */
 static cn_err rank_run(eval *e, run_line *v, uint32_t n) {
-    e->n = judge_queries(e->j);
+    e->n = cn_judge_queries(e->j);
     e->q = cn_calloc(e->n, sizeof *e->q);
     e->first = cn_arena_zalloc(&e->a, e->n, sizeof *e->first);
     cn_str *docs = cn_arena_zalloc(&e->a, n + 1u, sizeof *docs);
@@ -282,11 +247,11 @@ static cn_err rank_run(eval *e, run_line *v, uint32_t n) {
         docs[i] = v[i].doc;
     for (uint32_t i = 0, at = 0; i < e->n; i++) {
         uint32_t from = at;
-        e->q[i] = (question){.id = judge_query(e->j, i), .judged = i};
+        e->q[i] = (question){.id = cn_judge_query(e->j, i), .judged = i};
         while (at < n && v[at].judged == i)
             at++;
         e->first[i] = (ranking){.docs = docs + from, .n = at - from};
-        judge_score(e->j, i, docs + from, at - from, &e->first[i].s);
+        cn_judge_score(e->j, i, docs + from, at - from, &e->first[i].s);
     }
     return CN_OK;
 }
@@ -300,9 +265,9 @@ static double mean(const eval *e, const ranking *r, int m, int cut) {
 }
 
 static void pack_measures(const eval *e, const ranking *r, cn_buf *out) {
-    cn_pack_map(out, MEASURES);
-    for (int m = 0; m < MEASURES; m++)
-        cn_pack_cstr(out, measure_names[m]), cn_pack_f64(out, mean(e, r, m, 0));
+    cn_pack_map(out, CN_MEASURES);
+    for (int m = 0; m < CN_MEASURES; m++)
+        cn_pack_cstr(out, cn_measure_names[m]), cn_pack_f64(out, mean(e, r, m, 0));
 }
 
 static cn_err pack_beside(const eval *e, cn_buf *out) {
@@ -315,19 +280,19 @@ static cn_err pack_beside(const eval *e, cn_buf *out) {
     cn_pack_cstr(out, "what"), cn_pack_cstr(out, e->beside);
     cn_pack_cstr(out, "metrics"), pack_measures(e, e->second, out);
     cn_pack_cstr(out, "difference");
-    cn_pack_map(out, MEASURES);
-    for (int m = 0; m < MEASURES; m++) {
+    cn_pack_map(out, CN_MEASURES);
+    for (int m = 0; m < CN_MEASURES; m++) {
         uint32_t better = 0, worse = 0;
         for (uint32_t i = 0; i < e->n; i++) {
             a[i] = e->first[i].s.m[m], b[i] = e->second[i].s.m[m];
             better += a[i] > b[i], worse += a[i] < b[i];
         }
-        cn_pack_cstr(out, measure_names[m]);
+        cn_pack_cstr(out, cn_measure_names[m]);
         cn_pack_map(out, 4);
         cn_pack_cstr(out, "mean"), cn_pack_f64(out, mean(e, e->first, m, 0) - mean(e, e->second, m, 0));
         cn_pack_cstr(out, "better"), cn_pack_uint(out, better);
         cn_pack_cstr(out, "worse"), cn_pack_uint(out, worse);
-        cn_pack_cstr(out, "p"), cn_pack_f64(out, judge_significance(a, b, e->n));
+        cn_pack_cstr(out, "p"), cn_pack_f64(out, cn_judge_significance(a, b, e->n));
     }
     return CN_OK;
 }
@@ -349,21 +314,21 @@ static cn_err pack_worst(const eval *e, cn_buf *out) {
     if (!v)
         return cn_fail_memory();
     for (uint32_t i = 0; i < e->n; i++)
-        v[i] = (placed){e->first[i].s.m[NDCG_10] - (e->second ? e->second[i].s.m[NDCG_10] : 0), e->first[i].s.m[NDCG_10], i};
+        v[i] = (placed){e->first[i].s.m[CN_NDCG_10] - (e->second ? e->second[i].s.m[CN_NDCG_10] : 0), e->first[i].s.m[CN_NDCG_10], i};
     qsort(v, e->n, sizeof *v, by_least);
     uint32_t n = e->n < WORST ? e->n : WORST;
     cn_pack_cstr(out, "worst");
     cn_pack_array(out, n);
     for (uint32_t w = 0; w < n; w++) {
         const question *q = &e->q[v[w].i];
-        const scores *s = &e->first[v[w].i].s;
+        const cn_scores *s = &e->first[v[w].i].s;
         cn_pack_map(out, 5u + (e->second != NULL));
         cn_pack_cstr(out, "query"), cn_pack_str(out, q->id);
-        cn_pack_cstr(out, "nDCG@10"), cn_pack_f64(out, s->m[NDCG_10]);
+        cn_pack_cstr(out, "nDCG@10"), cn_pack_f64(out, s->m[CN_NDCG_10]);
         if (e->second)
-            cn_pack_cstr(out, "beside"), cn_pack_f64(out, e->second[v[w].i].s.m[NDCG_10]);
+            cn_pack_cstr(out, "beside"), cn_pack_f64(out, e->second[v[w].i].s.m[CN_NDCG_10]);
         cn_pack_cstr(out, "first"), s->first ? cn_pack_uint(out, s->first) : cn_pack_nil(out);
-        cn_pack_cstr(out, "relevant"), cn_pack_uint(out, judge_relevant(e->j, q->judged));
+        cn_pack_cstr(out, "relevant"), cn_pack_uint(out, cn_judge_relevant(e->j, q->judged));
         cn_pack_cstr(out, "text"), cn_pack_str(out, q->text);
     }
     return CN_OK;
@@ -374,10 +339,10 @@ static cn_err pack_result(const eval *e, cn_buf *out) {
     cn_pack_cstr(out, "queries"), cn_pack_uint(out, e->n);
     cn_pack_cstr(out, "metrics"), pack_measures(e, e->first, out);
     cn_pack_cstr(out, "recall");
-    cn_pack_map(out, RECALL_CUTS);
-    for (int c = 0; c < RECALL_CUTS; c++) {
+    cn_pack_map(out, CN_RECALL_CUTS);
+    for (int c = 0; c < CN_RECALL_CUTS; c++) {
         char name[8];
-        snprintf(name, sizeof name, "%u", recall_cuts[c]);
+        snprintf(name, sizeof name, "%u", cn_recall_cuts[c]);
         cn_pack_cstr(out, name), cn_pack_f64(out, mean(e, e->first, -1, c));
     }
     if (e->second)
@@ -388,11 +353,11 @@ static cn_err pack_result(const eval *e, cn_buf *out) {
 
 static void print_measures(const eval *e, const msgpack_object *o) {
     printf("%u questions\n", e->n);
-    for (int m = 0; m < MEASURES; m++) {
-        const msgpack_object *d = cn_get(cn_get(cn_get(o, "beside"), "difference"), measure_names[m]);
+    for (int m = 0; m < CN_MEASURES; m++) {
+        const msgpack_object *d = cn_get(cn_get(cn_get(o, "beside"), "difference"), cn_measure_names[m]);
         double mean_of = 0, p = 0;
         uint64_t better = 0, worse = 0;
-        printf("%-8s %.4f", measure_names[m], mean(e, e->first, m, 0));
+        printf("%-8s %.4f", cn_measure_names[m], mean(e, e->first, m, 0));
         if (d) {
             cn_get_f64(d, "mean", &mean_of), cn_get_f64(d, "p", &p);
             cn_get_uint(d, "better", 0, UINT64_MAX, &better), cn_get_uint(d, "worse", 0, UINT64_MAX, &worse);
@@ -404,10 +369,10 @@ static void print_measures(const eval *e, const msgpack_object *o) {
 
 static void print_picture(const eval *e) {
     puts("\nrecall by k");
-    for (int c = 0; c < RECALL_CUTS; c++) {
+    for (int c = 0; c < CN_RECALL_CUTS; c++) {
         double r = mean(e, e->first, -1, c);
         int eighths = (int)(r * 8 * 40 + .5);
-        printf("%5u  ", recall_cuts[c]);
+        printf("%5u  ", cn_recall_cuts[c]);
         for (int i = 0; i < eighths / 8; i++)
             fputs("\xe2\x96\x88", stdout);
         if (eighths % 8)
@@ -450,21 +415,10 @@ static int report(const cmd *c, const eval *e) {
 }
 
 /* ---------- the commands ---------- */
-static cn_err path_of(eval *e, const char *folder, const char *name, const char *end, const char *given, const char **ret) {
-    *ret = given ? given : cn_arena_printf(&e->a, "%s/%s%s", folder, name, end);
-    return *ret ? CN_OK : cn_fail_memory();
-}
-
 static cn_err open_files(const cmd *c, const cmd_call *call, eval *e) {
-    const char *beir = cmd_value(c, call, "--beir"), *split = cmd_value(c, call, "--split"), *queries = cmd_value(c, call, "--queries"), *qrels = cmd_value(c, call, "--qrels");
-    if (!beir && !(queries && qrels))
-        return cn_fail(CN_INVALID, "which questions? --beir FOLDER, or --queries FILE and --qrels FILE");
-    CN_TRY(path_of(e, beir, "queries.jsonl", "", queries, &e->path));
-    const char *judged = cn_arena_printf(&e->a, "qrels/%s", split ? split : "test");
-    if (!judged)
-        return cn_fail_memory();
-    CN_TRY(path_of(e, beir, judged, ".tsv", qrels, &qrels));
-    CN_TRY(judge_read(qrels, &e->j));
+    const char *qrels;
+    CN_TRY(judged_paths(&e->a, cmd_value(c, call, "--beir"), cmd_value(c, call, "--split"), cmd_value(c, call, "--queries"), cmd_value(c, call, "--qrels"), &e->path, &qrels));
+    CN_TRY(judged_grades(qrels, &e->j));
     return read_questions(e);
 }
 
@@ -485,7 +439,7 @@ static cn_err ask_beside(const cmd *c, const cmd_call *call, eval *e) {
 }
 
 static void eval_done(eval *e) {
-    judge_free(e->j);
+    cn_judge_free(e->j);
     cn_free(e->q);
     cn_arena_done(&e->a);
 }
@@ -516,7 +470,7 @@ static cn_err score_run(const cmd *c, const cmd_call *call, eval *e) {
     if (!qrels)
         return cn_fail(CN_INVALID, "--qrels is missing: which judgements?");
     e->path = call->words[0];
-    CN_TRY(judge_read(qrels, &e->j));
+    CN_TRY(judged_grades(qrels, &e->j));
     FILE *f = fopen(e->path, "re");
     if (!f)
         return cn_fail_errno(errno, "cannot open %s", e->path);

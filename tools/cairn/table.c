@@ -213,6 +213,28 @@ const cmd cmd_table[] = {
      "  cairn gate set acme/docs 'recall@10>=0.95' 'p95_ms<20' --reason 'agreed on Monday'", NULL, NULL},
     {"gate submit", "gate.submit", "hand in what was measured of a version", {IX_VERSION, {"NAME=VALUE", "results", CMD_PAIRS, false, true}}, OPTS(REASON),
      "  cairn gate submit acme/docs 7 recall@10=0.962 p95_ms=11.5", NULL, NULL},
+    {"gate freeze", "gate.freeze", "keep questions with what their answers must show, as a set of that name", {IX, {"SET", "set", CMD_TEXT, false, false}},
+     OPTS({"--beir", "FOLDER", NULL, CMD_TEXT, "queries.jsonl and qrels/SPLIT.tsv of a BEIR folder"}, {"--split", "NAME", NULL, CMD_TEXT, "which judgements of it (test)"},
+          {"--queries", "FILE", NULL, CMD_TEXT, "a question a line: an id, a tab, the text; or JSON with _id and text"},
+          {"--qrels", "FILE", NULL, CMD_TEXT, "judgements: TREC's 'query 0 document grade', or BEIR's table"},
+          {"--cases", "FILE.jsonl", NULL, CMD_TEXT, "a JSON map a line: id, text or vector, and relevant, must_find, must_not_see"},
+          {"-k", "N", "k", CMD_UINT, "documents a question (100)"}, {"--source", "NAME", "source", CMD_TEXT, "of what must not be seen (default)"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "asked with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "asked as this member, with its groups"}, REASON),
+     "Its digest names what was frozen. Freezing other questions under a name forgets what versions showed of the ones before.\nA case may name `as` or `labels` of its own: who must not see a document asks for it.\n"
+     "  cairn gate freeze acme/docs core --beir cranfield --reason 'agreed on Monday'\n"
+     "  cairn gate freeze acme/docs leaks --cases leaks.jsonl\n"
+     "  {\"id\": \"salaries\", \"text\": \"what does the director earn\", \"labels\": [\"public\"], \"must_not_see\": [\"salaries.html\"]}", run_gate_freeze, NULL},
+    {"gate unfreeze", "gate.unfreeze", "forget a set, and what versions showed of it", {IX, {"SET", "set", CMD_TEXT, false, false}}, OPTS(REASON), "  cairn gate unfreeze acme/docs core", NULL, NULL},
+    {"gate sets", "gate.sets", "the frozen sets of an index", {IX}, NULL, "  cairn gate sets acme/docs", NULL, "sets: set digest questions graded must_find must_not_see k asks_as by at"},
+    {"gate run", "gate.run", "measure a version beside the active one, and store the results", {IX, {"N", "version", CMD_UINT, true, false}},
+     OPTS({"--sets", "S,...", "sets", CMD_COMMAS, "only by these frozen sets (all)"}, REASON),
+     "Without N the newest version. Exits with 5 when the gate is not met. For each set: SET/nDCG@10, RR@10, AP, R@10, R@100, P@10\n"
+     "and their difference from the active version (SET/R@10:delta); SET/missed and SET/leaked, cases of must_find (among the first\n"
+     "ten) and must_not_see that failed; SET/errors, SET/questions, SET/p95_ms. Of the version: documents, chunks, bytes and their\n"
+     ":change as a part of the active version's; documents:added, :deleted, :changed; labels:widened, labels:narrowed; unlabelled\n"
+     "and duplicates, with :delta. What has a colon counts only while the version it was compared with is active.\n"
+     "  cairn gate set acme/docs 'core/nDCG@10:delta>=-0.01' 'leaks/leaked<=0' 'documents:change>=-0.05' 'labels:widened<=0'\n"
+     "  cairn gate run acme/docs\n  cairn gate run acme/docs 7 --sets core,leaks --reason 'nightly'", run_gate_run, "results: name value against stale"},
     {"rollback", "versions.rollback", "back to the version before", {IX},
      OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"}, REASON),
      "Marks the version it leaves suspect and holds the pointer: jobs seal but do not activate until `cairn release`.\n  cairn rollback acme/docs --reason 'wrong labels'", NULL, NULL},

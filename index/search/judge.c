@@ -1,17 +1,14 @@
-#include "tools/cairn/judge.h"
+#include "index/search/judge.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/base/table.h"
 
-#define LINE_PARTS 4
 #define EXCHANGES 10000
 
-const char *const measure_names[MEASURES] = {"nDCG@10", "RR@10", "AP", "R@10", "R@100", "P@10"};
-const uint32_t recall_cuts[RECALL_CUTS] = {1, 2, 3, 5, 10, 20, 50, 100};
+const char *const cn_measure_names[CN_MEASURES] = {"nDCG@10", "RR@10", "AP", "R@10", "R@100", "P@10"};
+const uint32_t cn_recall_cuts[CN_RECALL_CUTS] = {1, 2, 3, 5, 10, 20, 50, 100};
 
 typedef struct judgement {
     uint32_t query;
@@ -25,7 +22,7 @@ typedef struct asked { /* one question */
     double ideal; /* DCG@10 of the best ranking */
 } asked;
 
-struct judgements {
+struct cn_judgements {
     cn_arena a;
     judgement *v;
     asked *queries;
@@ -40,7 +37,7 @@ static uint32_t hash(uint32_t h, cn_str s) {
 }
 
 typedef struct look {
-    const judgements *j;
+    const cn_judgements *j;
     uint32_t query;
     cn_str id;
 } look;
@@ -55,17 +52,17 @@ static bool is_doc(void *ctx, uint32_t i) {
     return l->j->v[i].query == l->query && cn_str_eq(l->j->v[i].doc, l->id);
 }
 
-uint32_t judge_find(const judgements *j, cn_str query) {
+uint32_t cn_judge_find(const cn_judgements *j, cn_str query) {
     look l = {j, 0, query};
     return cn_table_find(&j->by_id, hash(2166136261u, query), is_query, &l);
 }
 
-static uint32_t find_doc(const judgements *j, uint32_t query, cn_str doc) {
+static uint32_t find_doc(const cn_judgements *j, uint32_t query, cn_str doc) {
     look l = {j, query, doc};
     return cn_table_find(&j->docs, hash(2166136261u + query, doc), is_doc, &l);
 }
 
-/* ---------- reading ---------- */
+/* ---------- making ---------- */
 static cn_err grow(void **v, uint32_t n, uint32_t *room, size_t size) {
     if (n < *room)
         return CN_OK;
@@ -78,8 +75,8 @@ static cn_err grow(void **v, uint32_t n, uint32_t *room, size_t size) {
     return CN_OK;
 }
 
-static cn_err query_of(judgements *j, cn_str id, uint32_t *ret) {
-    *ret = judge_find(j, id);
+static cn_err query_of(cn_judgements *j, cn_str id, uint32_t *ret) {
+    *ret = cn_judge_find(j, id);
     if (*ret != UINT32_MAX)
         return CN_OK;
     CN_TRY(grow((void **)&j->queries, j->n_queries, &j->room_queries, sizeof *j->queries));
@@ -91,7 +88,7 @@ static cn_err query_of(judgements *j, cn_str id, uint32_t *ret) {
     return cn_table_add(&j->by_id, hash(2166136261u, id), j->n_queries++);
 }
 
-static cn_err add(judgements *j, cn_str query, cn_str doc, int grade) {
+cn_err cn_judge_add(cn_judgements *j, cn_str query, cn_str doc, int grade) {
     uint32_t q;
     CN_TRY(query_of(j, query, &q));
     if (find_doc(j, q, doc) != UINT32_MAX)
@@ -105,46 +102,6 @@ static cn_err add(judgements *j, cn_str query, cn_str doc, int grade) {
     return cn_table_add(&j->docs, hash(2166136261u + q, doc), j->n++);
 }
 
-/* At tabs where there are any (ids may have spaces then), else at white space. */
-static int split(char *line, cn_str *parts) {
-    const char *between = strchr(line, '\t') ? "\t\r\n" : " \r\n";
-    int n = 0;
-    for (char *p = line + strspn(line, between); *p && n <= LINE_PARTS; p += strspn(p, between)) {
-        size_t len = strcspn(p, between);
-        if (n < LINE_PARTS)
-            parts[n] = (cn_str){p, len};
-        n++;
-        p += len;
-    }
-    return n;
-}
-
-static cn_err take_line(judgements *j, char *line, bool first) {
-    cn_str p[LINE_PARTS];
-    char number[16], *end;
-    int n = split(line, p);
-    if (n == 0 || (first && n == 3 && cn_str_is(p[0], "query-id")))
-        return CN_OK;
-    if (n != 3 && n != 4)
-        return cn_fail(CN_INVALID, "a line has %d parts; TREC's have 4 (query 0 document grade), BEIR's 3 (query document grade)", n);
-    snprintf(number, sizeof number, CN_STR_FMT, CN_STR_ARG(p[n - 1]));
-    long grade = strtol(number, &end, 10);
-    if (end == number || *end || labs(grade) > 1000000)
-        return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is no grade", CN_STR_ARG(p[n - 1]));
-    return add(j, p[0], p[n - 2], (int)grade);
-}
-
-static cn_err read_lines(judgements *j, FILE *f, const char *path) {
-    CN_CLEANUP(cn_free_p) char *line = NULL;
-    size_t room = 0;
-    for (unsigned long number = 1; getline(&line, &room, f) >= 0; number++) {
-        cn_err err = take_line(j, line, number == 1);
-        if (err != CN_OK)
-            return cn_wrap(err, "%s:%lu", path, number);
-    }
-    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", path) : CN_OK;
-}
-
 /* ---------- ideal rankings ---------- */
 static double gain(int grade, uint32_t rank) { return grade > 0 ? grade / log2(rank + 1.0) : 0; }
 
@@ -153,7 +110,7 @@ static int by_query_and_grade(const void *a, const void *b) {
     return x->query != y->query ? (x->query > y->query) - (x->query < y->query) : (y->grade > x->grade) - (y->grade < x->grade);
 }
 
-static cn_err find_ideals(judgements *j) {
+cn_err cn_judge_ready(cn_judgements *j) {
     CN_AUTO_FREE const judgement **sorted = cn_alloc((j->n + 1u) * sizeof *sorted);
     if (!sorted)
         return cn_fail_memory();
@@ -170,27 +127,16 @@ static cn_err find_ideals(judgements *j) {
     return CN_OK;
 }
 
-cn_err judge_read(const char *path, judgements **ret) {
-    judgements *j = cn_calloc(1, sizeof *j);
+cn_err cn_judge_new(size_t most, cn_judgements **ret) {
+    cn_judgements *j = cn_calloc(1, sizeof *j);
     if (!j)
         return cn_fail_memory();
-    cn_arena_init(&j->a, 1 << 16, JUDGE_FILE_MAX);
-    FILE *f = fopen(path, "re");
-    cn_err err = f ? read_lines(j, f, path) : cn_fail_errno(errno, "cannot open %s", path);
-    if (f)
-        fclose(f);
-    if (err == CN_OK)
-        err = find_ideals(j);
-    if (err == CN_OK && !j->n)
-        err = cn_fail(CN_INVALID, "%s has no judgements", path);
-    if (err == CN_OK)
-        *ret = j;
-    else
-        judge_free(j);
-    return err;
+    cn_arena_init(&j->a, 1 << 16, most);
+    *ret = j;
+    return CN_OK;
 }
 
-void judge_free(judgements *j) {
+void cn_judge_free(cn_judgements *j) {
     if (!j)
         return;
     cn_table_done(&j->docs);
@@ -201,14 +147,20 @@ void judge_free(judgements *j) {
     cn_free(j);
 }
 
-uint32_t judge_queries(const judgements *j) { return j->n_queries; }
-cn_str judge_query(const judgements *j, uint32_t i) { return j->queries[i].id; }
-uint32_t judge_relevant(const judgements *j, uint32_t i) { return j->queries[i].relevant; }
+uint32_t cn_judge_queries(const cn_judgements *j) { return j->n_queries; }
+cn_str cn_judge_query(const cn_judgements *j, uint32_t i) { return j->queries[i].id; }
+uint32_t cn_judge_relevant(const cn_judgements *j, uint32_t i) { return j->queries[i].relevant; }
+
+cn_err cn_judge_each(const cn_judgements *j, cn_err (*fn)(void *ctx, uint32_t query, cn_str doc, int grade), void *ctx) {
+    for (uint32_t i = 0; i < j->n; i++)
+        CN_TRY(fn(ctx, j->v[i].query, j->v[i].doc, j->v[i].grade));
+    return CN_OK;
+}
 
 /* ---------- measures ---------- */
-void judge_score(const judgements *j, uint32_t query, const cn_str *docs, uint32_t n, scores *ret) {
+void cn_judge_score(const cn_judgements *j, uint32_t query, const cn_str *docs, uint32_t n, cn_scores *ret) {
     const asked *q = &j->queries[query];
-    scores s = {0};
+    cn_scores s = {0};
     uint32_t found = 0, cut = 0;
     double all = q->relevant ? q->relevant : 1;
     for (uint32_t i = 0; i < n; i++) {
@@ -217,20 +169,20 @@ void judge_score(const judgements *j, uint32_t query, const cn_str *docs, uint32
         if (grade > 0) {
             found++;
             s.first = s.first ? s.first : rank;
-            s.m[AP] += found / (double)rank / all;
+            s.m[CN_AP] += found / (double)rank / all;
         }
         if (rank <= 10)
-            s.m[NDCG_10] += gain(grade, rank);
-        for (; cut < RECALL_CUTS && recall_cuts[cut] == rank; cut++)
+            s.m[CN_NDCG_10] += gain(grade, rank);
+        for (; cut < CN_RECALL_CUTS && cn_recall_cuts[cut] == rank; cut++)
             s.recall[cut] = found / all;
-        s.m[P_10] = rank <= 10 ? found / 10.0 : s.m[P_10];
+        s.m[CN_P_10] = rank <= 10 ? found / 10.0 : s.m[CN_P_10];
     }
-    for (; cut < RECALL_CUTS; cut++)
+    for (; cut < CN_RECALL_CUTS; cut++)
         s.recall[cut] = found / all;
-    s.m[NDCG_10] = q->ideal > 0 ? s.m[NDCG_10] / q->ideal : 0;
-    s.m[RR_10] = s.first && s.first <= 10 ? 1.0 / s.first : 0;
-    s.m[R_10] = s.recall[4];
-    s.m[R_100] = s.recall[7];
+    s.m[CN_NDCG_10] = q->ideal > 0 ? s.m[CN_NDCG_10] / q->ideal : 0;
+    s.m[CN_RR_10] = s.first && s.first <= 10 ? 1.0 / s.first : 0;
+    s.m[CN_R_10] = s.recall[4];
+    s.m[CN_R_100] = s.recall[7];
     *ret = s;
 }
 
@@ -241,7 +193,7 @@ static uint64_t next(uint64_t *s) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
-double judge_significance(const double *a, const double *b, uint32_t n) {
+double cn_judge_significance(const double *a, const double *b, uint32_t n) {
     uint64_t seed = 1;
     uint32_t as_large = 0;
     double seen = 0;

@@ -1,0 +1,434 @@
+#include "server/service/compactor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/catalog/compact.h"
+#include "index/catalog/mode.h"
+#include "index/catalog/sweep.h"
+#include "index/search/search.h"
+#include "index/store/dir.h"
+
+#define NICE 10
+#define MS 1000000ull
+#define SECOND (1000 * MS)
+#define HOUR_MS 3600000ull
+#define PIECE ((uint64_t)1 << 20) /* copied before it looks whether requests wait */
+#define LOOKS_SHARE 10            /* looking takes at most so small a part of its time */
+
+typedef struct list {
+    cn_erasing *v;
+    uint32_t n, room;
+} list;
+
+typedef struct seen { /* a tenant, in the order of names */
+    char name[CN_NAME_MAX + 1];
+    int64_t changed_ns; /* its catalog, when it was looked into; 0: look again */
+} seen;
+
+typedef struct tenants {
+    seen *v;
+    uint32_t n, room;
+} tenants;
+
+struct cn_compactor {
+    cn_data *data;
+    cn_busy *busy;
+    pthread_t thread;
+    /* of the thread */
+    list now;                /* what it is working through */
+    tenants seen;
+    uint64_t look_ns, copied; /* look_ns: it looks again no earlier */
+    bool changed;            /* something was done: it looks again then */
+    pthread_mutex_t lock;    /* of all below */
+    pthread_cond_t wake;
+    list shown;
+    int64_t looked_us;
+    uint64_t after_ms;
+    bool poked, stop;
+};
+
+/* ---------- waiting ---------- */
+/* Until that time, or until it is told something; false: it is over. */
+static bool rest(cn_compactor *c, uint64_t until_ns, bool whatever) {
+    struct timespec until = {.tv_sec = (time_t)(until_ns / SECOND), .tv_nsec = (long)(until_ns % SECOND)};
+    pthread_mutex_lock(&c->lock);
+    while (!c->stop && (whatever || !c->poked) && pthread_cond_timedwait(&c->wake, &c->lock, &until) == 0)
+        ;
+    bool go_on = !c->stop;
+    pthread_mutex_unlock(&c->lock);
+    return go_on;
+}
+
+static uint64_t after_ms(cn_compactor *c) {
+    pthread_mutex_lock(&c->lock);
+    uint64_t ms = c->after_ms;
+    pthread_mutex_unlock(&c->lock);
+    return ms;
+}
+
+/* Requests go first, for a while. */
+static bool pace(void *ctx, uint64_t bytes) {
+    cn_compactor *c = ctx;
+    c->copied += bytes;
+    if (c->copied < PIECE)
+        return true;
+    c->copied = 0;
+    uint64_t until = cn_mono_ns() + CN_COMPACTOR_WAIT_MS * MS;
+    while (cn_busy_now(c->busy) && cn_mono_ns() < until)
+        if (!rest(c, cn_mono_ns() + CN_GIVE_WAY_MS * MS, true))
+            return false;
+    return rest(c, 0, true) && after_ms(c) > 0;
+}
+
+/* ---------- the list ---------- */
+static cn_erasing *find(const list *l, const char *tenant, cn_str index) {
+    for (uint32_t i = 0; i < l->n; i++)
+        if (strcmp(l->v[i].tenant, tenant) == 0 && cn_str_is(index, l->v[i].index))
+            return &l->v[i];
+    return NULL;
+}
+
+static cn_erasing *add(list *l, const char *tenant, cn_str index) {
+    if (l->n == l->room) {
+        uint32_t room = l->room ? 2 * l->room : 16;
+        cn_erasing *v = cn_realloc(l->v, room * sizeof *v);
+        if (!v)
+            return NULL;
+        l->v = v;
+        l->room = room;
+    }
+    cn_erasing *e = &l->v[l->n++];
+    *e = (cn_erasing){.is.since_us = CN_NO_TIME, .due_us = CN_NO_TIME};
+    snprintf(e->tenant, sizeof e->tenant, "%s", tenant);
+    snprintf(e->index, sizeof e->index, CN_STR_FMT, CN_STR_ARG(index));
+    return e;
+}
+
+static void show(cn_compactor *c) {
+    uint64_t after_us = after_ms(c) * 1000;
+    list copy = {cn_alloc((c->now.n + 1u) * sizeof *copy.v), c->now.n, c->now.n};
+    for (uint32_t i = 0; i < c->now.n; i++) {
+        cn_erasing *e = &c->now.v[i];
+        e->due_us = e->is.documents == 0 || after_us == 0 ? CN_NO_TIME : e->is.since_us == CN_NO_TIME ? cn_wall_us() : e->is.since_us + (int64_t)after_us;
+        if (copy.v)
+            copy.v[i] = *e;
+    }
+    if (!copy.v)
+        return;
+    pthread_mutex_lock(&c->lock);
+    list old = c->shown;
+    c->shown = copy;
+    c->looked_us = cn_wall_us();
+    pthread_mutex_unlock(&c->lock);
+    cn_free(old.v);
+}
+
+/* ---------- looking ---------- */
+static void failed(cn_erasing *e, const char *event) {
+    snprintf(e->problem, sizeof e->problem, "%s", cn_error_detail());
+    e->backoff_ms = e->backoff_ms == 0 ? CN_COMPACTOR_RETRY_MS : e->backoff_ms * 2 > HOUR_MS ? HOUR_MS : e->backoff_ms * 2;
+    e->retry_ns = cn_mono_ns() + e->backoff_ms * MS;
+    cn_log(CN_LOG_WARN, event, "tenant=%s index=%s again_in_s=%llu %s", e->tenant, e->index, (unsigned long long)(e->backoff_ms / 1000), e->problem);
+}
+
+typedef struct looking {
+    cn_compactor *c;
+    list made;
+    tenants seen;
+    bool again;   /* something of the tenant could not be looked at */
+} looking;
+
+/* What it knew of an index stays: when to try again, and why. */
+static void look_at(looking *l, cn_tenant *t, cn_str index) {
+    const cn_erasing *before = find(&l->c->now, cn_tenant_name(t), index);
+    cn_erased is;
+    cn_err err = cn_erased_look(t, index, &is);
+    if (err == CN_NOT_FOUND || (err == CN_OK && is.documents == 0 && is.leaving == 0))
+        return;
+    cn_erasing *e = add(&l->made, cn_tenant_name(t), index);
+    l->again |= !e;
+    if (!e)
+        return;
+    if (before)
+        *e = *before;
+    if (err == CN_OK)
+        e->is = is;
+    else if (cn_mono_ns() >= e->retry_ns)
+        failed(e, "erase.unknown");
+    l->again |= err != CN_OK;
+}
+
+static cn_err look_at_all(looking *l, cn_tenant *t) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_index_info *ix;
+    uint32_t n;
+    cn_arena_init(&a, 16384, (size_t)64 << 20);
+    CN_TRY(cn_index_list(t, &a, &ix, &n));
+    for (uint32_t i = 0; i < n; i++)
+        look_at(l, t, ix[i].name);
+    return CN_OK;
+}
+
+/* When its catalog was written last. 0: not known, or just now, so that a later write may bear the same time. */
+static int64_t changed_ns(const cn_compactor *c, cn_str tenant) {
+    char path[CN_PATH_MAX];
+    struct stat st;
+    if (cn_path(path, sizeof path, "%s/tenants/" CN_STR_FMT "/control.mdb", cn_data_dir(c->data), CN_STR_ARG(tenant)) != CN_OK || stat(path, &st) != 0)
+        return 0;
+    int64_t ns = (int64_t)st.st_mtim.tv_sec * (int64_t)SECOND + st.st_mtim.tv_nsec;
+    return cn_wall_us() * 1000 - ns > (int64_t)SECOND ? ns : 0;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(((const seen *)a)->name, ((const seen *)b)->name); }
+
+static bool note_tenant(tenants *s, const seen *x) {
+    if (s->n == s->room) {
+        uint32_t room = s->room ? 2 * s->room : 64;
+        seen *v = cn_realloc(s->v, room * sizeof *v);
+        if (!v)
+            return false;
+        s->v = v;
+        s->room = room;
+    }
+    s->v[s->n++] = *x;
+    return true;
+}
+
+/* A tenant in which nothing was written since is not opened: its place among the open ones is another's. */
+static bool is_same(looking *l, const seen *now) {
+    const seen *before = l->c->seen.n ? bsearch(now, l->c->seen.v, l->c->seen.n, sizeof *now, by_name) : NULL;
+    if (!before || now->changed_ns == 0 || before->changed_ns != now->changed_ns)
+        return false;
+    for (uint32_t i = 0; i < l->c->now.n; i++) {
+        const cn_erasing *e = &l->c->now.v[i];
+        if (strcmp(e->tenant, now->name) != 0)
+            continue;
+        cn_erasing *copy = add(&l->made, e->tenant, cn_str_of(e->index));
+        if (!copy)
+            return false;
+        *copy = *e;
+    }
+    return true;
+}
+
+static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
+    looking *l = ctx;
+    cn_tenant *t;
+    seen now = {.changed_ns = changed_ns(l->c, name)};
+    (void)made_us;
+    snprintf(now.name, sizeof now.name, CN_STR_FMT, CN_STR_ARG(name));
+    if (!rest(l->c, 0, true) || !note_tenant(&l->seen, &now) || is_same(l, &now))
+        return CN_OK;
+    l->again = false;
+    cn_err err = cn_tenant_open(l->c->data, name, &t);
+    if (err == CN_OK) {
+        err = look_at_all(l, t);
+        cn_tenant_unref(t);
+    }
+    if (err != CN_OK || l->again)
+        l->seen.v[l->seen.n - 1].changed_ns = 0;
+    if (err != CN_OK && err != CN_NOT_FOUND) /* dropped meanwhile */
+        cn_log(CN_LOG_WARN, "erase.unknown", "tenant=" CN_STR_FMT " %s", CN_STR_ARG(name), cn_error_detail());
+    return CN_OK;
+}
+
+static void look(cn_compactor *c) {
+    looking l = {.c = c};
+    c->changed = false;
+    uint64_t began = cn_mono_ns();
+    pthread_mutex_lock(&c->lock);
+    c->poked = false;
+    pthread_mutex_unlock(&c->lock);
+    if (cn_tenant_list(c->data, look_at_tenant, &l) == CN_OK && rest(c, 0, true)) {
+        list was = c->now;
+        tenants were = c->seen;
+        c->now = l.made;
+        c->seen = l.seen;
+        l = (looking){.made = was, .seen = were};
+        show(c);
+    }
+    cn_free(l.made.v);
+    cn_free(l.seen.v);
+    uint64_t took = cn_mono_ns() - began;
+    c->look_ns = cn_mono_ns() + (took * LOOKS_SHARE > SECOND ? took * LOOKS_SHARE : SECOND);
+}
+
+/* ---------- working ---------- */
+static const char reason[] = "the bytes of erased documents (compact_after)";
+static const cn_actor self = {{"cairnd", 6}, {"server", 6}, {reason, sizeof reason - 1}};
+
+/* A freeze is no failure, and no refused attempt in the chain. */
+static cn_err may_write(cn_tenant *t, cn_erasing *e) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_modes m;
+    cn_arena_init(&a, 4096, 1 << 20);
+    cn_err err = cn_modes_get(t, cn_str_of(e->index), &a, &m);
+    return err == CN_OK ? cn_modes_may_write(&m) : err;
+}
+
+static cn_err compact(cn_compactor *c, cn_tenant *t, cn_erasing *e) {
+    cn_compact_result r;
+    const cn_compact_opts o = {.erased = true, .pace = pace, .pace_ctx = c};
+    c->copied = 0;
+    cn_log(CN_LOG_INFO, "erase.begun", "tenant=%s index=%s documents=%llu", e->tenant, e->index, (unsigned long long)e->is.documents);
+    CN_TRY(cn_version_compact(t, cn_str_of(e->index), &o, &self, &r));
+    cn_views_flush(t); /* what this process keeps open of the old files for questions to come */
+    cn_log(CN_LOG_INFO, "erase.compacted", "tenant=%s index=%s documents=%llu files=%u versions=%u", e->tenant, e->index, (unsigned long long)r.erased, r.rewritten, r.versions);
+    return CN_OK;
+}
+
+static cn_err sweep(cn_tenant *t, cn_erasing *e) {
+    cn_gc_result gone = {0};
+    CN_TRY(cn_catalog_sweep(t, &self, &gone));
+    cn_log(CN_LOG_INFO, "erase.gone", "tenant=%s index=%s files=%u", e->tenant, e->index, gone.files);
+    return cn_erased_look(t, cn_str_of(e->index), &e->is);
+}
+
+static bool leaves(const cn_erasing *e) { return e->is.leaving && cn_wall_us() >= e->is.gone_us; }
+static bool is_due(const cn_erasing *e) { return e->is.documents && e->due_us != CN_NO_TIME && cn_wall_us() >= e->due_us; }
+
+static cn_err step(cn_compactor *c, cn_tenant *t, cn_erasing *e) {
+    if (leaves(e))
+        CN_TRY(sweep(t, e));
+    if (leaves(e)) /* someone holds a file, or it is one that a kill left unnamed */
+        return cn_fail(CN_UNAVAILABLE, "%u files that were replaced are still held by someone, or were left by a kill and wait for an hour", e->is.leaving);
+    return is_due(e) ? compact(c, t, e) : CN_OK;
+}
+
+static bool over(cn_compactor *c) { return !rest(c, 0, true) || after_ms(c) == 0; }
+
+static void work_on(cn_compactor *c, cn_erasing *e) {
+    cn_tenant *t;
+    if (cn_mono_ns() < e->retry_ns || !(leaves(e) || is_due(e)))
+        return;
+    cn_err err = cn_tenant_open(c->data, cn_str_of(e->tenant), &t);
+    if (err == CN_OK) {
+        err = may_write(t, e);
+        e->frozen = err == CN_REFUSED;
+        if (err == CN_OK)
+            err = step(c, t, e);
+        cn_tenant_unref(t);
+    }
+    if (err == CN_OK) {
+        e->problem[0] = 0;
+        e->backoff_ms = e->retry_ns = 0;
+        c->changed = true;
+    } else if (e->frozen) {
+        snprintf(e->problem, sizeof e->problem, "%s", cn_error_detail());
+    } else if (!over(c) && err != CN_NOT_FOUND) {
+        failed(e, "erase.failed");
+    }
+}
+
+/* When there is something to do next. */
+static uint64_t next(cn_compactor *c) {
+    uint64_t after = after_ms(c), now = cn_mono_ns();
+    uint64_t at = c->changed ? c->look_ns : now + (after && after < CN_COMPACTOR_LOOK_MS ? after : CN_COMPACTOR_LOOK_MS) * MS;
+    int64_t wall = cn_wall_us();
+    for (uint32_t i = 0; i < c->now.n; i++) {
+        const cn_erasing *e = &c->now.v[i];
+        int64_t when = e->is.leaving ? e->is.gone_us : e->due_us;
+        if (when == CN_NO_TIME || e->frozen)
+            continue;
+        uint64_t then = when > wall ? now + (uint64_t)(when - wall) * 1000 : now + SECOND;
+        then = then < e->retry_ns ? e->retry_ns : then;
+        at = then < at ? then : at;
+    }
+    return at;
+}
+
+static void *run(void *arg) {
+    cn_compactor *c = arg;
+    pthread_setname_np(pthread_self(), "cairn-compact");
+    setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread and those that it starts */
+    do {
+        look(c);
+        for (uint32_t i = 0; i < c->now.n && rest(c, 0, true); i++)
+            work_on(c, &c->now.v[i]);
+        show(c);
+    } while (rest(c, c->look_ns, true) && rest(c, next(c), false)); /* not at once again, whoever pokes */
+    return NULL;
+}
+
+/* ---------- begin and end ---------- */
+static void free_all(cn_compactor *c) {
+    pthread_cond_destroy(&c->wake);
+    pthread_mutex_destroy(&c->lock);
+    cn_free(c->now.v);
+    cn_free(c->seen.v);
+    cn_free(c->shown.v);
+    cn_free(c);
+}
+
+cn_err cn_compactor_new(cn_data *d, cn_busy *busy, uint64_t after, cn_compactor **ret) {
+    pthread_condattr_t mono;
+    cn_compactor *c = cn_calloc(1, sizeof *c);
+    if (!c)
+        return cn_fail_memory();
+    c->data = d;
+    c->busy = busy;
+    c->after_ms = after;
+    c->looked_us = CN_NO_TIME;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->wake, &mono);
+    pthread_condattr_destroy(&mono);
+    if (pthread_create(&c->thread, NULL, run, c) != 0) {
+        free_all(c);
+        return cn_fail(CN_OVERLOADED, "a thread to compact what was erased could not be started");
+    }
+    *ret = c;
+    return CN_OK;
+}
+
+static void tell(cn_compactor *c, bool stop) {
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->poked = true;
+    c->stop |= stop;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void cn_compactor_set(cn_compactor *c, uint64_t after) {
+    pthread_mutex_lock(&c->lock);
+    c->after_ms = after;
+    pthread_mutex_unlock(&c->lock);
+    tell(c, false);
+}
+
+void cn_compactor_poke(cn_compactor *c) { tell(c, false); }
+void cn_compactor_leave(cn_compactor *c) { tell(c, true); }
+
+cn_err cn_compactor_list(cn_compactor *c, cn_arena *a, cn_erasing **ret, uint32_t *ret_n, int64_t *ret_looked_us) {
+    pthread_mutex_lock(&c->lock);
+    uint32_t n = c->shown.n;
+    cn_erasing *v = cn_arena_alloc(a, (n + 1u) * sizeof *v);
+    if (v && n)
+        memcpy(v, c->shown.v, n * sizeof *v);
+    int64_t looked = c->looked_us;
+    pthread_mutex_unlock(&c->lock);
+    if (!v)
+        return cn_fail_memory();
+    *ret = v;
+    *ret_n = n;
+    *ret_looked_us = looked;
+    return CN_OK;
+}
+
+void cn_compactor_free(cn_compactor *c) {
+    if (!c)
+        return;
+    cn_compactor_leave(c);
+    pthread_join(c->thread, NULL);
+    free_all(c);
+}

@@ -1,0 +1,385 @@
+/* gate.run: a version measured beside the active one. Each question of the frozen sets is asked as whom it names, through the
+ * same search as everybody's; nothing of an answer is given on, so no request record tells of it. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "index/catalog/facts.h"
+#include "index/catalog/gate_set.h"
+#include "index/search/judge.h"
+#include "server/service/gate.h"
+#include "server/service/question.h"
+
+#define FAILED_MAX 100     /* questions named in the answer */
+#define QUESTION_S 60      /* one may take so long */
+#define SCRATCH_CAP ((size_t)64 << 20)
+
+typedef struct run {
+    cn_service *s;
+    cn_call *c;
+    cn_str tenant, index;
+    cn_tenant *t;
+    uint64_t version, active;  /* active 0, or the version itself: there is nothing to compare with */
+    cn_frozen_set *sets;
+    uint32_t n_sets;
+    cn_gate_result *v;
+    uint32_t n;
+    cn_buf failed;             /* MessagePack: what of the questions failed */
+    uint32_t n_failed;
+} run;
+
+static bool compares(const run *r) { return r->active && r->active != r->version; }
+
+/* ---------- results ---------- */
+static cn_err put(run *r, cn_str set, const char *what, const char *end, double value) {
+    const char *name = cn_arena_printf(&r->c->arena, "%.*s%s%s%s", (int)set.n, set.n ? set.p : "", set.n ? "/" : "", what, end);
+    if (!name)
+        return cn_fail_memory();
+    CN_ASSERT(r->n < CN_GATE_RESULTS_MAX);
+    r->v[r->n++] = (cn_gate_result){.name = cn_str_of(name), .value = value};
+    return CN_OK;
+}
+
+static cn_err note_failed(run *r, const cn_frozen_set *set, const cn_gate_question *q, const char *what, cn_str doc, const char *why) {
+    if (r->n_failed == FAILED_MAX)
+        return CN_OK;
+    cn_buf *b = &r->failed;
+    cn_pack_map(b, 5);
+    cn_out_str(b, "set", set->name);
+    cn_out_str(b, "query", q->id);
+    cn_out_cstr(b, "what", what);
+    cn_out_str(b, "doc", doc);
+    cn_out_cstr(b, "why", why);
+    r->n_failed++;
+    return cn_buf_check(b);
+}
+
+/* ---------- one question ---------- */
+typedef struct answer {
+    cn_question q;       /* holds what the ids borrow from */
+    const cn_str *docs;  /* best first, each once */
+    uint32_t n;
+    double ms;
+} answer;
+
+static void answer_done(answer *a) { cn_reading_done(&a->q.reading); }
+
+static cn_err principal_of(run *r, const cn_gate_question *q, cn_principal *ret) {
+    cn_labels held = q->labels;
+    if (q->as.n)
+        CN_TRY(cn_principal_expand(r->t, q->as, &r->c->arena, &held));
+    *ret = cn_principal_of(held);
+    return CN_OK;
+}
+
+static bool has(const cn_str *v, uint32_t n, cn_str doc) {
+    for (uint32_t i = 0; i < n; i++)
+        if (cn_str_eq(v[i], doc))
+            return true;
+    return false;
+}
+
+static cn_err take_hits(run *r, uint32_t n, answer *io) {
+    cn_str *v = cn_arena_zalloc(&r->c->arena, n + 1u, sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        const cn_hit *h = &r->c->hits[i];
+        cn_doc d;
+        CN_TRY(cn_seg_doc_brief(h->seg, h->doc, &d));
+        CN_TRY(cn_seg_sound(h->seg));
+        if (!has(v, io->n, d.id)) /* else of another source */
+            v[io->n++] = d.id;
+    }
+    io->docs = v;
+    return CN_OK;
+}
+
+static cn_err ask(run *r, const cn_frozen_set *set, const cn_gate_question *q, uint64_t version, const cn_principal *who, answer *ret) {
+    cn_question *x = &ret->q, *one = x;
+    uint64_t began = cn_mono_ns();
+    uint32_t n;
+    *x = (cn_question){.k = set->k, .per_doc = 1, .dim = q->dim, .deadline_ns = began + (uint64_t)QUESTION_S * 1000000000u, .text = {.text = q->text},
+                       .from = {.tenant = r->tenant, .index = r->index, .version = version, .who = who}};
+    if (q->vector && !(x->vector = cn_arena_alloc(&r->c->arena, q->dim * sizeof *x->vector)))
+        return cn_fail_memory();
+    if (q->vector)
+        memcpy(x->vector, q->vector, q->dim * sizeof *x->vector);
+    else
+        CN_TRY(cn_models_check_text(q->text));
+    CN_TRY(cn_question_open(r->s, r->c, x));
+    if (q->text.p)
+        CN_TRY(cn_question_embed(r->s, r->c, &one, 1));
+    CN_TRY(cn_question_search(r->c, x, &n));
+    ret->ms = (double)(cn_mono_ns() - began) / 1e6;
+    return take_hits(r, n, ret);
+}
+
+/* ---------- a set ---------- */
+typedef struct tally {
+    double m[CN_MEASURES];   /* sums over graded questions */
+    double *ms;
+    uint32_t n_ms, missed, leaked, errors;
+} tally;
+
+typedef struct measured {    /* a set in hand */
+    run *r;
+    const cn_frozen_set *set;
+    cn_judgements *j;
+    cn_view *view;           /* of the version */
+} measured;
+
+static cn_err add_grades(cn_judgements *j, const cn_frozen_set *set) {
+    for (uint32_t i = 0; i < set->n; i++)
+        for (uint32_t k = 0; k < set->v[i].n_grades; k++)
+            CN_TRY(cn_judge_add(j, set->v[i].id, set->v[i].grades[k].doc, (int)set->v[i].grades[k].grade));
+    return cn_judge_ready(j);
+}
+
+static void add_scores(const measured *m, const cn_gate_question *q, const answer *a, tally *io) {
+    cn_scores s;
+    uint32_t at = cn_judge_find(m->j, q->id);
+    if (at == UINT32_MAX)
+        return;
+    cn_judge_score(m->j, at, a->docs, a->n, &s);
+    for (int i = 0; i < CN_MEASURES; i++)
+        io->m[i] += s.m[i];
+}
+
+static cn_err check_found(const measured *m, const cn_gate_question *q, const answer *a, tally *io) {
+    uint32_t within = a->n < CN_GATE_FIND_WITHIN ? a->n : CN_GATE_FIND_WITHIN;
+    for (uint32_t i = 0; i < q->n_find; i++)
+        if (!has(a->docs, within, q->find[i])) {
+            io->missed++;
+            CN_TRY(note_failed(m->r, m->set, q, "missed", q->find[i], ""));
+        }
+    return CN_OK;
+}
+
+/* Not by rank: whether who asks may read it at all. What cannot be told counts as seen. */
+static cn_err check_unseen(const measured *m, const cn_gate_question *q, const cn_principal *who, const answer *a, tally *io) {
+    for (uint32_t i = 0; i < q->n_unseen; i++) {
+        cn_seg *seg;
+        uint32_t doc;
+        cn_err err = cn_view_doc(m->view, m->set->source, q->unseen[i], who, &seg, &doc);
+        if (err == CN_NOT_FOUND && !has(a->docs, a->n, q->unseen[i]))
+            continue;
+        io->leaked++;
+        CN_TRY(note_failed(m->r, m->set, q, "seen", q->unseen[i], err == CN_OK || err == CN_NOT_FOUND ? "" : cn_error_detail()));
+    }
+    return CN_OK;
+}
+
+static cn_err measure_question(const measured *m, const cn_gate_question *q, tally *now, tally *before) {
+    __attribute__((cleanup(answer_done))) answer a = {0};
+    __attribute__((cleanup(answer_done))) answer b = {0};
+    cn_principal who;
+    CN_TRY(principal_of(m->r, q, &who));
+    if (ask(m->r, m->set, q, m->r->version, &who, &a) == CN_OK) {
+        add_scores(m, q, &a, now);
+        now->ms[now->n_ms++] = a.ms;
+    } else {
+        a.n = 0; /* an answer that broke off is none */
+        now->errors++;
+        CN_TRY(note_failed(m->r, m->set, q, "error", (cn_str){NULL, 0}, cn_error_detail()));
+    }
+    CN_TRY(check_found(m, q, &a, now));
+    CN_TRY(check_unseen(m, q, &who, &a, now));
+    if (compares(m->r) && q->n_grades && ask(m->r, m->set, q, m->r->active, &who, &b) == CN_OK)
+        add_scores(m, q, &b, before);
+    return CN_OK;
+}
+
+/* The call's arena is what everything of a question takes from: each gets a fresh one. */
+static cn_err measure_apart(const measured *m, const cn_gate_question *q, tally *now, tally *before) {
+    cn_call *c = m->r->c;
+    cn_arena kept = c->arena;
+    cn_arena_init(&c->arena, CN_CALL_BLOCK, SCRATCH_CAP);
+    cn_err err = measure_question(m, q, now, before);
+    cn_arena_done(&c->arena);
+    c->arena = kept;
+    return err;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double p95(tally *t) {
+    if (t->n_ms == 0)
+        return 0;
+    qsort(t->ms, t->n_ms, sizeof *t->ms, by_value);
+    return t->ms[(uint32_t)(0.95 * (t->n_ms - 1) + 0.5)];
+}
+
+static cn_err put_measures(run *r, const cn_frozen_set *set, const tally *now, const tally *before) {
+    for (int i = 0; i < CN_MEASURES && set->n_graded; i++) {
+        double value = now->m[i] / set->n_graded;
+        CN_TRY(put(r, set->name, cn_measure_names[i], "", value));
+        CN_TRY(put(r, set->name, cn_measure_names[i], ":delta", compares(r) ? value - before->m[i] / set->n_graded : 0));
+    }
+    return CN_OK;
+}
+
+static cn_err ask_all(measured *m, tally *now, tally *before) {
+    run *r = m->r;
+    const cn_frozen_set *set = m->set;
+    CN_TRY(add_grades(m->j, set));
+    CN_TRY(cn_view_open(r->t, r->index, r->version, &m->view));
+    tally cold = {.ms = now->ms};
+    uint32_t n_failed = r->n_failed;
+    size_t failed = r->failed.n;
+    CN_TRY(measure_apart(m, &set->v[0], &cold, &cold)); /* opens files and models, which is not what p95_ms is about */
+    r->n_failed = n_failed;
+    r->failed.n = failed;
+    for (uint32_t i = 0; i < set->n; i++)
+        CN_TRY(measure_apart(m, &set->v[i], now, before));
+    CN_TRY(put_measures(r, set, now, before));
+    CN_TRY(put(r, set->name, "questions", "", set->n));
+    CN_TRY(put(r, set->name, "missed", "", now->missed));
+    CN_TRY(put(r, set->name, "leaked", "", now->leaked));
+    CN_TRY(put(r, set->name, "errors", "", now->errors));
+    return put(r, set->name, "p95_ms", "", p95(now));
+}
+
+static cn_err measure_set(run *r, const cn_frozen_set *set) {
+    measured m = {.r = r, .set = set};
+    tally now = {.ms = cn_arena_zalloc(&r->c->arena, set->n + 1u, sizeof(double))}, before = {0};
+    if (!now.ms)
+        return cn_fail_memory();
+    CN_TRY(cn_judge_new(2 * CN_GATE_SET_BYTES, &m.j));
+    cn_err err = ask_all(&m, &now, &before);
+    cn_judge_free(m.j);
+    if (m.view)
+        cn_view_unref(m.view);
+    return err;
+}
+
+/* ---------- the version by itself ---------- */
+static double change_of(uint64_t now, uint64_t before) { return before ? ((double)now - (double)before) / (double)before : 0; }
+
+static cn_err measure_version(run *r) {
+    const cn_str none = {NULL, 0};
+    cn_facts now, before;
+    cn_change d = {0};
+    CN_TRY(cn_version_facts(r->t, r->index, r->version, &now));
+    before = now;
+    if (compares(r)) {
+        CN_TRY(cn_version_facts(r->t, r->index, r->active, &before));
+        CN_TRY(cn_version_change(r->t, r->index, r->active, r->version, &d));
+    }
+    const struct {
+        const char *name, *end;
+        double value;
+    } all[] = {{"documents", "", (double)now.documents}, {"documents", ":change", change_of(now.documents, before.documents)},
+               {"chunks", "", (double)now.chunks}, {"chunks", ":change", change_of(now.chunks, before.chunks)},
+               {"documents", ":added", (double)d.added}, {"documents", ":deleted", (double)d.deleted}, {"documents", ":changed", (double)d.changed},
+               {"labels", ":widened", (double)d.widened}, {"labels", ":narrowed", (double)d.narrowed},
+               {"unlabelled", "", (double)now.unlabelled}, {"unlabelled", ":delta", (double)now.unlabelled - (double)before.unlabelled},
+               {"duplicates", "", (double)now.duplicates}, {"duplicates", ":delta", (double)now.duplicates - (double)before.duplicates},
+               {"bytes", "", (double)now.bytes}, {"bytes", ":change", change_of(now.bytes, before.bytes)}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        CN_TRY(put(r, none, all[i].name, all[i].end, all[i].value));
+    return CN_OK;
+}
+
+/* ---------- the method ---------- */
+static cn_err pick_version(run *r, const msgpack_object *p) {
+    cn_index_info ix;
+    cn_version v;
+    CN_TRY(cn_index_get(r->t, r->index, &r->c->arena, &ix));
+    CN_TRY(cn_get_uint(p, "version", 1, INT64_MAX, &r->version));
+    if (!r->version) {
+        CN_TRY(cn_version_head(r->t, r->index, &r->c->arena, &v));
+        r->version = v.number;
+    }
+    r->active = ix.active;
+    return CN_OK;
+}
+
+static cn_err pick_sets(run *r, const msgpack_object *p) {
+    cn_str *names;
+    uint32_t n, kept = 0;
+    CN_TRY(cn_arg_list(&r->c->arena, p, "sets", &names, &n));
+    CN_TRY(cn_gate_sets(r->t, r->index, &r->c->arena, &r->sets, &r->n_sets));
+    for (uint32_t i = 0; i < n; i++) {
+        bool known = false;
+        for (uint32_t k = 0; k < r->n_sets; k++)
+            known |= cn_str_eq(r->sets[k].name, names[i]);
+        if (!known)
+            return cn_fail(CN_NOT_FOUND, "there is no frozen set \"" CN_STR_FMT "\"; `cairn gate sets` lists those there are", CN_STR_ARG(names[i]));
+    }
+    for (uint32_t k = 0; n && k < r->n_sets; k++)
+        if (has(names, n, r->sets[k].name))
+            r->sets[kept++] = r->sets[k];
+    r->n_sets = n ? kept : r->n_sets;
+    return CN_OK;
+}
+
+/* What may not be looked at is told before anything is measured. */
+static cn_err may_look(run *r) {
+    static const cn_str public_label[] = {{"public", 6}};
+    const cn_principal anyone = cn_principal_of((cn_labels){public_label, 1});
+    const cn_reading_opts o = {.tenant = r->tenant, .index = r->index, .version = r->version, .who = &anyone};
+    CN_AUTO_READING cn_reading reading = {0};
+    return cn_reading_open(r->s, r->c, &o, &reading);
+}
+
+static cn_err measure(run *r, const msgpack_object *p) {
+    CN_TRY(pick_version(r, p));
+    CN_TRY(pick_sets(r, p));
+    CN_TRY(may_look(r));
+    r->v = cn_arena_zalloc(&r->c->arena, CN_GATE_RESULTS_MAX, sizeof *r->v);
+    if (!r->v)
+        return cn_fail_memory();
+    CN_TRY(measure_version(r));
+    for (uint32_t i = 0; i < r->n_sets; i++)
+        CN_TRY(measure_set(r, &r->sets[i]));
+    return CN_OK;
+}
+
+static cn_err out_run(run *r, cn_buf *out) {
+    cn_gate g;
+    cn_gate_results stored;
+    bool admin = cn_access_has(r->c->caller, CN_SCOPE(admin)); /* who may read what the sets name */
+    CN_TRY(cn_gate_get(r->t, r->index, &r->c->arena, &g));
+    CN_TRY(cn_gate_results_of(r->t, r->index, r->version, &r->c->arena, &stored));
+    cn_pack_map(out, CN_GATE_VERSION_PAIRS + 3u + admin);
+    cn_out_str(out, "index", r->index);
+    cn_pack_cstr(out, "against");
+    r->active ? cn_pack_uint(out, r->active) : cn_pack_nil(out);
+    cn_pack_cstr(out, "sets");
+    cn_pack_array(out, r->n_sets);
+    for (uint32_t i = 0; i < r->n_sets; i++) {
+        cn_pack_map(out, 3);
+        cn_out_str(out, "set", r->sets[i].name);
+        cn_out_hex(out, "digest", r->sets[i].digest.b, sizeof r->sets[i].digest.b);
+        cn_out_uint(out, "questions", r->sets[i].n);
+    }
+    if (admin) {
+        cn_pack_cstr(out, "failed");
+        cn_pack_array(out, r->n_failed);
+        cn_buf_add(out, r->failed.p, r->failed.n);
+    }
+    cn_gate_out_version(out, r->version, &g, &stored);
+    return CN_OK;
+}
+
+cn_err cn_m_gate_run(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_actor who;
+    run r = {.s = s, .c = c, .tenant = tenant};
+    CN_TRY(cn_arg_str(p, "index", &r.index));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    r.t = t;
+    cn_buf_init(&r.failed, (size_t)4 << 20);
+    cn_err err = measure(&r, p);
+    if (err == CN_OK)
+        err = cn_gate_record(t, r.index, r.version, r.v, r.n, r.active, r.sets, r.n_sets, &who);
+    if (err == CN_OK)
+        err = out_run(&r, out);
+    cn_buf_done(&r.failed);
+    return err;
+}
