@@ -38,6 +38,9 @@ typedef struct word {
     uint32_t at[WORD_BYTES + 4], end[WORD_BYTES + 4];
     uint32_t n_marks;
     struct { uint32_t c, class, at, end; } marks[MARKS];
+    /* Scratch of one word; as locals they would be cleared at each. */
+    uint32_t hash[WORD_BYTES + 4];   /* of the bytes from a piece's beginning on */
+    cn_token found[WORD_BYTES + 4];  /* its pieces */
 } word;
 
 void cn_tokens_done(cn_tokens *t) {
@@ -201,15 +204,15 @@ static void emit(word *d, uint32_t id, uint32_t from, uint32_t to) {
 }
 
 /* The longest piece that starts at byte `at` of the word; its end in *ret_end. */
-static uint32_t longest_piece(const word *d, uint32_t at, uint32_t *ret_end) {
-    uint32_t hash[WORD_BYTES + 4], h = 0x811c9dc5u;
+static uint32_t longest_piece(word *d, uint32_t at, uint32_t *ret_end) {
+    uint32_t h = 0x811c9dc5u;
     uint32_t most = d->n - at < d->w->longest ? d->n - at : d->w->longest;
     for (uint32_t i = 0; i < most; i++)
-        hash[i] = h = hash_step(h, d->b[at + i]);
+        d->hash[i] = h = hash_step(h, d->b[at + i]);
     for (uint32_t n = most; n > 0; n--) {
         if (at + n < d->n && (d->b[at + n] & 0xc0) == 0x80)
             continue; /* not the end of a character */
-        uint32_t id = find(d->w, at > 0, hash_end(hash[n - 1]), d->b + at, n);
+        uint32_t id = find(d->w, at > 0, hash_end(d->hash[n - 1]), d->b + at, n);
         if (id != NONE) {
             *ret_end = at + n;
             return id;
@@ -230,7 +233,6 @@ static cn_token piece_token(const word *d, uint32_t id, uint32_t at, uint32_t en
 
 /* What is not known whole is not known in part: pieces are given out only when they cover the word. */
 static void word_end(word *d) {
-    cn_token found[WORD_BYTES + 4];
     uint32_t n = 0, at = 0;
     if (!d->chars)
         return;
@@ -242,13 +244,13 @@ static void word_end(word *d) {
             at = NONE;
             break;
         }
-        found[n++] = piece_token(d, id, at, end);
+        d->found[n++] = piece_token(d, id, at, end);
         at = end;
     }
     if (at == NONE)
         emit(d, d->w->unk, d->from, d->to);
     for (uint32_t i = 0; at != NONE && i < n; i++)
-        emit(d, found[i].id, found[i].from, found[i].to);
+        emit(d, d->found[i].id, d->found[i].from, d->found[i].to);
     d->n = d->chars = 0;
 }
 
@@ -271,10 +273,13 @@ static void word_char(word *d, uint32_t c, uint32_t at, uint32_t end) {
     d->n += n;
 }
 
+/* A word by itself, known whole or not at all. */
 static void put_sign(word *d, uint32_t c, uint32_t at, uint32_t end) {
+    uint8_t b[4];
+    uint32_t n = cn_uni_put(c, b);
     word_end(d);
-    word_char(d, c, at, end);
-    word_end(d);
+    uint32_t id = find(d->w, 0, hash_of((const char *)b, n), b, n);
+    emit(d, id == NONE ? d->w->unk : id, at, end);
 }
 
 /* A normalised character: lower case, then to its word. */
@@ -358,9 +363,41 @@ static void put_ascii(word *d, uint8_t c, uint32_t at) {
     }
 }
 
+/* A word of ASCII alone that begins at p[i], with no other word under way: most of most texts, without a look at each
+ * character's place. Its bytes, or 0 when it is none (a sign, or the word goes on with what must be normalised). */
+static size_t put_ascii_word(word *d, const uint8_t *p, size_t i, size_t to) {
+    uint32_t h = 0x811c9dc5u;
+    size_t n = 0, most = to - i < WORD_CHARS ? to - i : WORD_CHARS;
+    uint8_t upper = d->w->o.lower ? 'A' : 0x80; /* no ASCII letter is from 0x80 on */
+    for (; n < most && p[i + n] < 0x80 && d->w->ascii[p[i + n]] == C_OTHER; n++) {
+        uint8_t c = p[i + n];
+        d->b[n] = c >= upper && c <= 'Z' ? (uint8_t)(c + 32) : c;
+        h = hash_step(h, d->b[n]);
+    }
+    if (n == 0 || (i + n < to && (p[i + n] >= 0x80 || d->w->ascii[p[i + n]] == C_REMOVED || n == WORD_CHARS)))
+        return 0;
+    uint32_t id = find(d->w, 0, hash_end(h), d->b, (uint32_t)n);
+    if (id != NONE) {
+        emit(d, id, (uint32_t)i, (uint32_t)(i + n));
+        return n;
+    }
+    for (uint32_t k = 0; k < n; k++)
+        d->end[k] = (d->at[k] = (uint32_t)i + k) + 1;
+    d->from = (uint32_t)i;
+    d->to = (uint32_t)(i + n);
+    d->n = d->chars = (uint32_t)n;
+    word_end(d);
+    return n;
+}
+
 /* A stretch without special tokens: normalised by itself. */
 static void put_stretch(word *d, const uint8_t *p, size_t from, size_t to) {
     for (size_t i = from; i < to && !d->out->full && d->err == CN_OK;) {
+        size_t whole = d->chars == 0 && d->n_marks == 0 ? put_ascii_word(d, p, i, to) : 0;
+        if (whole) {
+            i += whole;
+            continue;
+        }
         if (p[i] < 0x80) {
             put_ascii(d, p[i], (uint32_t)i);
             i++;
