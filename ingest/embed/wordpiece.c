@@ -11,7 +11,8 @@
 enum { C_OTHER, C_REMOVED, C_SPACE, C_PUNCT };
 
 typedef struct piece {
-    uint32_t at, n; /* bytes of the vocabulary, without "##" */
+    uint64_t first;    /* its first bytes, the first one lowest: most pieces are known by them alone */
+    uint32_t at, n;    /* bytes of the vocabulary, without "##" */
     uint32_t id, next; /* next in its slot's chain, NONE at its end */
 } piece;
 
@@ -83,11 +84,25 @@ static uint32_t hash_of(const char *p, size_t n) {
     return hash_end(h);
 }
 
-static uint32_t find(const cn_wordpiece *w, int more, uint32_t hash, const uint8_t *p, uint32_t n) {
-    for (uint32_t i = w->slots[more][hash & w->mask]; i != NONE; i = w->pieces[i].next)
-        if (w->pieces[i].n == n && memcmp(w->text + w->pieces[i].at, p, n) == 0)
-            return w->pieces[i].id;
+#define FIRST 8u
+static uint64_t first_of(const char *p, size_t n) {
+    uint64_t first = 0;
+    for (size_t i = 0; i < n && i < FIRST; i++)
+        first |= (uint64_t)(uint8_t)p[i] << 8 * i;
+    return first;
+}
+
+static uint32_t find_first(const cn_wordpiece *w, int more, uint32_t hash, uint64_t first, const uint8_t *p, uint32_t n) {
+    for (uint32_t i = w->slots[more][hash & w->mask]; i != NONE; i = w->pieces[i].next) {
+        const piece *x = &w->pieces[i];
+        if (x->n == n && x->first == first && (n <= FIRST || memcmp(w->text + x->at, p, n) == 0))
+            return x->id;
+    }
     return NONE;
+}
+
+static uint32_t find(const cn_wordpiece *w, int more, uint32_t hash, const uint8_t *p, uint32_t n) {
+    return find_first(w, more, hash, first_of((const char *)p, n), p, n);
 }
 
 /* A piece that stands twice has the id of its last line; a chain is searched from its newest. */
@@ -95,6 +110,7 @@ static void add_piece(cn_wordpiece *w, uint32_t at, uint32_t n, uint32_t id) {
     int more = n > 2 && w->text[at] == '#' && w->text[at + 1] == '#';
     piece *p = &w->pieces[w->n];
     *p = (piece){.at = more ? at + 2 : at, .n = more ? n - 2 : n, .id = id};
+    p->first = first_of(w->text + p->at, p->n);
     uint32_t *slot = &w->slots[more][hash_of(w->text + p->at, p->n) & w->mask];
     p->next = *slot;
     *slot = w->n++;
@@ -367,16 +383,19 @@ static void put_ascii(word *d, uint8_t c, uint32_t at) {
  * character's place. Its bytes, or 0 when it is none (a sign, or the word goes on with what must be normalised). */
 static size_t put_ascii_word(word *d, const uint8_t *p, size_t i, size_t to) {
     uint32_t h = 0x811c9dc5u;
+    uint64_t first = 0;
     size_t n = 0, most = to - i < WORD_CHARS ? to - i : WORD_CHARS;
     uint8_t upper = d->w->o.lower ? 'A' : 0x80; /* no ASCII letter is from 0x80 on */
     for (; n < most && p[i + n] < 0x80 && d->w->ascii[p[i + n]] == C_OTHER; n++) {
         uint8_t c = p[i + n];
-        d->b[n] = c >= upper && c <= 'Z' ? (uint8_t)(c + 32) : c;
-        h = hash_step(h, d->b[n]);
+        c = c >= upper && c <= 'Z' ? (uint8_t)(c + 32) : c;
+        d->b[n] = c;
+        h = hash_step(h, c);
+        first |= n < FIRST ? (uint64_t)c << 8 * n : 0;
     }
     if (n == 0 || (i + n < to && (p[i + n] >= 0x80 || d->w->ascii[p[i + n]] == C_REMOVED || n == WORD_CHARS)))
         return 0;
-    uint32_t id = find(d->w, 0, hash_end(h), d->b, (uint32_t)n);
+    uint32_t id = find_first(d->w, 0, hash_end(h), first, d->b, (uint32_t)n);
     if (id != NONE) {
         emit(d, id, (uint32_t)i, (uint32_t)(i + n));
         return n;
