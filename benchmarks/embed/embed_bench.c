@@ -166,8 +166,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: embed_bench FOLDER NAME CHUNKS TEXT [PRECISION]\n");
         return 2;
     }
-    if (cn_embedder_open(argv[1], cn_str_of(argv[2]), cn_str_of(argc == 6 ? argv[5] : "fp32"), &b.e) != CN_OK || cn_model_open(argv[1], cn_str_of(argv[2]), &m, &d) != CN_OK ||
-        cn_model_config(&d, &b.c) != CN_OK)
+    if (cn_embedder_open(argv[1], cn_str_of(argv[2]), cn_str_of(argc == 6 ? argv[5] : "fp32"), &b.e) != CN_OK || cn_model_open(argv[1], cn_str_of(argv[2]), &m, &d) != CN_OK)
+        fail(argv[2]);
+    b.c.hidden = m.dim; /* all that a static one has */
+    if (strcmp(m.kind, "bert") == 0 && cn_model_config(&d, &b.c) != CN_OK)
         fail(argv[2]);
     read_chunks(&b, read_file(argv[3]));
     b.text = read_file(argv[4]);

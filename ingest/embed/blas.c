@@ -29,7 +29,7 @@ static void find(void *lib, const char *name, void (**ret)(void)) {
 
 static void open_library(void) {
     const char *core = best_core();
-    void (*sgemm)(void), (*threads)(void), (*corename)(void), (*config)(void);
+    void (*sgemm)(void), (*ssyev)(void), (*threads)(void), (*corename)(void), (*config)(void);
     if (core)
         setenv("OPENBLAS_CORETYPE", core, 0);
     setenv("OPENBLAS_NUM_THREADS", "1", 0); /* else it starts threads that nobody uses */
@@ -40,6 +40,7 @@ static void open_library(void) {
         return;
     }
     find(lib, "cblas_sgemm", &sgemm);
+    find(lib, "ssyev_", &ssyev);
     find(lib, "openblas_set_num_threads", &threads);
     find(lib, "openblas_get_corename", &corename);
     find(lib, "openblas_get_config", &config);
@@ -50,6 +51,7 @@ static void open_library(void) {
     ((__typeof__(openblas_set_num_threads) *)threads)(1);
     blas.core = ((__typeof__(openblas_get_corename) *)corename)();
     blas.config = ((__typeof__(openblas_get_config) *)config)();
+    blas.ssyev = (__typeof__(blas.ssyev))ssyev;
     blas.sgemm = (__typeof__(cblas_sgemm) *)sgemm;
 }
 

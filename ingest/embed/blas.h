@@ -9,11 +9,14 @@
  * Limits:  none. */
 #pragma once
 #include <cblas.h>
+#include <stddef.h>
 
 #include "engine/base/error.h"
 
 typedef struct cn_blas {
     __typeof__(cblas_sgemm) *sgemm;
+    /* LAPACK's, as Fortran has it (with the lengths of its texts at the end); NULL where OpenBLAS was built without. */
+    void (*ssyev)(const char *jobz, const char *uplo, const int *n, float *a, const int *lda, float *w, float *work, const int *lwork, int *info, size_t, size_t);
     const char *core, *config; /* "SkylakeX"; "OpenBLAS 0.3.21 ..." */
 } cn_blas;
 

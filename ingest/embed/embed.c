@@ -8,6 +8,7 @@
 #include "engine/base/os.h"
 #include "ingest/embed/bert.h"
 #include "ingest/embed/http.h"
+#include "ingest/embed/static.h"
 #include "ingest/embed/store.h"
 #include "ingest/embed/words.h"
 
@@ -20,6 +21,7 @@ typedef struct space {
     cn_bert_work *work;
     cn_tokens tokens;
     uint32_t *ids;
+    int32_t *sums; /* static: instead of work and ids */
 } space;
 
 struct cn_embedder {
@@ -31,7 +33,8 @@ struct cn_embedder {
     cn_model_dir dir;
     cn_wordpiece *pieces;
     cn_bert *bert;
-    cn_http *http; /* instead of weights; price: of a million tokens */
+    cn_table table; /* its rows, instead of bert; rows NULL: another kind */
+    cn_http *http;  /* instead of weights; price: of a million tokens */
     double price;
     pthread_mutex_t lock; /* over `free` */
     space *free;
@@ -63,6 +66,7 @@ static void space_free(space *s) {
     cn_bert_work_free(s->work);
     cn_tokens_done(&s->tokens);
     cn_free(s->ids);
+    cn_free(s->sums);
     cn_free(s);
 }
 
@@ -104,10 +108,38 @@ static cn_err load_bert(cn_embedder *e) {
     return CN_OK;
 }
 
+static cn_err static_digest(const cn_manifest *m, cn_digest *ret) {
+    cn_sha256 s;
+    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_field(&s, CN_STR("cairn embedder static/1"));
+    cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
+    *ret = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return CN_OK;
+}
+
+static cn_err load_static(cn_embedder *e) {
+    cn_manifest m;
+    if (strcmp(e->precision, "fp32") != 0)
+        return cn_fail(CN_INVALID, "model \"%s\" is static, a table of whole numbers as it is; leave out the precision", e->name);
+    CN_TRY(cn_model_open(e->data_dir, cn_str_of(e->name), &m, &e->dir));
+    cn_err err = cn_table_validate(e->dir.part[CN_PART_WEIGHTS].bytes, &e->table);
+    if (err == CN_OK)
+        err = cn_wordpiece_new(e->dir.part[CN_PART_VOCAB].bytes, &e->table.pieces, &e->pieces);
+    if (err == CN_OK)
+        err = cn_static_check(&e->table, e->pieces);
+    if (err == CN_INVALID)
+        return cn_wrap(CN_DAMAGED, "model \"%s\"; remove its folder and distill it again", e->name);
+    CN_TRY(err);
+    e->c.hidden = e->table.dim;
+    e->c.max_tokens = m.max_tokens;
+    return static_digest(&m, &e->digest);
+}
+
 static cn_err load(cn_embedder *e) {
     cn_manifest m;
     CN_TRY(cn_model_manifest(e->data_dir, cn_str_of(e->name), &m));
-    return strcmp(m.kind, "http") == 0 ? load_http(e) : load_bert(e);
+    return strcmp(m.kind, "http") == 0 ? load_http(e) : strcmp(m.kind, "static") == 0 ? load_static(e) : load_bert(e);
 }
 
 static cn_err embedder_new(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
@@ -188,14 +220,19 @@ static cn_err space_new(const cn_embedder *e, space **ret) {
     space *s = cn_calloc(1, sizeof *s);
     if (!s)
         return cn_fail_memory();
-    cn_err err = cn_bert_work_new(e->bert, &s->work);
-    s->ids = cn_alloc(e->c.max_tokens * sizeof *s->ids);
+    cn_err err = e->bert ? cn_bert_work_new(e->bert, &s->work) : CN_OK;
+    if (e->bert)
+        s->ids = cn_alloc(e->c.max_tokens * sizeof *s->ids);
+    else
+        s->sums = cn_alloc(cn_static_room(e->table.dim) * sizeof *s->sums);
     s->tokens.max = cn_embedder_text_tokens(e);
-    if (err == CN_OK && s->ids)
+    if (err == CN_OK && !s->ids && !s->sums)
+        err = cn_fail_memory();
+    if (err == CN_OK)
         *ret = s;
     else
         space_free(s);
-    return err == CN_OK && !s->ids ? cn_fail_memory() : err;
+    return err;
 }
 
 static cn_err space_take(cn_embedder *e, space **ret) {
@@ -219,7 +256,8 @@ static void space_give(cn_embedder *e, space *s) {
 
 typedef struct call {
     cn_embedder *e;
-    const cn_str *texts;
+    const cn_str *texts; /* NULL: pieces of the vocabulary, `first` and those after it */
+    uint32_t first;
     uint32_t n;
     float *out;
     _Atomic uint32_t next, cut;
@@ -227,18 +265,29 @@ typedef struct call {
     _Atomic bool failed;
 } call;
 
-static cn_err one_text(call *c, space *s, uint32_t i) {
-    cn_embedder *e = c->e;
+static void run_bert(cn_embedder *e, space *s, float *out) {
     uint32_t n = 0;
-    s->tokens.n = 0;
-    s->tokens.full = false;
-    CN_TRY(cn_wordpiece_run(e->pieces, c->texts[i], &s->tokens));
     s->ids[n++] = cn_wordpiece_cls(e->pieces);
     for (uint32_t k = 0; k < s->tokens.n; k++)
         s->ids[n++] = s->tokens.v[k].id;
     s->ids[n++] = cn_wordpiece_sep(e->pieces);
-    cn_bert_run(e->bert, s->work, s->ids, n, c->out + (size_t)i * e->c.hidden);
-    atomic_fetch_add(&c->tokens, n);
+    cn_bert_run(e->bert, s->work, s->ids, n, out);
+}
+
+static cn_err one_text(call *c, space *s, uint32_t i) {
+    cn_embedder *e = c->e;
+    float *out = c->out + (size_t)i * e->c.hidden;
+    s->tokens.n = 0;
+    s->tokens.full = false;
+    if (c->texts)
+        CN_TRY(cn_wordpiece_run(e->pieces, c->texts[i], &s->tokens));
+    else
+        CN_TRY(cn_tokens_add(&s->tokens, c->first + i, 0, 0));
+    if (e->bert)
+        run_bert(e, s, out);
+    else
+        cn_static_run(&e->table, cn_wordpiece_cls(e->pieces), s->tokens.v, s->tokens.n, s->sums, out);
+    atomic_fetch_add(&c->tokens, s->tokens.n + 2);
     if (s->tokens.full)
         atomic_fetch_add(&c->cut, 1);
     return CN_OK;
@@ -265,22 +314,25 @@ static void *helper(void *arg) {
     return NULL;
 }
 
+static cn_err run(call *c, unsigned threads) {
+    pthread_t ids[THREADS_MAX];
+    unsigned most = threads < c->n ? threads : c->n, started = 0;
+    while (started + 1 < most && started < THREADS_MAX && pthread_create(&ids[started], NULL, helper, c) == 0)
+        started++;
+    cn_err err = work(c);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(ids[i], NULL);
+    CN_TRY(err);
+    return atomic_load(&c->failed) ? cn_fail_memory() : CN_OK; /* the only way in which a text of a checked length fails */
+}
+
 cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, const cn_embed_wait *w, float *out, cn_embed_cost *ret) {
     if (n > CN_EMBED_BATCH)
         return cn_fail(CN_INVALID, "%u texts in one call; at most %u", n, CN_EMBED_BATCH);
     if (e->http)
         return cn_http_embed(e->http, texts, n, w, out, ret);
     call c = {.e = e, .texts = texts, .n = n, .out = out};
-    pthread_t ids[THREADS_MAX];
-    unsigned most = threads < n ? threads : n, started = 0;
-    while (started + 1 < most && started < THREADS_MAX && pthread_create(&ids[started], NULL, helper, &c) == 0)
-        started++;
-    cn_err err = work(&c);
-    for (unsigned i = 0; i < started; i++)
-        pthread_join(ids[i], NULL);
-    CN_TRY(err);
-    if (atomic_load(&c.failed))
-        return cn_fail_memory(); /* the only way in which a text of a checked length fails */
+    CN_TRY(run(&c, threads));
     *ret = (cn_embed_cost){.cut = atomic_load(&c.cut), .tokens = atomic_load(&c.tokens), .cpu_ns = atomic_load(&c.cpu_ns)};
     return CN_OK;
 }
@@ -290,6 +342,24 @@ cn_err cn_embed(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned thread
     CN_TRY(cn_embed_told(e, texts, n, threads, NULL, out, &cost));
     if (ret_cut)
         *ret_cut = cost.cut;
+    return CN_OK;
+}
+
+static cn_err only_bert(const cn_embedder *e) {
+    return e->bert ? CN_OK : cn_fail(CN_INVALID, "model \"%s\" is %s; only a model of kind bert can be distilled", e->name, e->http ? "a service elsewhere" : "static itself");
+}
+
+cn_err cn_embed_pieces(cn_embedder *e, uint32_t first, uint32_t n, unsigned threads, float *out) {
+    CN_TRY(only_bert(e));
+    CN_ASSERT(n <= CN_EMBED_BATCH && first <= e->c.words && n <= e->c.words - first);
+    call c = {.e = e, .first = first, .n = n, .out = out};
+    return run(&c, threads);
+}
+
+cn_err cn_embedder_vocab(const cn_embedder *e, cn_str *ret_vocab, cn_wordpiece_opts *ret_opts) {
+    CN_TRY(only_bert(e));
+    *ret_vocab = e->dir.part[CN_PART_VOCAB].bytes;
+    *ret_opts = e->c.pieces;
     return CN_OK;
 }
 

@@ -1,7 +1,7 @@
 /* embed.h -- texts to vectors: the face every embedder stands behind, and the models kept in DATA/models.
  *
  * Kinds: bert, in single precision (fp32) or with its dense layers in 8-bit integers (int8: about three times as fast;
- * bert_int8.h); http, a service elsewhere (http.h), for which texts leave this process. `none` is no embedder at all.
+ * bert_int8.h); static, a table of rows that `cairn model distill` made from a bert (static.h); http, a service elsewhere (http.h), for which texts leave this process. `none` is no embedder at all.
  * Owns:    cn_embedder is shared and counted; its weights are mapped read-only.
  * Thread:  any may call embed; it uses the threads given at the call.
  * Limits:  CN_EMBED_BATCH texts a call; a text over the model's limit keeps its first ids and [SEP]. */
@@ -55,6 +55,14 @@ typedef struct cn_embed_wait {
     void *stop_ctx;
 } cn_embed_wait;
 cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, const cn_embed_wait *w, float *out, cn_embed_cost *ret);
+
+/* The vectors of pieces of the vocabulary, `first` and the n - 1 after it, each alone between [CLS] and [SEP]; out: n x dim
+ * floats. Of kind bert alone. */
+cn_err cn_embed_pieces(cn_embedder *e, uint32_t first, uint32_t n, unsigned threads, float *out);
+/* CN_INVALID unless it is of kind bert: what a static one can be made from. *ret_vocab, *ret_opts: its vocab.txt and how it
+ * cuts words. */
+struct cn_wordpiece_opts;
+cn_err cn_embedder_vocab(const cn_embedder *e, cn_str *ret_vocab, struct cn_wordpiece_opts *ret_opts);
 
 /* --- tokens: what chunkers count with --- */
 typedef struct cn_token {

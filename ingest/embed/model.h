@@ -1,4 +1,4 @@
-/* model.h -- a sentence-transformers folder: its files and what its JSON says.
+/* model.h -- a model's folder: its files, and what the JSON of a sentence-transformers folder says.
  *
  * The same code reads a folder that a user brings and one kept in DATA/models; nothing in it is trusted.
  * Owns:    cn_model_dir its mappings.
@@ -14,6 +14,7 @@
 #define CN_MODEL_LAYERS_MAX 96
 #define CN_MODEL_HIDDEN_MAX 4096
 #define CN_MODEL_TOKENS_MAX 4096
+#define CN_TABLE_FILE "table" /* table.h */
 
 typedef enum cn_part {
     CN_PART_CONFIG, CN_PART_VOCAB, CN_PART_MODULES, CN_PART_POOLING, CN_PART_SBERT, CN_PART_TOKENIZER, CN_PART_PROMPTS, CN_PART_WEIGHTS, CN_PART_COUNT
@@ -26,8 +27,10 @@ typedef struct cn_model_dir {
     } part[CN_PART_COUNT];
 } cn_model_dir;
 
-/* CN_INVALID names the file that is missing or too large. */
+/* CN_INVALID names the file that is missing or too large. The second is of a static embedder: its vocabulary, and its table
+ * in the place of weights. */
 cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret);
+cn_err cn_model_dir_open_table(const char *folder, cn_model_dir *ret);
 void cn_model_dir_done(cn_model_dir *d);
 /* SHA-256 over each file's name and content, in the order of cn_part. */
 cn_digest cn_model_dir_digest(const cn_model_dir *d);

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include "ingest/embed/model.h"
+#include "ingest/embed/table.h"
 
-static const struct {
+typedef struct part_rule {
     const char *name; /* NULL: modules.json says where */
-    uint64_t max;
+    uint64_t max;     /* 0: a folder of this kind has no such part */
     bool needed;
-} parts[CN_PART_COUNT] = {
+} part_rule;
+
+static const part_rule bert_parts[CN_PART_COUNT] = {
     [CN_PART_CONFIG] = {"config.json", CN_MODEL_JSON_MAX, true},
     [CN_PART_VOCAB] = {"vocab.txt", CN_MODEL_VOCAB_MAX, true},
     [CN_PART_MODULES] = {"modules.json", CN_MODEL_JSON_MAX, true},
@@ -20,6 +23,10 @@ static const struct {
     [CN_PART_TOKENIZER] = {"tokenizer_config.json", CN_MODEL_JSON_MAX, false},
     [CN_PART_PROMPTS] = {"config_sentence_transformers.json", CN_MODEL_JSON_MAX, false},
     [CN_PART_WEIGHTS] = {"model.safetensors", CN_MODEL_WEIGHTS_MAX, true},
+};
+static const part_rule table_parts[CN_PART_COUNT] = {
+    [CN_PART_VOCAB] = {"vocab.txt", CN_MODEL_VOCAB_MAX, true},
+    [CN_PART_WEIGHTS] = {CN_TABLE_FILE, CN_TABLE_BYTES_MAX, true},
 };
 
 static cn_err map_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
@@ -37,49 +44,55 @@ static cn_err map_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
     return CN_OK;
 }
 
-static cn_err map_part(const char *folder, cn_part k, cn_model_dir *d) {
+static cn_err map_part(const char *folder, const part_rule *rule, cn_part k, cn_model_dir *d) {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", folder, d->part[k].name) >= (int)sizeof path)
         return cn_fail(CN_INVALID, "the path of the model's folder is too long");
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT && !parts[k].needed) {
+    if (fd < 0 && errno == ENOENT && !rule->needed) {
         d->part[k].name[0] = 0;
         return CN_OK;
     }
     if (fd < 0 && errno == ENOENT)
-        return cn_fail(CN_INVALID, "%s is missing; a model is a sentence-transformers folder with config.json, vocab.txt, modules.json, its "
+        return rule == &table_parts[k] ? cn_fail(CN_INVALID, "%s is missing", path)
+                                       : cn_fail(CN_INVALID, "%s is missing; a model is a sentence-transformers folder with config.json, vocab.txt, modules.json, its "
                        "pooling folder and model.safetensors", path);
     if (fd < 0)
         return cn_fail_errno(errno, "%s", path);
-    cn_err err = map_fd(fd, path, parts[k].max, &d->part[k].bytes);
+    cn_err err = map_fd(fd, path, rule->max, &d->part[k].bytes);
     close(fd);
     return err;
 }
 
-static cn_err map_parts(const char *folder, cn_model_dir *d) {
+static cn_err map_parts(const char *folder, const part_rule *parts, cn_model_dir *d) {
     for (cn_part k = 0; k < CN_PART_COUNT; k++) {
         bool normalise;
         char where[64];
+        if (!parts[k].max)
+            continue;
         if (parts[k].name) {
             snprintf(d->part[k].name, sizeof d->part[k].name, "%s", parts[k].name);
         } else {
             CN_TRY(cn_model_pooling_path(d->part[CN_PART_MODULES].bytes, where, &normalise));
             snprintf(d->part[k].name, sizeof d->part[k].name, "%s/config.json", where);
         }
-        CN_TRY(map_part(folder, k, d));
+        CN_TRY(map_part(folder, &parts[k], k, d));
     }
     return CN_OK;
 }
 
-cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret) {
+static cn_err open_parts(const char *folder, const part_rule *parts, cn_model_dir *ret) {
     cn_model_dir d = {0};
-    cn_err err = map_parts(folder, &d);
+    cn_err err = map_parts(folder, parts, &d);
     if (err == CN_OK)
         *ret = d;
     else
         cn_model_dir_done(&d);
     return err;
 }
+
+cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret) { return open_parts(folder, bert_parts, ret); }
+cn_err cn_model_dir_open_table(const char *folder, cn_model_dir *ret) { return open_parts(folder, table_parts, ret); }
 
 void cn_model_dir_done(cn_model_dir *d) {
     for (cn_part k = 0; k < CN_PART_COUNT; k++) {

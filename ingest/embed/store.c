@@ -13,6 +13,7 @@
 #include "engine/base/pack.h"
 #include "ingest/embed/bert.h"
 #include "ingest/embed/http.h"
+#include "ingest/embed/static.h"
 
 #define PATH_BYTES 4096
 #define MANIFEST_MAX 65536
@@ -87,7 +88,7 @@ static cn_err read_fields(const msgpack_object *o, cn_manifest *m) {
     CN_TRY(cn_get_digest32(o, "digest", m->digest.b));
     CN_TRY(cn_get_uint(o, "dim", 1, CN_MODEL_HIDDEN_MAX, &dim));
     CN_TRY(cn_get_uint(o, "max_tokens", 3, http ? CN_HTTP_TOKENS_MAX : CN_MODEL_TOKENS_MAX, &most));
-    if (!dim || !most || (!http && !cn_str_is(kind, "bert")) || !sizes || sizes->type != MSGPACK_OBJECT_ARRAY || sizes->via.array.size != CN_PART_COUNT)
+    if (!dim || !most || (!http && !cn_str_is(kind, "bert") && !cn_str_is(kind, "static")) || !sizes || sizes->type != MSGPACK_OBJECT_ARRAY || sizes->via.array.size != CN_PART_COUNT)
         return cn_fail(CN_INVALID, "a field is missing or wrong");
     for (uint32_t k = 0; k < CN_PART_COUNT; k++) {
         const msgpack_object *v = &sizes->via.array.ptr[k];
@@ -156,7 +157,7 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     cn_model_dir d;
     CN_TRY(cn_model_manifest(data_dir, name, &m));
     CN_TRY(model_path(data_dir, name, path));
-    cn_err err = cn_model_dir_open(path, &d);
+    cn_err err = strcmp(m.kind, "static") == 0 ? cn_model_dir_open_table(path, &d) : cn_model_dir_open(path, &d);
     if (err == CN_INVALID)
         return cn_wrap(CN_DAMAGED, "%s; remove the folder and add the model again", path);
     CN_TRY(err);
@@ -293,6 +294,56 @@ static cn_err fill_http(const void *from, const char *to, cn_manifest *ret) {
     return sync_folder(to);
 }
 
+typedef struct made {
+    const cn_table *table;
+    cn_str vocab;
+} made;
+
+static cn_err write_table(const char *to, const cn_table *t) {
+    uint8_t head[CN_TABLE_HEAD];
+    char path[PATH_BYTES];
+    CN_TRY(join(path, to, CN_TABLE_FILE));
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return cn_fail_errno(errno, "%s", path);
+    cn_table_head(t, head);
+    cn_err err = write_all(fd, path, (cn_str){(const char *)head, sizeof head});
+    if (err == CN_OK)
+        err = write_all(fd, path, (cn_str){(const char *)t->rows, (size_t)t->words * t->dim * sizeof *t->rows});
+    close(fd);
+    return err;
+}
+
+/* As a query would load it. */
+static cn_err check_table(const cn_model_dir *d) {
+    cn_table t;
+    cn_wordpiece *w;
+    CN_TRY(cn_table_validate(d->part[CN_PART_WEIGHTS].bytes, &t));
+    CN_TRY(cn_wordpiece_new(d->part[CN_PART_VOCAB].bytes, &t.pieces, &w));
+    cn_err err = cn_static_check(&t, w);
+    cn_wordpiece_free(w);
+    return err;
+}
+
+static cn_err fill_table(const void *from, const char *to, cn_manifest *ret) {
+    const made *x = from;
+    cn_manifest m = {.kind = "static", .dim = x->table->dim, .max_tokens = CN_TABLE_TOKENS_MAX};
+    cn_model_dir d;
+    CN_TRY(write_file(to, "vocab.txt", x->vocab));
+    CN_TRY(write_table(to, x->table));
+    CN_TRY(cn_model_dir_open_table(to, &d));
+    cn_err err = check_table(&d);
+    for (cn_part k = 0; k < CN_PART_COUNT; k++)
+        m.sizes[k] = d.part[k].bytes.n;
+    if (err == CN_OK)
+        err = cn_model_dir_digest(&d, &m.digest);
+    cn_model_dir_done(&d);
+    CN_TRY(err);
+    CN_TRY(write_manifest(to, &m));
+    *ret = m;
+    return sync_folder(to);
+}
+
 /* Removes a folder of plain files, and folders of such in it. */
 static void remove_folder(const char *path, int depth) {
     DIR *dir = opendir(path);
@@ -370,6 +421,10 @@ static cn_err add(const char *data_dir, cn_str name, fill_fn *fill, const void *
 }
 
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder) { return add(data_dir, name, fill_bert, folder); }
+
+cn_err cn_model_add_table(const char *data_dir, cn_str name, const cn_table *t, cn_str vocab) {
+    return add(data_dir, name, fill_table, &(made){t, vocab});
+}
 
 cn_err cn_model_add_http(const char *data_dir, cn_str name, const cn_http_config *given) {
     cn_http_config c = *given;

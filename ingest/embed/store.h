@@ -1,7 +1,7 @@
 /* store.h -- DATA/models/<name>/: the kept copy of a model's folder and what was seen when it was added.
  *
  * A model of kind http has no such copy but its description, http.json (http_config.h), which may be edited but for what its
- * digest covers.
+ * digest covers. One of kind static has vocab.txt and its table (table.h), which was made here.
  * `manifest` is one record of engine/base/pack.h, format 1:
  *   | u8 format | u32 CRC-32C | map: kind, dim, max_tokens, digest (bin 32), sizes (of each cn_part, 0: not there; of http all 0) |
  * Owns:    nothing.
@@ -23,5 +23,8 @@ typedef struct cn_manifest {
 cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret);
 /* An http embedder's description; CN_DAMAGED when it is not of the service that was added. */
 cn_err cn_model_open_http(const char *data_dir, cn_str name, struct cn_http_config *ret);
-/* Maps a kept model's files and compares their sizes with the manifest. */
+/* Keeps a static embedder: the table under the vocabulary that its rows are of. Under the name of another model: CN_CONFLICT. */
+struct cn_table;
+cn_err cn_model_add_table(const char *data_dir, cn_str name, const struct cn_table *t, cn_str vocab);
+/* Maps a kept model's files (of kind bert or static) and compares them with the manifest. */
 cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifest, cn_model_dir *ret);

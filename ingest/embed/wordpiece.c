@@ -11,7 +11,8 @@
 enum { C_OTHER, C_REMOVED, C_SPACE, C_PUNCT };
 
 typedef struct piece {
-    uint32_t at, n; /* bytes of the vocabulary, without "##" */
+    uint64_t first;    /* its first bytes, the first one lowest: most pieces are known by them alone */
+    uint32_t at, n;    /* bytes of the vocabulary, without "##" */
     uint32_t id, next; /* next in its slot's chain, NONE at its end */
 } piece;
 
@@ -38,6 +39,9 @@ typedef struct word {
     uint32_t at[WORD_BYTES + 4], end[WORD_BYTES + 4];
     uint32_t n_marks;
     struct { uint32_t c, class, at, end; } marks[MARKS];
+    /* Scratch of one word; as locals they would be cleared at each. */
+    uint32_t hash[WORD_BYTES + 4];   /* of the bytes from a piece's beginning on */
+    cn_token found[WORD_BYTES + 4];  /* its pieces */
 } word;
 
 void cn_tokens_done(cn_tokens *t) {
@@ -80,11 +84,25 @@ static uint32_t hash_of(const char *p, size_t n) {
     return hash_end(h);
 }
 
-static uint32_t find(const cn_wordpiece *w, int more, uint32_t hash, const uint8_t *p, uint32_t n) {
-    for (uint32_t i = w->slots[more][hash & w->mask]; i != NONE; i = w->pieces[i].next)
-        if (w->pieces[i].n == n && memcmp(w->text + w->pieces[i].at, p, n) == 0)
-            return w->pieces[i].id;
+#define FIRST 8u
+static uint64_t first_of(const char *p, size_t n) {
+    uint64_t first = 0;
+    for (size_t i = 0; i < n && i < FIRST; i++)
+        first |= (uint64_t)(uint8_t)p[i] << 8 * i;
+    return first;
+}
+
+static uint32_t find_first(const cn_wordpiece *w, int more, uint32_t hash, uint64_t first, const uint8_t *p, uint32_t n) {
+    for (uint32_t i = w->slots[more][hash & w->mask]; i != NONE; i = w->pieces[i].next) {
+        const piece *x = &w->pieces[i];
+        if (x->n == n && x->first == first && (n <= FIRST || memcmp(w->text + x->at, p, n) == 0))
+            return x->id;
+    }
     return NONE;
+}
+
+static uint32_t find(const cn_wordpiece *w, int more, uint32_t hash, const uint8_t *p, uint32_t n) {
+    return find_first(w, more, hash, first_of((const char *)p, n), p, n);
 }
 
 /* A piece that stands twice has the id of its last line; a chain is searched from its newest. */
@@ -92,6 +110,7 @@ static void add_piece(cn_wordpiece *w, uint32_t at, uint32_t n, uint32_t id) {
     int more = n > 2 && w->text[at] == '#' && w->text[at + 1] == '#';
     piece *p = &w->pieces[w->n];
     *p = (piece){.at = more ? at + 2 : at, .n = more ? n - 2 : n, .id = id};
+    p->first = first_of(w->text + p->at, p->n);
     uint32_t *slot = &w->slots[more][hash_of(w->text + p->at, p->n) & w->mask];
     p->next = *slot;
     *slot = w->n++;
@@ -201,15 +220,15 @@ static void emit(word *d, uint32_t id, uint32_t from, uint32_t to) {
 }
 
 /* The longest piece that starts at byte `at` of the word; its end in *ret_end. */
-static uint32_t longest_piece(const word *d, uint32_t at, uint32_t *ret_end) {
-    uint32_t hash[WORD_BYTES + 4], h = 0x811c9dc5u;
+static uint32_t longest_piece(word *d, uint32_t at, uint32_t *ret_end) {
+    uint32_t h = 0x811c9dc5u;
     uint32_t most = d->n - at < d->w->longest ? d->n - at : d->w->longest;
     for (uint32_t i = 0; i < most; i++)
-        hash[i] = h = hash_step(h, d->b[at + i]);
+        d->hash[i] = h = hash_step(h, d->b[at + i]);
     for (uint32_t n = most; n > 0; n--) {
         if (at + n < d->n && (d->b[at + n] & 0xc0) == 0x80)
             continue; /* not the end of a character */
-        uint32_t id = find(d->w, at > 0, hash_end(hash[n - 1]), d->b + at, n);
+        uint32_t id = find(d->w, at > 0, hash_end(d->hash[n - 1]), d->b + at, n);
         if (id != NONE) {
             *ret_end = at + n;
             return id;
@@ -230,7 +249,6 @@ static cn_token piece_token(const word *d, uint32_t id, uint32_t at, uint32_t en
 
 /* What is not known whole is not known in part: pieces are given out only when they cover the word. */
 static void word_end(word *d) {
-    cn_token found[WORD_BYTES + 4];
     uint32_t n = 0, at = 0;
     if (!d->chars)
         return;
@@ -242,13 +260,13 @@ static void word_end(word *d) {
             at = NONE;
             break;
         }
-        found[n++] = piece_token(d, id, at, end);
+        d->found[n++] = piece_token(d, id, at, end);
         at = end;
     }
     if (at == NONE)
         emit(d, d->w->unk, d->from, d->to);
     for (uint32_t i = 0; at != NONE && i < n; i++)
-        emit(d, found[i].id, found[i].from, found[i].to);
+        emit(d, d->found[i].id, d->found[i].from, d->found[i].to);
     d->n = d->chars = 0;
 }
 
@@ -271,10 +289,13 @@ static void word_char(word *d, uint32_t c, uint32_t at, uint32_t end) {
     d->n += n;
 }
 
+/* A word by itself, known whole or not at all. */
 static void put_sign(word *d, uint32_t c, uint32_t at, uint32_t end) {
+    uint8_t b[4];
+    uint32_t n = cn_uni_put(c, b);
     word_end(d);
-    word_char(d, c, at, end);
-    word_end(d);
+    uint32_t id = find(d->w, 0, hash_of((const char *)b, n), b, n);
+    emit(d, id == NONE ? d->w->unk : id, at, end);
 }
 
 /* A normalised character: lower case, then to its word. */
@@ -358,9 +379,44 @@ static void put_ascii(word *d, uint8_t c, uint32_t at) {
     }
 }
 
+/* A word of ASCII alone that begins at p[i], with no other word under way: most of most texts, without a look at each
+ * character's place. Its bytes, or 0 when it is none (a sign, or the word goes on with what must be normalised). */
+static size_t put_ascii_word(word *d, const uint8_t *p, size_t i, size_t to) {
+    uint32_t h = 0x811c9dc5u;
+    uint64_t first = 0;
+    size_t n = 0, most = to - i < WORD_CHARS ? to - i : WORD_CHARS;
+    uint8_t upper = d->w->o.lower ? 'A' : 0x80; /* no ASCII letter is from 0x80 on */
+    for (; n < most && p[i + n] < 0x80 && d->w->ascii[p[i + n]] == C_OTHER; n++) {
+        uint8_t c = p[i + n];
+        c = c >= upper && c <= 'Z' ? (uint8_t)(c + 32) : c;
+        d->b[n] = c;
+        h = hash_step(h, c);
+        first |= n < FIRST ? (uint64_t)c << 8 * n : 0;
+    }
+    if (n == 0 || (i + n < to && (p[i + n] >= 0x80 || d->w->ascii[p[i + n]] == C_REMOVED || n == WORD_CHARS)))
+        return 0;
+    uint32_t id = find_first(d->w, 0, hash_end(h), first, d->b, (uint32_t)n);
+    if (id != NONE) {
+        emit(d, id, (uint32_t)i, (uint32_t)(i + n));
+        return n;
+    }
+    for (uint32_t k = 0; k < n; k++)
+        d->end[k] = (d->at[k] = (uint32_t)i + k) + 1;
+    d->from = (uint32_t)i;
+    d->to = (uint32_t)(i + n);
+    d->n = d->chars = (uint32_t)n;
+    word_end(d);
+    return n;
+}
+
 /* A stretch without special tokens: normalised by itself. */
 static void put_stretch(word *d, const uint8_t *p, size_t from, size_t to) {
     for (size_t i = from; i < to && !d->out->full && d->err == CN_OK;) {
+        size_t whole = d->chars == 0 && d->n_marks == 0 ? put_ascii_word(d, p, i, to) : 0;
+        if (whole) {
+            i += whole;
+            continue;
+        }
         if (p[i] < 0x80) {
             put_ascii(d, p[i], (uint32_t)i);
             i++;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/base/buf.h"
+#include "ingest/embed/table.h"
 #include "tests/fuzz/replay.h"
 
 static const struct {
@@ -65,14 +66,26 @@ static void put_weights(cn_buf *out) {
     }
 }
 
-size_t replay_seeds(void) { return TEXTS + 2; }
+/* A table of 4 words and 2 dimensions. */
+static void put_table(cn_buf *out) {
+    static const int16_t rows[8] = {1, 2, 3, -4, 0, 32767, -32768, 5};
+    cn_table t = {.words = 4, .dim = 2, .pieces = {.lower = true}, .passages = 1, .rows = rows};
+    uint8_t head[CN_TABLE_HEAD];
+    cn_table_head(&t, head);
+    cn_buf_add(out, head, sizeof head);
+    cn_buf_add(out, rows, sizeof rows);
+}
+
+size_t replay_seeds(void) { return TEXTS + 3; }
 
 size_t replay_seed(size_t i, uint8_t *bytes, size_t room) {
     CN_AUTO_BUF cn_buf out = {.cap = room};
-    cn_buf_putc(&out, (char)(i < TEXTS ? seeds[i].what : i == TEXTS ? 4 : 0));
+    cn_buf_putc(&out, (char)(i < TEXTS ? seeds[i].what : i == TEXTS ? 4 : i == TEXTS + 1 ? 0 : 6));
     cn_buf_putc(&out, (char)(i < TEXTS ? seeds[i].how : 0));
     if (i < TEXTS)
         cn_buf_puts(&out, seeds[i].text);
+    else if (i == TEXTS + 2)
+        put_table(&out);
     else
         put_weights(&out);
     memcpy(bytes, out.p, out.n);

@@ -9,6 +9,7 @@ int main(void) {
     add_model_tests();
     add_chunk_tests();
     add_http_tests();
+    add_static_tests();
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();
     int bad = CU_get_number_of_failures() > 0 || CU_get_number_of_tests_run() == 0;

@@ -14,3 +14,4 @@ void add_embed_tests(void);
 void add_model_tests(void);
 void add_chunk_tests(void);
 void add_http_tests(void);
+void add_static_tests(void);

