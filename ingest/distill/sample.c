@@ -54,13 +54,13 @@ cn_err cn_sample_add(cn_sample *s, cn_str text) {
     return CN_OK;
 }
 
-cn_err cn_sample_digest(const cn_sample *s, cn_digest *ret) {
+cn_digest cn_sample_digest(const cn_sample *s) {
     cn_sha256 sha;
-    CN_TRY(cn_sha256_begin(&sha));
+    cn_sha256_begin(&sha);
     cn_sha256_field(&sha, CN_STR("cairn passages/1"));
     for (uint32_t i = 0; i < s->n; i++)
         cn_sha256_add(&sha, s->v[i].digest.b, sizeof s->v[i].digest.b);
-    *ret = cn_sha256_get(&sha);
+    cn_digest digest = cn_sha256_get(&sha);
     cn_sha256_end(&sha);
-    return CN_OK;
+    return digest;
 }

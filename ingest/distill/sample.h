@@ -25,4 +25,4 @@ cn_err cn_sample_add(cn_sample *s, cn_str text);
 /* Puts v[n] in order. */
 void cn_sample_close(cn_sample *s);
 /* Of all texts in it. */
-cn_err cn_sample_digest(const cn_sample *s, cn_digest *ret);
+cn_digest cn_sample_digest(const cn_sample *s);

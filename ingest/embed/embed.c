@@ -108,14 +108,14 @@ static cn_err load_bert(cn_embedder *e) {
     return CN_OK;
 }
 
-static cn_err static_digest(const cn_manifest *m, cn_digest *ret) {
+static cn_digest static_digest(const cn_manifest *m) {
     cn_sha256 s;
-    CN_TRY(cn_sha256_begin(&s));
+    cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("cairn embedder static/1"));
     cn_sha256_field(&s, (cn_str){(const char *)m->digest.b, sizeof m->digest.b});
-    *ret = cn_sha256_get(&s);
+    cn_digest digest = cn_sha256_get(&s);
     cn_sha256_end(&s);
-    return CN_OK;
+    return digest;
 }
 
 static cn_err load_static(cn_embedder *e) {
@@ -133,7 +133,8 @@ static cn_err load_static(cn_embedder *e) {
     CN_TRY(err);
     e->c.hidden = e->table.dim;
     e->c.max_tokens = m.max_tokens;
-    return static_digest(&m, &e->digest);
+    e->digest = static_digest(&m);
+    return CN_OK;
 }
 
 static cn_err load(cn_embedder *e) {

@@ -335,8 +335,7 @@ static cn_err fill_table(const void *from, const char *to, cn_manifest *ret) {
     cn_err err = check_table(&d);
     for (cn_part k = 0; k < CN_PART_COUNT; k++)
         m.sizes[k] = d.part[k].bytes.n;
-    if (err == CN_OK)
-        err = cn_model_dir_digest(&d, &m.digest);
+    m.digest = cn_model_dir_digest(&d);
     cn_model_dir_done(&d);
     CN_TRY(err);
     CN_TRY(write_manifest(to, &m));

@@ -53,7 +53,8 @@ static void a_sample_is_the_same_in_any_order(void) {
     cn_sample_close(&a);
     cn_sample_close(&b);
     CU_ASSERT_TRUE(a.n == MOST && b.n == MOST && a.offered == N && b.offered == 2 * N);
-    CU_ASSERT_TRUE(cn_sample_digest(&a, &da) == CN_OK && cn_sample_digest(&b, &db) == CN_OK && cn_digest_eq(&da, &db));
+    da = cn_sample_digest(&a), db = cn_sample_digest(&b);
+    CU_ASSERT_TRUE(cn_digest_eq(&da, &db));
     for (int i = 1; i < MOST; i++)
         CU_ASSERT_TRUE(memcmp(&a.v[i - 1].digest, &a.v[i].digest, sizeof a.v[i].digest) < 0);
     cn_sample_done(&a);
