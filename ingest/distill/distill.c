@@ -258,7 +258,7 @@ static cn_err round_rows(distill *d) {
 }
 
 static cn_err keep(distill *d) {
-    cn_table t = {.words = d->words, .dim = d->dim, .pieces = d->cuts, .from = cn_embedder_digest(d->teacher), .passages = d->n, .rows = d->table};
+    cn_token_table t = {.words = d->words, .dim = d->dim, .pieces = d->cuts, .from = cn_embedder_digest(d->teacher), .passages = d->n, .rows = d->table};
     if (d->n)
         t.texts = cn_sample_digest(&d->sample);
     return cn_model_add_table(d->o->data_dir, d->o->name, &t, d->vocab);

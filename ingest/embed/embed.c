@@ -33,7 +33,7 @@ struct cn_embedder {
     cn_model_dir dir;
     cn_wordpiece *pieces;
     cn_bert *bert;
-    cn_table table; /* its rows, instead of bert; rows NULL: another kind */
+    cn_token_table table; /* its rows, instead of bert; rows NULL: another kind */
     cn_http *http;  /* instead of weights; price: of a million tokens */
     double price;
     pthread_mutex_t lock; /* over `free` */

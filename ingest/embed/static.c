@@ -9,7 +9,7 @@ static bool all_zero(const int16_t *row, uint32_t dim) {
     return true;
 }
 
-cn_err cn_static_check(const cn_table *t, const cn_wordpiece *w) {
+cn_err cn_static_check(const cn_token_table *t, const cn_wordpiece *w) {
     if (cn_wordpiece_size(w) != t->words)
         return cn_fail(CN_INVALID, "vocab.txt has %u lines, but the table has %u rows", cn_wordpiece_size(w), t->words);
     if (all_zero(t->rows + (size_t)cn_wordpiece_cls(w) * t->dim, t->dim))
@@ -39,7 +39,7 @@ static double squares(const int32_t *sums, uint32_t room) {
     return lanes[0];
 }
 
-void cn_static_run(const cn_table *t, uint32_t cls, const cn_token *v, uint32_t n, int32_t *sums, float *out) {
+void cn_static_run(const cn_token_table *t, uint32_t cls, const cn_token *v, uint32_t n, int32_t *sums, float *out) {
     uint32_t room = cn_static_room(t->dim);
     CN_ASSERT(n <= CN_TABLE_TOKENS_MAX);
     memset(sums, 0, room * sizeof *sums);

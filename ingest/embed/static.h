@@ -14,6 +14,6 @@ static inline uint32_t cn_static_room(uint32_t dim) { return (dim + CN_STATIC_PA
 
 /* A text that gives nothing (no words, or rows that are all 0) gets the row of [CLS]. CN_INVALID: the table and its
  * vocabulary are not of one kind, or that row is all 0. */
-cn_err cn_static_check(const cn_table *t, const cn_wordpiece *w);
+cn_err cn_static_check(const cn_token_table *t, const cn_wordpiece *w);
 /* v[n]: at most CN_TABLE_TOKENS_MAX pieces of the table's vocabulary; sums[cn_static_room(dim)] is scratch; out[dim]. */
-void cn_static_run(const cn_table *t, uint32_t cls, const cn_token *v, uint32_t n, int32_t *sums, float *out);
+void cn_static_run(const cn_token_table *t, uint32_t cls, const cn_token *v, uint32_t n, int32_t *sums, float *out);

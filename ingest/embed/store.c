@@ -295,11 +295,11 @@ static cn_err fill_http(const void *from, const char *to, cn_manifest *ret) {
 }
 
 typedef struct made {
-    const cn_table *table;
+    const cn_token_table *table;
     cn_str vocab;
 } made;
 
-static cn_err write_table(const char *to, const cn_table *t) {
+static cn_err write_table(const char *to, const cn_token_table *t) {
     uint8_t head[CN_TABLE_HEAD];
     char path[PATH_BYTES];
     CN_TRY(join(path, to, CN_TABLE_FILE));
@@ -316,7 +316,7 @@ static cn_err write_table(const char *to, const cn_table *t) {
 
 /* As a query would load it. */
 static cn_err check_table(const cn_model_dir *d) {
-    cn_table t;
+    cn_token_table t;
     cn_wordpiece *w;
     CN_TRY(cn_table_validate(d->part[CN_PART_WEIGHTS].bytes, &t));
     CN_TRY(cn_wordpiece_new(d->part[CN_PART_VOCAB].bytes, &t.pieces, &w));
@@ -421,7 +421,7 @@ static cn_err add(const char *data_dir, cn_str name, fill_fn *fill, const void *
 
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder) { return add(data_dir, name, fill_bert, folder); }
 
-cn_err cn_model_add_table(const char *data_dir, cn_str name, const cn_table *t, cn_str vocab) {
+cn_err cn_model_add_table(const char *data_dir, cn_str name, const cn_token_table *t, cn_str vocab) {
     return add(data_dir, name, fill_table, &(made){t, vocab});
 }
 

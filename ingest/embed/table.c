@@ -38,7 +38,7 @@ static cn_err check_head(const head *h, cn_str file) {
     return CN_OK;
 }
 
-cn_err cn_table_validate(cn_str file, cn_table *ret) {
+cn_err cn_table_validate(cn_str file, cn_token_table *ret) {
     head h;
     if (file.n < CN_TABLE_HEAD)
         return cn_fail(CN_INVALID, "the table has %zu bytes, and its head alone has %d", file.n, CN_TABLE_HEAD);
@@ -46,7 +46,7 @@ cn_err cn_table_validate(cn_str file, cn_table *ret) {
     CN_TRY(check_head(&h, file));
     if (cn_crc32c(0, file.p + CRC_FROM, file.n - CRC_FROM) != h.crc)
         return cn_fail(CN_INVALID, "the table's checksum does not hold");
-    cn_table t = {.words = h.words, .dim = h.dim, .pieces = {h.cuts & LOWER, h.cuts & STRIP, h.cuts & APART}, .passages = h.passages};
+    cn_token_table t = {.words = h.words, .dim = h.dim, .pieces = {h.cuts & LOWER, h.cuts & STRIP, h.cuts & APART}, .passages = h.passages};
     memcpy(t.from.b, h.from, sizeof h.from);
     memcpy(t.texts.b, h.texts, sizeof h.texts);
     t.rows = (const int16_t *)__builtin_assume_aligned(file.p + CN_TABLE_HEAD, 2);
@@ -54,7 +54,7 @@ cn_err cn_table_validate(cn_str file, cn_table *ret) {
     return CN_OK;
 }
 
-void cn_table_head(const cn_table *t, uint8_t ret[CN_TABLE_HEAD]) {
+void cn_table_head(const cn_token_table *t, uint8_t ret[CN_TABLE_HEAD]) {
     head h = {.magic = MAGIC, .format = CN_TABLE_FORMAT, .words = t->words, .dim = t->dim, .passages = t->passages};
     h.cuts = (t->pieces.lower ? LOWER : 0) | (t->pieces.strip_accents ? STRIP : 0) | (t->pieces.cjk ? APART : 0);
     memcpy(h.from, t->from.b, sizeof h.from);

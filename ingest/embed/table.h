@@ -28,15 +28,15 @@
 #define CN_TABLE_TOKENS_MAX 4096 /* with [CLS] and [SEP], as any model's; neither is added */
 #define CN_TABLE_BYTES_MAX (CN_TABLE_HEAD + (uint64_t)CN_TABLE_WORDS_MAX * CN_TABLE_DIM_MAX * 2)
 
-typedef struct cn_table {
+typedef struct cn_token_table {
     uint32_t words, dim;
     cn_wordpiece_opts pieces;
     cn_digest from, texts;
     uint64_t passages;
     const int16_t *rows; /* [words][dim] */
-} cn_table;
+} cn_token_table;
 
 /* Checks all of it; the bytes begin at an even address. CN_INVALID: what is wrong and where. */
-cn_err cn_table_validate(cn_str file, cn_table *ret);
+cn_err cn_table_validate(cn_str file, cn_token_table *ret);
 /* What stands before the rows. */
-void cn_table_head(const cn_table *t, uint8_t ret[CN_TABLE_HEAD]);
+void cn_table_head(const cn_token_table *t, uint8_t ret[CN_TABLE_HEAD]);

@@ -124,7 +124,7 @@ static void answer(cn_str s, uint8_t how) {
  * vector of length 1 for every text of its words. */
 static void table(cn_str s) {
     char *file = aligned_alloc(64, (s.n + 64) / 64 * 64);
-    cn_table t;
+    cn_token_table t;
     memcpy(file, s.p, s.n);
     for (int fixed = 0; fixed < 2; fixed++) {
         if (fixed && s.n >= 16) {

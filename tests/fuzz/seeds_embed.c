@@ -69,7 +69,7 @@ static void put_weights(cn_buf *out) {
 /* A table of 4 words and 2 dimensions. */
 static void put_table(cn_buf *out) {
     static const int16_t rows[8] = {1, 2, 3, -4, 0, 32767, -32768, 5};
-    cn_table t = {.words = 4, .dim = 2, .pieces = {.lower = true}, .passages = 1, .rows = rows};
+    cn_token_table t = {.words = 4, .dim = 2, .pieces = {.lower = true}, .passages = 1, .rows = rows};
     uint8_t head[CN_TABLE_HEAD];
     cn_table_head(&t, head);
     cn_buf_add(out, head, sizeof head);

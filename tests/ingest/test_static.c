@@ -28,10 +28,10 @@ static const int16_t rows[WORDS * DIM] = {
     [4 * DIM] = 0, 0, 32767, -32768, 1, /* b */
     [5 * DIM] = -3, -4, 0, 0, 0, /* ##b */
 };
-static cn_table good(void) { return (cn_table){.words = WORDS, .dim = DIM, .pieces = cuts, .passages = 9, .rows = rows}; }
+static cn_token_table good(void) { return (cn_token_table){.words = WORDS, .dim = DIM, .pieces = cuts, .passages = 9, .rows = rows}; }
 
 /* The file in memory that an int16_t may stand in. */
-static cn_str file(const cn_table *t, uint8_t room[4096]) {
+static cn_str file(const cn_token_table *t, uint8_t room[4096]) {
     size_t n = (size_t)t->words * t->dim * sizeof *t->rows;
     cn_table_head(t, room);
     memcpy(room + CN_TABLE_HEAD, t->rows, n);
@@ -40,7 +40,7 @@ static cn_str file(const cn_table *t, uint8_t room[4096]) {
 
 static void a_table_is_read_as_it_was_written(void) {
     _Alignas(64) uint8_t room[4096];
-    cn_table t = good(), got;
+    cn_token_table t = good(), got;
     t.from.b[3] = 1;
     t.texts.b[31] = 2;
     t.pieces.cjk = false;
@@ -52,7 +52,7 @@ static void a_table_is_read_as_it_was_written(void) {
 
 static void every_byte_of_a_table_counts(void) {
     _Alignas(64) uint8_t room[4096];
-    cn_table t = good(), got = {0};
+    cn_token_table t = good(), got = {0};
     cn_str f = file(&t, room);
     for (size_t i = 0; i < f.n; i++) {
         room[i] ^= 0x11;
@@ -67,7 +67,7 @@ static void every_byte_of_a_table_counts(void) {
 
 static void sizes_that_wrap_are_refused(void) {
     _Alignas(64) uint8_t room[4096];
-    cn_table t = good(), got;
+    cn_token_table t = good(), got;
     file(&t, room);
     uint32_t absurd[][2] = {{0, DIM}, {WORDS, 0}, {UINT32_MAX, UINT32_MAX}, {1u << 31, 1u << 31}, {CN_TABLE_WORDS_MAX + 1, 1}, {1, CN_TABLE_DIM_MAX + 1}};
     for (size_t i = 0; i < sizeof absurd / sizeof *absurd; i++) {
@@ -76,10 +76,10 @@ static void sizes_that_wrap_are_refused(void) {
     }
 }
 
-static cn_err add(const char *name, const cn_table *t, cn_str words) { return cn_model_add_table(data, cn_str_of(name), t, words); }
+static cn_err add(const char *name, const cn_token_table *t, cn_str words) { return cn_model_add_table(data, cn_str_of(name), t, words); }
 
 static void sums_are_those_of_the_rows(void) {
-    cn_table t = good();
+    cn_token_table t = good();
     cn_embedder *e = NULL;
     cn_str texts[] = {CN_STR("a"), CN_STR("a A a"), CN_STR("ab"), CN_STR(""), CN_STR("c x"), CN_STR("b a"), CN_STR("b")};
     float v[7][DIM];
@@ -103,7 +103,7 @@ static void sums_are_those_of_the_rows(void) {
 /* The longest text of the largest numbers there are. */
 static void long_texts_do_not_overflow(void) {
     static char text[2 * (CN_TABLE_TOKENS_MAX + 10)];
-    cn_table t = good();
+    cn_token_table t = good();
     cn_embedder *e = NULL;
     float one[DIM], many[DIM];
     uint32_t cut = 0;
@@ -120,7 +120,7 @@ static void long_texts_do_not_overflow(void) {
 }
 
 static void neither_threads_nor_batches_change_a_bit(void) {
-    cn_table t = good();
+    cn_token_table t = good();
     cn_embedder *e = NULL;
     enum { N = 300 };
     static char text[N][16];
@@ -138,7 +138,7 @@ static void neither_threads_nor_batches_change_a_bit(void) {
 }
 
 static void what_does_not_fit_is_refused(void) {
-    cn_table t = good();
+    cn_token_table t = good();
     cn_embedder *e = NULL;
     cn_manifest m;
     static int16_t none[WORDS * DIM];
@@ -158,7 +158,7 @@ static void what_does_not_fit_is_refused(void) {
 }
 
 static void a_kept_table_that_changed_is_damaged(void) {
-    cn_table t = good();
+    cn_token_table t = good();
     cn_embedder *e = NULL;
     char folder[128], path[192];
     CU_ASSERT_EQUAL_FATAL(add("hurt", &t, CN_STR(vocab)), CN_OK);
@@ -179,7 +179,7 @@ static void a_kept_table_that_changed_is_damaged(void) {
 }
 
 static void memory_failures_end_the_call(void) {
-    cn_table t = good();
+    cn_token_table t = good();
     for (uint64_t nth = 1; nth < 200; nth++) {
         cn_embedder *e = NULL;
         float v[DIM];
