@@ -112,6 +112,34 @@ typedef struct pinning {
     cn_pin *ret;
 } pinning;
 
+static cn_err add_mode(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)stop;
+    cn_sha256_field(ctx, key);
+    cn_sha256_field(ctx, value);
+    return CN_OK;
+}
+
+/* The records themselves, and the modes of all indexes rather than too few: whatever is added to one is in it. */
+static cn_err digest_of(const cn_catalog *c, MDB_txn *txn, const cn_pin *x, cn_digest *ret) {
+    cn_catalog_key version = cn_key2(x->ix.id, x->version.number);
+    cn_space_key space = cn_space_key_of(x->ix.id, &x->version.recipe);
+    cn_str index_bytes, version_bytes, space_bytes = {0};
+    cn_sha256 s;
+    CN_TRY(cn_db_get(txn, c->index, x->ix.name, &index_bytes));
+    CN_TRY(cn_db_get(txn, c->version, cn_key2_str(&version), &version_bytes));
+    cn_err e = cn_db_get(txn, c->space, (cn_str){(const char *)space.b, sizeof space.b}, &space_bytes);
+    if (e != CN_OK && e != CN_NOT_FOUND)
+        return e;
+    cn_sha256_begin(&s);
+    cn_sha256_field(&s, index_bytes);
+    cn_sha256_field(&s, version_bytes);
+    cn_sha256_field(&s, space_bytes);
+    e = cn_db_each(txn, c->meta, CN_STR("mode"), add_mode, &s);
+    *ret = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return e;
+}
+
 static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     pinning *p = ctx;
     cn_pin *x = p->ret;
@@ -119,6 +147,7 @@ static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(get(&p->r, c, txn));
     x->ix = p->r.ix;
     CN_TRY(cn_modes_load(c, txn, x->ix.id, p->r.a, &x->modes));
+    CN_TRY(digest_of(c, txn, x, &x->of));
     x->space = (cn_space){0};
     if (x->version.recipe.dim == 0 || x->version.counts.chunks == 0)
         return CN_OK;

@@ -33,6 +33,7 @@ typedef struct cn_pin {
     cn_version version;
     cn_space space;
     cn_modes modes;
+    cn_digest of; /* of the bytes of all that was read but the epoch: equal ones say the same */
 } cn_pin;
 cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret); /* number 0: the active one */
 

@@ -9,7 +9,8 @@
 #include "index/search/filter.h"
 
 typedef struct cn_view cn_view;
-/* The version `number` (0: active) under the current policy epoch; cached, so a warm call is two look-ups. Which versions
+/* The version `number` (0: active) under the current policy epoch; cached, so a warm call is two look-ups. Where the epoch has
+ * grown for something else (a member, a flip of another index) the view is kept and its epoch grows too. Which versions
  * a caller may name is the caller's business (scopes), except that a quarantined or dropped one is refused here. */
 cn_err cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret);
 void cn_view_unref(cn_view *v);

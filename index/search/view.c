@@ -164,14 +164,46 @@ static cn_err pin(cn_tenant *t, cn_str index, cn_view *v) {
         v->ver = p.version;
         v->space = p.space;
         v->modes = p.modes;
+        v->of = p.of;
         if (p.epoch == cn_policy_epoch(v->policy))
             return CN_OK;
     }
     return cn_fail(CN_OVERLOADED, "the catalog changed each time it was read");
 }
 
+/* The file is the same, and what was derived from it: one that was brought back, or found damaged, is opened anew. */
+static bool same_file(cn_tenant *t, const cn_seg_id *id, const cn_digest *digest, cn_seg *seg) {
+    cn_seg *now;
+    if (cn_seg_open(t, id, digest, &now) != CN_OK)
+        return false;
+    bool same = now == seg && cn_seg_sound(seg) == CN_OK;
+    cn_seg_close(now);
+    return same;
+}
+
+static bool same_part(cn_tenant *t, const cn_view *v, uint32_t i) {
+    const cn_view_part *p = &v->parts[i];
+    cn_flat *flat = p->flat;
+    bool coded = p->coded;
+    if (!same_file(t, &v->ver.parts[i].id, &v->ver.parts[i].digest, p->seg))
+        return false;
+    if (v->space.dim && cn_seg_rows(p->seg) && cn_seg_flat(p->seg, &v->space, &flat, &coded) != CN_OK)
+        return false;
+    return flat == p->flat && coded == p->coded;
+}
+
+/* Epochs grow for the whole tenant: by a member, or by a flip of another index. Would a view made now, pinned already, be the
+ * old one again? It would where all that it is made of is the same: the catalog's records, the policy as loaded, the files. */
+static bool still_holds(cn_tenant *t, const cn_view *old, const cn_view *now) {
+    if (old->policy != now->policy || !cn_digest_eq(&old->of, &now->of) || !same_file(t, &now->ver.own, &now->ver.own_digest, old->own))
+        return false;
+    for (uint32_t i = 0; i < old->n_parts; i++)
+        if (!same_part(t, old, i))
+            return false;
+    return true;
+}
+
 static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
-    CN_TRY(pin(t, index, v));
     if (v->ver.marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED))
         return cn_fail(CN_REFUSED, "version %llu was dropped or is quarantined and does not answer", (unsigned long long)v->ver.number);
     cn_err e = cn_seg_open(t, &v->ver.own, &v->ver.own_digest, &v->own);
@@ -187,7 +219,8 @@ static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
     return touch_all(v);
 }
 
-static cn_err make(cn_tenant *t, cn_str index, uint64_t number, const cn_view *old, cn_view **ret) {
+/* *ret: a new one; or the old one with a reference more, and then *ret_epoch: the one under which it still holds. */
+static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn_view **ret, uint64_t *ret_epoch) {
     cn_view *v = cn_calloc(1, sizeof *v);
     if (!v)
         return cn_fail_memory();
@@ -195,7 +228,16 @@ static cn_err make(cn_tenant *t, cn_str index, uint64_t number, const cn_view *o
     pthread_mutex_init(&v->lock, NULL);
     v->refs = 1;
     v->asked = number;
-    cn_err e = fill(t, index, old, v);
+    cn_err e = pin(t, index, v);
+    if (e == CN_OK && old && still_holds(t, old, v)) {
+        *ret_epoch = v->epoch;
+        atomic_fetch_add(&old->refs, 1);
+        *ret = old;
+        cn_view_unref(v);
+        return CN_OK;
+    }
+    if (e == CN_OK)
+        e = fill(t, index, old, v);
     if (e != CN_OK)
         cn_view_unref(v);
     else
@@ -270,14 +312,25 @@ static void keep(holder *h, cn_view *v) {
     h->first = v;
 }
 
-static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, const cn_view *old, cn_view **ret) {
+/* Under the lock, so that its epoch only grows. */
+static void renew(cn_view *v, uint64_t epoch) {
+    v->used_ns = cn_mono_ns();
+    if (v->epoch < epoch)
+        v->epoch = epoch;
+}
+
+static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, cn_view *old, cn_view **ret) {
     cn_view *v = NULL;
-    cn_err e = make(t, index, number, old, &v);
+    uint64_t epoch = 0;
+    cn_err e = make(t, index, number, old, &v, &epoch);
     if (e == CN_NOT_FOUND || e == CN_DAMAGED) /* gc may have been quicker than this reader: the catalog says where to look now */
-        e = make(t, index, number, old, &v);
+        e = make(t, index, number, old, &v, &epoch);
     CN_TRY(e);
     pthread_mutex_lock(&h->lock);
-    keep(h, v);
+    if (v == old)
+        renew(v, epoch);
+    else
+        keep(h, v);
     pthread_mutex_unlock(&h->lock);
     *ret = v;
     return CN_OK;

@@ -43,7 +43,9 @@ struct cn_view {
     _Atomic uint32_t refs;
     cn_arena a;
     uint64_t used_ns;      /* when it was last asked for; under the holder's lock */
-    uint64_t asked, epoch; /* asked: the number it was opened by; 0: the active one */
+    uint64_t asked;        /* the number it was opened by; 0: the active one */
+    _Atomic uint64_t epoch; /* the newest under which it is known to hold */
+    cn_digest of;          /* of the records it was made of: cn_pin */
     cn_index_info ix;
     cn_version ver;
     cn_space space;

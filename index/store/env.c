@@ -158,11 +158,13 @@ static cn_err open_one(const char *path, cn_env_kind kind, bool create, const st
     pthread_mutex_lock(&registry);
     cn_env *e = find(st);
     bool fits = e && e->kind == kind;
-    if (fits)
+    cn_err err = fits ? cn_env_sound(e) : CN_OK;
+    if (fits && err == CN_OK)
         e->refs++;
     pthread_mutex_unlock(&registry);
     if (!e)
         return open_new(path, kind, create, st, ret);
+    CN_TRY(err);
     *ret = e;
     return fits ? CN_OK : cn_fail(CN_CONFLICT, "%s is open already for another use", path);
 }

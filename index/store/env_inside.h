@@ -62,7 +62,7 @@ cn_err cn_env_go_in(cn_env *e);
 cn_err cn_env_went_out(cn_env *e, cn_err err);
 /* CN_DAMAGED once the file was cut short while it was open. */
 cn_err cn_env_sound(cn_env *e);
-/* Sets the guard of its map, unless nothing is in it yet. */
+/* Sets the guard of its map, unless nothing is in it yet; a sealed one is watched by who reads it (blocks.h). */
 cn_err cn_env_watch(cn_env *e);
 /* env.c: opens it anew after LMDB has given up, if none of this process is inside. */
 cn_err cn_env_revive(cn_env *e);

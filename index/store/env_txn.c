@@ -30,9 +30,10 @@ cn_err cn_env_sound(cn_env *e) {
     uint64_t now = (uint64_t)st.st_size;
     while (now > most && !atomic_compare_exchange_weak(&e->bytes, &most, now))
         ;
-    if (now < before || cn_map_torn(e->guard))
+    bool shorter = now < before;
+    if (e->kind != CN_ENV_SEALED && (shorter || cn_map_torn(e->guard))) /* of sealed ones the blocks keep that (blocks.h) */
         e->torn = true;
-    return e->torn ? cn_fail(CN_DAMAGED, "%s was cut short or damaged while this program had it open; restore it from a backup and start the program anew", e->path) : CN_OK;
+    return shorter || e->torn ? cn_fail(CN_DAMAGED, "%s was cut short or damaged while this program had it open; restore it from a backup and start the program anew", e->path) : CN_OK;
 }
 
 cn_err cn_env_went_out(cn_env *e, cn_err err) {
@@ -176,7 +177,7 @@ void cn_txn_abort(cn_env *e, MDB_txn *txn) {
 /* Where the map lies is known once there is something in it. */
 cn_err cn_env_watch(cn_env *e) {
     MDB_txn *txn;
-    if (e->guard)
+    if (e->guard || e->kind == CN_ENV_SEALED)
         return CN_OK;
     CN_TRY(cn_txn_read(e, &txn));
     e->guard = cn_env_guard(e->mdb, txn);

@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
     add_member_suite();
     add_key_suite();
     add_upkeep_suite();
+    add_view_suite();
     add_mode_suite();
     add_gate_suite();
     add_gate_set_suite();

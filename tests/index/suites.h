@@ -6,6 +6,7 @@ void add_gate_suite(void);
 void add_gate_set_suite(void);
 void add_scrub_suite(void);
 void add_upkeep_suite(void);
+void add_view_suite(void);
 void add_policy_suite(void);
 void add_member_suite(void);
 void add_key_suite(void);
