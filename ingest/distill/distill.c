@@ -236,7 +236,7 @@ static void weigh_by_seen(distill *d) {
     }
 }
 
-/* The largest number becomes 32,767: the length of a sum does not matter. */
+/* The largest number becomes CN_TABLE_SHORT: the length of a sum does not matter. */
 static cn_err round_rows(distill *d) {
     size_t all = (size_t)d->words * d->dim;
     float most = 0;
@@ -248,7 +248,7 @@ static cn_err round_rows(distill *d) {
     if (!(most > 0 && isfinite(most)))
         return cn_fail(CN_INVALID, "all rows came out as %g: the model \"" CN_STR_FMT "\" gives every word the same vector", (double)most, CN_STR_ARG(d->o->from));
     for (size_t i = 0; i < all; i++)
-        d->table[i] = (int16_t)lrintf(d->rows[i] * (32767 / most));
+        d->table[i] = (int16_t)lrintf(d->rows[i] * (CN_TABLE_SHORT / most));
     int16_t *empty = d->table + (size_t)cn_wordpiece_cls(d->pieces) * d->dim;
     for (uint32_t i = 0; i < d->dim; i++)
         if (empty[i])

@@ -5,7 +5,7 @@
  *   2. principal components of the vectors: the `dim` that vary most;
  *   3. a piece's prior is its own vector, weighed down where it is common (by its rank: vocabularies are sorted so);
  *   4. ridge regression (ridge.h) moves the rows, so that a passage's sum comes near its vector;
- *   5. components that vary much are scaled down, common pieces weighed down once more, and all is kept in 16 bits.
+ *   5. components that vary much are scaled down, common pieces weighed down once more, and all is rounded to 14 bits.
  * The same texts, whatever their order and the threads, give the same table on the same host (OpenBLAS's bits depend on the
  * processor). Nothing is kept unless all of it was made.
  * Owns:    nothing.

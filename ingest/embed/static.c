@@ -1,6 +1,6 @@
 #include "ingest/embed/static.h"
 
-#define AHEAD 6 /* rows asked for before they are needed: a table is larger than the near caches */
+#define AHEAD 8 /* rows asked for before they are needed: a table is larger than the near caches */
 
 static bool all_zero(const int16_t *row, uint32_t dim) {
     for (uint32_t i = 0; i < dim; i++)
@@ -22,9 +22,28 @@ static void add_row(int32_t *restrict sums, const int16_t *restrict row, uint32_
         sums[i] += row[i];
 }
 
+/* Four short rows, added up in 16 bits before they are widened: half the work. */
+static void add_four(int32_t *restrict sums, const int16_t *restrict a, const int16_t *restrict b, const int16_t *restrict c, const int16_t *restrict d, uint32_t dim) {
+    for (uint32_t i = 0; i < dim; i++)
+        sums[i] += (int16_t)(a[i] + b[i] + c[i] + d[i]);
+}
+
 static void ask_for(const int16_t *row, uint32_t dim) {
     for (uint32_t i = 0; i < dim; i += 32)
         __builtin_prefetch(row + i);
+}
+
+static const int16_t *row_of(const cn_token_table *t, const cn_token *v) { return t->rows + (size_t)v->id * t->dim; }
+
+static void add_rows(const cn_token_table *t, const cn_token *v, uint32_t n, int32_t *sums) {
+    uint32_t i = 0;
+    for (; t->is_short && i + 4 <= n; i += 4) {
+        for (uint32_t k = i + AHEAD; k < i + AHEAD + 4 && k < n; k++)
+            ask_for(row_of(t, v + k), t->dim);
+        add_four(sums, row_of(t, v + i), row_of(t, v + i + 1), row_of(t, v + i + 2), row_of(t, v + i + 3), t->dim);
+    }
+    for (; i < n; i++)
+        add_row(sums, row_of(t, v + i), t->dim);
 }
 
 /* In CN_STATIC_PAD lanes, folded in halves; behind dim the sums are 0. */
@@ -43,11 +62,7 @@ void cn_static_run(const cn_token_table *t, uint32_t cls, const cn_token *v, uin
     uint32_t room = cn_static_room(t->dim);
     CN_ASSERT(n <= CN_TABLE_TOKENS_MAX);
     memset(sums, 0, room * sizeof *sums);
-    for (uint32_t i = 0; i < n; i++) {
-        if (i + AHEAD < n)
-            ask_for(t->rows + (size_t)v[i + AHEAD].id * t->dim, t->dim);
-        add_row(sums, t->rows + (size_t)v[i].id * t->dim, t->dim);
-    }
+    add_rows(t, v, n, sums);
     double square = squares(sums, room);
     if (square == 0) {
         add_row(sums, t->rows + (size_t)cls * t->dim, t->dim);

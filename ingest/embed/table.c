@@ -38,6 +38,15 @@ static cn_err check_head(const head *h, cn_str file) {
     return CN_OK;
 }
 
+static bool is_short(const int16_t *v, size_t n) {
+    int16_t least = 0, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        least = v[i] < least ? v[i] : least;
+        most = v[i] > most ? v[i] : most;
+    }
+    return least >= -CN_TABLE_SHORT && most <= CN_TABLE_SHORT;
+}
+
 cn_err cn_table_validate(cn_str file, cn_token_table *ret) {
     head h;
     if (file.n < CN_TABLE_HEAD)
@@ -50,6 +59,7 @@ cn_err cn_table_validate(cn_str file, cn_token_table *ret) {
     memcpy(t.from.b, h.from, sizeof h.from);
     memcpy(t.texts.b, h.texts, sizeof h.texts);
     t.rows = (const int16_t *)__builtin_assume_aligned(file.p + CN_TABLE_HEAD, 2);
+    t.is_short = is_short(t.rows, (size_t)t.words * t.dim);
     *ret = t;
     return CN_OK;
 }

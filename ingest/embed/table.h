@@ -1,7 +1,7 @@
 /* table.h -- a static embedder's file: a row of numbers for each piece of its vocabulary.
  *
  * A text's vector is the sum of its pieces' rows, at length 1 (static.h). How much a piece counts is in its row. All
- * numbers are little-endian.
+ * numbers are little-endian. Any numbers will do in a row; up to CN_TABLE_SHORT they are summed faster.
  *   | 0   | "cairntab"                                                                     |
  *   | 8   | u32 format, 1                                                                  |
  *   | 12  | u32 CRC-32C of everything from byte 16 on                                      |
@@ -28,12 +28,15 @@
 #define CN_TABLE_TOKENS_MAX 4096 /* with [CLS] and [SEP], as any model's; neither is added */
 #define CN_TABLE_BYTES_MAX (CN_TABLE_HEAD + (uint64_t)CN_TABLE_WORDS_MAX * CN_TABLE_DIM_MAX * 2)
 
+#define CN_TABLE_SHORT 8191      /* four of them still fit 16 bits */
+
 typedef struct cn_token_table {
     uint32_t words, dim;
     cn_wordpiece_opts pieces;
     cn_digest from, texts;
     uint64_t passages;
     const int16_t *rows; /* [words][dim] */
+    bool is_short;       /* as validated: no number is over CN_TABLE_SHORT */
 } cn_token_table;
 
 /* Checks all of it; the bytes begin at an even address. CN_INVALID: what is wrong and where. */

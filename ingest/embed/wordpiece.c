@@ -105,17 +105,27 @@ static uint32_t find(const cn_wordpiece *w, int more, uint32_t hash, const uint8
     return find_first(w, more, hash, first_of((const char *)p, n), p, n);
 }
 
-/* A piece that stands twice has the id of its last line; a chain is searched from its newest. */
 static void add_piece(cn_wordpiece *w, uint32_t at, uint32_t n, uint32_t id) {
-    int more = n > 2 && w->text[at] == '#' && w->text[at + 1] == '#';
-    piece *p = &w->pieces[w->n];
+    bool more = n > 2 && w->text[at] == '#' && w->text[at + 1] == '#';
+    piece *p = &w->pieces[w->n++];
     *p = (piece){.at = more ? at + 2 : at, .n = more ? n - 2 : n, .id = id};
     p->first = first_of(w->text + p->at, p->n);
-    uint32_t *slot = &w->slots[more][hash_of(w->text + p->at, p->n) & w->mask];
-    p->next = *slot;
-    *slot = w->n++;
     if (p->n > w->longest)
         w->longest = p->n;
+}
+
+/* Begins with the last, so that common pieces, which stand first, are found first. One that stands twice has the id of its
+ * last line. */
+static void chain_pieces(cn_wordpiece *w) {
+    for (uint32_t i = w->n; i-- > 0;) {
+        piece *p = &w->pieces[i];
+        int more = p->at > 0 && w->text[p->at - 1] == '#'; /* else a line begins there */
+        uint32_t hash = hash_of(w->text + p->at, p->n), *slot = &w->slots[more][hash & w->mask];
+        if (find_first(w, more, hash, p->first, (const uint8_t *)w->text + p->at, p->n) != NONE)
+            continue;
+        p->next = *slot;
+        *slot = i;
+    }
 }
 
 static void add_pieces(cn_wordpiece *w, size_t size) {
@@ -130,6 +140,7 @@ static void add_pieces(cn_wordpiece *w, size_t size) {
         w->lines++;
         at = end + 1;
     }
+    chain_pieces(w);
 }
 
 static uint32_t find_name(const cn_wordpiece *w, const char *name) {

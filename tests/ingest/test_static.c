@@ -100,6 +100,38 @@ static void sums_are_those_of_the_rows(void) {
     cn_embedder_unref(e);
 }
 
+/* Short rows are summed four at a time, others one by one: the same sums. */
+static void short_rows_give_the_same_sums(void) {
+    enum { N = 23, W = 40 };
+    static int16_t narrow[W * N], wide[W * N];
+    static cn_token v[37];
+    static int32_t sums[2][32];
+    float a[N], b[N];
+    uint32_t s = 11;
+    for (int i = 0; i < W * N; i++) {
+        s = s * 1664525u + 1013904223u;
+        narrow[i] = (int16_t)(i % 5 == 0 ? CN_TABLE_SHORT : i % 5 == 1 ? -CN_TABLE_SHORT : (int)(s >> 19) - 4096);
+        wide[i] = narrow[i];
+    }
+    wide[W * N - 1] = CN_TABLE_SHORT + 1; /* of a piece that no text holds */
+    cn_token_table t[2] = {{.words = W, .dim = N, .rows = narrow}, {.words = W, .dim = N, .rows = wide}};
+    for (int k = 0; k < 2; k++) {
+        _Alignas(64) static uint8_t room[4096];
+        cn_token_table got;
+        CU_ASSERT_EQUAL(cn_table_validate(file(&t[k], room), &got), CN_OK);
+        CU_ASSERT_EQUAL(got.is_short, k == 0);
+        t[k].is_short = got.is_short;
+    }
+    for (uint32_t n = 0; n <= 37; n++) {
+        for (uint32_t i = 0; i < n; i++)
+            v[i].id = (i * n + i) % (W - 1);
+        cn_static_run(&t[0], 1, v, n, sums[0], a);
+        cn_static_run(&t[1], 1, v, n, sums[1], b);
+        CU_ASSERT_EQUAL(memcmp(sums[0], sums[1], N * sizeof(int32_t)), 0);
+        CU_ASSERT_EQUAL(memcmp(a, b, sizeof a), 0);
+    }
+}
+
 /* The longest text of the largest numbers there are. */
 static void long_texts_do_not_overflow(void) {
     static char text[2 * (CN_TABLE_TOKENS_MAX + 10)];
@@ -206,6 +238,7 @@ void add_static_tests(void) {
     ADD(s, every_byte_of_a_table_counts);
     ADD(s, sizes_that_wrap_are_refused);
     ADD(s, sums_are_those_of_the_rows);
+    ADD(s, short_rows_give_the_same_sums);
     ADD(s, long_texts_do_not_overflow);
     ADD(s, neither_threads_nor_batches_change_a_bit);
     ADD(s, what_does_not_fit_is_refused);

@@ -56,6 +56,7 @@ CHANGES = [
     (("member", "remove", "acme", "user:bo"), {"member"}),
     (("member", "sync", "acme", "-"), {"members"}),
     (("model", "add", "tiny", "MODEL"), {"model"}),
+    (("model", "distill", "fast", "--from", "tiny", "--texts", "DOCS"), {"model", "dim", "documents", "rejected", "passages", "words"}),
     (("index", "create", "acme/new", "--embedder", "none"), INDEX),
     (("index", "set", "acme/new", "--mode", "exact"), INDEX),
     (("index", "drop", "acme/new"), {"index"}),
