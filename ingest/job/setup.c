@@ -41,11 +41,10 @@ static cn_err open_embedder(cn_run *r) {
         r->dim_known = w->dim != 0;
         return CN_OK;
     }
-    if (!w->precision.n)
-        w->precision = CN_STR("fp32");
     CN_TRY(cn_embedder_open(cn_data_dir(cn_tenant_data(r->t)), w->embedder, w->precision, &r->embedder));
     if (r->index.set.local_only)
         CN_TRY(cn_embedder_local_only(r->embedder));
+    w->precision = cn_embedder_precision(r->embedder);
     w->embedder_digest = cn_embedder_digest(r->embedder);
     w->dim = cn_embedder_dim(r->embedder);
     r->dim_known = true;

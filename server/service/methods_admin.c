@@ -141,11 +141,10 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
         *ret_max_tokens = 0;
         return CN_OK;
     }
-    if (!set->precision.n)
-        set->precision = CN_STR("fp32");
     cn_embedder *e;
     CN_TRY(cn_embedder_open(data_dir(s), set->embedder, set->precision, &e));
     cn_err err = set->local_only ? cn_embedder_local_only(e) : CN_OK;
+    set->precision = cn_embedder_precision(e);
     set->embedder_digest = cn_embedder_digest(e);
     set->dim = cn_embedder_dim(e);
     *ret_max_tokens = cn_embedder_text_tokens(e);
@@ -436,7 +435,7 @@ static const cn_param p_reason[] = {REASON, END};
 static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_index_drop[] = {INDEX, REASON, END};
 static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows, or words are searched alone)"},
-                                    {"precision", "str", false, "of the model's numbers: fp32 (default) or int8, which embeds about three times as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
+                                    {"precision", "str", false, "of the model's numbers: int8 (the default of models that have it) or fp32, a third as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
                                     {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english"}, SOFT, REASON, END};
 static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},

@@ -297,7 +297,7 @@ class Jobs(unittest.TestCase):
         self.assertEqual(r["root"], want["b"])
         listed = next(i for i in self.map("index", "list", "acme")["indexes"] if i["index"] == "old")
         for told in (self.map("index", "show", "acme/old"), listed):  # what the next job goes on with, not what the index was made with
-            self.assertEqual((told["embedder"], told["precision"], told["chunker"]), ("tiny", "fp32", large))
+            self.assertEqual((told["embedder"], told["precision"], told["chunker"]), ("tiny", "int8", large))
             self.assertGreater(told["dim"], 0)
         r = self.map("rebuild", "acme/old", "--chunker", small)
         self.assertEqual(r["root"], want["a"])

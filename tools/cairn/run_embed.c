@@ -13,7 +13,7 @@ static void unref_p(cn_embedder **e) { cn_embedder_unref(*e); }
 
 static cn_err open_model(const cmd *c, const cmd_call *call, cn_embedder **ret) {
     const char *dir = cmd_data_dir(), *precision = cmd_value(c, call, "--precision");
-    return dir ? cn_embedder_open(dir, cn_str_of(call->words[0]), cn_str_of(precision ? precision : "fp32"), ret) : CN_INVALID;
+    return dir ? cn_embedder_open(dir, cn_str_of(call->words[0]), cn_str_of(precision ? precision : ""), ret) : CN_INVALID;
 }
 
 /* ---------- model bench ---------- */
