@@ -44,10 +44,10 @@ static cn_err encode(const cn_postings_build *b, const uint32_t *end, const uint
 static cn_err put_terms(const cn_postings_build *b, const uint32_t *order) {
     uint32_t n = b->run.terms;
     CN_AUTO_BUF cn_buf bytes;
+    cn_buf_init(&bytes, b->bytes.n + 1);
     CN_AUTO_FREE uint32_t *offset = cn_alloc((n + 1ull) * sizeof *offset);
     if (!offset)
         return cn_fail_memory();
-    cn_buf_init(&bytes, b->bytes.n + 1);
     for (uint32_t p = 0; p < n; p++) {
         cn_str t = cn_postings_run_term(b, order[p]);
         offset[p] = (uint32_t)bytes.n;
@@ -62,9 +62,9 @@ static cn_err put_terms(const cn_postings_build *b, const uint32_t *order) {
 static cn_err put_lists(const cn_postings_build *b, const uint32_t *place) {
     uint32_t n = b->run.terms;
     CN_AUTO_BUF cn_buf lists;
+    cn_buf_init(&lists, LISTS_MAX);
     CN_AUTO_FREE uint32_t *end = cn_calloc(n + 1ull, sizeof *end), *sorted = cn_alloc((b->run.postings + 1ull) * sizeof *sorted);
     CN_AUTO_FREE cn_entry *entries = cn_alloc((n + 1ull) * sizeof *entries);
-    cn_buf_init(&lists, LISTS_MAX);
     if (!end || !sorted || !entries)
         return cn_fail_memory();
     sort_postings(b, place, end, sorted);
