@@ -6,8 +6,8 @@
 BUILD is a release build. The texts to fit to are those of Debian packages that lie in --debs, got by
     apt-get download dict-gcide dict-foldoc wordnet-base python3.11-doc debian-policy manpages manpages-dev fortunes
 and none of --beir's. Distilling has two threads; its time is the wall's and, for a host that does other things too, the
-processors' over two. nDCG@10 is over --beir's test questions, of the teacher and of the static model in the same run, exact
-search over whole documents. Speed is of passages of 100 words from those texts, one thread, CPU time: cutting into pieces and
+processors' over two. nDCG@10 is over --beir's test questions, of the teacher (in int8, as it taught) and of the static model in the
+same run, exact search over whole documents. Speed is of passages of 100 words from those texts, one thread, CPU time: cutting into pieces and
 summing rows. With --data the model and what was measured of its making stay there, and are taken from there the next time.
 Needs pip's numpy.
 """
@@ -73,9 +73,9 @@ def texts(debs, out):
                         f.write(text)
 
 
-def vectors(probe, data, name, texts):
+def vectors(probe, data, name, precision, texts):
     raw = b"".join(struct.pack("<I", len(b)) + b for b in (t.encode() for t in texts))
-    out = subprocess.run([probe, "vectors", data, name, "64", "2", "fp32"], input=raw, stdout=subprocess.PIPE, check=True).stdout
+    out = subprocess.run([probe, "vectors", data, name, "64", "2", precision], input=raw, stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(out, np.float32).reshape(len(texts), -1)
 
 
@@ -85,7 +85,7 @@ def ndcg(run, wanted):
     return sum(1 / math.log2(i + 2) for i, d in enumerate(run[:10]) if d in wanted) / best
 
 
-def quality(probe, data, folder, name):
+def quality(probe, data, folder, name, precision):
     rows = lambda f: [json.loads(line) for line in open(os.path.join(folder, f))]
     corpus, questions, wanted = rows("corpus.jsonl"), rows("queries.jsonl"), {}
     for line in list(open(glob.glob(folder + "/qrels/*.tsv")[0]))[1:]:
@@ -93,8 +93,8 @@ def quality(probe, data, folder, name):
         if int(grade) > 0:
             wanted.setdefault(q, set()).add(doc)
     questions = [q for q in questions if q["_id"] in wanted]
-    d = vectors(probe, data, name, [(c.get("title", "") + "\n" + c["text"]).strip() or "." for c in corpus])
-    q = vectors(probe, data, name, [x["text"] for x in questions])
+    d = vectors(probe, data, name, precision, [(c.get("title", "") + "\n" + c["text"]).strip() or "." for c in corpus])
+    q = vectors(probe, data, name, precision, [x["text"] for x in questions])
     order = np.argsort(-(q @ d.T), axis=1, kind="stable")[:, :10]
     return float(np.mean([ndcg([corpus[i]["_id"] for i in o], wanted[x["_id"]]) for o, x in zip(order, questions)]))
 
@@ -137,7 +137,7 @@ def main():
         os.mkdir(from_texts)
         texts(o.debs, from_texts)
         made = make(cairn, data, o.model, from_texts, o.passages)
-        found = {name: quality(probe, data, o.beir, name) for name in ("teacher", "fast")}
+        found = {"fast": quality(probe, data, o.beir, "fast", "fp32"), "teacher": quality(probe, data, o.beir, "teacher", "int8")}
         chunks = passages(from_texts)
         for name, lines in (("chunks", chunks), ("text", chunks)):
             open(os.path.join(tmp, name), "w").write("\n".join(lines))
