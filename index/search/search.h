@@ -36,7 +36,7 @@ typedef struct cn_query {
     uint32_t k;
     cn_mode mode;
     const cn_filter *filter;   /* NULL: none */
-    float min_score;           /* -INFINITY: none; of dense and exact alone */
+    float min_score;           /* -INFINITY: none; of vectors: dense, exact, and the dense half of hybrid */
     uint32_t per_doc;          /* at most so many hits of one document; 0: no limit */
     uint64_t deadline_ns;      /* cn_mono_ns(); 0: none */
 } cn_query;

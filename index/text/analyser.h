@@ -35,6 +35,7 @@ void cn_terms_free(cn_terms *t); /* NULL is fine */
 bool cn_terms_are(const cn_terms *t, const cn_analyser *a); /* made for this one? */
 
 /* Calls fn for each term of the text in its order; stop: it is a stop word. The term is fn's only during the call. What fn
- * returns other than CN_OK ends it. Takes nothing from the heap. */
+ * returns other than CN_OK ends it. Takes nothing from the heap once its buffers have
+ * grown to the longest word. */
 typedef cn_err cn_term_fn(void *ctx, cn_str term, bool stop);
 cn_err cn_terms_each(cn_terms *t, cn_str text, cn_term_fn *fn, void *ctx);

@@ -21,7 +21,7 @@ cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder);
  * it is asked once. Added again under the same name with the same url, model and dimensions, the rest is replaced. */
 struct cn_http_config;
 cn_err cn_model_add_http(const char *data_dir, cn_str name, const struct cn_http_config *c);
-/* Reads every byte again: CN_DAMAGED when it is not what was added. Opening compares sizes only. */
+/* Reads every byte again: CN_DAMAGED when it is not what was added. Opening a model does so too. */
 cn_err cn_model_verify(const char *data_dir, cn_str name);
 /* A model whose manifest cannot be read has the kind "damaged" and zeros. */
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);

@@ -134,7 +134,7 @@ static void out_made_by(const cn_question *q, cn_buf *out) {
     const cn_version *v = q->reading.version;
     bool exact = cn_question_is_exact(q) || !q->stats.any_coded;
     cn_pack_cstr(out, "made_by");
-    cn_pack_map(out, 14);
+    cn_pack_map(out, 15);
     cn_out_str(out, "tenant", q->from.tenant);
     cn_out_str(out, "index", q->from.index);
     cn_out_uint(out, "version", v->number);
@@ -146,6 +146,7 @@ static void out_made_by(const cn_question *q, cn_buf *out) {
         cn_out_hex(out, "embedder_digest", v->recipe.embedder_digest.b, sizeof v->recipe.embedder_digest.b);
     cn_out_str(out, "parser", v->recipe.parser);
     cn_out_str(out, "chunker", v->recipe.chunker);
+    cn_out_str(out, "analyser", v->recipe.analyser);
     cn_out_uint(out, "policy_epoch", cn_view_epoch(q->reading.view));
     cn_out_str(out, "mode", q->mode);
     cn_out_cstr(out, "search", exact ? "exact" : "approximate");

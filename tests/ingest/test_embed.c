@@ -341,8 +341,11 @@ static void integers_are_close_to_floats_and_depend_on_the_text_alone(void) {
 
 static void an_embedder_is_shared_and_counted(void) {
     cn_embedder *again = NULL, *other = NULL;
-    CU_ASSERT_EQUAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR(""), &again), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR("fp32"), &again), CN_OK);
     CU_ASSERT_PTR_EQUAL(again, e);
+    cn_embedder_unref(again);
+    CU_ASSERT_EQUAL_FATAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR(""), &again), CN_OK);
+    CU_ASSERT_TRUE(cn_str_is(cn_embedder_precision(again), "int8")); /* a kind's own default */
     cn_embedder_unref(again);
     CU_ASSERT_TRUE(cn_str_is(cn_embedder_name(e), "tiny"));
     CU_ASSERT_TRUE(cn_str_is(cn_embedder_precision(e), "fp32"));

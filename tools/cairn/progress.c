@@ -107,9 +107,13 @@ void cmd_progress_step(void *ctx, const char *step, uint64_t done, uint64_t all)
     double part = all && done <= all ? (double)done / (double)all : 0, seconds = (double)(cn_mono_ns() - since) / 1e9;
     line l = {.room = columns() - 1};
     add(&l, "%-10s", step);
-    add_bar(&l, part);
-    add(&l, " %3d%%", (int)(part * 100));
-    add(&l, " %llu of %llu", (unsigned long long)done, (unsigned long long)all);
+    if (all) {
+        add_bar(&l, part);
+        add(&l, " %3d%%", (int)(part * 100));
+        add(&l, " %llu of %llu", (unsigned long long)done, (unsigned long long)all);
+    } else {
+        add(&l, " %llu", (unsigned long long)done); /* how many there are is not known */
+    }
     if (part > 0.02 && seconds > 1)
         add(&l, ", %.0f s left", seconds / part - seconds);
     fprintf(stderr, "\r\033[K%.*s", (int)l.n, l.text);
