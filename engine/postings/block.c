@@ -1,4 +1,5 @@
-/* A list of postings to bytes and back. Decoding never trusts them: it stays within the list and the run's rows. */
+/* A list of postings to bytes and back. Decoding never trusts them: what is read is read once, and stays within the run's arrays
+ * and rows, whatever a file that was written over says since it was opened. */
 #include "engine/base/buf.h"
 #include "engine/postings/inside.h"
 
@@ -127,13 +128,16 @@ void cn_posting_list_encode(const cn_posting *v, uint32_t n, const uint32_t *len
 static cn_err damaged(const char *what) { return cn_fail(CN_DAMAGED, "a list of postings %s; the file will be made anew", what); }
 
 cn_err cn_posting_list_open(const cn_postings_run *r, uint32_t term, cn_posting_list *ret) {
-    const cn_entry *e = &r->entries[term];
-    cn_posting_list l = {.entry = *e, .rows = r->head.rows, .n_blocks = (e->df + BLOCK - 1) / BLOCK};
-    uint32_t bytes = e[1].at - e->at, skips = l.n_blocks > 1 ? l.n_blocks * (uint32_t)sizeof(cn_skip) : 0;
-    if (e->df == 0 || e->df > l.rows || skips > bytes)
+    cn_entry e[2];
+    memcpy(e, &r->entries[term], sizeof e);
+    if (e[0].df == 0 || e[0].df > r->head.rows || e[0].at > e[1].at || e[1].at > r->list_bytes)
+        return damaged("is not where it should be");
+    cn_posting_list l = {.entry = e[0], .rows = r->head.rows, .n_blocks = (e[0].df + BLOCK - 1) / BLOCK};
+    uint32_t bytes = e[1].at - e[0].at, skips = l.n_blocks > 1 ? l.n_blocks * (uint32_t)sizeof(cn_skip) : 0;
+    if (skips > bytes)
         return damaged("is shorter than it should be");
-    l.skips = skips ? r->lists + e->at : NULL;
-    l.blocks = r->lists + e->at + skips;
+    l.skips = skips ? r->lists + e[0].at : NULL;
+    l.blocks = r->lists + e[0].at + skips;
     l.bytes = bytes - skips;
     *ret = l;
     return CN_OK;
@@ -147,10 +151,13 @@ cn_skip cn_posting_list_skip(const cn_posting_list *l, uint32_t i) {
 }
 
 static cn_err decode_whole(const uint8_t *at, uint32_t bytes, cn_decoded *ret) {
-    if (bytes < 2 || at[0] > BITS_MAX || at[1] > BITS_MAX || bytes != 2u + 16u * at[0] + 16u * at[1])
+    uint8_t bits[2] = {0};
+    if (bytes >= sizeof bits)
+        memcpy(bits, at, sizeof bits);
+    if (bytes < sizeof bits || bits[0] > BITS_MAX || bits[1] > BITS_MAX || bytes != 2u + 16u * bits[0] + 16u * bits[1])
         return damaged("has a block of a wrong length");
-    unpack(at + 2, at[0], ret->row);
-    unpack(at + 2 + 16u * at[0], at[1], ret->tf);
+    unpack(at + 2, bits[0], ret->row);
+    unpack(at + 2 + 16u * bits[0], bits[1], ret->tf);
     return CN_OK;
 }
 
@@ -184,14 +191,21 @@ cn_err cn_posting_list_decode(const cn_posting_list *l, uint32_t i, cn_decoded *
 }
 
 /* ---------- terms ---------- */
-static cn_str term_at(const cn_postings_run *r, uint32_t i) { return (cn_str){r->terms + r->offsets[i], r->offsets[i + 1] - r->offsets[i]}; }
+cn_err cn_posting_term(const cn_postings_run *r, uint32_t i, cn_str *ret) {
+    uint32_t at[2];
+    memcpy(at, &r->offsets[i], sizeof at);
+    *ret = (cn_str){r->terms + at[0], at[1] - at[0]};
+    return at[0] <= at[1] && at[1] <= r->term_bytes ? CN_OK : damaged("has a term that is not where it should be");
+}
 
 cn_err cn_posting_list_find(const cn_postings_run *r, cn_str term, cn_posting_list *ret, bool *ret_is) {
     uint32_t lo = 0, hi = r->head.terms;
     *ret_is = false;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        int c = cn_str_cmp(term_at(r, mid), term);
+        cn_str at;
+        CN_TRY(cn_posting_term(r, mid, &at));
+        int c = cn_str_cmp(at, term);
         if (c == 0) {
             *ret_is = true;
             return cn_posting_list_open(r, mid, ret);

@@ -37,12 +37,13 @@ static cn_err check_list(const cn_postings_run *r, uint32_t run, uint32_t term) 
 }
 
 static cn_err check_order(const cn_postings_run *r, uint32_t run, uint32_t term) {
-    cn_str now = {r->terms + r->offsets[term], r->offsets[term + 1] - r->offsets[term]};
+    cn_str before, now;
+    CN_TRY(cn_posting_term(r, term, &now));
     if (now.n > CN_TERM_MAX)
         return wrong(run, term, "it is too long");
     if (term == 0)
         return CN_OK;
-    cn_str before = {r->terms + r->offsets[term - 1], r->offsets[term] - r->offsets[term - 1]};
+    CN_TRY(cn_posting_term(r, term - 1, &before));
     return cn_str_cmp(before, now) < 0 ? CN_OK : wrong(run, term, "it is out of order");
 }
 

@@ -62,6 +62,7 @@ typedef struct cn_postings_run {
     const char *terms;
     const cn_entry *entries;
     const uint8_t *lists;
+    uint32_t term_bytes, list_bytes;    /* of terms and lists: a file that changes under its map leads nowhere else */
 } cn_postings_run;
 
 struct cn_postings {
@@ -83,6 +84,8 @@ typedef struct cn_decoded {
     uint32_t n, row[CN_POSTING_BLOCK], tf[CN_POSTING_BLOCK];
 } cn_decoded;
 
+/* The bytes of term i, of the run's. CN_DAMAGED. */
+cn_err cn_posting_term(const cn_postings_run *r, uint32_t i, cn_str *ret);
 /* Finds the term; *ret_is false: the run does not hold it. */
 cn_err cn_posting_list_find(const cn_postings_run *r, cn_str term, cn_posting_list *ret, bool *ret_is);
 cn_err cn_posting_list_open(const cn_postings_run *r, uint32_t term, cn_posting_list *ret);

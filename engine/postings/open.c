@@ -43,6 +43,8 @@ static cn_err open_run(uint32_t i, uint32_t first_row, uint32_t rows_left, cn_ge
     r.terms = terms;
     r.entries = entries;
     r.lists = lists;
+    r.term_bytes = (uint32_t)term_bytes;
+    r.list_bytes = (uint32_t)list_bytes;
     CN_TRY(check_tables(&r, term_bytes, list_bytes));
     *ret = r;
     return CN_OK;

@@ -139,7 +139,7 @@ static cn_err mark(cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) 
 /* Does a block's span hold a candidate? */
 static bool any_candidate(const cn_lookup_scratch *s, const cursor *c, uint32_t i, uint32_t from, uint32_t to) {
     uint32_t lo = cn_posting_list_before(&c->list, i) + 1, hi = cn_posting_list_skip(&c->list, i).last;
-    if (hi < from) /* not so: decoding it will say */
+    if (hi < from || (lo >= to && lo > from)) /* not so: decoding it will say */
         return true;
     lo = lo < from ? 0 : lo - from;
     hi = hi >= to ? to - from - 1 : hi - from;
