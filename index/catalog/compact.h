@@ -6,7 +6,8 @@
  * CN_COMPACT_SMALL or twice as large as all smaller ones of the merge together. So every file left is more than twice as
  * large as all smaller ones that it could be merged with: a long-lived index stays at a few.
  * Of an erased document a stub stays (segment.h): its key and leaf, by which the roots of versions that held it verify.
- * How: the new files and their codes are written beside everything else; then the manifests of the retained versions are
+ * How: the new files, their codes and their postings are written beside everything else (what is derived and cannot be made is
+ * logged, and made on first use); then the manifests of the retained versions are
  * switched, each in a file of its own, in transactions of at most 128 versions that put nothing in the place of a manifest
  * that another has changed; versions sealed meanwhile on the old files follow. Then the old files are let go, and unlinked
  * a minute later by this call (with wait), the next one, or gc. Killed at any moment, it leaves the old state or the new
@@ -28,7 +29,7 @@ typedef struct cn_compact_opts {
     bool dry;   /* only tells what would be done */
     bool wait;  /* returns when the old files are gone */
     bool erased; /* only files that hold what the policy has erased, each by itself: the least that takes its bytes away */
-    cn_scrub_pace *pace; /* asked before each document is copied, with its bytes; false: stop, CN_UNAVAILABLE, nothing was changed.
+    cn_scrub_pace *pace; /* asked before each document is copied, and again as its words are taken up, with its bytes; false: stop, CN_UNAVAILABLE, nothing was changed.
                           * With it, one thread works, for who does this in the background. NULL: as fast as it goes */
     void *pace_ctx;
 } cn_compact_opts;

@@ -1,6 +1,7 @@
 /* compact_write.c -- one new segment file of the kept documents of some old ones, in their order. */
 #include <unistd.h>
 
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/compact_inside.h"
@@ -21,9 +22,8 @@ static cn_err stub_of(cn_surveyed *x, uint32_t doc, cn_stub *ret) {
 /* About what is read and written for it: its text, its vectors, what lies around them. */
 static uint64_t size_of(const cn_doc *d, uint32_t dim) { return d->text.n + d->meta.n + (uint64_t)d->n_chunks * dim * sizeof(float) + SMALL; }
 
-static cn_err wait_for(const cn_compact_opts *o, uint64_t bytes) {
-    return !o->pace || o->pace(o->pace_ctx, bytes) ? CN_OK : cn_fail(CN_UNAVAILABLE, "the compaction was stopped; nothing was changed, and the next one begins anew");
-}
+static cn_err stopped(void) { return cn_fail(CN_UNAVAILABLE, "the compaction was stopped; nothing was changed, and the next one begins anew"); }
+static cn_err wait_for(const cn_compact_opts *o, uint64_t bytes) { return !o->pace || o->pace(o->pace_ctx, bytes) ? CN_OK : stopped(); }
 
 static cn_err copy_doc(cn_segw *w, cn_surveyed *x, uint32_t doc, const cn_compact_opts *o, cn_arena *a) {
     cn_key key;
@@ -83,15 +83,47 @@ static cn_err hold(const cn_survey *s, cn_rewrite *r) {
     return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
 }
 
+typedef struct paced {
+    const cn_compact_opts *o;
+    bool stopped;
+} paced;
+
+static bool pace(void *ctx, uint64_t bytes) {
+    paced *p = ctx;
+    p->stopped = wait_for(p->o, bytes) != CN_OK;
+    return !p->stopped;
+}
+
+/* What is derived is made on first use where it is not there: it must not keep the bytes of erased documents in the old files. */
+static void go_on_without(const cn_survey *s, const cn_rewrite *r, const char *kind, cn_err e) {
+    char path[CN_PATH_MAX] = "";
+    if (e == CN_OK)
+        return;
+    (void)cn_seg_path(s->t, &r->part.id, kind, path, sizeof path);
+    cn_log(CN_LOG_WARN, "compact.underived", "path=%s %s", path, cn_error_detail());
+}
+
+static cn_err build_postings(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
+    cn_analyser analyser;
+    paced p = {o, false};
+    CN_TRY(cn_analyser_parse(r->from[0]->version->recipe.analyser, &analyser));
+    cn_err e = cn_seg_build_postings(r->seg, &analyser, pace, &p);
+    if (p.stopped)
+        return stopped();
+    go_on_without(s, r, CN_POSTINGS_KIND, e);
+    return CN_OK;
+}
+
 static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
     cn_space space;
-    cn_analyser analyser;
-    CN_TRY(cn_analyser_parse(r->from[0]->version->recipe.analyser, &analyser));
-    CN_TRY(cn_seg_build_postings(r->seg, &analyser));
+    CN_TRY(build_postings(s, o, r));
     if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
         return CN_OK;
     cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
-    return e == CN_OK ? cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()) : e == CN_NOT_FOUND ? CN_OK : e;
+    if (e != CN_OK)
+        return e == CN_NOT_FOUND ? CN_OK : e;
+    go_on_without(s, r, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
+    return CN_OK;
 }
 
 cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, const cn_compact_opts *o, cn_rewrite *ret) {

@@ -319,8 +319,23 @@ static uint64_t compares(const submission *s, cn_str name) {
     return !s->sets || !memchr(name.p, ':', name.n) ? 0 : s->against ? s->against : CN_GATE_NONE;
 }
 
+static bool is_of_set(cn_str name, cn_str set) { return name.n > set.n && name.p[set.n] == '/' && memcmp(name.p, set.p, set.n) == 0; }
+
+/* A comparison by an earlier run of the set: one that this run could not make is none. */
+static bool is_outdone(const submission *s, const cn_gate_result *r) {
+    for (uint32_t i = 0; r->against && i < s->n_sets; i++)
+        if (is_of_set(r->name, s->sets[i].name))
+            return true;
+    return false;
+}
+
 static cn_err merge(const submission *s, cn_gate_results *io) {
     int64_t now = cn_wall_us();
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < io->n; i++)
+        if (!is_outdone(s, &io->v[i]))
+            io->v[kept++] = io->v[i];
+    io->n = kept;
     for (uint32_t i = 0; i < s->n; i++) {
         uint32_t at = 0;
         while (at < io->n && !cn_str_eq(io->v[at].name, s->v[i].name))
@@ -459,8 +474,6 @@ static cn_err note_version(void *ctx, cn_str key, cn_str value, bool *stop) {
     s->v[s->n++] = number;
     return CN_OK;
 }
-
-static bool is_of_set(cn_str name, cn_str set) { return name.n > set.n && name.p[set.n] == '/' && memcmp(name.p, set.p, set.n) == 0; }
 
 static cn_err forget_in(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_str set, cn_arena *a) {
     cn_gate_results r;

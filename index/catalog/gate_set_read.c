@@ -34,8 +34,8 @@ static int by_doc(const void *a, const void *b) { return cn_str_cmp(((const cn_g
 
 static cn_err read_grade(const msgpack_object_kv *kv, cn_arena *a, cn_gate_grade *ret) {
     const msgpack_object *g = &kv->val;
-    bool whole = g->type == MSGPACK_OBJECT_POSITIVE_INTEGER || g->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
-    if (!cn_is_str(&kv->key) || !whole || g->via.i64 > GRADE_MAX || g->via.i64 < -GRADE_MAX)
+    bool whole = g->type == MSGPACK_OBJECT_POSITIVE_INTEGER ? g->via.u64 <= GRADE_MAX : g->type == MSGPACK_OBJECT_NEGATIVE_INTEGER && g->via.i64 >= -GRADE_MAX;
+    if (!cn_is_str(&kv->key) || !whole)
         return cn_fail(CN_INVALID, "field \"relevant\" must map ids of documents to whole grades");
     CN_TRY(check_doc(cn_obj_str(&kv->key)));
     *ret = (cn_gate_grade){cn_arena_str(a, cn_obj_str(&kv->key)), g->via.i64};

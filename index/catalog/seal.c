@@ -415,7 +415,7 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
 static cn_err build_postings(const seal *s, cn_seg *fresh) {
     cn_analyser analyser;
     CN_TRY(cn_analyser_parse(s->o->recipe->analyser, &analyser));
-    return cn_seg_build_postings(fresh, &analyser);
+    return cn_seg_build_postings(fresh, &analyser, NULL, NULL);
 }
 
 /* ---------- all of it ---------- */

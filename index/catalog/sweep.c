@@ -146,11 +146,6 @@ cn_err cn_erasing_put(MDB_txn *txn, MDB_dbi dbi, const cn_seg_id *id, cn_str ind
     return cn_fields_put(txn, dbi, (cn_str){(const char *)id->b, CN_SEG_ID}, f, 3);
 }
 
-static bool is_gone(const cn_tenant *t, const cn_seg_id *id) {
-    uint64_t bytes = 0;
-    return cn_seg_files(t, id, &bytes) == 0;
-}
-
 static cn_err find_gone(void *ctx, cn_str key, cn_str value, bool *stop) {
     sweep *s = ctx;
     erased *e = &s->gone;
@@ -159,7 +154,7 @@ static cn_err find_gone(void *ctx, cn_str key, cn_str value, bool *stop) {
     if (key.n != CN_SEG_ID)
         return cn_fail(CN_DAMAGED, "the record of a file with erased documents has a key of %zu bytes", key.n);
     memcpy(e->id[n].b, key.p, CN_SEG_ID);
-    if (!is_gone(s->t, &e->id[n]))
+    if (!cn_seg_is_gone(s->t, &e->id[n]))
         return CN_OK;
     CN_TRY(cn_fields_read(value, "the record of a file with erased documents", s->a, f, 3));
     *stop = ++e->n == SWEEP_MAX;

@@ -91,10 +91,29 @@ static cn_err lock_tmp(const char *tmp, int *ret_fd) {
     return CN_OK;
 }
 
-static cn_err publish(const char *tmp, const char *path) {
+/* Whoever still has the rows open may build from them after their file was unlinked; a file beside it would bring back words
+ * of erased documents. Looked at once the file being built is there, and again once it has its name: whoever unlinks the rows
+ * and looks for these (cn_seg_is_gone) sees one of them, or is seen. */
+static cn_err has_rows(const cn_seg *s) {
+    struct stat st;
+    const char *rows = cn_env_path(s->env);
+    if (stat(rows, &st) == 0)
+        return CN_OK;
+    return errno == ENOENT ? cn_fail(CN_NOT_FOUND, "%s was removed meanwhile; nothing is derived from it any more", rows) : cn_fail_errno(errno, "looking for %s", rows);
+}
+
+static cn_err publish(const cn_seg *s, const char *tmp, const char *path) {
     char dir[CN_PATH_MAX];
-    if (rename(tmp, path) < 0)
-        return cn_fail_errno(errno, "renaming %s", tmp);
+    if (rename(tmp, path) < 0) {
+        cn_err e = cn_fail_errno(errno, "renaming %s", tmp);
+        unlink(tmp);
+        return e;
+    }
+    cn_err e = has_rows(s);
+    if (e != CN_OK) {
+        unlink(path);
+        return e;
+    }
     CN_TRY(cn_path(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path));
     return cn_dir_sync(dir);
 }
@@ -105,9 +124,11 @@ cn_err cn_derived_build(cn_seg *s, const char *kind, cn_err (*build)(void *ctx, 
     CN_TRY(path_of(s, kind, "", path));
     CN_TRY(path_of(s, kind, ".tmp", tmp));
     CN_TRY(lock_tmp(tmp, &fd));
-    cn_err e = build_in(s, tmp, kind, build, ctx);
+    cn_err e = has_rows(s);
     if (e == CN_OK)
-        e = publish(tmp, path);
+        e = build_in(s, tmp, kind, build, ctx);
+    if (e == CN_OK)
+        e = publish(s, tmp, path);
     else
         unlink(tmp);
     close(fd);

@@ -69,6 +69,8 @@ typedef struct rows_in {
     cn_terms *terms;
     cn_postings_build *b;
     uint32_t times; /* of the field at hand */
+    bool (*pace)(void *ctx, uint64_t bytes); /* NULL: as fast as it goes */
+    void *pace_ctx;
 } rows_in;
 
 static cn_err add_term(void *ctx, cn_str term, bool stop) {
@@ -86,6 +88,8 @@ static cn_err add_doc(rows_in *r, uint32_t doc) {
     cn_str text;
     CN_TRY(cn_seg_record(r->s, doc, &rec));
     CN_TRY(cn_rows_text(&r->s->rows, &rec.head.text, &text));
+    if (r->pace && !r->pace(r->pace_ctx, text.n))
+        return cn_fail(CN_UNAVAILABLE, "%s: making its postings was stopped", r->s->blocks.path);
     for (uint32_t i = 0; i < rec.head.n_chunks; i++) {
         cn_chunk c;
         CN_TRY(cn_rows_chunk(&r->s->rows, &rec, i, &c));
@@ -131,17 +135,15 @@ static bool has_file(cn_seg *s, const cn_analyser *a, cn_derived **ret) {
     return false;
 }
 
-static cn_err build_file(cn_seg *s, const cn_analyser *a) {
-    rows_in r = {.s = s, .analyser = a};
-    return cn_derived_build(s, KIND, build, &r);
-}
+static cn_err build_file(rows_in *r) { return cn_derived_build(r->s, KIND, build, r); }
 
-cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a) {
+cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx) {
+    rows_in r = {.s = s, .analyser = a, .pace = pace, .pace_ctx = pace_ctx};
     cn_derived *d = NULL;
     if (cn_seg_rows(s) < FILE_FROM)
         return CN_OK;
     if (!has_file(s, a, &d))
-        return build_file(s, a);
+        return build_file(&r);
     cn_derived_close(d);
     return CN_OK;
 }
@@ -180,7 +182,7 @@ static texts *known(const cn_seg *s, const cn_analyser *a) {
 static cn_err from_file(cn_seg *s, const cn_analyser *a, texts *t) {
     for (int tries = 0; tries < 2; tries++) {
         if (tries || !has_file(s, a, &t->file)) {
-            CN_TRY(build_file(s, a));
+            CN_TRY(build_file(&(rows_in){.s = s, .analyser = a}));
             if (!has_file(s, a, &t->file))
                 return cn_fail(CN_UNAVAILABLE, "%s: its postings were made and cannot be opened", s->blocks.path);
         }

@@ -116,6 +116,7 @@ cn_err cn_seg_part(cn_seg *s, char part, cn_str name, cn_str *ret); /* CN_NOT_FO
 
 /* ---------- derived files: <id>.<kind>.mdb ---------- */
 typedef struct cn_derived cn_derived;
+/* CN_NOT_FOUND: the rows' own file was unlinked, so nothing is left of this one either. */
 cn_err cn_derived_build(cn_seg *s, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx);
 cn_err cn_derived_open(cn_seg *s, const char *kind, cn_derived **ret); /* CN_NOT_FOUND, CN_DAMAGED: then rebuild */
 void cn_derived_close(cn_derived *d);
@@ -130,13 +131,17 @@ cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /*
  * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE. CN_DEADLINE (cn_mono_ns(); 0:
  * none) while another thread makes them. */
 cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret);
-cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a); /* at sealing */
+/* At sealing and compaction. pace (NULL: as fast as it goes): asked before each document with the bytes of its text; false: stop,
+ * CN_UNAVAILABLE. */
+cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx);
 
 /* ---------- files ---------- */
 #define CN_SEG_KINDS 3
 extern const char *const cn_seg_kinds[CN_SEG_KINDS]; /* NULL: the rows; then each kind of derived file */
 /* How many files of it there are; adds their bytes. */
 uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_bytes);
+/* Is nothing left of it, not even a derived file that someone is building, or was when killed? Once the rows are unlinked. */
+bool cn_seg_is_gone(const cn_tenant *t, const cn_seg_id *id);
 void cn_seg_files_unlink(const cn_tenant *t, const cn_seg_id *id);
 cn_err cn_seg_path(const cn_tenant *t, const cn_seg_id *id, const char *kind, char *path, size_t n); /* kind NULL: the rows */
 /* Files of segments/ that keep does not want, and what killed builders left: at most `most`. */

@@ -2,7 +2,9 @@
 
 #include <stdio.h>
 
+#include "index/catalog/index.h"
 #include "index/catalog/live.h"
+#include "index/policy/policy.h"
 #include "ingest/chunk/chunk.h"
 #include "ingest/job/outline.h"
 #include "ingest/source/source.h"
@@ -100,8 +102,34 @@ cn_err cn_gather_paths(const cn_distill_opts *o, cn_embedder *e, cn_sample *s, c
 }
 
 /* ---------- an index ---------- */
-static cn_err add_stored(gather *g, cn_seg *seg, uint32_t doc, cn_arena *a) {
+typedef struct stored { /* what is read */
+    cn_policy *policy;
+    cn_index_info ix;
+    cn_version v;
+    cn_living live;
+} stored;
+
+/* A model outlives the documents it was fitted to: what is erased, or hidden from everybody, has no part in it. */
+static cn_err is_dead(const stored *x, cn_seg *seg, uint32_t doc, cn_arena *a, bool *ret) {
     cn_doc d;
+    cn_key key;
+    cn_digest leaf;
+    cn_triple row;
+    cn_effect f;
+    CN_TRY(cn_seg_leaf(seg, doc, &key, &leaf));
+    CN_TRY(cn_seg_doc_brief(seg, doc, &d));
+    CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &row));
+    CN_TRY(cn_policy_effect(x->policy, x->ix.id, x->v.number, &key, d.source, d.id, &row, cn_seg_get_id(seg), a, &f));
+    *ret = f.dead;
+    return CN_OK;
+}
+
+static cn_err add_stored(gather *g, const stored *x, cn_seg *seg, uint32_t doc, cn_arena *a) {
+    cn_doc d;
+    bool dead;
+    CN_TRY(is_dead(x, seg, doc, a, &dead));
+    if (dead)
+        return CN_OK;
     CN_TRY(cn_seg_doc(seg, doc, a, &d));
     cn_parsed p = {.text = d.text, .title = d.title};
     if (!d.text.n)
@@ -110,32 +138,39 @@ static cn_err add_stored(gather *g, cn_seg *seg, uint32_t doc, cn_arena *a) {
     return add_document(g, &p, a);
 }
 
-static cn_err read_living(gather *g, const cn_living *live, uint64_t all, cn_arena *a) {
+static cn_err read_living(gather *g, const stored *x, cn_arena *a) {
+    const cn_living *live = &x->live;
     for (uint32_t i = 0; i < live->n; i++)
         for (uint32_t d = 0; d < cn_seg_docs(live->segs[i]); d++) {
             if (roaring_bitmap_contains(live->dead[i], d))
                 continue;
-            CN_TRY(settle(g, add_stored(g, live->segs[i], d, a)));
+            CN_TRY(settle(g, add_stored(g, x, live->segs[i], d, a)));
             CN_TRY(cn_seg_sound(live->segs[i]));
-            tell(g, g->told->documents, all);
+            tell(g, g->told->documents, x->v.counts.documents);
             cn_arena_reset(a);
         }
     return CN_OK;
 }
 
+static cn_err read_version(gather *g, cn_tenant *t, stored *x, cn_arena *names, cn_arena *a) {
+    CN_TRY(cn_index_get(t, g->o->index, names, &x->ix));
+    CN_TRY(cn_version_get(t, g->o->index, 0, names, &x->v));
+    CN_TRY(cn_live_open(t, &x->v, &x->live));
+    cn_err err = read_living(g, x, a);
+    cn_live_close(&x->live);
+    return err;
+}
+
 static cn_err read_index(gather *g, cn_tenant *t) {
     cn_arena names, a;
-    cn_version v;
-    cn_living live;
+    stored x = {0};
+    CN_TRY(cn_policy_load(t, &x.policy));
     cn_arena_init(&names, ARENA_BLOCK, ARENA_MOST);
     cn_arena_init(&a, ARENA_BLOCK, ARENA_MOST);
-    cn_err err = cn_version_get(t, g->o->index, 0, &names, &v);
-    if (err == CN_OK && (err = cn_live_open(t, &v, &live)) == CN_OK) {
-        err = read_living(g, &live, v.counts.documents, &a);
-        cn_live_close(&live);
-    }
+    cn_err err = read_version(g, t, &x, &names, &a);
     cn_arena_done(&a);
     cn_arena_done(&names);
+    cn_policy_unref(x.policy);
     return err;
 }
 

@@ -11,5 +11,5 @@
 #define CN_PASSAGE_TOKENS 64 /* long enough for a meaning, short enough that each word has its part in it */
 
 cn_err cn_gather_paths(const cn_distill_opts *o, cn_embedder *e, cn_sample *s, cn_distill_report *io);
-/* The active version's living documents. */
+/* The active version's living documents, those aside that the policy has erased or hides. DAMAGED: the policy cannot be read. */
 cn_err cn_gather_index(const cn_distill_opts *o, cn_embedder *e, cn_sample *s, cn_distill_report *io);

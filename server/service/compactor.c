@@ -131,12 +131,16 @@ static void show(cn_compactor *c) {
 }
 
 /* ---------- looking ---------- */
-static void failed(cn_erasing *e, const char *event) {
+static void put_off(cn_erasing *e, const char *event, uint64_t *io_backoff_ms, uint64_t *ret_ns) {
+    uint64_t ms = *io_backoff_ms == 0 ? CN_COMPACTOR_RETRY_MS : *io_backoff_ms * 2 > HOUR_MS ? HOUR_MS : *io_backoff_ms * 2;
     snprintf(e->problem, sizeof e->problem, "%s", cn_error_detail());
-    e->backoff_ms = e->backoff_ms == 0 ? CN_COMPACTOR_RETRY_MS : e->backoff_ms * 2 > HOUR_MS ? HOUR_MS : e->backoff_ms * 2;
-    e->retry_ns = cn_mono_ns() + e->backoff_ms * MS;
-    cn_log(CN_LOG_WARN, event, "tenant=%s index=%s again_in_s=%llu %s", e->tenant, e->index, (unsigned long long)(e->backoff_ms / 1000), e->problem);
+    *io_backoff_ms = ms;
+    *ret_ns = cn_mono_ns() + ms * MS;
+    cn_log(CN_LOG_WARN, event, "tenant=%s index=%s again_in_s=%llu %s", e->tenant, e->index, (unsigned long long)(ms / 1000), e->problem);
 }
+
+static void failed(cn_erasing *e, const char *event) { put_off(e, event, &e->backoff_ms, &e->retry_ns); }
+static void held(cn_erasing *e) { put_off(e, "erase.held", &e->held_backoff_ms, &e->held_ns); }
 
 typedef struct looking {
     cn_compactor *c;
@@ -246,7 +250,10 @@ static void look(cn_compactor *c) {
     pthread_mutex_lock(&c->lock);
     c->poked = false;
     pthread_mutex_unlock(&c->lock);
-    if (cn_tenant_list(c->data, look_at_tenant, &l) == CN_OK && rest(c, 0, true)) {
+    cn_err err = cn_tenant_list(c->data, look_at_tenant, &l);
+    if (err != CN_OK)
+        cn_log(CN_LOG_WARN, "erase.unknown", "the tenants cannot be listed; what is known of erased documents stays as it was: %s", cn_error_detail());
+    if (err == CN_OK && rest(c, 0, true)) {
         list was = c->now;
         tenants were = c->seen;
         c->now = l.made;
@@ -293,53 +300,79 @@ static cn_err sweep(cn_tenant *t, cn_erasing *e) {
 
 static bool leaves(const cn_erasing *e) { return e->is.leaving && cn_wall_us() >= e->is.gone_us; }
 static bool is_due(const cn_erasing *e) { return e->is.documents && e->due_us != CN_NO_TIME && cn_wall_us() >= e->due_us; }
-
-static cn_err step(cn_compactor *c, cn_tenant *t, cn_erasing *e) {
-    if (leaves(e))
-        CN_TRY(sweep(t, e));
-    if (leaves(e)) /* someone holds a file, or it is one that a kill left unnamed */
-        return cn_fail(CN_UNAVAILABLE, "%u files that were replaced are still held by someone, or were left by a kill and wait for an hour", e->is.leaving);
-    return is_due(e) ? compact(c, t, e) : CN_OK;
-}
+static bool may_compact(const cn_erasing *e) { return is_due(e) && cn_mono_ns() >= e->retry_ns; }
+static bool may_sweep(const cn_erasing *e) { return leaves(e) && cn_mono_ns() >= e->held_ns; }
 
 static bool over(cn_compactor *c) { return !rest(c, 0, true) || after_ms(c) == 0; }
 
+/* Someone holds a file, or it is one that a kill left unnamed. */
+static cn_err sweep_all(cn_tenant *t, cn_erasing *e) {
+    CN_TRY(sweep(t, e));
+    if (!leaves(e))
+        return CN_OK;
+    return cn_fail(CN_UNAVAILABLE, "%u files that were replaced are still held by someone, or were left by a kill and wait for an hour", e->is.leaving);
+}
+
+/* Compacts first, and each by its own times: what is erased now does not wait for old files that somebody holds. */
+static void step(cn_compactor *c, cn_tenant *t, cn_erasing *e) {
+    bool sweeps = may_sweep(e), compacts = may_compact(e);
+    cn_err err = compacts ? compact(c, t, e) : CN_OK;
+    c->changed |= compacts && err == CN_OK;
+    if (compacts && err == CN_OK)
+        e->backoff_ms = e->retry_ns = 0;
+    else if (err != CN_OK && !over(c) && err != CN_NOT_FOUND)
+        failed(e, "erase.failed");
+    if (!sweeps || over(c))
+        return;
+    if (sweep_all(t, e) != CN_OK) {
+        held(e);
+        return;
+    }
+    e->held_backoff_ms = e->held_ns = 0;
+    c->changed = true;
+}
+
 static void work_on(cn_compactor *c, cn_erasing *e) {
     cn_tenant *t;
-    if (cn_mono_ns() < e->retry_ns || !(leaves(e) || is_due(e)))
+    if (!may_sweep(e) && !may_compact(e))
         return;
     cn_err err = cn_tenant_open(c->data, cn_str_of(e->tenant), &t);
     if (err == CN_OK) {
         err = may_write(t, e);
         e->frozen = err == CN_REFUSED;
         if (err == CN_OK)
-            err = step(c, t, e);
+            step(c, t, e);
         cn_tenant_unref(t);
     }
-    if (err == CN_OK) {
-        e->problem[0] = 0;
-        e->backoff_ms = e->retry_ns = 0;
-        c->changed = true;
-    } else if (e->frozen) {
+    if (e->frozen) {
         snprintf(e->problem, sizeof e->problem, "%s", cn_error_detail());
-    } else if (!over(c) && err != CN_NOT_FOUND) {
+    } else if (err == CN_OK && cn_mono_ns() >= e->retry_ns && cn_mono_ns() >= e->held_ns) {
+        e->problem[0] = 0;
+    } else if (err != CN_OK && !over(c) && err != CN_NOT_FOUND) {
         failed(e, "erase.failed");
+        e->held_ns = e->retry_ns;
     }
+}
+
+/* That time by this thread's clock; a second from now, where it has passed; and no earlier than it may try again. */
+static uint64_t when(int64_t wall_us, uint64_t no_earlier_ns) {
+    int64_t wall = cn_wall_us();
+    uint64_t then = cn_mono_ns() + (wall_us > wall ? (uint64_t)(wall_us - wall) * 1000 : SECOND);
+    return then < no_earlier_ns ? no_earlier_ns : then;
 }
 
 /* When there is something to do next. */
 static uint64_t next(cn_compactor *c) {
     uint64_t after = after_ms(c), now = cn_mono_ns();
     uint64_t at = c->changed ? c->look_ns : now + (after && after < CN_COMPACTOR_LOOK_MS ? after : CN_COMPACTOR_LOOK_MS) * MS;
-    int64_t wall = cn_wall_us();
     for (uint32_t i = 0; i < c->now.n; i++) {
         const cn_erasing *e = &c->now.v[i];
-        int64_t when = e->is.leaving ? e->is.gone_us : e->due_us;
-        if (when == CN_NO_TIME || e->frozen)
+        if (e->frozen)
             continue;
-        uint64_t then = when > wall ? now + (uint64_t)(when - wall) * 1000 : now + SECOND;
-        then = then < e->retry_ns ? e->retry_ns : then;
-        at = then < at ? then : at;
+        uint64_t gone = e->is.leaving ? when(e->is.gone_us, e->held_ns) : UINT64_MAX;
+        uint64_t due = e->is.documents && e->due_us != CN_NO_TIME ? when(e->due_us, e->retry_ns) : UINT64_MAX;
+        at = gone < at ? gone : at;
+        at = due < at ? due : at;
     }
     return at;
 }

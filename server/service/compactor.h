@@ -3,8 +3,9 @@
  * the audit chain tells of both, by "cairnd".
  *
  * It looks at all tenants whose catalog was written since, when it is told of an erasure, and every CN_COMPACTOR_LOOK_MS (or
- * compact_after, if that is less) for what other processes did. An index that is frozen waits. What fails is tried again after CN_COMPACTOR_RETRY_MS, then twice that, up to an hour. Killed, or told
- * to leave, it leaves the old state or the new one, and begins anew with the next start.
+ * compact_after, if that is less) for what other processes did. An index that is frozen waits. What fails is tried again after
+ * CN_COMPACTOR_RETRY_MS, then twice that, up to an hour; an old file that someone still holds delays no compaction. Killed, or
+ * told to leave, it leaves the old state or the new one, and begins anew with the next start.
  * Owns:    its thread, and the list of what is erased and still there.
  * Thread:  any may set, poke and list. The thread has a low priority, and while requests wait it waits too, before each MiB
  *          that it copies; but no longer than CN_COMPACTOR_WAIT_MS, so that an erasure gets done on a server never idle.
@@ -23,7 +24,8 @@ typedef struct cn_erasing { /* an index with something left to do */
     int64_t due_us;         /* when it is compacted; CN_NO_TIME: not by itself, or it is done and files only wait */
     char problem[256];      /* why the last try, or looking at it, failed; empty: it did not */
     bool frozen;            /* by a mode; it waits for the end of that, and problem says so */
-    uint64_t retry_ns, backoff_ms; /* of the thread */
+    /* of the thread: it tries again no earlier; to compact, and apart from that to remove what is held */
+    uint64_t retry_ns, backoff_ms, held_ns, held_backoff_ms;
 } cn_erasing;
 
 typedef struct cn_compactor cn_compactor;

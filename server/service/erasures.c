@@ -15,7 +15,7 @@ typedef struct listing {
 } listing;
 
 /* ---------- on files: nobody else has looked ---------- */
-static cn_err add(listing *l, const cn_tenant *t, cn_str index, const cn_erased *is, const char *problem) {
+static cn_err add(listing *l, cn_str tenant, cn_str index, const cn_erased *is, const char *problem) {
     if (l->n == l->room) {
         uint32_t room = l->room ? 2 * l->room : 16;
         cn_erasing *v = cn_arena_zalloc(&l->c->arena, room, sizeof *v);
@@ -28,7 +28,7 @@ static cn_err add(listing *l, const cn_tenant *t, cn_str index, const cn_erased 
     }
     cn_erasing *e = &l->v[l->n++];
     *e = (cn_erasing){.is = *is, .due_us = CN_NO_TIME};
-    snprintf(e->tenant, sizeof e->tenant, "%s", cn_tenant_name(t));
+    snprintf(e->tenant, sizeof e->tenant, CN_STR_FMT, CN_STR_ARG(tenant));
     snprintf(e->index, sizeof e->index, CN_STR_FMT, CN_STR_ARG(index));
     snprintf(e->problem, sizeof e->problem, "%s", problem);
     return CN_OK;
@@ -44,7 +44,7 @@ static cn_err look(listing *l, cn_tenant *t) {
         if (err == CN_NOT_FOUND) /* dropped meanwhile */
             continue;
         if (err != CN_OK || is.documents || is.leaving)
-            CN_TRY(add(l, t, ix[i].name, &is, err == CN_OK ? "" : cn_error_detail()));
+            CN_TRY(add(l, cn_str_of(cn_tenant_name(t)), ix[i].name, &is, err == CN_OK ? "" : cn_error_detail()));
     }
     return CN_OK;
 }
@@ -60,7 +60,10 @@ static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
         err = look(l, t);
         cn_tenant_unref(t);
     }
-    return err == CN_NOT_FOUND ? CN_OK : err;
+    if (err == CN_OK || err == CN_NOT_FOUND) /* dropped meanwhile */
+        return CN_OK;
+    const cn_erased is = {.since_us = CN_NO_TIME}; /* one tenant's fault is not the others' */
+    return add(l, name, (cn_str){NULL, 0}, &is, cn_error_detail());
 }
 
 static cn_err look_on_files(listing *l) {
@@ -74,6 +77,7 @@ static bool may_see(const listing *l, const cn_erasing *e) {
     return l->tenant.n ? cn_str_is(l->tenant, e->tenant) && cn_call_reaches(l->c, cn_str_of(e->index)) : !limited;
 }
 
+/* An entry without an index: the tenant's catalog could not be read. */
 static const char *whatever_comes(const listing *l, const cn_erasing *e) {
     if (*e->problem)
         return "it is tried again";
@@ -86,6 +90,10 @@ static const char *whatever_comes(const listing *l, const cn_erasing *e) {
 
 static void out_next(const listing *l, const cn_erasing *e, cn_buf *out) {
     char text[512];
+    if (!*e->index) {
+        cn_out_cstr(out, "next", "`cairn scrub` says what is damaged in the tenant's catalog");
+        return;
+    }
     snprintf(text, sizeof text, "%s; `cairn compact %s/%s --wait` does it now", whatever_comes(l, e), e->tenant, e->index);
     cn_out_cstr(out, "next", text);
 }

@@ -1,5 +1,6 @@
 /* gate.run: a version measured beside the active one. Each question of the frozen sets is asked as whom it names, through the
- * same search as everybody's; nothing of an answer is given on, so no request record tells of it. */
+ * same search as everybody's; nothing of an answer is given on, so no request record tells of it. An answer in another way than
+ * the index's own (an incident's mode, postings that cannot be made) measures nothing, and is an error. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +10,11 @@
 #include "index/search/judge.h"
 #include "server/service/gate.h"
 #include "server/service/question.h"
+#include "server/service/runner.h"
 
 #define FAILED_MAX 100     /* questions named in the answer */
 #define QUESTION_S 60      /* one may take so long */
+#define RUN_S (4 * 3600)   /* all of them, where the call has no end of its own */
 #define SCRATCH_CAP ((size_t)64 << 20)
 
 typedef struct run {
@@ -26,6 +29,7 @@ typedef struct run {
     uint32_t n;
     cn_buf failed;             /* MessagePack: what of the questions failed */
     uint32_t n_failed;
+    uint64_t until_ns;         /* it ends by then */
 } run;
 
 static bool compares(const run *r) { return r->active && r->active != r->version; }
@@ -52,6 +56,19 @@ static cn_err note_failed(run *r, const cn_frozen_set *set, const cn_gate_questi
     cn_out_cstr(b, "why", why);
     r->n_failed++;
     return cn_buf_check(b);
+}
+
+/* ---------- how long ---------- */
+static uint64_t after_s(uint64_t seconds) { return cn_mono_ns() + seconds * 1000000000u; }
+
+/* Looked at between questions. Nothing is stored of a run that did not come to its end. */
+static cn_err may_go_on(const run *r) {
+    if (atomic_load(cn_runner_leaving(r->s->runner)))
+        return cn_fail(CN_UNAVAILABLE, "the server is stopping; nothing was stored, run the gate again");
+    if (cn_mono_ns() >= r->until_ns)
+        return cn_fail(CN_DEADLINE, "the time was over before all questions were asked, and nothing was stored; run one set at a time, raise the server's "
+                                    "request_timeout, or run it on the files");
+    return CN_OK;
 }
 
 /* ---------- one question ---------- */
@@ -95,11 +112,18 @@ static cn_err take_hits(run *r, uint32_t n, answer *io) {
     return CN_OK;
 }
 
+/* A vector under mode hybrid, or a text where there is no embedder, is answered by one half now and always: that is its way. */
+static cn_err check_way(const cn_question *q) {
+    uint32_t other = q->degraded & ~(CN_DEGRADED(no_text) | CN_DEGRADED(no_embedder));
+    return other == 0 ? CN_OK : cn_fail(CN_UNAVAILABLE, "version %llu answers in mode " CN_STR_FMT " for now, which is not how the index is asked; end the "
+                                        "incident's mode, or see why it has no postings", (unsigned long long)q->reading.version->number, CN_STR_ARG(q->mode));
+}
+
 static cn_err ask(run *r, const cn_frozen_set *set, const cn_gate_question *q, uint64_t version, const cn_principal *who, answer *ret) {
     cn_question *x = &ret->q, *one = x;
-    uint64_t began = cn_mono_ns();
+    uint64_t began = cn_mono_ns(), until = after_s(QUESTION_S);
     uint32_t n;
-    *x = (cn_question){.k = set->k, .per_doc = 1, .dim = q->dim, .deadline_ns = began + (uint64_t)QUESTION_S * 1000000000u, .text = {.text = q->text},
+    *x = (cn_question){.k = set->k, .per_doc = 1, .dim = q->dim, .deadline_ns = until < r->until_ns ? until : r->until_ns, .text = {.text = q->text},
                        .from = {.tenant = r->tenant, .index = r->index, .version = version, .who = who}};
     if (q->vector && !(x->vector = cn_arena_alloc(&r->c->arena, q->dim * sizeof *x->vector)))
         return cn_fail_memory();
@@ -108,7 +132,8 @@ static cn_err ask(run *r, const cn_frozen_set *set, const cn_gate_question *q, u
     else
         CN_TRY(cn_models_check_text(q->text));
     CN_TRY(cn_question_open(r->s, r->c, x));
-    if (q->text.p)
+    CN_TRY(check_way(x));
+    if (cn_question_needs_vector(x))
         CN_TRY(cn_question_embed(r->s, r->c, &one, 1));
     CN_TRY(cn_question_search(r->c, x, &n));
     ret->ms = (double)(cn_mono_ns() - began) / 1e6;
@@ -170,24 +195,40 @@ static cn_err check_unseen(const measured *m, const cn_gate_question *q, const c
     return CN_OK;
 }
 
+static cn_err note_error(const measured *m, const cn_gate_question *q, const char *of) {
+    const char *why = cn_arena_printf(&m->r->c->arena, "%s%s", of, cn_error_detail());
+    return why ? note_failed(m->r, m->set, q, "error", (cn_str){NULL, 0}, why) : cn_fail_memory();
+}
+
+/* An answer of the active version that is missing would make the other one look better than it is. A question is one error at
+ * most. */
+static cn_err measure_active(const measured *m, const cn_gate_question *q, const cn_principal *who, bool failed, tally *now, tally *before) {
+    __attribute__((cleanup(answer_done))) answer a = {0};
+    if (ask(m->r, m->set, q, m->r->active, who, &a) == CN_OK) {
+        add_scores(m, q, &a, before);
+        return CN_OK;
+    }
+    before->errors++;
+    now->errors += !failed;
+    return failed ? CN_OK : note_error(m, q, "of the active version: ");
+}
+
 static cn_err measure_question(const measured *m, const cn_gate_question *q, tally *now, tally *before) {
     __attribute__((cleanup(answer_done))) answer a = {0};
-    __attribute__((cleanup(answer_done))) answer b = {0};
     cn_principal who;
     CN_TRY(principal_of(m->r, q, &who));
-    if (ask(m->r, m->set, q, m->r->version, &who, &a) == CN_OK) {
+    bool failed = ask(m->r, m->set, q, m->r->version, &who, &a) != CN_OK;
+    if (!failed) {
         add_scores(m, q, &a, now);
         now->ms[now->n_ms++] = a.ms;
     } else {
         a.n = 0; /* an answer that broke off is none */
         now->errors++;
-        CN_TRY(note_failed(m->r, m->set, q, "error", (cn_str){NULL, 0}, cn_error_detail()));
+        CN_TRY(note_error(m, q, ""));
     }
     CN_TRY(check_found(m, q, &a, now));
     CN_TRY(check_unseen(m, q, &who, &a, now));
-    if (compares(m->r) && q->n_grades && ask(m->r, m->set, q, m->r->active, &who, &b) == CN_OK)
-        add_scores(m, q, &b, before);
-    return CN_OK;
+    return compares(m->r) && q->n_grades ? measure_active(m, q, &who, failed, now, before) : CN_OK;
 }
 
 /* The call's arena is what everything of a question takes from: each gets a fresh one. */
@@ -198,7 +239,7 @@ static cn_err measure_apart(const measured *m, const cn_gate_question *q, tally 
     cn_err err = measure_question(m, q, now, before);
     cn_arena_done(&c->arena);
     c->arena = kept;
-    return err;
+    return err == CN_OK ? may_go_on(m->r) : err;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -213,11 +254,13 @@ static double p95(tally *t) {
     return t->ms[(uint32_t)(0.95 * (t->n_ms - 1) + 0.5)];
 }
 
+/* Without all answers of the active version there is no difference from it. */
 static cn_err put_measures(run *r, const cn_frozen_set *set, const tally *now, const tally *before) {
     for (int i = 0; i < CN_MEASURES && set->n_graded; i++) {
         double value = now->m[i] / set->n_graded;
         CN_TRY(put(r, set->name, cn_measure_names[i], "", value));
-        CN_TRY(put(r, set->name, cn_measure_names[i], ":delta", compares(r) ? value - before->m[i] / set->n_graded : 0));
+        if (before->errors == 0)
+            CN_TRY(put(r, set->name, cn_measure_names[i], ":delta", compares(r) ? value - before->m[i] / set->n_graded : 0));
     }
     return CN_OK;
 }
@@ -330,6 +373,7 @@ static cn_err measure(run *r, const msgpack_object *p) {
     CN_TRY(pick_version(r, p));
     CN_TRY(pick_sets(r, p));
     CN_TRY(may_look(r));
+    r->until_ns = r->c->deadline_ns ? r->c->deadline_ns : after_s(RUN_S);
     r->v = cn_arena_zalloc(&r->c->arena, CN_GATE_RESULTS_MAX, sizeof *r->v);
     if (!r->v)
         return cn_fail_memory();

@@ -1,5 +1,8 @@
 /* What is erased and still in files: counted, with its time; taken out by itself, in steps that can be stopped. */
 #include <CUnit/CUnit.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/stat.h>
 
 #include "engine/base/os.h"
 #include "index/catalog/compact.h"
@@ -100,9 +103,69 @@ static void test_stopped(void) {
     CU_ASSERT(r.erased == 1 && p.bytes > sizeof secret);
 }
 
+/* ---------- with postings on disk ---------- */
+#define MANY 300
+
+static bool seal_many(const char *index) {
+    static char id[MANY][8];
+    s_row v[MANY];
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf(id[i], sizeof id[i], "r%u", i);
+        v[i] = (s_row){id[i], i == 7 ? secret : "some other text", "public", "", ""};
+    }
+    s_index(index);
+    return s_seal(index, v, MANY, NULL) == 1;
+}
+
+/* A folder in the place of each derived file that is not there yet. */
+static bool stand_in_the_way(void *ctx, uint64_t bytes) {
+    char dir[4096], path[4200];
+    const cn_seg_id none = {{0}};
+    (void)ctx, (void)bytes;
+    s_segment_path(&none, dir);
+    *strrchr(dir, '/') = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        const char *dot = strchr(e->d_name, '.');
+        if (!dot || strcmp(dot, ".mdb") != 0)
+            continue;
+        for (size_t i = 1; i < CN_SEG_KINDS; i++) {
+            snprintf(path, sizeof path, "%s/%.*s.%s.mdb", dir, (int)(dot - e->d_name), e->d_name, cn_seg_kinds[i]);
+            mkdir(path, 0700);
+        }
+    }
+    if (d)
+        closedir(d);
+    return true;
+}
+
+/* What is derived from the new file cannot be made: the bytes leave all the same. */
+static void test_nothing_derived(void) {
+    cn_compact_result r = {0};
+    const cn_compact_opts o = {.erased = true, .pace = stand_in_the_way};
+    CU_ASSERT_FATAL(seal_many("n"));
+    OK(s_policy(CN_POLICY_ERASE, "r7", NULL, &s_why));
+    OK(cn_version_compact(s_tenant, CN_STR("n"), &o, &s_why, &r));
+    CU_ASSERT(r.erased == 1 && left("n").documents == 0);
+    CU_ASSERT(s_sees("n", 1, "public", "r8") && !s_sees("n", 1, "public", "r7"));
+}
+
+/* Stopped while the words are taken up. */
+static void test_stopped_at_the_words(void) {
+    cn_compact_result r = {.versions = 77};
+    CU_ASSERT_FATAL(seal_many("w"));
+    OK(s_policy(CN_POLICY_ERASE, "r7", NULL, &s_why));
+    uint64_t files = s_files_with("", 0);
+    paced p = {.most = MANY + 10};
+    CU_ASSERT_EQUAL(compact("w", &p, &r), CN_UNAVAILABLE);
+    CU_ASSERT(r.versions == 77 && left("w").documents == 1 && s_files_with("", 0) == files);
+}
+
 void add_erased_suite(void) {
     CU_pSuite s = CU_add_suite("erased", set_up, tear_down);
     CU_add_test(s, "what is left", test_what_is_left);
     CU_add_test(s, "only what is erased", test_only_what_is_erased);
     CU_add_test(s, "stopped", test_stopped);
+    CU_add_test(s, "nothing derived", test_nothing_derived);
+    CU_add_test(s, "stopped at the words", test_stopped_at_the_words);
 }

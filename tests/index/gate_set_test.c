@@ -98,6 +98,18 @@ static void results_go_with_their_set(void) {
     IS(record(2, "core", &y, "core/AP", 1, 1), CN_CONFLICT);
 }
 
+/* A run that could not compare leaves no comparison of the one before it. */
+static void no_comparison(void) {
+    cn_digest x, y;
+    OK(freeze("core", one, &x));
+    OK(freeze("core2", one, &y));
+    OK(record(2, "core", &x, "core/AP:delta", 1, 1));
+    OK(record(2, "core2", &y, "core2/AP:delta", 1, 1));
+    OK(record(2, "core", &x, "core/AP", 1, 1));
+    CU_ASSERT(shown(2, "core/AP") && !shown(2, "core/AP:delta") && shown(2, "core2/AP:delta"));
+    OK(cn_gate_set_drop(s_tenant, INDEX, CN_STR("core"), &s_why));
+}
+
 /* A comparison with what is not active any more meets nothing, whoever asks. */
 static void stale(void) {
     const cn_str require[] = {CN_STR("documents:change>=0")};
@@ -172,6 +184,20 @@ static void damaged(void) {
     OK(cn_gate_sets(s_tenant, INDEX, &s_arena, &v, &n));
 }
 
+/* JSON has no such numbers; the wire has. */
+static cn_err read_graded(uint64_t grade) {
+    CN_AUTO_BUF cn_buf b;
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_frozen_set s;
+    cn_buf_init(&b, 1 << 10);
+    cn_pack_map(&b, 1), cn_pack_cstr(&b, "queries"), cn_pack_array(&b, 1);
+    cn_pack_map(&b, 3);
+    cn_pack_cstr(&b, "id"), cn_pack_cstr(&b, "q"), cn_pack_cstr(&b, "text"), cn_pack_cstr(&b, "t");
+    cn_pack_cstr(&b, "relevant"), cn_pack_map(&b, 1), cn_pack_cstr(&b, "a"), cn_pack_uint(&b, grade);
+    OK(cn_unpack(&u, b.p, b.n));
+    return cn_gate_set_read(&u.o, &s_arena, &s);
+}
+
 static void limits(void) {
     char name[16];
     cn_digest x;
@@ -186,6 +212,11 @@ static void limits(void) {
     SAYS("at most 8");
     OK(freeze("s0", other, &x)); /* in the place of one there is room */
     IS(read_set("{\"queries\": []}", &s), CN_INVALID);
+    IS(read_set("{\"queries\": [{\"id\": \"q\", \"text\": \"t\", \"relevant\": {\"a\": 1000001}}]}", &s), CN_INVALID);
+    IS(read_graded(UINT64_MAX), CN_INVALID); /* no -1 */
+    OK(read_graded(1000000));
+    IS(read_set("{\"queries\": [{\"id\": \"q\", \"text\": \"t\", \"relevant\": {\"a\": -1000001}}]}", &s), CN_INVALID);
+    OK(read_set("{\"queries\": [{\"id\": \"q\", \"text\": \"t\", \"relevant\": {\"a\": -1000000, \"b\": 1000000}}]}", &s));
     IS(read_set("{\"queries\": [{\"id\": \"q\", \"text\": \"t\", \"must_find\": [\"a\"]}], \"k\": 1001}", &s), CN_INVALID);
 }
 
@@ -214,6 +245,7 @@ void add_gate_set_suite(void) {
     CU_add_test(s, "one form, one digest", one_form);
     CU_add_test(s, "damaged", damaged);
     CU_add_test(s, "results go with their set", results_go_with_their_set);
+    CU_add_test(s, "no comparison", no_comparison);
     CU_add_test(s, "stale", stale);
     CU_add_test(s, "limits", limits);
     CU_add_test(s, "versions in numbers", facts);

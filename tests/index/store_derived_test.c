@@ -76,6 +76,37 @@ static void damaged_or_foreign_is_refused(void) {
     fixture_done(&f);
 }
 
+typedef struct late {
+    fixture *f;
+    const cn_part *p;
+    bool built_seen; /* it counts as there while it is built */
+} late;
+
+static cn_err build_late(void *ctx, cn_put_array *put, void *put_ctx) {
+    late *l = ctx;
+    cn_seg_files_unlink(l->f->tenant, &l->p->id);
+    l->built_seen = !cn_seg_is_gone(l->f->tenant, &l->p->id);
+    return put(put_ctx, 0, 0, "of the dead", 11);
+}
+
+/* The rows are unlinked while it is built, and then once more before: no file comes after them. */
+static void none_is_left_of_what_is_gone(void) {
+    fixture f;
+    cn_part p;
+    cn_seg *s;
+    if (!fixture_init(&f) || !OK(make_segment(&f, 0, 20, 0, 4, &p)) || !OK(cn_seg_open(f.tenant, &p.id, NULL, &s)))
+        return;
+    late l = {&f, &p, false};
+    CU_ASSERT_FALSE(cn_seg_is_gone(f.tenant, &p.id));
+    FAILS(cn_derived_build(s, CN_POSTINGS_KIND, build_late, &l), CN_NOT_FOUND);
+    CU_ASSERT_TRUE(l.built_seen && cn_seg_is_gone(f.tenant, &p.id));
+    l.built_seen = false;
+    FAILS(cn_derived_build(s, CN_POSTINGS_KIND, build_late, &l), CN_NOT_FOUND);
+    CU_ASSERT_TRUE(!l.built_seen && cn_seg_is_gone(f.tenant, &p.id)); /* not even begun */
+    cn_seg_close(s);
+    fixture_done(&f);
+}
+
 static void flat_views_are_shared(void) {
     fixture f;
     cn_part p;
@@ -136,6 +167,7 @@ void derived_suite(void) {
     CU_pSuite s = CU_add_suite("derived", NULL, NULL);
     CU_ADD_TEST(s, arrays_come_back);
     CU_ADD_TEST(s, damaged_or_foreign_is_refused);
+    CU_ADD_TEST(s, none_is_left_of_what_is_gone);
     CU_ADD_TEST(s, flat_views_are_shared);
     CU_ADD_TEST(s, sweep_takes_what_no_one_names);
 }

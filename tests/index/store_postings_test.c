@@ -83,11 +83,11 @@ static void made_at_sealing(void) {
     made m;
     if (!begin(&m, DOCS))
         return;
-    OK(cn_seg_build_postings(m.s, &none));
+    OK(cn_seg_build_postings(m.s, &none, NULL, NULL));
     CU_ASSERT_TRUE(there(&m));
     struct stat before, after;
     CU_ASSERT(stat(m.path, &before) == 0);
-    OK(cn_seg_build_postings(m.s, &none)); /* it fits: nothing is done */
+    OK(cn_seg_build_postings(m.s, &none, NULL, NULL)); /* it fits: nothing is done */
     check_all(&m);
     CU_ASSERT(stat(m.path, &after) == 0 && after.st_ino == before.st_ino);
     end(&m);
@@ -109,7 +109,7 @@ static void few_rows_stay_in_memory(void) {
     made m;
     if (!begin(&m, FEW))
         return;
-    OK(cn_seg_build_postings(m.s, &none));
+    OK(cn_seg_build_postings(m.s, &none, NULL, NULL));
     check_all(&m);
     CU_ASSERT_FALSE(there(&m));
     end(&m);
@@ -159,7 +159,7 @@ static void foreign_ones_are_refused(void) {
     char path[4096];
     if (!begin(&m, DOCS) || !OK(make_segment(&m.f, 500, 500 + DOCS, 1, 0, &other)) || !OK(cn_seg_open(m.f.tenant, &other.id, &other.digest, &s)))
         return;
-    OK(cn_seg_build_postings(s, &none));
+    OK(cn_seg_build_postings(s, &none, NULL, NULL));
     cn_seg_close(s);
     OK(cn_seg_path(m.f.tenant, &other.id, CN_POSTINGS_KIND, path, sizeof path));
     CU_ASSERT(rename(path, m.path) == 0);

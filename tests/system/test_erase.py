@@ -1,5 +1,6 @@
 """What is erased leaves the files of a running server by itself: after compact_after, beside questions, after a kill; who may
 know how much is left."""
+import fcntl
 import json
 import os
 import signal
@@ -105,6 +106,60 @@ class Erasing(unittest.TestCase):
         self.assertEqual(self.doctor(), [])
         self.data.cairn("audit", "verify", "acme")
         self.data.cairn("scrub")
+
+    def test_a_word_leaves_the_postings(self):
+        """Enough rows for postings on disk: the erased document's own word is in them, and then in no file."""
+        path = os.path.join(self.data.dir, "many.jsonl")
+        with open(path, "w") as f:
+            for i in range(600):
+                text = f"row {i} of the ledger" + (" qwyjibozz" if i == 300 else "")
+                f.write(json.dumps({"id": f"m{i}", "text": text, "labels": ["public"], "vector": [1, i, 2, 3]}) + "\n")
+        self.data.cairn("ingest", "acme/docs", path, "--activate")
+        self.serve("--compact-after", "1s")
+        ask = dict(index="docs", mode="lexical", k=5, text="qwyjibozz")
+        self.assertEqual([h["doc"] for h in self.admin.call("query", **ask)["hits"]], ["m300"])
+        before = self.files_with("qwyjibozz")
+        self.assertEqual({n.split(".", 1)[1] for n in before}, {"mdb", "postings.mdb"})
+        self.admin.call("policy.erase", docs=["m300"], reason="request 4711")
+        self.assertEqual(self.admin.call("query", **ask)["hits"], [])
+        self.until(lambda: not self.files_with("qwyjibozz"), "the word is still there", 120)
+        self.until(lambda: self.erased() == [], "it is not said to be gone")
+        self.assertEqual(len(self.admin.call("query", **{**ask, "text": "ledger"})["hits"]), 5)
+        made = [n for n in os.listdir(os.path.join(self.data.path, "tenants/acme/segments")) if n.endswith(".postings.mdb") and n not in before]
+        self.assertTrue(made)  # anew, without it
+        self.data.cairn("scrub")
+
+    def test_a_held_file_delays_no_erasure(self):
+        """Someone holds the old file for long: what is erased afterwards is compacted all the same, and then all of it goes."""
+        self.serve("--compact-after", "1s")
+        self.put("docs", "first")
+        folder = os.path.join(self.data.path, "tenants/acme/segments")
+        held = [open(os.path.join(folder, n), "rb") for n in self.files_with(SECRET)]
+        for f in held:
+            fcntl.flock(f, fcntl.LOCK_SH)
+        self.admin.call("policy.erase", docs=["first"], reason="test")
+        self.until(lambda: [e for e in self.erased() if "still held" in e["problem"]], "that it is held is not said", 120)
+        self.put("docs", "second", "Zyzzyva minutes")
+        began = time.time()
+        self.admin.call("policy.erase", docs=["second"], reason="test")
+        self.until(lambda: len([r for r in self.actions("version.compact") if r["outcome"] == "done"]) == 2, "it waits behind the held file", 20)
+        self.assertLess(time.time() - began, 20)
+        self.assertTrue(self.files_with(SECRET))
+        for f in held:
+            f.close()
+
+    def test_a_tenant_that_cannot_be_read_hides_no_other(self):
+        """`stats` on files: its problem, and what is left of the others."""
+        self.serve("--compact-after", "0")
+        self.put("docs", "secret")
+        self.admin.call("policy.erase", docs=["secret"], reason="test")
+        self.server.stop()
+        self.data.cairn("tenant", "add", "beta")
+        with open(os.path.join(self.data.path, "tenants/beta/control.mdb"), "r+b") as f:
+            f.write(b"\xff" * 8192)
+        told = json.loads(self.data.cairn("stats", "-o", "json").stdout)["erased"]["indexes"]
+        self.assertEqual([(e["tenant"], e["index"], e["documents"], bool(e["problem"])) for e in told], [("acme", "docs", 1, False), ("beta", "", 0, True)])
+        self.assertIn("scrub", told[1]["next"])
 
     def test_an_erasure_by_the_command_beside_the_server(self):
         """Only files that hold what was erased are rewritten."""

@@ -2,7 +2,9 @@
 may freeze, run and know; on files and through a server."""
 import json
 import os
+import signal
 import subprocess
+import time
 import unittest
 
 from serving import Data, Failed, Rpc, Server
@@ -130,13 +132,84 @@ class GateRun(unittest.TestCase):
         self.assertAlmostEqual(got["documents:change"], 1 / 40)
 
     def test_a_question_that_fails_is_an_error_and_finds_nothing(self):
-        self.freeze("core", {"id": "a", "text": "words, and no model", "relevant": {"d0": 1}, "must_find": ["d0"]},
+        self.freeze("core", {"id": "a", "vector": [1, 2, 3], "relevant": {"d0": 1}, "must_find": ["d0"]},
                     {"id": "b", "vector": [1, 2], "must_not_see": ["d3"]})
         self.version(change=[1])
         r = self.map("gate", "run", "acme/qa")
         got = self.results(r)
         self.assertEqual((got["core/errors"], got["core/missed"], got["core/leaked"], got["core/R@10"]), (2, 1, 0, 0))
         self.assertTrue(all(f["why"] for f in r["failed"] if f["what"] == "error"))
+
+    def test_an_index_without_a_model_is_asked_by_words(self):
+        self.freeze("core", {"id": "a", "text": "text 4", "relevant": {"d4": 1}, "must_find": ["d4"]})
+        self.version(change=[1])
+        got = self.results(self.map("gate", "run", "acme/qa"))
+        self.assertEqual((got["core/errors"], got["core/missed"], got["core/RR@10"], got["core/RR@10:delta"]), (0, 0, 1, 0))
+
+    def test_an_active_version_that_cannot_answer(self):
+        """Its model is gone. What it does not say makes the other one no better: an error, and no difference, not even the one of before."""
+        model, rows = os.path.join(self.data.dir, "model"), os.path.join(self.data.dir, "texts.jsonl")
+        os.mkdir(model)
+        subprocess.run([os.environ["MAKE_MODEL"], model], check=True)
+        with open(rows, "w") as f:
+            for i, text in enumerate(("alpha beta", "gamma delta", "so it says")):
+                f.write(json.dumps({"id": f"t{i}", "text": text, "labels": ["public"]}) + "\n")
+        self.cairn("model", "add", "tiny", model)
+        self.cairn("model", "distill", "fast", "--from", "tiny")
+        self.cairn("index", "create", "acme/texts", "--embedder", "tiny")
+        self.cairn("ingest", "acme/texts", rows, "--activate")
+        self.cairn("rebuild", "acme/texts", "--embedder", "fast")
+        asks = self.cases({"id": "a", "text": "alpha", "relevant": {"t0": 1}}, {"id": "b", "text": "gamma", "relevant": {"t1": 1}})
+        self.cairn("gate", "freeze", "acme/texts", "core", "--cases", asks)
+        self.cairn("gate", "set", "acme/texts", "core/R@10:delta>=-1", "core/errors<=0")
+        r = self.map("gate", "run", "acme/texts", "2")
+        self.assertEqual((r["gate"], self.results(r)["core/R@10:delta"]), ("met", 0))
+        os.rename(os.path.join(self.data.path, "models/tiny"), os.path.join(self.data.dir, "away"))
+        r = self.map("gate", "run", "acme/texts", "2", code=5)
+        got = self.results(r)
+        self.assertEqual((r["against"], got["core/errors"], got["core/questions"], got["core/R@10"]), (1, 2, 2, 1))
+        self.assertEqual([n for n in got if n.startswith("core/") and n.endswith(":delta")], [])
+        self.assertEqual(set(r["unmet"]), {"core/R@10:delta>=-1", "core/errors<=0"})
+        self.assertIn("of the active version: ", [f["why"] for f in r["failed"] if f["what"] == "error"][0])
+
+    def test_an_answer_in_another_mode_is_an_error(self):
+        self.freeze("core", *self.core())
+        self.version(change=[1])
+        self.cairn("mode", "acme/qa", "exact", "--reason", "test")
+        got = self.results(self.map("gate", "run", "acme/qa"))
+        self.assertEqual((got["core/errors"], got["core/missed"], got["core/R@10"]), (20, 20, 0))
+        self.assertNotIn("core/R@10:delta", got)
+        self.cairn("mode", "acme/qa", "normal", "--reason", "test")
+        got = self.results(self.map("gate", "run", "acme/qa"))
+        self.assertEqual((got["core/errors"], got["core/missed"], got["core/R@10:delta"]), (0, 0, 0))
+
+    # --- how long ---
+    def many(self):
+        return [{"id": f"q{i}", "vector": vector(i), "relevant": {f"d{i % N}": 1}} for i in range(10000)]
+
+    def test_its_time(self):
+        self.freeze("many", *self.many())
+        self.version(change=[1])
+        self.server = Server(self.data, "--request-timeout", "100ms")
+        self.addCleanup(self.server.stop)
+        conn = self.keyed(ALL)
+        began = time.time()
+        with self.assertRaisesRegex(Failed, "DEADLINE.*request_timeout"):
+            conn.call("gate.run", index="qa")
+        self.assertLess(time.time() - began, 3)
+        self.assertEqual(self.results(conn.call("gate.show", index="qa")["versions"][0]), {})
+
+    def test_a_server_that_stops(self):
+        """It does not wait for the rest of the questions."""
+        self.freeze("many", *self.many())
+        self.version(change=[1])
+        conn = self.serve()
+        msgid = conn.send("gate.run", index="qa")
+        time.sleep(0.3)
+        self.server.p.send_signal(signal.SIGTERM)
+        with self.assertRaisesRegex(Failed, "UNAVAILABLE.*stopping"):
+            conn.answer(msgid)
+        self.assertEqual(self.results(self.map("gate", "show", "acme/qa")["versions"][0]), {})
 
     # --- sets ---
     def test_a_set_is_its_digest(self):

@@ -94,6 +94,34 @@ class Distilled(unittest.TestCase):
         self.cairn("model", "distill", "no", "--from", "tiny", "--index", "acme/empty", code=3)
         self.assertNotIn("no", self.models())
 
+    def test_what_is_erased_or_hidden_has_no_part(self):
+        """Not compacted yet, its bytes are still there; and a policy that cannot be read says nothing of them."""
+        self.cairn("tenant", "add", "acme")
+        self.cairn("index", "create", "acme/docs")
+        self.cairn("ingest", "acme/docs", self.docs, "--label", "public", "--activate")
+        self.assertEqual(self.distill("all", "--index", "acme/docs")["documents"], 40)
+        self.cairn("policy", "erase", "acme", "0.txt", "--reason", "test")
+        self.cairn("policy", "hide", "acme", "1.txt", "--reason", "test")
+        self.cairn("policy", "hide", "acme", "--glob", "3*.txt", "--reason", "test")  # 3 and 30 to 39
+        self.assertEqual(self.distill("stored", "--index", "acme/docs")["documents"], 27)
+        for name in os.listdir(self.docs):
+            if name in ("0.txt", "1.txt") or name.startswith("3"):
+                os.unlink(os.path.join(self.docs, name))
+        self.distill("files", "--texts", self.docs)
+        models = self.models()
+        self.assertEqual(models["stored"]["digest"], models["files"]["digest"])
+        self.cairn("policy", "restore", "acme", "0.txt", "--reason", "test")  # its row of before stays erased
+        self.assertEqual(self.distill("restored", "--index", "acme/docs")["documents"], 27)
+        path = os.path.join(self.data, "tenants/acme/control.mdb")
+        with open(path, "rb") as f:
+            whole = f.read()
+        self.assertIn(b"3*.txt", whole)
+        with open(path, "wb") as f:
+            f.write(whole.replace(b"3*.txt", b"4*.txt"))
+        self.cairn("model", "distill", "no", "--from", "tiny", "--index", "acme/docs", code=1)
+        self.assertIn("policy", self.err)
+        self.assertNotIn("no", self.models())
+
     def test_the_vocabulary_alone(self):
         got = self.distill("words")
         self.assertEqual((got["passages"], got["documents"]), (0, 0))
