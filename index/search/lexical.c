@@ -80,12 +80,12 @@ static void drop_stop_words(cn_lexical *l) {
 }
 
 /* ---------- counts ---------- */
-static cn_err counts_of(cn_permit *p, cn_counts **ret) {
-    cn_counts *none = NULL, *c = atomic_load(&p->counts);
+static cn_err counts_of(cn_permit *p, cn_word_counts **ret) {
+    cn_word_counts *none = NULL, *c = atomic_load(&p->counts);
     if (!c) {
-        CN_TRY(cn_counts_new(&c));
+        CN_TRY(cn_word_counts_new(&c));
         if (!atomic_compare_exchange_strong(&p->counts, &none, c)) {
-            cn_counts_free(c);
+            cn_word_counts_free(c);
             c = none;
         }
     }
@@ -112,11 +112,11 @@ static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str te
     return CN_OK;
 }
 
-static cn_err counted(cn_view *v, const cn_query *q, const cn_permit *p, cn_counts *c, cn_str term, uint64_t *ret) {
-    if (cn_counts_get(c, term, ret))
+static cn_err counted(cn_view *v, const cn_query *q, const cn_permit *p, cn_word_counts *c, cn_str term, uint64_t *ret) {
+    if (cn_word_counts_get(c, term, ret))
         return CN_OK;
     CN_TRY(count(v, q, p, term, ret));
-    cn_counts_put(c, term, *ret);
+    cn_word_counts_put(c, term, *ret);
     return CN_OK;
 }
 
@@ -128,7 +128,7 @@ static float weight_of(uint64_t rows, uint64_t n, uint32_t times) {
 }
 
 static cn_err weigh(cn_view *v, const cn_query *q, cn_permit *p, cn_lexical *l) {
-    cn_counts *c;
+    cn_word_counts *c;
     uint64_t rows = 0, tokens, n;
     CN_TRY(counts_of(p, &c));
     for (uint32_t i = 0; i < v->n_parts; i++)
