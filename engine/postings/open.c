@@ -2,8 +2,6 @@
 #include "engine/base/mem.h"
 #include "engine/postings/inside.h"
 
-#define RUNS_MAX (1u << 20)
-
 static cn_err damaged(const char *what) { return cn_fail(CN_DAMAGED, "postings: %s; they will be made anew", what); }
 
 static cn_err get_sized(cn_get_array *get, void *ctx, uint32_t array, uint32_t run, size_t want, const void **ret) {
@@ -64,7 +62,8 @@ cn_err cn_postings_open(uint32_t rows, cn_get_array *get, void *ctx, cn_postings
     cn_postings_head h;
     CN_TRY(get_sized(get, ctx, CN_P_HEAD, 0, sizeof h, &at));
     memcpy(&h, at, sizeof h);
-    if (memcmp(h.magic, "cnpost01", sizeof h.magic) != 0 || h.rows != rows || h.runs > RUNS_MAX)
+    /* runs: each but the last has 64 rows or more, so a false number takes no memory */
+    if (memcmp(h.magic, "cnpost01", sizeof h.magic) != 0 || h.rows != rows || h.runs > rows / 64 + 1)
         return damaged("the head does not fit the segment");
     cn_postings *p = cn_calloc(1, sizeof *p + h.runs * sizeof *p->run);
     if (!p)
