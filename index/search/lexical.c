@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/search/searcher.h"
 
 cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns) {
@@ -93,7 +94,7 @@ static cn_err counts_of(cn_permit *p, cn_word_counts **ret) {
     return CN_OK;
 }
 
-/* Over all segments. term empty: the sum of the lengths. */
+/* Over all segments. term empty: the sum of the lengths. A question may have a thousand words, each with long lists. */
 static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str term, uint64_t *ret) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < v->n_parts; i++) {
@@ -102,6 +103,8 @@ static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str te
         uint32_t n = 0;
         if (rows.n == 0)
             continue;
+        if (q->deadline_ns && cn_mono_ns() > q->deadline_ns)
+            return cn_fail(CN_DEADLINE, "the time was over before the question's words were counted");
         CN_TRY(cn_seg_postings(v->parts[i].seg, &v->analyser, q->deadline_ns, &postings));
         if (term.n)
             CN_TRY(cn_postings_count(postings, term, rows, &n));
