@@ -21,6 +21,14 @@ typedef struct cn_str {
 static inline cn_str cn_str_of(const char *z) { return (cn_str){z, z ? strlen(z) : 0}; }
 static inline bool cn_str_eq(cn_str a, cn_str b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
 static inline bool cn_str_is(cn_str a, const char *z) { return cn_str_eq(a, cn_str_of(z)); }
+/* FNV-1a, for tables in memory: what is stored has a digest (digest.h). Strangers can make bytes that collide. */
+#define CN_HASH_BEGIN 0x811c9dc5u
+static inline uint32_t cn_hash_byte(uint32_t h, uint8_t b) { return (h ^ b) * 0x01000193u; }
+static inline uint32_t cn_hash_bytes(uint32_t h, cn_str s) {
+    for (size_t i = 0; i < s.n; i++)
+        h = cn_hash_byte(h, (uint8_t)s.p[i]);
+    return h;
+}
 /* Order of unsigned bytes, shorter first: the order of every tie and every sorted list in cairn. */
 static inline int cn_str_cmp(cn_str a, cn_str b) {
     size_t n = a.n < b.n ? a.n : b.n;

@@ -10,6 +10,8 @@
 
 #include "engine/base/error.h"
 
+#define CN_K_MAX 10000 /* the most that a search gives */
+
 typedef struct cn_scored {
     float score;
     uint32_t row;

@@ -11,10 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/arrays.h"
 #include "engine/base/top.h"
 
 #define CN_DIM_MAX 4096
-#define CN_K_MAX 10000
 
 typedef enum cn_metric { CN_COSINE, CN_IP, CN_L2 } cn_metric;
 const char *cn_metric_name(cn_metric m);              /* "cosine", "ip", "l2" */
@@ -49,10 +49,7 @@ cn_err cn_vec_check(const float *x, uint32_t dim, cn_metric metric);
  * cosine divides by both norms; L2 is minus the squared distance. Higher is better. */
 float cn_score(cn_metric metric, const float *q, const float *x, uint32_t dim);
 
-/* --- derived arrays: the caller stores them, by array number and block number, and hands them back in place --- */
-typedef cn_err cn_put_array(void *ctx, uint32_t array, uint32_t block, const void *bytes, size_t n);
-/* *ret_bytes is 64-byte aligned; CN_NOT_FOUND when there is none. */
-typedef cn_err cn_get_array(void *ctx, uint32_t array, uint32_t block, const void **ret_bytes, size_t *ret_n);
+/* --- codes: derived arrays (arrays.h) --- */
 
 #define CN_FLAT_KIND "flat"
 #define CN_FLAT_FORMAT 2

@@ -58,13 +58,6 @@ static bool same_term(void *ctx, uint32_t number) {
     return cn_str_eq(cn_postings_run_term(w->b, number), w->term);
 }
 
-static uint32_t hash_of(cn_str s) { /* FNV-1a */
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (uint8_t)s.p[i]) * 16777619u;
-    return h;
-}
-
 static cn_err new_term(cn_postings_build *b, cn_str term, uint32_t hash) {
     uint32_t room = b->room, n = b->run.terms;
     CN_TRY(grow(&b->offset, n + 1, &room, 4096));
@@ -83,7 +76,7 @@ static cn_err new_term(cn_postings_build *b, cn_str term, uint32_t hash) {
 
 cn_err cn_postings_add(cn_postings_build *b, cn_str term, uint32_t times, uint32_t length) {
     CN_ASSERT(term.n >= 1 && term.n <= CN_TERM_MAX && times >= 1);
-    uint32_t hash = hash_of(term), t = cn_table_find(&b->table, hash, same_term, &(wanted){b, term});
+    uint32_t hash = cn_hash_bytes(CN_HASH_BEGIN, term), t = cn_table_find(&b->table, hash, same_term, &(wanted){b, term});
     if (t == UINT32_MAX) {
         t = b->run.terms;
         CN_TRY(new_term(b, term, hash));

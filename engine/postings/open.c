@@ -2,8 +2,6 @@
 #include "engine/base/mem.h"
 #include "engine/postings/inside.h"
 
-#define RUNS_MAX (1u << 20)
-
 static cn_err damaged(const char *what) { return cn_fail(CN_DAMAGED, "postings: %s; they will be made anew", what); }
 
 static cn_err get_sized(cn_get_array *get, void *ctx, uint32_t array, uint32_t run, size_t want, const void **ret) {
@@ -66,7 +64,8 @@ cn_err cn_postings_open(uint32_t rows, cn_get_array *get, void *ctx, cn_postings
     cn_postings_head h;
     CN_TRY(get_sized(get, ctx, CN_P_HEAD, 0, sizeof h, &at));
     memcpy(&h, at, sizeof h);
-    if (memcmp(h.magic, "cnpost01", sizeof h.magic) != 0 || h.rows != rows || h.runs > RUNS_MAX)
+    /* runs: each but the last has 64 rows or more, so a false number takes no memory */
+    if (memcmp(h.magic, "cnpost01", sizeof h.magic) != 0 || h.rows != rows || h.runs > rows / 64 + 1)
         return damaged("the head does not fit the segment");
     cn_postings *p = cn_calloc(1, sizeof *p + h.runs * sizeof *p->run);
     if (!p)
@@ -108,7 +107,7 @@ static cn_err count_list(const cn_posting_list *l, const uint64_t *bits, uint32_
     for (uint32_t b = 0; b < l->n_blocks; b++) {
         CN_TRY(cn_posting_list_decode(l, b, &d));
         for (uint32_t i = 0; i < d.n; i++)
-            *io += bits[d.row[i] / 64] >> (d.row[i] % 64) & 1;
+            *io += (uint32_t)(bits[d.row[i] / 64] >> (d.row[i] % 64)) & 1;
     }
     return CN_OK;
 }

@@ -11,8 +11,9 @@
  * Limits:  CN_TERM_MAX bytes a term, CN_TERMS_MAX terms a question, a term counts at most 16,383 times in a row. A builder
  *          holds about 100 MB, whatever the number of rows. */
 #pragma once
-#include "engine/flat/flat.h"
+#include "engine/base/arrays.h"
 #include "engine/base/str.h"
+#include "engine/base/top.h"
 
 #define CN_POSTINGS_KIND "postings"
 #define CN_POSTINGS_FORMAT 1

@@ -31,8 +31,7 @@ struct cn_judgements {
 };
 
 static uint32_t hash(uint32_t h, cn_str s) {
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 16777619u;
+    h = cn_hash_bytes(h, s);
     return h ^ h >> 15;
 }
 
@@ -54,12 +53,12 @@ static bool is_doc(void *ctx, uint32_t i) {
 
 uint32_t cn_judge_find(const cn_judgements *j, cn_str query) {
     look l = {j, 0, query};
-    return cn_table_find(&j->by_id, hash(2166136261u, query), is_query, &l);
+    return cn_table_find(&j->by_id, hash(CN_HASH_BEGIN, query), is_query, &l);
 }
 
 static uint32_t find_doc(const cn_judgements *j, uint32_t query, cn_str doc) {
     look l = {j, query, doc};
-    return cn_table_find(&j->docs, hash(2166136261u + query, doc), is_doc, &l);
+    return cn_table_find(&j->docs, hash(CN_HASH_BEGIN + query, doc), is_doc, &l);
 }
 
 /* ---------- making ---------- */
@@ -85,7 +84,7 @@ static cn_err query_of(cn_judgements *j, cn_str id, uint32_t *ret) {
         return cn_fail_memory();
     *ret = j->n_queries;
     j->queries[j->n_queries] = (asked){.id = copy};
-    return cn_table_add(&j->by_id, hash(2166136261u, id), j->n_queries++);
+    return cn_table_add(&j->by_id, hash(CN_HASH_BEGIN, id), j->n_queries++);
 }
 
 cn_err cn_judge_add(cn_judgements *j, cn_str query, cn_str doc, int grade) {
@@ -99,7 +98,7 @@ cn_err cn_judge_add(cn_judgements *j, cn_str query, cn_str doc, int grade) {
         return cn_fail_memory();
     j->v[j->n] = (judgement){q, copy, grade};
     j->queries[q].relevant += grade > 0;
-    return cn_table_add(&j->docs, hash(2166136261u + q, doc), j->n++);
+    return cn_table_add(&j->docs, hash(CN_HASH_BEGIN + q, doc), j->n++);
 }
 
 /* ---------- ideal rankings ---------- */

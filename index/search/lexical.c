@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/search/searcher.h"
 
 cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns) {
@@ -80,12 +81,12 @@ static void drop_stop_words(cn_lexical *l) {
 }
 
 /* ---------- counts ---------- */
-static cn_err counts_of(cn_permit *p, cn_counts **ret) {
-    cn_counts *none = NULL, *c = atomic_load(&p->counts);
+static cn_err counts_of(cn_permit *p, cn_word_counts **ret) {
+    cn_word_counts *none = NULL, *c = atomic_load(&p->counts);
     if (!c) {
-        CN_TRY(cn_counts_new(&c));
+        CN_TRY(cn_word_counts_new(&c));
         if (!atomic_compare_exchange_strong(&p->counts, &none, c)) {
-            cn_counts_free(c);
+            cn_word_counts_free(c);
             c = none;
         }
     }
@@ -93,7 +94,7 @@ static cn_err counts_of(cn_permit *p, cn_counts **ret) {
     return CN_OK;
 }
 
-/* Over all segments. term empty: the sum of the lengths. */
+/* Over all segments. term empty: the sum of the lengths. A question may have a thousand words, each with long lists. */
 static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str term, uint64_t *ret) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < v->n_parts; i++) {
@@ -102,6 +103,8 @@ static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str te
         uint32_t n = 0;
         if (rows.n == 0)
             continue;
+        if (q->deadline_ns && cn_mono_ns() > q->deadline_ns)
+            return cn_fail(CN_DEADLINE, "the time was over before the question's words were counted");
         CN_TRY(cn_seg_postings(v->parts[i].seg, &v->analyser, q->deadline_ns, &postings));
         if (term.n)
             CN_TRY(cn_postings_count(postings, term, rows, &n));
@@ -112,11 +115,11 @@ static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str te
     return CN_OK;
 }
 
-static cn_err counted(cn_view *v, const cn_query *q, const cn_permit *p, cn_counts *c, cn_str term, uint64_t *ret) {
-    if (cn_counts_get(c, term, ret))
+static cn_err counted(cn_view *v, const cn_query *q, const cn_permit *p, cn_word_counts *c, cn_str term, uint64_t *ret) {
+    if (cn_word_counts_get(c, term, ret))
         return CN_OK;
     CN_TRY(count(v, q, p, term, ret));
-    cn_counts_put(c, term, *ret);
+    cn_word_counts_put(c, term, *ret);
     return CN_OK;
 }
 
@@ -128,7 +131,7 @@ static float weight_of(uint64_t rows, uint64_t n, uint32_t times) {
 }
 
 static cn_err weigh(cn_view *v, const cn_query *q, cn_permit *p, cn_lexical *l) {
-    cn_counts *c;
+    cn_word_counts *c;
     uint64_t rows = 0, tokens, n;
     CN_TRY(counts_of(p, &c));
     for (uint32_t i = 0; i < v->n_parts; i++)

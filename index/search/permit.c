@@ -11,7 +11,7 @@ void cn_permit_unref(cn_permit *p) {
     for (uint32_t i = 0; p->rows && i < p->parts; i++)
         cn_free(p->rows[i]);
     cn_free(p->rows);
-    cn_counts_free(atomic_load(&p->counts));
+    cn_word_counts_free(atomic_load(&p->counts));
     cn_free(p->n_rows);
     cn_free((void *)(uintptr_t)p->who.holds.v);
     cn_free((void *)(uintptr_t)p->who.asks.v);

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <roaring/roaring.h>
 
-#include "index/search/counts.h"
+#include "index/search/word_counts.h"
 #include "index/search/search.h"
 
 #define CN_PERMITS 64
@@ -36,7 +36,7 @@ typedef struct cn_permit { /* what one principal (and filter) may see */
     uint64_t **rows;       /* for each part: a bit a row */
     uint32_t *n_rows;      /* bits set */
     uint32_t parts;
-    _Atomic(cn_counts *) counts; /* of the filterless set: what lexical search has counted in it; NULL: nothing yet */
+    _Atomic(cn_word_counts *) counts; /* of the filterless set: what lexical search has counted in it; NULL: nothing yet */
 } cn_permit;
 
 struct cn_view {

@@ -136,8 +136,10 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
     CN_TRY(cn_mdb(cn_cursor_open(txn, dbi, &c), "reading %s", path));
     cn_sha256_begin(&s);
     _Atomic bool torn = false;
-    cn_map_expect(&torn); /* watched from the end of this on */
+    cn_map_expect(&torn);
     cn_err e = load(b, id, c, &s);
+    if (e == CN_OK)
+        watch(b); /* reads every head once more */
     cn_map_expect(NULL);
     if (torn)
         e = cn_fail(CN_DAMAGED, "%s was cut short while it was opened; bring it back from a backup, or activate another version", path);
@@ -145,9 +147,7 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
         b->digest = cn_sha256_get(&s);
     cn_sha256_end(&s);
     mdb_cursor_close(c);
-    if (e == CN_OK)
-        watch(b);
-    else
+    if (e != CN_OK)
         cn_blocks_done(b);
     return e;
 }

@@ -49,6 +49,7 @@ static cn_env *new_env(const char *path, cn_env_kind kind, const struct stat *st
     e->dev = st->st_dev;
     e->ino = st->st_ino;
     e->refs = 1;
+    e->fd = -1;
     e->writer.fd = -1;
     pthread_mutex_init(&e->naming, NULL);
     pthread_mutex_init(&e->idling, NULL);
@@ -83,9 +84,9 @@ static cn_err start_mdb(cn_env *e, const struct stat *st) {
     cn_env_ward(e);
     if (cn_env_shared(e))
         CN_TRY(reserve_lock(e->path));
-    int rc = mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600);
-    if (rc == 0)
-        mdb_env_get_fd(e->mdb, &e->fd);
+    int fd, rc = mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600);
+    if (rc == 0 && mdb_env_get_fd(e->mdb, &fd) == 0)
+        e->fd = fd;
     return cn_mdb(rc, rc == ENOMEM ? "opening %s, whose map takes %zu MiB of address space (CAIRN_MAPSIZE_MIB)" : "opening %s", e->path, cn_env_map_size(e->kind, st) >> 20);
 }
 
@@ -267,6 +268,7 @@ static cn_err open_again(cn_env *e) {
     e->guard = NULL;
     mdb_env_close(e->mdb);
     e->mdb = NULL;
+    e->fd = -1;
     CN_TRY(stat_file(e->path, e->kind, &st));
     CN_TRY(start_mdb(e, &st));
     CN_TRY(cn_mdb(mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn), "reading %s", e->path));
@@ -282,21 +284,31 @@ static cn_err open_again(cn_env *e) {
     return cn_mdb(mdb_txn_commit(txn), "opening %s anew", e->path);
 }
 
-cn_err cn_env_revive(cn_env *e) {
+/* false: someone is inside still. Who comes after this has looked finds it broken and leaves (step_in). */
+static bool try_again(cn_env *e, cn_err *ret) {
     cn_err err = CN_OK;
     pthread_mutex_lock(&registry);
-    for (int i = 0; e->broken && e->inside && i < REVIVE_TRIES; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    if (e->broken && e->inside)
-        err = cn_fail(CN_UNAVAILABLE, "%s: an earlier write failed, and who still reads keeps it from being opened anew", e->path);
-    else if (e->broken) {
+    bool idle = !e->broken || !e->inside;
+    if (idle && e->broken) {
         cn_map_expect(&e->torn);
         err = open_again(e);
         cn_map_expect(NULL);
         e->broken = err != CN_OK;
     }
     pthread_mutex_unlock(&registry);
-    return err;
+    if (idle)
+        *ret = err;
+    return idle;
+}
+
+cn_err cn_env_revive(cn_env *e) {
+    cn_err err;
+    for (int i = 0; i < REVIVE_TRIES; i++) {
+        if (try_again(e, &err))
+            return err;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return cn_fail(CN_UNAVAILABLE, "%s: an earlier write failed, and who still reads keeps it from being opened anew", e->path);
 }
 
 /* ---------- named databases ---------- */

@@ -1,4 +1,4 @@
-/* env_inside.h -- what env*.c, scrub.c and writer.c share and no one else includes.
+/* env_inside.h -- what env*.c, scrub.c and writer.c share and no one else includes, but tests of faults.
  *
  * Owns:    a cn_writer owns its lock file's descriptor.
  * Thread:  any.
@@ -34,7 +34,7 @@ struct cn_env {
     MDB_env *mdb;
     char *path;
     cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
-    int fd;                        /* LMDB's own, of the file */
+    _Atomic int fd;                /* LMDB's own, of the file; -1: it could not be opened anew */
     _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
     _Atomic uint64_t looked;       /* the coarse clock when a stamp last looked at its size */
     _Atomic bool torn;             /* it did get shorter, or LMDB met what cannot be */

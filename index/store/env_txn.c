@@ -25,9 +25,10 @@ static void check_readers(cn_env *e) {
 cn_err cn_env_sound(cn_env *e) {
     struct stat st;
     uint64_t before = e->bytes, most = before; /* read first: others see the file grow, too */
-    if (fstat(e->fd, &st) < 0)
+    int fd = e->fd; /* -1: not open, and nothing is read from it: who begins a transaction opens it anew first */
+    if (fd >= 0 && fstat(fd, &st) < 0)
         return cn_fail_errno(errno, "%s", e->path);
-    uint64_t now = (uint64_t)st.st_size;
+    uint64_t now = fd < 0 ? before : (uint64_t)st.st_size;
     while (now > most && !atomic_compare_exchange_weak(&e->bytes, &most, now))
         ;
     bool shorter = now < before;

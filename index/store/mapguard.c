@@ -30,7 +30,7 @@ static bool is_watched(uintptr_t at) {
     for (cn_map_guard *g = guards; g; g = g->next)
         if (is_in(g, at))
             return true;
-    return expecting;
+    return false;
 }
 
 /* Maps may be watched in whole and in part: the flag of each goes up. */
@@ -55,12 +55,19 @@ static void give_up(int sig, bool sent) {
         raise(sig); /* a program sent it: there is no read */
 }
 
-/* mmap() is a plain system call here, and safe in a handler. */
+/* Zeros in the place of a page. An environment that is being opened also writes to its map: to that of its lock file.
+ * mmap() is a plain system call here, and safe in a handler. */
+static bool put_zeros(char *at) {
+    int protection = PROT_READ | (is_watched((uintptr_t)at) ? 0 : PROT_WRITE);
+    char *from = at - ((uintptr_t)at & (page - 1));
+    return mmap(from, page, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context) {
     (void)context;
-    uintptr_t at = (uintptr_t)info->si_addr, in_page = at & (page - 1);
+    uintptr_t at = (uintptr_t)info->si_addr;
     bool sent = info->si_code <= 0;
-    if (sent || !is_watched(at) || mmap((char *)info->si_addr - in_page, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    if (sent || (!is_watched(at) && !expecting) || !put_zeros(info->si_addr))
         give_up(sig, sent);
     else
         tear(at);

@@ -17,6 +17,14 @@ struct cn_seg_made {
     cn_err (*sound)(const cn_seg_made *m); /* were the bytes cut short under it? */
 };
 
+/* Postings that could not be made a moment ago, and why. */
+typedef struct cn_seg_unmade {
+    cn_digest analyser;
+    uint64_t until_ns; /* they are not tried again before; 0: none failed */
+    cn_err code;
+    char why[512];
+} cn_seg_unmade;
+
 struct cn_seg {
     cn_seg *next;
     unsigned refs;
@@ -35,6 +43,7 @@ struct cn_seg {
     pthread_mutex_t lock;    /* of `made` */
     pthread_mutex_t making;  /* held while postings are made; before `lock` */
     cn_seg_made *made;       /* the newest first */
+    cn_seg_unmade unmade;    /* under `making` */
 };
 
 static inline void cn_seg_keep(cn_seg *s, cn_seg_made *m) { /* under its lock */

@@ -3,6 +3,7 @@
  * A row is found by its title, its headings and its text. A word of the title counts TITLE_TIMES, for it says what the whole
  * document is about and stands once while the text has many words. */
 #include <errno.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "engine/base/log.h"
@@ -15,6 +16,8 @@
 #define FILE_FROM 256            /* rows; fewer are made in memory in less time than a file takes to sync */
 #define MEMORY_ROWS (1u << 16)   /* at most so many, where no file can be made: some 20 MB */
 #define TITLE_TIMES 2
+#define AGAIN_NS 1000000000ull   /* between two attempts to make them */
+#define BUILDERS 2               /* of this process when a question asks: each holds some 100 MB, and a query worker */
 
 /* ---------- postings in memory ---------- */
 typedef struct piece {
@@ -135,6 +138,36 @@ static bool has_file(cn_seg *s, const cn_analyser *a, cn_derived **ret) {
     return false;
 }
 
+/* ---------- turns ---------- */
+static pthread_mutex_t turns = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn_free = PTHREAD_COND_INITIALIZER;
+static unsigned building; /* under `turns` */
+
+static struct timespec time_of(uint64_t ns) { return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)}; }
+
+static cn_err too_late(void) {
+    return cn_fail(CN_DEADLINE, "the time was over before the postings of a segment were made; they are being made, ask again");
+}
+
+static cn_err take_turn(uint64_t deadline_ns) {
+    struct timespec until = time_of(deadline_ns);
+    int rc = 0;
+    pthread_mutex_lock(&turns);
+    while (building == BUILDERS && rc == 0)
+        rc = deadline_ns ? pthread_cond_clockwait(&turn_free, &turns, CLOCK_MONOTONIC, &until) : pthread_cond_wait(&turn_free, &turns);
+    bool mine = building < BUILDERS;
+    building += mine;
+    pthread_mutex_unlock(&turns);
+    return mine ? CN_OK : too_late();
+}
+
+static void give_turn(void) {
+    pthread_mutex_lock(&turns);
+    building--;
+    pthread_cond_signal(&turn_free);
+    pthread_mutex_unlock(&turns);
+}
+
 static cn_err build_file(rows_in *r) { return cn_derived_build(r->s, KIND, build, r); }
 
 cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx) {
@@ -179,10 +212,13 @@ static texts *known(const cn_seg *s, const cn_analyser *a) {
 }
 
 /* From the file; made first, or anew, where it is not there or not sound. */
-static cn_err from_file(cn_seg *s, const cn_analyser *a, texts *t) {
+static cn_err from_file(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts *t) {
     for (int tries = 0; tries < 2; tries++) {
         if (tries || !has_file(s, a, &t->file)) {
-            CN_TRY(build_file(&(rows_in){.s = s, .analyser = a}));
+            CN_TRY(take_turn(deadline_ns));
+            cn_err e = build_file(&(rows_in){.s = s, .analyser = a});
+            give_turn();
+            CN_TRY(e);
             if (!has_file(s, a, &t->file))
                 return cn_fail(CN_UNAVAILABLE, "%s: its postings were made and cannot be opened", s->blocks.path);
         }
@@ -196,37 +232,56 @@ static cn_err from_file(cn_seg *s, const cn_analyser *a, texts *t) {
     return cn_fail(CN_UNAVAILABLE, "%s: its postings are damaged as soon as they are made", s->blocks.path);
 }
 
-static cn_err from_memory(cn_seg *s, const cn_analyser *a, texts *t) {
+static cn_err from_memory(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts *t) {
     rows_in r = {.s = s, .analyser = a};
-    CN_TRY(build(&r, memory_put, &t->memory));
+    bool few = cn_seg_rows(s) < FILE_FROM;
+    if (!few)
+        CN_TRY(take_turn(deadline_ns));
+    cn_err e = build(&r, memory_put, &t->memory);
+    if (!few)
+        give_turn();
+    CN_TRY(e);
     return cn_postings_open(cn_seg_rows(s), memory_get, &t->memory, &t->postings);
 }
 
-static cn_err make(cn_seg *s, const cn_analyser *a, texts *t) {
+static cn_err make(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts *t) {
     if (cn_seg_rows(s) < FILE_FROM)
-        return from_memory(s, a, t);
-    cn_err e = from_file(s, a, t);
-    if (e == CN_OK)
+        return from_memory(s, a, deadline_ns, t);
+    cn_err e = from_file(s, a, deadline_ns, t);
+    if (e == CN_OK || e == CN_DEADLINE)
         return e;
     cn_log(CN_LOG_INFO, "postings.unfiled", "path=%s %s", cn_env_path(s->env), cn_error_detail());
     if (cn_seg_rows(s) <= MEMORY_ROWS)
-        return from_memory(s, a, t);
+        return from_memory(s, a, deadline_ns, t);
     return cn_wrap(e == CN_DAMAGED ? e : cn_fail(CN_UNAVAILABLE, "%s", cn_error_detail()), "there are no postings to search");
 }
 
-static cn_err open_new(cn_seg *s, const cn_analyser *a, texts **ret) {
+static cn_err open_new(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts **ret) {
     texts *t = cn_calloc(1, sizeof *t);
     if (!t)
         return cn_fail_memory();
     t->made = (cn_seg_made){.done = free_texts, .sound = sound_texts};
     t->analyser = a->digest;
-    cn_err e = make(s, a, t);
+    cn_err e = make(s, a, deadline_ns, t);
     if (e != CN_OK) {
         free_texts(&t->made);
         return e;
     }
     *ret = t;
     return CN_OK;
+}
+
+/* open_new(), unless that failed a moment ago: then the same error, at once. The few rows that stay in memory are made as fast. */
+static cn_err try_new(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts **ret) {
+    cn_seg_unmade *u = &s->unmade;
+    if (cn_mono_ns() < u->until_ns && cn_digest_eq(&u->analyser, &a->digest))
+        return cn_fail(u->code, "%s", u->why);
+    cn_err e = open_new(s, a, deadline_ns, ret);
+    if (e != CN_OK && e != CN_DEADLINE && cn_seg_rows(s) >= FILE_FROM) {
+        *u = (cn_seg_unmade){.analyser = a->digest, .until_ns = cn_mono_ns() + AGAIN_NS, .code = e};
+        snprintf(u->why, sizeof u->why, "%s", cn_error_detail());
+    }
+    return e;
 }
 
 static texts *look(cn_seg *s, const cn_analyser *a) {
@@ -238,9 +293,9 @@ static texts *look(cn_seg *s, const cn_analyser *a) {
 
 /* One thread makes them; the others wait for it as long as they have time. */
 static cn_err wait_turn(cn_seg *s, uint64_t deadline_ns) {
-    struct timespec until = {(time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u)};
+    struct timespec until = time_of(deadline_ns);
     int rc = deadline_ns ? pthread_mutex_clocklock(&s->making, CLOCK_MONOTONIC, &until) : pthread_mutex_lock(&s->making);
-    return rc == 0 ? CN_OK : cn_fail(CN_DEADLINE, "the time was over before the postings of a segment were made; they are being made, ask again");
+    return rc == 0 ? CN_OK : too_late();
 }
 
 cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret) {
@@ -249,7 +304,7 @@ cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn
     if (!t) {
         CN_TRY(wait_turn(s, deadline_ns));
         if (!(t = look(s, a)))
-            e = open_new(s, a, &t);
+            e = try_new(s, a, deadline_ns, &t);
         if (e == CN_OK && !look(s, a)) {
             pthread_mutex_lock(&s->lock);
             cn_seg_keep(s, &t->made);

@@ -128,8 +128,9 @@ cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_co
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
 /* The postings of the segment's rows by this analyser, made and kept on first use; borrowed from the segment. In memory where
- * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE. CN_DEADLINE (cn_mono_ns(); 0:
- * none) while another thread makes them. */
+ * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE, which is the answer for a second
+ * then. CN_DEADLINE (cn_mono_ns(); 0: none) while other threads make them, or as many others as may; who makes them goes on
+ * to the end, whatever its deadline, for a large segment's would else never be there. */
 cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret);
 /* At sealing and compaction. pace (NULL: as fast as it goes): asked before each document with the bytes of its text; false: stop,
  * CN_UNAVAILABLE. */

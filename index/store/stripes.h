@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/base/str.h"
+
 #define CN_STRIPES 64
 typedef struct cn_stripes {
     pthread_mutex_t m[CN_STRIPES];
@@ -18,9 +20,6 @@ typedef struct cn_stripes {
 #define CN_STRIPES_INIT {{[0 ... CN_STRIPES - 1] = PTHREAD_MUTEX_INITIALIZER}}
 
 static inline pthread_mutex_t *cn_stripe(cn_stripes *s, const void *key, size_t n) {
-    const unsigned char *p = key;
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ p[i]) * 16777619u;
+    uint32_t h = cn_hash_bytes(CN_HASH_BEGIN, (cn_str){key, n});
     return &s->m[(h ^ h >> 16) % CN_STRIPES];
 }

@@ -16,9 +16,9 @@
 #define CN_MODEL_TOKENS_MAX 4096
 #define CN_TABLE_FILE "table" /* table.h */
 
-typedef enum cn_part {
+typedef enum cn_model_part {
     CN_PART_CONFIG, CN_PART_VOCAB, CN_PART_MODULES, CN_PART_POOLING, CN_PART_SBERT, CN_PART_TOKENIZER, CN_PART_PROMPTS, CN_PART_WEIGHTS, CN_PART_COUNT
-} cn_part;
+} cn_model_part;
 
 typedef struct cn_model_dir {
     struct {
@@ -32,7 +32,7 @@ typedef struct cn_model_dir {
 cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret);
 cn_err cn_model_dir_open_table(const char *folder, cn_model_dir *ret);
 void cn_model_dir_done(cn_model_dir *d);
-/* SHA-256 over each file's name and content, in the order of cn_part. */
+/* SHA-256 over each file's name and content, in the order of cn_model_part. */
 cn_digest cn_model_dir_digest(const cn_model_dir *d);
 
 typedef struct cn_bert_config {

@@ -16,7 +16,7 @@ static cn_err parse(const char *name, cn_str bytes, json **ret) {
     return CN_OK;
 }
 
-static cn_err parse_part(const cn_model_dir *d, cn_part k, json **ret) {
+static cn_err parse_part(const cn_model_dir *d, cn_model_part k, json **ret) {
     if (!d->part[k].name[0])
         return CN_OK; /* no such file: every key has its default */
     CN_TRY(parse(d->part[k].name, d->part[k].bytes, ret));

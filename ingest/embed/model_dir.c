@@ -44,7 +44,7 @@ static cn_err map_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
     return CN_OK;
 }
 
-static cn_err map_part(const char *folder, const part_rule *rule, cn_part k, cn_model_dir *d) {
+static cn_err map_part(const char *folder, const part_rule *rule, cn_model_part k, cn_model_dir *d) {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", folder, d->part[k].name) >= (int)sizeof path)
         return cn_fail(CN_INVALID, "the path of the model's folder is too long");
@@ -65,7 +65,7 @@ static cn_err map_part(const char *folder, const part_rule *rule, cn_part k, cn_
 }
 
 static cn_err map_parts(const char *folder, const part_rule *parts, cn_model_dir *d) {
-    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++) {
         bool normalise;
         char where[64];
         if (!parts[k].max)
@@ -95,7 +95,7 @@ cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret) { return open_pa
 cn_err cn_model_dir_open_table(const char *folder, cn_model_dir *ret) { return open_parts(folder, table_parts, ret); }
 
 void cn_model_dir_done(cn_model_dir *d) {
-    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++) {
         union {
             const char *in;
             void *out;
@@ -110,7 +110,7 @@ cn_digest cn_model_dir_digest(const cn_model_dir *d) {
     cn_sha256 s;
     cn_sha256_begin(&s);
     cn_sha256_field(&s, CN_STR("cairn model/1"));
-    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++) {
         cn_sha256_field(&s, cn_str_of(d->part[k].name));
         cn_sha256_field(&s, d->part[k].bytes);
     }

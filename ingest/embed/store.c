@@ -72,7 +72,7 @@ static cn_err write_manifest(const char *folder, const cn_manifest *m) {
     cn_pack_uint(&b, m->max_tokens);
     cn_pack_cstr(&b, "sizes");
     cn_pack_array(&b, CN_PART_COUNT);
-    for (cn_part k = 0; k < CN_PART_COUNT; k++)
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++)
         cn_pack_uint(&b, m->sizes[k]);
     cn_record_close(&b, at);
     CN_TRY(cn_buf_check(&b));
@@ -161,7 +161,7 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     if (err == CN_INVALID)
         return cn_wrap(CN_DAMAGED, "%s; remove the folder and add the model again", path);
     CN_TRY(err);
-    for (cn_part k = 0; k < CN_PART_COUNT && err == CN_OK; k++)
+    for (cn_model_part k = 0; k < CN_PART_COUNT && err == CN_OK; k++)
         if (d.part[k].bytes.n != m.sizes[k])
             err = cn_fail(CN_DAMAGED, "%s/%s has %zu bytes, but had %llu when the model was added; remove the folder and add the model again", path,
                           d.part[k].name[0] ? d.part[k].name : "(a file that is gone)", d.part[k].bytes.n, (unsigned long long)m.sizes[k]);
@@ -224,7 +224,7 @@ static cn_err check(const cn_model_dir *d, cn_manifest *ret) {
     cn_bert_free(b);
     m.dim = c.hidden;
     m.max_tokens = c.max_tokens;
-    for (cn_part k = 0; k < CN_PART_COUNT; k++)
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++)
         m.sizes[k] = d->part[k].bytes.n;
     m.digest = cn_model_dir_digest(d);
     *ret = m;
@@ -245,7 +245,7 @@ static cn_err make_folder(const char *path) {
 }
 
 static cn_err copy_parts(const cn_model_dir *d, const char *to) {
-    for (cn_part k = 0; k < CN_PART_COUNT; k++) {
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++) {
         char path[PATH_BYTES];
         const char *name = d->part[k].name, *slash = strchr(name, '/');
         if (!name[0])
@@ -333,7 +333,7 @@ static cn_err fill_table(const void *from, const char *to, cn_manifest *ret) {
     CN_TRY(write_table(to, x->table));
     CN_TRY(cn_model_dir_open_table(to, &d));
     cn_err err = check_table(&d);
-    for (cn_part k = 0; k < CN_PART_COUNT; k++)
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++)
         m.sizes[k] = d.part[k].bytes.n;
     m.digest = cn_model_dir_digest(&d);
     cn_model_dir_done(&d);

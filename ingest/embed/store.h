@@ -3,7 +3,7 @@
  * A model of kind http has no such copy but its description, http.json (http_config.h), which may be edited but for what its
  * digest covers. One of kind static has vocab.txt and its table (table.h), which was made here.
  * `manifest` is one record of engine/base/pack.h, format 1:
- *   | u8 format | u32 CRC-32C | map: kind, dim, max_tokens, digest (bin 32), sizes (of each cn_part, 0: not there; of http all 0) |
+ *   | u8 format | u32 CRC-32C | map: kind, dim, max_tokens, digest (bin 32), sizes (of each cn_model_part, 0: not there; of http all 0) |
  * Owns:    nothing.
  * Thread:  any; several processes may add at the same time.
  * Limits:  those of model.h. */

@@ -74,15 +74,9 @@ cn_err cn_tokens_add(cn_tokens *t, uint32_t id, uint32_t from, uint32_t to) {
 
 /* --- the vocabulary --- */
 
-static uint32_t hash_step(uint32_t h, uint8_t b) { return (h ^ b) * 0x01000193u; } /* FNV-1a */
 static uint32_t hash_end(uint32_t h) { return h ^ h >> 15; }
 
-static uint32_t hash_of(const char *p, size_t n) {
-    uint32_t h = 0x811c9dc5u;
-    for (size_t i = 0; i < n; i++)
-        h = hash_step(h, (uint8_t)p[i]);
-    return hash_end(h);
-}
+static uint32_t hash_of(const char *p, size_t n) { return hash_end(cn_hash_bytes(CN_HASH_BEGIN, (cn_str){p, n})); }
 
 #define FIRST 8u
 static uint64_t first_of(const char *p, size_t n) {
@@ -232,10 +226,10 @@ static void emit(word *d, uint32_t id, uint32_t from, uint32_t to) {
 
 /* The longest piece that starts at byte `at` of the word; its end in *ret_end. */
 static uint32_t longest_piece(word *d, uint32_t at, uint32_t *ret_end) {
-    uint32_t h = 0x811c9dc5u;
+    uint32_t h = CN_HASH_BEGIN;
     uint32_t most = d->n - at < d->w->longest ? d->n - at : d->w->longest;
     for (uint32_t i = 0; i < most; i++)
-        d->hash[i] = h = hash_step(h, d->b[at + i]);
+        d->hash[i] = h = cn_hash_byte(h, d->b[at + i]);
     for (uint32_t n = most; n > 0; n--) {
         if (at + n < d->n && (d->b[at + n] & 0xc0) == 0x80)
             continue; /* not the end of a character */
@@ -393,7 +387,7 @@ static void put_ascii(word *d, uint8_t c, uint32_t at) {
 /* A word of ASCII alone that begins at p[i], with no other word under way: most of most texts, without a look at each
  * character's place. Its bytes, or 0 when it is none (a sign, or the word goes on with what must be normalised). */
 static size_t put_ascii_word(word *d, const uint8_t *p, size_t i, size_t to) {
-    uint32_t h = 0x811c9dc5u;
+    uint32_t h = CN_HASH_BEGIN;
     uint64_t first = 0;
     size_t n = 0, most = to - i < WORD_CHARS ? to - i : WORD_CHARS;
     uint8_t upper = d->w->o.lower ? 'A' : 0x80; /* no ASCII letter is from 0x80 on */
@@ -401,7 +395,7 @@ static size_t put_ascii_word(word *d, const uint8_t *p, size_t i, size_t to) {
         uint8_t c = p[i + n];
         c = c >= upper && c <= 'Z' ? (uint8_t)(c + 32) : c;
         d->b[n] = c;
-        h = hash_step(h, c);
+        h = cn_hash_byte(h, c);
         first |= n < FIRST ? (uint64_t)c << 8 * n : 0;
     }
     if (n == 0 || (i + n < to && (p[i + n] >= 0x80 || d->w->ascii[p[i + n]] == C_REMOVED || n == WORD_CHARS)))

@@ -86,11 +86,7 @@ static bool authenticate(conn *c, const cn_message *m) {
 }
 
 /* --- costs --- */
-static uint32_t hash_bytes(uint32_t h, cn_str s) {
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 16777619u;
-    return (h ^ 0xff) * 16777619u;
-}
+static uint32_t hash_bytes(uint32_t h, cn_str s) { return cn_hash_byte(cn_hash_bytes(h, s), 0xff); }
 
 static uint32_t hash_number(uint32_t h, uint64_t v) { return hash_bytes(h, (cn_str){(const char *)&v, sizeof v}); }
 
@@ -116,7 +112,7 @@ static cn_str tenant_of(const conn *c, const msgpack_object *map) {
 
 /* Who has said no key stands apart, so that strangers do not fill the lane of a tenant that answers them. */
 static uint32_t lane_hash(const conn *c, cn_str tenant) {
-    return hash_number(hash_bytes(2166136261u, tenant), c->who->caller.kind == CN_CALLER_KEY);
+    return hash_number(hash_bytes(CN_HASH_BEGIN, tenant), c->who->caller.kind == CN_CALLER_KEY);
 }
 
 /* Searches of one index for one principal cost about the same, unless they ask for much more, for certainty, by a filter,

@@ -295,13 +295,13 @@ cn_err cn_m_explain_access(cn_service *s, cn_call *c, cn_str tenant, const msgpa
 typedef struct place { /* of the document's best passage */
     uint32_t chunk, rank;      /* rank 0: behind CN_K_MAX others */
     float score, relevance;
-    bool any, answered;
+    bool any, answered, missed; /* missed: as asked, but with no codes between, it is in the answer */
 } place;
 
 static bool best_of(const cn_question *q, const cn_hit *hits, uint32_t n, const cn_explained *x, place *io) {
     for (uint32_t i = 0; i < n; i++)
         if (hits[i].seg == x->seg && hits[i].doc == x->doc) {
-            *io = (place){hits[i].chunk, i + 1, hits[i].score, cn_question_relevance(q, &hits[i]), true, io->answered};
+            *io = (place){hits[i].chunk, i + 1, hits[i].score, cn_question_relevance(q, &hits[i]), true, io->answered, io->missed};
             return true;
         }
     return false;
@@ -328,16 +328,22 @@ static cn_err find_place(cn_call *c, const cn_question *asked, const cn_explaine
     cn_question q = *asked;
     place at = {0};
     uint32_t n;
+    bool missed = false;
     CN_TRY(cn_question_search(c, &q, &n));
     at.answered = best_of(&q, c->hits, n, x, &at);
-    q.k = CN_K_MAX;
-    q.per_doc = 0;
     q.recall = 1;
     if (q.how == CN_MODE_DENSE)
         cn_question_set(&q, CN_MODE_EXACT);
+    if (!at.answered) { /* in mode hybrid ranks depend on how far down both lists are taken, so the same k says who missed it */
+        CN_TRY(cn_question_search(c, &q, &n));
+        missed = best_of(&q, c->hits, n, x, &at);
+    }
+    q.k = CN_K_MAX;
+    q.per_doc = 0;
     CN_TRY(cn_question_search(c, &q, &n));
     if (!best_of(&q, c->hits, n, x, &at) && q.how == CN_MODE_EXACT)
         CN_TRY(score_alone(&q, x, &at));
+    at.missed = missed;
     *ret = at;
     return CN_OK;
 }
@@ -356,11 +362,14 @@ static const char *why_behind(cn_call *c, const cn_question *q, const place *at,
         *ret_verdict = "answered";
         return cn_arena_printf(&c->arena, "it is in the answer: its best passage ranks %u", at->rank);
     }
-    if (at->rank && at->rank <= q->k) {
+    *ret_verdict = "ranked_lower";
+    if (at->rank && at->rank <= q->k && !at->missed)
+        return cn_arena_printf(&c->arena, "its best passage ranks %u only where the lists by vectors and by words are taken further down than a question for %u takes them; "
+                               "it is too far behind in one of them, and a larger k finds it", at->rank, q->k);
+    if (at->missed) {
         *ret_verdict = "missed";
         return "the search by codes missed it; mode exact, or more recall, finds it";
     }
-    *ret_verdict = "ranked_lower";
     if (!at->rank)
         return cn_arena_printf(&c->arena, "more than %u permitted passages are nearer, and %u were asked for", CN_K_MAX, q->k);
     return cn_arena_printf(&c->arena, "its best passage ranks %u, and %u were asked for", at->rank, q->k);

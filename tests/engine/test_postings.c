@@ -344,6 +344,26 @@ static void test_sizes(void) {
     corpus_done(&c);
 }
 
+/* A number of runs that the rows cannot have is refused before memory is taken for it. */
+static void test_false_runs(void) {
+    corpus c;
+    cn_postings *p = NULL;
+    corpus_init(&c, 300, false);
+    stored *head = &c.arrays.at[0];
+    while (head->array != CN_P_HEAD)
+        head++;
+    cn_postings_head h;
+    memcpy(&h, head->bytes, sizeof h);
+    for (uint32_t runs = 300 / 64 + 2; runs < UINT32_MAX / 3; runs *= 3) {
+        h.runs = runs;
+        memcpy(head->bytes, &h, sizeof h);
+        cn_alloc_fail_at(1);
+        CU_ASSERT_EQUAL(cn_postings_open(300, store_get, &c.arrays, &p), CN_DAMAGED);
+        cn_alloc_fail_at(0);
+    }
+    corpus_done(&c);
+}
+
 static void copy_store(const store *from, store *to) {
     for (uint32_t i = 0; i < from->n; i++)
         CU_ASSERT_EQUAL_FATAL(store_put(to, from->at[i].array, from->at[i].block, from->at[i].bytes, from->at[i].n), CN_OK);
@@ -457,6 +477,7 @@ int main(void) {
     CU_add_test(s, "runs", test_runs);
     CU_add_test(s, "stop", test_stop);
     CU_add_test(s, "sizes", test_sizes);
+    CU_add_test(s, "false number of runs", test_false_runs);
     CU_add_test(s, "fuzz", test_fuzz);
     CU_add_test(s, "validate", test_validate);
     CU_add_test(s, "no memory", test_no_memory);

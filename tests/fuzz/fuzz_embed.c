@@ -83,7 +83,7 @@ static void weights(cn_str s) {
 
 /* One of the folder's JSON files is the input, the others are in order. */
 static void settings(cn_str s, uint8_t how) {
-    static const cn_part parts[] = {CN_PART_CONFIG, CN_PART_MODULES, CN_PART_POOLING, CN_PART_SBERT, CN_PART_TOKENIZER, CN_PART_PROMPTS};
+    static const cn_model_part parts[] = {CN_PART_CONFIG, CN_PART_MODULES, CN_PART_POOLING, CN_PART_SBERT, CN_PART_TOKENIZER, CN_PART_PROMPTS};
     static const char *const good[] = {
         "{\"hidden_size\": 24, \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"intermediate_size\": 40, \"vocab_size\": 80, "
         "\"max_position_embeddings\": 40, \"type_vocab_size\": 2, \"model_type\": \"bert\"}",

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/os.h"
+#include "index/store/env_inside.h"
 #include "tests/index/store_test.h"
 
 static char dir[64], path[128];
@@ -280,6 +281,37 @@ static void a_stamp_tells_commits_apart(void) {
     unlink(path);
 }
 
+/* A write of LMDB's has failed and the file is not there: once it is back, all goes on. */
+static void opened_anew_at_the_second_try(void) {
+    char away[160];
+    cn_env *e, *same;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    snprintf(away, sizeof away, "%s/away", dir);
+    if (!OK(cn_env_open(path, CN_ENV_CONTROL, true, &e)))
+        return;
+    OK(cn_env_dbi(e, "one", true, &dbi));
+    OK(put(e, dbi, "a1", 9000));
+    e->broken = true;
+    CU_ASSERT_EQUAL(rename(path, away), 0);
+    FAILS(cn_txn_read(e, &txn), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(rename(away, path), 0);
+    int other[8]; /* short files, which get the numbers of the descriptors that were closed */
+    for (int i = 0; i < 8; i++)
+        other[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (OK(cn_env_open(path, CN_ENV_CONTROL, false, &same))) {
+        CU_ASSERT_PTR_EQUAL(same, e);
+        CU_ASSERT_EQUAL(count(same, dbi, "a"), 1);
+        OK(put(same, dbi, "a2", 10));
+        CU_ASSERT_EQUAL(count(e, dbi, "a"), 2);
+        cn_env_close(same);
+    }
+    for (int i = 0; i < 8; i++)
+        close(other[i]);
+    cn_env_close(e);
+    unlink(path);
+}
+
 void env_suite(void) {
     CU_pSuite s = CU_add_suite("env", setup, teardown);
     CU_ADD_TEST(s, one_environment_a_file);
@@ -288,4 +320,5 @@ void env_suite(void) {
     CU_ADD_TEST(s, cut_and_flipped_trees_are_refused_or_harmless);
     CU_ADD_TEST(s, cut_short_while_open);
     CU_ADD_TEST(s, a_stamp_tells_commits_apart);
+    CU_ADD_TEST(s, opened_anew_at_the_second_try);
 }

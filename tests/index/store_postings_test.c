@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "engine/base/os.h"
 #include "tests/index/store_test.h"
 
 #define DOCS 200 /* some 450 rows: enough for a file */
@@ -216,6 +217,48 @@ static void many_at_once(void) {
     end(&m);
 }
 
+static uint64_t s_later_ns;
+static uint64_t later(void) { return cn_os_real.mono_ns() + s_later_ns; }
+
+/* Turns a byte of the word in the segment's file over, or back. */
+static bool flip(made *m, const char *word) {
+    static char bytes[8 << 20];
+    char path[4096];
+    if (!OK(cn_seg_path(m->f.tenant, &m->p.id, NULL, path, sizeof path)))
+        return false;
+    int fd = open(path, O_RDWR);
+    ssize_t n = pread(fd, bytes, sizeof bytes, 0);
+    char *at = n > 0 ? memmem(bytes, (size_t)n, word, strlen(word)) : NULL;
+    char changed = at ? (char)(*at ^ 0x20) : 0;
+    bool ok = at && pwrite(fd, &changed, 1, at - bytes) == 1;
+    close(fd);
+    return ok;
+}
+
+/* What could not be made is not tried again at each question: only a second later. */
+static void a_failure_is_remembered(void) {
+    made m;
+    cn_postings *p;
+    char first[512];
+    cn_os os = cn_os_real;
+    os.mono_ns = later;
+    if (!begin(&m, DOCS))
+        return;
+    s_later_ns = 0;
+    cn_os_now = &os;
+    CU_ASSERT_TRUE(flip(&m, "moor"));
+    FAILS(cn_seg_postings(m.s, &none, 0, &p), CN_DAMAGED);
+    snprintf(first, sizeof first, "%s", cn_error_detail());
+    CU_ASSERT_TRUE(flip(&m, "Moor"));
+    FAILS(cn_seg_postings(m.s, &none, 0, &p), CN_DAMAGED);
+    CU_ASSERT_STRING_EQUAL(cn_error_detail(), first);
+    OK(cn_seg_postings(m.s, &english, 0, &p)); /* another one's did not fail */
+    s_later_ns = 2000000000u;
+    check_all(&m);
+    cn_os_now = &cn_os_real;
+    end(&m);
+}
+
 static void no_memory(void) {
     unsigned failed = 0;
     for (uint64_t nth = 1; nth < 120; nth++) {
@@ -244,5 +287,6 @@ void postings_suite(void) {
     CU_add_test(s, "foreign ones are refused", foreign_ones_are_refused);
     CU_add_test(s, "without a file", without_a_file);
     CU_add_test(s, "many at once", many_at_once);
+    CU_add_test(s, "a failure is remembered", a_failure_is_remembered);
     CU_add_test(s, "no memory", no_memory);
 }

@@ -12,6 +12,7 @@ void add_member_suite(void);
 void add_key_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
+void add_lexical_suite(void);
 void add_compact_suite(void);
 void add_erased_suite(void);
 void add_pick_suite(void);

@@ -239,6 +239,19 @@ class Lexical(unittest.TestCase):
         without = next(r["id"] for r in self.place.rows if "public" in r["labels"] and "cairn" not in r["text"])
         self.assertRegex(call(without)["why"], "none of the question's words")
 
+    def test_why_not_hybrid(self):
+        """So few rows have no codes that could miss one: what stands higher with longer lists is told as that."""
+        rows = [{**row, "text": " ".join(row["text"].split()[:4]), "labels": ["public"]} for row in make_rows(300, random.Random(7))]  # short enough for the model
+        self.place.cairn("index", "create", "acme/many", "--embedder", "tiny", "--chunker", "document")
+        self.place.ingest("many", rows)
+        asked, deeper = {"index": "many", "text": "cairn stone moor", "mode": "hybrid", "k": 100}, 0
+        given = {h["doc"] for h in self.admin.call("query", **asked)["hits"]}
+        for row in rows:
+            r = self.admin.call("incident.why_not", doc=row["id"], **asked)
+            self.assertEqual(r["verdict"], "answered" if row["id"] in given else "ranked_lower")
+            deeper += "further down" in r["why"]
+        self.assertGreater(deeper, 0)
+
     def test_incident_mode(self):
         self.admin.call("modes.set", index="docs", mode="lexical", reason="the embedder answers nonsense")
         try:

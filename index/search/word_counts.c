@@ -1,4 +1,4 @@
-#include "index/search/counts.h"
+#include "index/search/word_counts.h"
 
 #include "engine/base/mem.h"
 
@@ -9,13 +9,13 @@ typedef struct slot {
     char term[CN_TERM_MAX];
 } slot;
 
-struct cn_counts {
+struct cn_word_counts {
     pthread_mutex_t lock;
-    slot v[CN_COUNTS];
+    slot v[CN_WORD_COUNTS];
 };
 
-cn_err cn_counts_new(cn_counts **ret) {
-    cn_counts *c = cn_calloc(1, sizeof *c);
+cn_err cn_word_counts_new(cn_word_counts **ret) {
+    cn_word_counts *c = cn_calloc(1, sizeof *c);
     if (!c)
         return cn_fail_memory();
     pthread_mutex_init(&c->lock, NULL);
@@ -23,20 +23,18 @@ cn_err cn_counts_new(cn_counts **ret) {
     return CN_OK;
 }
 
-void cn_counts_free(cn_counts *c) {
+void cn_word_counts_free(cn_word_counts *c) {
     if (c)
         pthread_mutex_destroy(&c->lock);
     cn_free(c);
 }
 
-static slot *slot_of(cn_counts *c, cn_str term) {
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < term.n; i++)
-        h = (h ^ (uint8_t)term.p[i]) * 16777619u;
-    return &c->v[(h ^ h >> 16) % CN_COUNTS];
+static slot *slot_of(cn_word_counts *c, cn_str term) {
+    uint32_t h = cn_hash_bytes(CN_HASH_BEGIN, term);
+    return &c->v[(h ^ h >> 16) % CN_WORD_COUNTS];
 }
 
-bool cn_counts_get(cn_counts *c, cn_str term, uint64_t *ret) {
+bool cn_word_counts_get(cn_word_counts *c, cn_str term, uint64_t *ret) {
     const slot *s = slot_of(c, term);
     pthread_mutex_lock(&c->lock);
     bool is = s->set && s->bytes == term.n && memcmp(s->term, term.p, term.n) == 0;
@@ -46,7 +44,7 @@ bool cn_counts_get(cn_counts *c, cn_str term, uint64_t *ret) {
     return is;
 }
 
-void cn_counts_put(cn_counts *c, cn_str term, uint64_t n) {
+void cn_word_counts_put(cn_word_counts *c, cn_str term, uint64_t n) {
     slot *s = slot_of(c, term);
     pthread_mutex_lock(&c->lock);
     s->n = n;
