@@ -94,21 +94,32 @@ static cn_err counts_of(cn_permit *p, cn_word_counts **ret) {
     return CN_OK;
 }
 
+typedef struct counting {
+    cn_str term; /* empty: the lengths */
+    cn_row_set rows;
+    uint64_t n;
+} counting;
+
+static cn_err count_in(void *ctx, const cn_postings *p) {
+    counting *c = ctx;
+    uint32_t n = 0;
+    if (c->term.n)
+        CN_TRY(cn_postings_count(p, c->term, c->rows, &n));
+    c->n = c->term.n ? n : cn_postings_tokens(p, c->rows);
+    return CN_OK;
+}
+
 /* Over all segments. term empty: the sum of the lengths. A question may have a thousand words, each with long lists. */
 static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str term, uint64_t *ret) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < v->n_parts; i++) {
-        cn_row_set rows = {p->rows[i], p->n_rows[i]};
-        cn_postings *postings;
-        uint32_t n = 0;
-        if (rows.n == 0)
+        counting c = {term, {p->rows[i], p->n_rows[i]}, 0};
+        if (c.rows.n == 0)
             continue;
         if (q->deadline_ns && cn_mono_ns() > q->deadline_ns)
             return cn_fail(CN_DEADLINE, "the time was over before the question's words were counted");
-        CN_TRY(cn_seg_postings(v->parts[i].seg, &v->analyser, q->deadline_ns, &postings));
-        if (term.n)
-            CN_TRY(cn_postings_count(postings, term, rows, &n));
-        sum += term.n ? n : cn_postings_tokens(postings, rows);
+        CN_TRY(cn_seg_use_postings(v->parts[i].seg, &v->analyser, q->deadline_ns, count_in, &c));
+        sum += c.n;
         CN_TRY(cn_seg_sound(v->parts[i].seg));
     }
     *ret = sum;

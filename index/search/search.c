@@ -107,19 +107,31 @@ static cn_err scan_vectors(const cn_view_part *p, const cn_query *q, uint32_t k,
     return exact ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, ret_n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, ret_n);
 }
 
+typedef struct looking {
+    const cn_lookup *lookup;
+    cn_searcher *s;
+    uint32_t n;
+} looking;
+
+static cn_err look_in(void *ctx, const cn_postings *p) {
+    looking *l = ctx;
+    return cn_postings_search(p, l->lookup, l->s->lexical.scratch, l->s->scored, &l->n);
+}
+
 static cn_err look_up(cn_view *v, const cn_view_part *p, const cn_query *q, uint32_t k, float floor, cn_row_set rows, cn_searcher *s, uint32_t *ret_n) {
     union {
         const cn_query *in;
         void *out;
     } ctx = {q};
     const cn_lexical *l = &s->lexical;
-    cn_postings *postings;
     cn_lookup lookup = {.terms = l->wanted, .n = l->n_wanted, .k1 = CN_BM25_K1, .b = CN_BM25_B, .mean = l->mean, .k = k, .floor = floor, .permitted = rows,
                         .rank = cn_seg_row_rank(p->seg), .stop = late, .stop_ctx = ctx.out};
     if (rows.n == 0 || lookup.n == 0)
         return CN_OK;
-    CN_TRY(cn_seg_postings(p->seg, &v->analyser, q->deadline_ns, &postings));
-    return cn_postings_search(postings, &lookup, l->scratch, s->scored, ret_n);
+    looking look = {&lookup, s, 0};
+    CN_TRY(cn_seg_use_postings(p->seg, &v->analyser, q->deadline_ns, look_in, &look));
+    *ret_n = look.n;
+    return CN_OK;
 }
 
 /* s->scored to hits, as far as they are good enough. */

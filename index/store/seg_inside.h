@@ -14,7 +14,7 @@ typedef struct cn_seg_made cn_seg_made;
 struct cn_seg_made {
     cn_seg_made *next;
     void (*done)(cn_seg_made *m);
-    cn_err (*sound)(const cn_seg_made *m); /* were the bytes cut short under it? */
+    cn_err (*sound)(const cn_seg_made *m); /* were the bytes cut short under it? NULL: its users look */
 };
 
 /* Postings that could not be made a moment ago, and why. */

@@ -189,6 +189,7 @@ typedef struct texts {
     cn_derived *file; /* or */
     in_memory memory;
     cn_postings *postings;
+    bool bad;         /* damage was found in them since: the next to ask makes new ones. Under the segment's lock */
 } texts;
 
 static void free_texts(cn_seg_made *m) {
@@ -199,14 +200,9 @@ static void free_texts(cn_seg_made *m) {
     cn_free(t);
 }
 
-static cn_err sound_texts(const cn_seg_made *m) {
-    const texts *t = (const texts *)m;
-    return t->file ? cn_derived_sound(t->file) : CN_OK;
-}
-
 static texts *known(const cn_seg *s, const cn_analyser *a) {
     for (cn_seg_made *m = s->made; m; m = m->next)
-        if (m->done == free_texts && cn_digest_eq(&((texts *)m)->analyser, &a->digest))
+        if (m->done == free_texts && cn_digest_eq(&((texts *)m)->analyser, &a->digest) && !((texts *)m)->bad)
             return (texts *)m;
     return NULL;
 }
@@ -260,7 +256,7 @@ static cn_err open_new(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, te
     texts *t = cn_calloc(1, sizeof *t);
     if (!t)
         return cn_fail_memory();
-    t->made = (cn_seg_made){.done = free_texts, .sound = sound_texts};
+    t->made = (cn_seg_made){.done = free_texts};
     t->analyser = a->digest;
     cn_err e = make(s, a, deadline_ns, t);
     if (e != CN_OK) {
@@ -298,7 +294,7 @@ static cn_err wait_turn(cn_seg *s, uint64_t deadline_ns) {
     return rc == 0 ? CN_OK : too_late();
 }
 
-cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret) {
+static cn_err find_texts(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts **ret) {
     texts *t = look(s, a);
     cn_err e = CN_OK;
     if (!t) {
@@ -313,6 +309,38 @@ cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn
         pthread_mutex_unlock(&s->making);
     }
     if (e == CN_OK)
-        *ret = t->postings;
+        *ret = t;
     return e;
+}
+
+cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret) {
+    texts *t;
+    CN_TRY(find_texts(s, a, deadline_ns, &t));
+    *ret = t->postings;
+    return CN_OK;
+}
+
+/* A file that was cut short under its map gave zeros, whatever was made of them. */
+static cn_err after_use(cn_seg *s, texts *t, cn_err e) {
+    if (t->file && e == CN_OK)
+        e = cn_derived_sound(t->file);
+    if (e != CN_DAMAGED)
+        return e;
+    pthread_mutex_lock(&s->lock);
+    bool first = !t->bad;
+    t->bad = true;
+    pthread_mutex_unlock(&s->lock);
+    if (first)
+        cn_log(CN_LOG_WARN, "postings.damaged", "path=%s %s", s->blocks.path, cn_error_detail());
+    return e;
+}
+
+cn_err cn_seg_use_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_use_postings *fn, void *ctx) {
+    texts *t;
+    for (int tries = 0;; tries++) {
+        CN_TRY(find_texts(s, a, deadline_ns, &t));
+        cn_err e = after_use(s, t, fn(ctx, t->postings));
+        if (e != CN_DAMAGED || tries)
+            return e;
+    }
 }

@@ -55,7 +55,7 @@ cn_err cn_seg_sound(cn_seg *s) {
     pthread_mutex_lock(&s->lock);
     cn_err e = CN_OK;
     for (const cn_seg_made *m = s->made; e == CN_OK && m; m = m->next)
-        e = m->sound(m);
+        e = m->sound ? m->sound(m) : CN_OK;
     pthread_mutex_unlock(&s->lock);
     return e == CN_OK ? cn_blocks_sound(&s->blocks) : e;
 }

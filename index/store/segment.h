@@ -132,6 +132,10 @@ cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /*
  * then. CN_DEADLINE (cn_mono_ns(); 0: none) while other threads make them, or as many others as may; who makes them goes on
  * to the end, whatever its deadline, for a large segment's would else never be there. */
 cn_err cn_seg_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_postings **ret);
+/* Calls fn with them, and looks afterwards whether their file was whole all the while: where it was cut short or written over
+ * they are made anew and fn is called once more, from its beginning. */
+typedef cn_err cn_use_postings(void *ctx, const cn_postings *p);
+cn_err cn_seg_use_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, cn_use_postings *fn, void *ctx);
 /* At sealing and compaction. pace (NULL: as fast as it goes): asked before each document with the bytes of its text; false: stop,
  * CN_UNAVAILABLE. */
 cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx);
