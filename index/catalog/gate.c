@@ -398,6 +398,21 @@ static cn_err same_sets(const submission *s, const cn_catalog *c, MDB_txn *txn, 
     return CN_OK;
 }
 
+/* What a frozen set is there to measure is not handed in: else a leak that was seen could be written over. */
+static cn_err of_no_set(const submission *s, const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a) {
+    cn_frozen_set *v;
+    uint32_t n;
+    CN_TRY(cn_gate_sets_in(c, txn, index_id, false, a, &v, NULL, &n));
+    for (uint32_t i = 0; i < s->n; i++)
+        for (uint32_t k = 0; k < n; k++) {
+            cn_str name = s->v[i].name, set = v[k].name;
+            if (name.n > set.n && name.p[set.n] == '/' && cn_str_eq((cn_str){name.p, set.n}, set))
+                return cn_fail(CN_REFUSED, "\"" CN_STR_FMT "\" is what the frozen set \"" CN_STR_FMT "\" measures: `cairn gate run` does; hand in results under other names",
+                               CN_STR_ARG(name), CN_STR_ARG(set));
+        }
+    return CN_OK;
+}
+
 static cn_err audit_results(const submission *s, MDB_txn *txn) {
     char text[CN_TARGET];
     CN_AUTO_BUF cn_buf b = {0};
@@ -426,8 +441,7 @@ static cn_err submit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (cn_version_dropped(&v))
         return cn_fail(CN_NOT_FOUND, "version %llu was dropped", (unsigned long long)s->version);
     CN_TRY(load_results(c, txn, ix.id, s->version, ix.active, &a, &r));
-    if (s->sets)
-        CN_TRY(same_sets(s, c, txn, ix.id, &a));
+    CN_TRY(s->sets ? same_sets(s, c, txn, ix.id, &a) : of_no_set(s, c, txn, ix.id, &a));
     CN_TRY(merge(s, &r));
     CN_TRY(put_results(c, txn, ix.id, s->version, &r));
     return audit_results(s, txn);

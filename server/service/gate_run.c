@@ -366,7 +366,8 @@ static cn_err may_look(run *r) {
     const cn_principal anyone = cn_principal_of((cn_labels){public_label, 1});
     const cn_reading_opts o = {.tenant = r->tenant, .index = r->index, .version = r->version, .who = &anyone};
     CN_AUTO_READING cn_reading reading = {0};
-    return cn_reading_open(r->s, r->c, &o, &reading);
+    CN_TRY(cn_reading_open(r->s, r->c, &o, &reading));
+    return cn_modes_may_answer(cn_view_modes(reading.view));
 }
 
 static cn_err measure(run *r, const msgpack_object *p) {

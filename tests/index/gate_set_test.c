@@ -82,6 +82,9 @@ static void results_go_with_their_set(void) {
     cn_digest x, y;
     OK(freeze("core", one, &x));
     OK(freeze("core2", one, &y));
+    const cn_gate_result by_hand = {.name = CN_STR("core/leaked"), .value = 0};
+    IS(cn_gate_submit(s_tenant, INDEX, 1, &by_hand, 1, &s_why), CN_REFUSED);
+    SAYS("cairn gate run");
     OK(record(1, "core", &x, "core/AP", 1, 1));
     OK(record(2, "core", &x, "core/AP", 1, 1));
     OK(record(2, "core2", &y, "core2/AP", 1, 1));

@@ -41,18 +41,27 @@ static bool again(made *m) { /* as another process finds it */
 
 static bool there(const made *m) { return access(m->path, F_OK) == 0; }
 
+typedef struct counting {
+    cn_str term;
+    cn_row_set rows;
+    uint32_t n;
+} counting;
+
+static cn_err count_in(void *ctx, const cn_postings *p) {
+    counting *c = ctx;
+    CN_TRY(cn_postings_validate(p));
+    return cn_postings_count(p, c->term, c->rows, &c->n);
+}
+
 /* Rows that hold the term, by the postings; UINT32_MAX: there are none to ask. */
 static uint32_t count(made *m, const cn_analyser *a, const char *term) {
-    cn_postings *p;
-    uint32_t rows = cn_seg_rows(m->s), n = UINT32_MAX;
+    uint32_t rows = cn_seg_rows(m->s);
     uint64_t *all = malloc((rows / 64 + 1) * sizeof *all);
     memset(all, 0xff, (rows / 64 + 1) * sizeof *all);
-    if (OK(cn_seg_postings(m->s, a, 0, &p))) {
-        OK(cn_postings_validate(p));
-        OK(cn_postings_count(p, cn_str_of(term), (cn_row_set){all, rows}, &n));
-    }
+    counting c = {cn_str_of(term), {all, rows}, UINT32_MAX};
+    OK(cn_seg_use_postings(m->s, a, 0, count_in, &c));
     free(all);
-    return n;
+    return c.n;
 }
 
 static bool holds(cn_str text, const char *word) { return memmem(text.p, text.n, word, strlen(word)) != NULL; }
@@ -104,6 +113,36 @@ static void made_when_asked(void) {
     again(&m);
     check_all(&m);
     end(&m);
+}
+
+static void write_over(const char *path) {
+    char bad[4096];
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    memset(bad, 0xff, sizeof bad);
+    CU_ASSERT_FATAL(fd >= 0 && fstat(fd, &st) == 0);
+    for (off_t at = 8192; at < st.st_size; at += (off_t)sizeof bad)
+        CU_ASSERT_EQUAL(pwrite(fd, bad, sizeof bad, at), (ssize_t)sizeof bad);
+    close(fd);
+}
+
+/* Under the map of a running program. What needs no postings is not disturbed. */
+static void harmed_while_open(void) {
+    for (int how = 0; how < 2; how++) {
+        made m;
+        if (!begin(&m, DOCS))
+            return;
+        OK(cn_seg_build_postings(m.s, &none, NULL, NULL));
+        check_all(&m);
+        if (how == 1)
+            write_over(m.path);
+        CU_ASSERT_EQUAL(how == 0 ? truncate(m.path, 8192) : 0, 0);
+        check_all(&m);
+        OK(cn_seg_sound(m.s));
+        again(&m);
+        check_all(&m);
+        end(&m);
+    }
 }
 
 static void few_rows_stay_in_memory(void) {
@@ -281,6 +320,7 @@ void postings_suite(void) {
     CU_pSuite s = CU_add_suite("postings", NULL, NULL);
     CU_add_test(s, "made at sealing", made_at_sealing);
     CU_add_test(s, "made when asked", made_when_asked);
+    CU_add_test(s, "postings harmed while they are open", harmed_while_open);
     CU_add_test(s, "few rows stay in memory", few_rows_stay_in_memory);
     CU_add_test(s, "another analyser", another_analyser);
     CU_add_test(s, "damage is made anew", damage_is_made_anew);
