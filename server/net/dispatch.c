@@ -157,16 +157,8 @@ static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at)
         cn_rpc_error(&c->out, m.msgid, CN_OVERLOADED, "the server holds as many bytes of requests and answers as it may (max_buffered);");
 }
 
-static void run_there(conn *c, cn_pool *pool, unsigned lane, cn_str frame, const cn_message *m, uint64_t start_ns, uint32_t cost_at) {
-    cn_err err = job_submit(c, pool, lane, frame, m->msgid, start_ns, cost_at);
-    if (err != CN_OK)
-        cn_rpc_error(&c->out, m->msgid, CN_OVERLOADED, "all threads are busy and the queue is full;");
-}
-
 /* A tenant of whom more requests wait than there are workers has more than its share: a loop is for the others then. */
-static bool loop_may(const loop *l, unsigned lane) {
-    return l->used_ns[lane] < TURN_US * 1000u && cn_pool_lane_waiting(l->n->queries, lane) <= cn_pool_threads(l->n->queries);
-}
+static bool behind(const loop *l, unsigned lane) { return cn_pool_lane_waiting(l->n->queries, lane) > cn_pool_threads(l->n->queries); }
 
 static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
     loop *l = c->l;
@@ -186,10 +178,13 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         at = cost_place(hash, c, m->method, map);
         cost = search_cost(n, at, tenant);
     }
-    if (cost == CN_COST_CHEAP && small && loop_may(l, lane))
+    cn_pool *pool = cost == CN_COST_LONG ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries;
+    bool here = cost == CN_COST_CHEAP && small && l->used_ns[lane] < TURN_US * 1000u;
+    bool queued = (!here || behind(l, lane)) && job_submit(c, pool, lane, frame, m->msgid, start, at) == CN_OK;
+    if (here && !queued) /* also where the queue is full: rather than refused */
         run_here(c, frame, start, at);
-    else
-        run_there(c, cost == CN_COST_LONG ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries, lane, frame, m, start, at);
+    else if (!queued)
+        cn_rpc_error(&c->out, m->msgid, CN_OVERLOADED, "all threads are busy and the queue is full;");
     c->lane = lane;
     l->used_ns[lane] += cn_mono_ns() - start;
     l->used = true;

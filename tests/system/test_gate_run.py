@@ -205,7 +205,7 @@ class GateRun(unittest.TestCase):
         self.version(change=[1])
         conn = self.serve()
         msgid = conn.send("gate.run", index="qa")
-        time.sleep(0.3)
+        time.sleep(0.02)
         self.server.p.send_signal(signal.SIGTERM)
         with self.assertRaisesRegex(Failed, "UNAVAILABLE.*stopping"):
             conn.answer(msgid)
