@@ -404,12 +404,10 @@ static cn_err of_no_set(const submission *s, const cn_catalog *c, MDB_txn *txn, 
     uint32_t n;
     CN_TRY(cn_gate_sets_in(c, txn, index_id, false, a, &v, NULL, &n));
     for (uint32_t i = 0; i < s->n; i++)
-        for (uint32_t k = 0; k < n; k++) {
-            cn_str name = s->v[i].name, set = v[k].name;
-            if (name.n > set.n && name.p[set.n] == '/' && cn_str_eq((cn_str){name.p, set.n}, set))
+        for (uint32_t k = 0; k < n; k++)
+            if (is_of_set(s->v[i].name, v[k].name))
                 return cn_fail(CN_REFUSED, "\"" CN_STR_FMT "\" is what the frozen set \"" CN_STR_FMT "\" measures: `cairn gate run` does; hand in results under other names",
-                               CN_STR_ARG(name), CN_STR_ARG(set));
-        }
+                               CN_STR_ARG(s->v[i].name), CN_STR_ARG(v[k].name));
     return CN_OK;
 }
 
