@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "index/store/behind.h"
 #include "index/store/dir.h"
 #include "index/store/seg_inside.h"
 
@@ -23,50 +24,35 @@ static cn_err path_of(const cn_seg *s, const char *kind, const char *end, char p
 
 /* ---------- building ---------- */
 
-typedef struct building {
-    const cn_seg *seg;
-    cn_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    uint64_t dirty;
-} building;
+#define COMMIT_FROM (16u << 20) /* bytes */
 
-static cn_err put(void *ctx, uint32_t array, uint32_t block, const void *bytes, size_t n) {
-    building *b = ctx;
-    if (!b->txn)
-        CN_TRY(cn_txn_write(b->env, &b->txn));
-    CN_TRY(cn_block_put(b->txn, b->dbi, &b->seg->id, 'x', array, block, (cn_str){NULL, 0}, &(cn_piece){bytes, n}, 1));
-    b->dirty += n;
-    if (b->dirty < 16u << 20)
-        return CN_OK;
-    MDB_txn *txn = b->txn;
-    b->txn = NULL;
-    b->dirty = 0;
-    return cn_txn_commit(b->env, txn);
+static cn_err put(void *behind, uint32_t array, uint32_t block, const void *bytes, size_t n) {
+    CN_TRY(cn_behind_put(behind, 'x', array, block, (cn_str){NULL, 0}, &(cn_piece){bytes, n}, 1));
+    return cn_behind_dirty(behind) < COMMIT_FROM ? CN_OK : cn_behind_commit(behind);
 }
 
-static cn_err fill(building *b, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
-    cn_derived_head h = {.format = CN_DERIVED_FORMAT, .of = b->seg->blocks.digest};
+static cn_err fill(const cn_seg *s, cn_behind *b, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
+    cn_derived_head h = {.format = CN_DERIVED_FORMAT, .of = s->blocks.digest};
     snprintf(h.kind, sizeof h.kind, "%s", kind);
-    CN_TRY(cn_txn_write(b->env, &b->txn));
-    CN_TRY(cn_mdb(mdb_dbi_open(b->txn, NULL, 0, &b->dbi), "building %s", cn_env_path(b->env)));
-    CN_TRY(cn_block_put(b->txn, b->dbi, &b->seg->id, 'h', 0, 0, (cn_str){NULL, 0}, &(cn_piece){&h, sizeof h}, 1));
+    CN_TRY(cn_behind_put(b, 'h', 0, 0, (cn_str){NULL, 0}, &(cn_piece){&h, sizeof h}, 1));
     CN_TRY(build(ctx, put, b));
-    if (b->txn) {
-        MDB_txn *txn = b->txn;
-        b->txn = NULL;
-        CN_TRY(cn_txn_commit(b->env, txn));
-    }
-    CN_TRY(cn_env_fill(b->env));
-    return cn_env_sync(b->env);
+    CN_TRY(cn_behind_commit(b));
+    return cn_behind_wait(b);
 }
 
 static cn_err build_in(const cn_seg *s, const char *tmp, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {
-    building b = {.seg = s};
-    CN_TRY(cn_env_open(tmp, CN_ENV_BUILD, true, &b.env));
-    cn_err e = fill(&b, kind, build, ctx);
-    cn_txn_abort(b.env, b.txn);
-    cn_env_close(b.env);
+    cn_env *env;
+    cn_behind *b = NULL;
+    CN_TRY(cn_env_open(tmp, CN_ENV_BUILD, true, &env));
+    cn_err e = cn_behind_new(env, &s->id, &b);
+    if (e == CN_OK)
+        e = fill(s, b, kind, build, ctx);
+    cn_behind_free(b);
+    if (e == CN_OK)
+        e = cn_env_fill(env);
+    if (e == CN_OK)
+        e = cn_env_sync(env);
+    cn_env_close(env);
     return e;
 }
 

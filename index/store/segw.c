@@ -4,7 +4,7 @@
 #include "index/store/root.h"
 #include "index/store/segw_inside.h"
 
-/* ---------- the transaction ---------- */
+/* ---------- the file ---------- */
 
 cn_err cn_segw_broken(cn_segw *w, cn_err e) {
     if (e != CN_OK && w->broken == CN_OK) {
@@ -20,24 +20,15 @@ static cn_err usable(const cn_segw *w) {
     return CN_OK;
 }
 
-cn_err cn_segw_begin(cn_segw *w) { return w->txn ? CN_OK : cn_txn_write(w->env, &w->txn); }
-
-cn_err cn_segw_end(cn_segw *w) {
-    if (!w->txn)
-        return CN_OK;
-    MDB_txn *txn = w->txn;
-    w->txn = NULL;
-    w->dirty = 0;
-    CN_TRY(cn_txn_commit(w->env, txn));
-    cn_env_write_back(w->env);
-    return CN_OK;
+cn_err cn_segw_put(cn_segw *w, char kind, uint32_t a, uint32_t b, cn_str tail, const cn_piece *pieces, unsigned n) {
+    return cn_behind_put(w->disk, kind, a, b, tail, pieces, n);
 }
 
-cn_err cn_segw_put(cn_segw *w, char kind, uint32_t a, uint32_t b, cn_str tail, const cn_piece *pieces, unsigned n) {
-    CN_TRY(cn_segw_begin(w));
-    for (unsigned i = 0; i < n; i++)
-        w->dirty += pieces[i].n;
-    return cn_block_put(w->txn, w->dbi, &w->id, kind, a, b, tail, pieces, n);
+cn_err cn_segw_lend(cn_segw *w, cn_blocks *ret) {
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    CN_TRY(cn_behind_txn(w->disk, &txn, &dbi));
+    return cn_blocks_load(ret, w->path, &w->id, txn, dbi);
 }
 
 static const cn_str no_tail = {NULL, 0};
@@ -112,17 +103,18 @@ cn_err cn_segw_flush_all(cn_segw *w) {
 }
 
 static cn_err commit(cn_segw *w) {
-    if (!w->changed && !w->txn)
+    if (!w->changed && cn_behind_dirty(w->disk) == 0)
         return CN_OK;
     CN_TRY(cn_segw_flush_all(w));
-    CN_TRY(cn_segw_end(w));
+    CN_TRY(cn_behind_commit(w->disk));
     w->changed = false;
     return CN_OK;
 }
 
 cn_err cn_segw_commit(cn_segw *w) {
     CN_TRY(usable(w));
-    return cn_segw_broken(w, commit(w));
+    CN_TRY(cn_segw_broken(w, commit(w)));
+    return cn_segw_broken(w, cn_behind_wait(w->disk));
 }
 
 /* ---------- sources and classes ---------- */
@@ -342,8 +334,8 @@ static cn_err add_vectors(cn_segw *w, const cn_doc *d) {
         if (in + 1 < room)
             continue;
         CN_TRY(put_vecs(w, row / room, room));
-        if (w->dirty >= 2 * CN_SEGW_DIRTY)
-            CN_TRY(cn_segw_end(w));
+        if (cn_behind_dirty(w->disk) >= 2 * CN_SEGW_DIRTY)
+            CN_TRY(cn_behind_commit(w->disk));
     }
     return CN_OK;
 }
@@ -357,10 +349,11 @@ static cn_err add_id(cn_segw *w, const cn_key *key, const cn_digest *leaf) {
 
 /* A commit writes the open block of vectors too, so it is best when that is nearly empty. */
 static bool commit_is_due(const cn_segw *w) {
-    if (w->dirty < CN_SEGW_DIRTY)
+    uint64_t dirty = cn_behind_dirty(w->disk);
+    if (dirty < CN_SEGW_DIRTY)
         return false;
     uint32_t room = w->head.block_rows;
-    return w->dirty >= 2 * CN_SEGW_DIRTY || room == 0 || w->head.rows % room <= room / 8;
+    return dirty >= 2 * CN_SEGW_DIRTY || room == 0 || w->head.rows % room <= room / 8;
 }
 
 static cn_err add(cn_segw *w, const cn_doc *d, const cn_key *key, const cn_digest *leaf) {
@@ -444,9 +437,11 @@ static bool same_key(void *ctx, uint32_t doc) {
     for (int i = 0; i < 4; i++)
         name[5 + i] = (uint8_t)(block >> (24 - 8 * i));
     cn_str v;
-    cn_err e = cn_segw_begin(w);
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    cn_err e = cn_behind_txn(w->disk, &txn, &dbi);
     if (e == CN_OK)
-        e = cn_db_get(w->txn, w->dbi, (cn_str){(const char *)name, sizeof name}, &v);
+        e = cn_db_get(txn, dbi, (cn_str){(const char *)name, sizeof name}, &v);
     if (e != CN_OK) {
         cn_segw_broken(w, cn_fail(CN_DAMAGED, "%s: a block of keys cannot be read", w->path));
         return false;

@@ -15,7 +15,7 @@ typedef struct finish {
 
 static cn_err put_array(finish *f, enum cn_seg_array a, const uint32_t *v, size_t n) {
     CN_TRY(cn_segw_put(f->w, 'a', a, 0, (cn_str){NULL, 0}, &(cn_piece){v, n * sizeof *v}, 1));
-    return f->w->dirty >= CN_SEGW_DIRTY ? cn_segw_end(f->w) : CN_OK;
+    return cn_behind_dirty(f->w->disk) >= CN_SEGW_DIRTY ? cn_behind_commit(f->w->disk) : CN_OK;
 }
 
 static cn_err new_array(size_t n, uint32_t **ret) {
@@ -235,7 +235,10 @@ static cn_err make_all(finish *f) {
 }
 
 static cn_err load(finish *f) {
-    CN_TRY(cn_blocks_load(&f->blocks, f->w->path, &f->w->id, f->read, f->w->dbi));
+    MDB_txn *write;
+    MDB_dbi dbi;
+    CN_TRY(cn_behind_txn(f->w->disk, &write, &dbi));
+    CN_TRY(cn_blocks_load(&f->blocks, f->w->path, &f->w->id, f->read, dbi));
     CN_TRY(cn_rows_load(&f->rows, &f->blocks));
     CN_TRY(cn_blocks_verify(&f->blocks, f->rows.doc0, f->rows.head.doc_blocks));
     CN_TRY(cn_blocks_verify(&f->blocks, f->rows.ids0, cn_blocks_for(f->rows.head.docs, CN_IDS_BLOCK)));

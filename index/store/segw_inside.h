@@ -3,9 +3,10 @@
  *
  * Owns:    everything it points to.
  * Thread:  one at a time.
- * Limits:  memory: the open blocks (some MiB), 24 bytes a document, the classes, and what LMDB holds between two commits. */
+ * Limits:  memory: the open blocks (some MiB), 24 bytes a document, the classes, and what LMDB and the thread that writes hold between two commits. */
 #pragma once
 #include "engine/base/buf.h"
+#include "index/store/behind.h"
 #include "index/store/rows.h"
 #include "engine/base/table.h"
 
@@ -16,13 +17,11 @@ struct cn_segw {
     char *path;
     int lock_fd;          /* holds the flock on the file */
     cn_env *env;
-    MDB_txn *txn;         /* open between the first change and the commit */
-    MDB_dbi dbi;
+    cn_behind *disk;      /* puts blocks into the file, and commits them */
     cn_err broken;        /* the first failure that left the rest uncertain; every later call returns it */
     char why[256];
 
     cn_seg_head head;     /* counts all that was added; block counts: closed blocks only */
-    uint64_t dirty;       /* bytes put since the last commit */
     bool changed;         /* since the last commit */
 
     cn_buf docs, offsets, text; /* the open blocks: records, u32 offset of each among them, texts */
@@ -48,10 +47,9 @@ struct cn_segw {
 /* Takes the flock on `path`, or fails with CN_CONFLICT; create: the file must be new. */
 cn_err cn_lock_file(const char *path, bool create, int *ret_fd);
 
-cn_err cn_segw_begin(cn_segw *w);                 /* sees to an open write transaction */
 cn_err cn_segw_put(cn_segw *w, char kind, uint32_t a, uint32_t b, cn_str tail, const cn_piece *pieces, unsigned n);
-cn_err cn_segw_flush_all(cn_segw *w);             /* open blocks and header into the transaction */
-cn_err cn_segw_end(cn_segw *w);                   /* commits the transaction, whatever is in it */
+cn_err cn_segw_flush_all(cn_segw *w);             /* open blocks and header too */
+cn_err cn_segw_lend(cn_segw *w, cn_blocks *ret);    /* the table of what is committed, until the next put; cn_blocks_done() is the caller's */
 cn_err cn_segw_alloc(cn_segw *w);                 /* the buffers, when head.dim is known */
 cn_err cn_segw_broken(cn_segw *w, cn_err e);      /* notes a failure; returns e */
 cn_err cn_segw_class_add(cn_segw *w, cn_str bytes, uint32_t *ret); /* a class by its content, found or new */

@@ -37,7 +37,7 @@ cn_err cn_lock_file(const char *path, bool create, int *ret_fd) {
 /* ---------- closing ---------- */
 
 static void free_writer(cn_segw *w, bool unlink_file) {
-    cn_txn_abort(w->env, w->txn);
+    cn_behind_free(w->disk);
     if (unlink_file && w->path)
         unlink(w->path);
     cn_env_close(w->env);
@@ -107,9 +107,7 @@ static cn_err new_writer(cn_tenant *t, const cn_seg_id *id, bool create, cn_segw
     if (e == CN_OK)
         e = cn_env_open(path, CN_ENV_BUILD, create, &w->env);
     if (e == CN_OK)
-        e = cn_segw_begin(w);
-    if (e == CN_OK)
-        e = cn_mdb(mdb_dbi_open(w->txn, NULL, 0, &w->dbi), "opening %s", path);
+        e = cn_behind_new(w->env, id, &w->disk);
     if (e != CN_OK) {
         free_writer(w, create && w->lock_fd >= 0);
         return e;
@@ -238,26 +236,29 @@ static uint32_t counted(const cn_seg_head *h, uint32_t kind) {
 static cn_err drop_uncounted(cn_segw *w) {
     cn_blocks b;
     cn_seg_head head;
-    CN_TRY(cn_blocks_load(&b, w->path, &w->id, w->txn, w->dbi));
-    cn_err e = cn_rows_head(&b, &head);
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    CN_TRY(cn_segw_lend(w, &b));
+    cn_err e = cn_behind_txn(w->disk, &txn, &dbi);
+    if (e == CN_OK)
+        e = cn_rows_head(&b, &head);
     for (uint32_t i = 0; e == CN_OK && i < b.n; i++)
         if (b.v[i].head->b >= counted(&head, b.v[i].head->kind)) {
             char key[256];
             cn_str k = {key, b.v[i].key.n};
             memcpy(key, b.v[i].key.p, b.v[i].key.n < sizeof key ? b.v[i].key.n : sizeof key);
-            e = k.n <= sizeof key ? cn_db_del(w->txn, w->dbi, k) : damaged(w, "a key is too long");
+            e = k.n <= sizeof key ? cn_db_del(txn, dbi, k) : damaged(w, "a key is too long");
         }
     cn_blocks_done(&b);
     CN_TRY(e);
-    return cn_segw_end(w);
+    return cn_behind_commit(w->disk);
 }
 
 static cn_err resume(cn_segw *w) {
     cn_blocks b;
     cn_rows r = {0};
     CN_TRY(drop_uncounted(w));
-    CN_TRY(cn_segw_begin(w));
-    CN_TRY(cn_blocks_load(&b, w->path, &w->id, w->txn, w->dbi));
+    CN_TRY(cn_segw_lend(w, &b));
     cn_err e = take_all(w, &b, &r);
     cn_rows_done(&r);
     cn_blocks_done(&b);
@@ -281,8 +282,7 @@ cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {
 
 static cn_err digest_of(cn_segw *w, cn_digest *ret) {
     cn_blocks b;
-    CN_TRY(cn_segw_begin(w));
-    CN_TRY(cn_blocks_load(&b, w->path, &w->id, w->txn, w->dbi));
+    CN_TRY(cn_segw_lend(w, &b));
     *ret = b.digest;
     cn_blocks_done(&b);
     return CN_OK;
@@ -302,7 +302,7 @@ static cn_err seal(cn_segw *w, cn_digest *ret) {
     CN_TRY(cn_segw_finish(w));
     w->head.state = CN_SEG_SEALED;
     CN_TRY(cn_segw_flush_all(w));
-    CN_TRY(cn_segw_end(w));
+    CN_TRY(cn_behind_commit(w->disk));
     CN_TRY(digest_of(w, ret));
     CN_TRY(cn_env_fill(w->env));
     CN_TRY(sync_file(w));

@@ -26,6 +26,7 @@ static cn_err run_new(cn_tenant *t, const cn_actor *who, cn_run **ret) {
     r->children_ns = cn_children_cpu_ns();
     cn_arena_init(&r->arena, 16384, RUN_ARENA);
     cn_job_row_init(&r->row);
+    pthread_mutex_init(&r->saving, NULL);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->parser_lock, NULL);
     pthread_cond_init(&r->wake, NULL);
@@ -51,6 +52,7 @@ static void run_free(cn_run **p) {
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->parser_lock);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->saving);
     cn_free(r);
     *p = NULL;
 }

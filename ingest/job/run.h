@@ -109,6 +109,7 @@ typedef struct cn_run {
     uint64_t est_chunks, est_tokens; /* of those */
 
     /* shared */
+    pthread_mutex_t saving;    /* taken before `lock`: rows are written one after the other, so that an older one never comes last */
     pthread_mutex_t lock;      /* row and now */
     cn_job_row row;
     cn_job_progress now;
@@ -146,6 +147,7 @@ void cn_watch_stop(cn_run *r, pthread_t thread);
 void cn_run_step(cn_run *r, const char *step);
 cn_err cn_run_cancelled(const cn_run *r); /* CN_REFUSED, with its text */
 cn_err cn_run_left(const cn_run *r);      /* CN_UNAVAILABLE, with its text */
+cn_err cn_run_save(cn_run *r);            /* the row as it is now; learns whether someone asked to stop */
 cn_err cn_run_may_go_on(cn_run *r);       /* looks now whether someone asked to stop */
 /* setup.c: index, head, recipe, embedder, ledger */
 cn_err cn_run_open(cn_run *r);

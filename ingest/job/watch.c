@@ -1,6 +1,7 @@
 /* Progress, five times a second, from a thread of its own; once a second the row is written and a wish to cancel read. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "engine/base/os.h"
@@ -16,16 +17,33 @@ void cn_run_step(cn_run *r, const char *step) {
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Under the lock. A row that cannot be written now is written the next time. */
-static void save(cn_run *r) {
-    bool cancel = false;
-    if (cn_jobs_save(r->t, &r->row, &cancel) != CN_OK || !cancel || r->cancelled)
+/* Under the lock. */
+static void take_wish(cn_run *r, const cn_job_row *saved) {
+    if (r->cancelled)
         return;
     r->cancelled = true;
+    memcpy(r->row.why, saved->why, sizeof r->row.why);
     if (r->line) {
         cn_run_cancelled(r);
         cn_line_stop(r->line, CN_REFUSED, cn_error_detail());
     }
+}
+
+/* The disk's sync, which may wait for much that the job itself has written, holds up no one who counts. */
+cn_err cn_run_save(cn_run *r) {
+    bool cancel = false;
+    pthread_mutex_lock(&r->saving);
+    pthread_mutex_lock(&r->lock);
+    cn_job_row row = r->row; /* what it points to stays as it is while the job runs */
+    pthread_mutex_unlock(&r->lock);
+    cn_err err = cn_jobs_save(r->t, &row, &cancel);
+    if (cancel) {
+        pthread_mutex_lock(&r->lock);
+        take_wish(r, &row);
+        pthread_mutex_unlock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->saving);
+    return err;
 }
 
 /* Under the lock. */
@@ -48,9 +66,9 @@ cn_err cn_run_cancelled(const cn_run *r) {
 }
 
 cn_err cn_run_may_go_on(cn_run *r) {
-    pthread_mutex_lock(&r->lock);
     if (!r->dry)
-        save(r);
+        cn_run_save(r); /* what fails now is written the next time */
+    pthread_mutex_lock(&r->lock);
     look_whether_to_leave(r);
     bool cancelled = r->cancelled, left = r->left;
     pthread_mutex_unlock(&r->lock);
@@ -75,8 +93,6 @@ static void *watch(void *arg) {
         if (r->over)
             break;
         look_whether_to_leave(r);
-        if (tick % SAVE_EVERY == 0 && !r->dry)
-            save(r);
         cn_job_progress now = r->now;
         if (now.counts.read < r->fed_now) /* what is still on its way counts in the share it has in documents */
             now.bytes_done = (uint64_t)((double)now.bytes_done * (double)now.counts.read / (double)r->fed_now);
@@ -86,6 +102,8 @@ static void *watch(void *arg) {
         pthread_mutex_unlock(&r->lock);
         if (r->progress)
             r->progress(r->progress_ctx, &now);
+        if (tick % SAVE_EVERY == 0 && !r->dry)
+            cn_run_save(r); /* as above */
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);

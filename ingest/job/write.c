@@ -79,14 +79,12 @@ cn_err cn_run_take_up(cn_run *r) {
 
 /* The file is named in the job's row before anything is in it, so that a resume finds it. */
 static cn_err open_file(cn_run *r) {
-    bool cancel;
     CN_TRY(cn_segw_new(r->t, r->recipe.dim, &r->w));
     pthread_mutex_lock(&r->lock);
     r->row.has_file = true;
     r->row.file = cn_segw_id(r->w);
-    cn_err err = cn_jobs_save(r->t, &r->row, &cancel);
     pthread_mutex_unlock(&r->lock);
-    return err;
+    return cn_run_save(r);
 }
 
 cn_err cn_remove_key(void *run, const cn_key *key) {

@@ -160,6 +160,7 @@ int main(void) {
     data_suite();
     segment_suite();
     root_suite();
+    behind_suite();
     derived_suite();
     postings_suite();
     analyser_suite();

@@ -1,0 +1,31 @@
+/* behind.h -- blocks into a file that is being built, written by a thread of its own while their maker goes on.
+ *
+ * LMDB copies a block twice, and checksums and the page cache cost as much again: of an ingest of ready vectors that is half
+ * of the writer's time. Puts and commits are done in the order they were asked for, so what a commit holds is what was put
+ * before it. The first CN_BEHIND_FROM bytes are written by the caller itself: a small file starts no thread.
+ * Owns:    the thread, copies of the blocks it has not written yet, and the open write transaction.
+ * Thread:  one at a time calls; the thread is its own matter.
+ * Limits:  CN_BEHIND_BYTES waiting; a put waits for room, a single larger block passes alone. */
+#pragma once
+#include "index/store/blocks.h"
+#include "index/store/env.h"
+
+#define CN_BEHIND_FROM (4u << 20)
+#define CN_BEHIND_BYTES (16u << 20)
+
+typedef struct cn_behind cn_behind;
+
+/* env (borrowed) is of kind CN_ENV_BUILD, without LMDB's lock: any thread may end a transaction that another began. */
+cn_err cn_behind_new(cn_env *env, const cn_seg_id *id, cn_behind **ret);
+/* Stops soon: what was not committed is lost, and an open transaction is taken back. NULL is fine. */
+void cn_behind_free(cn_behind *b);
+
+/* As cn_block_put(). The failure of an earlier put or commit is told here, or by any call below; from then on each fails so. */
+cn_err cn_behind_put(cn_behind *b, char kind, uint32_t a, uint32_t no, cn_str key_tail, const cn_piece *pieces, unsigned n);
+cn_err cn_behind_commit(cn_behind *b); /* of what was put before; nothing where there is nothing */
+uint64_t cn_behind_dirty(const cn_behind *b); /* bytes put since the last commit */
+
+/* Waits until all that was asked for is done, and for commits that they are in the file. */
+cn_err cn_behind_wait(cn_behind *b);
+/* Waits, and lends the write transaction (begun if need be) until the next call. */
+cn_err cn_behind_txn(cn_behind *b, MDB_txn **ret_txn, MDB_dbi *ret_dbi);
