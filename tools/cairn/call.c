@@ -71,6 +71,25 @@ cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
     return cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, &u.o, out);
 }
 
+/* "NOT_FOUND: there is no ...": a result tells its error as one text. */
+static cn_err failed(cn_str why) {
+    for (cn_err e = CN_OK; e < CN_ERR_COUNT; e++) {
+        const char *name = cn_err_name(e);
+        size_t n = strlen(name);
+        if (why.n > n + 2 && memcmp(why.p, name, n) == 0 && why.p[n] == ':')
+            return cn_fail(e, "%.*s", (int)(why.n - n - 2), why.p + n + 2);
+    }
+    return cn_fail(CN_INTERNAL, CN_STR_FMT, CN_STR_ARG(why));
+}
+
+cn_err cmd_hits(const msgpack_object *result, const msgpack_object **ret) {
+    cn_str why = cn_obj_str(cn_get(result, "error"));
+    *ret = cn_get(result, "hits");
+    if (why.n)
+        return failed(why);
+    return *ret && (*ret)->type == MSGPACK_OBJECT_ARRAY ? CN_OK : cn_fail(CN_INTERNAL, "an answer has no hits");
+}
+
 cn_err cmd_as_asked(const msgpack_object *answer) {
     const msgpack_object *list = cn_get(cn_get(answer, "made_by"), "degraded");
     for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++)

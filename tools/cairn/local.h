@@ -20,6 +20,8 @@ extern cmd_env cmd_the_env;
 /* Calls a method on files or through the server, as the options say. out gets the result map. */
 cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out);
 void cmd_close(void);
+/* The hits of one result of query_batch; the error that stands in its place, with its own code. */
+cn_err cmd_hits(const msgpack_object *result, const msgpack_object **ret);
 /* CN_UNAVAILABLE for the answer to a question that was answered in another mode, since its text could not be embedded. */
 cn_err cmd_as_asked(const msgpack_object *answer);
 bool cmd_is_remote(void);           /* --server, or CAIRN_SERVER without --data */
@@ -70,6 +72,7 @@ int run_embed(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);
 int run_query(const cmd *c, cmd_call *call);
 int run_bench(const cmd *c, cmd_call *call);
+int run_diff(const cmd *c, cmd_call *call);
 int run_eval(const cmd *c, cmd_call *call);
 int run_eval_score(const cmd *c, cmd_call *call);
 int run_gate_freeze(const cmd *c, cmd_call *call);

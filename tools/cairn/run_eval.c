@@ -100,10 +100,8 @@ static bool has(const ranking *r, cn_str doc) {
 
 /* Scores go down strictly, so that whoever sorts a run file by them gets our order. */
 static cn_err take_hits(eval *e, const msgpack_object *result, ranking *ret) {
-    cn_str why = cn_obj_str(cn_get(result, "error"));
-    const msgpack_object *hits = cn_get(result, "hits");
-    if (why.n || !hits || hits->type != MSGPACK_OBJECT_ARRAY)
-        return cn_fail(CN_INVALID, CN_STR_FMT, CN_STR_ARG(why));
+    const msgpack_object *hits;
+    CN_TRY(cmd_hits(result, &hits));
     CN_TRY(cmd_as_asked(result));
     uint32_t most = hits->via.array.size;
     ranking r = {cn_arena_zalloc(&e->a, most + 1u, sizeof *r.docs), cn_arena_zalloc(&e->a, most + 1u, sizeof *r.score), 0, {{0}, {0}, 0}};

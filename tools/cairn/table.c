@@ -155,6 +155,8 @@ const cmd cmd_table[] = {
     {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker or embedder", {IX},
      OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "another model"}, {"--precision", "P", "precision", CMD_TEXT, "its precision: fp32 or int8"},
           {"--chunker", "TEXT", "chunker", CMD_TEXT, "another chunker"}, ACTIVATE, REASON),
+     "The active version answers and jobs go on meanwhile. `diff` with --queries shows the answers of both versions side by side,\n"
+     "before anyone activates the new one.\n  cairn rebuild acme/docs --embedder other\n"
      "  cairn rebuild acme/docs --chunker 'fixed tokens=128' --activate", run_ingest, NULL},
     {"documents list", "documents.list", "documents that you may read", {IX},
      OPTS({"--source", "NAME", "source", CMD_TEXT, "only of this source"}, {"--after", "DOC", "after", CMD_TEXT, "go on behind this id"},
@@ -211,8 +213,16 @@ const cmd cmd_table[] = {
 
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
      "versions: version state marks root documents chunks made by first_active gate"},
-    {"diff", "versions.diff", "documents and permissions that differ", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
-     OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000)"}), "  cairn diff acme/docs 6 7", NULL, "documents: change source doc before after"},
+    {"diff", "versions.diff", "documents and permissions that differ, or answers to questions", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
+     OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000 documents, 5 questions)"},
+          {"--queries", "FILE", NULL, CMD_TEXT, "ask both versions these questions: a text a line, .jsonl, or vectors (.npy, .fvecs, .fbin)"},
+          {"-k", "N", "k", CMD_UINT, "the first N documents of each answer (10)"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "asked with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "asked as this member, with its groups"},
+          {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}),
+     "With --queries: how many answers are the same, in another order, or of other documents, and the most changed of them side\n"
+     "by side: what to look at before a version with another model or chunker becomes the active one.\n"
+     "  cairn diff acme/docs 6 7\n  cairn diff acme/docs 6 7 --queries questions.txt --as public,group:eng", run_diff, "documents: change source doc before after"},
     {"activate", "versions.activate", "make a version the one that answers", {IX_VERSION},
      OPTS({"--expect", "M", "expect", CMD_UINT, "only if M is active now (0: none)"}, {"--force", NULL, "force", CMD_FLAG, "though the gate is not met; with a reason"}, REASON),
      "One transaction: the next query sees it, a query under way ends on the version it began with.\n  cairn activate acme/docs 7 --expect 6", NULL, NULL},
