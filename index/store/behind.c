@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 
 /* One thing to do: a block to put, or, with pieces.p NULL, a commit. */
 typedef struct task {
@@ -32,6 +33,7 @@ struct cn_behind {
     task *first, **last;
     uint64_t waiting;          /* bytes of the tasks not yet done */
     bool stop;
+    uint64_t cpu_ns;           /* of the thread */
     cn_err err;                /* the first failure */
     char why[CN_ERROR_TEXT];
 };
@@ -106,6 +108,7 @@ static void *run(void *arg) {
         if (!b->first)
             b->last = &b->first;
         b->waiting -= t->block.n;
+        b->cpu_ns = cn_thread_cpu_ns();
         cn_free(t);
         pthread_cond_signal(&b->less);
     }
@@ -193,6 +196,13 @@ cn_err cn_behind_commit(cn_behind *b) {
 }
 
 uint64_t cn_behind_dirty(const cn_behind *b) { return b->dirty; }
+
+uint64_t cn_behind_cpu_ns(cn_behind *b) {
+    pthread_mutex_lock(&b->lock);
+    uint64_t ns = b->cpu_ns;
+    pthread_mutex_unlock(&b->lock);
+    return ns;
+}
 
 cn_err cn_behind_wait(cn_behind *b) {
     pthread_mutex_lock(&b->lock);

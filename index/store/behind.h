@@ -24,6 +24,7 @@ void cn_behind_free(cn_behind *b);
 cn_err cn_behind_put(cn_behind *b, char kind, uint32_t a, uint32_t no, cn_str key_tail, const cn_piece *pieces, unsigned n);
 cn_err cn_behind_commit(cn_behind *b); /* of what was put before; nothing where there is nothing */
 uint64_t cn_behind_dirty(const cn_behind *b); /* bytes put since the last commit */
+uint64_t cn_behind_cpu_ns(cn_behind *b);      /* what its thread has spent by now */
 
 /* Waits until all that was asked for is done, and for commits that they are in the file. */
 cn_err cn_behind_wait(cn_behind *b);

@@ -29,6 +29,7 @@ cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret);
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret);
 cn_seg_id cn_segw_id(const cn_segw *w);
 uint32_t cn_segw_docs(const cn_segw *w);
+uint64_t cn_segw_cpu_ns(cn_segw *w); /* spent by the thread that writes the file, beside the caller's own */
 
 /* Adds a document with its chunks. CN_CONFLICT when its key is in this file already. leaf: its digest as root.h makes
  * it, which other threads may do beforehand; cn_segw_add() does it itself. A document of no chunks is kept too. */

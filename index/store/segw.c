@@ -487,3 +487,4 @@ cn_err cn_segw_put_part(cn_segw *w, char part, cn_str name, cn_str value) {
 
 cn_seg_id cn_segw_id(const cn_segw *w) { return w->id; }
 uint32_t cn_segw_docs(const cn_segw *w) { return w->head.docs; }
+uint64_t cn_segw_cpu_ns(cn_segw *w) { return cn_behind_cpu_ns(w->disk); }

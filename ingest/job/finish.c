@@ -110,6 +110,8 @@ static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
                  .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id)};
     cn_segw *w = r->w;
     r->w = NULL;
+    if (w)
+        atomic_fetch_add(&r->cost[CN_COST_WRITE], cn_segw_cpu_ns(w));
     CN_TRY(cn_version_seal(r->t, &s, w, &r->who, &number, &root));
     return cn_version_get(r->t, r->o.index, number, a, ret);
 }

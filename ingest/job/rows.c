@@ -254,6 +254,12 @@ cn_err cn_jobs_save(cn_tenant *t, cn_job_row *r, bool *ret_cancel) {
     return CN_OK;
 }
 
+cn_err cn_jobs_wish(cn_tenant *t, cn_job_row *r, bool *ret_cancel) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_read(t, &w));
+    return asked_to_stop(&w, r, ret_cancel);
+}
+
 /* Lets the next job of its index and source begin. */
 static cn_err give_way(cn_tables *w, const cn_job_row *r) {
     char key[RUNNING_KEY];

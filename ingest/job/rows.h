@@ -40,8 +40,10 @@ void cn_job_row_done(cn_job_row *r); /* frees memory and lets the lock go; the r
 cn_err cn_jobs_claim(cn_tenant *t, cn_job_row *r, bool *ret_has_old, cn_seg_id *ret_old);
 /* Takes up an interrupted or failed job. CN_NOT_FOUND; CN_CONFLICT: it runs, or another does; CN_INVALID: it has ended. */
 cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, cn_job_row *r);
-/* Writes the row; *ret_cancel: someone asked the job to stop. */
+/* Writes the row; *ret_cancel: someone asked the job to stop (r->why then says who). */
 cn_err cn_jobs_save(cn_tenant *t, cn_job_row *r, bool *ret_cancel);
+/* The same, but nothing is written, so no disk is waited for. */
+cn_err cn_jobs_wish(cn_tenant *t, cn_job_row *r, bool *ret_cancel);
 /* Writes the row in its last state, and lets the next job of its index and source begin. */
 cn_err cn_jobs_end(cn_tenant *t, cn_job_row *r);
 /* Reads a row; a running one whose lock is free is shown as interrupted. */

@@ -30,13 +30,13 @@ static void take_wish(cn_run *r, const cn_job_row *saved) {
 }
 
 /* The disk's sync, which may wait for much that the job itself has written, holds up no one who counts. */
-cn_err cn_run_save(cn_run *r) {
+static cn_err with_row(cn_run *r, cn_err (*fn)(cn_tenant *t, cn_job_row *row, bool *ret_cancel)) {
     bool cancel = false;
     pthread_mutex_lock(&r->saving);
     pthread_mutex_lock(&r->lock);
     cn_job_row row = r->row; /* what it points to stays as it is while the job runs */
     pthread_mutex_unlock(&r->lock);
-    cn_err err = cn_jobs_save(r->t, &row, &cancel);
+    cn_err err = fn(r->t, &row, &cancel);
     if (cancel) {
         pthread_mutex_lock(&r->lock);
         take_wish(r, &row);
@@ -45,6 +45,8 @@ cn_err cn_run_save(cn_run *r) {
     pthread_mutex_unlock(&r->saving);
     return err;
 }
+
+cn_err cn_run_save(cn_run *r) { return with_row(r, cn_jobs_save); }
 
 /* Under the lock. */
 static void look_whether_to_leave(cn_run *r) {
@@ -67,7 +69,7 @@ cn_err cn_run_cancelled(const cn_run *r) {
 
 cn_err cn_run_may_go_on(cn_run *r) {
     if (!r->dry)
-        cn_run_save(r); /* what fails now is written the next time */
+        CN_TRY(with_row(r, cn_jobs_wish));
     pthread_mutex_lock(&r->lock);
     look_whether_to_leave(r);
     bool cancelled = r->cancelled, left = r->left;
@@ -103,7 +105,7 @@ static void *watch(void *arg) {
         if (r->progress)
             r->progress(r->progress_ctx, &now);
         if (tick % SAVE_EVERY == 0 && !r->dry)
-            cn_run_save(r); /* as above */
+            cn_run_save(r); /* what fails now is written the next time */
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
