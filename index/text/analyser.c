@@ -7,7 +7,7 @@
 #include "engine/base/utf8.h"
 #include "index/text/inside.h"
 
-#define NAME "words/1 language="
+#define NAME "words/2 language="
 
 struct cn_terms {
     char language[CN_LANGUAGE_MAX + 1];

@@ -21,7 +21,7 @@
 
 typedef struct cn_analyser {
     char language[CN_LANGUAGE_MAX + 1];
-    char name[64];    /* for recipes: "words/1 language=english" */
+    char name[64];    /* for recipes: "words/2 language=english" */
     cn_digest digest; /* of the name and of what it does with a page of samples: another libstemmer or Unicode shows */
 } cn_analyser;
 

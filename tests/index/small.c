@@ -18,7 +18,7 @@ cn_tenant *s_tenant;
 cn_arena s_arena;
 const cn_actor s_who = {LIT("tester"), LIT("command"), LIT("")}, s_why = {LIT("tester"), LIT("command"), LIT("it was asked for")};
 static const cn_recipe recipe = {.embedder = LIT("none"), .precision = LIT(""), .parser = LIT("p/1"), .normaliser = LIT("n/1"),
-                                 .chunker = LIT("document"), .analyser = LIT("words/1 language=english"), .metric = CN_IP, .dim = SMALL_DIM};
+                                 .chunker = LIT("document"), .analyser = LIT("words/2 language=english"), .metric = CN_IP, .dim = SMALL_DIM};
 
 static bool told(cn_err e, const char *what) {
     if (e != CN_OK)

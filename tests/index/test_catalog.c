@@ -19,7 +19,7 @@ static cn_tenant *t;
 static const cn_actor who = {LIT("tester"), LIT("command"), LIT("")};
 static const cn_actor why = {LIT("tester"), LIT("command"), LIT("because")};
 static const cn_recipe recipe = {.embedder = LIT("none"), .precision = LIT(""), .parser = LIT("p/1"), .normaliser = LIT("n/1"),
-                                 .chunker = LIT("document"), .analyser = LIT("words/1 language=english"), .metric = CN_COSINE, .dim = 4};
+                                 .chunker = LIT("document"), .analyser = LIT("words/2 language=english"), .metric = CN_COSINE, .dim = 4};
 
 static cn_err ok(cn_err e, int line) {
     if (e != CN_OK)
