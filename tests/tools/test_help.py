@@ -168,7 +168,7 @@ class Completion(unittest.TestCase):
         """Names come from whoever serves; bash expands what is in a list of words."""
         mark, told = os.path.join(self.place.dir, "mark"), os.path.join(self.place.dir, "told")
         with open(told, "w") as f:
-            f.write(f"#!/bin/sh\nprintf 'tenant\\nacme\\n$(touch {mark})\\n`touch {mark}`\\n*\\n'\n")
+            f.write(f"#!/bin/sh\nprintf 'tenant\\nacme\\n$(touch${{IFS}}{mark})\\n`touch${{IFS}}{mark}`\\n*\\n'\n")
         os.chmod(told, 0o755)
         code = f'source "{self.script}"; COMP_WORDS=("$0" "$@"); COMP_CWORD=$#; _cairn; printf "%s\\n" "${{COMPREPLY[@]}}"'
         for words, offered in ((("tenant", "drop"), "acme\n"), (("index", "show"), "acme/acme\n")):
