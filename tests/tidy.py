@@ -144,7 +144,7 @@ def main():
         if os.path.basename(path) == "README.md" and "/" in path and len(lines) > 40:
             told(path, len(lines), "a folder's README has at most 40 lines")
     check_meson(known)
-    for folder in LAYERS:
+    for folder in [*LAYERS, "tests", "benchmarks"]:
         if f"{folder}/README.md" not in known:
             told(folder, 1, "has no README.md")
     print("\n".join(problems) or "tidy")

@@ -49,7 +49,7 @@ cn_err cn_mdb(int rc, const char *fmt, ...) {
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     if (rc == EIO) /* what LMDB makes of a write cut short: a full disk, most often */
-        return cn_fail(CN_UNAVAILABLE, "%s: the disk did not take all bytes; is it full?", what);
+        return cn_fail(CN_UNAVAILABLE, "%s: the disk did not take all bytes; is it full? Free some space and try again", what);
     if (rc == ENOMEM)
         return cn_fail(CN_OVERLOADED, "%s: out of memory%s", what, cn_memory_hint());
     if (rc > 0)

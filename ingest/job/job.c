@@ -7,6 +7,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/sweep.h"
 #include "ingest/job/opts.h"
 #include "ingest/job/run.h"
 
@@ -97,8 +98,11 @@ static cn_err claim(cn_run *r, const char *kind, unsigned tries) {
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         err = cn_jobs_claim(r->t, &r->row, &has_old, &old);
     }
-    if (err == CN_OK && has_old)
-        cn_segw_abandon(r->t, &old); /* it goes with the next sweep: a version may name it */
+    if (err == CN_OK && has_old) {
+        cn_gc_result got = {0};
+        cn_segw_abandon(r->t, &old); /* it goes with a sweep: a version may name it */
+        cn_catalog_sweep(r->t, &r->who, &got); /* now, since the disk may be full of it; or else later */
+    }
     return err;
 }
 
@@ -242,7 +246,11 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
 static void say_why(const cn_run *r, cn_err err, cn_job_result *ret) {
     const char *why = cn_error_detail();
     bool memory = err == CN_OVERLOADED && strstr(why, "out of memory") && r->threads > 1;
-    snprintf(ret->why, sizeof ret->why, memory ? "%s; fewer --threads than %u take less" : "%s", why, r->threads);
+    bool kept = err == CN_UNAVAILABLE && ret->state == CN_JOB_FAILED && r->row.has_file && cn_str_is(r->row.kind, "ingest");
+    int n = snprintf(ret->why, sizeof ret->why, memory ? "%s; fewer --threads than %u take less" : "%s", why, r->threads);
+    if (kept && n > 0 && (size_t)n < sizeof ret->why)
+        snprintf(ret->why + n, sizeof ret->why - (size_t)n, ". What is done is kept: go on with `cairn ingest %s/" CN_STR_FMT " --resume %s`, or free its space with `cairn jobs cancel %s %s`",
+                 cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id, cn_tenant_name(r->t), r->row.id);
 }
 
 static void failed(cn_run *r, cn_err err, cn_job_result *ret) {

@@ -108,4 +108,5 @@ cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ct
 cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret);  /* which index it works on; in the arena */
 cn_err cn_job_unknown(cn_str job);                                        /* CN_NOT_FOUND and its text: the same for a job that may not be seen */
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out);
-cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who); /* asks; the job stops at its next document */
+/* Asks a job to stop, which it does at its next document. One that is dead is given up: what it had built is removed. */
+cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who);

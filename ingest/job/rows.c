@@ -5,6 +5,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/sweep.h"
 #include "ingest/job/joblock.h"
 #include "ingest/job/tables.h"
 
@@ -292,19 +293,47 @@ cn_err cn_jobs_get(cn_tenant *t, cn_str job, cn_job_row *r) {
     return CN_OK;
 }
 
+/* ---------- cancelling ---------- */
+/* Nobody works on it; what it has built may still lie there, for whoever would go on with it. */
+static bool is_dead(cn_tenant *t, const cn_job_row *r) {
+    if (r->state == CN_JOB_FAILED || r->state == CN_JOB_INTERRUPTED)
+        return r->has_file;
+    return r->state == CN_JOB_RUNNING && !cn_joblock_held(t, r->id);
+}
+
+static cn_err find_dead(cn_tenant *t, cn_str job, cn_job_row *r, bool *ret) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_read(t, &w));
+    CN_TRY(load_row(&w, job, r, NULL));
+    *ret = is_dead(t, r);
+    return CN_OK;
+}
+
+/* Before its row is written, which on a full disk may need that space. Where this fails a later sweep does it. */
+static void free_space(cn_tenant *t, cn_str job, const cn_actor *who) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    bool dead = false;
+    cn_gc_result got = {0};
+    cn_job_row_init(&r);
+    if (find_dead(t, job, &r, &dead) != CN_OK || !dead || !r.has_file)
+        return;
+    cn_segw_abandon(t, &r.file);
+    cn_catalog_sweep(t, who, &got);
+}
+
 cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who) {
     CN_CLEANUP(cn_job_row_done) cn_job_row r;
     cn_job_row_init(&r);
+    free_space(t, job, who);
     CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
     CN_TRY(cn_tables_write(t, &w));
     CN_TRY(load_row(&w, job, &r, NULL));
-    if (r.state != CN_JOB_RUNNING)
+    bool dead = is_dead(t, &r);
+    if (r.state != CN_JOB_RUNNING && !dead)
         return cn_fail(CN_INVALID, "job %s is %s already", r.id, cn_job_state_name(r.state));
-    snprintf(r.why, sizeof r.why, "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
-    if (!cn_joblock_held(t, r.id)) { /* a dead one is ended here; its file goes with the next sweep */
+    snprintf(r.why, sizeof r.why, dead ? "given up by " CN_STR_FMT : "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
+    if (dead) {
         r.state = CN_JOB_CANCELLED;
-        if (r.has_file)
-            cn_segw_abandon(t, &r.file);
         r.has_file = false;
         CN_TRY(give_way(&w, &r));
         cn_joblock_remove(t, r.id);

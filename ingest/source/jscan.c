@@ -20,7 +20,7 @@ cn_err cn_jscan_begin(cn_jscan *j, char *p, size_t n) {
     *j = (cn_jscan){.p = p, .start = p, .end = p + n};
     size_t ok = cn_utf8_valid_to((cn_str){p, n});
     if (ok < n)
-        return cn_fail(CN_INVALID, "byte %zu (0x%02X) is not UTF-8", ok + 1, (unsigned)(unsigned char)p[ok]);
+        return cn_fail(CN_INVALID, "byte %zu (0x%02X) is not UTF-8; convert it: iconv -f WINDOWS-1252 -t UTF-8", ok + 1, (unsigned)(unsigned char)p[ok]);
     return CN_OK;
 }
 

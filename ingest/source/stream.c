@@ -221,18 +221,29 @@ bool cn_stream_stands_alone(const cn_source *s) {
     return s->rows || (!s->in_folder && !(s->in && cn_input_cut(s->in) && !is_vectors(s->format)));
 }
 
+/* Of the formats whose every byte is of a row: no line, or no vector, came. */
+static bool held_nothing(const cn_source *s) {
+    return s->format == CN_FMT_JSONL ? cn_input_line_number(s->in) == 0 : s->format == CN_FMT_FVECS && s->vectors.row == 0 && !s->rows;
+}
+
+/* The rest of the file counts as one rejection. */
+static cn_err give_up(cn_source *s, cn_err e, cn_arena *a, cn_raw *raw) {
+    CN_TRY(cn_raw_reject(e, a, raw));
+    CN_TRY(cn_raw_name(a, s->name, raw));
+    raw->many = true;
+    cn_stream_stop(s);
+    return CN_OK;
+}
+
 /* What is wrong with a whole file in a folder costs what is left of that file. */
 cn_err cn_stream_next(cn_source *s, cn_arena *a, cn_raw *raw) {
     cn_err e = is_vectors(s->format) ? next_vector(s, a, raw) : s->format == CN_FMT_CSV ? next_csv(s, a, raw) : next_json(s, a, raw);
     if (e == CN_OK)
         return CN_OK;
-    if (e == CN_INVALID && !cn_stream_stands_alone(s)) {
-        CN_TRY(cn_raw_reject(e, a, raw));
-        CN_TRY(cn_raw_name(a, s->name, raw));
-        raw->many = true;
-        cn_stream_stop(s);
-        return CN_OK;
-    }
+    if (e == CN_END && held_nothing(s)) /* told, and no failure: there may have been nothing to send */
+        return give_up(s, cn_fail(CN_INVALID, "empty: no row in it"), a, raw);
+    if (e == CN_INVALID && !cn_stream_stands_alone(s))
+        return give_up(s, e, a, raw);
     if (e == CN_END) {
         cn_stream_stop(s);
         s->more = true;

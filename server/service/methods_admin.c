@@ -137,7 +137,8 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
     CN_TRY(cn_get_str(p, "embedder", &set->embedder));
     CN_TRY(cn_get_str(p, "precision", &set->precision));
     if (cn_str_is(set->embedder, "none")) {
-        set->precision = CN_STR("");
+        if (set->precision.n)
+            return cn_fail(CN_INVALID, "an index without an embedder has no precision; leave it out, or name an embedder");
         *ret_max_tokens = 0;
         return CN_OK;
     }
@@ -158,7 +159,7 @@ METHOD(index_create) {
     cn_chunker chunker;
     cn_actor who;
     cn_str name;
-    uint32_t max_tokens;
+    uint32_t max_tokens = 0;
     cn_index_settings_default(&set);
     CN_TRY(cn_arg_str(p, "index", &name));
     CN_TRY(cn_arg_actor(c, p, &who));

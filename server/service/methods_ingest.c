@@ -533,7 +533,7 @@ const cn_method cn_methods_ingest[] = {
     {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
     {"ingest.list", CN_SCOPE(ingest), CN_METHOD_PART, "jobs, newest first", p_none, ingest_list},
     {"ingest.show", CN_SCOPE(ingest), CN_METHOD_PART, "one job", p_show, ingest_show},
-    {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART | CN_METHOD_CHANGES, "ask a job to stop", p_cancel, ingest_cancel},
+    {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART | CN_METHOD_CHANGES, "ask a job to stop, or give up one that stopped and free the space of what it built", p_cancel, ingest_cancel},
     {"documents.put", CN_SCOPE(ingest), CN_METHOD_DEAR, "add or change documents in a small version", p_put, documents_put},
     {"documents.delete", CN_SCOPE(ingest), CN_METHOD_DEAR, "delete documents in a small version", p_delete, documents_delete},
     {NULL, 0, 0, NULL, NULL, NULL},

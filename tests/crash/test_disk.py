@@ -103,6 +103,32 @@ class FullDisk(unittest.TestCase):
     def test_the_disk_is_too_small_for_the_job(self):
         self.fails_and_goes_on(lambda: self.mount("400m", "remount"))
 
+    def used(self):
+        st = os.statvfs(self.disk)
+        return (st.f_blocks - st.f_bfree) * st.f_frsize
+
+    def test_a_job_that_filled_the_disk_is_given_up(self):
+        """It says how; its space is free at once, by word, on a disk without a free byte, or because another job takes its place."""
+        before = self.used()
+        for full, again in ((True, lambda job: self.cairn("jobs", "cancel", "acme", job, "--reason", "test")), (False, lambda job: self.cairn("ingest", "acme/a", self.small))):
+            p = self.cairn("ingest", "acme/a", self.large, code=1)
+            job = self.map("jobs", "list", "acme")["jobs"][0]["job"]
+            for words in ("Free some space", f"cairn ingest acme/a --resume {job}", f"cairn jobs cancel acme {job}"):
+                self.assertIn(words, p.stderr)
+            filler = self.fill() if full else None
+            self.assertGreater(self.used() - before, 30 << 20)
+            again(job)
+            if filler:
+                os.unlink(filler)
+            self.assertLess(self.used() - before, 4 << 20)
+        state = {j["job"]: j["state"] for j in self.map("jobs", "list", "acme")["jobs"]}
+        self.assertEqual(sorted(state.values()), ["cancelled", "done", "failed", "unchanged"])
+        given_up = next(j for j, s in state.items() if s == "cancelled")
+        self.assertIn("is cancelled already", self.cairn("jobs", "cancel", "acme", given_up, code=1).stderr)
+        self.assertIn("can be resumed", self.cairn("ingest", "acme/a", "--resume", given_up, code=1).stderr)
+        self.answers()
+        self.cairn("audit", "verify", "acme")
+
     def test_another_program_fills_the_disk(self):
         filler = os.path.join(self.disk, "filler")
         self.mount("400m", "remount")

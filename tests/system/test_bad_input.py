@@ -82,6 +82,9 @@ VECTORS = [
 # Files in a folder: name, bytes, and what is said.
 FILES = [
     ("empty.txt", b"", ["empty", "0 bytes"]),
+    ("empty.jsonl", b"", ["empty", "no row"]),
+    ("empty.fvecs", b"", ["empty", "no row"]),
+    ("empty.jsonl.gz", gzip.compress(b""), ["empty", "no row"]),
     ("blank.txt", b" \n\n ", ["no text"]),
     ("binary.txt", bytes(range(256)) * 40, ["binary", "byte"]),
     ("controls.txt", b"\x01\x02\x03\x04 words " * 400, ["binary", "control"]),
@@ -187,7 +190,7 @@ class BadInput(unittest.TestCase):
         path = self.write("rows.jsonl", b"\xef\xbb\xbf" + GOOD.encode() + b'{"id":"x","text":"\xff"}\n\n' + GOOD_LAST.encode()[:-1])
         r = self.ingest(path, "--activate")
         self.assertEqual(r["counts"]["rejected"], 1)
-        self.says(self.listed(r["job"])[0]["why"], ["byte 19", "0xFF", "UTF-8"], "rows")
+        self.says(self.listed(r["job"])[0]["why"], ["byte 19", "0xFF", "UTF-8", "iconv"], "rows")
         self.assertEqual(self.docs(), {"good1", "good2"})
 
     def test_files_in_a_folder(self):
@@ -239,6 +242,13 @@ class BadInput(unittest.TestCase):
             p = self.cairn("ingest", "acme/a", *args, code=code)
             self.says(p.stderr, words, args)
         self.assertEqual(json.loads(self.cairn("versions", "acme/a", "-o", "json").stdout)["versions"], [])
+
+    def test_no_rows_are_told_and_are_no_failure(self):
+        for name in ("none.jsonl", "none.fvecs"):
+            r = self.ingest(self.write(name, b""), "--sync", "--activate")
+            self.assertEqual((r["state"], r["counts"]["rejected"], r["counts"]["deleted"]), ("unchanged", 1, 0))
+            self.assertEqual(self.listed(r["job"])[0]["where"], name)
+            self.ingest(self.write(name, b""), "--strict-input", code=6)
 
     def test_standard_input(self):
         p = self.cairn("ingest", "acme/a", "-", text="just words\n", code=1)

@@ -164,6 +164,17 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.offers("--data", "/nonexistent", "query", cur="ac"), set())
         self.assertEqual(self.offers("--server", "unix", ":", "/nonexistent", cur="vers"), {"versions"})
 
+    def test_a_server_has_nothing_run(self):
+        """Names come from whoever serves; bash expands what is in a list of words."""
+        mark, told = os.path.join(self.place.dir, "mark"), os.path.join(self.place.dir, "told")
+        with open(told, "w") as f:
+            f.write(f"#!/bin/sh\nprintf 'tenant\\nacme\\n$(touch${{IFS}}{mark})\\n`touch${{IFS}}{mark}`\\n*\\n'\n")
+        os.chmod(told, 0o755)
+        code = f'source "{self.script}"; COMP_WORDS=("$0" "$@"); COMP_CWORD=$#; _cairn; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        for words, offered in ((("tenant", "drop"), "acme\n"), (("index", "show"), "acme/acme\n")):
+            p = subprocess.run(["bash", "--norc", "-c", code, told, *words, ""], capture_output=True, text=True, timeout=30, cwd=self.place.dir)
+            self.assertEqual((p.stdout, os.path.exists(mark)), (offered, False), p.stderr)
+
     def test_bash_registers_it(self):
         p = subprocess.run(["bash", "--norc", "-c", f'source "{self.script}"; complete -p cairn'], capture_output=True, text=True)
         self.assertIn("-F _cairn cairn", p.stdout)

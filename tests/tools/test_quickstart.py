@@ -59,7 +59,7 @@ class Quickstart(unittest.TestCase):
 
     def test_a_model_that_cannot_be_had(self):
         os.makedirs(os.path.join(self.top, "build/debian-policy/usr/share/doc/debian-policy/policy.html"))
-        self.assertEqual(self.refused("the model could not be had", "model add minilm FOLDER"), {"debian-policy"})
+        self.assertEqual(self.refused("the model could not be had", "build/release/tools/cairn --data build/model-data model add minilm FOLDER"), {"debian-policy"})
 
     def test_a_folder_that_holds_other_things(self):
         os.makedirs(os.path.join(self.top, "build/debian-policy/usr/share/doc/debian-policy/policy.html"))

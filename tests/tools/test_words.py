@@ -128,6 +128,7 @@ BAD = [
     (("ingest", "acme/docs", "DOCS", "--label", "no kind"), 1, ['"no kind"', "group:hr"]),
     (("index", "create", "acme/new", "--embedder", "nomodel"), 3, ['model "nomodel"', "`cairn model list`"]),
     (("index", "create", "acme/new", "--metric", "manhattan"), 1, ["cosine, ip or l2", '"manhattan"']),
+    (("index", "create", "acme/new", "--precision", "fp8"), 1, ["no precision", "embedder"]),
     (("key", "add", "acme"), 1, ["`cairn key add` needs --scope", "query, ingest"]),
     (("key", "revoke", "deadbeef", "--tenant", "acme"), 3, ['deadbeef', "`cairn key list`"]),
     (("policy", "allow", "acme", "open.txt"), 1, ["`cairn policy allow` needs --labels"]),
@@ -318,6 +319,11 @@ class Words(unittest.TestCase):
             self.assertEqual(p.returncode, 1, p.stderr)
             self.assertIn(word, p.stderr)
 
+    def test_no_key(self):
+        p = run("--server", "unix:" + self.place.server.sock, "versions", "acme/docs", check=False)
+        self.assertEqual((p.returncode, p.stdout), (1, ""))
+        self.assertIn("--key-file FILE, or set CAIRN_KEY", p.stderr)
+
     def test_no_place_to_work_on(self):
         for args, words in (((), ["--data DIR", "CAIRN_DATA"]), (("--data", ""), ["--data is empty"]), (("--data", "x", "--server", "unix:y"), ["one of them"])):
             p = run(*args, "versions", "acme/docs", check=False)
@@ -371,6 +377,9 @@ class Words(unittest.TestCase):
             self.assertEqual(p.returncode, 1)
             self.assertIn("standard output", p.stderr)
             self.assertIn("free some space", p.stderr)
+        with open("/dev/full", "w") as full:
+            for words in (("--help",), ("--version",), ("ingest", "--help")):
+                self.assertEqual(subprocess.run([CAIRN, *words], stdout=full, stderr=subprocess.PIPE).returncode, 1, words)
 
     def test_a_failed_job_keeps_its_reason(self):
         place = Place()

@@ -50,10 +50,13 @@ static void group_case(FILE *out, const cmd *first) {
 /* Words of the line without those of options that stand anywhere; bash breaks words at : and =, and they are put back. */
 static void put_head(FILE *out) {
     fputs("# completion of cairn for bash, made by `cairn completion`\n"
+          "_cairn_names() { # only what can be a name: bash would expand `$(...)` in a word list, and a server may say anything\n"
+          "  \"${place[@]}\" \"$@\" -o tsv 2>/dev/null | tail -n +2 | cut -f1 | LC_ALL=C grep -xE '[a-z0-9][a-z0-9._-]*'\n"
+          "}\n"
           "_cairn_places() { # tenants, or the indexes of all of them, that the options of this line reach\n"
           "  local t\n"
-          "  for t in $(\"${place[@]}\" tenant list -o tsv 2>/dev/null | tail -n +2 | cut -f1); do\n"
-          "    if [[ $1 == tenant ]]; then echo \"$t\"; else \"${place[@]}\" index list \"$t\" -o tsv 2>/dev/null | tail -n +2 | cut -f1 | sed \"s|^|$t/|\"; fi\n"
+          "  for t in $(_cairn_names tenant list); do\n"
+          "    if [[ $1 == tenant ]]; then echo \"$t\"; else _cairn_names index list \"$t\" | sed \"s|^|$t/|\"; fi\n"
           "  done\n}\n"
           "_cairn() {\n"
           "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words='' places='' head=0 line=() place=(\"${COMP_WORDS[0]}\") i w glue=''\n"

@@ -136,6 +136,18 @@ static int run(const line *l) {
     return code;
 }
 
+static int run_line(const line *l) {
+    if (l->n == 1 && strcmp(l->words[0], "--version") == 0) {
+        puts("cairn " CAIRN_VERSION);
+        return 0;
+    }
+    if (l->n == 0) {
+        cmd_help_all(l->help ? stdout : stderr);
+        return l->help ? 0 : EXIT_USAGE;
+    }
+    return run(l);
+}
+
 /* Of what the libraries tell, a person who waits wants to know for whom, and that the last space of the disk is used. */
 static void say(void *ctx, cn_log_level level, const char *event, const char *text) {
     (void)ctx, (void)level;
@@ -153,15 +165,7 @@ int main(int argc, char **argv) {
     line l = {.words = words};
     if (!words || take_globals(argc, argv, &l) != CN_OK || take_environment() != CN_OK)
         return cmd_usage(CN_INVALID);
-    if (l.n == 1 && strcmp(l.words[0], "--version") == 0) {
-        puts("cairn " CAIRN_VERSION);
-        return 0;
-    }
-    if (l.n == 0) {
-        cmd_help_all(l.help ? stdout : stderr);
-        return l.help ? 0 : EXIT_USAGE;
-    }
-    int code = run(&l);
+    int code = run_line(&l);
     cmd_close();
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;

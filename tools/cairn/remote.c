@@ -63,6 +63,8 @@ static cn_err failed(cairn_code code, const char *text) {
         return cn_fail(CN_UNAVAILABLE, "%s: %s; on its host the same command works on the files, with --data", cmd_the_env.server, what);
     if (lost)
         return cn_fail(CN_UNAVAILABLE, "%s: %s; is cairnd running, and is that its address?", cmd_the_env.server, what);
+    if (code == CAIRN_UNAUTHENTICATED && !key[0])
+        return cn_fail(CN_UNAUTHENTICATED, "%s answers nobody without a key: give --key-file FILE, or set CAIRN_KEY", cmd_the_env.server);
     for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
         if (strcmp(cn_err_name(e), cairn_code_name(code)) == 0)
             return cn_fail(e, "%s", what);

@@ -84,7 +84,7 @@ static void check_place(cmd_findings *f, const char *dir) {
     }
     uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
     cmd_grade grade = room < ROOM_LEAST ? CMD_BAD : room < ROOM_FINE ? CMD_NOTE : CMD_OK;
-    cmd_finding(f, grade, "file system", "local, %llu MiB free%s", (unsigned long long)(room >> 20), grade == CMD_OK ? "" : "; free some: `cairn gc` drops old versions");
+    cmd_finding(f, grade, "file system", "local, %llu MiB free%s", (unsigned long long)(room >> 20), grade == CMD_OK ? "" : "; free some: `cairn gc` drops old versions, `cairn jobs cancel` what failed jobs built");
 }
 
 static void check_reserve(doctor *d) {

@@ -150,7 +150,8 @@ const cmd cmd_table[] = {
     {"jobs show", "ingest.show", "one job", {TENANT, {"JOB", "job", CMD_TEXT, false, false}},
      OPTS({"--rejected", NULL, "rejected", CMD_FLAG, "list what could not be read, and why"}),
      "  cairn jobs show acme 20261124T093000-1f2e3d4c5b6a7988 --rejected", NULL, "rejected: doc where why"},
-    {"jobs cancel", "ingest.cancel", "ask a job to stop", {TENANT, {"JOB", "job", CMD_TEXT, false, false}}, OPTS(REASON),
+    {"jobs cancel", "ingest.cancel", "ask a job to stop, or give up one that stopped", {TENANT, {"JOB", "job", CMD_TEXT, false, false}}, OPTS(REASON),
+     "What a job that failed or was interrupted has built is kept, to go on from (--resume); given up, its space is free at once.\n"
      "  cairn jobs cancel acme 20261124T093000-1f2e3d4c5b6a7988", NULL, NULL},
     {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker or embedder", {IX},
      OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "another model"}, {"--precision", "P", "precision", CMD_TEXT, "its precision: fp32 or int8"},
@@ -159,7 +160,7 @@ const cmd cmd_table[] = {
      "before anyone activates the new one.\n  cairn rebuild acme/docs --embedder other\n"
      "  cairn rebuild acme/docs --chunker 'fixed tokens=128' --activate", run_ingest, NULL},
     {"documents list", "documents.list", "documents that you may read", {IX},
-     OPTS({"--source", "NAME", "source", CMD_TEXT, "only of this source"}, {"--after", "DOC", "after", CMD_TEXT, "go on behind this id"},
+     OPTS({"--source", "NAME", "source", CMD_TEXT, "only of this source"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"},
           {"--limit", "N", "limit", CMD_UINT, "at most so many (100)"}, {"--version", "N", "version", CMD_UINT, "of another version than the active one"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member"}),
      "  cairn documents list acme/docs --principal user:ana", NULL, "documents: source doc title chunks bytes modified"},
