@@ -78,6 +78,22 @@ void *cn_arena_zalloc(cn_arena *a, size_t count, size_t size) {
     return p ? memset(p, 0, n) : NULL;
 }
 
+bool cn_arena_grow_array(cn_arena *a, void *array, size_t item, uint64_t n, void *room, size_t room_bytes) {
+    uint64_t had = cn_grow_read(room, room_bytes), now = cn_grow_double(had, n, room_bytes);
+    void *old, *p;
+    if (n < had)
+        return true;
+    p = now ? cn_arena_zalloc(a, now, item) : NULL;
+    if (!p)
+        return false;
+    memcpy(&old, array, sizeof old);
+    if (had)
+        memcpy(p, old, had * item);
+    memcpy(array, &p, sizeof p);
+    cn_grow_write(room, room_bytes, now);
+    return true;
+}
+
 cn_str cn_arena_str(cn_arena *a, cn_str s) {
     char *p = s.n < SIZE_MAX - 64 ? cn_arena_alloc(a, s.n + 1) : NULL;
     if (!p)

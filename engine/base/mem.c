@@ -38,6 +38,47 @@ void *cn_calloc(size_t count, size_t size) {
 
 void *cn_realloc(void *p, size_t n) { return given(must_fail(n) ? NULL : realloc(p, n ? n : 1), n); }
 
+bool cn_resize_array(void *array, size_t item, uint64_t n) {
+    size_t bytes;
+    void *p;
+    if (__builtin_mul_overflow(n, item, &bytes))
+        bytes = SIZE_MAX; /* refused below, like any other that is too large */
+    memcpy(&p, array, sizeof p);
+    p = cn_realloc(p, bytes);
+    if (p)
+        memcpy(array, &p, sizeof p);
+    return p;
+}
+
+uint64_t cn_grow_read(const void *room, size_t room_bytes) {
+    uint64_t wide = 0;
+    uint32_t narrow = 0;
+    memcpy(room_bytes == sizeof narrow ? (void *)&narrow : (void *)&wide, room, room_bytes);
+    return room_bytes == sizeof narrow ? narrow : wide;
+}
+
+void cn_grow_write(void *room, size_t room_bytes, uint64_t value) {
+    uint32_t narrow = (uint32_t)value;
+    memcpy(room, room_bytes == sizeof narrow ? (const void *)&narrow : (const void *)&value, room_bytes);
+}
+
+uint64_t cn_grow_double(uint64_t room, uint64_t n, size_t room_bytes) {
+    uint64_t most = room_bytes == sizeof(uint32_t) ? UINT32_MAX : UINT64_MAX;
+    while (room <= n && room < most)
+        room = !room ? CN_GROW_FIRST : room < most / 2 ? 2 * room : most;
+    return room > n ? room : 0;
+}
+
+bool cn_grow_array(void *array, size_t item, uint64_t n, void *room, size_t room_bytes) {
+    uint64_t had = cn_grow_read(room, room_bytes), now = cn_grow_double(had, n, room_bytes);
+    if (n < had)
+        return true;
+    if (!now || !cn_resize_array(array, item, now))
+        return false;
+    cn_grow_write(room, room_bytes, now);
+    return true;
+}
+
 void *cn_alloc_aligned(size_t align, size_t n) {
     void *p = NULL;
     bool got = !must_fail(n) && posix_memalign(&p, align, n ? n : 1) == 0;

@@ -15,7 +15,7 @@ typedef struct item {
 typedef struct line {
     item *first, *last;
     atomic_uint n;     /* written under the lock */
-    bool busy;         /* one_each: a job of it runs */
+    unsigned running;  /* jobs of it, where it matters (one_each, keep_one) */
     struct line *next; /* in the round of those with waiting jobs */
 } line;
 
@@ -24,7 +24,7 @@ struct cn_pool {
     pthread_cond_t work;
     pthread_t *threads;
     cn_pool_opts o;
-    unsigned n_threads, share; /* share: the most that one lane may have waiting */
+    unsigned n_threads, busy, share; /* busy: threads with a job, where it matters; share: the most that one lane may have waiting */
     item *items, *idle;
     unsigned idle_items;
     line lanes[CN_POOL_LANES];
@@ -38,19 +38,42 @@ static void join_round(cn_pool *p, line *l) {
     p->end = l;
 }
 
+static bool counts(const cn_pool *p) { return p->o.one_each || p->o.keep_one; }
+
+/* The lane before the one whose turn it is (itself, where that is the first); false: none may have a thread now. */
+static bool next_lane(const cn_pool *p, line **ret_before, line **ret) {
+    line *before = NULL, *l = p->turn;
+    for (; counts(p) && l && l->running; l = l->next)
+        before = l;
+    if (!l && p->o.keep_one && p->o.threads - p->busy > 1) { /* all that wait have a job running: one more, but not the last thread */
+        before = NULL;
+        l = p->turn;
+    }
+    *ret_before = before;
+    *ret = l;
+    return l;
+}
+
+static void leave_round(cn_pool *p, line *before, line *l) {
+    *(before ? &before->next : &p->turn) = l->next;
+    if (p->end == l)
+        p->end = before;
+}
+
 /* The first job of the lane whose turn it is, which then queues up again behind the others. */
 static bool next_job(cn_pool *p, item *ret, line **ret_line) {
-    line *l = p->turn;
-    if (!l)
+    line *before, *l;
+    if (!next_lane(p, &before, &l))
         return false;
     item *it = l->first;
     *ret_line = l;
-    l->busy = p->o.one_each;
+    l->running += counts(p);
+    p->busy += counts(p);
     *ret = *it;
     l->first = it->next;
     l->n--;
-    p->turn = l->next;
-    if (l->n && !l->busy)
+    leave_round(p, before, l);
+    if (l->n)
         join_round(p, l);
     it->next = p->idle;
     p->idle = it;
@@ -58,10 +81,10 @@ static bool next_job(cn_pool *p, item *ret, line **ret_line) {
 }
 
 static bool take(cn_pool *p, item *ret, line **ret_line) {
+    bool some;
     pthread_mutex_lock(&p->lock);
-    while (!p->turn && !(p->stopping && p->idle_items == p->o.queue))
+    while (!(some = next_job(p, ret, ret_line)) && !(p->stopping && p->idle_items == p->o.queue)) /* what is queued is done before the end */
         pthread_cond_wait(&p->work, &p->lock);
-    bool some = next_job(p, ret, ret_line); /* what is queued is done before the end */
     p->idle_items += some;
     pthread_mutex_unlock(&p->lock);
     return some;
@@ -69,14 +92,13 @@ static bool take(cn_pool *p, item *ret, line **ret_line) {
 
 /* The lane's next job may run now. */
 static void leave(cn_pool *p, line *l) {
-    if (!p->o.one_each)
+    if (!counts(p))
         return;
     pthread_mutex_lock(&p->lock);
-    l->busy = false;
-    if (l->n) {
-        join_round(p, l);
+    l->running--;
+    p->busy--;
+    if (p->turn)
         pthread_cond_signal(&p->work);
-    }
     if (p->stopping)
         pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->lock);
@@ -152,7 +174,7 @@ static bool put(cn_pool *p, line *l, cn_job_fn *fn, void *arg) {
     *it = (item){fn, arg, NULL};
     *(l->n ? &l->last->next : &l->first) = it;
     l->last = it;
-    if (l->n++ == 0 && !l->busy)
+    if (l->n++ == 0)
         join_round(p, l);
     return true;
 }

@@ -18,6 +18,7 @@ typedef struct cn_pool_opts {
     unsigned threads, queue;
     int nice;       /* of its threads and of those that they start, 0 to 19 (setpriority(2)); for what others should not wait for */
     bool one_each;  /* one job of a lane at a time: where they would only wait for each other */
+    bool keep_one;  /* for jobs that run long: lanes of which no job runs go first, and the last free thread is theirs alone */
 } cn_pool_opts;
 
 cn_err cn_pool_new(const cn_pool_opts *o, cn_pool **ret);

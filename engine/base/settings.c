@@ -100,11 +100,9 @@ static cn_err set_text(value *v, const char *text) {
 }
 
 static cn_err grow_list(value *v, const char *text) {
-    const char **list = cn_realloc(v->list, (v->n_list + 1) * sizeof *list);
-    if (!list)
+    if (!cn_resize(v->list, v->n_list + 1))
         return cn_fail_memory();
-    v->list = list;
-    if (!(list[v->n_list] = cn_strdup_n(text, strlen(text))))
+    if (!(v->list[v->n_list] = cn_strdup_n(text, strlen(text))))
         return cn_fail_memory();
     v->n_list++;
     return CN_OK;

@@ -4,10 +4,8 @@
 
 cn_err cn_top_begin(cn_top *t, uint32_t k, const uint32_t *rank) {
     if (k > t->room) {
-        cn_scored *h = cn_realloc(t->heap, k * sizeof *h);
-        if (!h)
+        if (!cn_resize(t->heap, k))
             return cn_fail_memory();
-        t->heap = h;
         t->room = k;
     }
     t->n = 0;

@@ -34,19 +34,6 @@ void cn_postings_free(cn_postings_build *b) {
     cn_free(b);
 }
 
-/* Room for one more in an array that `p` points to; *io_room grows. */
-static cn_err grow(uint32_t **p, uint32_t n, uint32_t *io_room, uint32_t least) {
-    if (n < *io_room)
-        return CN_OK;
-    uint32_t room = *io_room ? *io_room * 2 : least;
-    uint32_t *v = cn_realloc(*p, room * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    *p = v;
-    *io_room = room;
-    return CN_OK;
-}
-
 /* ---------- terms ---------- */
 typedef struct wanted {
     const cn_postings_build *b;
@@ -60,10 +47,8 @@ static bool same_term(void *ctx, uint32_t number) {
 
 static cn_err new_term(cn_postings_build *b, cn_str term, uint32_t hash) {
     uint32_t room = b->room, n = b->run.terms;
-    CN_TRY(grow(&b->offset, n + 1, &room, 4096));
-    room = b->room;
-    CN_TRY(grow(&b->tf, n + 1, &room, 4096));
-    b->room = room;
+    if (!cn_grow(b->offset, n + 1, room) || !cn_grow(b->tf, n + 1, b->room)) /* both of that size */
+        return cn_fail_memory();
     cn_buf_add(&b->bytes, term.p, term.n);
     CN_TRY(cn_buf_check(&b->bytes));
     CN_TRY(cn_table_add(&b->table, hash, n));
@@ -82,7 +67,8 @@ cn_err cn_postings_add(cn_postings_build *b, cn_str term, uint32_t times, uint32
         CN_TRY(new_term(b, term, hash));
     }
     if (b->tf[t] == 0) {
-        CN_TRY(grow(&b->touched, b->n_touched, &b->room_touched, 1024));
+        if (!cn_grow(b->touched, b->n_touched, b->room_touched))
+            return cn_fail_memory();
         b->touched[b->n_touched++] = t;
     }
     b->tf[t] = times < CN_TF_MAX - b->tf[t] ? b->tf[t] + times : CN_TF_MAX;
@@ -94,14 +80,8 @@ cn_err cn_postings_add(cn_postings_build *b, cn_str term, uint32_t times, uint32
 static cn_err log_one(cn_postings_build *b, uint32_t term) {
     uint32_t at = b->run.postings, piece = at / CN_LOG_PIECE;
     if (piece == b->n_pieces) {
-        if (b->n_pieces == b->room_pieces) {
-            uint32_t room = b->room_pieces ? b->room_pieces * 2 : 16;
-            cn_log_item **v = cn_realloc(b->log, room * sizeof *v);
-            if (!v)
-                return cn_fail_memory();
-            b->log = v;
-            b->room_pieces = room;
-        }
+        if (!cn_grow(b->log, b->n_pieces, b->room_pieces))
+            return cn_fail_memory();
         b->log[piece] = cn_alloc(CN_LOG_PIECE * sizeof **b->log);
         if (!b->log[piece])
             return cn_fail_memory();

@@ -54,14 +54,8 @@ static cn_err make_room(cn_lookup_scratch *s, uint32_t n) {
     if (n <= s->room)
         return CN_OK;
     uint32_t room = n < 16 ? 16 : n;
-    cursor *c = cn_realloc(s->cursors, room * sizeof *c);
-    if (!c)
+    if (!cn_resize(s->cursors, room) || !cn_resize(s->order, room))
         return cn_fail_memory();
-    s->cursors = c;
-    uint32_t *o = cn_realloc(s->order, room * sizeof *o);
-    if (!o)
-        return cn_fail_memory();
-    s->order = o;
     s->room = room;
     return CN_OK;
 }

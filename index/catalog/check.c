@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "index/catalog/gate_set.h"
+#include "index/catalog/frozen.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/live.h"
 #include "index/control/inforce.h"
@@ -135,7 +135,7 @@ static cn_err check_gate(cn_tenant *t, const cn_index_info *ix, const cn_version
     cn_frozen_set *sets;
     uint32_t n_sets;
     CN_TRY(cn_gate_get(t, ix->name, &a, &g));
-    CN_TRY(cn_gate_sets(t, ix->name, &a, &sets, &n_sets));
+    CN_TRY(cn_frozen_sets(t, ix->name, &a, &sets, &n_sets));
     for (uint32_t i = 0; i < n; i++)
         CN_TRY(cn_gate_results_of(t, ix->name, v[i].number, &a, &r));
     return CN_OK;

@@ -46,10 +46,9 @@ static bool disjoint(const group *g, const uint64_t *v, uint32_t n) {
 /* From the back, so that it needs no second place. */
 static cn_err add_keys(group *g, const uint64_t *v, uint32_t n) {
     uint64_t i = g->n_keys, j = n, out = g->n_keys + n;
-    uint64_t *all = cn_realloc(g->keys, (out + 1) * sizeof *all);
-    if (!all)
+    if (!cn_resize(g->keys, out + 1))
         return cn_fail_memory();
-    g->keys = all;
+    uint64_t *all = g->keys;
     g->n_keys = out;
     while (j > 0)
         all[--out] = i > 0 && all[i - 1] > v[j - 1] ? all[--i] : v[--j];

@@ -14,14 +14,8 @@ static cn_surveyed *find(cn_survey *s, const cn_part *part) {
 }
 
 static cn_err add(cn_survey *s, const cn_version *v, const cn_part *part, cn_seg *seg, cn_surveyed **ret) {
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 32;
-        cn_surveyed *more = cn_realloc(s->segs, room * sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        s->segs = more;
-        s->room = room;
-    }
+    if (!cn_grow(s->segs, s->n, s->room))
+        return cn_fail_memory();
     cn_surveyed *x = &s->segs[s->n++];
     *x = (cn_surveyed){.part = *part, .seg = cn_seg_ref(seg), .kept = roaring_bitmap_create(), .erased = roaring_bitmap_create(), .version = v};
     *ret = x;

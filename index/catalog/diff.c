@@ -56,14 +56,8 @@ static cn_err take(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t
     bool stub = roaring_bitmap_contains(s->live.stubs[s->seg], doc);
     if (roaring_bitmap_contains(s->live.dead[s->seg], doc) && !stub)
         return CN_OK;
-    if (s->n == s->room) {
-        size_t room = s->room ? 2 * s->room : 64;
-        place *v = cn_realloc(s->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        s->v = v;
-        s->room = room;
-    }
+    if (!cn_grow(s->v, s->n, s->room))
+        return cn_fail_memory();
     s->v[s->n++] = (place){*key, *leaf, s->seg, doc, stub};
     return CN_OK;
 }

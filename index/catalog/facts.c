@@ -5,8 +5,14 @@
 #include "index/catalog/compact_inside.h"
 #include "index/catalog/live.h"
 
+#define LOOK 256 /* documents between two questions whether to go on */
+
+static cn_err may_go_on(cn_go_on_fn *go_on, void *ctx, uint64_t documents) { return go_on && documents % LOOK == 0 ? go_on(ctx) : CN_OK; }
+
 /* ---------- by itself ---------- */
 typedef struct contents {
+    cn_go_on_fn *go_on;
+    void *ctx;
     uint64_t *v; /* the first bytes of each document's content digest; equal ones are one content, or, rarely, a chance */
     uint64_t n, room;
 } contents;
@@ -17,6 +23,7 @@ static cn_err add_part(const cn_living *l, uint32_t part, contents *io) {
         cn_doc d;
         if (roaring_bitmap_contains(l->dead[part], doc))
             continue;
+        CN_TRY(may_go_on(io->go_on, io->ctx, doc));
         if (io->n == io->room)
             return cn_fail(CN_DAMAGED, "a version has more documents than its record says");
         CN_TRY(cn_seg_doc_brief(seg, doc, &d));
@@ -30,9 +37,9 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static cn_err count_duplicates(const cn_living *l, uint64_t documents, uint64_t *ret) {
+static cn_err count_duplicates(const cn_living *l, uint64_t documents, cn_go_on_fn *go_on, void *ctx, uint64_t *ret) {
     CN_AUTO_FREE uint64_t *room = cn_alloc((documents + 1) * sizeof *room);
-    contents c = {.v = room, .room = documents};
+    contents c = {go_on, ctx, room, 0, documents};
     uint64_t twice = 0;
     if (!room)
         return cn_fail_memory();
@@ -46,7 +53,7 @@ static cn_err count_duplicates(const cn_living *l, uint64_t documents, uint64_t 
     return CN_OK;
 }
 
-cn_err cn_version_facts(cn_tenant *t, cn_str index, uint64_t number, cn_facts *ret) {
+cn_err cn_version_facts(cn_tenant *t, cn_str index, uint64_t number, cn_go_on_fn *go_on, void *ctx, cn_facts *ret) {
     CN_CATALOG_ARENA(a);
     cn_version v;
     cn_living l = {0};
@@ -55,7 +62,7 @@ cn_err cn_version_facts(cn_tenant *t, cn_str index, uint64_t number, cn_facts *r
     for (uint32_t p = 0; p < v.n_parts; p++)
         f.bytes += cn_files_bytes(t, &v.parts[p].id);
     CN_TRY(cn_live_open(t, &v, &l));
-    cn_err err = count_duplicates(&l, v.counts.documents, &f.duplicates);
+    cn_err err = count_duplicates(&l, v.counts.documents, go_on, ctx, &f.duplicates);
     cn_live_close(&l);
     if (err == CN_OK)
         *ret = f;
@@ -67,9 +74,18 @@ static bool gives_more(const cn_triple *than, const cn_triple *x) {
     return !cn_labels_within(x->allow, than->allow) || !cn_labels_within(than->deny, x->deny) || !cn_labels_within(than->require, x->require);
 }
 
+typedef struct counting {
+    cn_change c;
+    cn_go_on_fn *go_on;
+    void *ctx;
+    uint64_t n;
+} counting;
+
 static cn_err count(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after) {
-    cn_change *c = ctx;
+    counting *x = ctx;
+    cn_change *c = &x->c;
     (void)source, (void)id;
+    CN_TRY(may_go_on(x->go_on, x->ctx, x->n++));
     c->added += kind == CN_DIFF_ADDED;
     c->deleted += kind == CN_DIFF_DELETED;
     c->changed += kind == CN_DIFF_CHANGED;
@@ -80,9 +96,9 @@ static cn_err count(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id,
     return CN_OK;
 }
 
-cn_err cn_version_change(cn_tenant *t, cn_str index, uint64_t from, uint64_t to, cn_change *ret) {
-    cn_change c = {0};
-    CN_TRY(cn_version_diff(t, index, from, to, count, &c));
-    *ret = c;
+cn_err cn_version_change(cn_tenant *t, cn_str index, uint64_t from, uint64_t to, cn_go_on_fn *go_on, void *ctx, cn_change *ret) {
+    counting x = {.go_on = go_on, .ctx = ctx};
+    CN_TRY(cn_version_diff(t, index, from, to, count, &x));
+    *ret = x.c;
     return CN_OK;
 }

@@ -25,7 +25,7 @@ bool cn_gate_is_name(cn_str s) {
     return right;
 }
 
-static cn_err bad_name(cn_str name) {
+cn_err cn_gate_bad_name(cn_str name) {
     return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" names no result: letters, digits and @ _ . : / -, at most %d bytes", CN_STR_ARG(name), CN_GATE_NAME);
 }
 
@@ -61,7 +61,7 @@ static cn_err parse(cn_str text, cn_requirement *ret) {
     r.name = (cn_str){text.p, at};
     r.op = (cn_gate_op)op;
     if (!cn_gate_is_name(r.name))
-        return bad_name(r.name);
+        return cn_gate_bad_name(r.name);
     *ret = r;
     return CN_OK;
 }
@@ -108,12 +108,11 @@ static void gate_fields(cn_gate *g, cn_str *packed, cn_field f[GATE_FIELDS]) {
     memcpy(f, all, sizeof all);
 }
 
-static cn_err damaged(const char *what) { return cn_fail(CN_DAMAGED, "%s cannot be read; restore control.mdb from a backup", what); }
+cn_err cn_gate_damaged(const char *what) { return cn_fail(CN_DAMAGED, "%s cannot be read; restore control.mdb from a backup", what); }
 
-/* An array of at most `most` values, decoded in place. */
-static cn_err open_list(cn_unpacked *u, cn_str packed, uint32_t most, const char *what) {
+cn_err cn_gate_open_list(cn_unpacked *u, cn_str packed, uint32_t most, const char *what) {
     bool right = cn_unpack(u, packed.p, packed.n) == CN_OK && u->o.type == MSGPACK_OBJECT_ARRAY && u->o.via.array.size <= most;
-    return right ? CN_OK : damaged(what);
+    return right ? CN_OK : cn_gate_damaged(what);
 }
 
 static cn_err load_gate(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_gate *ret) {
@@ -130,52 +129,15 @@ static cn_err load_gate(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn
     CN_TRY(err);
     gate_fields(&g, &packed, f);
     CN_TRY(cn_fields_read(value, "the gate of an index", a, f, GATE_FIELDS));
-    CN_TRY(open_list(&u, packed, CN_GATE_MAX, "the gate of an index"));
+    CN_TRY(cn_gate_open_list(&u, packed, CN_GATE_MAX, "the gate of an index"));
     g.n = u.o.via.array.size;
     g.v = cn_arena_zalloc(a, g.n + 1u, sizeof *g.v);
     if (!g.v)
         return cn_fail_memory();
     for (uint32_t i = 0; i < g.n; i++)
         if (parse(cn_arena_str(a, cn_obj_str(&u.o.via.array.ptr[i])), &g.v[i]) != CN_OK)
-            return damaged("the gate of an index");
+            return cn_gate_damaged("the gate of an index");
     *ret = g;
-    return CN_OK;
-}
-
-static bool read_result(const msgpack_object *o, cn_arena *a, cn_gate_result *ret) {
-    const msgpack_object *v = o->via.array.ptr;
-    uint32_t n = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.size : 0; /* 4: as builds before frozen sets wrote it */
-    if (n < 4 || n > 5 || !cn_is_str(&v[0]) || v[1].type != MSGPACK_OBJECT_FLOAT64 || !cn_is_str(&v[2]))
-        return false;
-    if (n == 5 && v[4].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
-        return false;
-    if (v[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER && v[3].type != MSGPACK_OBJECT_NEGATIVE_INTEGER)
-        return false;
-    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64, n == 5 ? v[4].via.u64 : 0, false};
-    return ret->name.p && ret->by.p;
-}
-
-static cn_err load_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_gate_results *ret) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    cn_catalog_key key = cn_key2(index_id, version);
-    cn_str value, packed = {NULL, 0};
-    const cn_field f[] = {{"results", CN_F_BIN, &packed, 0}};
-    cn_gate_results r = {.v = cn_arena_zalloc(a, CN_GATE_RESULTS_MAX, sizeof *r.v)};
-    if (!r.v)
-        return cn_fail_memory();
-    cn_err err = cn_db_get(txn, c->gate, cn_key2_str(&key), &value);
-    if (err == CN_OK) {
-        CN_TRY(cn_fields_read(value, "the results of a version", a, f, 1));
-        CN_TRY(open_list(&u, packed, CN_GATE_RESULTS_MAX, "the results of a version"));
-        for (; r.n < u.o.via.array.size; r.n++)
-            if (!read_result(&u.o.via.array.ptr[r.n], a, &r.v[r.n]))
-                return damaged("the results of a version");
-        for (uint32_t i = 0; i < r.n; i++)
-            r.v[i].stale = r.v[i].against && version != active && r.v[i].against != (active ? active : CN_GATE_NONE);
-    } else if (err != CN_NOT_FOUND) {
-        return err;
-    }
-    *ret = r;
     return CN_OK;
 }
 
@@ -197,7 +159,7 @@ static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     reading *r = ctx;
     cn_index_info ix;
     CN_TRY(cn_index_load(c, txn, r->index, r->a, &ix));
-    return r->gate ? load_gate(c, txn, ix.id, r->a, r->gate) : load_results(c, txn, ix.id, r->version, ix.active, r->a, r->results);
+    return r->gate ? load_gate(c, txn, ix.id, r->a, r->gate) : cn_gate_results_load(c, txn, ix.id, r->version, ix.active, r->a, r->results);
 }
 
 cn_err cn_gate_get(cn_tenant *t, cn_str index, cn_arena *a, cn_gate *ret) {
@@ -280,234 +242,10 @@ static cn_err do_set(setting *s, const cn_str *texts, uint32_t n, cn_arena *a) {
     return cn_catalog_write(s->t, set, s);
 }
 
-cn_err cn_gate_set(cn_tenant *t, cn_str index, const cn_str *requirements, uint32_t n, const cn_actor *who) {
+cn_err cn_gate_require(cn_tenant *t, cn_str index, const cn_str *requirements, uint32_t n, const cn_actor *who) {
     CN_CATALOG_ARENA(a);
     setting s = {.t = t, .index = index, .who = who};
     return cn_refused(t, do_set(&s, requirements, n, &a), who, "gate.set", index);
-}
-
-/* ---------- results ---------- */
-typedef struct submission {
-    cn_tenant *t;
-    cn_str index;
-    uint64_t version;
-    const cn_gate_result *v;
-    uint32_t n;
-    const cn_actor *who;
-    uint64_t against;
-    const cn_frozen_set *sets; /* NULL: handed in, not of a run */
-    uint32_t n_sets;
-} submission;
-
-static cn_err check_results(const submission *s) {
-    CN_TRY(cn_gate_check_reason(s->who));
-    if (s->n == 0)
-        return cn_fail(CN_INVALID, "no result is given");
-    if (s->n > CN_GATE_RESULTS_MAX)
-        return cn_fail(CN_INVALID, "a version has at most %d results", CN_GATE_RESULTS_MAX);
-    for (uint32_t i = 0; i < s->n; i++) {
-        if (!cn_gate_is_name(s->v[i].name))
-            return bad_name(s->v[i].name);
-        if (!isfinite(s->v[i].value))
-            return cn_fail(CN_INVALID, "the result " CN_STR_FMT " is no number", CN_STR_ARG(s->v[i].name));
-    }
-    return CN_OK;
-}
-
-/* Of a run, what has a colon in its name. */
-static uint64_t compares(const submission *s, cn_str name) {
-    return !s->sets || !memchr(name.p, ':', name.n) ? 0 : s->against ? s->against : CN_GATE_NONE;
-}
-
-static bool is_of_set(cn_str name, cn_str set) { return name.n > set.n && name.p[set.n] == '/' && memcmp(name.p, set.p, set.n) == 0; }
-
-/* A comparison by an earlier run of the set: one that this run could not make is none. */
-static bool is_outdone(const submission *s, const cn_gate_result *r) {
-    for (uint32_t i = 0; r->against && i < s->n_sets; i++)
-        if (is_of_set(r->name, s->sets[i].name))
-            return true;
-    return false;
-}
-
-static cn_err merge(const submission *s, cn_gate_results *io) {
-    int64_t now = cn_wall_us();
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < io->n; i++)
-        if (!is_outdone(s, &io->v[i]))
-            io->v[kept++] = io->v[i];
-    io->n = kept;
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t at = 0;
-        while (at < io->n && !cn_str_eq(io->v[at].name, s->v[i].name))
-            at++;
-        if (at == CN_GATE_RESULTS_MAX)
-            return cn_fail(CN_INVALID, "a version has at most %d results", CN_GATE_RESULTS_MAX);
-        io->n += at == io->n;
-        io->v[at] = (cn_gate_result){s->v[i].name, s->v[i].value, s->who->who, now, compares(s, s->v[i].name), false};
-    }
-    return CN_OK;
-}
-
-static int by_name(const void *a, const void *b) { return cn_str_cmp(((const cn_gate_result *)a)->name, ((const cn_gate_result *)b)->name); }
-
-static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_gate_results *r) {
-    CN_AUTO_BUF cn_buf b = {0};
-    cn_catalog_key key = cn_key2(index_id, version);
-    qsort(r->v, r->n, sizeof *r->v, by_name);
-    cn_buf_init(&b, PACKED_MAX);
-    cn_pack_array(&b, r->n);
-    for (uint32_t i = 0; i < r->n; i++) {
-        cn_pack_array(&b, 5);
-        cn_pack_str(&b, r->v[i].name);
-        cn_pack_f64(&b, r->v[i].value);
-        cn_pack_str(&b, r->v[i].by);
-        cn_pack_int(&b, r->v[i].at_us);
-        cn_pack_uint(&b, r->v[i].against);
-    }
-    CN_TRY(cn_buf_check(&b));
-    cn_str packed = cn_buf_str(&b);
-    const cn_field f[] = {{"results", CN_F_BIN, &packed, 0}};
-    return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, 1);
-}
-
-static const char *action(const submission *s) { return s->sets ? "gate.run" : "gate.submit"; }
-
-static void pack_sets(const submission *s, cn_buf *b) {
-    char hex[CN_HEX_TEXT];
-    cn_pack_cstr(b, "against"), cn_pack_uint(b, s->against);
-    cn_pack_cstr(b, "sets");
-    cn_pack_map(b, s->n_sets);
-    for (uint32_t i = 0; i < s->n_sets; i++) {
-        cn_hex(s->sets[i].digest.b, sizeof s->sets[i].digest.b, hex);
-        cn_pack_str(b, s->sets[i].name), cn_pack_cstr(b, hex);
-    }
-}
-
-/* What was asked is what is frozen under that name. */
-static cn_err same_sets(const submission *s, const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a) {
-    cn_frozen_set *v;
-    uint32_t n;
-    CN_TRY(cn_gate_sets_in(c, txn, index_id, false, a, &v, NULL, &n));
-    for (uint32_t i = 0; i < s->n_sets; i++) {
-        bool same = false;
-        for (uint32_t k = 0; k < n; k++)
-            same |= cn_str_eq(v[k].name, s->sets[i].name) && cn_digest_eq(&v[k].digest, &s->sets[i].digest);
-        if (!same)
-            return cn_fail(CN_CONFLICT, "the set \"" CN_STR_FMT "\" was frozen anew, or dropped, during the run; run the gate again", CN_STR_ARG(s->sets[i].name));
-    }
-    return CN_OK;
-}
-
-/* What a frozen set is there to measure is not handed in: else a leak that was seen could be written over. */
-static cn_err of_no_set(const submission *s, const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a) {
-    cn_frozen_set *v;
-    uint32_t n;
-    CN_TRY(cn_gate_sets_in(c, txn, index_id, false, a, &v, NULL, &n));
-    for (uint32_t i = 0; i < s->n; i++)
-        for (uint32_t k = 0; k < n; k++)
-            if (is_of_set(s->v[i].name, v[k].name))
-                return cn_fail(CN_REFUSED, "\"" CN_STR_FMT "\" is what the frozen set \"" CN_STR_FMT "\" measures: `cairn gate run` does; hand in results under other names",
-                               CN_STR_ARG(s->v[i].name), CN_STR_ARG(v[k].name));
-    return CN_OK;
-}
-
-static cn_err audit_results(const submission *s, MDB_txn *txn) {
-    char text[CN_TARGET];
-    CN_AUTO_BUF cn_buf b = {0};
-    cn_buf_init(&b, PACKED_MAX);
-    cn_pack_map(&b, s->sets ? 3 : 1);
-    if (s->sets)
-        pack_sets(s, &b);
-    cn_pack_cstr(&b, "results");
-    cn_pack_map(&b, s->n);
-    for (uint32_t i = 0; i < s->n; i++)
-        cn_pack_str(&b, s->v[i].name), cn_pack_f64(&b, s->v[i].value);
-    CN_TRY(cn_buf_check(&b));
-    return cn_audit_add(s->t, txn, s->who, action(s), cn_target(s->index, s->version, text), "done", cn_buf_str(&b));
-}
-
-static cn_err submit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    submission *s = ctx;
-    CN_CATALOG_ARENA(a);
-    cn_index_info ix;
-    cn_version v;
-    cn_gate_results r;
-    CN_TRY(cn_index_load(c, txn, s->index, &a, &ix));
-    if (s->version == 0 || s->version > ix.newest)
-        return cn_fail(CN_NOT_FOUND, "there is no version %llu; the newest is %llu", (unsigned long long)s->version, (unsigned long long)ix.newest);
-    CN_TRY(cn_version_load(c, txn, ix.id, s->version, &a, &v));
-    if (cn_version_dropped(&v))
-        return cn_fail(CN_NOT_FOUND, "version %llu was dropped", (unsigned long long)s->version);
-    CN_TRY(load_results(c, txn, ix.id, s->version, ix.active, &a, &r));
-    CN_TRY(s->sets ? same_sets(s, c, txn, ix.id, &a) : of_no_set(s, c, txn, ix.id, &a));
-    CN_TRY(merge(s, &r));
-    CN_TRY(put_results(c, txn, ix.id, s->version, &r));
-    return audit_results(s, txn);
-}
-
-cn_err cn_gate_submit(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, const cn_actor *who) {
-    char text[CN_TARGET];
-    submission s = {.t = t, .index = index, .version = version, .v = v, .n = n, .who = who};
-    cn_err err = check_results(&s);
-    return cn_refused(t, err == CN_OK ? cn_catalog_write(t, submit, &s) : err, who, "gate.submit", cn_target(index, version, text));
-}
-
-cn_err cn_gate_record(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, uint64_t against, const cn_frozen_set *sets,
-                      uint32_t n_sets, const cn_actor *who) {
-    char text[CN_TARGET];
-    submission s = {.t = t, .index = index, .version = version, .v = v, .n = n, .who = who, .against = against, .sets = sets, .n_sets = n_sets};
-    cn_err err = check_results(&s);
-    return cn_refused(t, err == CN_OK ? cn_catalog_write(t, submit, &s) : err, who, "gate.run", cn_target(index, version, text));
-}
-
-/* ---------- results of a set that is no more ---------- */
-typedef struct numbers {
-    uint64_t *v;
-    uint32_t n, room;
-    cn_arena *a;
-} numbers;
-
-static cn_err note_version(void *ctx, cn_str key, cn_str value, bool *stop) {
-    numbers *s = ctx;
-    uint64_t number = key.n == sizeof(cn_catalog_key) ? cn_be64(key.p + 8) : 0;
-    (void)value, (void)stop;
-    if (number == 0 || number >> 63)
-        return CN_OK;
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 64;
-        uint64_t *v = cn_arena_zalloc(s->a, room, sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        if (s->n)
-            memcpy(v, s->v, s->n * sizeof *v);
-        s->v = v;
-        s->room = room;
-    }
-    s->v[s->n++] = number;
-    return CN_OK;
-}
-
-static cn_err forget_in(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, cn_str set, cn_arena *a) {
-    cn_gate_results r;
-    uint32_t kept = 0;
-    CN_TRY(load_results(c, txn, index_id, version, 0, a, &r));
-    for (uint32_t i = 0; i < r.n; i++)
-        if (!is_of_set(r.v[i].name, set))
-            r.v[kept++] = r.v[i];
-    if (kept == r.n)
-        return CN_OK;
-    r.n = kept;
-    return kept ? put_results(c, txn, index_id, version, &r) : cn_gate_forget(c, txn, index_id, version);
-}
-
-cn_err cn_gate_forget_set(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_str set) {
-    CN_CATALOG_ARENA(a);
-    cn_catalog_key key = cn_key2(index_id, 0);
-    numbers s = {.a = &a};
-    CN_TRY(cn_db_each(txn, c->gate, (cn_str){(const char *)key.b, sizeof index_id}, note_version, &s));
-    for (uint32_t i = 0; i < s.n; i++)
-        CN_TRY(forget_in(c, txn, index_id, s.v[i], set, &a));
-    return CN_OK;
 }
 
 /* ---------- the flip's question ---------- */
@@ -526,7 +264,7 @@ cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint6
     cn_gate_results r;
     uint32_t n = 0;
     CN_TRY(load_gate(c, txn, index_id, a, &g));
-    CN_TRY(load_results(c, txn, index_id, version, active, a, &r));
+    CN_TRY(cn_gate_results_load(c, txn, index_id, version, active, a, &r));
     for (uint32_t i = 0; i < g.n; i++) {
         const cn_gate_result *x = cn_gate_find(&r, g.v[i].name);
         if (!cn_gate_meets(&g.v[i], x) && n++ < TOLD_MAX)

@@ -3,7 +3,8 @@
  * control.mdb, database "gate": key = index id and 0 (two u64, big-endian): the index's requirements, record (pack.h) format 1:
  * {requirements: [text, ...], by, at, reason}; key = index id and version: that version's results, {results: [[name, value, by,
  * at, against], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
- * handed in under that name, or by a run of the index's frozen sets (gate_set.h); a later one of the same name takes its place.
+ * handed in under that name, or by a run of the index's frozen sets (frozen.h); a later one of the same name takes its place.
+ * Each of the two has places of its own: a run always finds room for what it measured, and what it measures is not handed in.
  * against: the version that was active when it was compared with that: while another one is, such a result is stale, and
  * meets nothing. No record: nothing is required.
  *
@@ -11,12 +12,17 @@
  * never asked. What cannot be read is an error, and no activation.
  * Owns:    strings and arrays live in the arena given.
  * Thread:  any; changes take the control writer.
- * Limits:  CN_GATE_MAX requirements, CN_GATE_RESULTS_MAX results of a version, CN_GATE_NAME bytes of a name. */
+ * Limits:  CN_GATE_MAX requirements, CN_GATE_RESULTS_MAX results of a version, CN_GATE_HANDED_MAX of them handed in, CN_GATE_NAME
+ *          bytes of a name. */
 #pragma once
 #include "index/catalog/version.h"
 
 #define CN_GATE_MAX 32
 #define CN_GATE_RESULTS_MAX 256
+#define CN_GATE_HANDED_MAX 100
+#define CN_GATE_OWN_RESULTS 15 /* of a run: of the version itself, and of each frozen set */
+#define CN_FROZEN_RESULTS 17
+#define CN_FROZEN_SETS_MAX 8
 #define CN_GATE_NAME 64
 #define CN_GATE_NONE UINT64_MAX
 
@@ -50,10 +56,12 @@ typedef struct cn_gate_results {
 
 cn_err cn_gate_get(cn_tenant *t, cn_str index, cn_arena *a, cn_gate *ret);
 /* n 0: nothing is required any more. CN_INVALID: what is no requirement. Audited, as refusals are. */
-cn_err cn_gate_set(cn_tenant *t, cn_str index, const cn_str *requirements, uint32_t n, const cn_actor *who);
+cn_err cn_gate_require(cn_tenant *t, cn_str index, const cn_str *requirements, uint32_t n, const cn_actor *who);
 cn_err cn_gate_results_of(cn_tenant *t, cn_str index, uint64_t version, cn_arena *a, cn_gate_results *ret);
-/* by and at are who's and now. Likewise audited. */
+/* By hand: by and at are who's and now. REFUSED: a name that is a run's. Likewise audited. */
 cn_err cn_gate_submit(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, const cn_actor *who);
+/* All of them, or none: CN_NOT_FOUND. Likewise audited. */
+cn_err cn_gate_forget_results(cn_tenant *t, cn_str index, uint64_t version, const cn_str *names, uint32_t n, const cn_actor *who);
 
 const cn_gate_result *cn_gate_find(const cn_gate_results *r, cn_str name); /* NULL: none is stored */
 bool cn_gate_meets(const cn_requirement *r, const cn_gate_result *x);       /* x NULL: it does not */

@@ -10,16 +10,8 @@ typedef struct walk {
 } walk;
 
 static cn_err add(cn_needed *s, cn_arena *a, const cn_seg_id *id) {
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 64;
-        cn_seg_id *v = cn_arena_alloc(a, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        if (s->n)
-            memcpy(v, s->v, s->n * sizeof *v);
-        s->v = v;
-        s->room = room;
-    }
+    if (!cn_arena_grow(a, s->v, s->n, s->room))
+        return cn_fail_memory();
     s->v[s->n++] = *id;
     return CN_OK;
 }

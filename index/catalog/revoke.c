@@ -34,14 +34,8 @@ typedef struct work {
 static cn_err add(work *w, const cn_key *key, const cn_triple *gone) {
     if (gone->allow.n + gone->deny.n + gone->require.n == 0)
         return CN_OK;
-    if (w->n == w->room) {
-        uint64_t room = w->room ? w->room * 2 : 256;
-        entry *v = cn_realloc(w->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        w->v = v;
-        w->room = room;
-    }
+    if (!cn_grow(w->v, w->n, w->room))
+        return cn_fail_memory();
     w->v[w->n++] = (entry){*key, *gone};
     return CN_OK;
 }
@@ -107,14 +101,8 @@ static cn_err note_done(work *w, const cn_key *key, bool *ret_new) {
     *ret_new = cn_table_find(&w->done_table, hash, is_done, &l) == UINT32_MAX;
     if (!*ret_new)
         return CN_OK;
-    if (w->n_done == w->room_done) {
-        uint32_t room = w->room_done ? 2 * w->room_done : 256;
-        cn_key *v = cn_realloc(w->done, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        w->done = v;
-        w->room_done = room;
-    }
+    if (!cn_grow(w->done, w->n_done, w->room_done))
+        return cn_fail_memory();
     w->done[w->n_done] = *key;
     return cn_table_add(&w->done_table, hash, w->n_done++);
 }

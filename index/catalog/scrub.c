@@ -12,16 +12,8 @@ typedef struct files {
 } files;
 
 static cn_err add(files *s, const cn_index_info *ix, uint64_t version, const cn_seg_id *id, const cn_digest *digest) {
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 256;
-        cn_scrub_file *more = cn_arena_zalloc(s->a, room, sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        if (s->n)
-            memcpy(more, s->v, s->n * sizeof *more);
-        s->v = more;
-        s->room = room;
-    }
+    if (!cn_arena_grow(s->a, s->v, s->n, s->room))
+        return cn_fail_memory();
     s->v[s->n++] = (cn_scrub_file){{*id, *digest}, ix->name, version, version == ix->active};
     return CN_OK;
 }

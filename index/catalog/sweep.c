@@ -6,6 +6,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/gate_inside.h"
 #include "index/catalog/needed.h"
 #include "index/control/audit.h"
 #include "index/store/dir.h"
@@ -233,7 +234,8 @@ cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io) {
         return cn_fail_memory();
     *s = (sweep){.t = t, .who = who, .a = &a, .got = io};
     CN_TRY(sweep_all(s));
-    return tell_all(s);
+    CN_TRY(tell_all(s));
+    return cn_frozen_sweep(t);
 }
 
 /* ---------- what waits ---------- */

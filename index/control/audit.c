@@ -89,21 +89,10 @@ cn_err cn_audit_batch_begin(cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta) {
     return CN_OK;
 }
 
-static cn_err make_room(cn_audit_batch *b) {
-    if (b->n < b->room)
-        return CN_OK;
-    uint32_t room = b->room ? 2 * b->room : 1;
-    size_t *v = cn_realloc(b->ends, room * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    b->ends = v;
-    b->room = room;
-    return CN_OK;
-}
-
 cn_err cn_audit_batch_add(cn_audit_batch *b, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail) {
     CN_TRY(check_given(who, detail));
-    CN_TRY(make_room(b));
+    if (!cn_grow(b->ends, b->n, b->room))
+        return cn_fail_memory();
     size_t at = cn_record_open(&b->records, AUDIT_FORMAT);
     pack_record(&b->records, &b->to, who, action, target, outcome, detail);
     cn_record_close(&b->records, at);

@@ -231,16 +231,8 @@ typedef struct collect {
 static cn_err collect_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)key, (void)stop;
     collect *all = ctx;
-    if (all->n == all->room) {
-        uint32_t room = all->room ? 2 * all->room : 16;
-        cn_version *v = cn_arena_zalloc(all->a, room, sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        if (all->n)
-            memcpy(v, all->v, all->n * sizeof *v);
-        all->v = v;
-        all->room = room;
-    }
+    if (!cn_arena_grow(all->a, all->v, all->n, all->room))
+        return cn_fail_memory();
     CN_TRY(cn_version_read(value, all->a, &all->v[all->n]));
     all->n++;
     return CN_OK;

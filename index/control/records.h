@@ -8,7 +8,7 @@
  * version    index id, number (u64 big-endian)    manifest, marks, counts
  * audit      seq (u64 big-endian)                 one link of the chain
  * inforce    index id, number                     inforce.h
- * gate       index id, number                     catalog/gate.h; number 0: the requirements; from 2^63 on: catalog/gate_set.h
+ * gate       index id, number                     catalog/gate.h; number 0: the requirements; from 2^63 on: sets, catalog/frozen.h
  * policy     ...                                  policy/policy_inside.h
  * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes

@@ -18,14 +18,8 @@ cn_err cn_segset_open(cn_segset *s, cn_tenant *t, const cn_part *part) {
     memcpy(&hash, part->id.b, sizeof hash); /* ids are random */
     if (cn_table_find(&s->table, hash, is, &l) != UINT32_MAX)
         return CN_OK;
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 32;
-        cn_seg **more = cn_realloc(s->v, room * sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        s->v = more;
-        s->room = room;
-    }
+    if (!cn_grow(s->v, s->n, s->room))
+        return cn_fail_memory();
     CN_TRY(cn_seg_open(t, &part->id, &part->digest, &s->v[s->n]));
     return cn_table_add(&s->table, hash, s->n++);
 }

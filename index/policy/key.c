@@ -423,14 +423,8 @@ static cn_err note_key(void *ctx, cn_str row, cn_str value, bool *stop) {
     CN_TRY(err);
     if (!cn_str_eq(k.tenant, r->tenant) || k.revoked)
         return CN_OK;
-    if (r->n == r->room) {
-        uint32_t room = r->room ? 2 * r->room : 16;
-        void *v = cn_realloc(r->v, room * sizeof *r->v);
-        if (!v)
-            return cn_fail_memory();
-        r->v = v;
-        r->room = room;
-    }
+    if (!cn_grow(r->v, r->n, r->room))
+        return cn_fail_memory();
     k.revoked = true;
     r->v[r->n].k = k;
     r->v[r->n++].secret = secret;

@@ -55,14 +55,8 @@ static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
         return CN_OK;
     CN_TRY(cn_member_unpack(key, value, &commas));
     cn_sum_add(&l->sum, key, value);
-    if (m->n == m->room) {
-        uint32_t room = m->room ? 2 * m->room : 16;
-        cn_member *v = cn_realloc(m->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        m->v = v;
-        m->room = room;
-    }
+    if (!cn_grow(m->v, m->n, m->room))
+        return cn_fail_memory();
     const cn_member x = {cn_arena_str(&m->a, key), cn_arena_str(&m->a, commas)};
     if (!x.principal.p || !x.commas.p)
         return cn_fail_memory();

@@ -51,14 +51,8 @@ static cn_err take_row(work *w, cn_str key, uint32_t hash) {
     cn_err e = cn_db_get(w->txn, w->dbi, key, &value);
     if (e != CN_OK && e != CN_NOT_FOUND)
         return e;
-    if (w->n_v == w->room) {
-        uint32_t room = w->room ? 2 * w->room : 64;
-        row *v = cn_realloc(w->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        w->v = v;
-        w->room = room;
-    }
+    if (!cn_grow(w->v, w->n_v, w->room))
+        return cn_fail_memory();
     row r = {.key = cn_arena_str(w->a, key), .before = cn_arena_str(w->a, value)};
     if (!r.key.p || !r.before.p)
         return cn_fail_memory();

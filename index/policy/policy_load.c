@@ -33,19 +33,6 @@ void cn_policy_unref(cn_policy *p) {
 
 uint64_t cn_policy_epoch(const cn_policy *p) { return p->epoch; }
 
-/* Room for one more in an array of `size` bytes each. */
-static cn_err grow(void **v, uint32_t n, uint32_t *room, size_t size) {
-    if (n < *room)
-        return CN_OK;
-    uint32_t more = *room ? *room * 2 : 16;
-    void *p = cn_realloc(*v, more * size);
-    if (!p)
-        return cn_fail_memory();
-    *v = p;
-    *room = more;
-    return CN_OK;
-}
-
 static cn_err load_pattern(cn_policy *p, bool glob, cn_str value) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_pattern x = {0};
@@ -59,7 +46,8 @@ static cn_err load_pattern(cn_policy *p, bool glob, cn_str value) {
         x.glob = cn_arena_str(&p->a, x.glob);
     if (!x.source.p || (glob && !x.glob.p))
         return cn_fail_memory();
-    CN_TRY(grow((void **)&p->patterns, p->n_patterns, &p->room_patterns, sizeof *p->patterns));
+    if (!cn_grow(p->patterns, p->n_patterns, p->room_patterns))
+        return cn_fail_memory();
     p->patterns[p->n_patterns++] = x;
     return CN_OK;
 }
@@ -69,7 +57,8 @@ static cn_err load_doc(cn_policy *p, cn_str key, cn_str value) {
     if (key.n != 1 + sizeof k)
         return cn_fail(CN_DAMAGED, "a key of the policy has %zu bytes", key.n);
     memcpy(&k, key.p + 1, sizeof k);
-    CN_TRY(grow((void **)&p->docs, p->n_docs, &p->room_docs, sizeof *p->docs));
+    if (!cn_grow(p->docs, p->n_docs, p->room_docs))
+        return cn_fail_memory();
     CN_TRY(cn_policy_doc_read(value, &k, &p->a, &p->docs[p->n_docs]));
     p->n_docs++;
     return CN_OK;
@@ -104,7 +93,8 @@ static cn_err load_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
     CN_TRY(cn_labels_copy(&l->p->a, gone->allow, &g.gone.allow));
     CN_TRY(cn_labels_copy(&l->p->a, gone->deny, &g.gone.deny));
     CN_TRY(cn_labels_copy(&l->p->a, gone->require, &g.gone.require));
-    CN_TRY(grow((void **)&list->v, list->n, &list->room, sizeof *list->v));
+    if (!cn_grow(list->v, list->n, list->room))
+        return cn_fail_memory();
     if (list->n && memcmp(&list->v[list->n - 1].key, key, sizeof *key) >= 0)
         return cn_fail(CN_DAMAGED, "a list of revocations is out of order");
     list->v[list->n++] = g;
@@ -161,7 +151,8 @@ static cn_err read_list(load *l, const cn_part *own) {
 static cn_err load_list(void *ctx, uint64_t index_id, uint64_t number, const cn_part *own) {
     load *l = ctx;
     cn_policy *p = l->p;
-    CN_TRY(grow((void **)&p->lists, p->n_lists, &p->room_lists, sizeof *p->lists));
+    if (!cn_grow(p->lists, p->n_lists, p->room_lists))
+        return cn_fail_memory();
     p->lists[p->n_lists++] = (cn_gone_list){.index_id = index_id, .number = number};
     cn_err e = read_list(l, own);
     return e == CN_DAMAGED || e == CN_NOT_FOUND ? note_broken(l, &p->lists[p->n_lists - 1], own) : e;

@@ -231,14 +231,8 @@ static cn_err read_text(sync_work *w) {
 }
 
 static cn_err add_change(sync_work *w, sync_entry x) {
-    if (w->n_changes == w->room) {
-        uint32_t room = w->room ? 2 * w->room : 64;
-        sync_entry *v = cn_realloc(w->changes, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        w->changes = v;
-        w->room = room;
-    }
+    if (!cn_grow(w->changes, w->n_changes, w->room))
+        return cn_fail_memory();
     w->changes[w->n_changes++] = x;
     return CN_OK;
 }

@@ -62,23 +62,12 @@ static uint32_t find_doc(const cn_judgements *j, uint32_t query, cn_str doc) {
 }
 
 /* ---------- making ---------- */
-static cn_err grow(void **v, uint32_t n, uint32_t *room, size_t size) {
-    if (n < *room)
-        return CN_OK;
-    uint32_t more = *room ? 2 * *room : 256;
-    void *p = cn_realloc(*v, more * size);
-    if (!p)
-        return cn_fail_memory();
-    *v = p;
-    *room = more;
-    return CN_OK;
-}
-
 static cn_err query_of(cn_judgements *j, cn_str id, uint32_t *ret) {
     *ret = cn_judge_find(j, id);
     if (*ret != UINT32_MAX)
         return CN_OK;
-    CN_TRY(grow((void **)&j->queries, j->n_queries, &j->room_queries, sizeof *j->queries));
+    if (!cn_grow(j->queries, j->n_queries, j->room_queries))
+        return cn_fail_memory();
     cn_str copy = cn_arena_str(&j->a, id);
     if (!copy.p)
         return cn_fail_memory();
@@ -92,7 +81,8 @@ cn_err cn_judge_add(cn_judgements *j, cn_str query, cn_str doc, int grade) {
     CN_TRY(query_of(j, query, &q));
     if (find_doc(j, q, doc) != UINT32_MAX)
         return cn_fail(CN_INVALID, "document \"" CN_STR_FMT "\" is judged twice for question \"" CN_STR_FMT "\"", CN_STR_ARG(doc), CN_STR_ARG(query));
-    CN_TRY(grow((void **)&j->v, j->n, &j->room, sizeof *j->v));
+    if (!cn_grow(j->v, j->n, j->room))
+        return cn_fail_memory();
     cn_str copy = cn_arena_str(&j->a, doc);
     if (!copy.p)
         return cn_fail_memory();

@@ -29,11 +29,8 @@ void cn_lexical_done(cn_lexical *l) {
 static cn_err make_room(cn_lexical *l, const cn_analyser *a) {
     if (!l->scratch)
         CN_TRY(cn_lookup_scratch_new(&l->scratch));
-    if (!l->wanted) {
-        CN_TRY(cn_grow(&l->asked, CN_TERMS_MAX * sizeof *l->asked));
-        CN_TRY(cn_grow(&l->bytes, (size_t)CN_TERMS_MAX * CN_TERM_MAX));
-        CN_TRY(cn_grow(&l->wanted, CN_TERMS_MAX * sizeof *l->wanted));
-    }
+    if (!l->wanted && (!cn_resize(l->asked, CN_TERMS_MAX) || !cn_resize(l->bytes, (size_t)CN_TERMS_MAX * CN_TERM_MAX) || !cn_resize(l->wanted, CN_TERMS_MAX)))
+        return cn_fail_memory();
     if (l->terms && cn_terms_are(l->terms, a))
         return CN_OK;
     cn_terms_free(l->terms);

@@ -30,27 +30,15 @@ void cn_searcher_free(cn_searcher *s) {
     cn_free(s);
 }
 
-cn_err cn_grow(void *pointer, size_t bytes) {
-    void *p;
-    memcpy(&p, pointer, sizeof p);
-    p = cn_realloc(p, bytes);
-    if (!p)
-        return cn_fail_memory();
-    memcpy(pointer, &p, sizeof p);
-    return CN_OK;
-}
-
 static cn_err make_room(cn_searcher *s, uint32_t k) {
     if (k <= s->room)
         return CN_OK;
-    CN_TRY(cn_grow(&s->scored, k * sizeof *s->scored));
-    CN_TRY(cn_grow(&s->best, k * sizeof *s->best));
-    CN_TRY(cn_grow(&s->part, k * sizeof *s->part));
-    CN_TRY(cn_grow(&s->next, k * sizeof *s->next));
-    CN_TRY(cn_grow(&s->fused, 2ull * k * sizeof *s->fused));
+    if (!cn_resize(s->scored, k) || !cn_resize(s->best, k) || !cn_resize(s->part, k) || !cn_resize(s->next, k) || !cn_resize(s->fused, 2ull * k))
+        return cn_fail_memory();
     while (s->room_told < 4 * k) { /* a fused list is twice as long */
         uint32_t more = s->room_told ? 2 * s->room_told : 64;
-        CN_TRY(cn_grow(&s->told, more * sizeof *s->told));
+        if (!cn_resize(s->told, more))
+            return cn_fail_memory();
         s->room_told = more;
     }
     s->room = k;

@@ -76,6 +76,8 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
 /* Is this document, as this version has it, readable by the principal? CN_NOT_FOUND both when it is not there and when it
  * is not permitted. */
 cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who, cn_seg **ret_seg, uint32_t *ret_doc);
+/* Is a document of this id readable by the principal, whatever its source? */
+cn_err cn_view_reads_any(cn_view *v, cn_str id, const cn_principal *who, bool *ret);
 /* Why a document may be read or not: the verdict is that of cn_view_doc() and of every search; the rest says what made it. */
 typedef enum cn_verdict {
     CN_V_READABLE,

@@ -40,7 +40,6 @@ struct cn_searcher {
     uint32_t room, room_told;
 };
 
-cn_err cn_grow(void *pointer, size_t bytes); /* pointer: to any pointer */
 /* Higher scores first, ties by source, id, chunk. */
 cn_err cn_hit_first(const cn_hit *x, const cn_hit *y, bool *ret);
 

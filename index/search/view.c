@@ -60,14 +60,8 @@ static cn_err touch(cn_view *v, cn_view_part *p, uint32_t doc) {
     CN_TRY(cn_policy_effect(v->policy, v->ix.id, v->ver.number, &key, d.source, d.id, &row, cn_seg_get_id(p->seg), &v->a, &f));
     if (!f.touched)
         return CN_OK;
-    if (p->n_touched == p->room_touched) {
-        uint32_t room = p->room_touched ? p->room_touched * 2 : 16;
-        cn_touched *t = cn_realloc(p->touched, room * sizeof *t);
-        if (!t)
-            return cn_fail_memory();
-        p->touched = t;
-        p->room_touched = room;
-    }
+    if (!cn_grow(p->touched, p->n_touched, p->room_touched))
+        return cn_fail_memory();
     p->touched[p->n_touched++] = (cn_touched){doc, f};
     return CN_OK;
 }
@@ -391,6 +385,28 @@ cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who
         return cn_fail(CN_NOT_FOUND, "no such document");
     *ret_seg = v->parts[part].seg;
     *ret_doc = doc;
+    return CN_OK;
+}
+
+static cn_err part_reads_any(cn_view *v, uint32_t part, cn_str id, const cn_principal *who, bool *ret) {
+    cn_seg *seg = v->parts[part].seg;
+    bool may = false;
+    for (uint32_t i = 0; !may && i < cn_seg_sources(seg); i++) {
+        cn_key key = cn_key_of(cn_seg_source(seg, i), id);
+        uint32_t doc;
+        if (cn_seg_find(seg, &key, &doc) && !roaring_bitmap_contains(v->parts[part].dead, doc))
+            CN_TRY(cn_permit_doc(v, part, doc, who, &may));
+    }
+    *ret = may;
+    return CN_OK;
+}
+
+cn_err cn_view_reads_any(cn_view *v, cn_str id, const cn_principal *who, bool *ret) {
+    bool may = false;
+    for (uint32_t i = 0; !may && i < v->n_parts; i++)
+        CN_TRY(part_reads_any(v, i, id, who, &may));
+    CN_TRY(sound(v));
+    *ret = may;
     return CN_OK;
 }
 

@@ -79,14 +79,8 @@ static cn_err check_head(const char *path, const cn_seg_id *id, MDB_val k, MDB_v
 }
 
 static cn_err add(cn_blocks *b, uint32_t *room, MDB_val k, MDB_val v) {
-    if (b->n == *room) {
-        uint32_t more = *room ? *room * 2 : 64;
-        cn_block *p = cn_realloc(b->v, more * sizeof *p);
-        if (!p)
-            return cn_fail_memory();
-        b->v = p;
-        *room = more;
-    }
+    if (!cn_grow(b->v, b->n, *room))
+        return cn_fail_memory();
     b->v[b->n++] = (cn_block){.head = v.mv_data, .key = {k.mv_data, k.mv_size}};
     return CN_OK;
 }

@@ -90,14 +90,8 @@ static cn_err gather(void *ctx, const cn_key *key, const cn_digest *leaf, uint32
     making *m = ctx;
     if (m->dead[m->seg] && roaring_bitmap_contains(m->dead[m->seg], doc))
         return CN_OK;
-    if (m->n == m->room) {
-        size_t room = m->room ? m->room * 2 : 256;
-        cn_id_rec *v = cn_realloc(m->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        m->v = v;
-        m->room = room;
-    }
+    if (!cn_grow(m->v, m->n, m->room))
+        return cn_fail_memory();
     m->v[m->n++] = (cn_id_rec){*key, *leaf};
     return CN_OK;
 }

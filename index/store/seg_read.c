@@ -11,6 +11,7 @@ const uint32_t *cn_seg_row_rank(const cn_seg *s) { return s->arrays[CN_ARRAY_ROW
 const uint32_t *cn_seg_doc_class(const cn_seg *s) { return s->arrays[CN_ARRAY_DOC_CLASS]; }
 uint32_t cn_seg_classes(const cn_seg *s) { return s->rows.head.classes; }
 uint32_t cn_seg_sources(const cn_seg *s) { return s->rows.head.sources; }
+cn_str cn_seg_source(const cn_seg *s, uint32_t source) { return s->sources[source]; }
 
 uint64_t cn_seg_class_bytes(const cn_seg *s) {
     uint64_t bytes = 0;

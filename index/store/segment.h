@@ -89,6 +89,7 @@ const uint32_t *cn_seg_row_rank(const cn_seg *s);   /* place of each row in the 
 const uint32_t *cn_seg_doc_class(const cn_seg *s);  /* class of each document */
 uint32_t cn_seg_classes(const cn_seg *s);
 uint32_t cn_seg_sources(const cn_seg *s);
+cn_str cn_seg_source(const cn_seg *s, uint32_t source); /* its name, borrowed from the segment */
 uint64_t cn_seg_class_bytes(const cn_seg *s);       /* of all classes as written, and a little more */
 cn_err cn_seg_class(cn_seg *s, uint32_t cls, cn_triple *ret);                  /* borrowed from the segment */
 /* Rows of a class, as a serialised CRoaring bitmap (portable), borrowed. */

@@ -130,13 +130,11 @@ cn_err cn_segw_source_add(cn_segw *w, cn_str name, uint32_t *ret) {
         return cn_fail(CN_INVALID, "one segment holds documents of at most %d sources", CN_SOURCES_MAX);
     char *own = cn_strdup_n(name.p, name.n);
     uint32_t len = (uint32_t)name.n;
-    cn_str *more = own ? cn_realloc(w->source_names, (n + 1ull) * sizeof *more) : NULL;
-    if (!more) {
+    if (!own || !cn_resize(w->source_names, n + 1ull)) {
         cn_free(own);
         return cn_fail_memory();
     }
-    w->source_names = more;
-    more[n] = (cn_str){own, name.n};
+    w->source_names[n] = (cn_str){own, name.n};
     w->head.sources = n + 1;
     cn_buf_add(&w->sources, &len, sizeof len);
     cn_buf_add(&w->sources, name.p, name.n);
@@ -165,16 +163,11 @@ static bool same_class(void *ctx, uint32_t number) {
 }
 
 static cn_err class_room(cn_segw *w) {
-    if (w->head.classes + 2 <= w->class_room)
-        return CN_OK;
-    uint32_t room = w->class_room ? w->class_room * 2 : 64;
-    uint64_t *at = cn_realloc(w->class_at, room * sizeof *at);
-    if (!at)
+    bool first = !w->class_at;
+    if (!cn_grow(w->class_at, w->head.classes + 1, w->class_room))
         return cn_fail_memory();
-    if (!w->class_at)
-        at[0] = 0;
-    w->class_at = at;
-    w->class_room = room;
+    if (first)
+        w->class_at[0] = 0;
     return CN_OK;
 }
 

@@ -5,14 +5,8 @@
 cn_err cn_chunk_list_add(cn_chunk_list *l, const cn_chunk *c) {
     if (l->n == CN_CHUNKS_MAX)
         return cn_fail(CN_INVALID, "the document makes over %u chunks; take larger ones (tokens=N) or cut the document", CN_CHUNKS_MAX);
-    if (l->n == l->room) {
-        uint32_t room = l->room ? l->room * 2 : 64;
-        cn_chunk *v = cn_realloc(l->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        l->v = v;
-        l->room = room;
-    }
+    if (!cn_grow(l->v, l->n, l->room))
+        return cn_fail_memory();
     l->v[l->n++] = *c;
     return CN_OK;
 }
@@ -86,14 +80,8 @@ cn_err cn_packer_add(void *packer, const cn_atom *a) {
     cn_packer *p = packer;
     CN_ASSERT(a->cost > 0 && a->cost <= p->budget);
     CN_TRY(make_room(p, a));
-    if (p->n == p->room) {
-        uint32_t room = p->room ? p->room * 2 : 64;
-        cn_atom *v = cn_realloc(p->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        p->v = v;
-        p->room = room;
-    }
+    if (!cn_grow(p->v, p->n, p->room))
+        return cn_fail_memory();
     p->v[p->n++] = *a;
     p->cost += a->cost;
     return CN_OK;

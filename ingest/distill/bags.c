@@ -18,25 +18,10 @@ void cn_bags_done(cn_bags *b) {
     *b = (cn_bags){0};
 }
 
-static cn_err grow(cn_bags *b, uint64_t want, uint64_t *room) {
-    uint64_t more = *room;
-    while (more < want)
-        more = more ? more * 2 : 65536;
-    if (more == *room)
-        return CN_OK;
-    uint32_t *piece = cn_realloc(b->piece, more * sizeof *piece);
-    if (piece)
-        b->piece = piece;
-    float *x = cn_realloc(b->x, more * sizeof *x);
-    if (x)
-        b->x = x;
-    *room = piece && x ? more : *room;
-    return piece && x ? CN_OK : cn_fail_memory();
-}
-
 static cn_err add(cn_bags *b, cn_token *v, uint32_t n, uint64_t *room) {
-    uint64_t at = b->from[b->n];
-    CN_TRY(grow(b, at + n, room));
+    uint64_t at = b->from[b->n], room_x = *room;
+    if (!cn_grow(b->x, at + n, room_x) || !cn_grow(b->piece, at + n, *room)) /* both of that size */
+        return cn_fail_memory();
     qsort(v, n, sizeof *v, by_id);
     float one = n ? 1 / __builtin_sqrtf((float)n) : 0;
     for (uint32_t i = 0; i < n; i++) {

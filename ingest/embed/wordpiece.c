@@ -49,25 +49,13 @@ void cn_tokens_done(cn_tokens *t) {
     *t = (cn_tokens){0};
 }
 
-static cn_err tokens_grow(cn_tokens *t) {
-    uint32_t room = t->room ? t->room * 2 : 256;
-    if (room > t->max || room < t->room)
-        room = t->max;
-    cn_token *v = cn_realloc(t->v, (size_t)room * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    t->v = v;
-    t->room = room;
-    return CN_OK;
-}
-
 cn_err cn_tokens_add(cn_tokens *t, uint32_t id, uint32_t from, uint32_t to) {
     if (t->n == t->max) {
         t->full = true;
         return CN_OK;
     }
-    if (t->n == t->room)
-        CN_TRY(tokens_grow(t));
+    if (!cn_grow(t->v, t->n, t->room))
+        return cn_fail_memory();
     t->v[t->n++] = (cn_token){id, from, to};
     return CN_OK;
 }

@@ -45,14 +45,8 @@ typedef struct ids {
 static cn_err note_id(void *ctx, cn_str key, cn_str value, bool *stop) {
     ids *l = ctx;
     (void)value, (void)stop;
-    if (l->n == l->room) {
-        uint32_t room = l->room ? l->room * 2 : 64;
-        void *more = cn_realloc(l->v, room * sizeof *l->v);
-        if (!more)
-            return cn_fail_memory();
-        l->v = more;
-        l->room = room;
-    }
+    if (!cn_grow(l->v, l->n, l->room))
+        return cn_fail_memory();
     if (key.n < CN_JOB_ID_TEXT) {
         memcpy(l->v[l->n], key.p, key.n);
         l->v[l->n++][key.n] = 0;

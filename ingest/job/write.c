@@ -89,14 +89,8 @@ static cn_err open_file(cn_run *r) {
 
 cn_err cn_remove_key(void *run, const cn_key *key) {
     cn_run *r = run;
-    if (r->n_removed == r->room_removed) {
-        uint64_t room = r->room_removed ? r->room_removed * 2 : 256;
-        cn_key *more = cn_realloc(r->removed, room * sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        r->removed = more;
-        r->room_removed = room;
-    }
+    if (!cn_grow(r->removed, r->n_removed, r->room_removed))
+        return cn_fail_memory();
     r->removed[r->n_removed++] = *key;
     return CN_OK;
 }

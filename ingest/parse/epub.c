@@ -69,15 +69,9 @@ static void add_path(epub *e, cn_str ref) {
 static void add_item(epub *e, cn_str id, cn_str ref) {
     if (e->n == CHAPTERS_MAX || !id.n || !ref.n)
         return;
-    if (e->n == e->room) {
-        uint32_t room = e->room ? e->room * 2 : 64;
-        item *more = cn_realloc(e->items, room * sizeof *more);
-        if (!more) {
-            e->names.failed = true;
-            return;
-        }
-        e->items = more;
-        e->room = room;
+    if (!cn_grow(e->items, e->n, e->room)) {
+        e->names.failed = true;
+        return;
     }
     item *it = &e->items[e->n++];
     *it = (item){.id = e->names.n};

@@ -112,15 +112,9 @@ static void add_block(cn_out *o) {
         o->blocks[o->n - 1].to = o->text.n;
         return;
     }
-    if (o->n == o->room) {
-        uint32_t room = o->room ? o->room * 2 : 64;
-        cn_block *more = cn_realloc(o->blocks, room * sizeof *more);
-        if (!more) {
-            o->failed = true;
-            return;
-        }
-        o->blocks = more;
-        o->room = room;
+    if (!cn_grow(o->blocks, o->n, o->room)) {
+        o->failed = true;
+        return;
     }
     o->blocks[o->n++] = (cn_block){.from = o->from, .to = o->text.n, .page = o->page, .kind = o->kind, .level = o->level};
 }

@@ -27,14 +27,8 @@ cn_err cn_meta_key(cn_meta *m, cn_str key) {
         return cn_fail(CN_INVALID, "a key of metadata has 1 to %d bytes, not %zu", CN_META_KEY_MAX, key.n);
     if (m->n == CN_META_KEYS)
         return cn_fail(CN_INVALID, "metadata may have %d keys", CN_META_KEYS);
-    if (m->n == m->room) {
-        uint32_t room = m->room ? m->room * 2 : 16;
-        cn_meta_entry *more = cn_realloc(m->entries, room * sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        m->entries = more;
-        m->room = room;
-    }
+    if (!cn_grow(m->entries, m->n, m->room))
+        return cn_fail_memory();
     if (m->n)
         m->entries[m->n - 1].to = m->values.n;
     m->entries[m->n++] = (cn_meta_entry){.key = key, .from = m->values.n};

@@ -49,14 +49,8 @@ static cn_err add_entry(level *l, const struct dirent *d) {
     unsigned char type = type_of(l->fd, d);
     if (d->d_name[0] == '.' || (type != DT_DIR && type != DT_REG && type != DT_LNK))
         return CN_OK;
-    if (l->n == l->room) {
-        size_t room = l->room ? l->room * 2 : 64;
-        entry *more = cn_realloc(l->entries, room * sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        l->entries = more;
-        l->room = room;
-    }
+    if (!cn_grow(l->entries, l->n, l->room))
+        return cn_fail_memory();
     l->entries[l->n++] = (entry){.name = l->names.n, .type = type};
     cn_buf_puts(&l->names, d->d_name);
     if (type == DT_DIR)

@@ -20,7 +20,7 @@ static const cn_setting table[] = {
     {"import_root", CN_SET_LIST, "", 0, 0, "TENANT=PATH: a folder whose files that tenant's keys may name to ingest"},
     {"loops", CN_SET_INT, "1", 1, 64, "event loops; more help only with very many connections"},
     {"workers", CN_SET_INT, "0", 0, 1024, "threads for queries; 0: one for each processor, at least 2"},
-    {"long_workers", CN_SET_INT, "2", 1, 64, "threads for what runs long: ingest, gc, diff"},
+    {"long_workers", CN_SET_INT, "3", 1, 64, "threads for what runs long: ingest, gc, diff, gate runs; the last free one is for a tenant of which nothing long runs"},
     {"queue", CN_SET_INT, "1024", 1, 1000000, "requests that may wait for a thread, at most half of them one tenant's; one more is refused as OVERLOADED"},
     {"embed_threads", CN_SET_INT, "0", 0, 1024, "threads to embed a batch of questions; 0: one for each processor"},
     {"max_connections", CN_SET_INT, "10000", 1, 1000000, "connections at a time; one more is closed at once"},
@@ -32,6 +32,7 @@ static const cn_setting table[] = {
     {"frame_timeout", CN_SET_DURATION_MS, "30s", 100, DAY_MS, "closes a connection whose request stops half-way"},
     {"write_timeout", CN_SET_DURATION_MS, "30s", 100, DAY_MS, "closes a connection that does not take its answers"},
     {"request_timeout", CN_SET_DURATION_MS, "60s", 100, DAY_MS, "longest a query may take, waiting included"},
+    {"gate_timeout", CN_SET_DURATION_MS, "1h", 100, 30LL * DAY_MS, "longest a gate run may take, waiting included"},
     {"drain_timeout", CN_SET_DURATION_MS, "20s", 0, DAY_MS, "on SIGTERM: how long requests under way may go on"},
     {"trace_bytes", CN_SET_BYTES, "256MiB", 0, (int64_t)8 << 30, "request records kept of each tenant: who was given which passages; 0: none"},
     {"trace_keep", CN_SET_DURATION_MS, "30d", 0, 3650LL * DAY_MS, "how long request records are kept"},
@@ -196,6 +197,7 @@ static void take_numbers(cn_config *c) {
     c->frame_ms = amount(c, "frame_timeout");
     c->write_ms = amount(c, "write_timeout");
     c->request_ms = amount(c, "request_timeout");
+    c->gate_ms = amount(c, "gate_timeout");
     c->drain_ms = amount(c, "drain_timeout");
     c->slow_ms = amount(c, "slow_query");
     c->trace_bytes = amount(c, "trace_bytes");

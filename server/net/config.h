@@ -19,7 +19,7 @@ typedef struct cn_config {
     /* these follow SIGHUP; lists but `anonymous`, sizes of pools and addresses need a restart */
     unsigned max_connections, max_pipelined;
     uint64_t max_frame, max_response, max_buffered;
-    uint64_t idle_ms, frame_ms, write_ms, request_ms, drain_ms, slow_ms;
+    uint64_t idle_ms, frame_ms, write_ms, request_ms, gate_ms, drain_ms, slow_ms;
     uint64_t trace_bytes, trace_keep_us;
     cn_upkeep_opts upkeep;
 } cn_config;

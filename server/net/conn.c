@@ -73,6 +73,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
         process(c);
     } else if (got == UV_EOF) {
         c->eof = true;
+        atomic_store(&c->gone, true);
         uv_read_stop(stream);
         c->reading = false;
         conn_go_on(c);
@@ -322,6 +323,7 @@ void conn_close(conn *c, const char *why) {
     if (c->closing)
         return;
     c->closing = true;
+    atomic_store(&c->gone, true);
     not_off(c);
     if (why)
         cn_log(CN_LOG_WARN, "conn.closed", "conn=%llu who=%s %s", (unsigned long long)c->id, c->who ? c->who->caller.who : "nobody", why);

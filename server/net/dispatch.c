@@ -147,7 +147,7 @@ static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at)
     if (c->out.cap > whole)
         c->out.cap = whole;
     size_t before = c->out.n;
-    run_request(n, &c->l->kit, c->who, frame, start_ns, cost_at, &c->out);
+    run_request(n, &c->l->kit, c->who, frame, start_ns, atomic_load(&n->lim.request_ms), cost_at, &c->out);
     c->out.cap = whole;
     if (conn_charge(c) || c->out.n - before <= READ_STEP)
         return;
@@ -178,9 +178,10 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
         at = cost_place(hash, c, m->method, map);
         cost = search_cost(n, at, tenant);
     }
-    cn_pool *pool = cost == CN_COST_LONG ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries;
+    cn_pool *pool = cost == CN_COST_LONG || cost == CN_COST_GATE ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries;
+    uint64_t limit_ms = atomic_load(cost == CN_COST_GATE ? &n->lim.gate_ms : &n->lim.request_ms);
     bool here = cost == CN_COST_CHEAP && small && l->used_ns[lane] < TURN_US * 1000u;
-    bool queued = (!here || behind(l, lane)) && job_submit(c, pool, lane, frame, m->msgid, start, at) == CN_OK;
+    bool queued = (!here || behind(l, lane)) && job_submit(c, pool, lane, frame, m->msgid, start, limit_ms, at) == CN_OK;
     if (here && !queued) /* also where the queue is full: rather than refused */
         run_here(c, frame, start, at);
     else if (!queued)

@@ -52,7 +52,7 @@ typedef struct job {
     net *n;
     conn *c;
     identity *who;
-    uint64_t msgid, start_ns;
+    uint64_t msgid, start_ns, limit_ms; /* limit_ms: from start_ns on, waiting included */
     cn_buf frame, out;       /* a copy of the request; its answer */
     uint32_t cost_at;        /* place in the table of costs; COSTS: none */
     size_t charged;
@@ -62,7 +62,7 @@ typedef struct job {
 /* Limits a SIGHUP may change; read anew by each use. */
 typedef struct limits {
     atomic_uint max_connections, max_pipelined;
-    atomic_ullong max_frame, max_response, max_buffered, idle_ms, frame_ms, write_ms, request_ms, drain_ms, slow_ms;
+    atomic_ullong max_frame, max_response, max_buffered, idle_ms, frame_ms, write_ms, request_ms, gate_ms, drain_ms, slow_ms;
 } limits;
 
 struct net {
@@ -123,6 +123,7 @@ struct conn {
     uint64_t id;
     char *in;                /* bytes read; in[start .. have) are not yet dealt with */
     size_t start, have, room, charged;
+    atomic_bool gone;        /* the other end has closed, or will be: for those who would work for it in vain */
     atomic_size_t unsent;    /* bytes of answers that the other end has not taken; for those who work for it elsewhere */
     cn_frames frames;
     cn_buf out, sending;
@@ -160,11 +161,11 @@ static inline bool net_charge(net *n, size_t *charged, size_t now) {
     return now == 0 || atomic_load(&n->buffered) <= atomic_load(&n->lim.max_buffered);
 }
 /* job.c */
-cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at);
+cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at);
 void jobs_done(net *n);                    /* frees the idle ones */
 void job_finish(job *j);                   /* on the loop's thread: sends the answer */
 /* Runs one request and appends its answer (a result or an error). Any thread with its own kit. */
-void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint32_t cost_at, cn_buf *out);
+void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at, cn_buf *out);
 kit *kit_take(net *n);
 void kit_give(net *n, kit *k);
 void kit_done(kit *k);

@@ -34,10 +34,10 @@ void kit_done(kit *k) {
 }
 
 /* --- one request --- */
-static cn_err call_method(net *n, kit *k, const cn_message *m, uint64_t start_ns, cn_buf *out) {
+static cn_err call_method(net *n, kit *k, const cn_message *m, uint64_t start_ns, uint64_t limit_ms, cn_buf *out) {
     const msgpack_object *map;
     k->call.start_ns = start_ns;
-    k->call.deadline_ns = start_ns + atomic_load(&n->lim.request_ms) * 1000000u;
+    k->call.deadline_ns = start_ns + limit_ms * 1000000u;
     CN_TRY(cn_unpack(&k->unpacked, m->params.p, m->params.n));
     CN_TRY(cn_params_map(&k->unpacked.o, &map));
     return cn_service_call(n->s, &k->call, m->method, map, out);
@@ -67,7 +67,7 @@ static void log_slow(net *n, const cn_message *m, const identity *who, uint64_t 
                (unsigned long long)us, cn_err_name(err));
 }
 
-void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint32_t cost_at, cn_buf *out) {
+void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at, cn_buf *out) {
     cn_message m;
     uint64_t began = cn_mono_ns();
     size_t before = out->n;
@@ -76,7 +76,7 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
     k->call.caller = &who->caller;
     k->call.epoch = 0;
     cn_rpc_result_open(out, m.msgid);
-    err = call_method(n, k, &m, start_ns, out);
+    err = call_method(n, k, &m, start_ns, limit_ms, out);
     if (err != CN_OK || out->failed) {
         out->n = before;
         out->failed = false;
@@ -154,7 +154,7 @@ static void run_job(job *j) {
         refuse(j, CN_OVERLOADED, "this connection does not take its answers;");
         return;
     }
-    if (waited_ms >= atomic_load(&n->lim.request_ms)) {
+    if (waited_ms >= j->limit_ms) {
         refuse(j, CN_DEADLINE, "the request waited for a free thread until its time was up");
         return;
     }
@@ -163,7 +163,9 @@ static void run_job(job *j) {
         refuse(j, CN_OVERLOADED, "out of memory");
         return;
     }
-    run_request(n, k, j->who, cn_buf_str(&j->frame), j->start_ns, j->cost_at, &j->out);
+    k->call.gone = &j->c->gone;
+    run_request(n, k, j->who, cn_buf_str(&j->frame), j->start_ns, j->limit_ms, j->cost_at, &j->out);
+    k->call.gone = NULL;
     kit_give(n, k);
 }
 
@@ -188,12 +190,12 @@ static void work(void *arg) {
         loop_wake(l);
 }
 
-cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint32_t cost_at) {
+cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at) {
     net *n = c->l->n;
     job *j = job_take(n);
     if (!j)
         return cn_fail_memory();
-    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .frame = j->frame, .out = j->out, .cost_at = cost_at};
+    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .limit_ms = limit_ms, .frame = j->frame, .out = j->out, .cost_at = cost_at};
     j->frame.cap = frame.n > j->frame.room ? frame.n : j->frame.room;
     j->out.cap = atomic_load(&n->lim.max_response);
     cn_buf_add(&j->frame, frame.p, frame.n);

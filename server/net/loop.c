@@ -23,15 +23,8 @@ void loop_wake(loop *l) {
 cn_err loop_hand_fd(loop *l, int fd, bool unix_socket) {
     cn_err err = CN_OK;
     pthread_mutex_lock(&l->lock);
-    if (l->n_fds == l->room_fds) {
-        unsigned room = l->room_fds ? 2 * l->room_fds : 16;
-        int *fds = cn_realloc(l->fds, room * sizeof *fds);
-        l->fds = fds ? fds : l->fds;
-        bool *kinds = fds ? cn_realloc(l->fd_is_unix, room * sizeof *kinds) : NULL;
-        l->fd_is_unix = kinds ? kinds : l->fd_is_unix;
-        l->room_fds = kinds ? room : l->room_fds;
-    }
-    if (l->n_fds < l->room_fds) {
+    unsigned room = l->room_fds;
+    if (cn_grow(l->fds, l->n_fds, room) && cn_grow(l->fd_is_unix, l->n_fds, l->room_fds)) { /* both of that size */
         l->fds[l->n_fds] = fd;
         l->fd_is_unix[l->n_fds++] = unix_socket;
     } else {

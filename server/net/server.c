@@ -24,6 +24,7 @@ static void set_limits(limits *lim, const cn_config *c) {
     atomic_store(&lim->frame_ms, c->frame_ms);
     atomic_store(&lim->write_ms, c->write_ms);
     atomic_store(&lim->request_ms, c->request_ms);
+    atomic_store(&lim->gate_ms, c->gate_ms);
     atomic_store(&lim->drain_ms, c->drain_ms);
     atomic_store(&lim->slow_ms, c->slow_ms);
 }
@@ -209,7 +210,7 @@ static bool questions_wait(void *ctx) { return cn_pool_waiting(((net *)ctx)->que
 static cn_err start_pools(net *n) {
     cn_config *c = n->config;
     unsigned workers = c->workers ? c->workers : cn_cpus() < 2 ? 2 : cn_cpus();
-    const cn_pool_opts queries = {.threads = workers, .queue = c->queue, .nice = QUERY_NICE}, longs = {.threads = c->long_workers, .queue = c->queue, .nice = LONG_NICE},
+    const cn_pool_opts queries = {.threads = workers, .queue = c->queue, .nice = QUERY_NICE}, longs = {.threads = c->long_workers, .queue = c->queue, .nice = LONG_NICE, .keep_one = true},
                        changes = {.threads = CHANGE_THREADS, .queue = c->queue, .one_each = true};
     CN_TRY(cn_pool_new(&queries, &n->queries));
     CN_TRY(cn_pool_new(&longs, &n->longs));

@@ -96,14 +96,8 @@ static cn_erasing *find(const list *l, const char *tenant, cn_str index) {
 }
 
 static cn_erasing *add(list *l, const char *tenant, cn_str index) {
-    if (l->n == l->room) {
-        uint32_t room = l->room ? 2 * l->room : 16;
-        cn_erasing *v = cn_realloc(l->v, room * sizeof *v);
-        if (!v)
-            return NULL;
-        l->v = v;
-        l->room = room;
-    }
+    if (!cn_grow(l->v, l->n, l->room))
+        return NULL;
     cn_erasing *e = &l->v[l->n++];
     *e = (cn_erasing){.is.since_us = CN_NO_TIME, .due_us = CN_NO_TIME};
     snprintf(e->tenant, sizeof e->tenant, "%s", tenant);
@@ -193,14 +187,8 @@ static int64_t changed_ns(const cn_compactor *c, cn_str tenant) {
 static int by_name(const void *a, const void *b) { return strcmp(((const seen *)a)->name, ((const seen *)b)->name); }
 
 static bool note_tenant(tenants *s, const seen *x) {
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : 64;
-        seen *v = cn_realloc(s->v, room * sizeof *v);
-        if (!v)
-            return false;
-        s->v = v;
-        s->room = room;
-    }
+    if (!cn_grow(s->v, s->n, s->room))
+        return false;
     s->v[s->n++] = *x;
     return true;
 }

@@ -16,16 +16,8 @@ typedef struct listing {
 
 /* ---------- on files: nobody else has looked ---------- */
 static cn_err add(listing *l, cn_str tenant, cn_str index, const cn_erased *is, const char *problem) {
-    if (l->n == l->room) {
-        uint32_t room = l->room ? 2 * l->room : 16;
-        cn_erasing *v = cn_arena_zalloc(&l->c->arena, room, sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        if (l->n)
-            memcpy(v, l->v, l->n * sizeof *v);
-        l->v = v;
-        l->room = room;
-    }
+    if (!cn_arena_grow(&l->c->arena, l->v, l->n, l->room))
+        return cn_fail_memory();
     cn_erasing *e = &l->v[l->n++];
     *e = (cn_erasing){.is = *is, .due_us = CN_NO_TIME};
     snprintf(e->tenant, sizeof e->tenant, CN_STR_FMT, CN_STR_ARG(tenant));

@@ -10,6 +10,6 @@
 /* Pairs: version, gate, unmet, results. */
 #define CN_GATE_VERSION_PAIRS 4u
 void cn_gate_out_version(cn_buf *out, uint64_t number, const cn_gate *g, const cn_gate_results *r);
-cn_method_fn cn_m_gate_freeze, cn_m_gate_unfreeze, cn_m_gate_sets, cn_m_gate_run; /* gate_sets.c, gate_run.c */
+cn_method_fn cn_m_gate_freeze, cn_m_gate_unfreeze, cn_m_gate_sets, cn_m_gate_run; /* gate_frozen.c, gate_run.c */
 /* "none": nothing is required; "met" or "unmet" by the version's results. */
 cn_err cn_gate_word(cn_call *c, cn_tenant *t, cn_str index, uint64_t version, const cn_gate *g, const char **ret);

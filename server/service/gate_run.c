@@ -1,12 +1,13 @@
 /* gate.run: a version measured beside the active one. Each question of the frozen sets is asked as whom it names, through the
  * same search as everybody's; nothing of an answer is given on, so no request record tells of it. An answer in another way than
- * the index's own (an incident's mode, postings that cannot be made) measures nothing, and is an error. */
+ * the index's own (an incident's mode, postings that cannot be made) measures nothing, and is an error. A run ends with its time
+ * (gate_timeout), when the server stops, and when whoever asked is gone: nothing of it is stored then. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "index/catalog/facts.h"
-#include "index/catalog/gate_set.h"
+#include "index/catalog/frozen.h"
 #include "index/search/judge.h"
 #include "server/service/gate.h"
 #include "server/service/question.h"
@@ -16,6 +17,8 @@
 #define QUESTION_S 60      /* one may take so long */
 #define RUN_S (4 * 3600)   /* all of them, where the call has no end of its own */
 #define SCRATCH_CAP ((size_t)64 << 20)
+#define TELL_NS 200000000u /* between two words of progress */
+_Static_assert(2 * CN_MEASURES + 5 == CN_FROZEN_RESULTS, "what a set is measured by");
 
 typedef struct run {
     cn_service *s;
@@ -30,6 +33,7 @@ typedef struct run {
     cn_buf failed;             /* MessagePack: what of the questions failed */
     uint32_t n_failed;
     uint64_t until_ns;         /* it ends by then */
+    uint64_t asked, all, told_ns; /* questions, and when progress was told last */
 } run;
 
 static bool compares(const run *r) { return r->active && r->active != r->version; }
@@ -44,15 +48,16 @@ static cn_err put(run *r, cn_str set, const char *what, const char *end, double 
     return CN_OK;
 }
 
-static cn_err note_failed(run *r, const cn_frozen_set *set, const cn_gate_question *q, const char *what, cn_str doc, const char *why) {
+static cn_err note_failed(run *r, const cn_frozen_set *set, const cn_frozen_question *q, const char *what, const cn_frozen_doc *doc, const char *why) {
     if (r->n_failed == FAILED_MAX)
         return CN_OK;
     cn_buf *b = &r->failed;
-    cn_pack_map(b, 5);
+    cn_pack_map(b, 6);
     cn_out_str(b, "set", set->name);
     cn_out_str(b, "query", q->id);
     cn_out_cstr(b, "what", what);
-    cn_out_str(b, "doc", doc);
+    cn_out_str(b, "doc", doc ? doc->id : (cn_str){"", 0});
+    doc && doc->source.n ? cn_out_str(b, "source", doc->source) : cn_out_cstr(b, "source", NULL);
     cn_out_cstr(b, "why", why);
     r->n_failed++;
     return cn_buf_check(b);
@@ -61,27 +66,45 @@ static cn_err note_failed(run *r, const cn_frozen_set *set, const cn_gate_questi
 /* ---------- how long ---------- */
 static uint64_t after_s(uint64_t seconds) { return cn_mono_ns() + seconds * 1000000000u; }
 
-/* Looked at between questions. Nothing is stored of a run that did not come to its end. */
-static cn_err may_go_on(const run *r) {
+/* Looked at between questions, and while documents are counted. Nothing is stored of a run that did not come to its end. */
+static cn_err may_go_on(void *ctx) {
+    const run *r = ctx;
+    if (r->c->gone && atomic_load(r->c->gone))
+        return cn_fail(CN_UNAVAILABLE, "whoever asked for the run has closed the connection, so it was ended and nothing was stored");
     if (atomic_load(cn_runner_leaving(r->s->runner)))
         return cn_fail(CN_UNAVAILABLE, "the server is stopping; nothing was stored, run the gate again");
     if (cn_mono_ns() >= r->until_ns)
         return cn_fail(CN_DEADLINE, "the time was over before all questions were asked, and nothing was stored; run one set at a time, raise the server's "
-                                    "request_timeout, or run it on the files");
+                                    "gate_timeout, or run it on the files");
     return CN_OK;
+}
+
+static void tell(run *r) {
+    uint64_t now = cn_mono_ns();
+    if (!r->c->progress || now - r->told_ns < TELL_NS)
+        return;
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, 256);
+    cn_pack_map(&b, 3);
+    cn_out_cstr(&b, "step", "measuring");
+    cn_out_uint(&b, "done", r->asked);
+    cn_out_uint(&b, "all", r->all);
+    if (cn_buf_check(&b) == CN_OK)
+        r->c->progress(r->c->progress_ctx, cn_buf_str(&b));
+    r->told_ns = now;
 }
 
 /* ---------- one question ---------- */
 typedef struct answer {
-    cn_question q;       /* holds what the ids borrow from */
-    const cn_str *docs;  /* best first, each once */
+    cn_question q;             /* holds what the ids borrow from */
+    const cn_frozen_doc *docs; /* best first, each once */
     uint32_t n;
     double ms;
 } answer;
 
 static void answer_done(answer *a) { cn_reading_done(&a->q.reading); }
 
-static cn_err principal_of(run *r, const cn_gate_question *q, cn_principal *ret) {
+static cn_err principal_of(run *r, const cn_frozen_question *q, cn_principal *ret) {
     cn_labels held = q->labels;
     if (q->as.n)
         CN_TRY(cn_principal_expand(r->t, q->as, &r->c->arena, &held));
@@ -89,15 +112,23 @@ static cn_err principal_of(run *r, const cn_gate_question *q, cn_principal *ret)
     return CN_OK;
 }
 
-static bool has(const cn_str *v, uint32_t n, cn_str doc) {
+static bool has(const cn_str *v, uint32_t n, cn_str name) {
     for (uint32_t i = 0; i < n; i++)
-        if (cn_str_eq(v[i], doc))
+        if (cn_str_eq(v[i], name))
+            return true;
+    return false;
+}
+
+/* Without a source one of any source will do. */
+static bool has_doc(const cn_frozen_doc *v, uint32_t n, const cn_frozen_doc *doc) {
+    for (uint32_t i = 0; i < n; i++)
+        if (cn_str_eq(v[i].id, doc->id) && (!doc->source.n || cn_str_eq(v[i].source, doc->source)))
             return true;
     return false;
 }
 
 static cn_err take_hits(run *r, uint32_t n, answer *io) {
-    cn_str *v = cn_arena_zalloc(&r->c->arena, n + 1u, sizeof *v);
+    cn_frozen_doc *v = cn_arena_zalloc(&r->c->arena, n + 1u, sizeof *v);
     if (!v)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++) {
@@ -105,8 +136,7 @@ static cn_err take_hits(run *r, uint32_t n, answer *io) {
         cn_doc d;
         CN_TRY(cn_seg_doc_brief(h->seg, h->doc, &d));
         CN_TRY(cn_seg_sound(h->seg));
-        if (!has(v, io->n, d.id)) /* else of another source */
-            v[io->n++] = d.id;
+        v[io->n++] = (cn_frozen_doc){d.id, d.source};
     }
     io->docs = v;
     return CN_OK;
@@ -119,7 +149,7 @@ static cn_err check_way(const cn_question *q) {
                                         "incident's mode, or see why it has no postings", (unsigned long long)q->reading.version->number, CN_STR_ARG(q->mode));
 }
 
-static cn_err ask(run *r, const cn_frozen_set *set, const cn_gate_question *q, uint64_t version, const cn_principal *who, answer *ret) {
+static cn_err ask(run *r, const cn_frozen_set *set, const cn_frozen_question *q, uint64_t version, const cn_principal *who, answer *ret) {
     cn_question *x = &ret->q, *one = x;
     uint64_t began = cn_mono_ns(), until = after_s(QUESTION_S);
     uint32_t n;
@@ -161,65 +191,92 @@ static cn_err add_grades(cn_judgements *j, const cn_frozen_set *set) {
     return cn_judge_ready(j);
 }
 
-static void add_scores(const measured *m, const cn_gate_question *q, const answer *a, tally *io) {
-    cn_scores s;
-    uint32_t at = cn_judge_find(m->j, q->id);
-    if (at == UINT32_MAX)
-        return;
-    cn_judge_score(m->j, at, a->docs, a->n, &s);
-    for (int i = 0; i < CN_MEASURES; i++)
-        io->m[i] += s.m[i];
+/* As grades name them. Of another source than they are of: a document that nobody graded. Where they are of any: the first of
+ * an id. */
+static cn_err rank(const measured *m, const cn_frozen_question *q, const answer *a, cn_str **ret, uint32_t *ret_n) {
+    cn_str *v = cn_arena_zalloc(&m->r->c->arena, a->n + 1u, sizeof *v);
+    uint32_t n = 0;
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < a->n; i++)
+        if (q->source.n)
+            v[n++] = cn_str_eq(a->docs[i].source, q->source) ? a->docs[i].id : (cn_str){"", 0};
+        else if (!has(v, n, a->docs[i].id))
+            v[n++] = a->docs[i].id;
+    *ret = v;
+    *ret_n = n;
+    return CN_OK;
 }
 
-static cn_err check_found(const measured *m, const cn_gate_question *q, const answer *a, tally *io) {
-    uint32_t within = a->n < CN_GATE_FIND_WITHIN ? a->n : CN_GATE_FIND_WITHIN;
+static cn_err add_scores(const measured *m, const cn_frozen_question *q, const answer *a, tally *io) {
+    cn_scores s;
+    cn_str *docs;
+    uint32_t n, at = cn_judge_find(m->j, q->id);
+    if (at == UINT32_MAX)
+        return CN_OK;
+    CN_TRY(rank(m, q, a, &docs, &n));
+    cn_judge_score(m->j, at, docs, n, &s);
+    for (int i = 0; i < CN_MEASURES; i++)
+        io->m[i] += s.m[i];
+    return CN_OK;
+}
+
+static cn_err check_found(const measured *m, const cn_frozen_question *q, const answer *a, tally *io) {
+    uint32_t within = a->n < CN_FROZEN_FIND_WITHIN ? a->n : CN_FROZEN_FIND_WITHIN;
     for (uint32_t i = 0; i < q->n_find; i++)
-        if (!has(a->docs, within, q->find[i])) {
+        if (!has_doc(a->docs, within, &q->find[i])) {
             io->missed++;
-            CN_TRY(note_failed(m->r, m->set, q, "missed", q->find[i], ""));
+            CN_TRY(note_failed(m->r, m->set, q, "missed", &q->find[i], ""));
         }
     return CN_OK;
 }
 
+static cn_err may_read(const measured *m, const cn_frozen_doc *doc, const cn_principal *who, bool *ret) {
+    cn_seg *seg;
+    uint32_t at;
+    if (!doc->source.n)
+        return cn_view_reads_any(m->view, doc->id, who, ret);
+    cn_err err = cn_view_doc(m->view, doc->source, doc->id, who, &seg, &at);
+    *ret = err == CN_OK;
+    return err == CN_NOT_FOUND ? CN_OK : err;
+}
+
 /* Not by rank: whether who asks may read it at all. What cannot be told counts as seen. */
-static cn_err check_unseen(const measured *m, const cn_gate_question *q, const cn_principal *who, const answer *a, tally *io) {
+static cn_err check_unseen(const measured *m, const cn_frozen_question *q, const cn_principal *who, const answer *a, tally *io) {
     for (uint32_t i = 0; i < q->n_unseen; i++) {
-        cn_seg *seg;
-        uint32_t doc;
-        cn_err err = cn_view_doc(m->view, m->set->source, q->unseen[i], who, &seg, &doc);
-        if (err == CN_NOT_FOUND && !has(a->docs, a->n, q->unseen[i]))
+        bool may = true;
+        cn_err err = may_read(m, &q->unseen[i], who, &may);
+        if (err == CN_OK && !may && !has_doc(a->docs, a->n, &q->unseen[i]))
             continue;
         io->leaked++;
-        CN_TRY(note_failed(m->r, m->set, q, "seen", q->unseen[i], err == CN_OK || err == CN_NOT_FOUND ? "" : cn_error_detail()));
+        CN_TRY(note_failed(m->r, m->set, q, "seen", &q->unseen[i], err == CN_OK ? "" : cn_error_detail()));
     }
     return CN_OK;
 }
 
-static cn_err note_error(const measured *m, const cn_gate_question *q, const char *of) {
+static cn_err note_error(const measured *m, const cn_frozen_question *q, const char *of) {
     const char *why = cn_arena_printf(&m->r->c->arena, "%s%s", of, cn_error_detail());
-    return why ? note_failed(m->r, m->set, q, "error", (cn_str){NULL, 0}, why) : cn_fail_memory();
+    return why ? note_failed(m->r, m->set, q, "error", NULL, why) : cn_fail_memory();
 }
 
 /* An answer of the active version that is missing would make the other one look better than it is. A question is one error at
  * most. */
-static cn_err measure_active(const measured *m, const cn_gate_question *q, const cn_principal *who, bool failed, tally *now, tally *before) {
+static cn_err measure_active(const measured *m, const cn_frozen_question *q, const cn_principal *who, bool failed, tally *now, tally *before) {
     __attribute__((cleanup(answer_done))) answer a = {0};
-    if (ask(m->r, m->set, q, m->r->active, who, &a) == CN_OK) {
-        add_scores(m, q, &a, before);
-        return CN_OK;
-    }
+    if (ask(m->r, m->set, q, m->r->active, who, &a) == CN_OK)
+        return add_scores(m, q, &a, before);
     before->errors++;
     now->errors += !failed;
     return failed ? CN_OK : note_error(m, q, "of the active version: ");
 }
 
-static cn_err measure_question(const measured *m, const cn_gate_question *q, tally *now, tally *before) {
+static cn_err measure_question(const measured *m, const cn_frozen_question *q, tally *now, tally *before) {
     __attribute__((cleanup(answer_done))) answer a = {0};
     cn_principal who;
     CN_TRY(principal_of(m->r, q, &who));
     bool failed = ask(m->r, m->set, q, m->r->version, &who, &a) != CN_OK;
     if (!failed) {
-        add_scores(m, q, &a, now);
+        CN_TRY(add_scores(m, q, &a, now));
         now->ms[now->n_ms++] = a.ms;
     } else {
         a.n = 0; /* an answer that broke off is none */
@@ -232,7 +289,7 @@ static cn_err measure_question(const measured *m, const cn_gate_question *q, tal
 }
 
 /* The call's arena is what everything of a question takes from: each gets a fresh one. */
-static cn_err measure_apart(const measured *m, const cn_gate_question *q, tally *now, tally *before) {
+static cn_err measure_apart(const measured *m, const cn_frozen_question *q, tally *now, tally *before) {
     cn_call *c = m->r->c;
     cn_arena kept = c->arena;
     cn_arena_init(&c->arena, CN_CALL_BLOCK, SCRATCH_CAP);
@@ -276,8 +333,10 @@ static cn_err ask_all(measured *m, tally *now, tally *before) {
     CN_TRY(measure_apart(m, &set->v[0], &cold, &cold)); /* opens files and models, which is not what p95_ms is about */
     r->n_failed = n_failed;
     r->failed.n = failed;
-    for (uint32_t i = 0; i < set->n; i++)
+    for (uint32_t i = 0; i < set->n; i++, r->asked++) {
+        tell(r);
         CN_TRY(measure_apart(m, &set->v[i], now, before));
+    }
     CN_TRY(put_measures(r, set, now, before));
     CN_TRY(put(r, set->name, "questions", "", set->n));
     CN_TRY(put(r, set->name, "missed", "", now->missed));
@@ -291,7 +350,7 @@ static cn_err measure_set(run *r, const cn_frozen_set *set) {
     tally now = {.ms = cn_arena_zalloc(&r->c->arena, set->n + 1u, sizeof(double))}, before = {0};
     if (!now.ms)
         return cn_fail_memory();
-    CN_TRY(cn_judge_new(2 * CN_GATE_SET_BYTES, &m.j));
+    CN_TRY(cn_judge_new(2 * CN_FROZEN_BYTES, &m.j));
     cn_err err = ask_all(&m, &now, &before);
     cn_judge_free(m.j);
     if (m.view)
@@ -306,11 +365,11 @@ static cn_err measure_version(run *r) {
     const cn_str none = {NULL, 0};
     cn_facts now, before;
     cn_change d = {0};
-    CN_TRY(cn_version_facts(r->t, r->index, r->version, &now));
+    CN_TRY(cn_version_facts(r->t, r->index, r->version, may_go_on, r, &now));
     before = now;
     if (compares(r)) {
-        CN_TRY(cn_version_facts(r->t, r->index, r->active, &before));
-        CN_TRY(cn_version_change(r->t, r->index, r->active, r->version, &d));
+        CN_TRY(cn_version_facts(r->t, r->index, r->active, may_go_on, r, &before));
+        CN_TRY(cn_version_change(r->t, r->index, r->active, r->version, may_go_on, r, &d));
     }
     const struct {
         const char *name, *end;
@@ -322,6 +381,7 @@ static cn_err measure_version(run *r) {
                {"unlabelled", "", (double)now.unlabelled}, {"unlabelled", ":delta", (double)now.unlabelled - (double)before.unlabelled},
                {"duplicates", "", (double)now.duplicates}, {"duplicates", ":delta", (double)now.duplicates - (double)before.duplicates},
                {"bytes", "", (double)now.bytes}, {"bytes", ":change", change_of(now.bytes, before.bytes)}};
+    _Static_assert(sizeof all / sizeof *all == CN_GATE_OWN_RESULTS, "what a version is measured by");
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CN_TRY(put(r, none, all[i].name, all[i].end, all[i].value));
     return CN_OK;
@@ -345,7 +405,7 @@ static cn_err pick_sets(run *r, const msgpack_object *p) {
     cn_str *names;
     uint32_t n, kept = 0;
     CN_TRY(cn_arg_list(&r->c->arena, p, "sets", &names, &n));
-    CN_TRY(cn_gate_sets(r->t, r->index, &r->c->arena, &r->sets, &r->n_sets));
+    CN_TRY(cn_frozen_sets(r->t, r->index, &r->c->arena, &r->sets, &r->n_sets));
     for (uint32_t i = 0; i < n; i++) {
         bool known = false;
         for (uint32_t k = 0; k < r->n_sets; k++)
@@ -378,6 +438,9 @@ static cn_err measure(run *r, const msgpack_object *p) {
     r->v = cn_arena_zalloc(&r->c->arena, CN_GATE_RESULTS_MAX, sizeof *r->v);
     if (!r->v)
         return cn_fail_memory();
+    for (uint32_t i = 0; i < r->n_sets; i++)
+        r->all += r->sets[i].n;
+    CN_TRY(may_go_on(r));
     CN_TRY(measure_version(r));
     for (uint32_t i = 0; i < r->n_sets; i++)
         CN_TRY(measure_set(r, &r->sets[i]));

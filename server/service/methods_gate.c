@@ -108,7 +108,7 @@ METHOD(set) {
     CN_TRY(cn_call_tenant(s, tenant, &t));
     if (n == 1 && cn_str_is(texts[0], "none"))
         n = 0;
-    CN_TRY(cn_gate_set(t, index, texts, n, &who));
+    CN_TRY(cn_gate_require(t, index, texts, n, &who));
     CN_TRY(cn_gate_get(t, index, &c->arena, &g));
     cn_pack_map(out, GATE_PAIRS);
     out_gate(out, index, &g);
@@ -165,6 +165,28 @@ METHOD(submit) {
     return CN_OK;
 }
 
+METHOD(forget) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_str index, *names;
+    cn_actor who;
+    cn_gate g;
+    cn_gate_results r;
+    uint64_t number;
+    uint32_t n;
+    CN_TRY(cn_arg_str(p, "index", &index));
+    CN_TRY(cn_arg_version(p, "version", &number));
+    CN_TRY(cn_arg_list(&c->arena, p, "names", &names, &n));
+    CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(cn_gate_forget_results(t, index, number, names, n, &who));
+    CN_TRY(cn_gate_get(t, index, &c->arena, &g));
+    CN_TRY(cn_gate_results_of(t, index, number, &c->arena, &r));
+    cn_pack_map(out, CN_GATE_VERSION_PAIRS + 1);
+    cn_out_str(out, "index", index);
+    cn_gate_out_version(out, number, &g, &r);
+    return CN_OK;
+}
+
 #define INDEX {"index", "str", true, "name of the index"}
 #define REASON {"reason", "str", false, "why, for the audit trail"}
 #define END {NULL, NULL, false, NULL}
@@ -172,9 +194,10 @@ static const cn_param p_show[] = {INDEX, {"version", "uint", false, "only of thi
 static const cn_param p_set[] = {INDEX, {"requirements", "list of str", true, "each a name, >= <= > or <, and a number: recall@10>=0.95; none: nothing is required"}, REASON, END};
 static const cn_param p_submit[] = {INDEX, {"version", "uint", true, "of which version"}, {"results", "map", true, "what was measured: names and numbers"}, REASON, END};
 
+static const cn_param p_forget[] = {INDEX, {"version", "uint", true, "of which version"}, {"names", "list of str", true, "of the results"}, REASON, END};
 static const cn_param p_freeze[] = {INDEX, {"set", "str", true, "its name, as results bear it: SET/nDCG@10"},
-                                    {"queries", "list", true, "maps {id, text or vector, [relevant: {doc: grade}], [must_find: [doc]], [must_not_see: [doc]], [as or labels]}"},
-                                    {"k", "uint", false, "documents a question, 1 to 1000; 100"}, {"source", "str", false, "of what must not be seen; \"default\""},
+                                    {"queries", "list", true, "maps {id, text or vector, [relevant: {doc: grade}], [must_find: [doc]], [must_not_see: [doc]], [source], [as or labels], [where]}; doc: an id, or {doc, source}; where: of the question, for errors"},
+                                    {"k", "uint", false, "documents a question, 1 to 1000; 100"}, {"source", "str", false, "of the documents that are named without one; any, and for must_not_see every one"},
                                     {"as", "str", false, "a principal who asks, like \"user:ana\""}, {"labels", "list of str", false, "else with exactly these; public"}, REASON, END};
 static const cn_param p_unfreeze[] = {INDEX, {"set", "str", true, "its name"}, REASON, END};
 static const cn_param p_sets[] = {INDEX, END};
@@ -184,9 +207,10 @@ const cn_method cn_methods_gate[] = {
     {"gate.show", CN_SCOPE(versions), 0, "what versions must show before they may become active, and what they show", p_show, show},
     {"gate.set", CN_SCOPE(admin), CN_METHOD_CHANGES, "require results of every version that is to become active", p_set, set},
     {"gate.submit", CN_SCOPE(operate), CN_METHOD_CHANGES, "hand in what was measured of a version", p_submit, submit},
+    {"gate.forget", CN_SCOPE(operate), CN_METHOD_CHANGES, "take away results of a version", p_forget, forget},
     {"gate.freeze", CN_SCOPE(admin), CN_METHOD_CHANGES, "keep questions with what their answers must show, as a set of that name", p_freeze, cn_m_gate_freeze},
     {"gate.unfreeze", CN_SCOPE(admin), CN_METHOD_CHANGES, "forget a set, and what versions showed of it", p_unfreeze, cn_m_gate_unfreeze},
     {"gate.sets", CN_SCOPE(versions), 0, "the frozen sets of an index, without their questions", p_sets, cn_m_gate_sets},
-    {"gate.run", CN_SCOPE(operate), CN_METHOD_DEAR, "measure a version beside the active one, by the frozen sets and by itself, and store the results", p_run, cn_m_gate_run},
+    {"gate.run", CN_SCOPE(operate), CN_METHOD_DEAR | CN_METHOD_OWN_TIME, "measure a version beside the active one, by the frozen sets and by itself, and store the results", p_run, cn_m_gate_run},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

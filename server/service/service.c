@@ -221,7 +221,7 @@ cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
     if (!m || (m->flags & CN_METHOD_OPEN) || cn_str_is(method, "stats"))
         return CN_COST_CHEAP;
     if (m->flags & CN_METHOD_DEAR)
-        return CN_COST_LONG;
+        return m->flags & CN_METHOD_OWN_TIME ? CN_COST_GATE : CN_COST_LONG;
     if (m->flags & CN_METHOD_CHANGES)
         return CN_COST_CHANGE;
     if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_get(params, "text")))

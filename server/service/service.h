@@ -6,6 +6,8 @@
  * Thread:  any may call; a cn_call (arena, searcher, buffers) belongs to one thread at a time.
  * Limits:  those of methods.h; a warm query allocates nothing from the heap. */
 #pragma once
+#include <stdatomic.h>
+
 #include "engine/base/arena.h"
 #include "engine/base/pack.h"
 #include "index/policy/key.h"
@@ -71,6 +73,7 @@ typedef struct cn_call {
     uint64_t start_ns, deadline_ns; /* cn_mono_ns(); 0: none */
     cn_progress_fn *progress; /* NULL: none wanted */
     void *progress_ctx;
+    const atomic_bool *gone;  /* whoever asked has closed its connection, or only its sending half; NULL: not known */
 } cn_call;
 cn_err cn_call_init(cn_call *c);
 void cn_call_reset(cn_call *c);
@@ -80,8 +83,9 @@ void cn_call_done(cn_call *c);
 cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_buf *out);
 /* How long a call may take, so that the server knows where to run it: at once; by a query worker (text to embed, a batch,
  * a page of documents); by those kept for changes of a tenant's catalog, which take its one writer and must wait behind
- * no question (flips, the policy, members, keys); or by the few workers kept for what runs for seconds (ingest, seal, gc). */
-typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_CHANGE, CN_COST_LONG } cn_cost;
+ * no question (flips, the policy, members, keys); or by the few workers kept for what runs for seconds (ingest, seal, gc),
+ * or for as long as it has a time of its own for (a gate run). */
+typedef enum cn_cost { CN_COST_CHEAP, CN_COST_SEARCH, CN_COST_DEAR, CN_COST_CHANGE, CN_COST_LONG, CN_COST_GATE } cn_cost;
 cn_cost cn_service_cost(cn_str method, const msgpack_object *params); /* CN_COST_SEARCH: one vector over one index */
 /* A number that each change of the tenant's versions or permissions raises: the next search then makes its views anew. */
 cn_err cn_service_epoch(cn_service *s, cn_str tenant, uint64_t *ret);

@@ -47,6 +47,49 @@ static void test_heap_failures(void) {
     CU_ASSERT_EQUAL(cn_alloc_count() - before, 5);
 }
 
+static void test_growing(void) {
+    CN_AUTO_FREE uint16_t *v = NULL;
+    CN_AUTO_FREE char *bytes = NULL;
+    uint32_t n = 0, room = 0;
+    uint64_t wide = 0;
+    for (; n < 1000; n++) {
+        CU_ASSERT_TRUE_FATAL(cn_grow(v, n, room));
+        CU_ASSERT(room > n && (room <= CN_GROW_FIRST || room <= 2 * n));
+        v[n] = (uint16_t)n;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        CU_ASSERT_EQUAL(v[i], i);
+    uint16_t *same = v;
+    uint64_t asked = cn_alloc_count();
+    CU_ASSERT_TRUE(cn_grow(v, room - 1, room));
+    CU_ASSERT(v == same && cn_alloc_count() == asked);
+    uint32_t had = room;
+    cn_alloc_fail_at(1);
+    CU_ASSERT_FALSE(cn_grow(v, room, room));
+    CU_ASSERT(v == same && room == had && v[999] == 999);
+    cn_alloc_fail_at(0);
+    CU_ASSERT_TRUE(cn_grow(bytes, 5000, wide)); /* not only the next one */
+    CU_ASSERT(wide > 5000);
+}
+
+/* What a number of items takes is worked out with more bits than its counter has, and refused where that is not enough. */
+static void test_growing_too_far(void) {
+    CN_AUTO_FREE char *v = NULL;
+    struct large {
+        char x[1 << 20];
+    } *large = NULL;
+    uint32_t room = UINT32_MAX, half = (uint32_t)1 << 31;
+    uint64_t wide = (uint64_t)1 << 43;
+    CU_ASSERT_FALSE(cn_grow(v, UINT32_MAX, room)); /* no doubling to 0 */
+    CU_ASSERT_FALSE(cn_grow(large, half, half));   /* 2^52 bytes, over CN_ALLOC_MAX */
+    CU_ASSERT_FALSE(cn_grow(large, wide, wide));   /* 2^64 bytes: no product that begins again at 0 */
+    CU_ASSERT_FALSE(cn_resize(large, (uint64_t)1 << 44));
+    CU_ASSERT_FALSE(cn_resize(large, UINT64_MAX));
+    CU_ASSERT(!v && !large && room == UINT32_MAX && half == (uint32_t)1 << 31 && wide == (uint64_t)1 << 43);
+    CU_ASSERT_TRUE(cn_resize(v, 3));
+    CU_ASSERT_PTR_NOT_NULL(v);
+}
+
 /* --- arena --- */
 static void test_arena_alignment(void) {
     cn_arena a;
@@ -99,6 +142,22 @@ static void test_arena_cap(void) {
     CU_ASSERT_PTR_NOT_NULL(cn_arena_alloc(&a, 5000)); /* a piece larger than a block gets its own */
     cn_arena_done(&a);
     CU_ASSERT_EQUAL(a.used, 0);
+}
+
+static void test_arena_growing(void) {
+    cn_arena a;
+    uint64_t *v = NULL;
+    uint32_t n = 0, room = 0;
+    cn_arena_init(&a, 256, 65536);
+    while (cn_arena_grow(&a, v, n, room)) {
+        CU_ASSERT(v[n] == 0); /* cleared */
+        v[n] = n;
+        n++;
+    }
+    CU_ASSERT(n == room && n >= 1024 && n < 8192); /* the cap */
+    for (uint32_t i = 0; i < n; i++)
+        CU_ASSERT_EQUAL(v[i], i);
+    cn_arena_done(&a);
 }
 
 static void test_arena_warm(void) {
@@ -188,9 +247,12 @@ int main(void) {
     CU_pSuite s = CU_add_suite("memory", NULL, NULL);
     CU_add_test(s, "heap limits", test_heap_limits);
     CU_add_test(s, "heap failures", test_heap_failures);
+    CU_add_test(s, "growing", test_growing);
+    CU_add_test(s, "growing too far", test_growing_too_far);
     CU_add_test(s, "arena alignment", test_arena_alignment);
     CU_add_test(s, "arena pieces apart", test_arena_pieces_apart);
     CU_add_test(s, "arena cap", test_arena_cap);
+    CU_add_test(s, "arena growing", test_arena_growing);
     CU_add_test(s, "arena warm", test_arena_warm);
     CU_add_test(s, "arena text", test_arena_text);
     CU_add_test(s, "buf grows", test_buf_grows);

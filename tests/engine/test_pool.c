@@ -133,6 +133,58 @@ static void test_a_lane_that_hangs(void) {
     CU_ASSERT_EQUAL(done, 10);
 }
 
+/* ---------- the last free thread ---------- */
+static void wait_until_waiting(cn_pool *p, unsigned n) {
+    for (int i = 0; i < 5000 && cn_pool_waiting(p) != n; i++)
+        usleep(1000);
+    CU_ASSERT_EQUAL(cn_pool_waiting(p), n);
+}
+
+/* One lane may have several threads, but the last one only where it has none; and whoever has none goes first. */
+static void test_the_last_thread(void) {
+    cn_pool *p;
+    atomic_store(&done, 0);
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 3, .queue = 100, .keep_one = true}, &p), CN_OK);
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 1, wait_at_gate, NULL), CN_OK);
+    wait_until_waiting(p, 3); /* it has two threads */
+    usleep(20000);
+    CU_ASSERT_EQUAL(cn_pool_lane_waiting(p, 1), 3);
+    for (int i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 2, count, NULL), CN_OK);
+    for (int i = 0; i < 5000 && atomic_load(&done) < 5; i++)
+        usleep(1000);
+    CU_ASSERT_EQUAL(done, 5);
+    CU_ASSERT_EQUAL(cn_pool_lane_waiting(p, 1), 3);
+    CU_ASSERT_EQUAL(cn_pool_submit(p, 3, wait_at_gate, NULL), CN_OK);
+    CU_ASSERT_EQUAL(cn_pool_submit(p, 4, wait_at_gate, NULL), CN_OK);
+    wait_until_waiting(p, 4);
+    CU_ASSERT_EQUAL(cn_pool_lane_waiting(p, 4), 1); /* all three are taken now */
+    pthread_mutex_unlock(&gate);
+    cn_pool_free(p);
+    CU_ASSERT_EQUAL(done, 12);
+}
+
+static void test_who_has_none_goes_first(void) {
+    static unsigned lanes[] = {1, 2};
+    cn_pool *p;
+    n_order = 0;
+    CU_ASSERT_EQUAL_FATAL(cn_pool_new(&(cn_pool_opts){.threads = 2, .queue = 64, .keep_one = true}, &p), CN_OK);
+    pthread_mutex_lock(&gate);
+    CU_ASSERT_EQUAL(cn_pool_submit(p, 1, wait_at_gate, NULL), CN_OK);
+    wait_until_waiting(p, 0);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 1, note, &lanes[0]), CN_OK);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(cn_pool_submit(p, 2, note, &lanes[1]), CN_OK);
+    wait_until_waiting(p, 3); /* by the one thread that is left */
+    CU_ASSERT_EQUAL(cn_pool_lane_waiting(p, 2), 0);
+    pthread_mutex_unlock(&gate);
+    cn_pool_free(p);
+    CU_ASSERT(n_order == 6 && order[0] == 2 && order[1] == 2 && order[2] == 2);
+}
+
 int main(void) {
     CU_initialize_registry();
     CU_pSuite s = CU_add_suite("pool", NULL, NULL);
@@ -141,6 +193,8 @@ int main(void) {
     CU_add_test(s, "lanes take turns", test_lanes_take_turns);
     CU_add_test(s, "one of a lane at a time", test_one_of_a_lane);
     CU_add_test(s, "a lane that hangs", test_a_lane_that_hangs);
+    CU_add_test(s, "the last free thread", test_the_last_thread);
+    CU_add_test(s, "who has none goes first", test_who_has_none_goes_first);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
     CU_cleanup_registry();

@@ -30,7 +30,7 @@ static int tear_down(void) {
 
 static cn_err require(const char *one, const char *two) {
     const cn_str texts[] = {cn_str_of(one ? one : ""), cn_str_of(two ? two : "")};
-    return cn_gate_set(s_tenant, CN_STR("m"), texts, (one ? 1u : 0u) + (two ? 1u : 0u), &s_why);
+    return cn_gate_require(s_tenant, CN_STR("m"), texts, (one ? 1u : 0u) + (two ? 1u : 0u), &s_why);
 }
 
 static cn_err submit(uint64_t version, const char *name, double value) {
@@ -61,7 +61,7 @@ static void what_is_a_requirement(void) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         IS(require(bad[i], NULL), CN_INVALID);
     CU_ASSERT_EQUAL(records(), before + sizeof bad / sizeof *bad);
-    IS(cn_gate_set(s_tenant, CN_STR("nowhere"), NULL, 0, &s_why), CN_NOT_FOUND);
+    IS(cn_gate_require(s_tenant, CN_STR("nowhere"), NULL, 0, &s_why), CN_NOT_FOUND);
     OK(cn_gate_get(s_tenant, CN_STR("m"), &s_arena, &g));
     CU_ASSERT_TRUE(g.n == 0 && g.at_us == CN_NO_TIME);
     OK(require(" recall@10 >= 0.95 ", "p95_ms<2e1"));
@@ -136,8 +136,9 @@ static void force_needs_a_reason(void) {
 
 static void what_can_be_handed_in(void) {
     cn_gate_results r;
-    cn_gate_result many[CN_GATE_RESULTS_MAX + 1];
-    char names[CN_GATE_RESULTS_MAX + 1][8];
+    static const char *const measured[] = {"documents", "documents:change", "labels:widened", "duplicates:delta", "bytes"};
+    cn_gate_result many[CN_GATE_HANDED_MAX + 1];
+    char names[CN_GATE_HANDED_MAX + 1][8];
     IS(submit(0, "x", 1), CN_NOT_FOUND);
     IS(submit(99, "x", 1), CN_NOT_FOUND);
     IS(submit(3, "a b", 1), CN_INVALID);
@@ -145,19 +146,45 @@ static void what_can_be_handed_in(void) {
     IS(submit(3, "x", (double)NAN), CN_INVALID);
     IS(submit(3, "x", (double)INFINITY), CN_INVALID);
     IS(cn_gate_submit(s_tenant, CN_STR("m"), 3, NULL, 0, &s_who), CN_INVALID);
-    for (int i = 0; i <= CN_GATE_RESULTS_MAX; i++) {
+    for (size_t i = 0; i < sizeof measured / sizeof *measured; i++) {
+        IS(submit(3, measured[i], 0), CN_REFUSED);
+        SAYS("cairn gate run");
+    }
+    for (int i = 0; i <= CN_GATE_HANDED_MAX; i++) {
         snprintf(names[i], sizeof names[i], "n%02d", i);
         many[i] = (cn_gate_result){.name = cn_str_of(names[i]), .value = i};
     }
-    IS(cn_gate_submit(s_tenant, CN_STR("m"), 3, many, CN_GATE_RESULTS_MAX + 1, &s_who), CN_INVALID);
-    IS(cn_gate_submit(s_tenant, CN_STR("m"), 3, many, CN_GATE_RESULTS_MAX, &s_who), CN_INVALID); /* two are there */
-    OK(cn_gate_submit(s_tenant, CN_STR("m"), 3, many, CN_GATE_RESULTS_MAX - 2, &s_who));
+    IS(cn_gate_submit(s_tenant, CN_STR("m"), 3, many, CN_GATE_HANDED_MAX + 1, &s_who), CN_INVALID);
+    IS(cn_gate_submit(s_tenant, CN_STR("m"), 3, many, CN_GATE_HANDED_MAX, &s_who), CN_INVALID); /* two are there */
+    SAYS("cairn gate forget");
+    OK(cn_gate_submit(s_tenant, CN_STR("m"), 3, many, CN_GATE_HANDED_MAX - 2, &s_who));
     OK(cn_gate_results_of(s_tenant, CN_STR("m"), 3, &s_arena, &r));
-    CU_ASSERT_EQUAL_FATAL(r.n, CN_GATE_RESULTS_MAX);
+    CU_ASSERT_EQUAL_FATAL(r.n, CN_GATE_HANDED_MAX);
     CU_ASSERT_EQUAL(cn_gate_find(&r, CN_STR("recall@10"))->value, 0.95);
     CU_ASSERT_EQUAL(cn_gate_find(&r, CN_STR("n07"))->value, 7);
     for (uint32_t i = 1; i < r.n; i++)
         CU_ASSERT_TRUE(cn_str_cmp(r.v[i - 1].name, r.v[i].name) < 0);
+}
+
+static uint32_t stored(void) {
+    cn_gate_results r;
+    OK(cn_gate_results_of(s_tenant, CN_STR("m"), 3, &s_arena, &r));
+    return r.n;
+}
+
+static void what_can_be_forgotten(void) {
+    const cn_str names[] = {CN_STR("n03"), CN_STR("n05"), CN_STR("nothing")};
+    uint64_t before = records();
+    IS(cn_gate_forget_results(s_tenant, CN_STR("m"), 3, names, 3, &s_who), CN_NOT_FOUND);
+    SAYS("\"nothing\"");
+    IS(cn_gate_forget_results(s_tenant, CN_STR("m"), 3, names, 0, &s_who), CN_INVALID);
+    IS(cn_gate_forget_results(s_tenant, CN_STR("m"), 99, names, 1, &s_who), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(stored(), CN_GATE_HANDED_MAX); /* all of them or none */
+    OK(cn_gate_forget_results(s_tenant, CN_STR("m"), 3, names, 2, &s_who));
+    CU_ASSERT_EQUAL(stored(), CN_GATE_HANDED_MAX - 2);
+    OK(submit(3, "new", 1)); /* there is room again */
+    IS(cn_gate_forget_results(s_tenant, CN_STR("m"), 3, names, 1, &s_who), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(records(), before + 6);
 }
 
 static cn_err spoil(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -216,6 +243,7 @@ void add_gate_suite(void) {
     CU_add_test(s, "what it never stops", what_it_never_stops);
     CU_add_test(s, "force needs a reason", force_needs_a_reason);
     CU_add_test(s, "what can be handed in", what_can_be_handed_in);
+    CU_add_test(s, "what can be forgotten", what_can_be_forgotten);
     CU_add_test(s, "one that cannot be read", one_that_cannot_be_read);
     CU_add_test(s, "records go with what they are of", records_go_with_what_they_are_of);
 }

@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
     add_view_suite();
     add_mode_suite();
     add_gate_suite();
-    add_gate_set_suite();
+    add_frozen_suite();
     add_scrub_suite();
     add_explain_suite();
     add_find_suite();

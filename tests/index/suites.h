@@ -3,7 +3,7 @@
 void add_filter_suite(void);
 void add_mode_suite(void);
 void add_gate_suite(void);
-void add_gate_set_suite(void);
+void add_frozen_suite(void);
 void add_scrub_suite(void);
 void add_upkeep_suite(void);
 void add_view_suite(void);

@@ -114,6 +114,19 @@ class Progress(unittest.TestCase):
             t = Typed("--data", self.place.path, *args, "ingest", ix, self.rows, "--reparse", env=env)
             self.assertEqual((t.end(), t.shown), (0, ""))
 
+    def test_a_gate_run(self):
+        """How many of the questions were asked; the line is gone when the results come."""
+        ix, cases = self.index("gated"), os.path.join(self.place.dir, "cases.jsonl")
+        self.place.cairn("ingest", ix, self.place.docs, "--activate", "--label", "public")
+        with open(cases, "w") as f:
+            for i in range(300):
+                f.write(json.dumps({"id": f"q{i}", "text": f"question {i}", "must_not_see": ["nothing"]}) + "\n")
+        self.place.cairn("gate", "freeze", ix, "core", "--cases", cases)
+        t = Typed("--data", self.place.path, "gate", "run", ix)
+        self.assertEqual(t.end(), 0, t.shown)
+        self.assertRegex(t.shown, r"measuring +\[>? *\] +0% 0 of 300")
+        self.assertTrue(t.shown.endswith("\r\x1b[K"), repr(t.shown[-100:]))
+
     def test_a_failure_takes_the_line_away(self):
         t = Typed("--data", self.place.path, "ingest", "acme/docs", self.place.docs + "/none")
         self.assertEqual(t.end(), 3)

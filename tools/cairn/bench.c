@@ -10,12 +10,8 @@
 
 /* ---------- questions ---------- */
 static cn_err add_question(bench_questions *q, cn_str text, const float *vector, uint32_t dim) {
-    if (q->n % 1024 == 0) {
-        size_t *more = cn_realloc(q->at, (q->n + 1025u) * sizeof *more);
-        if (!more)
-            return cn_fail_memory();
-        q->at = more;
-    }
+    if (!cn_grow(q->at, q->n + 1, q->room))
+        return cn_fail_memory();
     q->at[q->n] = q->bytes.n;
     cn_pack_map(&q->bytes, 1);
     cn_pack_cstr(&q->bytes, vector ? "vector" : "text");

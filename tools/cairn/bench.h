@@ -12,7 +12,7 @@
 typedef struct bench_questions {
     cn_buf bytes;
     size_t *at; /* n + 1 places in bytes */
-    uint32_t n;
+    uint32_t n, room;
 } bench_questions;
 /* .npy, .fvecs, .fbin, .jsonl (each also .gz, .zst) through ingest's own readers; any other file holds a text a line. */
 cn_err bench_questions_read(const char *path, bench_questions *ret);

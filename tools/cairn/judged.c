@@ -88,17 +88,16 @@ static cn_err take_question(void *ctx, cn_str line, unsigned long number) {
     CN_AUTO_BUF cn_buf packed;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     const char *tab = memchr(line.p, '\t', line.n);
-    (void)number;
     if (line.n == 0)
         return CN_OK;
     if (line.p[0] != '{')
-        return tab ? a->fn(a->ctx, (cn_str){line.p, (size_t)(tab - line.p)}, (cn_str){tab + 1, line.n - (size_t)(tab + 1 - line.p)})
+        return tab ? a->fn(a->ctx, (cn_str){line.p, (size_t)(tab - line.p)}, (cn_str){tab + 1, line.n - (size_t)(tab + 1 - line.p)}, number)
                    : cn_fail(CN_INVALID, "neither a JSON map nor an id, a tab and a text");
     cn_buf_init(&packed, JUDGED_LINE_MAX);
     CN_TRY(cn_json_parse(line, &packed));
     CN_TRY(cn_unpack(&u, packed.p, packed.n));
     cn_str id = cn_obj_str(cn_get(&u.o, "_id")), text = cn_obj_str(cn_get(&u.o, "text"));
-    return id.n && text.n ? a->fn(a->ctx, id, text) : cn_fail(CN_INVALID, "a map without \"_id\" or \"text\"");
+    return id.n && text.n ? a->fn(a->ctx, id, text, number) : cn_fail(CN_INVALID, "a map without \"_id\" or \"text\"");
 }
 
 cn_err judged_questions(const char *path, judged_question_fn *fn, void *ctx) {

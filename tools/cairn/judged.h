@@ -12,7 +12,7 @@
 /* A file of TREC ("query 0 document grade") or BEIR ("query-id corpus-id score", tabs, with that first line). */
 cn_err judged_grades(const char *path, cn_judgements **ret);
 /* A question a line: a JSON map of _id and text (BEIR), or an id, a tab and the text. */
-typedef cn_err judged_question_fn(void *ctx, cn_str id, cn_str text);
+typedef cn_err judged_question_fn(void *ctx, cn_str id, cn_str text, unsigned long line);
 cn_err judged_questions(const char *path, judged_question_fn *fn, void *ctx);
 /* A line after the other, without its end; an error is given the file's name and the line's number. */
 typedef cn_err judged_line_fn(void *ctx, cn_str line, unsigned long number);

@@ -80,10 +80,13 @@ static void draw(cn_str step, double part, const msgpack_object *job) {
 }
 
 void cmd_progress(void *ctx, cn_str packed_map) {
-    (void)ctx;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     if (cn_unpack(&u, packed_map.p, packed_map.n) != CN_OK)
         return;
+    if (cn_get(&u.o, "done")) { /* no job: so much of one step */
+        cmd_progress_step(ctx, "measuring", number(&u.o, "done"), number(&u.o, "all"));
+        return;
+    }
     cmd_interrupt_job(cn_obj_str(cn_get(&u.o, "job")));
     if (!cmd_progress_wanted() || !cn_str_is(cn_obj_str(cn_get(&u.o, "state")), "running"))
         return; /* the end is drawn from the result */

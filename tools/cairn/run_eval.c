@@ -36,19 +36,14 @@ typedef struct eval {
 } eval;
 
 /* ---------- questions ---------- */
-static cn_err take_question(void *ctx, cn_str id, cn_str text) {
+static cn_err take_question(void *ctx, cn_str id, cn_str text, unsigned long line) {
     eval *e = ctx;
+    (void)line;
     uint32_t judged = cn_judge_find(e->j, id);
     if (judged == UINT32_MAX)
         return CN_OK;
-    if (e->n == e->room) {
-        uint32_t room = e->room ? 2 * e->room : 256;
-        question *v = cn_realloc(e->q, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        e->q = v;
-        e->room = room;
-    }
+    if (!cn_grow(e->q, e->n, e->room))
+        return cn_fail_memory();
     question q = {cn_arena_str(&e->a, id), cn_arena_str(&e->a, text), judged};
     if (!q.id.p || !q.text.p)
         return cn_fail_memory();
@@ -216,12 +211,8 @@ static cn_err read_run(eval *e, FILE *f, run_line **io, uint32_t *ret_n) {
     uint32_t n = 0, room = 0;
     for (unsigned long number = 1; getline(&line, &size, f) >= 0; number++) {
         bool is = false;
-        if (n == room) {
-            run_line *v = cn_realloc(*io, (room = room ? 2 * room : 1024) * sizeof *v);
-            if (!v)
-                return cn_fail_memory();
-            *io = v;
-        }
+        if (!cn_grow(*io, n, room))
+            return cn_fail_memory();
         cn_err err = parse_run_line(e, line, &(*io)[n], &is);
         if (err != CN_OK)
             return cn_wrap(err, "%s:%lu", e->path, number);

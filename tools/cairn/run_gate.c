@@ -1,4 +1,5 @@
 /* run_gate.c -- gate freeze: questions from files, in the method's form; gate run: exits with 5 when the gate is not met. */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "engine/base/json.h"
@@ -20,20 +21,15 @@ typedef struct freezing {
     grade *v;           /* by query */
     uint32_t n_grades, room;
     cn_buf queries;     /* packed maps */
+    const char *path;   /* of the questions being read */
     uint32_t n;
 } freezing;
 
 /* ---------- judged questions ---------- */
 static cn_err take_grade(void *ctx, uint32_t query, cn_str doc, int value) {
     freezing *f = ctx;
-    if (f->n_grades == f->room) {
-        uint32_t room = f->room ? 2 * f->room : 1024;
-        grade *v = cn_realloc(f->v, room * sizeof *v);
-        if (!v)
-            return cn_fail_memory();
-        f->v = v;
-        f->room = room;
-    }
+    if (!cn_grow(f->v, f->n_grades, f->room))
+        return cn_fail_memory();
     f->v[f->n_grades++] = (grade){query, doc, value};
     return CN_OK;
 }
@@ -55,7 +51,14 @@ static uint32_t first_of(const freezing *f, uint32_t query) {
     return lo;
 }
 
-static cn_err take_question(void *ctx, cn_str id, cn_str text) {
+/* Where a question stands, so that what is wrong with it is told with its line. */
+static void pack_where(freezing *f, unsigned long line) {
+    char where[PATH_MAX + 32];
+    snprintf(where, sizeof where, "%s:%lu", f->path, line);
+    cn_pack_cstr(&f->queries, "where"), cn_pack_cstr(&f->queries, where);
+}
+
+static cn_err take_question(void *ctx, cn_str id, cn_str text, unsigned long line) {
     freezing *f = ctx;
     uint32_t query = cn_judge_find(f->j, id);
     if (query == UINT32_MAX) /* nothing is known of its answers */
@@ -63,7 +66,8 @@ static cn_err take_question(void *ctx, cn_str id, cn_str text) {
     uint32_t from = first_of(f, query), to = from;
     while (to < f->n_grades && f->v[to].query == query)
         to++;
-    cn_pack_map(&f->queries, 3);
+    cn_pack_map(&f->queries, 4);
+    pack_where(f, line);
     cn_pack_cstr(&f->queries, "id"), cn_pack_str(&f->queries, id);
     cn_pack_cstr(&f->queries, "text"), cn_pack_str(&f->queries, text);
     cn_pack_cstr(&f->queries, "relevant");
@@ -80,6 +84,7 @@ static cn_err read_judged(freezing *f, const char *queries, const char *qrels) {
     CN_TRY(cn_judge_each(f->j, take_grade, f));
     if (f->n_grades)
         qsort(f->v, f->n_grades, sizeof *f->v, by_query);
+    f->path = queries;
     CN_TRY(judged_questions(queries, take_question, f));
     return f->n > before ? CN_OK : cn_fail(CN_INVALID, "%s has no question that is judged", queries);
 }
@@ -89,7 +94,6 @@ static cn_err take_case(void *ctx, cn_str line, unsigned long number) {
     freezing *f = ctx;
     CN_AUTO_BUF cn_buf packed;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
-    (void)number;
     if (line.n == 0)
         return CN_OK;
     cn_buf_init(&packed, JUDGED_LINE_MAX);
@@ -97,7 +101,8 @@ static cn_err take_case(void *ctx, cn_str line, unsigned long number) {
     CN_TRY(cn_unpack(&u, packed.p, packed.n));
     if (u.o.type != MSGPACK_OBJECT_MAP)
         return cn_fail(CN_INVALID, "a case is a JSON map: {\"id\": ..., \"text\": ..., \"must_find\": [...]}");
-    cn_pack_map(&f->queries, u.o.via.map.size);
+    cn_pack_map(&f->queries, u.o.via.map.size + 1);
+    pack_where(f, number);
     for (uint32_t i = 0; i < u.o.via.map.size; i++) {
         const msgpack_object_kv *kv = &u.o.via.map.ptr[i];
         if (cn_str_is(cn_obj_str(&kv->key), "_id")) /* as BEIR has it */
@@ -118,6 +123,7 @@ static cn_err read_files(const cmd *c, const cmd_call *call, freezing *f) {
         CN_TRY(judged_paths(&f->a, beir, cmd_value(c, call, "--split"), queries, qrels, &queries, &qrels));
         CN_TRY(read_judged(f, queries, qrels));
     }
+    f->path = cases;
     return cases ? judged_lines(cases, take_case, f) : CN_OK;
 }
 
@@ -159,6 +165,7 @@ int run_gate_run(const cmd *c, cmd_call *call) {
     CN_AUTO_BUF cn_buf out = {0};
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_err err = cmd_call_method("gate.run", cn_buf_str(&call->params), &out);
+    cmd_progress_end();
     if (err == CN_OK)
         err = cn_unpack(&u, out.p, out.n);
     if (err != CN_OK)

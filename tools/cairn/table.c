@@ -234,15 +234,21 @@ const cmd cmd_table[] = {
      "exit with 5, until the results are handed in; a rollback is never asked.\n"
      "  cairn gate set acme/docs 'recall@10>=0.95' 'p95_ms<20' --reason 'agreed on Monday'", NULL, NULL},
     {"gate submit", "gate.submit", "hand in what was measured of a version", {IX_VERSION, {"NAME=VALUE", "results", CMD_PAIRS, false, true}}, OPTS(REASON),
+     "What a gate run measures is not handed in; at most 100 other names of a version are kept.\n"
      "  cairn gate submit acme/docs 7 recall@10=0.962 p95_ms=11.5", NULL, NULL},
+    {"gate forget", "gate.forget", "take away results of a version", {IX_VERSION, {"NAME", "names", CMD_TEXT, false, true}}, OPTS(REASON),
+     "  cairn gate forget acme/docs 7 p95_ms", NULL, NULL},
     {"gate freeze", "gate.freeze", "keep questions with what their answers must show, as a set of that name", {IX, {"SET", "set", CMD_TEXT, false, false}},
      OPTS({"--beir", "FOLDER", NULL, CMD_TEXT, "queries.jsonl and qrels/SPLIT.tsv of a BEIR folder"}, {"--split", "NAME", NULL, CMD_TEXT, "which judgements of it (test)"},
           {"--queries", "FILE", NULL, CMD_TEXT, "a question a line: an id, a tab, the text; or JSON with _id and text"},
           {"--qrels", "FILE", NULL, CMD_TEXT, "judgements: TREC's 'query 0 document grade', or BEIR's table"},
-          {"--cases", "FILE.jsonl", NULL, CMD_TEXT, "a JSON map a line: id, text or vector, and relevant, must_find, must_not_see"},
-          {"-k", "N", "k", CMD_UINT, "documents a question (100)"}, {"--source", "NAME", "source", CMD_TEXT, "of what must not be seen (default)"},
+          {"--cases", "FILE.jsonl", NULL, CMD_TEXT, "a JSON map a line: id, text or vector, and relevant, must_find, must_not_see, source"},
+          {"-k", "N", "k", CMD_UINT, "documents a question (100)"}, {"--source", "NAME", "source", CMD_TEXT, "of the documents named (any)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "asked with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "asked as this member, with its groups"}, REASON),
      "Its digest names what was frozen. Freezing other questions under a name forgets what versions showed of the ones before.\nA case may name `as` or `labels` of its own: who must not see a document asks for it.\n"
+     "A document is its id, or {\"doc\": ID, \"source\": NAME}; `source` of a case, or --source, counts for those without. Without any\n"
+     "must_find is content with a document of that id from any source, and must_not_see means every source. What could never be\n"
+     "shown is refused with its line.\n"
      "  cairn gate freeze acme/docs core --beir cranfield --reason 'agreed on Monday'\n"
      "  cairn gate freeze acme/docs leaks --cases leaks.jsonl\n"
      "  {\"id\": \"salaries\", \"text\": \"what does the director earn\", \"labels\": [\"public\"], \"must_not_see\": [\"salaries.html\"]}", run_gate_freeze, NULL},
@@ -255,6 +261,7 @@ const cmd cmd_table[] = {
      "ten) and must_not_see that failed; SET/errors, SET/questions, SET/p95_ms. Of the version: documents, chunks, bytes and their\n"
      ":change as a part of the active version's; documents:added, :deleted, :changed; labels:widened, labels:narrowed; unlabelled\n"
      "and duplicates, with :delta. What has a colon counts only while the version it was compared with is active.\n"
+     "It ends, and stores nothing, when it is interrupted; through a server also after its `gate_timeout` (1h).\n"
      "  cairn gate set acme/docs 'core/nDCG@10:delta>=-0.01' 'leaks/leaked<=0' 'documents:change>=-0.05' 'labels:widened<=0'\n"
      "  cairn gate run acme/docs\n  cairn gate run acme/docs 7 --sets core,leaks --reason 'nightly'", run_gate_run, "results: name value against stale"},
     {"rollback", "versions.rollback", "back to the version before", {IX},

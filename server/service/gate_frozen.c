@@ -1,5 +1,6 @@
-/* gate.freeze, gate.unfreeze, gate.sets: questions by which versions are measured. */
-#include "index/catalog/gate_set.h"
+/* gate_frozen.c -- gate.freeze, gate.unfreeze, gate.sets: questions by which versions are measured. */
+#include "index/catalog/frozen.h"
+#include "index/vector.h"
 #include "server/service/gate.h"
 
 #define METHOD(name) cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
@@ -16,7 +17,72 @@ static cn_err may_ask(cn_call *c, const cn_frozen_set *set) {
     return CN_OK;
 }
 
-static void out_asker(const cn_gate_question *q, cn_buf *out) {
+/* ---------- what could not be asked ---------- */
+typedef struct asked { /* the index as it would be asked now */
+    cn_index_info ix;
+    cn_version head;       /* number 0: it has none yet, and nothing is known of its vectors and words */
+    cn_terms *terms;       /* NULL: texts are not looked up by their words alone */
+} asked;
+
+static cn_err open_asked(cn_call *c, cn_tenant *t, cn_str index, asked *ret) {
+    asked x = {.terms = NULL};
+    cn_analyser words;
+    CN_TRY(cn_index_get(t, index, &c->arena, &x.ix));
+    cn_err err = cn_version_head(t, index, &c->arena, &x.head);
+    if (err == CN_NOT_FOUND)
+        x.head.number = 0;
+    else
+        CN_TRY(err);
+    bool by_words = cn_str_is(x.ix.set.mode, "lexical") || cn_str_is(x.head.recipe.embedder, "none");
+    if (x.head.number && by_words && cn_analyser_parse(x.head.recipe.analyser, &words) == CN_OK)
+        CN_TRY(cn_terms_new(&words, &x.terms));
+    *ret = x;
+    return CN_OK;
+}
+
+static cn_err count_term(void *ctx, cn_str term, bool stop) {
+    (void)term, (void)stop;
+    ++*(uint64_t *)ctx;
+    return CN_OK;
+}
+
+static cn_err check_text(const asked *x, const cn_frozen_question *q) {
+    uint64_t words = 0;
+    CN_TRY(cn_models_check_text(q->text));
+    if (!x->terms || q->n_grades + q->n_find == 0)
+        return CN_OK;
+    CN_TRY(cn_terms_each(x->terms, q->text, count_term, &words));
+    return words ? CN_OK : cn_fail(CN_INVALID, "its text has no word that could be looked up, so nothing would be found");
+}
+
+static cn_err check_vector(const asked *x, const cn_frozen_question *q) {
+    const cn_recipe *r = &x->head.recipe;
+    if (cn_str_is(x->ix.set.mode, "lexical"))
+        return cn_fail(CN_INVALID, "the index answers in mode lexical, which looks up words: give `text`, not `vector`");
+    if (!x->head.number)
+        return CN_OK;
+    if (r->dim == 0)
+        return cn_fail(CN_INVALID, "the index has no vectors: give `text`, not `vector`");
+    if (q->dim != r->dim)
+        return cn_fail(CN_INVALID, "the vector has %u numbers; this index has vectors of %u", q->dim, r->dim);
+    return cn_vec_check(q->vector, q->dim, r->metric);
+}
+
+static cn_err check_asked(cn_call *c, cn_tenant *t, cn_str index, const cn_frozen_set *set) {
+    asked x;
+    cn_err err = CN_OK;
+    CN_TRY(open_asked(c, t, index, &x));
+    for (uint32_t i = 0; err == CN_OK && i < set->n; i++) {
+        err = set->v[i].text.p ? check_text(&x, &set->v[i]) : check_vector(&x, &set->v[i]);
+        if (err != CN_OK)
+            err = cn_frozen_blame(err, i + 1, &set->v[i]);
+    }
+    cn_terms_free(x.terms);
+    return err;
+}
+
+/* ---------- answers ---------- */
+static void out_asker(const cn_frozen_question *q, cn_buf *out) {
     if (q->as.n)
         cn_buf_printf(out, "principal " CN_STR_FMT, CN_STR_ARG(q->as));
     else
@@ -49,7 +115,7 @@ static cn_err out_askers(cn_call *c, const cn_frozen_set *set, cn_buf *out) {
 }
 
 static cn_err out_set(cn_call *c, const cn_frozen_set *set, cn_buf *out) {
-    cn_pack_map(out, 12);
+    cn_pack_map(out, 11);
     cn_out_str(out, "set", set->name);
     cn_out_hex(out, "digest", set->digest.b, sizeof set->digest.b);
     cn_out_uint(out, "questions", set->n);
@@ -57,7 +123,6 @@ static cn_err out_set(cn_call *c, const cn_frozen_set *set, cn_buf *out) {
     cn_out_uint(out, "must_find", set->n_find);
     cn_out_uint(out, "must_not_see", set->n_unseen);
     cn_out_uint(out, "k", set->k);
-    cn_out_str(out, "source", set->source);
     CN_TRY(out_askers(c, set, out));
     cn_out_str(out, "by", set->by);
     cn_out_time(out, "at", set->at_us);
@@ -72,15 +137,16 @@ METHOD(cn_m_gate_freeze) {
     cn_actor who;
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_arg_str(p, "set", &name));
-    CN_TRY(cn_gate_set_read(p, &c->arena, &set));
+    CN_TRY(cn_frozen_set_read(p, &c->arena, &set));
     CN_TRY(may_ask(c, &set));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(check_asked(c, t, index, &set));
     set.name = name;
     set.by = who.who;
     set.reason = who.reason;
     set.at_us = cn_wall_us();
-    CN_TRY(cn_gate_set_freeze(t, index, &set, &who, &set.digest));
+    CN_TRY(cn_frozen_set_put(t, index, &set, &who, &set.digest));
     return out_set(c, &set, out);
 }
 
@@ -92,7 +158,7 @@ METHOD(cn_m_gate_unfreeze) {
     CN_TRY(cn_arg_str(p, "set", &name));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_gate_set_drop(t, index, name, &who));
+    CN_TRY(cn_frozen_set_drop(t, index, name, &who));
     cn_pack_map(out, 2);
     cn_out_str(out, "index", index);
     cn_out_str(out, "set", name);
@@ -106,7 +172,7 @@ METHOD(cn_m_gate_sets) {
     uint32_t n;
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_gate_sets(t, index, &c->arena, &v, &n));
+    CN_TRY(cn_frozen_sets(t, index, &c->arena, &v, &n));
     cn_pack_map(out, 2);
     cn_out_str(out, "index", index);
     cn_pack_cstr(out, "sets");
