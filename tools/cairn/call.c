@@ -71,12 +71,18 @@ cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
     return cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, &u.o, out);
 }
 
-cn_err cmd_as_asked(const msgpack_object *answer) {
+bool cmd_fell_back(const msgpack_object *answer) {
     const msgpack_object *list = cn_get(cn_get(answer, "made_by"), "degraded");
     for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++)
         if (cn_str_is(cn_obj_str(&list->via.array.ptr[i]), "embedder_unavailable"))
-            return cn_fail(CN_UNAVAILABLE, "the embedder cannot be reached, so this was answered by its words alone; what is measured would be mode lexical. "
-                                           "Ask one question with `cairn query` to see, or say --mode lexical");
+            return true;
+    return false;
+}
+
+cn_err cmd_as_asked(const msgpack_object *answer) {
+    if (cmd_fell_back(answer))
+        return cn_fail(CN_UNAVAILABLE, "the embedder cannot be reached, so this was answered by its words alone; what is measured would be mode lexical. "
+                                       "Ask one question with `cairn query` to see, or say --mode lexical");
     return CN_OK;
 }
 
