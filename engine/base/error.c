@@ -9,7 +9,7 @@
 
 #include "engine/base/mem.h"
 
-static _Thread_local char detail[CN_ERROR_TEXT];
+static _Thread_local char detail[CN_ERROR_TEXT], damaged[CN_ERROR_FILE];
 
 static const struct {
     const char *name, *text;
@@ -29,6 +29,24 @@ cn_err cn_fail(cn_err code, const char *fmt, ...) {
     va_end(ap);
     memcpy(detail, text, sizeof detail);
     return code;
+}
+
+cn_err cn_fail_file(const char *path, const char *fmt, ...) {
+    char text[CN_ERROR_TEXT];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    cn_error_note_file(path);
+    return cn_fail(CN_DAMAGED, "%s%s", path, text);
+}
+
+const char *cn_error_file(void) { return damaged; }
+void cn_error_forget_file(void) { damaged[0] = 0; }
+
+void cn_error_note_file(const char *path) {
+    size_t n = strlen(path), room = sizeof damaged;
+    memmove(damaged, n < room ? path : path + n - room + 1, n < room ? n + 1 : room);
 }
 
 cn_err cn_fail_memory(void) {

@@ -1,6 +1,6 @@
 /* error.h -- one error type for the whole of cairn: a code, and a text of the calling thread.
  *
- * Owns:    one detail text per thread, overwritten by the next failure on that thread.
+ * Owns:    one detail text per thread, overwritten by the next failure on that thread; one path of a damaged file.
  * Thread:  any; code and text never cross threads by themselves.
  * Limits:  a text is cut at CN_ERROR_TEXT bytes; reporting allocates nothing. */
 #pragma once
@@ -31,6 +31,7 @@ typedef enum cn_err {
 } cn_err;
 
 #define CN_ERROR_TEXT 1024
+#define CN_ERROR_FILE 512 /* a longer path is cut at its front */
 
 /* Records the detail text and returns `code`: `return cn_fail(CN_INVALID, "k is %u; it must be 1 to 10000", k);` */
 cn_err cn_fail(cn_err code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -41,6 +42,13 @@ cn_err cn_fail_memory(void);
 const char *cn_memory_hint(void);
 /* A failed system call on `what`: errno decides the code (ENOSPC, EACCES, ENOENT, ...) and says what to do. */
 cn_err cn_fail_errno(int errnum, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* CN_DAMAGED, of this file; the text begins with its path. */
+cn_err cn_fail_file(const char *path, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The file of the last damage that this thread met since it was forgotten, whatever became of that error's text: "" none was.
+ * Whoever keeps account of damage forgets before a piece of work, and asks after it. */
+const char *cn_error_file(void);
+void cn_error_note_file(const char *path);
+void cn_error_forget_file(void);
 /* Puts "prefix: " before the detail already there; returns `code`, which must be the code that is being passed up. */
 cn_err cn_wrap(cn_err code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -4,9 +4,16 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/spread.h"
 #include "engine/flat/inside.h"
 
-#define THREADS_MAX 64
+#define SHARE (8u * CN_FASTSCAN_ROWS) /* whole blocks: two threads never write to one */
+
+/* What is known of rows: the same whatever their order. */
+typedef struct extremes {
+    float norm;                /* of the longest row, with the mean */
+    bool odd;                  /* a row with which floats cannot be trusted */
+} extremes;
 
 typedef struct build {
     const cn_vecs *v;
@@ -19,15 +26,9 @@ typedef struct build {
     float *factors, *spread;
     const float *mean;         /* the space's, rotated; NULL: none */
     float mean_norm;
+    pthread_mutex_t lock;      /* of what follows */
+    extremes all;
 } build;
-
-typedef struct share {
-    build *b;
-    uint32_t from, to;         /* rows of the chunk, whole blocks */
-    float norm;                /* the longest row, with the mean */
-    bool odd;                  /* a row with which floats cannot be trusted */
-    pthread_t thread;
-} share;
 
 /* Longer or shorter ones overflow, or vanish, when they are squared. */
 static bool trusted(const cn_code *c, float norm) {
@@ -44,8 +45,7 @@ static float add_of(const build *b, const float *r) {
     return b->space->metric == CN_L2 ? -ret : ret;
 }
 
-static void encode_row(share *w, uint32_t row, float *r, float *room, uint8_t *bits) {
-    build *b = w->b;
+static void encode_row(build *b, uint32_t row, float *r, float *room, uint8_t *bits, extremes *io) {
     uint32_t padded = b->head->padded;
     const float *x = cn_vec(b->v, b->first + row);
     float norm = cn_into_space(b->space, b->rotation, x, r);
@@ -53,8 +53,8 @@ static void encode_row(share *w, uint32_t row, float *r, float *room, uint8_t *b
     cn_code c = cn_encode(r, padded, b->head->planes, room, bits, b->int8 + (size_t)row * padded);
     c.add = add;
     float whole = (b->space->metric == CN_COSINE ? 1 : norm) + b->mean_norm;
-    w->norm = cn_maxf(w->norm, whole);
-    w->odd |= !trusted(&c, whole);
+    io->norm = cn_maxf(io->norm, whole);
+    io->odd |= !trusted(&c, whole);
     cn_code_put(b->bits + row / CN_FASTSCAN_ROWS * cn_code_block_bytes(b->head), b->head, row % CN_FASTSCAN_ROWS, bits, &c);
     b->factors[row] = c.scale;
     b->factors[b->room + row] = c.add;
@@ -63,29 +63,22 @@ static void encode_row(share *w, uint32_t row, float *r, float *room, uint8_t *b
     b->spread[row] = c.spread;
 }
 
-static void *encode_share(void *arg) {
-    share *w = arg;
-    float r[CN_PADDED_MAX], room[CN_PADDED_MAX];
-    uint8_t bits[CN_PADDED_MAX];
-    for (uint32_t row = w->from; row < w->to; row++)
-        encode_row(w, row, r, room, bits);
-    return NULL;
+static void add_extremes(extremes *io, const extremes *e) {
+    io->norm = cn_maxf(io->norm, e->norm);
+    io->odd |= e->odd;
 }
 
-static void run_shares(build *b, share *w, unsigned threads) {
-    uint32_t blocks = b->room / CN_FASTSCAN_ROWS, each = (blocks + threads - 1) / threads * CN_FASTSCAN_ROWS;
-    for (unsigned i = 0; i < threads; i++) {
-        uint32_t from = i * each < b->rows ? i * each : b->rows, to = from + each < b->rows ? from + each : b->rows;
-        w[i] = (share){.b = b, .from = from, .to = to, .norm = w[i].norm, .odd = w[i].odd};
-    }
-    unsigned started = 1;
-    while (started < threads && pthread_create(&w[started].thread, NULL, encode_share, &w[started]) == 0)
-        started++;
-    encode_share(&w[0]);
-    for (unsigned i = started; i < threads; i++)
-        encode_share(&w[i]);
-    for (unsigned i = 1; i < started; i++)
-        pthread_join(w[i].thread, NULL);
+static void encode_rows(void *ctx, cn_shares *s) {
+    build *b = ctx;
+    float r[CN_PADDED_MAX], room[CN_PADDED_MAX];
+    uint8_t bits[CN_PADDED_MAX];
+    extremes own = {0};
+    for (uint32_t row, to; cn_shares_next(s, &row, &to);)
+        for (; row < to; row++)
+            encode_row(b, row, r, room, bits, &own);
+    pthread_mutex_lock(&b->lock);
+    add_extremes(&b->all, &own);
+    pthread_mutex_unlock(&b->lock);
 }
 
 /* Sums of the spreads in row order, so that their mean does not depend on the threads. */
@@ -114,7 +107,7 @@ static cn_err put_chunk(build *b, uint32_t chunk, cn_put_array *put, void *ctx) 
     return put(ctx, CN_FLAT_ARRAY_FACTORS, chunk, b->factors, (size_t)b->room * 4 * sizeof(float));
 }
 
-static cn_err build_chunks(build *b, share *w, unsigned threads, spreads *s, cn_put_array *put, void *ctx) {
+static cn_err build_chunks(build *b, unsigned threads, spreads *s, cn_put_array *put, void *ctx) {
     for (uint32_t c = 0; c * (uint64_t)CN_CHUNK_ROWS < b->v->n; c++) {
         b->first = c * CN_CHUNK_ROWS;
         b->rows = b->v->n - b->first < CN_CHUNK_ROWS ? b->v->n - b->first : CN_CHUNK_ROWS;
@@ -122,7 +115,7 @@ static cn_err build_chunks(build *b, share *w, unsigned threads, spreads *s, cn_
         memset(b->bits, 0, b->room / CN_FASTSCAN_ROWS * cn_code_block_bytes(b->head));
         memset(b->int8, 0, (size_t)b->room * b->head->padded);
         memset(b->factors, 0, (size_t)b->room * 4 * sizeof(float));
-        run_shares(b, w, threads);
+        cn_spread(threads, b->rows, SHARE, encode_rows, b);
         add_spreads(s, b->spread, b->rows);
         CN_TRY(put_chunk(b, c, put, ctx));
     }
@@ -139,23 +132,19 @@ static cn_err build_all(const cn_vecs *v, const cn_space *space, const cn_rotati
     CN_AUTO_FREE float *mean = cn_calloc(h->padded, sizeof *mean);
     if (!bits || !int8 || !factors || !spread || !mean)
         return cn_fail_memory();
-    build b = {.v = v, .space = space, .rotation = rot, .head = h, .bits = bits, .int8 = int8, .factors = factors, .spread = spread};
+    build b = {.v = v, .space = space, .rotation = rot, .head = h, .bits = bits, .int8 = int8, .factors = factors, .spread = spread,
+               .lock = PTHREAD_MUTEX_INITIALIZER};
     if (space->mean) {
         memcpy(mean, space->mean, space->dim * sizeof *mean);
         cn_rotate(rot, mean);
         b.mean = mean;
     }
     b.mean_norm = space->mean ? sqrtf(cn_norm2(space->mean, space->dim)) : 0;
-    share w[THREADS_MAX] = {{0}};
     spreads s = {0};
-    CN_TRY(build_chunks(&b, w, threads, &s, put, ctx));
-    bool odd = false;
-    for (unsigned i = 0; i < threads; i++) {
-        h->norm = cn_maxf(h->norm, w[i].norm);
-        odd |= w[i].odd;
-    }
+    CN_TRY(build_chunks(&b, threads, &s, put, ctx));
+    h->norm = cn_maxf(h->norm, b.all.norm);
     h->spread = spread_of(&s);
-    if (odd || !isfinite(h->norm) || !isfinite(h->spread)) {
+    if (b.all.odd || !isfinite(h->norm) || !isfinite(h->spread)) {
         h->planes = 0;
         h->norm = h->spread = 0;
     }
@@ -167,7 +156,7 @@ cn_err cn_flat_build(const cn_vecs *v, const cn_space *space, unsigned threads, 
     cn_flat_head h = {"cnflat02", v->dim, cn_padded(v->dim), cn_planes_for(v->dim), v->n, 0, 0, {0}};
     CN_ASSERT(v->dim == space->dim && v->dim >= 1 && v->dim <= CN_DIM_MAX && threads >= 1);
     CN_TRY(cn_rotation_init(&rot, v->dim, space->seed));
-    cn_err e = build_all(v, space, &rot, &h, threads < THREADS_MAX ? threads : THREADS_MAX, put, ctx);
+    cn_err e = build_all(v, space, &rot, &h, threads, put, ctx);
     cn_rotation_done(&rot);
     return e;
 }

@@ -104,10 +104,8 @@ static void go_on_without(const cn_survey *s, const cn_rewrite *r, const char *k
 }
 
 static cn_err build_postings(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
-    cn_analyser analyser;
     paced p = {o, false};
-    CN_TRY(cn_analyser_parse(r->from[0]->version->recipe.analyser, &analyser));
-    cn_err e = cn_seg_build_postings(r->seg, &analyser, pace, &p);
+    cn_err e = cn_version_postings(r->seg, &r->from[0]->version->recipe, pace, &p);
     if (p.stopped)
         return stopped();
     go_on_without(s, r, CN_POSTINGS_KIND, e);

@@ -2,8 +2,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "index/catalog/inside.h"
+#include "index/policy/policy.h"
+#include "index/policy/principal.h"
+#include "index/store/dir.h"
 
 typedef struct files {
     cn_arena *a;
@@ -103,4 +107,41 @@ cn_err cn_scrub_one(cn_tenant *t, const cn_scrub_file *f, cn_scrub_pace *pace, v
     char text[CN_ERROR_TEXT];
     snprintf(text, sizeof text, "%s", cn_error_detail());
     return still_named(t, f) ? cn_fail(CN_DAMAGED, "%s", text) : CN_OK;
+}
+
+/* ---------- beside the segments ---------- */
+static cn_err check_tree(cn_tenant *t, const char *name) {
+    char path[CN_PATH_MAX];
+    CN_TRY(cn_path(path, sizeof path, "%s/%s", cn_tenant_dir(t), name));
+    cn_err e = access(path, F_OK) == 0 ? cn_env_check(path) : CN_OK;
+    return e == CN_OVERLOADED ? CN_OK : e; /* it is written to too fast to be walked */
+}
+
+cn_err cn_scrub_catalog(cn_tenant *t) {
+    CN_TRY(check_tree(t, "control.mdb"));
+    CN_TRY(cn_policy_check(t));
+    CN_TRY(cn_members_check(t));
+    return check_tree(t, "work.mdb");
+}
+
+static bool always(void *ctx, uint64_t n) {
+    (void)ctx, (void)n;
+    return true;
+}
+
+cn_err cn_scrub_named(cn_tenant *t, const char *file) {
+    CN_CATALOG_ARENA(a);
+    cn_scrub_file *v;
+    uint32_t n;
+    char id[2 * CN_SEG_ID + 1];
+    CN_TRY(cn_scrub_catalog(t));
+    CN_TRY(cn_scrub_list(t, &a, &v, &n));
+    for (uint32_t i = 0; i < n; i++) {
+        bool all;
+        const char *kind;
+        cn_hex(v[i].part.id.b, CN_SEG_ID, id);
+        if (strncmp(file, id, strlen(id)) == 0)
+            CN_TRY(cn_scrub_one(t, &v[i], always, NULL, &all, &kind));
+    }
+    return CN_OK;
 }

@@ -412,12 +412,6 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
     return cn_seg_build_flat(fresh, &space, cn_cpus());
 }
 
-static cn_err build_postings(const seal *s, cn_seg *fresh) {
-    cn_analyser analyser;
-    CN_TRY(cn_analyser_parse(s->o->recipe->analyser, &analyser));
-    return cn_seg_build_postings(fresh, &analyser, NULL, NULL);
-}
-
 /* ---------- all of it ---------- */
 
 /* A built file becomes readable. w NULL, or without documents: nothing. */
@@ -432,7 +426,7 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     if (rows_of(s->fresh[which]) && cn_seg_dim(s->fresh[which]) != s->o->recipe->dim)
         return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh[which]), s->o->recipe->dim);
     CN_TRY(build_codes(s, s->fresh[which]));
-    return build_postings(s, s->fresh[which]);
+    return cn_version_postings(s->fresh[which], s->o->recipe, NULL, NULL);
 }
 
 static cn_err carry(seal *s) {

@@ -107,6 +107,12 @@ cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe
     return err == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "the index has no vectors yet") : err;
 }
 
+cn_err cn_version_postings(cn_seg *s, const cn_recipe *recipe, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx) {
+    cn_analyser analyser;
+    CN_TRY(cn_analyser_parse(recipe->analyser, &analyser));
+    return cn_seg_build_postings(s, &analyser, pace, pace_ctx);
+}
+
 typedef struct pinning {
     reading r;
     cn_pin *ret;

@@ -25,6 +25,8 @@ cn_err cn_version_tombs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
 cn_err cn_version_stubs(cn_seg *own, const cn_seg_id *segment, cn_str *ret);
 /* The code space that rows of this recipe live in; mean points into the arena. CN_NOT_FOUND before the first vectors. */
 cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret);
+/* Makes the segment's file of postings, its words cut by the recipe's analyser; pace as of cn_seg_build_postings(). */
+cn_err cn_version_postings(cn_seg *s, const cn_recipe *recipe, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx);
 
 /* What a query needs to know, as of one moment: under which epoch, of which version, in which space (dim 0: no vectors). */
 typedef struct cn_pin {

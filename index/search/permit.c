@@ -177,18 +177,14 @@ static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *fi
 }
 
 /* ---------- the cache ---------- */
-static uint64_t hash_labels(uint64_t h, cn_labels l) { /* FNV-1a, lengths and number too */
-    for (uint32_t i = 0; i < l.n; i++) {
-        for (size_t k = 0; k < l.v[i].n; k++)
-            h = (h ^ (uint8_t)l.v[i].p[k]) * 0x100000001b3u;
-        h = (h ^ (0x100 + l.v[i].n)) * 0x100000001b3u;
-    }
-    return (h ^ (0x10000 + (uint64_t)l.n)) * 0x100000001b3u;
+/* No label holds the bytes that end one, or a list of them. */
+static uint32_t hash_labels(uint32_t h, cn_labels l) {
+    for (uint32_t i = 0; i < l.n; i++)
+        h = cn_hash_byte(cn_hash_bytes(h, l.v[i]), 0xff);
+    return cn_hash_byte(h, 0xfe);
 }
 
-static uint64_t hash_of(const cn_principal *who) {
-    return hash_labels(hash_labels(0xcbf29ce484222325u, who->holds), who->asks);
-}
+static uint32_t hash_of(const cn_principal *who) { return hash_labels(hash_labels(CN_HASH_BEGIN, who->holds), who->asks); }
 
 static bool same_labels(cn_labels a, cn_labels b) {
     for (uint32_t i = 0; a.n == b.n && i < a.n; i++)
@@ -199,7 +195,7 @@ static bool same_labels(cn_labels a, cn_labels b) {
 
 static bool same(const cn_principal *a, const cn_principal *b) { return same_labels(a->holds, b->holds) && same_labels(a->asks, b->asks); }
 
-static cn_permit *find(cn_view *v, uint64_t hash, const cn_principal *who, const cn_digest *filter) {
+static cn_permit *find(cn_view *v, uint32_t hash, const cn_principal *who, const cn_digest *filter) {
     for (int i = 0; i < CN_PERMITS && v->permits[i]; i++) {
         cn_permit *p = v->permits[i];
         if (p->hash == hash && cn_digest_eq(&p->filter, filter) && same(&p->who, who)) {
@@ -229,7 +225,7 @@ static void keep(cn_view *v, cn_permit *p) {
 
 cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret) {
     cn_digest fd = cn_filter_digest(filter);
-    uint64_t hash = hash_of(who);
+    uint32_t hash = hash_of(who);
     pthread_mutex_lock(&v->lock);
     cn_permit *p = find(v, hash, who, &fd);
     pthread_mutex_unlock(&v->lock);

@@ -29,7 +29,7 @@ typedef struct cn_view_part {
 
 typedef struct cn_permit { /* what one principal (and filter) may see */
     _Atomic uint32_t refs;
-    uint64_t hash;         /* of the principal's labels, for a quick no */
+    uint32_t hash;         /* of the principal's labels, for a quick no */
     cn_principal who;      /* its own copy, each set in one piece */
     cn_digest filter;
     uint64_t used;

@@ -1,11 +1,11 @@
 #include "index/store/blocks.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/spread.h"
 
 #define KEY_BYTES 9
 #define KEY_MAX 256
@@ -65,17 +65,17 @@ static cn_err check_head(const char *path, const cn_seg_id *id, MDB_val k, MDB_v
     uint8_t key[KEY_BYTES];
     cn_block_head h;
     if (v.mv_size < CN_BLOCK_LEAST || (uintptr_t)v.mv_data % 64 != 16 || k.mv_size == 0)
-        return cn_fail(CN_DAMAGED, "%s: a block is too small or not in its place", path);
+        return cn_fail_file(path, ": a block is too small or not in its place");
     memcpy(&h, v.mv_data, sizeof h);
     uint64_t all = h.bytes + CN_BLOCK_HEAD;
     if (h.magic != CN_BLOCK_MAGIC || h.zero || h.bytes > CN_BLOCK_MAX || v.mv_size != (all < CN_BLOCK_LEAST ? CN_BLOCK_LEAST : all))
-        return cn_fail(CN_DAMAGED, "%s: the head of a block cannot be right", path);
+        return cn_fail_file(path, ": the head of a block cannot be right");
     if (memcmp(&h.id, id, sizeof *id) != 0)
-        return cn_fail(CN_DAMAGED, "%s holds a block of another segment", path);
+        return cn_fail_file(path, " holds a block of another segment");
     char kind = *(const char *)k.mv_data;
     key_of(key, kind, h.a, h.b, (cn_str){NULL, 0});
     bool same = h.kind == (uint8_t)kind && (kind == 'p' || (k.mv_size == KEY_BYTES && memcmp(key, k.mv_data, KEY_BYTES) == 0));
-    return same ? CN_OK : cn_fail(CN_DAMAGED, "%s: a block stands under another's key", path);
+    return same ? CN_OK : cn_fail_file(path, ": a block stands under another's key");
 }
 
 static cn_err add(cn_blocks *b, uint32_t *room, MDB_val k, MDB_val v) {
@@ -120,7 +120,7 @@ void cn_blocks_refuse(const cn_blocks *b) {
 cn_err cn_blocks_sound(const cn_blocks *b) {
     if (!cn_map_torn(b->guard))
         return CN_OK;
-    return cn_fail(CN_DAMAGED, "%s was damaged or cut short while it was open; bring it back from a backup, or activate another version", b->path);
+    return cn_fail_file(b->path, " was damaged or cut short while it was open; bring it back from a backup, or activate another version");
 }
 
 cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_txn *txn, MDB_dbi dbi) {
@@ -136,7 +136,7 @@ cn_err cn_blocks_load(cn_blocks *b, const char *path, const cn_seg_id *id, MDB_t
         watch(b); /* reads every head once more */
     cn_map_expect(NULL);
     if (torn)
-        e = cn_fail(CN_DAMAGED, "%s was cut short while it was opened; bring it back from a backup, or activate another version", path);
+        e = cn_fail_file(path, " was cut short while it was opened; bring it back from a backup, or activate another version");
     if (e == CN_OK)
         b->digest = cn_sha256_get(&s);
     cn_sha256_end(&s);
@@ -184,7 +184,7 @@ cn_err cn_blocks_again(cn_blocks *b, uint32_t i) {
     const cn_block_head *h = b->v[i].head;
     if (cn_crc32c(head_crc(h), h + 1, h->bytes) == h->crc)
         return CN_OK;
-    return cn_fail(CN_DAMAGED, "%s: block %c %u %u does not match its checksum", b->path, (int)h->kind, h->a, h->b);
+    return cn_fail_file(b->path, ": block %c %u %u does not match its checksum", (int)h->kind, h->a, h->b);
 }
 
 static cn_err verify(cn_blocks *b, uint32_t i) {
@@ -205,18 +205,19 @@ cn_err cn_blocks_get(cn_blocks *b, uint32_t i, cn_str *ret) {
     return CN_OK;
 }
 
-typedef struct share {
+typedef struct verifying {
     cn_blocks *b;
-    uint32_t end;
-    _Atomic uint32_t next, bad; /* bad: number of a damaged block, or UINT32_MAX */
-} share;
+    uint32_t first;
+    _Atomic uint32_t bad; /* number of a damaged block, or UINT32_MAX */
+} verifying;
 
-static void *verify_share(void *arg) {
-    share *s = arg;
-    for (uint32_t i; (i = atomic_fetch_add(&s->next, 1)) < s->end && s->bad == UINT32_MAX;)
-        if (verify(s->b, i) != CN_OK)
-            s->bad = i;
-    return NULL;
+static void verify_share(void *ctx, cn_shares *s) {
+    verifying *v = ctx;
+    for (uint32_t i, to; cn_shares_next(s, &i, &to);)
+        if (verify(v->b, v->first + i) != CN_OK) {
+            v->bad = v->first + i;
+            cn_shares_end(s);
+        }
 }
 
 static uint64_t bytes_to_verify(const cn_blocks *b, uint32_t i, uint32_t n) {
@@ -228,20 +229,13 @@ static uint64_t bytes_to_verify(const cn_blocks *b, uint32_t i, uint32_t n) {
 }
 
 cn_err cn_blocks_verify(cn_blocks *b, uint32_t i, uint32_t n) {
-    pthread_t threads[VERIFY_THREADS];
-    unsigned more = 0, want = cn_cpus() - 1;
     uint64_t bytes = bytes_to_verify(b, i, n);
+    unsigned threads = cn_cpus() < VERIFY_THREADS ? cn_cpus() : VERIFY_THREADS;
     if (bytes == 0)
         return CN_OK;
-    if (bytes < VERIFY_ALONE)
-        want = 0;
-    share s = {.b = b, .end = i + n, .next = i, .bad = UINT32_MAX};
-    while (more < want && more < VERIFY_THREADS && pthread_create(&threads[more], NULL, verify_share, &s) == 0)
-        more++;
-    verify_share(&s);
-    for (unsigned t = 0; t < more; t++)
-        pthread_join(threads[t], NULL);
-    return s.bad == UINT32_MAX ? CN_OK : verify(b, s.bad); /* once more, for its text on this thread */
+    verifying v = {.b = b, .first = i, .bad = UINT32_MAX};
+    cn_spread(bytes < VERIFY_ALONE ? 1 : threads, n, 1, verify_share, &v);
+    return v.bad == UINT32_MAX ? CN_OK : verify(b, v.bad); /* once more, for its text on this thread */
 }
 
 cn_err cn_blocks_part(cn_blocks *b, cn_str tail, cn_str *ret) {

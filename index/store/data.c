@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/buf.h"
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
@@ -19,6 +20,7 @@
 #define UID_BYTES 16
 #define DROPPED ".dropped-"
 #define MAKING ".making-"
+#define LIST_MAX ((size_t)1 << 30) /* bytes of the names of all tenants */
 #define MAKING_S 3600 /* a tenant that took longer to make will not be made any more */
 
 struct cn_tenant {
@@ -557,25 +559,35 @@ cn_err cn_tenant_drop(cn_data *d, cn_str name, const cn_actor *who) {
     return e == CN_OK ? remove_set_aside(d) : e;
 }
 
-typedef struct list_ctx {
-    cn_err (*fn)(void *ctx, cn_str name, int64_t made_us);
-    void *ctx;
-} list_ctx;
+typedef struct named {
+    int64_t made;
+    char name[CN_NAME_MAX + 1];
+} named;
 
 static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)stop;
     uint8_t uid[UID_BYTES];
-    int64_t made = CN_NO_TIME;
-    const list_ctx *l = ctx;
-    CN_TRY(read_record(key, value, uid, &made));
-    return l->fn(l->ctx, key, made);
+    named x = {.made = CN_NO_TIME};
+    CN_TRY(read_record(key, value, uid, &x.made));
+    snprintf(x.name, sizeof x.name, CN_STR_FMT, CN_STR_ARG(key));
+    cn_buf_add(ctx, &x, sizeof x);
+    return CN_OK;
 }
 
+/* As of one moment; fn may take as long as it likes, and no transaction is open meanwhile. */
 cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t made_us), void *ctx) {
+    CN_AUTO_BUF cn_buf all;
     MDB_txn *txn;
-    list_ctx l = {fn, ctx};
+    named x;
+    cn_buf_init(&all, LIST_MAX);
     CN_TRY(cn_txn_read(d->host, &txn));
-    cn_err e = cn_db_each(txn, d->tenants, (cn_str){NULL, 0}, list_one, &l);
+    cn_err e = cn_db_each(txn, d->tenants, (cn_str){NULL, 0}, list_one, &all);
     cn_txn_abort(d->host, txn);
+    if (e == CN_OK)
+        e = cn_buf_check(&all);
+    for (size_t at = 0; e == CN_OK && at < all.n; at += sizeof x) {
+        memcpy(&x, all.p + at, sizeof x);
+        e = fn(ctx, cn_str_of(x.name), x.made);
+    }
     return e;
 }

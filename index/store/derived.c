@@ -129,13 +129,13 @@ static cn_err check_head(cn_derived *d, const cn_seg *s, const char *kind) {
     uint32_t n;
     uint32_t at = cn_blocks_first(&d->blocks, 'h', 0, &n);
     if (n != 1)
-        return cn_fail(CN_DAMAGED, "%s has no header", d->blocks.path);
+        return cn_fail_file(d->blocks.path, " has no header");
     CN_TRY(cn_blocks_get(&d->blocks, at, &p));
     if (p.n != sizeof h)
-        return cn_fail(CN_DAMAGED, "%s: its header has a wrong length", d->blocks.path);
+        return cn_fail_file(d->blocks.path, ": its header has a wrong length");
     memcpy(&h, p.p, sizeof h);
     if (h.format != CN_DERIVED_FORMAT || strncmp(h.kind, kind, sizeof h.kind) != 0 || !cn_digest_eq(&h.of, &s->blocks.digest))
-        return cn_fail(CN_DAMAGED, "%s was made from another segment, or in another format", d->blocks.path);
+        return cn_fail_file(d->blocks.path, " was made from another segment, or in another format");
     return CN_OK;
 }
 

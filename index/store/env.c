@@ -16,7 +16,6 @@
 #include "index/store/stripes.h"
 
 #define REVIVE_TRIES 2000 /* of a millisecond */
-#define LOCK_BYTES ((CN_READERS * 64 / 4096 + 2) * 4096) /* a reader's slot has 64 bytes; behind a head of less than a page */
 
 /* The registry. LMDB allows one open of a file in a process; closing a second one would drop the first one's locks. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -32,7 +31,7 @@ static void free_env(cn_env *e) {
         mdb_txn_abort(e->idle[--e->n_idle]);
     cn_map_unwatch(e->guard);
     if (e->mdb)
-        mdb_env_close(e->mdb);
+        cn_lock_close(e);
     cn_writer_done(&e->writer);
     pthread_mutex_destroy(&e->naming);
     pthread_mutex_destroy(&e->idling);
@@ -61,21 +60,6 @@ static cn_env *new_env(const char *path, cn_env_kind kind, const struct stat *st
     return NULL;
 }
 
-/* LMDB maps its lock file and writes there: on a full disk a hole in it would be a SIGBUS. So a new one gets its blocks at
- * once, or is an error. One that is there keeps its size, by which the processes that have it open go. */
-static cn_err reserve_lock(const char *env_path) {
-    char path[4096];
-    struct stat st;
-    if (snprintf(path, sizeof path, "%s-lock", env_path) >= (int)sizeof path)
-        return cn_fail(CN_INVALID, "the path %s is too long", env_path);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return cn_fail_errno(errno, "opening %s", path);
-    int rc = fstat(fd, &st) == 0 && st.st_size == 0 && fallocate(fd, 0, 0, LOCK_BYTES) < 0 ? errno : 0;
-    close(fd); /* the registry lets no one of this process have it open: no lock of LMDB's is dropped */
-    return rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ? CN_OK : cn_fail_errno(rc, "making %s", path);
-}
-
 static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_create(&e->mdb), "opening %s", e->path));
     CN_TRY(cn_mdb(mdb_env_set_maxdbs(e->mdb, CN_NAMED_MAX), "opening %s", e->path));
@@ -83,10 +67,12 @@ static cn_err start_mdb(cn_env *e, const struct stat *st) {
     CN_TRY(cn_mdb(mdb_env_set_mapsize(e->mdb, cn_env_map_size(e->kind, st)), "opening %s", e->path));
     cn_env_ward(e);
     if (cn_env_shared(e))
-        CN_TRY(reserve_lock(e->path));
+        CN_TRY(cn_lock_reserve(e->path));
     int fd, rc = mdb_env_open(e->mdb, e->path, cn_env_flags(e->kind), 0600);
     if (rc == 0 && mdb_env_get_fd(e->mdb, &fd) == 0)
         e->fd = fd;
+    if (rc == 0 && cn_env_shared(e))
+        cn_lock_note(e);
     return cn_mdb(rc, rc == ENOMEM ? "opening %s, whose map takes %zu MiB of address space (CAIRN_MAPSIZE_MIB)" : "opening %s", e->path, cn_env_map_size(e->kind, st) >> 20);
 }
 
@@ -244,11 +230,15 @@ void cn_env_write_back(cn_env *e) {
         sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* where it fails the sync does all of it */
 }
 
+/* Pages that LMDB never wrote are holes, which need blocks too when it does. */
 cn_err cn_env_widen(cn_env *e, uint64_t bytes) {
     int fd;
     struct stat st;
     CN_TRY(cn_mdb(mdb_env_get_fd(e->mdb, &fd), "%s", e->path));
-    if (fstat(fd, &st) == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, (off_t)bytes) == 0)
+    if (fstat(fd, &st) < 0)
+        return cn_fail_errno(errno, "%s", e->path);
+    off_t blocks = (off_t)st.st_blocks * 512, from = blocks > st.st_size ? blocks : st.st_size; /* what was given before is behind its end still */
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, from + (off_t)bytes) == 0)
         return CN_OK;
     return errno == EOPNOTSUPP || errno == ENOSYS ? CN_OK : cn_fail_errno(errno, "%s", e->path);
 }
@@ -257,8 +247,9 @@ cn_err cn_env_sync(cn_env *e) { return cn_mdb(mdb_env_sync(e->mdb, 1), "syncing 
 
 /* ---------- opened anew ---------- */
 
-/* A failed write of a meta page makes LMDB refuse everything until the environment is opened anew: done by whoever comes
- * next, once this process's transactions have ended. The handles keep their numbers, since they are opened in their order. */
+/* After a failed write of a meta page, which makes LMDB refuse everything, and after a lock file that was lost: done by whoever
+ * comes next, once this process's transactions have ended. The handles keep their numbers, since they are opened in their
+ * order. Another file that was put under the path is not what was open. */
 static cn_err open_again(cn_env *e) {
     struct stat st;
     MDB_txn *txn;
@@ -266,10 +257,12 @@ static cn_err open_again(cn_env *e) {
         mdb_txn_abort(e->idle[--e->n_idle]);
     cn_map_unwatch(e->guard);
     e->guard = NULL;
-    mdb_env_close(e->mdb);
-    e->mdb = NULL;
+    cn_lock_close(e);
     e->fd = -1;
     CN_TRY(stat_file(e->path, e->kind, &st));
+    if (st.st_dev != e->dev || st.st_ino != e->ino)
+        return cn_fail(CN_UNAVAILABLE, "%s was replaced by another file while this program had it open; start the program anew", e->path);
+    cn_map_expect(&e->torn);
     CN_TRY(start_mdb(e, &st));
     CN_TRY(cn_mdb(mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn), "reading %s", e->path));
     for (unsigned i = 0; i < e->n_named; i++) {
@@ -290,7 +283,6 @@ static bool try_again(cn_env *e, cn_err *ret) {
     pthread_mutex_lock(&registry);
     bool idle = !e->broken || !e->inside;
     if (idle && e->broken) {
-        cn_map_expect(&e->torn);
         err = open_again(e);
         cn_map_expect(NULL);
         e->broken = err != CN_OK;

@@ -38,7 +38,7 @@ cn_err cn_env_sync(cn_env *e);
 void cn_env_write_back(cn_env *e);
 /* Lengthens the file to its last page, which LMDB may have given out and taken back unwritten: before sealing. */
 cn_err cn_env_fill(cn_env *e);
-/* Gives the file blocks beyond its end, of which its next pages are made; its length stays. */
+/* Gives the file so many more bytes in blocks, beyond its end, of which its next pages are made; its length stays. */
 cn_err cn_env_widen(cn_env *e, uint64_t bytes);
 unsigned cn_env_count(void); /* open now, for stats and tests */
 

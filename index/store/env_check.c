@@ -58,7 +58,7 @@ static uint32_t u32(const uint8_t *p) { return u16(p) | (uint32_t)u16(p + 2) << 
 static uint64_t u64(const uint8_t *p) { return u32(p) | (uint64_t)u32(p + 4) << 32; }
 
 static cn_err damaged(const check *c, const char *what, uint64_t page) {
-    return cn_fail(CN_DAMAGED, "%s: %s (page %llu)", c->path, what, (unsigned long long)page);
+    return cn_fail_file(c->path, ": %s (page %llu)", what, (unsigned long long)page);
 }
 
 static cn_err read_at(const check *c, uint64_t at, void *p, size_t n) {
@@ -66,7 +66,7 @@ static cn_err read_at(const check *c, uint64_t at, void *p, size_t n) {
     if (got < 0)
         return cn_fail_errno(errno, "reading %s", c->path);
     if ((size_t)got != n)
-        return cn_fail(CN_DAMAGED, "%s: cut short: it ends at byte %llu", c->path, (unsigned long long)(at + (uint64_t)got));
+        return cn_fail_file(c->path, ": cut short: it ends at byte %llu", (unsigned long long)(at + (uint64_t)got));
     return CN_OK;
 }
 
@@ -275,7 +275,7 @@ static cn_err walk_meta(check *c, const meta *m, bool whole) {
     c->psize = m->psize;
     c->pages = m->last + 1;
     if (whole && c->size < c->pages * c->psize)
-        return cn_fail(CN_DAMAGED, "%s: cut short: %llu bytes of %llu", c->path, (unsigned long long)c->size, (unsigned long long)(c->pages * c->psize));
+        return cn_fail_file(c->path, ": cut short: %llu bytes of %llu", (unsigned long long)c->size, (unsigned long long)(c->pages * c->psize));
     if (m->last / 64 > c->size / 512) /* far more pages than bytes could back: do not allocate for them */
         return damaged(c, "its last page lies far beyond its end", m->last);
     CN_AUTO_FREE uint64_t *seen = cn_calloc(c->pages / 64 + 1, sizeof *seen);

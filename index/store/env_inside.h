@@ -22,6 +22,14 @@ void cn_writer_done(cn_writer *w);
 cn_err cn_writer_lock(cn_writer *w, const char *env_path);
 void cn_writer_unlock(cn_writer *w);
 
+/* LMDB's lock file as it was when the environment was opened. */
+typedef struct cn_lock_file {
+    dev_t dev;
+    ino_t ino;
+    uint64_t bytes;
+    cn_map_guard *guard;
+} cn_lock_file;
+
 #define CN_NAMED_MAX 32
 #define CN_NAMED_BYTES 32
 #define CN_IDLE_MAX 16
@@ -33,6 +41,8 @@ struct cn_env {
     cn_env_kind kind;
     MDB_env *mdb;
     char *path;
+    cn_lock_file lock;             /* where several may write */
+    _Atomic uint64_t newest;       /* the highest number of a transaction that was seen: none lower follows */
     cn_writer writer;              /* only where several may write: not for BUILD and SEALED */
     _Atomic int fd;                /* LMDB's own, of the file; -1: it could not be opened anew */
     _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
@@ -67,6 +77,16 @@ cn_err cn_env_watch(cn_env *e);
 /* env.c: opens it anew after LMDB has given up, if none of this process is inside. */
 cn_err cn_env_revive(cn_env *e);
 
+/* env_lock.c: LMDB's lock file. note: after opening. look: is it still the one that was noted, and whole? */
+#define CN_LOCK_PATH 4096
+typedef enum cn_lock_is { CN_LOCK_SOUND, CN_LOCK_GONE, CN_LOCK_CUT } cn_lock_is;
+cn_err cn_lock_reserve(const char *env_path);
+void cn_lock_note(cn_env *e);
+cn_lock_is cn_lock_look(const cn_env *e);
+void cn_lock_tell(const cn_env *e, cn_lock_is is);
+void cn_lock_after_writing(const cn_env *e); /* LMDB has let go of its mutex, or thinks so: ends the program where that was lost */
+void cn_lock_close(cn_env *e); /* with the environment */
+
 /* env_ward.c: where LMDB meets what it takes for a defect of its own (and would abort), the answer is that of a damaged file. */
 void cn_env_ward(cn_env *e);
 int cn_ward_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *k, MDB_val *v);
@@ -83,6 +103,7 @@ typedef struct cn_meta_saved {
     off_t at;
     char bytes[CN_META_BYTES];
 } cn_meta_saved;
+/* CN_UNAVAILABLE: that page is of a commit made since txn began, which only another lock file lets happen. */
 cn_err cn_meta_save(MDB_txn *txn, const char *path, cn_meta_saved *ret);
 void cn_meta_put_back(const cn_meta_saved *s); /* as well as the disk allows */
 void cn_mdb_forget(void); /* cn_mdb_last() is 0 again */

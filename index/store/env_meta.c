@@ -4,6 +4,15 @@
 
 #include "index/store/env_inside.h"
 
+/* Of a meta page: a page's head, then magic, version, address, size of the map, the two trees, the last page; then the number. */
+#define META_TXN (16 + 4 + 4 + 8 + 8 + 2 * 48 + 8)
+
+static cn_err is_older(const cn_meta_saved *s, MDB_txn *txn, const char *path) {
+    uint64_t of;
+    memcpy(&of, s->bytes + META_TXN, sizeof of);
+    return of < mdb_txn_id(txn) ? CN_OK : cn_fail(CN_UNAVAILABLE, "committing to %s: another program has committed meanwhile, by another lock file; try again", path);
+}
+
 cn_err cn_meta_save(MDB_txn *txn, const char *path, cn_meta_saved *ret) {
     MDB_env *mdb = mdb_txn_env(txn);
     MDB_stat st;
@@ -11,7 +20,7 @@ cn_err cn_meta_save(MDB_txn *txn, const char *path, cn_meta_saved *ret) {
     CN_TRY(cn_mdb(mdb_env_get_fd(mdb, &ret->fd), "committing to %s", path));
     ret->at = (off_t)(mdb_txn_id(txn) & 1) * (off_t)st.ms_psize;
     ssize_t n = pread(ret->fd, ret->bytes, sizeof ret->bytes, ret->at);
-    return n == (ssize_t)sizeof ret->bytes ? CN_OK : cn_fail(CN_UNAVAILABLE, "committing to %s: its meta page cannot be read", path);
+    return n == (ssize_t)sizeof ret->bytes ? is_older(ret, txn, path) : cn_fail(CN_UNAVAILABLE, "committing to %s: its meta page cannot be read", path);
 }
 
 void cn_meta_put_back(const cn_meta_saved *s) {

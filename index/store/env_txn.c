@@ -8,6 +8,7 @@
 #include "index/store/env_inside.h"
 
 #define READER_CHECK_NS 30000000000ull
+#define LOCKS_LOST 4 /* so many in one begin: somebody works against us */
 
 static void check_readers(cn_env *e) {
     uint64_t now = cn_mono_ns();
@@ -34,7 +35,7 @@ cn_err cn_env_sound(cn_env *e) {
     bool shorter = now < before;
     if (e->kind != CN_ENV_SEALED && (shorter || cn_map_torn(e->guard))) /* of sealed ones the blocks keep that (blocks.h) */
         e->torn = true;
-    return shorter || e->torn ? cn_fail(CN_DAMAGED, "%s was cut short or damaged while this program had it open; restore it from a backup and start the program anew", e->path) : CN_OK;
+    return shorter || e->torn ? cn_fail_file(e->path, " was cut short or damaged while this program had it open; restore it from a backup and start the program anew") : CN_OK;
 }
 
 cn_err cn_env_went_out(cn_env *e, cn_err err) {
@@ -42,22 +43,44 @@ cn_err cn_env_went_out(cn_env *e, cn_err err) {
     return err;
 }
 
-/* Before anything is asked of LMDB; cn_env_went_out() follows. */
-static cn_err step_in(cn_env *e) {
-    for (;;) {
+/* True: what LMDB would be asked may be answered. */
+static bool may_ask(cn_env *e, bool look) {
+    cn_lock_is is = look ? cn_lock_look(e) : CN_LOCK_SOUND;
+    if (is != CN_LOCK_SOUND && !atomic_exchange(&e->broken, true))
+        cn_lock_tell(e, is);
+    return !e->broken;
+}
+
+/* Before anything is asked of LMDB; cn_env_went_out() follows. look: at its lock file. */
+static cn_err step_in(cn_env *e, bool look) {
+    for (int i = 0; i < LOCKS_LOST; i++) {
         e->inside++;
-        if (!e->broken)
+        if (may_ask(e, look))
             return CN_OK;
         e->inside--;
         CN_TRY(cn_env_revive(e));
     }
+    return cn_fail(CN_UNAVAILABLE, "%s: its lock file is taken away again and again; end whatever does that", e->path);
 }
 
 /* Before a transaction of this process begins; cn_env_went_out() follows its end. */
 cn_err cn_env_go_in(cn_env *e) {
-    CN_TRY(step_in(e));
+    CN_TRY(step_in(e, true));
     cn_err err = cn_env_sound(e);
     return err == CN_OK ? CN_OK : cn_env_went_out(e, err);
+}
+
+static void raise_newest(cn_env *e, uint64_t id) {
+    for (uint64_t was = e->newest; id > was && !atomic_compare_exchange_weak(&e->newest, &was, id);)
+        ;
+}
+
+/* A transaction that has just begun takes its number from the lock file. least: the lowest that it can be. */
+static bool is_behind(cn_env *e, uint64_t id, uint64_t least) {
+    bool is = cn_env_shared(e) && (id < least || cn_map_torn(e->lock.guard));
+    if (is && !atomic_exchange(&e->broken, true))
+        cn_lock_tell(e, CN_LOCK_CUT);
+    return is;
 }
 
 /* A read transaction at rest keeps its reader's slot and pins no page. */
@@ -83,8 +106,7 @@ static void end_reading(cn_env *e, MDB_txn *txn) {
         mdb_txn_abort(txn);
 }
 
-cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
-    CN_TRY(cn_env_go_in(e));
+static int begin_reading(cn_env *e, MDB_txn **ret) {
     MDB_txn *txn = take_idle(e);
     int rc = txn ? 0 : mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
     if (rc == MDB_READERS_FULL) { /* perhaps by the slots of killed processes */
@@ -92,34 +114,63 @@ cn_err cn_txn_read(cn_env *e, MDB_txn **ret) {
         mdb_reader_check(e->mdb, &dead);
         rc = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
     }
+    if (rc == 0)
+        *ret = txn;
+    return rc;
+}
+
+/* CN_END: on a lock file that was lost; to be tried again. */
+static cn_err try_reading(cn_env *e, MDB_txn **ret) {
+    MDB_txn *txn;
+    CN_TRY(cn_env_go_in(e));
+    uint64_t least = e->newest;
+    int rc = begin_reading(e, &txn);
     if (rc)
         return cn_env_went_out(e, cn_mdb(rc, "reading %s", e->path));
+    if (is_behind(e, mdb_txn_id(txn), least)) {
+        mdb_txn_abort(txn);
+        return cn_env_went_out(e, CN_END);
+    }
+    raise_newest(e, mdb_txn_id(txn));
     *ret = txn;
     return CN_OK;
 }
+
+static cn_err try_writing(cn_env *e, MDB_txn **ret) {
+    MDB_txn *txn;
+    CN_TRY(cn_env_go_in(e));
+    if (cn_env_shared(e))
+        check_readers(e);
+    uint64_t least = e->newest + 1;
+    int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
+    if (rc)
+        return cn_env_went_out(e, cn_mdb(rc, "writing %s", e->path));
+    if (is_behind(e, mdb_txn_id(txn), least)) {
+        mdb_txn_abort(txn);
+        return cn_env_went_out(e, CN_END);
+    }
+    e->writing = txn;
+    *ret = txn;
+    return CN_OK;
+}
+
+static cn_err begin(cn_env *e, cn_err (*try_it)(cn_env *e, MDB_txn **ret), MDB_txn **ret) {
+    cn_err err = CN_END;
+    for (int i = 0; err == CN_END && i < LOCKS_LOST; i++)
+        err = try_it(e, ret);
+    return err == CN_END ? cn_fail(CN_UNAVAILABLE, "%s: its lock file is cut short again and again; end whatever does that", e->path) : err;
+}
+
+cn_err cn_txn_read(cn_env *e, MDB_txn **ret) { return begin(e, try_reading, ret); }
 
 cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
     cn_mdb_forget();
     if (cn_env_shared(e))
         CN_TRY(cn_writer_lock(&e->writer, e->path));
-    cn_err err = cn_env_go_in(e);
-    if (err != CN_OK) {
-        if (cn_env_shared(e))
-            cn_writer_unlock(&e->writer);
-        return err;
-    }
-    if (cn_env_shared(e))
-        check_readers(e);
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
-    if (rc) {
-        if (cn_env_shared(e))
-            cn_writer_unlock(&e->writer);
-        return cn_env_went_out(e, cn_mdb(rc, "writing %s", e->path));
-    }
-    e->writing = txn;
-    *ret = txn;
-    return CN_OK;
+    cn_err err = begin(e, try_writing, ret);
+    if (err != CN_OK && cn_env_shared(e))
+        cn_writer_unlock(&e->writer);
+    return err;
 }
 
 /* Says whether the transaction about to end is the writer; it is no longer. */
@@ -130,14 +181,30 @@ static bool end_writing(cn_env *e, const MDB_txn *txn) {
     return cn_env_shared(e);
 }
 
+/* LMDB lets go of its mutex, which may be lost (env_lock.c). */
+static int end_shared(cn_env *e, MDB_txn *txn, bool commit) {
+    int rc = 0;
+    cn_map_letting_go(e->path);
+    if (commit)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    cn_map_letting_go(NULL);
+    cn_lock_after_writing(e);
+    return rc;
+}
+
 static cn_err commit_shared(cn_env *e, MDB_txn *txn) {
     cn_meta_saved meta;
+    MDB_envinfo info;
     cn_err err = cn_meta_save(txn, e->path, &meta);
     if (err != CN_OK) {
-        mdb_txn_abort(txn);
+        end_shared(e, txn, false);
         return err;
     }
-    int rc = mdb_txn_commit(txn);
+    int rc = end_shared(e, txn, true);
+    if (rc == 0 && mdb_env_info(e->mdb, &info) == 0)
+        raise_newest(e, info.me_last_txnid); /* which one without changes leaves as it was */
     if (rc && cn_mdb_broken(e->mdb)) {
         cn_meta_put_back(&meta);
         e->broken = true;
@@ -148,7 +215,9 @@ static cn_err commit_shared(cn_env *e, MDB_txn *txn) {
 cn_err cn_txn_commit(cn_env *e, MDB_txn *txn) {
     bool writes = e->writing == txn, writer = end_writing(e, txn); /* writer: where several may write */
     cn_err err = writes ? cn_env_sound(e) : CN_OK;
-    if (err != CN_OK)
+    if (err != CN_OK && writer)
+        end_shared(e, txn, false);
+    else if (err != CN_OK)
         mdb_txn_abort(txn);
     else
         err = writer ? commit_shared(e, txn) : cn_mdb(mdb_txn_commit(txn), "committing to %s", e->path);
@@ -167,9 +236,12 @@ void cn_txn_abort(cn_env *e, MDB_txn *txn) {
     if (e->writing != txn) {
         end_reading(e, txn);
     } else {
-        bool unlock = end_writing(e, txn);
-        mdb_txn_abort(txn);
-        if (unlock)
+        bool writer = end_writing(e, txn);
+        if (writer)
+            end_shared(e, txn, false);
+        else
+            mdb_txn_abort(txn);
+        if (writer)
             cn_writer_unlock(&e->writer);
     }
     e->inside--;
@@ -188,21 +260,18 @@ cn_err cn_env_watch(cn_env *e) {
 
 /* ---------- stamps ---------- */
 
-/* A stamp reads no tree, so that the size need not be asked for each time. */
-static cn_err check_size_at_times(cn_env *e) {
+/* A stamp reads no tree, so that the files need not be looked at each time. */
+static bool looked_just_now(cn_env *e) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    bool just = atomic_exchange_explicit(&e->looked, now, memory_order_relaxed) == now;
-    return just && !e->torn ? CN_OK : cn_env_sound(e);
+    return atomic_exchange_explicit(&e->looked, now, memory_order_relaxed) == now && !e->torn;
 }
 
 cn_err cn_env_stamp(cn_env *e, uint64_t *ret) {
     MDB_envinfo info;
-    CN_TRY(step_in(e));
-    cn_err err = check_size_at_times(e);
-    if (err == CN_OK)
-        err = cn_mdb(mdb_env_info(e->mdb, &info), "reading %s", e->path);
+    CN_TRY(looked_just_now(e) ? step_in(e, false) : cn_env_go_in(e));
+    cn_err err = cn_mdb(mdb_env_info(e->mdb, &info), "reading %s", e->path);
     if (err == CN_OK)
         *ret = info.me_last_txnid;
     return cn_env_went_out(e, err);

@@ -52,14 +52,18 @@ typedef struct call {
 /* That there is nothing (more) is said by no checksum, so the file is asked whether it is all there. */
 static int or_cut_short(MDB_txn *txn, int rc) {
     cn_env *e = mdb_env_get_userctx(mdb_txn_env(txn));
-    return rc == MDB_NOTFOUND && cn_env_sound(e) != CN_OK ? MDB_CORRUPTED : rc;
+    if (rc == MDB_NOTFOUND && cn_env_sound(e) != CN_OK)
+        rc = MDB_CORRUPTED;
+    if (rc == MDB_CORRUPTED)
+        cn_error_note_file(e->path);
+    return rc;
 }
 
 static int warded(int (*of_lmdb)(call *c), call *c) {
     jmp_buf here;
     if (setjmp(here)) {
         way_out = NULL;
-        return MDB_CORRUPTED;
+        return or_cut_short(c->txn, MDB_CORRUPTED);
     }
     way_out = &here;
     int rc = of_lmdb(c);

@@ -84,17 +84,24 @@ cn_err cn_reserve_look(cn_data *d, cn_reserve_state *ret) {
     return CN_OK;
 }
 
-/* Only once so much is free that a job does not run into the wall that was just put up again. */
+static uint64_t step_of(uint64_t bytes) { return bytes / STEPS > CHUNK ? bytes / STEPS / CHUNK * CHUNK : CHUNK; }
+
+/* In quarters, at most half of what it and the free space are together: a job does not run into a wall that was just put up. */
+static uint64_t grown(const cn_data *d, uint64_t there, uint64_t bytes) {
+    uint64_t step = step_of(bytes), most = (there + free_bytes(cn_data_dir(d))) / 2 / step * step;
+    return bytes < most ? bytes : most > there ? most : there;
+}
+
 static cn_err make_file(cn_data *d, uint64_t bytes) {
     int fd = open_locked(d, true);
     if (fd < 0)
         return errno == ENOSPC || errno == EDQUOT ? CN_OK : cn_fail_errno(errno, "making %s/reserve", cn_data_dir(d));
-    uint64_t there = blocks_of(fd);
+    uint64_t there = blocks_of(fd), more = there < bytes ? grown(d, there, bytes) : there;
     int rc = 0;
     if (there > bytes)
         rc = ftruncate(fd, (off_t)bytes) == 0 ? 0 : errno;
-    else if (there < bytes && free_bytes(cn_data_dir(d)) > 2 * bytes - there)
-        rc = fill(fd, bytes);
+    else if (more > there)
+        rc = fill(fd, more);
     if (rc == ENOSPC || rc == EDQUOT || rc == EIO)
         rc = ftruncate(fd, (off_t)there) == 0 ? 0 : errno;
     close(fd);
@@ -139,8 +146,8 @@ static bool give_step(cn_data *d, uint64_t *ret_step) {
     bool any = there > 0;
     if (wanted(d, &size) != CN_OK || size == 0)
         size = there;
-    uint64_t step = size / STEPS > CHUNK ? size / STEPS : CHUNK, left = there > step ? there - step : 0;
-    any = any && ftruncate(fd, (off_t)(left / CHUNK * CHUNK)) == 0;
+    uint64_t step = step_of(size), left = there > step ? (there - step) / CHUNK * CHUNK : 0;
+    any = any && ftruncate(fd, (off_t)left) == 0;
     close(fd);
     *ret_step = there - left;
     if (any)
@@ -162,6 +169,6 @@ bool cn_reserve_give_up(cn_data *d, cn_env *e) {
         taken = cn_env_widen(e, step / 2) != CN_OK;
     }
     if (!freed)
-        cn_fail(CN_UNAVAILABLE, "%s", text);
+        cn_fail(CN_UNAVAILABLE, "%s; %s/reserve, which is kept for this, is used up: it is made again by itself, a quarter at a time, once twice as much is free", text, cn_data_dir(d));
     return freed;
 }

@@ -1,9 +1,11 @@
 /* reserve.h -- DATA/reserve: a file whose blocks are given up on a full disk, so that denial, hiding, erasure, the ways back,
  * modes and audit records can still be committed.
  *
- * Its blocks are really there (never a hole). It is given up a quarter at a time, and what is freed goes to the file that
- * failed at once, before a job that writes beside can take it. How large it shall be stands in the host's settings; it is made again when a data directory
- * is opened, and by a server now and then, once twice its size is free. Jobs never use it.
+ * Its blocks are really there (never a hole). It is given up a quarter at a time, and half of what is freed goes to the file
+ * that failed at once, before a job that writes beside can take it. Of one document each, 256 KiB carry some hundred commits,
+ * and the whole tens of thousands; a thousand documents at once take 2 MiB. How large it shall be stands in the host's
+ * settings; it is made again when a data directory is opened, and by a server now and then, as many quarters as fit into half
+ * of what it and the free space are: on a small disk it is smaller. Jobs never use it.
  * Owns:    nothing; several processes may make it and give it up at once.
  * Thread:  any.
  * Limits:  CN_RESERVE_MAX. */

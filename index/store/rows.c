@@ -11,7 +11,7 @@ uint32_t cn_seg_block_rows(uint32_t dim) {
     return n;
 }
 
-static cn_err damaged(const cn_rows *r, const char *what) { return cn_fail(CN_DAMAGED, "%s: %s", r->blocks->path, what); }
+static cn_err damaged(const cn_rows *r, const char *what) { return cn_fail_file(r->blocks->path, ": %s", what); }
 
 /* ---------- loading ---------- */
 
@@ -21,17 +21,17 @@ cn_err cn_rows_head(cn_blocks *b, cn_seg_head *ret) {
     cn_seg_head h;
     uint32_t at = cn_blocks_first(b, 'h', 0, &n);
     if (n != 1)
-        return cn_fail(CN_DAMAGED, "%s: it has no header", b->path);
+        return cn_fail_file(b->path, ": it has no header");
     CN_TRY(cn_blocks_get(b, at, &p));
     if (p.n < sizeof h)
-        return cn_fail(CN_DAMAGED, "%s: its header is too short", b->path);
+        return cn_fail_file(b->path, ": its header is too short");
     memcpy(&h, p.p, sizeof h);
     if (h.format > CN_SEG_FORMAT)
         return cn_fail(CN_REFUSED, "%s has format %u; this program knows formats up to %d: use a newer cairn", b->path, h.format, CN_SEG_FORMAT);
     bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && h.block_rows == cn_seg_block_rows(h.dim) && h.rows <= CN_SEGMENT_ROWS_MAX &&
                 h.docs <= CN_SEGMENT_ROWS_MAX && h.sources <= CN_SOURCES_MAX && h.stubs <= h.docs && (h.stubs == 0 || h.format > 1);
     if (!sane)
-        return cn_fail(CN_DAMAGED, "%s: its header cannot be right", b->path);
+        return cn_fail_file(b->path, ": its header cannot be right");
     *ret = h;
     return CN_OK;
 }
@@ -41,7 +41,7 @@ static cn_err expect(const cn_rows *r, char kind, uint32_t want, uint32_t *ret_f
     uint32_t n;
     *ret_first = cn_blocks_first(r->blocks, kind, 0, &n);
     if (n != want || (n && r->blocks->v[*ret_first + n - 1].head->b != n - 1))
-        return cn_fail(CN_DAMAGED, "%s: it has %u blocks of kind %c; its header says %u", r->blocks->path, n, kind, want);
+        return cn_fail_file(r->blocks->path, ": it has %u blocks of kind %c; its header says %u", n, kind, want);
     return CN_OK;
 }
 

@@ -20,7 +20,7 @@ static cn_err read_all(cn_env *env, const cn_seg_id *id, const cn_digest *expect
     const char *path = cn_env_path(env);
     CN_TRY(cn_mdb(mdb_dbi_open(txn, NULL, 0, &dbi), "reading %s", path));
     CN_TRY(cn_blocks_load(&b, path, id, txn, dbi));
-    cn_err e = !expect || cn_digest_eq(&b.digest, expect) ? CN_OK : cn_fail(CN_DAMAGED, "%s is not the file that its version names: its digest differs", path);
+    cn_err e = !expect || cn_digest_eq(&b.digest, expect) ? CN_OK : cn_fail_file(path, " is not the file that its version names: its digest differs");
     if (e == CN_OK)
         e = read_blocks(&b, pace, ctx, ret_all);
     if (e == CN_DAMAGED)

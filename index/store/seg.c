@@ -10,7 +10,7 @@ static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static cn_stripes stripes = CN_STRIPES_INIT; /* by environment */
 static cn_seg *segs;
 
-static cn_err damaged(const cn_seg *s, const char *what) { return cn_fail(CN_DAMAGED, "%s: %s", s->blocks.path, what); }
+static cn_err damaged(const cn_seg *s, const char *what) { return cn_fail_file(s->blocks.path, ": %s", what); }
 
 static void free_seg(cn_seg *s) {
     while (s->made) {
@@ -232,7 +232,7 @@ cn_err cn_seg_open(cn_tenant *t, const cn_seg_id *id, const cn_digest *expect, c
     CN_TRY(cn_seg_path(t, id, NULL, path, sizeof path));
     cn_err e = cn_env_open(path, CN_ENV_SEALED, false, &env);
     if (e == CN_NOT_FOUND && expect) /* a version names it */
-        return cn_fail(CN_DAMAGED, "%s is gone; bring it back from a backup, or activate another version", path);
+        return cn_fail_file(path, " is gone; bring it back from a backup, or activate another version");
     CN_TRY(e);
     pthread_mutex_t *stripe = cn_stripe(&stripes, &env, sizeof env);
     pthread_mutex_lock(stripe);

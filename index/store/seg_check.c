@@ -6,7 +6,7 @@
 #include "index/store/seg_inside.h"
 
 static cn_err wrong(const cn_seg *s, uint32_t doc, const char *what) {
-    return cn_fail(CN_DAMAGED, "%s: document %u: %s", cn_env_path(s->env), doc, what);
+    return cn_fail_file(cn_env_path(s->env), ": document %u: %s", doc, what);
 }
 
 static cn_err check_label_list(cn_seg *s, uint32_t doc, cn_labels l) {
@@ -71,7 +71,7 @@ static cn_err check_docs(cn_seg *s) {
     }
     cn_arena_done(&a);
     CN_TRY(e);
-    return stubs == s->rows.head.stubs ? CN_OK : cn_fail(CN_DAMAGED, "%s: %u stubs of erased documents; its header says %u", cn_env_path(s->env), stubs, s->rows.head.stubs);
+    return stubs == s->rows.head.stubs ? CN_OK : cn_fail_file(cn_env_path(s->env), ": %u stubs of erased documents; its header says %u", stubs, s->rows.head.stubs);
 }
 
 static cn_err check_key_order(cn_seg *s) {
@@ -98,7 +98,7 @@ static cn_err invert(const cn_seg *s, uint32_t *row_at) {
     for (uint32_t r = 0; r < s->rows.head.rows; r++) {
         uint32_t *at = &row_at[s->arrays[CN_ARRAY_ROW_RANK][r]];
         if (*at != UINT32_MAX)
-            return cn_fail(CN_DAMAGED, "%s: two rows have the same rank", cn_env_path(s->env));
+            return cn_fail_file(cn_env_path(s->env), ": two rows have the same rank");
         *at = r;
     }
     return CN_OK;
@@ -130,12 +130,12 @@ static cn_err check_class(cn_seg *s, uint32_t cls, uint64_t *rows) {
     CN_TRY(cn_seg_class_rows(s, cls, &bytes));
     roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n);
     if (!b)
-        return cn_fail(CN_DAMAGED, "%s: the rows of class %u cannot be read", cn_env_path(s->env), cls);
+        return cn_fail_file(cn_env_path(s->env), ": the rows of class %u cannot be read", cls);
     roaring_uint32_iterator_t it;
     for (roaring_init_iterator(b, &it); right && it.has_value; roaring_advance_uint32_iterator(&it), ++*rows)
         right = it.current_value < s->rows.head.rows && s->arrays[CN_ARRAY_DOC_CLASS][s->arrays[CN_ARRAY_ROW_DOC][it.current_value]] == cls;
     roaring_bitmap_free(b);
-    return right ? CN_OK : cn_fail(CN_DAMAGED, "%s: the rows of class %u are not those of its documents", cn_env_path(s->env), cls);
+    return right ? CN_OK : cn_fail_file(cn_env_path(s->env), ": the rows of class %u are not those of its documents", cls);
 }
 
 cn_err cn_seg_validate(cn_seg *s) {
@@ -146,5 +146,5 @@ cn_err cn_seg_validate(cn_seg *s) {
     CN_TRY(check_ranks(s));
     for (uint32_t c = 0; c < s->rows.head.classes; c++)
         CN_TRY(check_class(s, c, &rows));
-    return rows == s->rows.head.rows ? CN_OK : cn_fail(CN_DAMAGED, "%s: rows without a class", cn_env_path(s->env));
+    return rows == s->rows.head.rows ? CN_OK : cn_fail_file(cn_env_path(s->env), ": rows without a class");
 }

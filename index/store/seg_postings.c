@@ -97,7 +97,7 @@ static cn_err add_doc(rows_in *r, uint32_t doc) {
         cn_chunk c;
         CN_TRY(cn_rows_chunk(&r->s->rows, &rec, i, &c));
         if (c.from > c.to || c.to > text.n)
-            return cn_fail(CN_DAMAGED, "%s: a passage of document %u lies outside of its text", r->s->blocks.path, doc);
+            return cn_fail_file(r->s->blocks.path, ": a passage of document %u lies outside of its text", doc);
         CN_TRY(add_field(r, rec.title, TITLE_TIMES));
         CN_TRY(add_field(r, c.headings, 1));
         CN_TRY(add_field(r, (cn_str){text.p + c.from, c.to - c.from}, 1));

@@ -74,7 +74,7 @@ cn_err cn_seg_stub(cn_seg *s, uint32_t doc, bool *ret_is, cn_stub *ret) {
     if (rec.head.kind == CN_DOC_WHOLE)
         return CN_OK;
     if (rec.head.source >= s->rows.head.sources)
-        return cn_fail(CN_DAMAGED, "%s: a document's source does not exist", s->blocks.path);
+        return cn_fail_file(s->blocks.path, ": a document's source does not exist");
     *ret_is = true;
     *ret = (cn_stub){s->sources[rec.head.source], rec.head.gone, rec.head.kind == CN_DOC_STUB_UNLABELLED};
     return CN_OK;
@@ -89,7 +89,7 @@ cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret) {
 cn_err cn_seg_fill(cn_seg *s, const cn_record *rec, cn_doc *ret) {
     const cn_doc_head *h = &rec->head;
     if (h->source >= s->rows.head.sources || h->cls >= s->rows.head.classes)
-        return cn_fail(CN_DAMAGED, "%s: a document's source or class does not exist", s->blocks.path);
+        return cn_fail_file(s->blocks.path, ": a document's source or class does not exist");
     *ret = (cn_doc){.source = s->sources[h->source], .id = rec->id, .title = rec->title, .uri = rec->uri, .mime = rec->mime, .modified = h->modified,
                     .content = h->content, .row = h->row, .labels = s->classes[h->cls], .meta = rec->meta, .n_chunks = h->n_chunks};
     return CN_OK;
@@ -133,7 +133,7 @@ static cn_err check_rows(const cn_seg *s, uint32_t doc, const cn_record *rec) {
     const uint32_t *doc_row = s->arrays[CN_ARRAY_DOC_ROW];
     if (rec->head.first_row == doc_row[doc] && rec->head.n_chunks == doc_row[doc + 1] - doc_row[doc])
         return CN_OK;
-    return cn_fail(CN_DAMAGED, "%s: document %u has other rows than the arrays say", s->blocks.path, doc);
+    return cn_fail_file(s->blocks.path, ": document %u has other rows than the arrays say", doc);
 }
 
 cn_err cn_seg_doc_full(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret) {
@@ -161,7 +161,7 @@ static cn_err row_record(cn_seg *s, uint32_t row, cn_record *ret, uint32_t *ret_
     CN_TRY(cn_rows_doc(&s->rows, doc, ret));
     CN_TRY(check_rows(s, doc, ret));
     if (row < ret->head.first_row || row - ret->head.first_row >= ret->head.n_chunks)
-        return cn_fail(CN_DAMAGED, "%s: row %u is not one of its document's", s->blocks.path, row);
+        return cn_fail_file(s->blocks.path, ": row %u is not one of its document's", row);
     *ret_doc = doc;
     return CN_OK;
 }

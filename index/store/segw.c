@@ -436,7 +436,7 @@ static bool same_key(void *ctx, uint32_t doc) {
     if (e == CN_OK)
         e = cn_db_get(txn, dbi, (cn_str){(const char *)name, sizeof name}, &v);
     if (e != CN_OK) {
-        cn_segw_broken(w, cn_fail(CN_DAMAGED, "%s: a block of keys cannot be read", w->path));
+        cn_segw_broken(w, cn_fail_file(w->path, ": a block of keys cannot be read"));
         return false;
     }
     const cn_id_rec *ids = (const cn_id_rec *)(const void *)(v.p + CN_BLOCK_HEAD);

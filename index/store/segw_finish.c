@@ -33,14 +33,14 @@ static cn_err make_doc_arrays(finish *f, uint32_t **ret_doc_row, uint32_t **ret_
     for (uint32_t d = 0; d < docs; d++) {
         CN_TRY(cn_rows_doc(&f->rows, d, &rec));
         if (rec.head.first_row != row || rec.head.cls >= f->rows.head.classes || rec.head.n_chunks > f->rows.head.rows - row)
-            return cn_fail(CN_DAMAGED, "%s: document %u does not follow the one before it", f->w->path, d);
+            return cn_fail_file(f->w->path, ": document %u does not follow the one before it", d);
         (*ret_doc_row)[d] = row;
         (*ret_doc_class)[d] = rec.head.cls;
         row += rec.head.n_chunks;
     }
     (*ret_doc_row)[docs] = row;
     if (row != f->rows.head.rows)
-        return cn_fail(CN_DAMAGED, "%s: %u rows of %u", f->w->path, row, f->rows.head.rows);
+        return cn_fail_file(f->w->path, ": %u rows of %u", row, f->rows.head.rows);
     CN_TRY(put_array(f, CN_ARRAY_DOC_ROW, *ret_doc_row, docs + 1ull));
     return put_array(f, CN_ARRAY_DOC_CLASS, *ret_doc_class, docs);
 }
@@ -159,7 +159,7 @@ static cn_err make_items(finish *f, item *v) {
     for (uint32_t d = 0; d < docs; d++) {
         CN_TRY(cn_rows_doc(&f->rows, d, &rec));
         if (rec.head.source >= sources)
-            return cn_fail(CN_DAMAGED, "%s: document %u has no source", f->w->path, d);
+            return cn_fail_file(f->w->path, ": document %u has no source", d);
         v[d] = (item){.prefix = prefix_of(rec.id, skip), .source = place[rec.head.source], .doc = d};
     }
     return CN_OK;

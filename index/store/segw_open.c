@@ -141,7 +141,7 @@ cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret) {
 
 /* ---------- taken up again ---------- */
 
-static cn_err damaged(const cn_segw *w, const char *what) { return cn_fail(CN_DAMAGED, "%s: %s", w->path, what); }
+static cn_err damaged(const cn_segw *w, const char *what) { return cn_fail_file(w->path, ": %s", what); }
 
 static cn_err take_classes(cn_segw *w, const cn_rows *r) {
     uint32_t want = r->head.classes;

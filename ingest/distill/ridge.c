@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "ingest/distill/spread.h"
+#include "engine/base/spread.h"
+
+#define SHARE 64u /* rows that a thread takes at a time */
 
 typedef struct ridge {
     const cn_bags *b;
@@ -53,7 +55,7 @@ static void missing_rows(void *ctx, uint32_t from, uint32_t to) {
 
 void cn_bags_times(const cn_bags *b, const float *w, uint32_t dim, unsigned threads, float *out) {
     ridge g = {.b = b, .p_in = w, .t = out, .dim = dim};
-    cn_spread(threads, b->n, times_rows, &g);
+    cn_spread_rows(threads, b->n, SHARE, times_rows, &g);
 }
 
 /* ---------- a piece is a row ---------- */
@@ -120,25 +122,25 @@ static void turn_rows(void *ctx, uint32_t from, uint32_t to) {
 static void solve(ridge *g, uint32_t steps, unsigned threads, cn_ridge_step *told, void *ctx) {
     uint32_t words = g->b->words, n = g->b->n;
     g->p_in = g->w;
-    cn_spread(threads, n, times_rows, g);
-    cn_spread(threads, n, missing_rows, g);
-    cn_spread(threads, words, begin_rows, g);
+    cn_spread_rows(threads, n, SHARE, times_rows, g);
+    cn_spread_rows(threads, n, SHARE, missing_rows, g);
+    cn_spread_rows(threads, words, SHARE, begin_rows, g);
     g->p_in = g->p;
     double rz = sum(g->part, words);
     for (uint32_t k = 0; k < steps; k++) {
         if (told)
             told(ctx, k, steps);
-        cn_spread(threads, n, times_rows, g);
-        cn_spread(threads, words, apply_rows, g);
+        cn_spread_rows(threads, n, SHARE, times_rows, g);
+        cn_spread_rows(threads, words, SHARE, apply_rows, g);
         double pa = sum(g->part, words);
         if (!(rz > 0 && pa > 0))
             break; /* solved */
         g->step = (float)(rz / pa);
-        cn_spread(threads, words, step_rows, g);
+        cn_spread_rows(threads, words, SHARE, step_rows, g);
         double next = sum(g->part, words);
         g->step = (float)(next / rz);
         rz = next;
-        cn_spread(threads, words, turn_rows, g);
+        cn_spread_rows(threads, words, SHARE, turn_rows, g);
     }
 }
 

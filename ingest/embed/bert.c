@@ -48,6 +48,7 @@ typedef struct loader {
     cn_safetensors st;
     const char *prefix; /* "" or "bert." */
     bool all;
+    bool keep;          /* the model outlives the weights that it is loaded from */
     const cn_bert *seen; /* for int8: the same model in floats, that looked at its inputs */
 } loader;
 
@@ -91,15 +92,15 @@ static void *own(cn_bert *b, uint64_t words) { /* of 4 bytes */
     return p;
 }
 
-/* Read in place where it is aligned floats, else as a copy. */
-static cn_err load(const loader *l, const char *name, uint32_t rows, uint32_t cols, const float **ret) {
+/* Read in place where it is aligned floats and need not be kept, else as a copy. */
+static cn_err load(const loader *l, const char *name, uint32_t rows, uint32_t cols, bool keep, const float **ret) {
     const cn_tensor *t = find_tensor(l, name, rows, cols);
     if (!t)
         return CN_INVALID;
     uint64_t n = (uint64_t)(rows ? rows : 1) * cols;
     const void *place = l->st.data + t->from;
     const float *v = place;
-    if (t->type != CN_ST_F32 || (uintptr_t)place % sizeof(float)) {
+    if (keep || t->type != CN_ST_F32 || (uintptr_t)place % sizeof(float)) {
         float *copy = own(l->b, n);
         if (!copy)
             return cn_fail_memory();
@@ -112,10 +113,10 @@ static cn_err load(const loader *l, const char *name, uint32_t rows, uint32_t co
     return CN_OK;
 }
 
-static cn_err load_in(const loader *l, uint32_t k, const char *name, uint32_t rows, uint32_t cols, const float **ret) {
+static cn_err load_in(const loader *l, uint32_t k, const char *name, uint32_t rows, uint32_t cols, bool keep, const float **ret) {
     char full[128];
     snprintf(full, sizeof full, "encoder.layer.%u.%s", k, name);
-    return load(l, full, rows, cols, ret);
+    return load(l, full, rows, cols, keep, ret);
 }
 
 /* Room for a product of n rows from k inputs; weights of one matrix are read in place where no table wants them packed. */
@@ -160,16 +161,16 @@ static void put_rows(const cn_bert *b, const float *w, const float *bias, uint32
 /* A stack of n matrices [rows][k], one under the other, each with its bias, as one product. */
 static cn_err load_dense(const loader *l, uint32_t at, const char *const *names, uint32_t n, uint32_t rows, uint32_t k, const float *peaks, dense *ret) {
     cn_bert *b = l->b;
-    CN_TRY(b->int8 ? make_ints(b, n * rows, k, &ret->ints) : make_floats(b, n * rows, k, b->ops->packed || n > 1, &ret->floats));
+    CN_TRY(b->int8 ? make_ints(b, n * rows, k, &ret->ints) : make_floats(b, n * rows, k, b->ops->packed || n > 1 || l->keep, &ret->floats));
     if (b->int8)
         cn_bert_int8_order(peaks, &ret->ints);
     for (uint32_t i = 0; i < n; i++) {
         char name[80];
         const float *w, *bias;
         snprintf(name, sizeof name, "%s.weight", names[i]);
-        CN_TRY(load_in(l, at, name, rows, k, &w));
+        CN_TRY(load_in(l, at, name, rows, k, false, &w));
         snprintf(name, sizeof name, "%s.bias", names[i]);
-        CN_TRY(load_in(l, at, name, 0, rows, &bias));
+        CN_TRY(load_in(l, at, name, 0, rows, false, &bias));
         put_rows(b, w, bias, rows, i * rows, ret);
     }
     return CN_OK;
@@ -185,27 +186,27 @@ static cn_err load_layer(const loader *l, uint32_t k, layer *y) {
     CN_TRY(load_dense(l, k, &one[0], 1, h, h, seen->out.peaks, &y->out));
     CN_TRY(load_dense(l, k, &one[1], 1, inner, h, seen->up.peaks, &y->up));
     CN_TRY(load_dense(l, k, &one[2], 1, h, inner, seen->down.peaks, &y->down));
-    CN_TRY(load_in(l, k, "attention.output.LayerNorm.weight", 0, h, &y->norm[0][0]));
-    CN_TRY(load_in(l, k, "attention.output.LayerNorm.bias", 0, h, &y->norm[0][1]));
-    CN_TRY(load_in(l, k, "output.LayerNorm.weight", 0, h, &y->norm[1][0]));
-    return load_in(l, k, "output.LayerNorm.bias", 0, h, &y->norm[1][1]);
+    CN_TRY(load_in(l, k, "attention.output.LayerNorm.weight", 0, h, l->keep, &y->norm[0][0]));
+    CN_TRY(load_in(l, k, "attention.output.LayerNorm.bias", 0, h, l->keep, &y->norm[0][1]));
+    CN_TRY(load_in(l, k, "output.LayerNorm.weight", 0, h, l->keep, &y->norm[1][0]));
+    return load_in(l, k, "output.LayerNorm.bias", 0, h, l->keep, &y->norm[1][1]);
 }
 
 static cn_err load_all(const loader *l) {
     cn_bert *b = l->b;
     const cn_bert_config *c = &b->c;
-    CN_TRY(load(l, "embeddings.word_embeddings.weight", c->words, c->hidden, &b->words));
-    CN_TRY(load(l, "embeddings.position_embeddings.weight", c->positions, c->hidden, &b->positions));
-    CN_TRY(load(l, "embeddings.token_type_embeddings.weight", c->types, c->hidden, &b->types));
-    CN_TRY(load(l, "embeddings.LayerNorm.weight", 0, c->hidden, &b->norm[0]));
-    CN_TRY(load(l, "embeddings.LayerNorm.bias", 0, c->hidden, &b->norm[1]));
+    CN_TRY(load(l, "embeddings.word_embeddings.weight", c->words, c->hidden, l->keep, &b->words));
+    CN_TRY(load(l, "embeddings.position_embeddings.weight", c->positions, c->hidden, l->keep, &b->positions));
+    CN_TRY(load(l, "embeddings.token_type_embeddings.weight", c->types, c->hidden, l->keep, &b->types));
+    CN_TRY(load(l, "embeddings.LayerNorm.weight", 0, c->hidden, l->keep, &b->norm[0]));
+    CN_TRY(load(l, "embeddings.LayerNorm.bias", 0, c->hidden, l->keep, &b->norm[1]));
     for (uint32_t k = 0; k < c->layers; k++)
         CN_TRY(load_layer(l, k, &b->layers[k]));
     return CN_OK;
 }
 
-static cn_err bert_load(cn_bert *b, cn_str weights, bool all, const cn_bert *seen) {
-    loader l = {.b = b, .prefix = "", .all = all, .seen = seen};
+static cn_err bert_load(cn_bert *b, cn_str weights, bool all, bool keep, const cn_bert *seen) {
+    loader l = {.b = b, .prefix = "", .all = all, .keep = keep, .seen = seen};
     CN_TRY(cn_safetensors_parse(weights, &l.st));
     if (cn_safetensors_find(&l.st, CN_STR("bert.embeddings.word_embeddings.weight")))
         l.prefix = "bert.";
@@ -278,11 +279,11 @@ static void note_peaks(const dense *d, const float *x, uint32_t k, uint32_t toke
 
 /* --- the whole --- */
 
-static cn_err float_new(const cn_bert_config *c, cn_str weights, bool all, const cn_bert_ops *ops, cn_bert **ret) {
+static cn_err float_new(const cn_bert_config *c, cn_str weights, bool all, bool keep, const cn_bert_ops *ops, cn_bert **ret) {
     cn_bert *b;
     CN_TRY(bert_new(c, &b));
     b->ops = ops;
-    return keep_or_free(bert_load(b, weights, all, NULL), b, ret);
+    return keep_or_free(bert_load(b, weights, all, keep, NULL), b, ret);
 }
 
 static cn_err int8_new(const cn_bert_config *c, cn_str weights, bool all, cn_bert **ret) {
@@ -292,12 +293,12 @@ static cn_err int8_new(const cn_bert_config *c, cn_str weights, bool all, cn_ber
     if (c->hidden > CN_INT8_INPUTS_MAX || c->inner > CN_INT8_INPUTS_MAX)
         return cn_fail(CN_INVALID, "precision int8 takes layers of at most %d inputs; use fp32", CN_INT8_INPUTS_MAX);
     cn_bert_int8_get(&int8, &ops);
-    CN_TRY(float_new(c, weights, all, ops, &floats));
+    CN_TRY(float_new(c, weights, all, false, ops, &floats));
     cn_err err = look_at_inputs(floats);
     if (err == CN_OK && (err = bert_new(c, &b)) == CN_OK) {
         b->ops = ops;
         b->int8 = int8;
-        err = keep_or_free(bert_load(b, weights, false, floats), b, ret);
+        err = keep_or_free(bert_load(b, weights, false, true, floats), b, ret);
     }
     cn_bert_free(floats);
     return err;
@@ -308,7 +309,7 @@ cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool int8, bool all,
     if (int8)
         return int8_new(c, weights, all, ret);
     CN_TRY(cn_bert_ops_get(&ops));
-    return float_new(c, weights, all, ops, ret);
+    return float_new(c, weights, all, true, ops, ret);
 }
 
 void cn_bert_free(cn_bert *b) {

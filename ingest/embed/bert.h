@@ -2,7 +2,7 @@
  *
  * One text at a time, its tokens padded with zeros to a multiple of 16, by the arithmetic of bert_ops.h: a text's bits
  * depend on nothing but the text, the model and the table's kind.
- * Owns:    cn_bert what it had to convert, join or pack; the rest of the weights is read where it is mapped.
+ * Owns:    cn_bert its weights, converted, joined or packed.
  * Thread:  cn_bert any; a cn_bert_work one at a time.
  * Limits:  those of model.h. */
 #pragma once
@@ -11,7 +11,7 @@
 typedef struct cn_bert cn_bert;
 typedef struct cn_bert_work cn_bert_work;
 
-/* weights: a safetensors file, which must outlive ret. int8: the dense layers in 8-bit integers (bert_int8.h). all: look at each number too; CN_INVALID names the tensor that is
+/* weights: a safetensors file, of which ret keeps nothing. int8: the dense layers in 8-bit integers (bert_int8.h). all: look at each number too; CN_INVALID names the tensor that is
  * missing, of another shape, or holds a NaN. */
 cn_err cn_bert_new(const cn_bert_config *c, cn_str weights, bool int8, bool all, cn_bert **ret);
 void cn_bert_free(cn_bert *b);

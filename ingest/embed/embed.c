@@ -6,13 +6,13 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/spread.h"
 #include "ingest/embed/bert.h"
 #include "ingest/embed/http.h"
 #include "ingest/embed/static.h"
 #include "ingest/embed/store.h"
 #include "ingest/embed/words.h"
 
-#define THREADS_MAX 256
 #define DATA_MAX 4096
 
 /* A thread's workspace: made once, kept with the embedder for the next call. */
@@ -104,6 +104,7 @@ static cn_err load_bert(cn_embedder *e) {
     if (cn_wordpiece_size(e->pieces) > e->c.words)
         return cn_fail(CN_DAMAGED, "model \"%s\": vocab.txt has more lines than the model has words", e->name);
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, strcmp(e->precision, "int8") == 0, false, &e->bert));
+    cn_model_dir_drop(&e->dir, CN_PART_WEIGHTS); /* it has its own, in the form that it computes with */
     e->digest = digest_of(e, &m);
     return CN_OK;
 }
@@ -270,9 +271,8 @@ typedef struct call {
     uint32_t first;
     uint32_t n;
     float *out;
-    _Atomic uint32_t next, cut;
+    _Atomic uint32_t cut, done;
     _Atomic uint64_t tokens, cpu_ns;
-    _Atomic bool failed;
 } call;
 
 static void run_bert(cn_embedder *e, space *s, float *out) {
@@ -300,40 +300,30 @@ static cn_err one_text(call *c, space *s, uint32_t i) {
     atomic_fetch_add(&c->tokens, s->tokens.n + 2);
     if (s->tokens.full)
         atomic_fetch_add(&c->cut, 1);
+    atomic_fetch_add(&c->done, 1);
     return CN_OK;
 }
 
-static cn_err work(call *c) {
+/* A thread that gets no workspace leaves its share to the others. */
+static void work(void *ctx, cn_shares *shares) {
+    call *c = ctx;
     space *s;
-    uint64_t from = cn_thread_cpu_ns();
+    uint64_t start = cn_thread_cpu_ns();
     cn_err err = space_take(c->e, &s);
     if (err != CN_OK)
-        return err;
-    for (uint32_t i; err == CN_OK && !atomic_load(&c->failed) && (i = atomic_fetch_add(&c->next, 1)) < c->n;)
+        return;
+    for (uint32_t i, to; err == CN_OK && cn_shares_next(shares, &i, &to);)
         err = one_text(c, s, i);
     if (err != CN_OK)
-        atomic_store(&c->failed, true);
+        cn_shares_end(shares);
     space_give(c->e, s);
-    atomic_fetch_add(&c->cpu_ns, cn_thread_cpu_ns() - from);
-    return err;
+    atomic_fetch_add(&c->cpu_ns, cn_thread_cpu_ns() - start);
 }
 
-/* A helper that gets no workspace leaves its share to the others. */
-static void *helper(void *arg) {
-    work(arg);
-    return NULL;
-}
-
+/* Out of memory is the only way in which a text of a checked length fails. */
 static cn_err run(call *c, unsigned threads) {
-    pthread_t ids[THREADS_MAX];
-    unsigned most = threads < c->n ? threads : c->n, started = 0;
-    while (started + 1 < most && started < THREADS_MAX && pthread_create(&ids[started], NULL, helper, c) == 0)
-        started++;
-    cn_err err = work(c);
-    for (unsigned i = 0; i < started; i++)
-        pthread_join(ids[i], NULL);
-    CN_TRY(err);
-    return atomic_load(&c->failed) ? cn_fail_memory() : CN_OK; /* the only way in which a text of a checked length fails */
+    cn_spread(threads, c->n, 1, work, c);
+    return atomic_load(&c->done) == c->n ? CN_OK : cn_fail_memory();
 }
 
 cn_err cn_embed_told(cn_embedder *e, const cn_str *texts, uint32_t n, unsigned threads, const cn_embed_wait *w, float *out, cn_embed_cost *ret) {

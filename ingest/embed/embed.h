@@ -2,7 +2,10 @@
  *
  * Kinds: bert, in single precision (fp32) or with its dense layers in 8-bit integers (int8: about three times as fast;
  * bert_int8.h); static, a table of rows that `cairn model distill` made from a bert (static.h); http, a service elsewhere (http.h), for which texts leave this process. `none` is no embedder at all.
- * Owns:    cn_embedder is shared and counted; its weights are mapped read-only.
+ * The files of a model are read once, when it is opened, and what was read is what its digest is of: whoever cuts, changes or
+ * removes them afterwards changes no vector of this process (`cairn doctor` finds it, and so does the next one that opens it).
+ * Mapped files would have cost less memory and given other vectors without a word.
+ * Owns:    cn_embedder is shared and counted; it owns its weights.
  * Thread:  any may call embed; it uses the threads given at the call.
  * Limits:  CN_EMBED_BATCH texts a call; a text over the model's limit keeps its first ids and [SEP]. */
 #pragma once

@@ -1,7 +1,7 @@
 /* model.h -- a model's folder: its files, and what the JSON of a sentence-transformers folder says.
  *
  * The same code reads a folder that a user brings and one kept in DATA/models; nothing in it is trusted.
- * Owns:    cn_model_dir its mappings.
+ * Owns:    cn_model_dir its bytes: a copy in memory, which nobody else can change or cut short.
  * Thread:  reading: any.
  * Limits:  CN_MODEL_... below. */
 #pragma once
@@ -23,7 +23,7 @@ typedef enum cn_model_part {
 typedef struct cn_model_dir {
     struct {
         char name[128];  /* relative to the folder; "" when it is not there */
-        cn_str bytes;    /* mapped read-only */
+        cn_str bytes;
     } part[CN_PART_COUNT];
 } cn_model_dir;
 
@@ -32,6 +32,7 @@ typedef struct cn_model_dir {
 cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret);
 cn_err cn_model_dir_open_table(const char *folder, cn_model_dir *ret);
 void cn_model_dir_done(cn_model_dir *d);
+void cn_model_dir_drop(cn_model_dir *d, cn_model_part k); /* its bytes alone */
 /* SHA-256 over each file's name and content, in the order of cn_model_part. */
 cn_digest cn_model_dir_digest(const cn_model_dir *d);
 

@@ -1,12 +1,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/mem.h"
 #include "ingest/embed/model.h"
 #include "ingest/embed/table.h"
+
+#define PIECE ((size_t)64 << 20) /* of one read(): it takes less than 2 GiB */
 
 typedef struct part_rule {
     const char *name; /* NULL: modules.json says where */
@@ -29,7 +31,21 @@ static const part_rule table_parts[CN_PART_COUNT] = {
     [CN_PART_WEIGHTS] = {CN_TABLE_FILE, CN_TABLE_BYTES_MAX, true},
 };
 
-static cn_err map_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
+static cn_err read_all(int fd, const char *path, char *to, size_t n) {
+    for (size_t at = 0; at < n;) {
+        ssize_t got = read(fd, to + at, n - at < PIECE ? n - at : PIECE);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return cn_fail_errno(errno, "%s", path);
+        if (got == 0)
+            return cn_fail(CN_INVALID, "%s was cut short while it was read: %zu bytes of %zu", path, at, n);
+        at += (size_t)got;
+    }
+    return CN_OK;
+}
+
+static cn_err read_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
     struct stat st;
     if (fstat(fd, &st) != 0)
         return cn_fail_errno(errno, "%s", path);
@@ -37,14 +53,18 @@ static cn_err map_fd(int fd, const char *path, uint64_t max, cn_str *ret) {
         return cn_fail(CN_INVALID, "%s is not a regular file", path);
     if (st.st_size == 0 || (uint64_t)st.st_size > max)
         return cn_fail(CN_INVALID, "%s has %lld bytes; it must have 1 to %llu", path, (long long)st.st_size, (unsigned long long)max);
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED)
-        return cn_fail_errno(errno, "%s", path);
-    *ret = (cn_str){p, (size_t)st.st_size};
-    return CN_OK;
+    char *p = cn_alloc_aligned(64, (size_t)st.st_size);
+    if (!p)
+        return cn_fail_memory();
+    cn_err err = read_all(fd, path, p, (size_t)st.st_size);
+    if (err == CN_OK)
+        *ret = (cn_str){p, (size_t)st.st_size};
+    else
+        cn_free(p);
+    return err;
 }
 
-static cn_err map_part(const char *folder, const part_rule *rule, cn_model_part k, cn_model_dir *d) {
+static cn_err read_part(const char *folder, const part_rule *rule, cn_model_part k, cn_model_dir *d) {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", folder, d->part[k].name) >= (int)sizeof path)
         return cn_fail(CN_INVALID, "the path of the model's folder is too long");
@@ -59,12 +79,12 @@ static cn_err map_part(const char *folder, const part_rule *rule, cn_model_part 
                        "pooling folder and model.safetensors", path);
     if (fd < 0)
         return cn_fail_errno(errno, "%s", path);
-    cn_err err = map_fd(fd, path, rule->max, &d->part[k].bytes);
+    cn_err err = read_fd(fd, path, rule->max, &d->part[k].bytes);
     close(fd);
     return err;
 }
 
-static cn_err map_parts(const char *folder, const part_rule *parts, cn_model_dir *d) {
+static cn_err read_parts(const char *folder, const part_rule *parts, cn_model_dir *d) {
     for (cn_model_part k = 0; k < CN_PART_COUNT; k++) {
         bool normalise;
         char where[64];
@@ -76,14 +96,14 @@ static cn_err map_parts(const char *folder, const part_rule *parts, cn_model_dir
             CN_TRY(cn_model_pooling_path(d->part[CN_PART_MODULES].bytes, where, &normalise));
             snprintf(d->part[k].name, sizeof d->part[k].name, "%s/config.json", where);
         }
-        CN_TRY(map_part(folder, &parts[k], k, d));
+        CN_TRY(read_part(folder, &parts[k], k, d));
     }
     return CN_OK;
 }
 
 static cn_err open_parts(const char *folder, const part_rule *parts, cn_model_dir *ret) {
     cn_model_dir d = {0};
-    cn_err err = map_parts(folder, parts, &d);
+    cn_err err = read_parts(folder, parts, &d);
     if (err == CN_OK)
         *ret = d;
     else
@@ -94,15 +114,14 @@ static cn_err open_parts(const char *folder, const part_rule *parts, cn_model_di
 cn_err cn_model_dir_open(const char *folder, cn_model_dir *ret) { return open_parts(folder, bert_parts, ret); }
 cn_err cn_model_dir_open_table(const char *folder, cn_model_dir *ret) { return open_parts(folder, table_parts, ret); }
 
+void cn_model_dir_drop(cn_model_dir *d, cn_model_part k) {
+    cn_free((void *)(uintptr_t)d->part[k].bytes.p);
+    d->part[k].bytes = (cn_str){0};
+}
+
 void cn_model_dir_done(cn_model_dir *d) {
-    for (cn_model_part k = 0; k < CN_PART_COUNT; k++) {
-        union {
-            const char *in;
-            void *out;
-        } p = {.in = d->part[k].bytes.p}; /* munmap wants it without const */
-        if (p.out)
-            munmap(p.out, d->part[k].bytes.n);
-    }
+    for (cn_model_part k = 0; k < CN_PART_COUNT; k++)
+        cn_model_dir_drop(d, k);
     *d = (cn_model_dir){0};
 }
 

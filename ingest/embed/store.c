@@ -133,6 +133,13 @@ static cn_err read_manifest(const char *folder, cn_manifest *ret) {
     return parse_manifest(path, (cn_str){bytes, n}, ret);
 }
 
+/* What is damaged is the model, whichever of its files it was. */
+static cn_err of_model(const char *folder, cn_err err) {
+    if (err == CN_DAMAGED)
+        cn_error_note_file(folder);
+    return err;
+}
+
 cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
     char path[PATH_BYTES];
     CN_TRY(model_path(data_dir, name, path));
@@ -140,7 +147,7 @@ cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
     if (stat(path, &st) != 0 && errno == ENOENT)
         return cn_fail(CN_NOT_FOUND, "no model \"" CN_STR_FMT "\"; `cairn model list` shows those there are, `cairn model add` brings one", CN_STR_ARG(name));
     cn_err err = read_manifest(path, ret);
-    return err == CN_NOT_FOUND ? cn_wrap(CN_DAMAGED, "model \"" CN_STR_FMT "\"", CN_STR_ARG(name)) : err;
+    return of_model(path, err == CN_NOT_FOUND ? cn_wrap(CN_DAMAGED, "model \"" CN_STR_FMT "\"", CN_STR_ARG(name)) : err);
 }
 
 /* Vectors of other weights under the same name would be compared with those of the index, and nobody would know. */
@@ -159,7 +166,7 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     CN_TRY(model_path(data_dir, name, path));
     cn_err err = strcmp(m.kind, "static") == 0 ? cn_model_dir_open_table(path, &d) : cn_model_dir_open(path, &d);
     if (err == CN_INVALID)
-        return cn_wrap(CN_DAMAGED, "%s; remove the folder and add the model again", path);
+        return of_model(path, cn_wrap(CN_DAMAGED, "%s; remove the folder and add the model again", path));
     CN_TRY(err);
     for (cn_model_part k = 0; k < CN_PART_COUNT && err == CN_OK; k++)
         if (d.part[k].bytes.n != m.sizes[k])
@@ -169,7 +176,7 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
         err = is_same(&d, &m, path);
     if (err != CN_OK) {
         cn_model_dir_done(&d);
-        return err;
+        return of_model(path, err);
     }
     *ret_manifest = m;
     *ret = d;
@@ -186,10 +193,10 @@ cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret
     CN_TRY(join(path, folder, CN_HTTP_FILE));
     CN_TRY(read_file(path, json, sizeof json, &n));
     if (cn_http_config_read((cn_str){json, n}, &c) != CN_OK)
-        return cn_wrap(CN_DAMAGED, "%s; put it right, or remove the folder and add the model again", path);
+        return of_model(folder, cn_wrap(CN_DAMAGED, "%s; put it right, or remove the folder and add the model again", path));
     cn_digest digest = cn_http_config_digest(&c);
     if (!cn_digest_eq(&digest, &m.digest))
-        return cn_fail(CN_DAMAGED, "%s has another url, model or dimensions than when the model was added; put them back, or add it under another name", path);
+        return of_model(folder, cn_fail(CN_DAMAGED, "%s has another url, model or dimensions than when the model was added; put them back, or add it under another name", path));
     *ret = c;
     return CN_OK;
 }

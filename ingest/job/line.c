@@ -1,6 +1,7 @@
 #include "ingest/job/line.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
@@ -34,6 +35,7 @@ struct cn_line {
     worker pool[CN_LINE_WORKERS_MAX];
     _Atomic bool stop;
     cn_err err;
+    char file[CN_ERROR_FILE]; /* that is damaged; "": none is known */
     char text[CN_ERROR_TEXT];
 };
 
@@ -81,6 +83,7 @@ void cn_line_stop(cn_line *l, cn_err err, const char *text) {
         size_t n = strnlen(text, sizeof l->text - 1);
         memcpy(l->text, text, n);
         l->text[n] = 0;
+        snprintf(l->file, sizeof l->file, "%s", err == CN_DAMAGED ? cn_error_file() : "");
         l->stop = true;
         wake_all(l);
     }
@@ -240,5 +243,9 @@ cn_err cn_line_run(cn_line *l) {
     for (unsigned i = 0; i < started; i++)
         pthread_join(l->pool[i].thread, NULL);
     pthread_join(reader, NULL);
-    return l->stop ? cn_fail(l->err, "%s", l->text) : CN_OK;
+    if (!l->stop)
+        return CN_OK;
+    if (*l->file)
+        cn_error_note_file(l->file);
+    return cn_fail(l->err, "%s", l->text);
 }

@@ -2,9 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
@@ -14,10 +12,10 @@
 #include "index/catalog/sweep.h"
 #include "index/search/search.h"
 #include "index/store/dir.h"
+#include "server/service/keeper.h"
 
-#define NICE 10
-#define MS 1000000ull
-#define SECOND (1000 * MS)
+#define MS CN_KEEPER_MS
+#define SECOND CN_KEEPER_S
 #define HOUR_MS 3600000ull
 #define PIECE ((uint64_t)1 << 20) /* copied before it looks whether requests wait */
 #define LOOKS_SHARE 10            /* looking takes at most so small a part of its time */
@@ -39,52 +37,40 @@ typedef struct tenants {
 
 struct cn_compactor {
     cn_data *data;
-    cn_busy *busy;
-    pthread_t thread;
+    cn_keeper k;
     /* of the thread */
     list now;                /* what it is working through */
     tenants seen;
     uint64_t look_ns, copied; /* look_ns: it looks again no earlier */
     bool changed;            /* something was done: it looks again then */
-    pthread_mutex_t lock;    /* of all below */
-    pthread_cond_t wake;
+    /* under the keeper's lock */
     list shown;
     int64_t looked_us;
     uint64_t after_ms;
-    bool poked, stop;
 };
 
 /* ---------- waiting ---------- */
-/* Until that time, or until it is told something; false: it is over. */
-static bool rest(cn_compactor *c, uint64_t until_ns, bool whatever) {
-    struct timespec until = {.tv_sec = (time_t)(until_ns / SECOND), .tv_nsec = (long)(until_ns % SECOND)};
-    pthread_mutex_lock(&c->lock);
-    while (!c->stop && (whatever || !c->poked) && pthread_cond_timedwait(&c->wake, &c->lock, &until) == 0)
-        ;
-    bool go_on = !c->stop;
-    pthread_mutex_unlock(&c->lock);
-    return go_on;
-}
+static bool go_on(cn_compactor *c) { return cn_keeper_rest(&c->k, 0, true); }
 
 static uint64_t after_ms(cn_compactor *c) {
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->k.lock);
     uint64_t ms = c->after_ms;
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->k.lock);
     return ms;
 }
 
-/* Requests go first, for a while. */
+static bool rest_a_moment(void *ctx, uint64_t until_ns) {
+    cn_compactor *c = ctx;
+    return cn_keeper_rest(&c->k, until_ns, true);
+}
+
 static bool pace(void *ctx, uint64_t bytes) {
     cn_compactor *c = ctx;
     c->copied += bytes;
     if (c->copied < PIECE)
         return true;
     c->copied = 0;
-    uint64_t until = cn_mono_ns() + CN_COMPACTOR_WAIT_MS * MS;
-    while (cn_busy_now(c->busy) && cn_mono_ns() < until)
-        if (!rest(c, cn_mono_ns() + CN_GIVE_WAY_MS * MS, true))
-            return false;
-    return rest(c, 0, true) && after_ms(c) > 0;
+    return cn_keeper_give_way(&c->k, CN_COMPACTOR_WAIT_MS, rest_a_moment, c) && go_on(c) && after_ms(c) > 0;
 }
 
 /* ---------- the list ---------- */
@@ -116,11 +102,11 @@ static void show(cn_compactor *c) {
     }
     if (!copy.v)
         return;
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->k.lock);
     list old = c->shown;
     c->shown = copy;
     c->looked_us = cn_wall_us();
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->k.lock);
     cn_free(old.v);
 }
 
@@ -163,7 +149,8 @@ static void look_at(looking *l, cn_tenant *t, cn_str index) {
     l->again |= err != CN_OK;
 }
 
-static cn_err look_at_all(looking *l, cn_tenant *t) {
+static cn_err look_at_all(void *ctx, cn_tenant *t) {
+    looking *l = ctx;
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_index_info *ix;
     uint32_t n;
@@ -212,21 +199,16 @@ static bool is_same(looking *l, const seen *now) {
 
 static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
     looking *l = ctx;
-    cn_tenant *t;
     seen now = {.changed_ns = changed_ns(l->c, name)};
     (void)made_us;
     snprintf(now.name, sizeof now.name, CN_STR_FMT, CN_STR_ARG(name));
-    if (!rest(l->c, 0, true) || !note_tenant(&l->seen, &now) || is_same(l, &now))
+    if (!go_on(l->c) || !note_tenant(&l->seen, &now) || is_same(l, &now))
         return CN_OK;
     l->again = false;
-    cn_err err = cn_tenant_open(l->c->data, name, &t);
-    if (err == CN_OK) {
-        err = look_at_all(l, t);
-        cn_tenant_unref(t);
-    }
+    cn_err err = cn_keeper_visit(l->c->data, name, look_at_all, l);
     if (err != CN_OK || l->again)
         l->seen.v[l->seen.n - 1].changed_ns = 0;
-    if (err != CN_OK && err != CN_NOT_FOUND) /* dropped meanwhile */
+    if (err != CN_OK)
         cn_log(CN_LOG_WARN, "erase.unknown", "tenant=" CN_STR_FMT " %s", CN_STR_ARG(name), cn_error_detail());
     return CN_OK;
 }
@@ -235,13 +217,11 @@ static void look(cn_compactor *c) {
     looking l = {.c = c};
     c->changed = false;
     uint64_t began = cn_mono_ns();
-    pthread_mutex_lock(&c->lock);
-    c->poked = false;
-    pthread_mutex_unlock(&c->lock);
+    cn_keeper_was_told(&c->k);
     cn_err err = cn_tenant_list(c->data, look_at_tenant, &l);
     if (err != CN_OK)
         cn_log(CN_LOG_WARN, "erase.unknown", "the tenants cannot be listed; what is known of erased documents stays as it was: %s", cn_error_detail());
-    if (err == CN_OK && rest(c, 0, true)) {
+    if (err == CN_OK && go_on(c)) {
         list was = c->now;
         tenants were = c->seen;
         c->now = l.made;
@@ -291,7 +271,7 @@ static bool is_due(const cn_erasing *e) { return e->is.documents && e->due_us !=
 static bool may_compact(const cn_erasing *e) { return is_due(e) && cn_mono_ns() >= e->retry_ns; }
 static bool may_sweep(const cn_erasing *e) { return leaves(e) && cn_mono_ns() >= e->held_ns; }
 
-static bool over(cn_compactor *c) { return !rest(c, 0, true) || after_ms(c) == 0; }
+static bool over(cn_compactor *c) { return !go_on(c) || after_ms(c) == 0; }
 
 /* Someone holds a file, or it is one that a kill left unnamed. */
 static cn_err sweep_all(cn_tenant *t, cn_erasing *e) {
@@ -367,21 +347,18 @@ static uint64_t next(cn_compactor *c) {
 
 static void *run(void *arg) {
     cn_compactor *c = arg;
-    pthread_setname_np(pthread_self(), "cairn-compact");
-    setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread and those that it starts */
     do {
         look(c);
-        for (uint32_t i = 0; i < c->now.n && rest(c, 0, true); i++)
+        for (uint32_t i = 0; i < c->now.n && go_on(c); i++)
             work_on(c, &c->now.v[i]);
         show(c);
-    } while (rest(c, c->look_ns, true) && rest(c, next(c), false)); /* not at once again, whoever pokes */
+    } while (cn_keeper_rest(&c->k, c->look_ns, true) && cn_keeper_rest(&c->k, next(c), false)); /* not at once again, whoever pokes */
     return NULL;
 }
 
 /* ---------- begin and end ---------- */
 static void free_all(cn_compactor *c) {
-    pthread_cond_destroy(&c->wake);
-    pthread_mutex_destroy(&c->lock);
+    cn_keeper_done(&c->k);
     cn_free(c->now.v);
     cn_free(c->seen.v);
     cn_free(c->shown.v);
@@ -389,55 +366,47 @@ static void free_all(cn_compactor *c) {
 }
 
 cn_err cn_compactor_new(cn_data *d, cn_busy *busy, uint64_t after, cn_compactor **ret) {
-    pthread_condattr_t mono;
     cn_compactor *c = cn_calloc(1, sizeof *c);
     if (!c)
         return cn_fail_memory();
     c->data = d;
-    c->busy = busy;
     c->after_ms = after;
     c->looked_us = CN_NO_TIME;
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&mono);
-    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->wake, &mono);
-    pthread_condattr_destroy(&mono);
-    if (pthread_create(&c->thread, NULL, run, c) != 0) {
+    cn_keeper_init(&c->k, busy);
+    cn_err err = cn_keeper_start(&c->k, "cairn-compact", "to compact what was erased", run, c);
+    if (err != CN_OK) {
         free_all(c);
-        return cn_fail(CN_OVERLOADED, "a thread to compact what was erased could not be started");
+        return err;
     }
     *ret = c;
     return CN_OK;
 }
 
-static void tell(cn_compactor *c, bool stop) {
-    if (!c)
-        return;
-    pthread_mutex_lock(&c->lock);
-    c->poked = true;
-    c->stop |= stop;
-    pthread_cond_signal(&c->wake);
-    pthread_mutex_unlock(&c->lock);
-}
-
 void cn_compactor_set(cn_compactor *c, uint64_t after) {
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->k.lock);
     c->after_ms = after;
-    pthread_mutex_unlock(&c->lock);
-    tell(c, false);
+    pthread_mutex_unlock(&c->k.lock);
+    cn_keeper_tell(&c->k);
 }
 
-void cn_compactor_poke(cn_compactor *c) { tell(c, false); }
-void cn_compactor_leave(cn_compactor *c) { tell(c, true); }
+void cn_compactor_poke(cn_compactor *c) {
+    if (c)
+        cn_keeper_tell(&c->k);
+}
+
+void cn_compactor_leave(cn_compactor *c) {
+    if (c)
+        cn_keeper_leave(&c->k);
+}
 
 cn_err cn_compactor_list(cn_compactor *c, cn_arena *a, cn_erasing **ret, uint32_t *ret_n, int64_t *ret_looked_us) {
-    pthread_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->k.lock);
     uint32_t n = c->shown.n;
     cn_erasing *v = cn_arena_alloc(a, (n + 1u) * sizeof *v);
     if (v && n)
         memcpy(v, c->shown.v, n * sizeof *v);
     int64_t looked = c->looked_us;
-    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->k.lock);
     if (!v)
         return cn_fail_memory();
     *ret = v;
@@ -449,7 +418,6 @@ cn_err cn_compactor_list(cn_compactor *c, cn_arena *a, cn_erasing **ret, uint32_
 void cn_compactor_free(cn_compactor *c) {
     if (!c)
         return;
-    cn_compactor_leave(c);
-    pthread_join(c->thread, NULL);
+    cn_keeper_end(&c->k);
     free_all(c);
 }

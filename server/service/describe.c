@@ -13,9 +13,9 @@
 static uint64_t uptime_s(const cn_service *s) { return (cn_mono_ns() - s->start_ns) / 1000000000u; }
 
 cn_err cn_m_health(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
-    (void)c, (void)tenant, (void)p;
-    cn_pack_map(out, 3);
-    cn_out_cstr(out, "status", cn_upkeep_found_damage(s->upkeep) ? "damaged" : "ok");
+    (void)tenant, (void)p;
+    cn_pack_map(out, 4);
+    CN_TRY(cn_out_health(s, c, out));
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
     return CN_OK;
@@ -143,28 +143,6 @@ static void out_tenants(cn_service *s, cn_buf *out) {
     }
 }
 
-/* Of a tenant what the caller's key reaches; of the host all, each with its tenant, but nothing for a key of some indexes. */
-static void out_damaged(const cn_call *c, const cn_upkeep_state *u, cn_str tenant, cn_buf *out) {
-    uint32_t shown = 0;
-    cn_pack_cstr(out, "damaged");
-    size_t at = cn_pack_array_open(out);
-    for (uint32_t i = 0; i < u->n_damaged; i++) {
-        const cn_damaged *d = &u->damaged[i];
-        bool host = !tenant.n && !(c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n);
-        if (!host && (!cn_str_is(tenant, d->tenant) || !cn_call_reaches(c, cn_str_of(d->index))))
-            continue;
-        cn_pack_map(out, 4u + (tenant.n == 0));
-        if (!tenant.n)
-            cn_out_cstr(out, "tenant", d->tenant);
-        cn_out_cstr(out, "index", d->index);
-        cn_out_uint(out, "version", d->version);
-        cn_out_cstr(out, "file", d->file);
-        cn_out_time(out, "at", d->at_us);
-        shown++;
-    }
-    cn_pack_array_close(out, at, shown);
-}
-
 static void out_scrub(const cn_upkeep_state *u, cn_buf *out) {
     cn_pack_cstr(out, "scrub");
     cn_pack_map(out, 4);
@@ -190,7 +168,7 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     cn_out_uint(out, "uptime_s", uptime_s(s));
     if (t)
         CN_TRY(cn_out_modes(c, t, (cn_str){0}, false, out));
-    out_damaged(c, &files, tenant, out);
+    CN_TRY(cn_out_damaged(s, c, tenant, out));
     if (admin)
         CN_TRY(cn_out_erasures(s, c, tenant, out));
     if (limited)

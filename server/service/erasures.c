@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "index/catalog/compact.h"
+#include "index/catalog/mode.h"
 #include "server/service/compactor.h"
 #include "server/service/describe.h"
 
@@ -69,6 +70,14 @@ static bool may_see(const listing *l, const cn_erasing *e) {
     return l->tenant.n ? cn_str_is(l->tenant, e->tenant) && cn_call_reaches(l->c, cn_str_of(e->index)) : !limited;
 }
 
+/* By a mode that is in force now, whether or not the compactor has met it; the text says which. */
+static bool is_frozen(const listing *l, const cn_erasing *e) {
+    CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_modes m;
+    return cn_tenant_open(l->s->data, cn_str_of(e->tenant), &t) == CN_OK && cn_modes_get(t, cn_str_of(e->index), &l->c->arena, &m) == CN_OK &&
+           cn_modes_may_write(&m) == CN_REFUSED;
+}
+
 /* An entry without an index: the tenant's catalog could not be read. */
 static const char *whatever_comes(const listing *l, const cn_erasing *e) {
     if (*e->problem)
@@ -84,6 +93,11 @@ static void out_next(const listing *l, const cn_erasing *e, cn_buf *out) {
     char text[512];
     if (!*e->index) {
         cn_out_cstr(out, "next", "`cairn scrub` says what is damaged in the tenant's catalog");
+        return;
+    }
+    if (is_frozen(l, e)) {
+        snprintf(text, sizeof text, "nothing before that ends: %s; then it is compacted as before", cn_error_detail());
+        cn_out_cstr(out, "next", text);
         return;
     }
     snprintf(text, sizeof text, "%s; `cairn compact %s/%s --wait` does it now", whatever_comes(l, e), e->tenant, e->index);

@@ -58,6 +58,9 @@ cn_err cn_no_document(cn_str source, cn_str id);
 /* fields.c: a request's fields against the method's table. */
 cn_err cn_fields_check(const cn_method *m, const msgpack_object *params);
 
+/* damage.c: a request met CN_DAMAGED, in the file that this thread noted (cn_error_file()). The error's text stays. */
+void cn_tell_damage(cn_service *s, cn_str tenant, cn_str index);
+
 /* counters.c */
 void cn_count(cn_service *s, cn_str tenant, bool failed);
 void cn_count_dropped(cn_service *s, cn_str tenant, uint64_t records);

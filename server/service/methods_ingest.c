@@ -5,7 +5,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/vector.h"
-#include "server/service/args.h"
+#include "server/service/inside.h"
 #include "server/service/runner.h"
 
 #define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
@@ -13,6 +13,7 @@
 
 /* One job with all it needs, so that it may outlive the call that asked for it. */
 typedef struct task {
+    cn_service *s;
     cn_arena arena;
     cn_tenant *t;
     bool rebuild;
@@ -46,6 +47,7 @@ static cn_err task_new(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
     if (!k)
         return cn_fail_memory();
     cn_arena_init(&k->arena, 4096, JOB_ARENA);
+    k->s = s;
     CN_TRY(cn_call_tenant(s, tenant, &k->t));
     CN_TRY(cn_arg_actor(c, p, &k->who));
     CN_TRY(keep(k, &k->who.who));
@@ -216,10 +218,13 @@ static cn_err run(task *k, cn_job_result *r) {
     return k->rebuild ? cn_job_rebuild(k->t, &k->again, &k->who, show_progress, k, r) : cn_job_run(k->t, &k->job, &k->who, show_progress, k, r);
 }
 
+/* Its outcome is in the job's row. */
 static void run_alone(void *arg) {
     task *k = arg;
     cn_job_result r = {0};
-    run(k, &r); /* its outcome is in the job's row */
+    cn_error_forget_file();
+    if (run(k, &r) == CN_DAMAGED)
+        cn_tell_damage(k->s, cn_str_of(cn_tenant_name(k->t)), k->rebuild ? k->again.index : k->job.index);
     task_free(k);
 }
 

@@ -35,8 +35,10 @@ typedef struct batch {
     uint32_t n;
 } batch;
 
-static cn_err note_error(cn_call *c, batch *b, uint32_t i, cn_err err) {
+static cn_err note_error(cn_service *s, cn_call *c, batch *b, uint32_t i, cn_err err) {
     char text[CN_RPC_ERROR_TEXT];
+    if (err == CN_DAMAGED)
+        cn_tell_damage(s, b->q[i].from.tenant, b->q[i].from.index);
     cn_rpc_error_text(err, cn_error_detail(), text);
     b->code[i] = err;
     b->error[i] = cn_arena_str(&c->arena, cn_str_of(text)).p;
@@ -52,13 +54,13 @@ static cn_err open_one(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
 }
 
 /* The group could not be embedded: each of it is answered lexically, or has the error. */
-static cn_err instead_of_all(cn_call *c, batch *b, uint32_t n, cn_err err) {
+static cn_err instead_of_all(cn_service *s, cn_call *c, batch *b, uint32_t n, cn_err err) {
     char text[CN_ERROR_TEXT];
     snprintf(text, sizeof text, "%s", cn_error_detail());
     for (uint32_t j = 0; j < n; j++) {
         cn_fail(err, "%s", text);
         if (cn_question_instead(b->group[j], err) != CN_OK)
-            CN_TRY(note_error(c, b, (uint32_t)(b->group[j] - b->q), err));
+            CN_TRY(note_error(s, c, b, (uint32_t)(b->group[j] - b->q), err));
     }
     return CN_OK;
 }
@@ -74,7 +76,7 @@ static cn_err embed_all(cn_service *s, cn_call *c, batch *b) {
                 b->group[n++] = &b->q[j];
         cn_err err = cn_question_embed(s, c, b->group, n);
         if (err != CN_OK)
-            CN_TRY(instead_of_all(c, b, n, err));
+            CN_TRY(instead_of_all(s, c, b, n, err));
     }
     return CN_OK;
 }
@@ -88,7 +90,7 @@ static cn_err answer_all(cn_service *s, cn_call *c, cn_str tenant, const msgpack
         size_t before = out->n;
         cn_err err = b->error[i] ? CN_OK : cn_question_answer(c, &b->q[i], out);
         if (err != CN_OK)
-            CN_TRY(note_error(c, b, i, err));
+            CN_TRY(note_error(s, c, b, i, err));
         cn_question_record(s, c, tenant, &list->via.array.ptr[i], p, &b->q[i], b->code[i]);
         if (b->error[i]) {
             out->n = before;
@@ -104,7 +106,7 @@ static cn_err run_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
     for (uint32_t i = 0; i < b->n; i++) {
         cn_err err = open_one(s, c, tenant, &list->via.array.ptr[i], p, &b->q[i]);
         if (err != CN_OK)
-            CN_TRY(note_error(c, b, i, err));
+            CN_TRY(note_error(s, c, b, i, err));
     }
     CN_TRY(embed_all(s, c, b));
     return answer_all(s, c, tenant, p, b, out);

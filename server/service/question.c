@@ -241,7 +241,7 @@ static uint64_t first_deadline(cn_question **q, uint32_t n) {
     return first;
 }
 
-cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
+static cn_err embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
     cn_embedder *e;
     uint64_t start = cn_mono_ns();
     const cn_recipe *r = &q[0]->reading.version->recipe;
@@ -259,4 +259,12 @@ cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n)
         q[i]->embed_ns = cn_mono_ns() - start;
     }
     return CN_OK;
+}
+
+/* What comes instead is an answer, so that nobody else would tell of a damaged model. */
+cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
+    cn_err err = embed(s, c, q, n);
+    if (err == CN_DAMAGED)
+        cn_tell_damage(s, q[0]->from.tenant, q[0]->from.index);
+    return err;
 }

@@ -197,9 +197,12 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
     cn_str tenant = {NULL, 0};
     size_t before = out->n;
     c->began_ns = cn_mono_ns();
+    cn_error_forget_file();
     cn_err err = run(s, c, method, params, &room, &tenant, out);
     if (err == CN_NOT_FOUND)
         err = plain_not_found(s, c, method, tenant, params);
+    if (err == CN_DAMAGED)
+        cn_tell_damage(s, tenant.n ? tenant : caller->key.tenant, cn_obj_str(cn_get(params, "index")));
     err = cn_chain_after(s, c, method, tenant, params, err);
     if (err != CN_OK) {
         out->n = before;

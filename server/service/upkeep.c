@@ -1,58 +1,200 @@
 #include "server/service/upkeep.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <time.h>
 
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/scrub.h"
 #include "index/store/reserve.h"
+#include "ingest/embed/embed.h"
+#include "server/service/keeper.h"
 
-#define NICE 10
-#define MS 1000000ull
-#define SECOND 1000000000ull
+#define MS CN_KEEPER_MS
+#define SECOND CN_KEEPER_S
 #define FIRST_AFTER (60 * SECOND) /* a server that starts has other things to do */
+#define LIST_BYTES ((size_t)1 << 20)
+#define MODELS "models/"
+
+typedef struct found {
+    cn_damaged is;
+    uint64_t round; /* in which it was found, or met, last */
+    bool tried, saved; /* to write it to the list on disk; it is there */
+} found;
 
 struct cn_upkeep {
     cn_data *data;
-    cn_busy *busy;
-    pthread_t thread;
+    cn_keeper k;
     /* of the thread */
     uint64_t reserve_due_ns, began_ns;
-    bool reserve_failing;
+    int64_t began_us;
+    bool reserve_failing, saving_failed;
     double owed_s;               /* how far reading is ahead of its rate */
-    uint64_t owed_at_ns, round;
+    uint64_t owed_at_ns;
     bool stopped, failed;        /* the round was told to end; it could not read something */
     const char *tenant;
-    _Atomic uint32_t found;      /* entries of state.damaged */
-    pthread_mutex_t lock;        /* of all below */
-    pthread_cond_t wake;
+    _Atomic uint32_t n_found;    /* entries of `found` */
+    /* under the keeper's lock */
     cn_upkeep_opts opts;
-    cn_upkeep_state state;
-    bool changed, stop;
+    cn_upkeep_state state;       /* without the list */
+    found found[CN_DAMAGED_MAX];
+    uint64_t round;
+    bool changed;                /* the settings were */
 };
 
-/* ---------- waiting ---------- */
-static struct timespec time_at(uint64_t ns) { return (struct timespec){.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)}; }
-
-/* ret_changed: the settings were, since the last call. */
-static bool wait_until(cn_upkeep *u, uint64_t ns, cn_upkeep_opts *ret, bool *ret_changed) {
-    struct timespec until = time_at(ns);
-    pthread_mutex_lock(&u->lock);
-    while (!u->stop && !u->changed && pthread_cond_timedwait(&u->wake, &u->lock, &until) == 0)
-        ;
-    bool go_on = !u->stop;
-    *ret = u->opts;
-    *ret_changed = u->changed;
-    u->changed = false;
-    pthread_mutex_unlock(&u->lock);
-    return go_on;
+/* ---------- what was found ---------- */
+static found *find(cn_upkeep *u, const cn_damaged *x) {
+    for (uint32_t i = 0; i < u->n_found; i++)
+        if (cn_damaged_same(&u->found[i].is, x))
+            return &u->found[i];
+    return NULL;
 }
 
+/* Under the lock. True: it was not known. */
+static bool note(cn_upkeep *u, const cn_damaged *x, bool saved) {
+    found *f = find(u, x);
+    bool fresh = !f && u->n_found < CN_DAMAGED_MAX;
+    if (fresh) {
+        f = &u->found[u->n_found];
+        *f = (found){.is = *x, .tried = saved, .saved = saved};
+        atomic_fetch_add(&u->n_found, 1);
+    }
+    if (f && x->version && x->version != f->is.version) {
+        memcpy(f->is.index, x->index, sizeof f->is.index);
+        f->is.version = x->version;
+        f->tried = saved;
+    }
+    if (f)
+        f->round = u->round;
+    return fresh;
+}
+
+static bool note_locked(cn_upkeep *u, const cn_damaged *x, bool saved) {
+    pthread_mutex_lock(&u->k.lock);
+    bool fresh = note(u, x, saved);
+    pthread_mutex_unlock(&u->k.lock);
+    return fresh;
+}
+
+void cn_upkeep_met(cn_upkeep *u, const cn_damaged *x) {
+    if (!note_locked(u, x, false))
+        return;
+    cn_log(CN_LOG_ERROR, "damage.met", "tenant=%s index=%s file=%s %s", x->tenant, x->index, x->file, cn_error_detail());
+    cn_keeper_tell(&u->k);
+}
+
+/* ---------- the list on disk ---------- */
+static bool take_unsaved(cn_upkeep *u, cn_damaged *ret) {
+    bool any = false;
+    pthread_mutex_lock(&u->k.lock);
+    for (uint32_t i = 0; i < u->n_found && !any; i++)
+        if (!u->found[i].tried) {
+            *ret = u->found[i].is;
+            any = u->found[i].tried = true;
+        }
+    pthread_mutex_unlock(&u->k.lock);
+    return any;
+}
+
+static void note_saved(cn_upkeep *u, const cn_damaged *x) {
+    pthread_mutex_lock(&u->k.lock);
+    found *f = find(u, x);
+    if (f)
+        f->saved = true;
+    pthread_mutex_unlock(&u->k.lock);
+}
+
+/* On a full disk, or with a damaged cairn.mdb, it is in memory and in the log. */
+static void save(cn_upkeep *u) {
+    cn_damaged x;
+    while (take_unsaved(u, &x)) {
+        bool bad = cn_damaged_put(u->data, &x) != CN_OK;
+        if (!bad)
+            note_saved(u, &x);
+        else if (!u->saving_failed)
+            cn_log(CN_LOG_WARN, "damage.unsaved", "that %s of tenant %s is damaged is known until this server ends: %s", x.file, x.tenant, cn_error_detail());
+        u->saving_failed = bad;
+    }
+}
+
+typedef struct stored {
+    cn_arena a;
+    cn_damaged *v;
+    uint32_t n;
+} stored;
+
+static bool stored_open(cn_upkeep *u, stored *s) {
+    cn_arena_init(&s->a, 16384, LIST_BYTES);
+    if (cn_damaged_list(u->data, &s->a, &s->v, &s->n) == CN_OK)
+        return true;
+    cn_log(CN_LOG_WARN, "damage.unsaved", "the list of damaged files: %s", cn_error_detail());
+    cn_arena_done(&s->a);
+    return false;
+}
+
+static void take_over(cn_upkeep *u) {
+    stored s;
+    if (!stored_open(u, &s))
+        return;
+    for (uint32_t i = 0; i < s.n; i++)
+        note_locked(u, &s.v[i], true);
+    cn_arena_done(&s.a);
+}
+
+/* Of what another program noted since the round began it says nothing. */
+static void drop_mended(cn_upkeep *u) {
+    stored s;
+    if (!stored_open(u, &s))
+        return;
+    for (uint32_t i = 0; i < s.n; i++) {
+        pthread_mutex_lock(&u->k.lock);
+        bool is_found = find(u, &s.v[i]) != NULL;
+        pthread_mutex_unlock(&u->k.lock);
+        if (!is_found && s.v[i].at_us < u->began_us)
+            cn_damaged_drop(u->data, &s.v[i]);
+    }
+    cn_arena_done(&s.a);
+}
+
+static bool is_stored(const stored *s, const cn_damaged *x) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (cn_damaged_same(&s->v[i], x))
+            return true;
+    return false;
+}
+
+/* What `cairn scrub` found well meanwhile, and took from the list. */
+static void forget_mended(cn_upkeep *u) {
+    uint32_t kept = 0;
+    stored s;
+    if (!cn_upkeep_found_damage(u) || !stored_open(u, &s))
+        return;
+    pthread_mutex_lock(&u->k.lock);
+    for (uint32_t i = 0; i < u->n_found; i++)
+        if (!u->found[i].saved || is_stored(&s, &u->found[i].is))
+            u->found[kept++] = u->found[i];
+    u->n_found = kept;
+    pthread_mutex_unlock(&u->k.lock);
+    cn_arena_done(&s.a);
+}
+
+/* After a whole round: what it did not find again is mended, or of no version. */
+static void end_round(cn_upkeep *u) {
+    uint32_t kept = 0;
+    pthread_mutex_lock(&u->k.lock);
+    for (uint32_t i = 0; i < u->n_found; i++)
+        if (u->found[i].round == u->round)
+            u->found[kept++] = u->found[i];
+    u->n_found = kept;
+    u->state.rounds++;
+    u->state.round_us = cn_wall_us();
+    pthread_mutex_unlock(&u->k.lock);
+    save(u);
+    drop_mended(u);
+}
+
+/* ---------- waiting ---------- */
 static void keep_reserve(cn_upkeep *u, const cn_upkeep_opts *o, bool changed) {
     cn_err err = changed ? cn_reserve_set(u->data, o->reserve) : cn_reserve_make(u->data);
     if (err != CN_OK && !u->reserve_failing)
@@ -61,82 +203,73 @@ static void keep_reserve(cn_upkeep *u, const cn_upkeep_opts *o, bool changed) {
     u->reserve_due_ns = cn_mono_ns() + CN_UPKEEP_MS * MS;
 }
 
-/* Until that time, or until settings change, with an eye on the reserve; false: it is over. */
+/* The settings as of now; true: they are others than at the last call. */
+static bool take_settings(cn_upkeep *u, cn_upkeep_opts *ret) {
+    pthread_mutex_lock(&u->k.lock);
+    bool changed = u->changed;
+    u->changed = false;
+    *ret = u->opts;
+    pthread_mutex_unlock(&u->k.lock);
+    return changed;
+}
+
+/* Until that time, or until settings change, with an eye on the reserve and on what requests met; false: it is over. */
 static bool rest(cn_upkeep *u, uint64_t until_ns, cn_upkeep_opts *ret) {
     bool changed = false;
     do {
         uint64_t next = until_ns < u->reserve_due_ns ? until_ns : u->reserve_due_ns;
-        if (!wait_until(u, next, ret, &changed))
+        if (!cn_keeper_rest(&u->k, next, false))
             return false;
-        if (changed || cn_mono_ns() >= u->reserve_due_ns)
+        if (cn_keeper_was_told(&u->k))
+            save(u);
+        changed = take_settings(u, ret);
+        if (changed || cn_mono_ns() >= u->reserve_due_ns) {
             keep_reserve(u, ret, changed);
+            forget_mended(u);
+        }
     } while (!changed && cn_mono_ns() < until_ns);
     return true;
 }
 
-/* ---------- what was found ---------- */
-static cn_damaged *find(cn_upkeep *u, const char *tenant, const char *file) {
-    for (uint32_t i = 0; i < u->state.n_damaged; i++)
-        if (strcmp(u->state.damaged[i].tenant, tenant) == 0 && strcmp(u->state.damaged[i].file, file) == 0)
-            return &u->state.damaged[i];
-    return NULL;
-}
-
-static void note(cn_upkeep *u, const cn_scrub_file *f, const char *file) {
-    pthread_mutex_lock(&u->lock);
-    cn_damaged *d = find(u, u->tenant, file);
-    if (!d && u->state.n_damaged < CN_DAMAGED_MAX) {
-        d = &u->state.damaged[u->state.n_damaged++];
-        *d = (cn_damaged){.at_us = cn_wall_us()};
-        snprintf(d->tenant, sizeof d->tenant, "%s", u->tenant);
-        snprintf(d->file, sizeof d->file, "%s", file);
-    }
-    if (d) {
-        snprintf(d->index, sizeof d->index, CN_STR_FMT, CN_STR_ARG(f->index));
-        d->version = f->version;
-        d->round = u->round;
-    }
-    atomic_store(&u->found, u->state.n_damaged);
-    pthread_mutex_unlock(&u->lock);
-}
-
-/* After a whole round: what it did not find again is mended, or of no version. */
-static void end_round(cn_upkeep *u) {
-    uint32_t kept = 0;
-    pthread_mutex_lock(&u->lock);
-    for (uint32_t i = 0; i < u->state.n_damaged; i++)
-        if (u->state.damaged[i].round == u->round)
-            u->state.damaged[kept++] = u->state.damaged[i];
-    u->state.n_damaged = kept;
-    u->state.rounds++;
-    u->state.round_us = cn_wall_us();
-    atomic_store(&u->found, kept);
-    pthread_mutex_unlock(&u->lock);
-}
-
-static void tell(cn_upkeep *u, const cn_scrub_file *f, const char *kind) {
-    char id[2 * CN_SEG_ID + 1], file[64];
-    cn_hex(f->part.id.b, CN_SEG_ID, id);
-    snprintf(file, sizeof file, "%s%s%s.mdb", id, kind ? "." : "", kind ? kind : "");
-    note(u, f, file);
-    cn_log(CN_LOG_ERROR, "scrub.damaged", "tenant=%s index=" CN_STR_FMT " version=%llu active=%s file=%s %s; %s", u->tenant, CN_STR_ARG(f->index),
-           (unsigned long long)f->version, f->active ? "yes" : "no", file, cn_error_detail(),
-           kind ? "remove it and start the server anew: it is made again from the rows"
-                   : "go back to a version without it (`cairn rollback`), or bring the file back from a backup and start the server anew");
+/* While requests wait. */
+static bool rest_a_moment(void *ctx, uint64_t until_ns) {
+    cn_upkeep *u = ctx;
+    cn_upkeep_opts o;
+    bool go_on = rest(u, until_ns, &o);
+    pthread_mutex_lock(&u->k.lock);
+    u->state.waited_ms += CN_GIVE_WAY_MS;
+    pthread_mutex_unlock(&u->k.lock);
+    return go_on;
 }
 
 /* ---------- a round ---------- */
-/* Requests go first, for a while. */
-static bool give_way(cn_upkeep *u, cn_upkeep_opts *o) {
-    uint64_t end = cn_mono_ns() + CN_UPKEEP_WAIT_MS * MS;
-    while (cn_mono_ns() < end && cn_busy_now(u->busy)) {
-        if (!rest(u, cn_mono_ns() + CN_GIVE_WAY_MS * MS, o))
-            return false;
-        pthread_mutex_lock(&u->lock);
-        u->state.waited_ms += CN_GIVE_WAY_MS;
-        pthread_mutex_unlock(&u->lock);
-    }
-    return true;
+static void tell(cn_upkeep *u, cn_damaged *x, bool active, const char *what_to_do) {
+    char text[CN_ERROR_TEXT];
+    snprintf(text, sizeof text, "%s", cn_error_detail());
+    x->at_us = cn_wall_us();
+    note_locked(u, x, false);
+    cn_log(CN_LOG_ERROR, "scrub.damaged", "tenant=%s index=%s version=%llu active=%s file=%s %s; %s", x->tenant, x->index, (unsigned long long)x->version, active ? "yes" : "no",
+           x->file, text, what_to_do);
+}
+
+static void tell_file(cn_upkeep *u, const cn_scrub_file *f, const char *kind) {
+    char id[2 * CN_SEG_ID + 1];
+    cn_damaged x = {.version = f->version};
+    cn_hex(f->part.id.b, CN_SEG_ID, id);
+    snprintf(x.tenant, sizeof x.tenant, "%s", u->tenant);
+    snprintf(x.index, sizeof x.index, CN_STR_FMT, CN_STR_ARG(f->index));
+    snprintf(x.file, sizeof x.file, "%s%s%s.mdb", id, kind ? "." : "", kind ? kind : "");
+    tell(u, &x, f->active,
+         kind ? "remove it and start the server anew: it is made again from the rows"
+              : "go back to a version without it (`cairn rollback`), or bring the file back from a backup and start the server anew");
+}
+
+static bool is_model(const cn_damaged *x) { return strncmp(x->file, MODELS, strlen(MODELS)) == 0; }
+
+/* What is no file of a version: a tenant's catalog and jobs, the host's list, a model. */
+static void tell_other(cn_upkeep *u, cn_str tenant) {
+    cn_damaged x = cn_damaged_of(u->data, tenant, (cn_str){NULL, 0});
+    tell(u, &x, true, is_model(&x) ? "remove it and add the model again (`cairn model add`)" : "bring it back from a backup and start the server anew");
 }
 
 /* A block is read when what was read before is paid for in time. */
@@ -155,14 +288,15 @@ static bool pace(void *ctx, uint64_t n) {
         if (!rest(u, now + (uint64_t)(u->owed_s * (double)SECOND) + 1, &o))
             return false;
     }
-    if (!give_way(u, &o) || o.scrub_rate == 0)
-        return false;
+    bool go_on = cn_keeper_give_way(&u->k, CN_UPKEEP_WAIT_MS, rest_a_moment, u);
+    pthread_mutex_lock(&u->k.lock);
+    uint64_t rate = u->opts.scrub_rate;
+    go_on = go_on && rate > 0;
+    u->state.bytes += go_on ? n : 0;
+    pthread_mutex_unlock(&u->k.lock);
     u->owed_at_ns = cn_mono_ns();
-    u->owed_s = (double)n / (double)o.scrub_rate;
-    pthread_mutex_lock(&u->lock);
-    u->state.bytes += n;
-    pthread_mutex_unlock(&u->lock);
-    return true;
+    u->owed_s = go_on ? (double)n / (double)rate : 0;
+    return go_on;
 }
 
 /* The files of a tenant that is dropped meanwhile go, and are no damage. */
@@ -182,7 +316,7 @@ static void read_file(cn_upkeep *u, cn_tenant *t, const cn_scrub_file *f) {
     cn_err err = cn_scrub_one(t, f, pace, u, &all, &kind);
     if (err == CN_DAMAGED) {
         if (is_current(u, t))
-            tell(u, f, kind);
+            tell_file(u, f, kind);
         return;
     }
     u->stopped |= err == CN_OK && !all;
@@ -202,30 +336,61 @@ static cn_err read_files(cn_upkeep *u, cn_tenant *t) {
     return CN_OK;
 }
 
+static cn_err read_open(void *ctx, cn_tenant *t) {
+    cn_upkeep *u = ctx;
+    u->tenant = cn_tenant_name(t);
+    cn_err err = cn_scrub_catalog(t);
+    if (err == CN_DAMAGED && is_current(u, t))
+        tell_other(u, cn_str_of(u->tenant));
+    else if (err != CN_DAMAGED)
+        CN_TRY(err);
+    cn_error_forget_file();
+    return read_files(u, t);
+}
+
 static cn_err read_tenant(void *ctx, cn_str name, int64_t made_us) {
     cn_upkeep *u = ctx;
-    cn_tenant *t;
     (void)made_us;
     if (u->stopped)
         return CN_OK;
-    cn_err err = cn_tenant_open(u->data, name, &t);
-    if (err == CN_OK) {
-        u->tenant = cn_tenant_name(t);
-        err = read_files(u, t);
-        cn_tenant_unref(t);
-    }
-    if (err != CN_OK && err != CN_NOT_FOUND) { /* dropped meanwhile */
+    cn_error_forget_file();
+    cn_err err = cn_keeper_visit(u->data, name, read_open, u);
+    if (err == CN_DAMAGED) {
+        tell_other(u, name);
+    } else if (err != CN_OK) {
         u->failed = true;
         cn_log(CN_LOG_WARN, "scrub.failed", "tenant=" CN_STR_FMT " %s", CN_STR_ARG(name), cn_error_detail());
     }
     return CN_OK;
 }
 
+/* A model is read whole when it is opened, and not again: only one of which a request told is. */
+static void read_models(cn_upkeep *u) {
+    found v[CN_DAMAGED_MAX];
+    pthread_mutex_lock(&u->k.lock);
+    uint32_t n = u->n_found;
+    memcpy(v, u->found, n * sizeof *v);
+    pthread_mutex_unlock(&u->k.lock);
+    for (uint32_t i = 0; i < n; i++)
+        if (is_model(&v[i].is) && cn_model_verify(cn_data_dir(u->data), cn_str_of(v[i].is.file + strlen(MODELS))) == CN_DAMAGED)
+            tell_other(u, (cn_str){NULL, 0});
+}
+
 static void read_round(cn_upkeep *u) {
     u->began_ns = cn_mono_ns();
+    u->began_us = cn_wall_us();
+    pthread_mutex_lock(&u->k.lock);
     u->round++;
+    pthread_mutex_unlock(&u->k.lock);
     u->stopped = u->failed = false;
-    if (cn_tenant_list(u->data, read_tenant, u) == CN_OK && !u->stopped && !u->failed)
+    cn_error_forget_file();
+    cn_err err = cn_tenant_list(u->data, read_tenant, u);
+    if (err == CN_DAMAGED)
+        tell_other(u, (cn_str){NULL, 0});
+    if (!u->stopped)
+        read_models(u);
+    save(u);
+    if (err == CN_OK && !u->stopped && !u->failed)
         end_round(u);
 }
 
@@ -240,8 +405,6 @@ static uint64_t next_round(const cn_upkeep *u, const cn_upkeep_opts *o) {
 static void *run(void *arg) {
     cn_upkeep *u = arg;
     cn_upkeep_opts o;
-    pthread_setname_np(pthread_self(), "cairn-upkeep");
-    setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread */
     u->began_ns = u->owed_at_ns = cn_mono_ns();
     while (rest(u, 0, &o)) {
         uint64_t due = o.scrub_rate ? next_round(u, &o) : UINT64_MAX;
@@ -254,41 +417,32 @@ static void *run(void *arg) {
 }
 
 /* ---------- begin and end ---------- */
-static void free_all(cn_upkeep *u) {
-    pthread_cond_destroy(&u->wake);
-    pthread_mutex_destroy(&u->lock);
-    cn_free(u);
-}
-
 cn_err cn_upkeep_new(cn_data *d, cn_busy *busy, const cn_upkeep_opts *o, cn_upkeep **ret) {
-    pthread_condattr_t mono;
     cn_upkeep *u = cn_calloc(1, sizeof *u);
     if (!u)
         return cn_fail_memory();
     u->data = d;
-    u->busy = busy;
     u->opts = *o;
     u->changed = true;
     u->state.round_us = CN_NO_TIME;
-    pthread_mutex_init(&u->lock, NULL);
-    pthread_condattr_init(&mono);
-    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-    pthread_cond_init(&u->wake, &mono);
-    pthread_condattr_destroy(&mono);
-    if (pthread_create(&u->thread, NULL, run, u) != 0) {
-        free_all(u);
-        return cn_fail(CN_OVERLOADED, "a thread to look after files could not be started");
+    cn_keeper_init(&u->k, busy);
+    take_over(u);
+    cn_err err = cn_keeper_start(&u->k, "cairn-upkeep", "to look after files", run, u);
+    if (err != CN_OK) {
+        cn_keeper_done(&u->k);
+        cn_free(u);
+        return err;
     }
     *ret = u;
     return CN_OK;
 }
 
 void cn_upkeep_set(cn_upkeep *u, const cn_upkeep_opts *o) {
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->k.lock);
     u->opts = *o;
     u->changed = true;
-    pthread_cond_signal(&u->wake);
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->k.lock);
+    cn_keeper_tell(&u->k);
 }
 
 void cn_upkeep_look(cn_upkeep *u, cn_upkeep_state *ret) {
@@ -296,26 +450,25 @@ void cn_upkeep_look(cn_upkeep *u, cn_upkeep_state *ret) {
         *ret = (cn_upkeep_state){.round_us = CN_NO_TIME};
         return;
     }
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->k.lock);
     *ret = u->state;
-    pthread_mutex_unlock(&u->lock);
+    ret->n_damaged = u->n_found;
+    for (uint32_t i = 0; i < u->n_found; i++)
+        ret->damaged[i] = u->found[i].is;
+    pthread_mutex_unlock(&u->k.lock);
 }
 
-bool cn_upkeep_found_damage(cn_upkeep *u) { return u && atomic_load(&u->found) > 0; }
+bool cn_upkeep_found_damage(cn_upkeep *u) { return u && atomic_load(&u->n_found) > 0; }
 
 void cn_upkeep_leave(cn_upkeep *u) {
-    if (!u)
-        return;
-    pthread_mutex_lock(&u->lock);
-    u->stop = true;
-    pthread_cond_signal(&u->wake);
-    pthread_mutex_unlock(&u->lock);
+    if (u)
+        cn_keeper_leave(&u->k);
 }
 
 void cn_upkeep_free(cn_upkeep *u) {
     if (!u)
         return;
-    cn_upkeep_leave(u);
-    pthread_join(u->thread, NULL);
-    free_all(u);
+    cn_keeper_end(&u->k);
+    cn_keeper_done(&u->k);
+    cn_free(u);
 }

@@ -213,6 +213,37 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(self.reserve(), 8 << 20)
         self.cairn("scrub")
 
+    def test_a_small_disk_has_a_small_one(self):
+        """Half of what is free, in quarters: hiding and erasing go on commit after commit, whoever takes what is freed; when it
+        is used up that is said, and it comes back with the first room that there is, not only with twice the whole."""
+        subprocess.run(["umount", self.disk], check=True)
+        self.mount("12m")
+        self.cairn("init")
+        self.cairn("tenant", "add", "acme")
+        self.cairn("index", "create", "acme/a", "--embedder", "none")
+        self.cairn("ingest", "acme/a", self.small, "--activate")
+        self.assertEqual(self.reserve(), 4 << 20)
+        for i in range(20):
+            self.fill()
+            self.cairn("policy", ("hide", "erase")[i % 2], "acme", f"d{i}", "--reason", "r" * 100)
+        self.assertLess(self.reserve(), 4 << 20)
+        answer = None
+        for i in range(60):
+            self.fill()
+            answer = self.cairn("policy", "deny", "acme", *(f"y{i}-{n}" for n in range(400)), "--labels", "group:full", "--reason", "r" * 1000, check=False)
+            if answer.returncode:
+                break
+        self.assertEqual((answer.returncode, self.reserve()), (1, 0))
+        self.assertRegex(answer.stderr, "reserve, which is kept for this, is used up: it is made again by itself")
+        filler = os.path.join(self.disk, "filler")
+        os.truncate(filler, os.path.getsize(filler) - (5 << 20))
+        self.cairn("stats")
+        self.assertEqual(self.reserve(), 2 << 20)
+        self.fill()
+        self.cairn("policy", "erase", "acme", "d50", "--reason", "r")
+        self.answers()
+        self.cairn("audit", "verify", "acme")
+
     def until(self, what, why):
         for _ in range(600):
             if what():

@@ -558,7 +558,7 @@ static void test_no_memory(void) {
         }
     }
     OK(e);
-    CU_ASSERT(failed > 100);
+    CU_ASSERT(failed > 50); /* what is derived is left out where there is no memory for it */
     check_all();
     CU_ASSERT_EQUAL(compact("n").rewritten, 0);
 }

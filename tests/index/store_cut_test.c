@@ -257,7 +257,7 @@ static void written_nonsense(void) {
     FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &e), CN_DAMAGED);
 }
 
-/* Of a file that nobody watches the end is the signal's, with a word before it. */
+/* Of a file that nobody watches: an end with a word, and no bare signal. */
 static void a_map_of_another(void) {
     int status;
     cn_env *e;
@@ -273,32 +273,154 @@ static void a_map_of_another(void) {
         _exit(cn_env_open(path, CN_ENV_CONTROL, false, &e) != CN_OK || ftruncate(other, 0) < 0 || p[0] ? 1 : 2);
     }
     waitpid(pid, &status, 0);
-    CU_ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == CN_EXIT_LOST);
     CU_ASSERT_TRUE(was_said("cut short"));
     unlink(path);
 }
 
-/* LMDB writes to its lock file's map: what is lost of that while a file is opened is noted too, and ends nothing. */
-static void a_lock_file_while_opening(void) {
-    char lock[160];
+/* ---------- the lock file ---------- */
+static char lock[160];
+
+static cn_err put_one(cn_env *e, MDB_dbi dbi, const char *key) {
+    MDB_txn *txn;
+    CN_TRY(cn_txn_write(e, &txn));
+    cn_err err = cn_db_put(txn, dbi, cn_str_of(key), CN_STR("a value"));
+    if (err == CN_OK)
+        return cn_txn_commit(e, txn);
+    cn_txn_abort(e, txn);
+    return err;
+}
+
+static bool has(cn_env *e, MDB_dbi dbi, const char *key) {
+    MDB_txn *txn;
+    cn_str value;
+    if (cn_txn_read(e, &txn) != CN_OK)
+        return false;
+    cn_err err = cn_db_get(txn, dbi, cn_str_of(key), &value);
+    cn_txn_abort(e, txn);
+    return err == CN_OK;
+}
+
+/* In another process, as a command does beside a server. */
+static int elsewhere(const char *put, const char *there) {
     int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) { /* it has no environment of its own open: the parent's is none of its business */
+        char self[4096];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        self[n > 0 ? n : 0] = 0;
+        execl(self, self, "--put", path, put, there, (char *)NULL);
+        _exit(99);
+    }
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
+}
+
+int cut_elsewhere(const char *at, const char *put, const char *there) {
+    cn_env *e;
+    MDB_dbi dbi;
+    if (cn_env_open(at, CN_ENV_CONTROL, false, &e) != CN_OK || cn_env_dbi(e, "one", false, &dbi) != CN_OK)
+        return 1;
+    if (!has(e, dbi, there))
+        return 2;
+    int code = put_one(e, dbi, put) == CN_OK ? 0 : 3;
+    cn_env_close(e);
+    return code;
+}
+
+/* Whatever becomes of it: what is committed is seen by all, nothing is written over, and no one ends. */
+static void a_lock_file_that_is_lost(void) {
+    static const off_t cut[] = {-2, -1, 0, 100, 4096, 8192, 60000}; /* -2: another in its place; -1: removed */
     snprintf(lock, sizeof lock, "%s-lock", path);
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        cn_env *e;
+        MDB_dbi dbi;
+        MDB_txn *reading;
+        cn_str value;
+        uint64_t before, after;
+        unlink(lock);
+        if (!begin(&e, &dbi))
+            return;
+        OK(put_one(e, dbi, "before"));
+        OK(cn_txn_read(e, &reading)); /* it goes on, and keeps nobody out for long */
+        if (cut[i] < 0) {
+            CU_ASSERT_EQUAL(unlink(lock), 0);
+        } else {
+            CU_ASSERT_EQUAL(truncate(lock, cut[i]), 0);
+        }
+        OK(cn_db_get(reading, dbi, CN_STR("before"), &value));
+        cn_txn_abort(e, reading);
+        if (cut[i] == -2)
+            CU_ASSERT_EQUAL(elsewhere("elsewhere 1", "before"), 0);
+        CU_ASSERT_TRUE(has(e, dbi, "before"));
+        CU_ASSERT_TRUE(cut[i] != -2 || has(e, dbi, "elsewhere 1"));
+        OK(put_one(e, dbi, "after"));
+        CU_ASSERT_EQUAL(elsewhere("elsewhere 2", "after"), 0);
+        CU_ASSERT_TRUE(has(e, dbi, "elsewhere 2") && has(e, dbi, "after") && has(e, dbi, "before"));
+        OK(cn_txn_write(e, &reading)); /* of nothing: its number comes again */
+        OK(cn_txn_commit(e, reading));
+        CU_ASSERT_TRUE(has(e, dbi, "after"));
+        OK(cn_env_stamp(e, &before));
+        CU_ASSERT_EQUAL(elsewhere("elsewhere 3", "elsewhere 2"), 0);
+        OK(cn_env_stamp(e, &after));
+        CU_ASSERT(after > before);
+        cn_env_close(e);
+        OK(cn_env_check(path));
+    }
     unlink(path), unlink(lock);
+}
+
+/* A commit that another one came before, by a lock file of its own, is none. */
+static void a_lock_file_lost_while_writing(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    unlink(lock);
+    if (!begin(&e, &dbi))
+        return;
+    OK(cn_txn_write(e, &txn));
+    OK(cn_db_put(txn, dbi, CN_STR("late"), CN_STR("x")));
+    unlink(lock);
+    char writer[160];
+    snprintf(writer, sizeof writer, "%s-writer", path);
+    unlink(writer); /* else it would wait for us */
+    CU_ASSERT_EQUAL(elsewhere("first", "key 0001"), 0);
+    FAILS(cn_txn_commit(e, txn), CN_UNAVAILABLE);
+    CU_ASSERT_TRUE(has(e, dbi, "first"));
+    CU_ASSERT_FALSE(has(e, dbi, "late"));
+    OK(put_one(e, dbi, "late"));
+    CU_ASSERT_TRUE(has(e, dbi, "first") && has(e, dbi, "late"));
+    cn_env_close(e);
+    OK(cn_env_check(path));
+    unlink(path), unlink(lock);
+}
+
+/* Its mutexes are gone under their holder: an end with a word, and what was committed is there. */
+static void a_lock_file_cut_while_writing(void) {
+    int status;
+    cn_env *e;
+    MDB_dbi dbi;
+    unlink(lock);
+    if (!begin(&e, &dbi))
+        return;
+    cn_env_close(e);
     pid_t pid = fork();
     if (pid == 0) {
-        cn_env *e;
         MDB_txn *txn;
-        _Atomic bool torn = false;
-        if (cn_env_open(path, CN_ENV_CONTROL, true, &e) != CN_OK || truncate(lock, 0) < 0)
+        int fd = open(said, O_RDWR | O_CREAT | O_TRUNC, 0600);
+        dup2(fd, STDERR_FILENO);
+        if (cn_env_open(path, CN_ENV_CONTROL, false, &e) != CN_OK || cn_env_dbi(e, "one", false, &dbi) != CN_OK || cn_txn_write(e, &txn) != CN_OK ||
+            cn_db_put(txn, dbi, CN_STR("whole"), CN_STR("x")) != CN_OK || truncate(lock, 0) < 0)
             _exit(1);
-        cn_map_expect(&torn);
-        if (cn_txn_read(e, &txn) == CN_OK)
-            cn_txn_abort(e, txn);
-        cn_map_expect(NULL);
-        _exit(torn ? 0 : 2);
+        cn_txn_commit(e, txn);
+        _exit(2);
     }
-    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
-    CU_ASSERT_EQUAL(status, 0);
+    waitpid(pid, &status, 0);
+    CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == CN_EXIT_LOST);
+    CU_ASSERT_TRUE(was_said("-lock") && was_said("start it anew"));
+    if (OK(cn_env_open(path, CN_ENV_CONTROL, false, &e)) && OK(cn_env_dbi(e, "one", false, &dbi)))
+        CU_ASSERT_TRUE(has(e, dbi, "whole"));
+    cn_env_close(e);
     unlink(path), unlink(lock);
 }
 
@@ -310,5 +432,7 @@ void cut_suite(void) {
     CU_ADD_TEST(s, read_nonsense);
     CU_ADD_TEST(s, written_nonsense);
     CU_ADD_TEST(s, a_map_of_another);
-    CU_ADD_TEST(s, a_lock_file_while_opening);
+    CU_ADD_TEST(s, a_lock_file_that_is_lost);
+    CU_ADD_TEST(s, a_lock_file_lost_while_writing);
+    CU_ADD_TEST(s, a_lock_file_cut_while_writing);
 }

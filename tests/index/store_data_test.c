@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "index/store/dir.h"
+#include "index/store/damage.h"
 #include "tests/index/store_test.h"
 
 static void made_once_and_private(void) {
@@ -205,6 +206,78 @@ static void slots_are_made_once(void) {
     CU_ASSERT_EQUAL(done_count, 1);
 }
 
+/* ---------- what was found damaged ---------- */
+static cn_damaged met(fixture *f, const char *within, const char *tenant, const char *index) {
+    char path[256];
+    cn_error_forget_file();
+    if (within) {
+        snprintf(path, sizeof path, "%s%s", f->dir, within);
+        CU_ASSERT_EQUAL(cn_fail_file(path, " is not what it was"), CN_DAMAGED);
+        cn_fail(CN_INVALID, "something else");
+    }
+    return cn_damaged_of(f->data, cn_str_of(tenant), cn_str_of(index));
+}
+
+static bool is(const cn_damaged *x, const char *tenant, const char *index, const char *file) {
+    return strcmp(x->tenant, tenant) == 0 && strcmp(x->index, index) == 0 && strcmp(x->file, file) == 0;
+}
+
+static void damaged_files_are_told_apart(void) {
+    fixture f;
+    cn_damaged x;
+    if (!fixture_init(&f))
+        return;
+    x = met(&f, "/tenants/acme/segments/00ff.mdb", "acme", "docs");
+    CU_ASSERT_TRUE(is(&x, "acme", "docs", "00ff.mdb"));
+    x = met(&f, "/tenants/acme/segments/00ff.flat.mdb", "other", "docs"); /* whose it is the path says */
+    CU_ASSERT_TRUE(is(&x, "acme", "docs", "00ff.flat.mdb"));
+    x = met(&f, "/tenants/acme/control.mdb", "acme", "docs");
+    CU_ASSERT_TRUE(is(&x, "acme", "", "control.mdb"));
+    x = met(&f, "/models/tiny", "acme", "docs");
+    CU_ASSERT_TRUE(is(&x, "", "", "models/tiny"));
+    x = met(&f, NULL, "acme", "docs"); /* a record of the catalog */
+    CU_ASSERT_TRUE(is(&x, "acme", "", "control.mdb"));
+    x = met(&f, NULL, "", "");
+    CU_ASSERT_TRUE(is(&x, "", "", "cairn.mdb"));
+    fixture_done(&f);
+}
+
+static void damaged_files_are_kept(void) {
+    fixture f;
+    cn_arena a;
+    cn_damaged *v, x, y;
+    uint32_t n = 9;
+    if (!fixture_init(&f))
+        return;
+    cn_arena_init(&a, 16384, 1 << 20);
+    OK(cn_damaged_list(f.data, &a, &v, &n));
+    CU_ASSERT_EQUAL(n, 0);
+    x = met(&f, "/tenants/acme/segments/00ff.mdb", "acme", "docs");
+    x.at_us = 1000;
+    y = met(&f, "/models/tiny", "", "");
+    OK(cn_damaged_put(f.data, &x));
+    OK(cn_damaged_put(f.data, &y));
+    x.version = 3;
+    x.at_us = 2000;
+    OK(cn_damaged_put(f.data, &x));
+    OK(cn_damaged_list(f.data, &a, &v, &n));
+    CU_ASSERT_EQUAL_FATAL(n, 2);
+    CU_ASSERT_TRUE(is(&v[0], "", "", "models/tiny") && is(&v[1], "acme", "docs", "00ff.mdb"));
+    CU_ASSERT_TRUE(v[1].version == 3 && v[1].at_us == 1000); /* found first */
+    OK(cn_damaged_drop(f.data, &y));
+    OK(cn_damaged_drop(f.data, &y));
+    OK(cn_damaged_list(f.data, &a, &v, &n));
+    CU_ASSERT_TRUE(n == 1 && cn_damaged_same(&v[0], &x));
+    for (int i = 0; i < 2 * CN_DAMAGED_MAX; i++) {
+        snprintf(x.file, sizeof x.file, "%04d.mdb", i);
+        OK(cn_damaged_put(f.data, &x));
+    }
+    OK(cn_damaged_list(f.data, &a, &v, &n));
+    CU_ASSERT_EQUAL(n, CN_DAMAGED_MAX);
+    cn_arena_done(&a);
+    fixture_done(&f);
+}
+
 void data_suite(void) {
     CU_pSuite s = CU_add_suite("data", NULL, NULL);
     CU_ADD_TEST(s, made_once_and_private);
@@ -215,4 +288,6 @@ void data_suite(void) {
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
     CU_ADD_TEST(s, a_damaged_record_opens_nothing);
     CU_ADD_TEST(s, slots_are_made_once);
+    CU_ADD_TEST(s, damaged_files_are_told_apart);
+    CU_ADD_TEST(s, damaged_files_are_kept);
 }

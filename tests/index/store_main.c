@@ -151,7 +151,9 @@ cn_err make_segment(fixture *f, uint32_t from, uint32_t to, uint32_t edit, uint3
     return CN_OK;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc == 5 && strcmp(argv[1], "--put") == 0)
+        return cut_elsewhere(argv[2], argv[3], argv[4]);
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 1;
     env_suite();

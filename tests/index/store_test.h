@@ -34,6 +34,7 @@ cn_err make_segment(fixture *f, uint32_t from, uint32_t to, uint32_t edit, uint3
 
 void env_suite(void);
 void cut_suite(void);
+int cut_elsewhere(const char *path, const char *put, const char *there); /* the program as its own other process: 0 when `there` was and `put` is in */
 void fields_suite(void);
 void data_suite(void);
 void segment_suite(void);

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "ingest/embed/bert_int8.h"
@@ -357,6 +358,53 @@ static void an_embedder_is_shared_and_counted(void) {
     CU_ASSERT_PTR_NULL(other);
 }
 
+static size_t slurp(const char *path, char *to, size_t room) {
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(to, 1, room, f) : 0;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+static void spill(const char *path, const char *from, size_t n) {
+    FILE *f = fopen(path, "r+b"); /* in place: the same file */
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fwrite(from, 1, n, f), n);
+    fclose(f);
+}
+
+/* What it was opened with it keeps. Whoever opens it next is told. */
+static void files_that_change_afterwards_change_no_vector(void) {
+    static char bytes[8 << 20], noise[8 << 20];
+    cn_str s = CN_STR("hello worlding, see 2 [SEP] a-b");
+    float before[2][TINY_HIDDEN], after[TINY_HIDDEN];
+    cn_embedder *both[2] = {e, NULL}, *anew;
+    char path[160];
+    snprintf(path, sizeof path, "%s/models/tiny/model.safetensors", data);
+    size_t n = slurp(path, bytes, sizeof bytes);
+    CU_ASSERT_FATAL(n > 0 && n < sizeof bytes);
+    memset(noise, 0x41, n);
+    CU_ASSERT_EQUAL_FATAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR("int8"), &both[1]), CN_OK);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(cn_embed(both[i], &s, 1, 1, before[i], NULL), CN_OK);
+    for (int how = 0; how < 3; how++) {
+        if (how == 0)
+            spill(path, noise, n);
+        else
+            CU_ASSERT_EQUAL(truncate(path, how == 1 ? 4096 : 0), 0);
+        for (int i = 0; i < 2; i++) {
+            CU_ASSERT_EQUAL(cn_embed(both[i], &s, 1, 2, after, NULL), CN_OK);
+            CU_ASSERT_EQUAL(memcmp(before[i], after, sizeof after), 0);
+        }
+        CU_ASSERT_EQUAL(cn_model_verify(data, CN_STR("tiny")), CN_DAMAGED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_file(), "/models/tiny"));
+    }
+    cn_embedder_unref(both[1]);
+    CU_ASSERT_EQUAL(cn_embedder_open(data, CN_STR("tiny"), CN_STR("int8"), &anew), CN_DAMAGED);
+    spill(path, bytes, n);
+    CU_ASSERT_EQUAL(cn_model_verify(data, CN_STR("tiny")), CN_OK);
+}
+
 static void a_warm_call_allocates_nothing(void) {
     cn_str s = CN_STR("hello worlding, see 2 [SEP] a-b");
     float v[TINY_HIDDEN];
@@ -380,5 +428,6 @@ void add_embed_tests(void) {
     ADD(s, integer_tables_give_the_same_bits);
     ADD(s, integers_are_close_to_floats_and_depend_on_the_text_alone);
     ADD(s, an_embedder_is_shared_and_counted);
+    ADD(s, files_that_change_afterwards_change_no_vector);
     ADD(s, a_warm_call_allocates_nothing);
 }

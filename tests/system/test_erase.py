@@ -217,6 +217,10 @@ class Erasing(unittest.TestCase):
         self.admin.call("policy.erase", docs=["secret"], reason="test")
         left = self.until(lambda: [e for e in self.erased() if e["problem"]], "the freeze is not said")
         self.assertIn("freeze", left[0]["problem"])
+        self.assertRegex(left[0]["next"], "^nothing before that ends: the index is in mode freeze")
+        self.assertNotIn("--wait", left[0]["next"])  # it would be refused
+        told = json.loads(self.data.cairn("stats", "-o", "json").stdout)["erased"]["indexes"]
+        self.assertIn("in mode freeze", told[0]["next"])
         time.sleep(2)
         self.assertEqual(self.actions("version.compact"), [])  # no refused attempts either
         self.admin.call("modes.set", index="docs", mode="normal")

@@ -406,6 +406,23 @@ class HttpEmbedder(unittest.TestCase):
         self.add()
         self.assertIn("precision", self.cairn("index", "create", "acme/docs", "--embedder", "far", "--precision", "int8", code=1).stderr)
 
+    # ---------- the command ----------
+    def test_a_benchmark_tells_what_fell_back(self):
+        """The first question is answered as asked, and then the service goes down."""
+        self.add("--breaker", "2", "--query-timeout", "1000")
+        self.cairn("index", "create", "acme/docs", "--embedder", "far")
+        self.cairn("ingest", "acme/docs", self.rows(20), "--activate")
+        questions = self.write("q.txt", "".join(f"Row {i} says so?\n" for i in range(5)))
+        for batch, fell in (((), 4), (("--batch", "5"), 5)):
+            self.service.script, self.service.always = ["good"], "broken"
+            p = self.cairn("bench", "acme/docs", "--queries", questions, "--mode", "dense", *batch, "-o", "json")
+            r = json.loads(p.stdout)
+            self.assertEqual((r["queries"], r["fallbacks"]), (5, fell))
+            self.assertIn(f"{fell} of 5 answers were of mode lexical", p.stderr)
+        self.service.always = "good"
+        p = self.cairn("bench", "acme/docs", "--queries", questions, "--mode", "dense", "-o", "json")
+        self.assertEqual((json.loads(p.stdout)["fallbacks"], p.stderr), (0, ""))
+
     # ---------- the server ----------
     def test_questions_while_it_is_down(self):
         self.add("--query-timeout", "1500", "--breaker", "4", "--breaker-pause", "1200")

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 import unittest
 
@@ -86,6 +87,104 @@ class Scrub(unittest.TestCase):
         self.flip(path, at)
         self.rounds(1)
         self.assertEqual((self.conn.call("health")["status"], self.conn.call("stats")["damaged"]), ("ok", []))
+
+    def test_what_a_request_meets(self):
+        """Without any scrub: from the request on that met it, over a new start, until a scrub finds it well; and only to those
+        whom it concerns."""
+        self.serve("--scrub-rate", "0")
+        self.conn.call("documents.put", index="docs", activate=True, documents=[{"id": "marked", "text": MARK.decode(), "labels": ["public"], "vector": VECTOR}])
+        self.data.cairn("tenant", "add", "beta")
+        beta = Rpc(self.server, json.loads(self.data.cairn("key", "add", "beta", "--scope", "query,admin", "--labels", "public", "-o", "json").stdout)["key"])
+        nobody = Rpc(self.server)
+        health = lambda: [c.call("health") for c in (self.conn, self.root, beta, nobody)]
+        self.assertEqual([(h["status"], h["damaged"]) for h in health()], [("ok", [])] * 4)
+        name, path, at = self.file_with(MARK)
+        self.flip(path, at)
+        with self.assertRaisesRegex(Failed, "^DAMAGED"):
+            self.query()
+        own, root, other, none = health()
+        self.assertEqual([h["status"] for h in (own, root, other, none)], ["damaged", "damaged", "ok", "ok"])
+        self.assertEqual([(d["index"], d["file"], "tenant" in d) for d in own["damaged"]], [("docs", name, False)])
+        self.assertEqual([(d["tenant"], d["index"], d["file"]) for d in root["damaged"]], [("acme", "docs", name)])
+        self.assertEqual((other["damaged"], none["damaged"]), ([], []))
+        self.assertEqual((beta.call("stats")["damaged"], [d["file"] for d in self.conn.call("stats")["damaged"]]), ([], [name]))
+        self.assertEqual(len([e for e in self.server.log() if e["event"] == "damage.met"]), 1)
+        self.until(lambda: self.told_by_doctor(), "it was not noted")
+        self.assertRegex(self.told_by_doctor()[0]["detail"], f"acme.*docs.*{name}")
+        self.assertEqual(self.server.stop(), 0)
+        self.serve("--scrub-rate", "0")
+        self.assertEqual([d["file"] for d in self.conn.call("health")["damaged"]], [name])
+        self.flip(path, at)
+        self.assertIn("marked", [h["doc"] for h in self.query()])
+        self.assertEqual(self.conn.call("health")["status"], "damaged")  # one answer proves nothing
+        self.data.cairn("scrub")
+        self.assertEqual(self.told_by_doctor(), [])
+        self.until(lambda: self.conn.call("health")["status"] == "ok", "the server did not hear of it")
+
+    def told_by_doctor(self):
+        return [f for f in json.loads(self.data.cairn("doctor", "-o", "json", check=False).stdout)["findings"] if f["what"] == "damaged" and f["grade"] == "BAD"]
+
+    def test_a_damaged_catalog(self):
+        """Cut under the server: a request meets it, and so does a round, which goes on with the other tenants."""
+        self.serve("--scrub-every", "1s", "--scrub-rate", "1GiB")
+        self.data.cairn("tenant", "add", "beta")
+        control = os.path.join(self.data.path, "tenants/acme/control.mdb")
+        self.assertGreater(len(self.query()), 0)
+        os.truncate(control, 8192)
+        with self.assertRaisesRegex(Failed, "^DAMAGED"):
+            self.query()
+        self.assertEqual([(d["index"], d["version"], d["file"]) for d in self.conn.call("health")["damaged"]], [(None, None, "control.mdb")])
+        self.assertEqual([(d["tenant"], d["file"]) for d in self.root.call("health")["damaged"]], [("acme", "control.mdb")])
+        self.until(self.events, "no round found it")
+        self.rounds(1)
+        self.assertEqual([d["file"] for d in self.root.call("health")["damaged"]], ["control.mdb"])
+        self.assertRegex(self.told_by_doctor()[0]["detail"], "acme.*control.mdb")
+
+    def test_a_batch(self):
+        """Each of its questions has an error of its own, and the batch has none."""
+        self.serve("--scrub-rate", "0")
+        self.conn.call("documents.put", index="docs", activate=True, documents=[{"id": "marked", "text": MARK.decode(), "labels": ["public"], "vector": VECTOR}])
+        name, path, at = self.file_with(MARK)
+        self.flip(path, at)
+        answer = self.conn.call("query_batch", index="docs", queries=[{"vector": VECTOR, "k": 20}])
+        self.assertTrue(answer["results"][0]["error"].startswith("DAMAGED"), answer)
+        self.assertEqual([d["file"] for d in self.conn.call("health")["damaged"]], [name])
+
+    def test_a_model_cut_and_changed(self):
+        """Under the server it matters to no question. The next one that opens it answers by words alone, and says so."""
+        model, text = os.path.join(self.data.dir, "model"), "cairn fox moor"
+        os.mkdir(model)
+        subprocess.run([os.environ["MAKE_MODEL"], model], check=True)
+        self.data.cairn("model", "add", "tiny", model)
+        self.data.cairn("index", "create", "acme/texts", "--embedder", "tiny")
+        rows = "".join(json.dumps({"id": f"t{i}", "text": f"cairn fox moor {i}", "labels": ["public"]}) + "\n" for i in range(8))
+        self.data.cairn("ingest", "acme/texts", "-", "--activate", text=rows)
+        self.serve("--scrub-every", "1s", "--scrub-rate", "1GiB")
+        ask = lambda text: self.conn.call("query", index="texts", text=text, mode="dense", k=8)
+        self.assertEqual(ask(text)["made_by"]["degraded"], [])
+        weights = os.path.join(self.data.path, "models/tiny/model.safetensors")
+        with open(weights, "rb") as f:
+            good = f.read()
+        want = [(h["doc"], h["score"]) for h in ask("fox 3 moor")["hits"]]
+        with open(weights, "r+b") as f:
+            f.write(b"A" * len(good))
+        self.assertEqual([(h["doc"], h["score"]) for h in ask("fox 3 moor")["hits"]], want)
+        os.truncate(weights, 0)
+        for i in range(20):  # none that is known already
+            self.assertEqual(ask(f"moor {i} cairn")["made_by"]["degraded"], [])
+        self.assertEqual(self.server.stop(), 0)
+        self.serve("--scrub-every", "1s", "--scrub-rate", "1GiB")
+        made = ask(text)["made_by"]
+        self.assertEqual((made["mode"], made["degraded"]), ("lexical", ["embedder_unavailable"]))
+        self.assertEqual([(d["tenant"], d["file"]) for d in self.root.call("health")["damaged"]], [(None, "models/tiny")])
+        self.assertEqual((self.conn.call("health")["status"], self.conn.call("health")["damaged"]), ("damaged", []))
+        self.rounds(1)
+        self.assertEqual([d["file"] for d in self.root.call("health")["damaged"]], ["models/tiny"])
+        with open(weights, "wb") as f:
+            f.write(good)
+        self.assertEqual(ask(text)["made_by"]["degraded"], [])
+        self.rounds(1)
+        self.assertEqual(self.root.call("health")["status"], "ok")
 
     def test_what_is_derived(self):
         path = os.path.join(self.data.dir, "rows.jsonl")

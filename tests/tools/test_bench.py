@@ -64,7 +64,7 @@ class Bench(unittest.TestCase):
                 with self.subTest((remote, extra)):
                     out = self.file("out.ivecs")
                     r = self.bench("acme/rows", "--queries", self.file("q.fvecs"), "--truth", self.file("truth.ivecs"), "-k", str(K), "--out", out, *extra, remote=remote)
-                    self.assertEqual(set(r), {"queries", "recall", "qps", "p50_us", "p99_us", "plans"})
+                    self.assertEqual(set(r), {"queries", "fallbacks", "recall", "qps", "p50_us", "p99_us", "plans"})
                     self.assertEqual((r["queries"], r["recall"], sum(r["plans"].values())), (ASKED, 1.0, ASKED))
                     self.assertLessEqual(set(r["plans"]), {"exact", "approximate", "coded_exact", "coded_approximate"})
                     self.assertEqual(read_ivecs(out), self.truth)
@@ -73,7 +73,7 @@ class Bench(unittest.TestCase):
 
     def test_texts(self):
         r = self.bench("acme/docs", "--queries", self.file("q.txt"))
-        self.assertEqual(set(r), {"queries", "qps", "p50_us", "p99_us", "plans"})
+        self.assertEqual(set(r), {"queries", "fallbacks", "qps", "p50_us", "p99_us", "plans"})
         self.assertEqual(r["queries"], 3)
 
     def test_fewer_hits_than_asked(self):

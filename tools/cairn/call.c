@@ -90,12 +90,18 @@ cn_err cmd_hits(const msgpack_object *result, const msgpack_object **ret) {
     return *ret && (*ret)->type == MSGPACK_OBJECT_ARRAY ? CN_OK : cn_fail(CN_INTERNAL, "an answer has no hits");
 }
 
-cn_err cmd_as_asked(const msgpack_object *answer) {
+bool cmd_fell_back(const msgpack_object *answer) {
     const msgpack_object *list = cn_get(cn_get(answer, "made_by"), "degraded");
     for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++)
         if (cn_str_is(cn_obj_str(&list->via.array.ptr[i]), "embedder_unavailable"))
-            return cn_fail(CN_UNAVAILABLE, "the embedder cannot be reached, so this was answered by its words alone; what is measured would be mode lexical. "
-                                           "Ask one question with `cairn query` to see, or say --mode lexical");
+            return true;
+    return false;
+}
+
+cn_err cmd_as_asked(const msgpack_object *answer) {
+    if (cmd_fell_back(answer))
+        return cn_fail(CN_UNAVAILABLE, "the embedder cannot be reached, so this was answered by its words alone; what is measured would be mode lexical. "
+                                       "Ask one question with `cairn query` to see, or say --mode lexical");
     return CN_OK;
 }
 

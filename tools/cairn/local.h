@@ -22,7 +22,9 @@ cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out);
 void cmd_close(void);
 /* The hits of one result of query_batch; the error that stands in its place, with its own code. */
 cn_err cmd_hits(const msgpack_object *result, const msgpack_object **ret);
-/* CN_UNAVAILABLE for the answer to a question that was answered in another mode, since its text could not be embedded. */
+/* The answer to a question whose text could not be embedded, and which was answered by its words alone. */
+bool cmd_fell_back(const msgpack_object *answer);
+/* CN_UNAVAILABLE for such an answer. */
 cn_err cmd_as_asked(const msgpack_object *answer);
 bool cmd_is_remote(void);           /* --server, or CAIRN_SERVER without --data */
 bool cmd_was_unreachable(void);     /* the last error: no server answered */

@@ -18,7 +18,7 @@ typedef struct bench {
     bench_questions asked;
     bench_rows truth, found;    /* found.v NULL: row numbers are not wanted */
     uint32_t threads, batch, k;
-    _Atomic uint32_t next;
+    _Atomic uint32_t next, fallbacks; /* fallbacks: answers that are of their words alone, for want of the embedder */
     _Atomic bool failed;
     pthread_mutex_t lock;       /* of what follows */
     cn_hist us;                 /* of a call */
@@ -84,6 +84,8 @@ static cn_err keep_one(bench *b, uint32_t i, const msgpack_object *answer) {
     cn_str why = cn_obj_str(cn_get(answer, "error"));
     if (why.n)
         return cn_fail(CN_INVALID, "question %u: " CN_STR_FMT, i + 1, CN_STR_ARG(why));
+    if (cmd_fell_back(answer))
+        atomic_fetch_add(&b->fallbacks, 1);
     for (uint32_t h = 0; b->found.v && h < b->k; h++) {
         int32_t *row = &b->found.v[(size_t)i * b->k + h];
         *row = -1;
@@ -198,12 +200,20 @@ static cn_err ask_plans(bench *b, uint32_t *counts) {
     return CN_OK;
 }
 
+/* Figures of answers that are no answers of the mode asked for: they are shown, and it is said. */
+static void warn_of_fallbacks(const bench *b) {
+    if (b->fallbacks)
+        fprintf(stderr, "cairn: %u of %u answers were of mode lexical, since the embedder could not be reached: the figures are not those of the mode asked for\n", b->fallbacks, b->asked.n);
+}
+
 static int report(const cmd *c, const bench *b, double seconds, const uint32_t *plans) {
     CN_AUTO_BUF cn_buf out;
     uint32_t n = 0;
+    warn_of_fallbacks(b);
     cn_buf_init(&out, 4096);
-    cn_pack_map(&out, 5u + (b->truth.v != NULL));
+    cn_pack_map(&out, 6u + (b->truth.v != NULL));
     cn_pack_cstr(&out, "queries"), cn_pack_uint(&out, b->asked.n);
+    cn_pack_cstr(&out, "fallbacks"), cn_pack_uint(&out, b->fallbacks);
     if (b->truth.v)
         cn_pack_cstr(&out, "recall"), cn_pack_f64(&out, recall_of(b));
     cn_pack_cstr(&out, "qps"), cn_pack_f64(&out, b->asked.n / seconds);

@@ -14,6 +14,7 @@
 #include "index/catalog/check.h"
 #include "index/catalog/erased.h"
 #include "index/search/search.h"
+#include "index/store/damage.h"
 #include "index/store/reserve.h"
 #include "index/trace/trace.h"
 #include "ingest/embed/embed.h"
@@ -98,6 +99,27 @@ static void check_reserve(doctor *d) {
                     (unsigned long long)(r.there >> 10), (unsigned long long)(r.wanted >> 10));
     else
         cmd_finding(&d->f, CMD_OK, "reserve", "%llu KiB, for what must be written on a full disk", (unsigned long long)(r.wanted >> 10));
+}
+
+/* What a server's requests or its scrub met, or a command's, and no scrub has found well since. */
+static void check_damaged(doctor *d) {
+    cn_arena a;
+    cn_damaged *v;
+    uint32_t n;
+    cn_arena_init(&a, 16384, (size_t)1 << 20);
+    cn_err err = cn_damaged_list(d->data, &a, &v, &n);
+    if (err != CN_OK)
+        cmd_finding(&d->f, CMD_BAD, "damaged", "which files were found damaged cannot be told: %s", cn_error_detail());
+    for (uint32_t i = 0; err == CN_OK && i < n; i++) {
+        char since[CN_TIME_TEXT] = "a time that was not noted", version[40] = "";
+        if (v[i].at_us != CN_NO_TIME)
+            cn_time_text(v[i].at_us, since);
+        if (v[i].version)
+            snprintf(version, sizeof version, ", version %llu", (unsigned long long)v[i].version);
+        cmd_finding(&d->f, CMD_BAD, "damaged", "%s%s%s%s%s: %s, found since %s; bring it back from a backup, or go back to a version without it, then `cairn scrub`", *v[i].tenant ? "tenant " : "the host",
+                    v[i].tenant, *v[i].index ? ", index " : "", v[i].index, version, v[i].file, since);
+    }
+    cn_arena_done(&a);
 }
 
 static cn_err check_model(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest) {
@@ -255,6 +277,7 @@ static void check_data(doctor *d, const char *dir) {
     cmd_finding(&d->f, CMD_OK, "data directory", "%s", dir);
     check_place(&d->f, dir);
     check_reserve(d);
+    check_damaged(d);
     cn_err err = cn_model_list(dir, check_model, d);
     if (err == CN_OK)
         err = cn_tenant_list(d->data, check_tenant, d);

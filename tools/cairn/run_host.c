@@ -2,6 +2,9 @@
 #include <stdarg.h>
 
 #include "index/catalog/check.h"
+#include "index/catalog/scrub.h"
+#include "index/store/damage.h"
+#include "ingest/embed/embed.h"
 #include "tools/cairn/local.h"
 
 int run_init(const cmd *c, cmd_call *call) {
@@ -67,6 +70,8 @@ typedef struct scrub {
     cmd_findings f;
     cn_data *data;
     const char *tenant;
+    cn_damaged *known; /* what was noted as damaged before */
+    uint32_t n_known;
 } scrub;
 
 static void scrubbed(void *ctx, cn_str what, cn_err err) {
@@ -76,20 +81,63 @@ static void scrubbed(void *ctx, cn_str what, cn_err err) {
     cmd_finding(&s->f, err == CN_OK ? CMD_OK : CMD_BAD, text, "%s", err == CN_OK ? "read and verified" : cn_error_detail());
 }
 
+/* A file that was noted as damaged is damaged no more, or it is a finding of its own. */
+static void found_well(scrub *s, const cn_damaged *x, cn_err err) {
+    char what[sizeof x->tenant + sizeof x->file + 1];
+    snprintf(what, sizeof what, "%s%s%s", x->tenant, *x->tenant ? "/" : "", x->file);
+    if (err == CN_OK)
+        err = cn_damaged_drop(s->data, x);
+    cmd_finding(&s->f, err == CN_OK ? CMD_OK : CMD_BAD, what, "%s", err == CN_OK ? "was noted as damaged, and is not" : cn_error_detail());
+}
+
 static cn_err scrub_tenant(void *ctx, cn_str name, int64_t made_us) {
     (void)made_us;
     scrub *s = ctx;
     cn_tenant *t;
     char text[96];
+    uint32_t bad = s->f.bad;
     snprintf(text, sizeof text, CN_STR_FMT, CN_STR_ARG(name));
     cn_err err = cn_tenant_open(s->data, name, &t);
     if (err == CN_OK) {
         s->tenant = cn_tenant_name(t);
         err = cn_tenant_check(t, scrubbed, s);
+        for (uint32_t i = 0; err == CN_OK && s->f.bad == bad && i < s->n_known; i++)
+            if (cn_str_is(name, s->known[i].tenant))
+                found_well(s, &s->known[i], cn_scrub_named(t, s->known[i].file));
         cn_tenant_unref(t);
     }
     if (err != CN_OK)
         cmd_finding(&s->f, CMD_BAD, text, "%s", cn_error_detail());
+    return CN_OK;
+}
+
+/* Of a tenant that was dropped meanwhile nothing is left. */
+static void forget_dropped(scrub *s, const cn_damaged *x) {
+    cn_tenant *t;
+    cn_err err = cn_tenant_open(s->data, cn_str_of(x->tenant), &t);
+    if (err == CN_OK)
+        cn_tenant_unref(t);
+    else if (err == CN_NOT_FOUND && cn_damaged_drop(s->data, x) != CN_OK)
+        cmd_finding(&s->f, CMD_BAD, x->tenant, "%s", cn_error_detail());
+}
+
+/* Of no tenant: models, and cairn.mdb, which has been read by now. */
+static void scrub_host(scrub *s) {
+    static const char models[] = "models/";
+    for (uint32_t i = 0; i < s->n_known; i++) {
+        const cn_damaged *x = &s->known[i];
+        bool is_model = strncmp(x->file, models, strlen(models)) == 0;
+        if (*x->tenant)
+            forget_dropped(s, x);
+        else
+            found_well(s, x, is_model ? cn_model_verify(cn_data_dir(s->data), cn_str_of(x->file + strlen(models))) : CN_OK);
+    }
+}
+
+static cn_err scrub_all(scrub *s, cn_arena *a) {
+    CN_TRY(cn_damaged_list(s->data, a, &s->known, &s->n_known));
+    CN_TRY(cn_tenant_list(s->data, scrub_tenant, s));
+    scrub_host(s);
     return CN_OK;
 }
 
@@ -101,7 +149,10 @@ int run_scrub(const cmd *c, cmd_call *call) {
     if (err != CN_OK)
         return cmd_fail(err);
     cmd_findings_init(&s.f);
-    err = cn_tenant_list(s.data, scrub_tenant, &s);
+    cn_arena a;
+    cn_arena_init(&a, 16384, (size_t)1 << 20);
+    err = scrub_all(&s, &a);
+    cn_arena_done(&a);
     cn_data_close(s.data);
     if (err != CN_OK)
         cmd_finding(&s.f, CMD_BAD, "tenants", "%s", cn_error_detail());
