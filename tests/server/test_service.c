@@ -357,11 +357,19 @@ static void test_describe_and_stats(void) {
 }
 
 static void test_relevance(void) {
-    CU_ASSERT_EQUAL(cn_relevance(CN_COSINE, -0.5f), 0);
-    CU_ASSERT_EQUAL(cn_relevance(CN_COSINE, 0.5f), 0.5f);
-    CU_ASSERT_EQUAL(cn_relevance(CN_IP, 7), 1);
-    CU_ASSERT_EQUAL(cn_relevance(CN_L2, 0), 1);
-    CU_ASSERT_EQUAL(cn_relevance(CN_L2, -9), 0.25f);
+    const cn_background none = {0}, usual = {.middle = .1f, .spread = .1f, .n = 128}, wide = {.middle = .1f, .spread = .3f, .n = 128};
+    cn_grounds far = {.by_vector = true, .cosine = .1f}, near = {.by_vector = true, .cosine = .7f, .above = 6}, words = {.by_words = true, .score = 12, .share = .5f, .known = 1};
+    CU_ASSERT(cn_relevance(&far) >= 0 && cn_relevance(&far) < cn_relevance(&near) && cn_relevance(&near) <= 1);
+    CU_ASSERT_DOUBLE_EQUAL(cn_above(&usual, .4f), 3, 1e-4);
+    CU_ASSERT(cn_above(&wide, .4f) < cn_above(&usual, .4f) && cn_above(&none, .4f) > 0);
+    CU_ASSERT_EQUAL(cn_above(&(cn_background){.n = 1}, 1e30f), CN_ABOVE_MAX);
+    float known = cn_relevance(&words);
+    words.known = .2f;
+    CU_ASSERT(cn_relevance(&words) < known);
+    CU_ASSERT_STRING_EQUAL(cn_evidence(CN_EVIDENCE_OK, true), "ok");
+    CU_ASSERT_STRING_EQUAL(cn_evidence(CN_EVIDENCE_WEAK, true), "weak");
+    CU_ASSERT_STRING_EQUAL(cn_evidence(.1f, true), "none");
+    CU_ASSERT_STRING_EQUAL(cn_evidence(1, false), "none");
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("health"), NULL), CN_COST_CHEAP);
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("query"), NULL), CN_COST_SEARCH);
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("query_batch"), NULL), CN_COST_DEAR);
