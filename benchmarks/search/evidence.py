@@ -127,11 +127,9 @@ class Cairn:
             f.flush()
             self.run("ingest", "acme/" + name, f.name, "--activate")
 
-    def ask(self, name, questions, mode, withheld=None):
-        lines = []
-        for n, q in enumerate(questions):
-            labels = ["public", *(f"not:{name}-{i}" for i in sorted(withheld[n]))] if withheld else ["public"]
-            lines.append(json.dumps({"text": q, "mode": mode, "k": 10, "labels": labels}) + "\n")
+    def ask(self, name, questions):
+        """questions: (text, mode, ids withheld from who asks). In one process, which embeds a text once."""
+        lines = [json.dumps({"text": text, "mode": mode, "k": 10, "labels": ["public", *(f"not:{name}-{i}" for i in sorted(withheld))]}) + "\n" for text, mode, withheld in questions]
         out = self.run("query", "acme/" + name, "--batch", "-", "--explain", "-o", "json", text="".join(lines))
         return [json.loads(line) for line in out.splitlines()]
 
@@ -154,14 +152,18 @@ def grounds(answer, mode):
 
 
 def collect(cairn, all_sets):
-    """{mode: {index: {"own": [...], "other": {index: [...]}, "withheld": [...]}}}"""
+    """{mode: {index: {"own": [...], "withheld": [...], "other": {index: [...]}}}}"""
     got = {m: {} for m in MODES}
     for name, (docs, asked) in all_sets.items():
         cairn.fill(name, docs)
+        others = [o for o in all_sets if o != name and not {o, name} <= ALIKE]
+        parts = {"own": asked, "withheld": asked if name != "cranfield" else []} | {o: all_sets[o][1] for o in others}
+        plan = [(part, mode, q, ids if part == "withheld" else ()) for mode in MODES for part, v in parts.items() for q, ids in v]
+        sorted_out = collections.defaultdict(list)
+        for (part, mode, *_), answer in zip(plan, cairn.ask(name, [(q, mode, ids) for _, mode, q, ids in plan])):
+            sorted_out[mode, part].append(answer)
         for mode in MODES:
-            own = [q for q, _ in asked]
-            got[mode][name] = {"own": cairn.ask(name, own, mode), "withheld": cairn.ask(name, own, mode, [ids for _, ids in asked]),
-                               "other": {o: cairn.ask(name, [q for q, _ in all_sets[o][1]], mode) for o in all_sets if o != name and not {o, name} <= ALIKE}}
+            got[mode][name] = {"own": sorted_out[mode, "own"], "withheld": sorted_out[mode, "withheld"], "other": {o: sorted_out[mode, o] for o in others}}
     return got
 
 
