@@ -12,7 +12,6 @@ void cn_permit_unref(cn_permit *p) {
         cn_free(p->rows[i]);
     cn_free(p->rows);
     cn_word_counts_free(atomic_load(&p->counts));
-    cn_free(atomic_load(&p->sample));
     cn_free(p->n_rows);
     cn_free((void *)(uintptr_t)p->who.holds.v);
     cn_free((void *)(uintptr_t)p->who.asks.v);

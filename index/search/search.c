@@ -1,4 +1,6 @@
 /* search.c -- one question: the permitted set, each segment's best, merged. */
+#include <math.h>
+
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/search/searcher.h"
@@ -225,4 +227,12 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     if (e == CN_OK && stats)
         *stats = st;
     return e;
+}
+
+float cn_hit_cosine(const cn_hit *hit, const float *vector) {
+    cn_vecs vecs;
+    if (cn_seg_vecs(hit->seg, &vecs) != CN_OK)
+        return 0;
+    float c = cn_score(CN_COSINE, vector, cn_vec(&vecs, hit->row), vecs.dim);
+    return isfinite(c) ? c : 0; /* one of zeros, where the metric allows that */
 }

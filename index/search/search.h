@@ -64,15 +64,7 @@ typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
 
-/* How near the question's vector is (by the cosine, whatever the metric) to passages picked blindly: one each of at most
- * CN_BACKGROUND documents that the principal may read in this version, whatever the filter. */
-#define CN_BACKGROUND 128u
-typedef struct cn_background {
-    float middle, spread;      /* the median, and how far below it the lowest sixth lies: one standard deviation */
-    uint32_t n;                /* how many; 0: there is none that may be read */
-} cn_background;
-cn_err cn_background_of(cn_view *v, const cn_query *q, cn_background *ret);
-float cn_hit_cosine(const cn_hit *hit, const float *vector);
+float cn_hit_cosine(const cn_hit *hit, const float *vector); /* whatever the metric; 0 where it is none */
 
 /* Are there postings of all its rows? Made on first use. CN_UNAVAILABLE: they can be neither opened nor made, or its analyser
  * is none of this build's. CN_DEADLINE. */

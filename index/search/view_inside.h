@@ -27,7 +27,6 @@ typedef struct cn_view_part {
     uint32_t n_touched, room_touched;
 } cn_view_part;
 
-typedef struct cn_sample cn_sample;
 typedef struct cn_permit { /* what one principal (and filter) may see */
     _Atomic uint32_t refs;
     uint64_t hash;         /* of the principal's labels, for a quick no */
@@ -37,7 +36,6 @@ typedef struct cn_permit { /* what one principal (and filter) may see */
     uint64_t **rows;       /* for each part: a bit a row */
     uint32_t *n_rows;      /* bits set */
     uint32_t parts;
-    _Atomic(cn_sample *) sample; /* of the filterless set: what a question is compared with (background.c); NULL: none yet */
     _Atomic(cn_word_counts *) counts; /* of the filterless set: what lexical search has counted in it; NULL: nothing yet */
 } cn_permit;
 

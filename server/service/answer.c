@@ -19,8 +19,7 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
     cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
                       .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .exact = exact, .per_doc = q->per_doc, .distinct = q->distinct,
                       .deadline_ns = q->deadline_ns};
-    CN_TRY(cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats));
-    return q->how == CN_MODE_LEXICAL || !*ret_n ? CN_OK : cn_background_of(q->reading.view, &query, &q->background);
+    return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
 }
 
 /* What relevance is made of: of the halves that were searched. A hit that only one half found has its cosine all the same. */
@@ -31,12 +30,12 @@ cn_grounds cn_question_grounds(const cn_question *q, const cn_hit *hit) {
     if (g.by_vector) {
         bool scored = q->reading.version->recipe.metric == CN_COSINE && (!hybrid || hit->dense.rank);
         g.cosine = !scored ? cn_hit_cosine(hit, q->vector) : hybrid ? hit->dense.score : hit->score;
-        g.above = cn_above(&q->background, g.cosine);
+        g.place = cn_scale_place(&q->scale, g.cosine);
     }
     if (g.by_words && s->lexical_most > 0) {
-        g.score = !hybrid ? hit->score : hit->lexical.rank ? hit->lexical.score : 0;
-        g.share = g.score / s->lexical_most;
+        g.share = (!hybrid ? hit->score : hit->lexical.rank ? hit->lexical.score : 0) / s->lexical_most;
         g.known = s->lexical_known / s->lexical_most;
+        g.terms = (float)s->known;
     }
     return g;
 }
@@ -104,9 +103,9 @@ static void out_grounds(cn_buf *out, const cn_passage *p) {
         const char *key;
         float value;
         bool there;
-    } v[] = {{"cosine", g.cosine, g.by_vector}, {"above", g.above, g.by_vector}, {"share", g.share, g.by_words}, {"known", g.known, g.by_words}};
+    } v[] = {{"cosine", g.cosine, g.by_vector}, {"place", g.place, g.by_vector}, {"share", g.share, g.by_words}, {"known", g.known, g.by_words}, {"terms", g.terms, g.by_words}};
     cn_pack_cstr(out, "grounds");
-    cn_pack_map(out, 2u * g.by_vector + 2u * g.by_words);
+    cn_pack_map(out, 2u * g.by_vector + 3u * g.by_words);
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         if (v[i].there)
             out_f32(out, v[i].key, v[i].value);
@@ -238,8 +237,8 @@ static void out_tokens(const cn_asking *a, cn_buf *out) {
 static void out_plan(const cn_question *q, cn_buf *out) {
     const cn_search_stats *stats = &q->stats;
     cn_pack_cstr(out, "plan");
-    bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID, vectors = q->how != CN_MODE_LEXICAL;
-    cn_pack_map(out, 7u + 2 * lexical + vectors);
+    bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
+    cn_pack_map(out, lexical ? 9 : 7);
     cn_out_uint(out, "segments", stats->segments);
     cn_out_uint(out, "permitted", stats->permitted);
     cn_out_uint(out, "scored", stats->scored);
@@ -250,13 +249,6 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     if (lexical) {
         cn_out_uint(out, "terms", stats->terms);
         cn_out_uint(out, "terms_known", stats->known);
-    }
-    if (vectors) {
-        cn_pack_cstr(out, "background");
-        cn_pack_map(out, 3);
-        out_f32(out, "middle", q->background.middle);
-        out_f32(out, "spread", q->background.spread);
-        cn_out_uint(out, "passages", q->background.n);
     }
 }
 

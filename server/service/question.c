@@ -193,6 +193,7 @@ static cn_err check_vector(cn_question *q) {
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     CN_TRY(cn_reading_open(s, c, &q->from, &q->reading));
     CN_TRY(settle_mode(q));
+    q->scale = CN_SCALE_USUAL;
     if (!q->text.text.p)
         return check_vector(q);
     q->dim = q->reading.version->recipe.dim;
@@ -257,8 +258,10 @@ static cn_err embed_group(cn_service *s, cn_call *c, cn_question **q, uint32_t n
     CN_TRY(may_leave(e, q, n));
     cn_embed_wait w = {.hurry = true, .until_ns = first_deadline(q, n)};
     CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &w, &c->arena));
+    cn_scale scale = cn_models_scale(s->models, e, s->opts.embed_threads);
     for (uint32_t i = 0; i < n; i++) {
         q[i]->text = texts[i];
+        q[i]->scale = scale;
         q[i]->embed_ns = cn_mono_ns() - start;
     }
     return CN_OK;

@@ -25,7 +25,7 @@ typedef struct cn_question {
     uint32_t degraded;          /* CN_DEGRADED_... */
     uint64_t deadline_ns, embed_ns, fetch_ns;
     cn_search_stats stats;      /* of its search */
-    cn_background background;   /* where it was searched by vectors */
+    cn_scale scale;             /* of its model's cosines */
     const char *evidence;       /* NULL: not answered */
     cn_err failed;              /* of one among several: its own error, noted with its text */
     const char *why;

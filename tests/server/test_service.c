@@ -215,8 +215,7 @@ static void test_an_answer(void) {
     HAS(a, "\"doc\": \"d0\"");
     HAS(a, "\"text\": \"the public one\"");
     HAS(a, "\"score\": 1.0, \"relevance\": 0.9");
-    HAS(a, "\"grounds\": {\"cosine\": 1.0, \"above\": ");
-    HAS(a, "\"background\": {");
+    HAS(a, "\"grounds\": {\"cosine\": 1.0, \"place\": ");
     HAS(a, "\"meta\": {\"lang\": \"en\"}");
     HAS(a, "\"bytes\": [0, 14]");
     HAS(a, "\"evidence\": \"ok\"");
@@ -359,12 +358,11 @@ static void test_describe_and_stats(void) {
 }
 
 static void test_relevance(void) {
-    const cn_background nothing = {0}, usual = {.middle = .1f, .spread = .1f, .n = 128}, wide = {.middle = .1f, .spread = .3f, .n = 128};
-    cn_grounds far = {.by_vector = true, .cosine = .1f}, near = {.by_vector = true, .cosine = .7f, .above = 6}, words = {.by_words = true, .score = 12, .share = .5f, .known = 1};
+    const cn_scale usual = CN_SCALE_USUAL;
+    cn_grounds far = {.by_vector = true, .place = .1f}, near = {.by_vector = true, .place = 1}, words = {.by_words = true, .share = .5f, .known = 1, .terms = 3};
     CU_ASSERT(cn_relevance(&far) >= 0 && cn_relevance(&far) < cn_relevance(&near) && cn_relevance(&near) <= 1);
-    CU_ASSERT_DOUBLE_EQUAL(cn_above(&usual, .4f), 3, 1e-4);
-    CU_ASSERT(cn_above(&wide, .4f) < cn_above(&usual, .4f) && cn_above(&nothing, .4f) > 0);
-    CU_ASSERT_EQUAL(cn_above(&(cn_background){.n = 1}, 1e30f), CN_ABOVE_MAX);
+    CU_ASSERT_DOUBLE_EQUAL(cn_scale_place(&usual, usual.apart), 0, 1e-6);
+    CU_ASSERT_DOUBLE_EQUAL(cn_scale_place(&usual, usual.answering), 1, 1e-6);
     float known = cn_relevance(&words);
     words.known = .2f;
     CU_ASSERT(cn_relevance(&words) < known);
