@@ -304,5 +304,34 @@ class Shape(unittest.TestCase):
             self.assertIn(option, self.place.cairn("query", "--help").stdout)
 
 
+class Evidence(unittest.TestCase):
+    """With a real model, where one is at hand: what the sources answer, and what they do not, in each mode. How often that is right
+    is measured by benchmarks/search/evidence.py."""
+    PASSAGES = ["Refunds are paid within ten days after the returned parcel has reached the warehouse in Leeds.",
+                "The office is closed on public holidays; the alarm is switched off by the caretaker at seven in the morning.",
+                "Bicycles may be kept in the yard behind the canteen, where a pump and a box of tools hang on the wall.",
+                "New colleagues get a laptop on their first day and a key card after the safety course.",
+                "Travel is booked by the assistant of the department; first class needs the signature of a director.",
+                "The canteen serves a vegetarian dish every day, and fish on Fridays."]
+    ANSWERED = ["When are refunds paid for a returned parcel?", "Where may bicycles be kept?", "Who switches off the alarm in the morning?"]
+    NOT = ["At which temperature does liquid nitrogen boil?", "Who became chess champion of the world in 1972?", "How is a list sorted in Python?"]
+
+    def test_each_mode(self):
+        folder = os.environ.get("CAIRN_TEST_MODEL", "")
+        if not os.path.isdir(folder):
+            self.skipTest("CAIRN_TEST_MODEL is not set")
+        with tempfile.TemporaryDirectory() as tmp:
+            cairn = lambda *words, **kw: run(*words, data=tmp + "/data", **kw)
+            cairn("init"), cairn("tenant", "add", "acme"), cairn("model", "add", "real", folder), cairn("index", "create", "acme/kb", "--embedder", "real")
+            with open(tmp + "/rows.jsonl", "w") as f:
+                f.writelines(json.dumps({"id": str(i), "text": t, "labels": ["public"]}) + "\n" for i, t in enumerate(self.PASSAGES))
+            cairn("ingest", "acme/kb", tmp + "/rows.jsonl", "--activate")
+            asked = [(mode, q) for mode in ("lexical", "dense", "hybrid") for q in (self.ANSWERED if mode != "lexical" else []) + self.NOT]
+            out = cairn("query", "acme/kb", "--batch", "-", "-o", "json", text="".join(json.dumps({"text": q, "mode": mode}) + "\n" for mode, q in asked)).stdout
+            for (mode, q), line in zip(asked, out.splitlines(), strict=True):
+                answer = json.loads(line)
+                self.assertEqual(answer["evidence"] == "ok", q in self.ANSWERED, (mode, q, [h["relevance"] for h in answer["hits"][:2]]))
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
