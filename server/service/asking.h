@@ -1,6 +1,6 @@
 /* asking.h -- one query over one index or several: its questions, what of their hits is given, with what stands around it.
  *
- * Owns:    its questions own what they read from, until cn_asking_done(); all else lives in the call's arena.
+ * Owns:    its questions own what they read from, until cn_asking_done(); passages are the call's, until its next query.
  * Thread:  one at a time, with the call.
  * Limits:  CN_ALSO_MAX indexes besides the first; CN_SHAPED_K hits where several are asked, hits are widened or tokens counted. */
 #pragma once

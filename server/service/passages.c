@@ -1,6 +1,5 @@
 /* What of a query's hits is given: merged from several indexes, with what stands around them, within a budget of tokens. */
-#include <string.h>
-
+#include "engine/base/mem.h"
 #include "server/service/asking.h"
 
 /* --- what was found --- */
@@ -14,18 +13,14 @@ static uint32_t take_all(cn_question *q, const cn_hit *hits, uint32_t n, cn_pass
     return kept;
 }
 
-static cn_err search_one(cn_call *c, cn_question *q, cn_passage **ret, uint32_t *ret_n) {
+/* v: room for k. */
+static cn_err search_one(cn_call *c, cn_question *q, cn_passage *v, uint32_t *ret_n) {
     uint32_t found;
-    *ret_n = 0;
     if (q->strict && q->text.cut)
         return cn_fail(CN_INVALID, "the text is longer than the model reads; shorten it, or leave out on_degraded");
     CN_TRY(cn_question_search(c, q, &found));
     if (q->strict && q->stats.words_cut)
         return cn_fail(CN_INVALID, "the text has more different words than are looked up; shorten it, or leave out on_degraded");
-    cn_passage *v = cn_arena_alloc(&c->arena, (found + 1u) * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    *ret = v;
     *ret_n = take_all(q, c->hits, found, v);
     return CN_OK;
 }
@@ -75,31 +70,41 @@ static bool is_left_out(const cn_asking *a, const cn_passage *v, uint32_t n, con
 }
 
 static cn_err merge(cn_call *c, cn_asking *a, list *lists) {
-    list *l;
-    cn_passage *v = cn_arena_alloc(&c->arena, (a->first.k + 1u) * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    while (a->n_found < a->first.k && (l = next_of(a, lists))) {
+    for (list *l; a->n_found < a->first.k && (l = next_of(a, lists));) {
         cn_passage *p = &l->v[l->at++];
         CN_TRY(look_at(c, p));
-        if (!is_left_out(a, v, a->n_found, p))
-            v[a->n_found++] = *p;
+        if (!is_left_out(a, a->v, a->n_found, p))
+            a->v[a->n_found++] = *p;
     }
-    a->v = v;
+    return CN_OK;
+}
+
+/* The call's own, used again by its next query: k for the answer, and for several indexes k of each. */
+static cn_err make_room(cn_call *c, uint32_t passages) {
+    if (passages <= c->passages_room)
+        return CN_OK;
+    cn_passage *v = cn_realloc(c->passages, passages * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    c->passages = v;
+    c->passages_room = passages;
     return CN_OK;
 }
 
 static cn_err find_all(cn_call *c, cn_asking *a) {
     list lists[CN_ALSO_MAX + 1] = {{0}};
+    uint32_t k = a->first.k;
+    CN_TRY(make_room(c, a->n > 1 ? k * (a->n + 1) : k));
+    a->v = c->passages;
     for (uint32_t i = 0; i < a->n; i++) {
         cn_question *q = cn_asking_at(a, i);
-        cn_err err = q->failed == CN_OK ? search_one(c, q, &lists[i].v, &lists[i].n) : CN_OK;
+        lists[i].v = a->v + (a->n > 1 ? k * (i + 1) : 0);
+        cn_err err = q->failed == CN_OK ? search_one(c, q, lists[i].v, &lists[i].n) : CN_OK;
         if (err != CN_OK)
             CN_TRY(cn_asking_without(c, a, q, err));
     }
     if (a->n > 1)
         return merge(c, a, lists);
-    a->v = lists[0].v;
     a->n_found = lists[0].n;
     for (uint32_t i = 0; i < a->n_found; i++)
         CN_TRY(look_at(c, &a->v[i]));
@@ -144,12 +149,17 @@ static cn_err keep_within(cn_asking *a, counter *k) {
 /* --- what stands around --- */
 static bool same_document(const cn_passage *p, const cn_passage *q) { return p->hit.seg == q->hit.seg && p->hit.doc == q->hit.doc; }
 
+static bool gives_of(const cn_asking *a, uint32_t j, uint32_t i) { return a->v[j].in == j && same_document(&a->v[j], &a->v[i]); }
+
 static cn_err given_before(cn_call *c, const cn_asking *a, uint32_t i, cn_widen *io) {
-    cn_span *v = cn_arena_alloc(&c->arena, (i + 1u) * sizeof *v);
+    uint32_t n = 0;
+    for (uint32_t j = 0; j < i; j++)
+        n += gives_of(a, j, i);
+    cn_span *v = cn_arena_alloc(&c->arena, (n + 1u) * sizeof *v);
     if (!v)
         return cn_fail_memory();
     for (uint32_t j = 0; j < i; j++)
-        if (a->v[j].in == j && same_document(&a->v[j], &a->v[i]))
+        if (gives_of(a, j, i))
             v[io->n_given++] = a->v[j].span;
     io->given = v;
     return CN_OK;
