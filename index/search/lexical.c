@@ -150,8 +150,10 @@ static cn_err weigh(cn_view *v, const cn_query *q, cn_permit *p, cn_lexical *l) 
         CN_TRY(counted(v, q, p, c, word(l, i), &n));
         float w = weight_of(rows, n, l->asked[i].times);
         l->most += w;
-        if (n)
+        if (n) {
             l->wanted[l->n_wanted++] = (cn_wanted){word(l, i), w};
+            l->known += w;
+        }
     }
     return CN_OK;
 }
@@ -162,7 +164,7 @@ cn_err cn_lexical_prepare(cn_view *v, const cn_query *q, cn_lexical *l) {
     CN_TRY(make_room(l, &v->analyser));
     cn_table_clear(&l->table);
     l->n = l->n_wanted = 0;
-    l->most = 0;
+    l->most = l->known = 0;
     l->cut = false;
     CN_TRY(cn_terms_each(l->terms, q->text, ask, l));
     drop_stop_words(l);

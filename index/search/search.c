@@ -1,4 +1,6 @@
 /* search.c -- one question: the permitted set, each segment's best, merged. */
+#include <math.h>
+
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/search/searcher.h"
@@ -27,17 +29,19 @@ void cn_searcher_free(cn_searcher *s) {
     cn_free(s->part);
     cn_free(s->next);
     cn_free(s->told);
+    cn_free(s->told_texts);
+    cn_free(s->texts);
     cn_free(s);
 }
 
 static cn_err make_room(cn_searcher *s, uint32_t k) {
     if (k <= s->room)
         return CN_OK;
-    if (!cn_resize(s->scored, k) || !cn_resize(s->best, k) || !cn_resize(s->part, k) || !cn_resize(s->next, k) || !cn_resize(s->fused, 2ull * k))
+    if (!cn_resize(s->scored, k) || !cn_resize(s->best, k) || !cn_resize(s->part, k) || !cn_resize(s->next, k) || !cn_resize(s->fused, 2ull * k) || !cn_resize(s->texts, k))
         return cn_fail_memory();
     while (s->room_told < 4 * k) { /* a fused list is twice as long */
         uint32_t more = s->room_told ? 2 * s->room_told : 64;
-        if (!cn_resize(s->told, more))
+        if (!cn_resize(s->told, more) || !cn_resize(s->told_texts, more))
             return cn_fail_memory();
         s->room_told = more;
     }
@@ -165,33 +169,15 @@ static cn_err find_all(cn_view *v, const cn_query *q, const cn_permit *permit, u
     return e;
 }
 
-/* At most per_doc hits of a document, in order. */
-static uint32_t take(cn_searcher *s, const cn_hit *found, uint32_t n, uint32_t k, uint32_t per_doc, cn_hit *hits) {
-    uint32_t out = 0, mask = s->room_told - 1;
-    if (per_doc)
-        memset(s->told, 0, s->room_told * sizeof *s->told);
-    for (uint32_t i = 0; i < n && out < k; i++) {
-        const cn_hit *x = &found[i];
-        uint32_t same = 0, at = (uint32_t)(((uintptr_t)x->seg >> 4) * 31 + x->doc) * 2654435761u >> 7 & mask;
-        for (; per_doc && s->told[at]; at = (at + 1) & mask)
-            same += hits[s->told[at] - 1].seg == x->seg && hits[s->told[at] - 1].doc == x->doc;
-        if (per_doc && same >= per_doc)
-            continue;
-        hits[out++] = *x;
-        if (per_doc)
-            s->told[at] = out;
-    }
-    return out;
-}
-
 static cn_err search(cn_view *v, const cn_query *q, const cn_permit *permit, uint64_t permitted, cn_searcher *s, cn_hit *hits, uint32_t *ret_n) {
     uint32_t depth = q->mode == CN_MODE_HYBRID && q->k < CN_HYBRID_DEPTH ? CN_HYBRID_DEPTH : q->k;
-    for (uint32_t k = depth;;) { /* with per_doc more are fetched until k are left, or there are no more */
+    bool leaves_out = q->per_doc || q->distinct;
+    for (uint32_t k = depth;;) { /* where some are left out more are fetched until k are left, or there are no more */
         uint32_t n, out;
         cn_hit *found;
         CN_TRY(find_all(v, q, permit, k, s, &found, &n));
-        out = take(s, found, n, q->k, q->per_doc, hits);
-        if (out == q->k || !q->per_doc || k >= permitted || k >= CN_K_MAX) {
+        CN_TRY(cn_take(s, q, found, n, hits, &out));
+        if (out == q->k || !leaves_out || k >= permitted || k >= CN_K_MAX) {
             *ret_n = out;
             return CN_OK;
         }
@@ -220,10 +206,19 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
         st.words_cut = s->lexical.cut;
         st.known = s->lexical.n_wanted;
         st.lexical_most = s->lexical.most;
+        st.lexical_known = s->lexical.known;
     }
     st.permit_ns = t1 - t0;
     st.search_ns = cn_mono_ns() - t1;
     if (e == CN_OK && stats)
         *stats = st;
     return e;
+}
+
+float cn_hit_cosine(const cn_hit *hit, const float *vector) {
+    cn_vecs vecs;
+    if (cn_seg_vecs(hit->seg, &vecs) != CN_OK)
+        return 0;
+    float c = cn_score(CN_COSINE, vector, cn_vec(&vecs, hit->row), vecs.dim);
+    return isfinite(c) ? c : 0; /* one of zeros, where the metric allows that */
 }

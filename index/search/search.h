@@ -38,6 +38,7 @@ typedef struct cn_query {
     const cn_filter *filter;   /* NULL: none */
     float min_score;           /* -INFINITY: none; of vectors: dense, exact, and the dense half of hybrid */
     uint32_t per_doc;          /* at most so many hits of one document; 0: no limit */
+    bool distinct;             /* of permitted passages with the same text the first alone */
     uint64_t deadline_ns;      /* cn_mono_ns(); 0: none */
 } cn_query;
 
@@ -59,8 +60,11 @@ typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t terms, known;      /* of the question, stop words left out; and those of them that a readable row holds */
     bool words_cut;             /* the question has more than CN_TERMS_MAX different words: the rest was passed over */
     float lexical_most;         /* no lexical score of this question reaches it; 0: no lexical search */
+    float lexical_known;        /* what of that is of known terms */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
+
+float cn_hit_cosine(const cn_hit *hit, const float *vector); /* whatever the metric; 0 where it is none */
 
 /* Are there postings of all its rows? Made on first use. CN_UNAVAILABLE: they can be neither opened nor made, or its analyser
  * is none of this build's. CN_DEADLINE. */
@@ -72,6 +76,22 @@ cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns);
  * they are on average, how many hold a word. So scores say nothing of other rows, and a filter leaves them as they are.
  * hybrid: score = sum over the halves of 1 / (60 + rank) (reciprocal rank fusion, Cormack, Clarke and Buettcher 2009). */
 cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats);
+
+/* What stands around a hit in its own document, whose passages all have its labels: up to `each` passages on each side,
+ * or, by section, those that follow one another under the same headings (each 0: all of them). Nothing that `given` holds. */
+#define CN_WIDEN_BYTES 65536u /* of one span */
+typedef struct cn_span { /* passages first to last of a document, and the bytes from the first's begin to the last's end */
+    uint32_t first, last;
+    uint64_t from, to;
+} cn_span;
+typedef struct cn_widen {
+    uint32_t each;
+    bool section;
+    const cn_span *given;      /* of the same document */
+    uint32_t n_given;
+} cn_widen;
+/* steps: at most so many passages besides the hit's own, the one behind first, then by turns. */
+cn_err cn_hit_widen(const cn_hit *hit, const cn_widen *how, uint32_t steps, cn_span *ret);
 
 /* Is this document, as this version has it, readable by the principal? CN_NOT_FOUND both when it is not there and when it
  * is not permitted. */

@@ -27,7 +27,7 @@ typedef struct cn_lexical { /* a question, made ready for every segment */
     uint32_t n;                /* different words; once prepared without stop words, unless there are no others */
     cn_wanted *wanted;         /* CN_TERMS_MAX: those that a readable row holds, with their weights */
     uint32_t n_wanted;
-    float mean, most;          /* length of a readable row; what no score reaches */
+    float mean, most, known;   /* length of a readable row; what no score reaches, and what of it is of n_wanted */
 } cn_lexical;
 
 struct cn_searcher {
@@ -37,12 +37,16 @@ struct cn_searcher {
     cn_hit *best, *part, *next; /* of the segments so far, of one more, of both: k each */
     cn_hit *fused;              /* 2 k */
     uint32_t *told;             /* hash table of documents told already: place in the answer + 1; a power of two */
+    cn_digest *texts;           /* of the answer's passages, where equal ones are told once: k */
+    uint32_t *told_texts;       /* hash table of those: as large as told */
     uint32_t room, room_told;
 };
 
 /* Higher scores first, ties by source, id, chunk. */
 cn_err cn_hit_first(const cn_hit *x, const cn_hit *y, bool *ret);
 
+/* Of n ranked hits those that stand in the answer, k at most: what per_doc and distinct leave of them. */
+cn_err cn_take(cn_searcher *s, const cn_query *q, const cn_hit *found, uint32_t n, cn_hit *hits, uint32_t *ret_n);
 /* Words, their counts over what the principal may read, and weights. */
 cn_err cn_lexical_prepare(cn_view *v, const cn_query *q, cn_lexical *l);
 void cn_lexical_done(cn_lexical *l);

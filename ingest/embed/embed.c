@@ -381,3 +381,12 @@ cn_err cn_tokenize(cn_embedder *e, cn_str text, cn_arena *a, cn_token **ret, uin
     cn_tokens_done(&t);
     return err;
 }
+
+cn_err cn_count_tokens(cn_embedder *e, cn_str text, uint32_t *ret) {
+    cn_tokens t = {.max = UINT32_MAX};
+    cn_err err = e && !e->http ? cn_wordpiece_run(e->pieces, text, &t) : cn_words_run(text, CN_HTTP_TOKEN_BYTES, &t);
+    if (err == CN_OK)
+        *ret = t.n;
+    cn_tokens_done(&t);
+    return err;
+}

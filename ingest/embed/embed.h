@@ -76,3 +76,5 @@ typedef struct cn_token {
 /* Tokens of the text without [CLS] and [SEP]; e NULL: words (runs of letters and digits, and single other signs); e remote:
  * a guess on the safe side, words cut every few bytes. */
 cn_err cn_tokenize(cn_embedder *e, cn_str text, cn_arena *a, cn_token **ret, uint32_t *ret_n);
+/* How many there are. e NULL or remote: that guess, which is rather too high. */
+cn_err cn_count_tokens(cn_embedder *e, cn_str text, uint32_t *ret);

@@ -1,9 +1,10 @@
-/* A question's search, and its answer built in one buffer from the segments in place. */
+/* A question's search, and a query's answer built in one buffer from the segments in place. */
 #include <math.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "server/service/question.h"
+#include "server/service/asking.h"
+#include "server/wire/rpc.h"
 
 cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
     q->stats = (cn_search_stats){0};
@@ -16,29 +17,32 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
         return CN_OK;
     bool exact = cn_question_is_exact(q);
     cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
-                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .exact = exact, .per_doc = q->per_doc, .deadline_ns = q->deadline_ns};
+                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .exact = exact, .per_doc = q->per_doc, .distinct = q->distinct,
+                      .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
 }
 
-float cn_relevance(cn_metric metric, float score) {
-    float r = metric == CN_L2 ? 1.0f / (1.0f + sqrtf(score < 0 ? -score : 0)) : score;
-    return r < 0 ? 0 : r > 1 ? 1 : r;
-}
-
-static float dense_relevance(const cn_question *q, float score) { return cn_relevance(q->reading.version->recipe.metric, score); }
-
-static float lexical_relevance(const cn_question *q, float score) {
-    float r = q->stats.lexical_most > 0 ? score / q->stats.lexical_most : 0;
-    return r > 1 ? 1 : r;
+/* What relevance is made of: of the halves that were searched. A hit that only one half found has its cosine all the same. */
+cn_grounds cn_question_grounds(const cn_question *q, const cn_hit *hit) {
+    bool hybrid = q->how == CN_MODE_HYBRID;
+    const cn_search_stats *s = &q->stats;
+    cn_grounds g = {.by_vector = q->how != CN_MODE_LEXICAL, .by_words = hybrid || q->how == CN_MODE_LEXICAL};
+    if (g.by_vector) {
+        bool scored = q->reading.version->recipe.metric == CN_COSINE && (!hybrid || hit->dense.rank);
+        g.cosine = !scored ? cn_hit_cosine(hit, q->vector) : hybrid ? hit->dense.score : hit->score;
+        g.place = cn_scale_place(&q->scale, g.cosine);
+    }
+    if (g.by_words && s->lexical_most > 0) {
+        g.share = (!hybrid ? hit->score : hit->lexical.rank ? hit->lexical.score : 0) / s->lexical_most;
+        g.known = s->lexical_known / s->lexical_most;
+        g.terms = (float)s->known;
+    }
+    return g;
 }
 
 float cn_question_relevance(const cn_question *q, const cn_hit *hit) {
-    if (q->how == CN_MODE_LEXICAL)
-        return lexical_relevance(q, hit->score);
-    if (q->how != CN_MODE_HYBRID)
-        return dense_relevance(q, hit->score);
-    float dense = hit->dense.rank ? dense_relevance(q, hit->dense.score) : 0, lexical = hit->lexical.rank ? lexical_relevance(q, hit->lexical.score) : 0;
-    return dense > lexical ? dense : lexical;
+    cn_grounds g = cn_question_grounds(q, hit);
+    return cn_relevance(&g);
 }
 
 static void out_headings(cn_buf *out, cn_str lines) {
@@ -88,6 +92,25 @@ static void out_half(cn_buf *out, const char *name, const cn_half *half) {
     cn_pack_f32(out, half->score);
 }
 
+static void out_f32(cn_buf *out, const char *key, float value) {
+    cn_pack_cstr(out, key);
+    cn_pack_f32(out, value);
+}
+
+static void out_grounds(cn_buf *out, const cn_passage *p) {
+    cn_grounds g = cn_question_grounds(p->q, &p->hit);
+    const struct {
+        const char *key;
+        float value;
+        bool there;
+    } v[] = {{"cosine", g.cosine, g.by_vector}, {"place", g.place, g.by_vector}, {"share", g.share, g.by_words}, {"known", g.known, g.by_words}, {"terms", g.terms, g.by_words}};
+    cn_pack_cstr(out, "grounds");
+    cn_pack_map(out, 2u * g.by_vector + 3u * g.by_words);
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        if (v[i].there)
+            out_f32(out, v[i].key, v[i].value);
+}
+
 static void out_halves(cn_buf *out, const cn_hit *hit) {
     cn_pack_cstr(out, "halves");
     cn_pack_map(out, 2);
@@ -95,46 +118,74 @@ static void out_halves(cn_buf *out, const cn_hit *hit) {
     out_half(out, "lexical", &hit->lexical);
 }
 
-static cn_err out_hit(cn_call *c, cn_question *q, const cn_hit *hit, float relevance, cn_buf *out) {
-    cn_doc doc;
-    cn_chunk chunk;
-    cn_digest digest;
-    uint32_t doc_number, chunk_number;
-    CN_TRY(cn_seg_doc(hit->seg, hit->doc, &c->arena, &doc));
-    CN_TRY(cn_seg_row(hit->seg, hit->row, &chunk, &doc_number, &chunk_number));
-    CN_TRY(cn_seg_text_digest(hit->seg, hit->row, &digest));
-    if (chunk.from > chunk.to || chunk.to > doc.text.n)
-        return cn_fail(CN_DAMAGED, "version %llu: a passage of \"" CN_STR_FMT "\" lies outside of its text",
-                       (unsigned long long)q->reading.version->number, CN_STR_ARG(doc.id));
-    cn_record_add(c, &q->record, &(cn_record_hit){doc.source, doc.id, hit->chunk, hit->score, digest, chunk.from, chunk.to});
-    bool halves = q->explain && q->how == CN_MODE_HYBRID;
-    cn_pack_map(out, 14u + halves);
-    cn_out_str(out, "doc", doc.id);
-    cn_out_str(out, "source", doc.source);
-    cn_out_uint(out, "chunk", hit->chunk);
-    cn_pack_cstr(out, "score");
-    cn_pack_f32(out, hit->score);
-    cn_pack_cstr(out, "relevance");
-    cn_pack_f32(out, relevance);
-    cn_out_str(out, "text", (cn_str){doc.text.p + chunk.from, chunk.to - chunk.from});
-    cn_out_str(out, "title", doc.title);
-    cn_out_passage(out, &chunk);
-    cn_out_str(out, "uri", doc.uri);
-    cn_out_time(out, "modified", doc.modified);
-    cn_out_hex(out, "digest", digest.b, sizeof digest.b);
-    cn_out_meta(out, doc.meta);
+static void out_range(cn_buf *out, uint64_t from, uint64_t to) {
+    cn_pack_cstr(out, "bytes");
+    cn_pack_array(out, 2);
+    cn_pack_uint(out, from);
+    cn_pack_uint(out, to);
+}
+
+/* The passages that stand in a hit's text, the hit's own first. */
+static void out_passages(const cn_asking *a, uint32_t i, cn_buf *out) {
+    uint32_t n = 0;
+    cn_pack_cstr(out, "passages");
+    size_t at = cn_pack_array_open(out);
+    for (; i != CN_NO_PASSAGE; i = a->v[i].next, n++) {
+        const cn_passage *p = &a->v[i];
+        cn_pack_map(out, 5);
+        cn_out_uint(out, "chunk", p->hit.chunk);
+        out_f32(out, "score", p->hit.score);
+        out_f32(out, "relevance", p->relevance);
+        out_range(out, p->chunk.from, p->chunk.to);
+        cn_out_hex(out, "digest", p->digest.b, sizeof p->digest.b);
+    }
+    cn_pack_array_close(out, at, n);
+}
+
+static cn_err out_hit(const cn_asking *a, uint32_t i, cn_buf *out) {
+    cn_passage *p = &a->v[i];
+    const cn_doc *doc = &p->doc;
+    bool halves = p->q->explain && p->q->how == CN_MODE_HYBRID, widens = cn_asking_widens(a);
+    cn_str text = {doc->text.p + p->span.from, p->span.to - p->span.from};
+    cn_chunk given = p->chunk; /* with the headings and the page of the passage found */
+    given.from = p->span.from;
+    given.to = p->span.to;
+    p->given = p->span.first == p->span.last ? p->digest : cn_sha256_of(text.p, text.n);
+    cn_pack_map(out, 14u + p->q->explain + halves + widens + (a->n > 1) + (a->max_tokens > 0));
+    if (a->n > 1)
+        cn_out_str(out, "index", p->q->from.index);
+    cn_out_str(out, "doc", doc->id);
+    cn_out_str(out, "source", doc->source);
+    cn_out_uint(out, "chunk", p->hit.chunk);
+    out_f32(out, "score", p->hit.score);
+    out_f32(out, "relevance", p->relevance);
+    cn_out_str(out, "text", text);
+    cn_out_str(out, "title", doc->title);
+    cn_out_passage(out, &given);
+    cn_out_str(out, "uri", doc->uri);
+    cn_out_time(out, "modified", doc->modified);
+    cn_out_hex(out, "digest", p->given.b, sizeof p->given.b);
+    cn_out_meta(out, doc->meta);
+    if (a->max_tokens)
+        cn_out_uint(out, "tokens", p->tokens);
+    if (widens)
+        out_passages(a, i, out);
+    if (p->q->explain)
+        out_grounds(out, p);
     if (halves)
-        out_halves(out, hit);
-    return cn_seg_sound(hit->seg);
+        out_halves(out, &p->hit);
+    return cn_seg_sound(p->hit.seg);
 }
 
 static uint32_t degraded(const cn_question *q) { return q->degraded | (q->text.cut || q->stats.words_cut ? CN_DEGRADED(text_cut) : 0); }
 
-static void out_made_by(const cn_question *q, cn_buf *out) {
+static void out_plan(const cn_question *q, cn_buf *out);
+
+/* plan: with its own plan; of the first one that stands beside made_by. */
+static void out_made_by(const cn_question *q, bool plan, cn_buf *out) {
     const cn_version *v = q->reading.version;
     bool exact = cn_question_is_exact(q) || !q->stats.any_coded;
-    cn_pack_cstr(out, "made_by");
-    cn_pack_map(out, 15);
+    cn_pack_map(out, 15u + plan);
     cn_out_str(out, "tenant", q->from.tenant);
     cn_out_str(out, "index", q->from.index);
     cn_out_uint(out, "version", v->number);
@@ -153,6 +204,34 @@ static void out_made_by(const cn_question *q, cn_buf *out) {
     cn_out_cstr(out, "trace_id", q->trace_id);
     cn_out_degraded(out, degraded(q));
     cn_out_cstr(out, "build", CAIRN_VERSION);
+    if (plan)
+        out_plan(q, out);
+}
+
+static void out_others(cn_asking *a, cn_buf *out) {
+    cn_pack_cstr(out, "also_made_by");
+    cn_pack_array(out, a->n - 1);
+    for (uint32_t i = 1; i < a->n; i++) {
+        const cn_question *q = cn_asking_at(a, i);
+        char text[CN_RPC_ERROR_TEXT];
+        if (q->failed == CN_OK) {
+            out_made_by(q, q->explain, out);
+            continue;
+        }
+        cn_rpc_error_text(q->failed, q->why, text);
+        cn_pack_map(out, 2);
+        cn_out_str(out, "index", q->from.index);
+        cn_out_cstr(out, "error", text);
+    }
+}
+
+static void out_tokens(const cn_asking *a, cn_buf *out) {
+    cn_pack_cstr(out, "tokens");
+    cn_pack_map(out, 4);
+    cn_out_uint(out, "given", a->tokens);
+    cn_out_uint(out, "max", a->max_tokens);
+    cn_out_str(out, "counted_by", a->counted_by);
+    cn_out_uint(out, "left_out", a->left_out);
 }
 
 static void out_plan(const cn_question *q, cn_buf *out) {
@@ -173,45 +252,42 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     }
 }
 
-static const char *evidence(float best, uint32_t n) {
-    if (n == 0 || best < CN_EVIDENCE_WEAK)
-        return "none";
-    return best < CN_EVIDENCE_OK ? "weak" : "ok";
-}
-
-cn_err cn_question_answer(cn_call *c, cn_question *q, cn_buf *out) {
-    uint32_t found, n = 0;
-    float best = 0;
-    if (q->strict && q->text.cut)
-        return cn_fail(CN_INVALID, "the text is longer than the model reads; shorten it, or leave out on_degraded");
-    CN_TRY(cn_question_search(c, q, &found));
-    if (q->strict && q->stats.words_cut)
-        return cn_fail(CN_INVALID, "the text has more different words than are looked up; shorten it, or leave out on_degraded");
-    uint64_t fetching = cn_mono_ns();
-    for (uint32_t i = 0; i < found; i++) /* relevance of hybrid does not fall with the score */
-        if (cn_question_relevance(q, &c->hits[i]) >= q->min_relevance)
-            c->hits[n++] = c->hits[i];
-    cn_record_begin(c, &q->record);
-    cn_pack_map(out, q->explain ? 4 : 3);
+static cn_err out_hits(cn_asking *a, cn_buf *out) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < a->n_found; i++)
+        n += a->v[i].in == i;
     cn_pack_cstr(out, "hits");
     cn_pack_array(out, n);
-    for (uint32_t i = 0; i < n; i++) {
-        float relevance = cn_question_relevance(q, &c->hits[i]);
-        best = relevance > best ? relevance : best;
-        CN_TRY(out_hit(c, q, &c->hits[i], relevance, out));
-    }
-    q->evidence = evidence(best, n);
-    cn_out_cstr(out, "evidence", q->evidence);
-    out_made_by(q, out);
-    if (q->explain)
-        out_plan(q, out);
-    q->fetch_ns = cn_mono_ns() - fetching;
+    for (uint32_t i = 0; i < a->n_found; i++)
+        if (a->v[i].in == i)
+            CN_TRY(out_hit(a, i, out));
+    return CN_OK;
+}
+
+cn_err cn_asking_answer(cn_service *s, cn_call *c, cn_asking *a, cn_buf *out) {
+    bool many = a->n > 1, plan = a->first.explain;
+    CN_TRY(cn_asking_find(s, c, a));
+    uint64_t fetching = cn_mono_ns();
+    cn_pack_map(out, 3u + plan + many + (a->max_tokens > 0));
+    CN_TRY(out_hits(a, out));
+    cn_out_cstr(out, "evidence", cn_evidence(a->best, a->found));
+    for (uint32_t i = 0; i < a->n; i++)
+        cn_asking_at(a, i)->evidence = cn_evidence(a->best, a->found);
+    cn_pack_cstr(out, "made_by");
+    out_made_by(&a->first, false, out);
+    if (many)
+        out_others(a, out);
+    if (a->max_tokens)
+        out_tokens(a, out);
+    if (plan)
+        out_plan(&a->first, out);
+    a->first.fetch_ns = cn_mono_ns() - fetching;
     return CN_OK;
 }
 
 void cn_question_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *q, cn_err err) {
     const msgpack_object *as = cn_given(own, "as");
-    cn_str index = cn_obj_str(cn_get(own, "index"));
+    cn_str index = q->from.index.p ? q->from.index : cn_obj_str(cn_get(own, "index"));
     cn_record_end(s, c, &q->record,
                   &(cn_record_facts){.method = "query", .tenant = tenant, .index = index.p ? index : cn_obj_str(cn_get(defaults, "index")),
                                      .as = as ? as : cn_given(defaults, "as"), .reading = &q->reading, .trace_id = q->trace_id, .mode = q->mode,

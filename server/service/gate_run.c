@@ -150,7 +150,7 @@ static cn_err check_way(const cn_question *q) {
 }
 
 static cn_err ask(run *r, const cn_frozen_set *set, const cn_frozen_question *q, uint64_t version, const cn_principal *who, answer *ret) {
-    cn_question *x = &ret->q, *one = x;
+    cn_question *x = &ret->q;
     uint64_t began = cn_mono_ns(), until = after_s(QUESTION_S);
     uint32_t n;
     *x = (cn_question){.k = set->k, .per_doc = 1, .dim = q->dim, .deadline_ns = until < r->until_ns ? until : r->until_ns, .text = {.text = q->text},
@@ -164,7 +164,7 @@ static cn_err ask(run *r, const cn_frozen_set *set, const cn_frozen_question *q,
     CN_TRY(cn_question_open(r->s, r->c, x));
     CN_TRY(check_way(x));
     if (cn_question_needs_vector(x))
-        CN_TRY(cn_question_embed(r->s, r->c, &one, 1));
+        CN_TRY(cn_question_embed(r->s, r->c, x));
     CN_TRY(cn_question_search(r->c, x, &n));
     ret->ms = (double)(cn_mono_ns() - began) / 1e6;
     return take_hits(r, n, ret);

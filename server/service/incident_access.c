@@ -317,7 +317,7 @@ static cn_err score_alone(const cn_question *q, const cn_explained *x, place *io
     for (uint32_t i = 0; e == CN_OK && i < first[x->doc + 1] - first[x->doc]; i++) {
         float score = cn_score(q->reading.version->recipe.metric, q->vector, d.chunks[i].vector, q->dim);
         if (!io->any || score > io->score)
-            *io = (place){.chunk = i, .score = score, .relevance = cn_question_relevance(q, &(cn_hit){.score = score}), .any = true};
+            *io = (place){.chunk = i, .score = score, .relevance = cn_question_relevance(q, &(cn_hit){.score = score, .seg = x->seg, .row = first[x->doc] + i}), .any = true};
     }
     cn_arena_done(&a);
     return e == CN_OK ? cn_seg_sound(x->seg) : e;
@@ -429,7 +429,7 @@ static cn_err answer_why(cn_service *s, cn_call *c, const cn_look *l, cn_questio
     CN_TRY(cn_question_open(s, c, q));
     CN_TRY(cn_view_explain(q->reading.view, l->source, l->doc, &q->reading.who, &c->arena, &x));
     if (cn_question_needs_vector(q) && x.verdict == CN_V_READABLE)
-        CN_TRY(cn_question_embed(s, c, &q, 1));
+        CN_TRY(cn_question_embed(s, c, q));
     CN_TRY(judge(c, l, q, &x, &at, &verdict, &why));
     cn_pack_map(out, 13 + CN_OUT_ACCESS_PAIRS);
     cn_out_str(out, "index", l->index);

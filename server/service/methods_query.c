@@ -1,44 +1,37 @@
 /* query, query_batch, and the table of all that reads. */
-#include <stdio.h>
-
+#include "server/service/asking.h"
 #include "server/service/describe.h"
 #include "server/service/documents.h"
-#include "server/service/question.h"
 #include "server/wire/rpc.h"
 
 #define BATCH_MAX 4096
 
-static void question_done(cn_question *q) { cn_reading_done(&q->reading); }
-
-static cn_err ask(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_question *q, cn_buf *out) {
-    CN_TRY(cn_question_read(c, tenant, p, NULL, q));
-    CN_TRY(cn_question_open(s, c, q));
-    cn_err err = cn_question_needs_vector(q) ? cn_question_embed(s, c, &q, 1) : CN_OK;
-    if (err != CN_OK)
-        CN_TRY(cn_question_instead(q, err));
-    return cn_question_answer(c, q, out);
+static cn_err ask(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_asking *a, cn_buf *out) {
+    CN_TRY(cn_asking_read(c, tenant, p, NULL, a));
+    CN_TRY(cn_asking_open(s, c, a));
+    CN_TRY(cn_asking_embed(s, c, a));
+    return cn_asking_answer(s, c, a, out);
 }
 
 static cn_err query(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
-    __attribute__((cleanup(question_done))) cn_question q = {0};
-    cn_err err = ask(s, c, tenant, p, &q, out);
-    cn_question_record(s, c, tenant, p, NULL, &q, err);
+    __attribute__((cleanup(cn_asking_done))) cn_asking a = {0};
+    cn_err err = ask(s, c, tenant, p, &a, out);
+    cn_asking_record(s, c, tenant, p, NULL, &a, err);
     return err;
 }
 
 /* --- many at once: an error of one is its own answer --- */
 typedef struct batch {
-    cn_question *q;
+    cn_asking *v;
     const char **error; /* "CODE: text"; NULL: none so far */
     cn_err *code;       /* the same as its code */
-    cn_question **group;
     uint32_t n;
 } batch;
 
 static cn_err note_error(cn_service *s, cn_call *c, batch *b, uint32_t i, cn_err err) {
     char text[CN_RPC_ERROR_TEXT];
     if (err == CN_DAMAGED)
-        cn_tell_damage(s, b->q[i].from.tenant, b->q[i].from.index);
+        cn_tell_damage(s, b->v[i].first.from.tenant, b->v[i].first.from.index);
     cn_rpc_error_text(err, cn_error_detail(), text);
     b->code[i] = err;
     b->error[i] = cn_arena_str(&c->arena, cn_str_of(text)).p;
@@ -47,36 +40,29 @@ static cn_err note_error(cn_service *s, cn_call *c, batch *b, uint32_t i, cn_err
 
 static cn_err check_query_fields(const msgpack_object *map);
 
-static cn_err open_one(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *q) {
+static cn_err open_one(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_asking *a) {
     CN_TRY(check_query_fields(own));
-    CN_TRY(cn_question_read(c, tenant, own, defaults, q));
-    return cn_question_open(s, c, q);
-}
-
-/* The group could not be embedded: each of it is answered lexically, or has the error. */
-static cn_err instead_of_all(cn_service *s, cn_call *c, batch *b, uint32_t n, cn_err err) {
-    char text[CN_ERROR_TEXT];
-    snprintf(text, sizeof text, "%s", cn_error_detail());
-    for (uint32_t j = 0; j < n; j++) {
-        cn_fail(err, "%s", text);
-        if (cn_question_instead(b->group[j], err) != CN_OK)
-            CN_TRY(note_error(s, c, b, (uint32_t)(b->group[j] - b->q), err));
-    }
-    return CN_OK;
+    CN_TRY(cn_asking_read(c, tenant, own, defaults, a));
+    return cn_asking_open(s, c, a);
 }
 
 /* Texts of one model are embedded together. */
 static cn_err embed_all(cn_service *s, cn_call *c, batch *b) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        n += b->error[i] ? 0 : b->v[i].n;
+    cn_question **all = cn_arena_alloc(&c->arena, (n + 1u) * sizeof *all);
+    if (!all)
+        return cn_fail_memory();
+    n = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        for (uint32_t j = 0; !b->error[i] && j < b->v[i].n; j++)
+            all[n++] = cn_asking_at(&b->v[i], j);
+    CN_TRY(cn_questions_embed(s, c, all, n));
     for (uint32_t i = 0; i < b->n; i++) {
-        if (b->error[i] || !cn_question_needs_vector(&b->q[i]) || b->q[i].embed_ns)
-            continue;
-        uint32_t n = 0;
-        for (uint32_t j = i; j < b->n; j++)
-            if (!b->error[j] && cn_question_needs_vector(&b->q[j]) && cn_question_same_model(&b->q[i], &b->q[j]))
-                b->group[n++] = &b->q[j];
-        cn_err err = cn_question_embed(s, c, b->group, n);
+        cn_err err = b->error[i] ? CN_OK : cn_asking_embedded(c, &b->v[i]);
         if (err != CN_OK)
-            CN_TRY(instead_of_all(s, c, b, n, err));
+            CN_TRY(note_error(s, c, b, i, err));
     }
     return CN_OK;
 }
@@ -88,10 +74,10 @@ static cn_err answer_all(cn_service *s, cn_call *c, cn_str tenant, const msgpack
     cn_pack_array(out, b->n);
     for (uint32_t i = 0; i < b->n; i++) {
         size_t before = out->n;
-        cn_err err = b->error[i] ? CN_OK : cn_question_answer(c, &b->q[i], out);
+        cn_err err = b->error[i] ? CN_OK : cn_asking_answer(s, c, &b->v[i], out);
         if (err != CN_OK)
             CN_TRY(note_error(s, c, b, i, err));
-        cn_question_record(s, c, tenant, &list->via.array.ptr[i], p, &b->q[i], b->code[i]);
+        cn_asking_record(s, c, tenant, &list->via.array.ptr[i], p, &b->v[i], b->code[i]);
         if (b->error[i]) {
             out->n = before;
             cn_pack_map(out, 1);
@@ -104,7 +90,7 @@ static cn_err answer_all(cn_service *s, cn_call *c, cn_str tenant, const msgpack
 static cn_err run_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, batch *b, cn_buf *out) {
     const msgpack_object *list = cn_get(p, "queries");
     for (uint32_t i = 0; i < b->n; i++) {
-        cn_err err = open_one(s, c, tenant, &list->via.array.ptr[i], p, &b->q[i]);
+        cn_err err = open_one(s, c, tenant, &list->via.array.ptr[i], p, &b->v[i]);
         if (err != CN_OK)
             CN_TRY(note_error(s, c, b, i, err));
     }
@@ -126,14 +112,13 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
     if (list->type != MSGPACK_OBJECT_ARRAY || n > BATCH_MAX)
         return cn_fail(CN_INVALID, "field \"queries\" must be a list of at most %d maps", BATCH_MAX);
     CN_TRY(check_batch_index(s, c, tenant, p));
-    batch b = {.q = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.q), .error = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.error),
-               .code = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.code),
-               .group = cn_arena_zalloc(&c->arena, n + 1, sizeof(void *)), .n = n};
-    if (!b.q || !b.error || !b.code || !b.group)
+    batch b = {.v = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.v), .error = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.error),
+               .code = cn_arena_zalloc(&c->arena, n + 1, sizeof *b.code), .n = n};
+    if (!b.v || !b.error || !b.code)
         return cn_fail_memory();
     cn_err err = run_batch(s, c, tenant, p, &b, out);
     for (uint32_t i = 0; i < n; i++)
-        question_done(&b.q[i]);
+        cn_asking_done(&b.v[i]);
     return err;
 }
 
@@ -148,6 +133,11 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
             {"min_relevance", "float", false, "leaves out passages below it, 0 to 1"}, \
             {"min_version", "uint", false, "refuses while an older version is active: to read one's own write"}, VERSION, \
             {"deadline_ms", "uint", false, "gives up after so long"}, {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"}, \
+            {"distinct", "bool", false, "of passages with the same text the best one alone"}, \
+            {"expand", "uint", false, "gives with each passage so many before and behind it in its document, up to 100 and 64 KiB"}, \
+            {"section", "bool", false, "gives the passage's whole section, up to 64 KiB; with expand: no more than its section"}, \
+            {"max_tokens", "uint", false, "at most so many tokens of text in all: the first passages that fit, then what stands around them"}, \
+            {"also", "list of str", false, "asks these indexes too, up to 15, for one answer"}, {"merge", "str", false, "with also, what goes first: relevance (default) or rank"}, \
             {"explain", "bool", false, "adds the plan, and to hits of mode hybrid what each half says (scope audit)"}, {"on_degraded", "str", false, "answer (default) or error"}, \
             {"tags", "map", false, "words of the caller's own, string to string"}, {"traceparent", "str", false, "W3C trace context"}, \
             {"recall", "float", false, "the least recall wanted; over .999 nothing is left out (mode dense reaches .999)"}

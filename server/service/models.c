@@ -9,11 +9,14 @@
 typedef struct slot {
     char name[CN_NAME_MAX + 1], precision[16];
     cn_embedder *e;
+    cn_scale scale;
+    bool measured;
 } slot;
 
 struct cn_models {
     char *data_dir;
     pthread_mutex_t lock;
+    pthread_mutex_t scale_lock; /* of what is measured */
     slot slots[CN_MODELS_MAX];
     unsigned n;
     cn_vector_cache *cache;
@@ -24,6 +27,7 @@ cn_err cn_models_new(const char *data_dir, cn_models **ret) {
     if (!m)
         return cn_fail_memory();
     pthread_mutex_init(&m->lock, NULL);
+    pthread_mutex_init(&m->scale_lock, NULL);
     m->data_dir = cn_strdup_n(data_dir, strlen(data_dir));
     cn_err err = m->data_dir ? cn_vector_cache_new(CN_QUESTIONS_KEPT, &m->cache) : cn_fail_memory();
     if (err != CN_OK) {
@@ -41,6 +45,7 @@ void cn_models_free(cn_models *m) {
         cn_embedder_unref(m->slots[i].e);
     cn_vector_cache_free(m->cache);
     pthread_mutex_destroy(&m->lock);
+    pthread_mutex_destroy(&m->scale_lock);
     cn_free(m->data_dir);
     cn_free(m);
 }
@@ -96,6 +101,26 @@ cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
     CN_TRY(same_model(recipe, e));
     *ret = e;
     return CN_OK;
+}
+
+static slot *slot_of(cn_models *m, const cn_embedder *e) {
+    slot *s = m->slots;
+    pthread_mutex_lock(&m->lock);
+    while (s->e != e) /* it came from here, and none goes */
+        s++;
+    pthread_mutex_unlock(&m->lock);
+    return s;
+}
+
+cn_scale cn_models_scale(cn_models *m, cn_embedder *e, unsigned threads) {
+    slot *s = slot_of(m, e);
+    pthread_mutex_lock(&m->scale_lock);
+    if (!s->measured)
+        s->scale = cn_scale_of(e, threads);
+    s->measured = true;
+    cn_scale ret = s->scale;
+    pthread_mutex_unlock(&m->scale_lock);
+    return ret;
 }
 
 static cn_digest key_of(cn_embedder *e, cn_str text) {

@@ -4,7 +4,7 @@
  * Thread:  any.
  * Limits:  CN_MODELS_MAX embedders; CN_QUESTIONS_KEPT vectors, the least recently used goes first. */
 #pragma once
-#include "ingest/embed/embed.h"
+#include "server/service/scale.h"
 
 #define CN_MODELS_MAX 32
 #define CN_QUESTIONS_KEPT 2048
@@ -16,6 +16,9 @@ void cn_models_free(cn_models *m);
 /* The embedder a version was made with: same name, precision and digest; borrowed. INVALID: the version has none;
  * UNAVAILABLE: it is not here, or another model stands under its name. */
 cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret);
+
+/* Measured once for each embedder in use. threads: as for embedding. */
+cn_scale cn_models_scale(cn_models *m, cn_embedder *e, unsigned threads);
 
 typedef struct cn_question_text {
     cn_str text;

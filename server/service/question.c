@@ -65,6 +65,7 @@ static cn_err read_words(const msgpack_object *own, const msgpack_object *also, 
     cn_str on_degraded = CN_STR("answer"), parent = {NULL, 0};
     CN_TRY(cn_get_str(from(own, also, "mode"), "mode", &q->mode));
     CN_TRY(cn_get_bool(from(own, also, "explain"), "explain", &q->explain));
+    CN_TRY(cn_get_bool(from(own, also, "distinct"), "distinct", &q->distinct));
     CN_TRY(cn_get_str(from(own, also, "on_degraded"), "on_degraded", &on_degraded));
     CN_TRY(cn_get_str(from(own, also, "traceparent"), "traceparent", &parent));
     CN_TRY(check_tags(cn_given(from(own, also, "tags"), "tags")));
@@ -192,6 +193,7 @@ static cn_err check_vector(cn_question *q) {
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     CN_TRY(cn_reading_open(s, c, &q->from, &q->reading));
     CN_TRY(settle_mode(q));
+    q->scale = CN_SCALE_USUAL;
     if (!q->text.text.p)
         return check_vector(q);
     q->dim = q->reading.version->recipe.dim;
@@ -205,8 +207,9 @@ bool cn_question_is_exact(const cn_question *q) {
 
 bool cn_question_needs_vector(const cn_question *q) { return asks_text(q) && q->how != CN_MODE_LEXICAL; }
 
-/* The text of the failure stays what the caller is told where there is nothing instead. */
-cn_err cn_question_instead(cn_question *q, cn_err err) {
+/* The embedder failed with err: lexical instead, CN_OK; or err, where that cannot be or is not wanted. The text of the failure
+ * stays what the caller is told where there is nothing instead. */
+static cn_err answer_instead(cn_question *q, cn_err err) {
     char text[CN_ERROR_TEXT];
     bool in_time = !q->deadline_ns || cn_mono_ns() < q->deadline_ns;
     if (q->strict || (err != CN_UNAVAILABLE && err != CN_DAMAGED && !(err == CN_DEADLINE && in_time)))
@@ -220,7 +223,8 @@ cn_err cn_question_instead(cn_question *q, cn_err err) {
     return CN_OK;
 }
 
-bool cn_question_same_model(const cn_question *p, const cn_question *q) {
+/* --- texts to vectors --- */
+static bool same_model(const cn_question *p, const cn_question *q) {
     const cn_recipe *a = &p->reading.version->recipe, *b = &q->reading.version->recipe;
     return cn_str_eq(a->embedder, b->embedder) && cn_str_eq(a->precision, b->precision) && cn_digest_eq(&a->embedder_digest, &b->embedder_digest) &&
            a->dim == b->dim;
@@ -241,7 +245,7 @@ static uint64_t first_deadline(cn_question **q, uint32_t n) {
     return first;
 }
 
-static cn_err embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
+static cn_err embed_texts(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
     cn_embedder *e;
     uint64_t start = cn_mono_ns();
     const cn_recipe *r = &q[0]->reading.version->recipe;
@@ -254,17 +258,59 @@ static cn_err embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
     CN_TRY(may_leave(e, q, n));
     cn_embed_wait w = {.hurry = true, .until_ns = first_deadline(q, n)};
     CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &w, &c->arena));
+    cn_scale scale = cn_models_scale(s->models, e, s->opts.embed_threads);
     for (uint32_t i = 0; i < n; i++) {
         q[i]->text = texts[i];
+        q[i]->scale = scale;
         q[i]->embed_ns = cn_mono_ns() - start;
     }
     return CN_OK;
 }
 
 /* What comes instead is an answer, so that nobody else would tell of a damaged model. */
-cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
-    cn_err err = embed(s, c, q, n);
+static cn_err embed_group(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
+    cn_err err = embed_texts(s, c, q, n);
     if (err == CN_DAMAGED)
         cn_tell_damage(s, q[0]->from.tenant, q[0]->from.index);
     return err;
+}
+
+cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question *q) { return embed_group(s, c, &q, 1); }
+
+cn_err cn_question_note(cn_call *c, cn_question *q, cn_err err) {
+    q->failed = err;
+    q->why = cn_arena_str(&c->arena, cn_str_of(cn_error_detail())).p;
+    return q->why ? CN_OK : cn_fail_memory();
+}
+
+/* The group could not be embedded: each of it is answered lexically, or has the error. */
+static cn_err instead_of_all(cn_call *c, cn_question **q, uint32_t n, cn_err err) {
+    char text[CN_ERROR_TEXT];
+    snprintf(text, sizeof text, "%s", cn_error_detail());
+    for (uint32_t i = 0; i < n; i++) {
+        cn_fail(err, "%s", text);
+        if (answer_instead(q[i], err) != CN_OK)
+            CN_TRY(cn_question_note(c, q[i], err));
+    }
+    return CN_OK;
+}
+
+static bool waits(const cn_question *q) { return q->failed == CN_OK && cn_question_needs_vector(q) && !q->embed_ns; }
+
+cn_err cn_questions_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
+    cn_question **group = cn_arena_alloc(&c->arena, (n + 1u) * sizeof *group);
+    if (!group)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t same = 0;
+        if (!waits(q[i]))
+            continue;
+        for (uint32_t j = i; j < n; j++)
+            if (waits(q[j]) && same_model(q[i], q[j]))
+                group[same++] = q[j];
+        cn_err err = embed_group(s, c, group, same);
+        if (err != CN_OK)
+            CN_TRY(instead_of_all(c, group, same, err));
+    }
+    return CN_OK;
 }

@@ -5,22 +5,17 @@
  * Limits:  k 1 to CN_K_MAX, CN_QUESTION_BYTES of text, CN_TAGS_MAX tags. */
 #pragma once
 #include "server/service/record.h"
+#include "server/service/relevance.h"
 
 #define CN_K_DEFAULT 10
 #define CN_TAGS_MAX 32
-
-/* Relevance, 0 to 1: a first calibration, to be fitted to judged queries. Cosine and inner product: the score, no less
- * than 0 and no more than 1. L2: 1 / (1 + distance). Lexical: the score's share of what no row can reach (a row of average
- * length that holds each word once has .4). Hybrid: the greater one of its halves. */
-#define CN_EVIDENCE_OK 0.45f
-#define CN_EVIDENCE_WEAK 0.30f
-float cn_relevance(cn_metric metric, float score); /* of a score by vectors */
 
 typedef struct cn_question {
     cn_question_text text;      /* .text.p NULL: a raw vector */
     float *vector;              /* dim floats; of a text once embedded */
     uint32_t dim;
     uint32_t k, per_doc;
+    bool distinct;
     float min_relevance;
     double recall;              /* the least that is wanted; 0: as the mode gives it */
     cn_str mode;                /* as asked for; empty: the index's default. Once it is open: the name of `how` */
@@ -30,7 +25,10 @@ typedef struct cn_question {
     uint32_t degraded;          /* CN_DEGRADED_... */
     uint64_t deadline_ns, embed_ns, fetch_ns;
     cn_search_stats stats;      /* of its search */
+    cn_scale scale;             /* of its model's cosines */
     const char *evidence;       /* NULL: not answered */
+    cn_err failed;              /* of one among several: its own error, noted with its text */
+    const char *why;
     cn_record record;
     char trace_id[33];
     cn_reading_opts from;
@@ -44,17 +42,17 @@ cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q);
 /* Once it is open: is it searched without leaving anything out? */
 bool cn_question_is_exact(const cn_question *q);
 #define CN_DENSE_RECALL .999 /* what mode dense reaches; more than that is asked for exactly */
-bool cn_question_same_model(const cn_question *p, const cn_question *q);
-cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n); /* texts, all of one model */
+/* The texts of those questions that need it and have not failed, those of one model together. Where the embedder fails each is
+ * lexical from then on, or has failed with that error. */
+cn_err cn_questions_embed(cn_service *s, cn_call *c, cn_question **q, uint32_t n);
+cn_err cn_question_embed(cn_service *s, cn_call *c, cn_question *q); /* one; its error as it is */
 bool cn_question_needs_vector(const cn_question *q); /* once it is open: has its text to be embedded? */
-/* The embedder failed with `err`: lexical instead, CN_OK; or err, where that cannot be or is not wanted. */
-cn_err cn_question_instead(cn_question *q, cn_err err);
+cn_err cn_question_note(cn_call *c, cn_question *q, cn_err err); /* it failed so, with the text of the last error */
 void cn_question_set(cn_question *q, cn_mode how); /* another mode from now on */
 /* Its hits in the call's `hits`, before min_relevance cuts them. */
 cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n);
+cn_grounds cn_question_grounds(const cn_question *q, const cn_hit *hit);
 float cn_question_relevance(const cn_question *q, const cn_hit *hit); /* once it was searched */
-/* Searches and appends the answer. */
-cn_err cn_question_answer(cn_call *c, cn_question *q, cn_buf *out);
 /* Its request record, once it was answered or has failed. own, also: the request's fields, of which little may have been read. */
 void cn_question_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_question *q, cn_err err);
 

@@ -133,6 +133,7 @@ void cn_call_reset(cn_call *c) { cn_arena_reset(&c->arena); }
 void cn_call_done(cn_call *c) {
     cn_searcher_free(c->searcher);
     cn_free(c->hits);
+    cn_free(c->passages);
     cn_buf_done(&c->record);
     cn_arena_done(&c->arena);
     *c = (cn_call){0};

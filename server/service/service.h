@@ -68,6 +68,8 @@ typedef struct cn_call {
     cn_arena arena;           /* reset by cn_call_reset */
     struct cn_searcher *searcher;
     struct cn_hit *hits;      /* CN_K_MAX of them, allocated on first use */
+    struct cn_passage *passages; /* of the query at hand; as many as the longest answer so far needed */
+    uint32_t passages_room;
     cn_buf record;            /* of this request, while it is made; its memory is used again */
     uint64_t began_ns, epoch; /* epoch: of the view last read from; 0: none was */
     uint64_t start_ns, deadline_ns; /* cn_mono_ns(); 0: none */

@@ -11,6 +11,7 @@ static const char *const seeds[][2] = {
     {"query", "{\"index\":\"docs\",\"vector\":[1,0.5,0,0],\"as\":\"user:ana\",\"filter\":{\"and\":[{\"field\":\"lang\",\"eq\":\"en\"},{\"not\":{\"field\":\"n\",\"in\":[1,2]}}]}}"},
     {"query", "{\"index\":\"docs\",\"vector\":\"0123456789abcdef\",\"as\":\"group:hr\",\"labels\":[\"public\"],\"mode\":\"exact\",\"explain\":true,\"per_doc\":1}"},
     {"query_batch", "{\"index\":\"docs\",\"as\":\"user:ana\",\"queries\":[{\"vector\":[1,0,0,0]},{\"text\":\"x\"},{\"vector\":[0,0,1,0],\"k\":1}]}"},
+    {"query", "{\"index\":\"docs\",\"vector\":[1,0,0,1],\"k\":3,\"distinct\":true,\"expand\":2,\"section\":true,\"max_tokens\":20,\"also\":[\"docs2\"],\"merge\":\"rank\"}"},
     {"fetch", "{\"index\":\"docs\",\"doc\":\"d5\",\"bytes\":[3,12],\"as\":\"user:ana\"}"},
     {"documents.list", "{\"tenant\":\"acme\",\"index\":\"docs\",\"limit\":1,\"after\":\"default/d0\"}"},
     {"documents.get", "{\"tenant\":\"acme\",\"index\":\"docs\",\"doc\":\"d0\"}"},

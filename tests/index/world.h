@@ -60,6 +60,7 @@ typedef struct w_world {
     /* what the test has seen */
     unsigned compacted, stubs; /* files replaced, documents of which nothing else is left */
     unsigned wrong, sealed, refused, questions, hits, hidden_rows, as_members;
+    unsigned repeated, widened; /* hits left out for a text told before, passages that stood around others */
     unsigned done[W_STEPS_MAX]; /* how often each of w_steps was tried */
     /* the directory of members: the labels that each label holds, if it is a member */
     uint32_t member[O_LABELS];
@@ -125,5 +126,6 @@ typedef struct w_hit {
 uint32_t w_text(const o_doc *d, char text[W_TEXT], cn_chunk *chunks); /* bytes; sets the ranges of its chunks */
 void w_question(w_world *w, w_asked *ret);
 int w_by_order(const void *a, const void *b);
+bool w_same_text(const w_hit *a, const w_hit *b);
 uint32_t w_lexical(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const w_asked *asked, w_hit *all);
 uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t depth, w_hit *all);

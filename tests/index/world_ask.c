@@ -23,31 +23,35 @@ static uint32_t model_hits(const w_world *w, const w_index *ix, uint32_t version
     return n;
 }
 
-static uint32_t at_most(w_hit *all, uint32_t n, uint32_t k, uint32_t per_doc) {
+static uint32_t at_most(w_world *w, w_hit *all, uint32_t n, const cn_query *q) {
     uint32_t out = 0;
-    for (uint32_t i = 0; i < n && out < k; i++) {
+    for (uint32_t i = 0; i < n && out < q->k; i++) {
         uint32_t same = 0;
-        for (uint32_t j = 0; j < out; j++)
+        bool again = false;
+        for (uint32_t j = 0; j < out; j++) {
             same += all[j].d == all[i].d;
-        if (!per_doc || same < per_doc)
+            again |= q->distinct && w_same_text(&all[j], &all[i]);
+        }
+        w->repeated += again;
+        if ((!q->per_doc || same < q->per_doc) && !again)
             all[out++] = all[i];
     }
     return out;
 }
 
-/* What the model answers, before k and per_doc cut it. */
+/* What the model answers, before k, per_doc and distinct cut it. */
 typedef struct model {
     w_hit dense[W_HITS], lexical[W_HITS], fused[2 * W_HITS];
     uint32_t n_dense, n_lexical;
 } model;
 
-static uint32_t fused(model *m, const cn_query *q, uint32_t permitted) {
+static uint32_t fused(w_world *w, model *m, const cn_query *q, uint32_t permitted) {
     for (uint32_t depth = q->k < 100 ? 100 : q->k;; depth *= 4) {
         uint32_t n = w_fuse(m->dense, m->n_dense, m->lexical, m->n_lexical, depth, m->fused), fit;
         w_hit *copy = malloc((n + 1) * sizeof *copy);
         memcpy(copy, m->fused, n * sizeof *copy);
-        fit = at_most(copy, n, q->k, q->per_doc);
-        if (fit == q->k || !q->per_doc || depth >= permitted) {
+        fit = at_most(w, copy, n, q);
+        if (fit == q->k || !(q->per_doc || q->distinct) || depth >= permitted) {
             memcpy(m->fused, copy, fit * sizeof *copy);
             free(copy);
             return fit;
@@ -62,6 +66,27 @@ static bool same_hit(const w_hit *want, const cn_hit *got) {
            got->chunk == want->chunk && got->score == want->score;
 }
 
+/* What stands around it: as far as asked for on each side (a section is the whole document here, which has no headings), up
+ * to what is said to be given. */
+static void look_around(w_world *w, const w_hit *want, const cn_hit *got) {
+    char text[W_TEXT];
+    cn_chunk chunks[O_CHUNKS_MAX];
+    cn_span given = {0}, span;
+    cn_widen how = {.section = o_chance(&w->r, 30), .given = &given, .n_given = o_chance(&w->r, 40)};
+    how.each = how.section ? o_below(&w->r, 2) : 1 + o_below(&w->r, O_CHUNKS_MAX);
+    given.first = given.last = o_below(&w->r, want->d->chunks);
+    uint32_t all = want->d->chunks, reach = how.each ? how.each : all, first = want->chunk, last = want->chunk;
+    w_text(want->d, text, chunks);
+    while (last + 1 < all && last - want->chunk < reach && !(how.n_given && given.first == last + 1))
+        last++;
+    while (first > 0 && want->chunk - first < reach && !(how.n_given && given.first == first - 1))
+        first--;
+    cn_err e = cn_hit_widen(got, &how, UINT32_MAX, &span);
+    if (e != CN_OK || span.first != first || span.last != last || span.from != chunks[first].from || span.to != chunks[last].to)
+        w_wrong(w, "around %s chunk %u: chunks %u to %u, the model says %u to %u", want->d->id, want->chunk, span.first, span.last, first, last);
+    w->widened += last - first;
+}
+
 static void compare(w_world *w, const w_mode *mode, const w_hit *want, uint32_t n_want, const cn_hit *got, uint32_t n_got) {
     if (n_want != n_got) {
         w_wrong(w, "%s: %u hits, the model says %u", mode->name, n_got, n_want);
@@ -72,6 +97,8 @@ static void compare(w_world *w, const w_mode *mode, const w_hit *want, uint32_t 
             w_wrong(w, "%s: hit %u of %u is not %s %s chunk %u", mode->name, i, n_got, want[i].d->source, want[i].d->id, want[i].chunk);
             return;
         }
+    for (uint32_t i = 0; mode->exact && i < n_got && i < 2; i++)
+        look_around(w, &want[i], &got[i]);
 }
 
 static const cn_filter *make_filter(w_world *w, const o_filter *f) {
@@ -133,7 +160,7 @@ void w_ask(w_world *w) {
     o_filter *f = o_chance(&w->r, 40) ? o_filter_random(&w->r, 2) : NULL;
     cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode, .text = cn_str_of(asked.text),
                   .filter = make_filter(w, f), .min_score = mode->mode <= CN_MODE_EXACT && o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
-                  .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0};
+                  .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0, .distinct = o_chance(&w->r, 30)};
     cn_search_stats stats = {0};
     cn_err e = cn_search(v, &q, w->searcher, got, &n, &stats);
     if (e != CN_OK) {
@@ -143,11 +170,11 @@ void w_ask(w_world *w) {
         m->n_dense = model_hits(w, ix, version, who, f, q.vector, q.min_score, m->dense);
         m->n_lexical = w_lexical(w, ix, version, who, f, &asked, m->lexical);
         if (mode->mode == CN_MODE_HYBRID)
-            compare(w, mode, m->fused, fused(m, &q, permitted), got, n);
+            compare(w, mode, m->fused, fused(w, m, &q, permitted), got, n);
         else if (mode->mode == CN_MODE_LEXICAL)
-            compare(w, mode, m->lexical, at_most(m->lexical, m->n_lexical, k, q.per_doc), got, n);
+            compare(w, mode, m->lexical, at_most(w, m->lexical, m->n_lexical, &q), got, n);
         else
-            compare(w, mode, m->dense, at_most(m->dense, m->n_dense, k, q.per_doc), got, n);
+            compare(w, mode, m->dense, at_most(w, m->dense, m->n_dense, &q), got, n);
         if (stats.permitted != permitted)
             w_wrong(w, "%u rows permitted, the model says %u", stats.permitted, permitted);
         w->hits += n;

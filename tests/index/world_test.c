@@ -14,7 +14,7 @@ typedef struct plan {
 } plan;
 
 typedef struct sums {
-    unsigned long worlds, changes, questions, hits, hidden, sealed, refused, members, compacted, stubs;
+    unsigned long worlds, changes, questions, hits, hidden, sealed, refused, members, compacted, stubs, repeated, widened;
     unsigned long done[W_STEPS_MAX], explained[CN_V_LACKING + 1];
 } sums;
 
@@ -28,6 +28,8 @@ static void add(sums *s, const w_world *w) {
     s->members += w->as_members;
     s->compacted += w->compacted;
     s->stubs += w->stubs;
+    s->repeated += w->repeated;
+    s->widened += w->widened;
     for (int v = 0; v <= CN_V_LACKING; v++)
         s->explained[v] += w->explained[v];
     for (unsigned i = 0; i < w_n_steps; i++) {
@@ -62,9 +64,9 @@ static bool run(uint64_t seed, const plan *p, sums *s) {
 }
 
 static void tell(const sums *s) {
-    printf("\n  %lu tenants, %lu changes, %lu questions, %lu hits, %lu versions, %lu refusals, %lu times as a member, %lu files compacted, %lu documents to stubs\n ", s->worlds,
-           s->changes, s->questions, s->hits, s->sealed, s->refused, s->members, s->compacted, s->stubs);
-    CU_ASSERT(s->compacted > 0 && s->stubs > 0);
+    printf("\n  %lu tenants, %lu changes, %lu questions, %lu hits (%lu left out for their text, %lu around them), %lu versions, %lu refusals, %lu times as a member, %lu files compacted, %lu documents to stubs\n ", s->worlds,
+           s->changes, s->questions, s->hits, s->repeated, s->widened, s->sealed, s->refused, s->members, s->compacted, s->stubs);
+    CU_ASSERT(s->compacted > 0 && s->stubs > 0 && s->repeated > s->questions / 500 && s->widened > s->questions / 50);
     for (unsigned i = 0; i < w_n_steps; i++) {
         printf(" %s %lu", w_steps[i].name, s->done[i]);
         CU_ASSERT(s->done[i] > 0);

@@ -32,6 +32,12 @@ uint32_t w_text(const o_doc *d, char text[W_TEXT], cn_chunk *chunks) {
     return at;
 }
 
+/* Behind the first, a passage begins with the line break before it. */
+bool w_same_text(const w_hit *a, const w_hit *b) {
+    uint32_t v[WORDS_A_CHUNK], x[WORDS_A_CHUNK], n = words_of(a->d, a->chunk, v), m = words_of(b->d, b->chunk, x);
+    return n == m && !a->chunk == !b->chunk && memcmp(v, x, n * sizeof *v) == 0;
+}
+
 void w_question(w_world *w, w_asked *ret) {
     *ret = (w_asked){.n = 1 + o_below(&w->r, 4)};
     size_t at = (size_t)snprintf(ret->text, sizeof ret->text, "%s", o_chance(&w->r, 30) ? "the of " : "");

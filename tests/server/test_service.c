@@ -214,7 +214,8 @@ static void test_an_answer(void) {
     const char *a = ask(&f, &auditor, "query", "{" Q ",\"k\":1,\"explain\":true,\"mode\":\"hybrid\",\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"}");
     HAS(a, "\"doc\": \"d0\"");
     HAS(a, "\"text\": \"the public one\"");
-    HAS(a, "\"score\": 1.0, \"relevance\": 1.0");
+    HAS(a, "\"score\": 1.0, \"relevance\": 0.9");
+    HAS(a, "\"grounds\": {\"cosine\": 1.0, \"place\": ");
     HAS(a, "\"meta\": {\"lang\": \"en\"}");
     HAS(a, "\"bytes\": [0, 14]");
     HAS(a, "\"evidence\": \"ok\"");
@@ -357,11 +358,18 @@ static void test_describe_and_stats(void) {
 }
 
 static void test_relevance(void) {
-    CU_ASSERT_EQUAL(cn_relevance(CN_COSINE, -0.5f), 0);
-    CU_ASSERT_EQUAL(cn_relevance(CN_COSINE, 0.5f), 0.5f);
-    CU_ASSERT_EQUAL(cn_relevance(CN_IP, 7), 1);
-    CU_ASSERT_EQUAL(cn_relevance(CN_L2, 0), 1);
-    CU_ASSERT_EQUAL(cn_relevance(CN_L2, -9), 0.25f);
+    const cn_scale usual = CN_SCALE_USUAL;
+    cn_grounds far = {.by_vector = true, .place = .1f}, near = {.by_vector = true, .place = 1}, words = {.by_words = true, .share = .5f, .known = 1, .terms = 3};
+    CU_ASSERT(cn_relevance(&far) >= 0 && cn_relevance(&far) < cn_relevance(&near) && cn_relevance(&near) <= 1);
+    CU_ASSERT_DOUBLE_EQUAL(cn_scale_place(&usual, usual.apart), 0, 1e-6);
+    CU_ASSERT_DOUBLE_EQUAL(cn_scale_place(&usual, usual.answering), 1, 1e-6);
+    float known = cn_relevance(&words);
+    words.known = .2f;
+    CU_ASSERT(cn_relevance(&words) < known);
+    CU_ASSERT_STRING_EQUAL(cn_evidence(CN_EVIDENCE_OK, true), "ok");
+    CU_ASSERT_STRING_EQUAL(cn_evidence(CN_EVIDENCE_WEAK, true), "weak");
+    CU_ASSERT_STRING_EQUAL(cn_evidence(.1f, true), "none");
+    CU_ASSERT_STRING_EQUAL(cn_evidence(1, false), "none");
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("health"), NULL), CN_COST_CHEAP);
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("query"), NULL), CN_COST_SEARCH);
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("query_batch"), NULL), CN_COST_DEAR);

@@ -340,6 +340,10 @@ def step(m, call):
 
 
 # --- questions ---
+# Each document here has a text of its own and one passage, so none of these changes which documents are found.
+SHAPES = [("per_doc", 1), ("distinct", True), ("expand", 2), ("section", True), ("max_tokens", 1000000)]
+
+
 def question(m):
     """Fields of a random question, but for who asks."""
     q = {"vector": [1, m.r.randint(-3, 3), m.r.randint(-3, 3), 1], "k": m.r.choice([1, 5, 1000])}
@@ -349,6 +353,9 @@ def question(m):
         q["mode"] = m.r.choice(["dense", "exact"])
     if m.r.random() < .4:
         q["version"] = m.r.randint(1, max(m.versions) + 1)
+    for name, value in SHAPES:
+        if m.r.random() < .15:
+            q[name] = value
     return q
 
 

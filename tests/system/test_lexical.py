@@ -221,6 +221,11 @@ class Lexical(unittest.TestCase):
         self.assertEqual([h["doc"] for h in b["hits"]], [h["doc"] for h in a["hits"] if h["relevance"] >= cut])
         unknown = self.ask("cairn unheard nowhere zzz", k=5)  # most of what is asked stands nowhere
         self.assertLess(unknown["hits"][0]["relevance"], a["hits"][0]["relevance"])
+        for mode in ("lexical", "dense", "exact"):  # a filter leaves it as it is
+            all_of, some = (self.ask("cairn fox", index="docs", mode=mode, k=400, **f)["hits"] for f in ({}, {"filter": {"field": "lang", "eq": "en"}}))
+            known = {h["doc"]: h["relevance"] for h in all_of}
+            self.assertTrue(0 < len(some) < len(all_of))
+            self.assertEqual({h["doc"]: h["relevance"] for h in some}, {h["doc"]: known[h["doc"]] for h in some})
         h = self.ask("cairn", index="docs", mode="hybrid", k=50, min_relevance=.3)
         self.assertTrue(all(x["relevance"] >= .3 for x in h["hits"]))
 

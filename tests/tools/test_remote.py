@@ -74,6 +74,7 @@ class Remote(unittest.TestCase):
         with open(batch, "w") as f:
             f.write(TEXT + '\n{"text": "pay", "k": 1}\n\n{"text": "", "k": 1}\n')
         for args in (("query", TEXT), ("query", TEXT, "-k", "1"), ("query", TEXT, "--mode", "exact", "--per-doc", "1"), ("query", TEXT, "--min-relevance", "1"),
+                     ("query", TEXT, "--distinct", "--section", "--max-tokens", "40"), ("query", TEXT, "--expand", "2", "--mode", "lexical"),
                      ("query", TEXT, "--filter", "lang = en or not lang exists"), ("query", TEXT, "--version", "1"), ("query", "--batch", batch),
                      ("documents list",), ("documents list", "--limit", "1"), ("documents list", "--source", "default"), ("documents list", "--source", "none"),
                      ("documents get", "hr-pay.txt"), ("documents get", "open.txt"), ("documents get", "open.txt", "--version", "1")):

@@ -204,6 +204,10 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
     cn_get_f64(h, "relevance", &relevance);
     cn_get_str(h, "text", &text);
     cn_buf_reset(cell);
+    if (cn_get(h, "index")) { /* several were asked */
+        cell_str(cell, cn_obj_str(cn_get(h, "index")));
+        cn_buf_puts(cell, ": ");
+    }
     cell_str(cell, cn_obj_str(cn_get(h, "doc")));
     printf("%s%u. " CN_STR_FMT "%s  score %.4f  relevance %.2f", color() ? "\033[1m" : "", number, CN_STR_ARG(cn_buf_str(cell)), color() ? "\033[0m" : "", score, relevance);
     if (page && page->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
@@ -226,24 +230,53 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
         print_snippet(cn_buf_str(cell));
 }
 
-static void print_hits(const msgpack_object *result, cn_buf *cell) {
-    const msgpack_object *hits = cn_get(result, "hits"), *made = cn_get(result, "made_by"), *plan = cn_get(result, "plan");
-    uint32_t n = hits && hits->type == MSGPACK_OBJECT_ARRAY ? hits->via.array.size : 0;
-    for (uint32_t i = 0; i < n; i++)
-        print_hit(&hits->via.array.ptr[i], i + 1, cell);
-    if (n == 0)
-        puts(cn_str_is(cn_obj_str(cn_get(made, "mode")), "lexical") ? "no passages with these words that this caller may read" : "no passages that this caller may read");
-    cn_str evidence = cn_obj_str(cn_get(result, "evidence")), root = cn_obj_str(cn_get(made, "root"));
+static void print_made_by(const msgpack_object *made, cn_buf *cell) {
+    cn_str root = cn_obj_str(cn_get(made, "root"));
     cn_buf_reset(cell);
     if (cn_get(made, "version"))
         cell_object(cell, cn_get(made, "version"));
-    printf("evidence: " CN_STR_FMT "; version " CN_STR_FMT ", root %.12s, embedder " CN_STR_FMT ", mode " CN_STR_FMT "\n", CN_STR_ARG(evidence),
-           CN_STR_ARG(cn_buf_str(cell)), root.n >= 12 ? root.p : "", CN_STR_ARG(cn_obj_str(cn_get(made, "embedder"))), CN_STR_ARG(cn_obj_str(cn_get(made, "mode"))));
-    cn_buf_reset(cell);
+    printf("version " CN_STR_FMT ", root %.12s, embedder " CN_STR_FMT ", mode " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)),
+           root.n >= 12 ? root.p : "", CN_STR_ARG(cn_obj_str(cn_get(made, "embedder"))), CN_STR_ARG(cn_obj_str(cn_get(made, "mode"))));
     const msgpack_object *degraded = cn_get(made, "degraded");
     if (degraded && degraded->type == MSGPACK_OBJECT_ARRAY && degraded->via.array.size) {
+        cn_buf_reset(cell);
         cell_object(cell, degraded);
         printf("degraded: " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
+    }
+}
+
+static void print_others(const msgpack_object *list, cn_buf *cell) {
+    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
+        const msgpack_object *made = &list->via.array.ptr[i];
+        cn_buf_reset(cell);
+        cell_str(cell, cn_obj_str(cn_get(made, "index")));
+        printf("also " CN_STR_FMT ": ", CN_STR_ARG(cn_buf_str(cell)));
+        if (!cn_get(made, "error")) {
+            print_made_by(made, cell);
+            continue;
+        }
+        cn_buf_reset(cell);
+        cell_str(cell, cn_obj_str(cn_get(made, "error")));
+        printf(CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
+    }
+}
+
+static void print_hits(const msgpack_object *result, cn_buf *cell) {
+    const msgpack_object *hits = cn_get(result, "hits"), *made = cn_get(result, "made_by"), *plan = cn_get(result, "plan"), *tokens = cn_get(result, "tokens");
+    uint32_t n = hits && hits->type == MSGPACK_OBJECT_ARRAY ? hits->via.array.size : 0;
+    for (uint32_t i = 0; i < n; i++)
+        print_hit(&hits->via.array.ptr[i], i + 1, cell);
+    if (n == 0 && tokens)
+        puts("no passages within so many tokens that this caller may read");
+    else if (n == 0)
+        puts(cn_str_is(cn_obj_str(cn_get(made, "mode")), "lexical") ? "no passages with these words that this caller may read" : "no passages that this caller may read");
+    printf("evidence: " CN_STR_FMT "; ", CN_STR_ARG(cn_obj_str(cn_get(result, "evidence"))));
+    print_made_by(made, cell);
+    print_others(cn_get(result, "also_made_by"), cell);
+    cn_buf_reset(cell);
+    if (tokens) {
+        cell_object(cell, tokens);
+        printf("tokens: " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
         cn_buf_reset(cell);
     }
     if (plan) {
@@ -254,7 +287,8 @@ static void print_hits(const msgpack_object *result, cn_buf *cell) {
 
 static void print_hits_tsv(const msgpack_object *result, cn_buf *cell) {
     view v;
-    parse_view("hits: doc source chunk score relevance page bytes headings text", &v);
+    parse_view(cn_get(result, "also_made_by") ? "hits: index doc source chunk score relevance page bytes headings text"
+                                              : "hits: doc source chunk score relevance page bytes headings text", &v);
     const msgpack_object *hits = cn_get(result, "hits");
     if (hits && hits->type == MSGPACK_OBJECT_ARRAY)
         print_tsv(&v, hits, cell);

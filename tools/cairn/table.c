@@ -174,11 +174,18 @@ const cmd cmd_table[] = {
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"},
           {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
+          {"--distinct", NULL, "distinct", CMD_FLAG, "of passages with the same text the best one alone"},
+          {"--expand", "N", "expand", CMD_UINT, "give with each passage so many before and behind it in its document (0)"},
+          {"--section", NULL, "section", CMD_FLAG, "give each passage's whole section; with --expand: no more than its section"},
+          {"--max-tokens", "N", "max_tokens", CMD_UINT, "at most so many tokens of text in all (any number)"},
+          {"--also", "INDEX,...", "also", CMD_COMMAS, "ask these indexes of the tenant too, for one answer"},
+          {"--merge", "relevance|rank", "merge", CMD_TEXT, "with --also: what goes first (relevance)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"}, {"--deadline", "MS", "deadline_ms", CMD_UINT, "give up after so many milliseconds (no limit)"},
           {"--on-degraded", "answer|error", "on_degraded", CMD_TEXT, "where an answer would be less than what was asked for (answer, which says so)"},
           {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
      "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
-     "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'", run_query, NULL},
+     "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'\n"
+     "  cairn query acme/docs 'how is a bug closed?' --section --distinct --max-tokens 1500 --also wiki,handbook", run_query, NULL},
 
     {"bench", NULL, "how fast and how right an index answers the questions of a file", {IX},
      OPTS({"--queries", "FILE", NULL, CMD_TEXT, "a text a line, or vectors as .npy, .fvecs, .fbin"},
