@@ -86,6 +86,12 @@ static cn_err add_field(rows_in *r, cn_str text, uint32_t times) {
     return cn_terms_each(r->terms, text, add_term, r);
 }
 
+/* The path of headings begins with the title where that is no heading; it has been counted by then. */
+static cn_str below_title(cn_str path, cn_str title) {
+    bool first = title.n && path.n >= title.n && memcmp(path.p, title.p, title.n) == 0 && (path.n == title.n || path.p[title.n] == '\n');
+    return first ? (cn_str){path.p + title.n, path.n - title.n} : path;
+}
+
 static cn_err add_doc(rows_in *r, uint32_t doc) {
     cn_record rec;
     cn_str text;
@@ -99,7 +105,7 @@ static cn_err add_doc(rows_in *r, uint32_t doc) {
         if (c.from > c.to || c.to > text.n)
             return cn_fail_file(r->s->blocks.path, ": a passage of document %u lies outside of its text", doc);
         CN_TRY(add_field(r, rec.title, TITLE_TIMES));
-        CN_TRY(add_field(r, c.headings, 1));
+        CN_TRY(add_field(r, below_title(c.headings, rec.title), 1));
         CN_TRY(add_field(r, (cn_str){text.p + c.from, c.to - c.from}, 1));
         CN_TRY(cn_postings_next_row(r->b));
     }

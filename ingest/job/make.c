@@ -71,6 +71,7 @@ static cn_err from_bytes(cn_run *r, cn_arena *a, cn_item *it) {
     d->source = r->o.from.source;
     d->id = raw->id;
     d->title = raw->title.n ? raw->title : (cn_str){p.title.p, p.title.n < CN_TITLE_MAX ? p.title.n : 0};
+    p.title = d->title; /* what stands above every passage, and is embedded with it */
     d->uri = raw->uri;
     d->mime = cn_str_of(cn_format_mime(raw->format));
     d->modified = raw->modified;

@@ -306,6 +306,17 @@ class Jobs(unittest.TestCase):
         r = self.ingest("old", docs, "--label", "public")
         self.assertEqual(r["state"], "unchanged")
 
+    def test_a_row_s_title_stands_above_its_passages(self):
+        self.model()
+        rows = self.write("rows.jsonl", "".join(json.dumps({"id": str(i), "title": f"Part {i}", "text": prose(i + 50, 8)}) + "\n" for i in range(5)))
+        small, large = "structure tokens=24 overlap=4", "fixed tokens=30 overlap=0"
+        for name, chunker in (("old", large), ("a", small)):
+            self.index(name, "--embedder", "tiny", "--chunker", chunker)
+            self.counts(self.ingest(name, rows, "--label", "public", "--activate"), added=5, rejected=0)
+        hits = self.map("query", "acme/a", prose(53, 6))["hits"]
+        self.assertTrue(all(h["headings"] == [h["title"]] for h in hits), hits)
+        self.assertEqual(self.map("rebuild", "acme/old", "--chunker", small)["root"], self.versions("a")[0]["root"])
+
     def test_rebuild_leaves_erased_documents_out(self):
         self.model()
         chunker = ("--chunker", "structure tokens=24 overlap=4")
