@@ -1,4 +1,10 @@
-/* fuse.c -- two ranked lists of hits to one, by reciprocal ranks. */
+/* fuse.c -- two ranked lists of hits to one. Each half's scores are counted in standard deviations from the mean of its first
+ * CN_HYBRID_DEPTH hits, and the two are weighed (a convex combination, which Bruch, Gai and Ingber 2023 found better than
+ * reciprocal ranks; so it is on our sets). A half is worth no less than its hit at that depth, which is also what it is worth
+ * to a hit that it does not have: so the order of what either half has among its first is the same whatever depth was
+ * searched. What neither has there comes behind, by reciprocal ranks (Cormack, Clarke and Buettcher 2009). */
+#include <math.h>
+
 #include "index/search/searcher.h"
 
 static uint32_t slot_of(const cn_searcher *s, const cn_hit *x) {
@@ -31,9 +37,35 @@ static void add_lexical(cn_searcher *s, uint32_t lexical, uint32_t *n) {
     }
 }
 
-static float fused_score(const cn_hit *x) {
-    float score = x->dense.rank ? 1.0f / (float)(CN_FUSE_RANK + x->dense.rank) : 0;
-    return x->lexical.rank ? score + 1.0f / (float)(CN_FUSE_RANK + x->lexical.rank) : score;
+/* How a half's scores are spread: of the first CN_HYBRID_DEPTH in the order of ranks. */
+typedef struct spread {
+    double mean, deviation; /* deviation 0: all are alike, or there is none */
+    double least;           /* of them, in deviations; 0 with those */
+} spread;
+
+static spread spread_of(const cn_hit *v, uint32_t n) {
+    spread s = {0};
+    double squares = 0;
+    n = n < CN_HYBRID_DEPTH ? n : CN_HYBRID_DEPTH;
+    for (uint32_t i = 0; i < n; i++)
+        s.mean += (double)v[i].score / n;
+    for (uint32_t i = 0; i < n; i++)
+        squares += ((double)v[i].score - s.mean) * ((double)v[i].score - s.mean);
+    s.deviation = n ? sqrt(squares / n) : 0;
+    s.least = s.deviation > 0 ? ((double)v[n - 1].score - s.mean) / s.deviation : 0;
+    return s;
+}
+
+static bool among_first(cn_half h) { return h.rank > 0 && h.rank <= CN_HYBRID_DEPTH; }
+
+static double worth(cn_half h, const spread *s) { return among_first(h) && s->deviation > 0 ? ((double)h.score - s->mean) / s->deviation : s->least; }
+
+static double by_rank(cn_half h) { return h.rank ? 1.0 / (double)(CN_FUSE_RANK + h.rank) : 0; }
+
+static float fused_score(const cn_hit *x, const spread *dense, const spread *lexical) {
+    double score = CN_FUSE_DENSE * worth(x->dense, dense) + (1 - CN_FUSE_DENSE) * worth(x->lexical, lexical);
+    bool behind = !among_first(x->dense) && !among_first(x->lexical);
+    return (float)(behind ? score - 1 + by_rank(x->dense) + by_rank(x->lexical) : score);
 }
 
 /* ---------- order: a heap, the last on top, for qsort may take memory ---------- */
@@ -68,6 +100,7 @@ static cn_err sort(cn_hit *v, uint32_t n) {
 
 cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint32_t *ret_n) {
     uint32_t n = dense, slot;
+    spread by_vectors = spread_of(s->fused, dense), by_words = spread_of(s->best, lexical);
     memset(s->told, 0, s->room_told * sizeof *s->told);
     for (uint32_t i = 0; i < dense; i++) {
         find(s, &s->fused[i], &slot);
@@ -76,7 +109,7 @@ cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint32_t *ret_n
     }
     add_lexical(s, lexical, &n);
     for (uint32_t i = 0; i < n; i++)
-        s->fused[i].score = fused_score(&s->fused[i]);
+        s->fused[i].score = fused_score(&s->fused[i], &by_vectors, &by_words);
     CN_TRY(sort(s->fused, n));
     *ret_n = n;
     return CN_OK;

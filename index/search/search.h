@@ -74,7 +74,8 @@ cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns);
  * first; ties by source, id, chunk. Hits borrow from the view.
  * BM25 counts over the rows that the principal may read in this version, whatever the filter: how many there are, how long
  * they are on average, how many hold a word. So scores say nothing of other rows, and a filter leaves them as they are.
- * hybrid: score = sum over the halves of 1 / (60 + rank) (reciprocal rank fusion, Cormack, Clarke and Buettcher 2009). */
+ * hybrid: .6 and .4 of the scores by vectors and by words, each in standard deviations from the mean of its first 100 (fuse.c):
+ * a number for the order alone, mostly between -3 and 6. */
 cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats);
 
 /* What stands around a hit in its own document, whose passages all have its labels: up to `each` passages on each side,

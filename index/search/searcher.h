@@ -9,8 +9,9 @@
 
 #define CN_BM25_K1 1.5f     /* bm25s's default too */
 #define CN_BM25_B 0.75f
+#define CN_FUSE_DENSE 0.6      /* the weight of the half by vectors; that of the other makes 1 with it (benchmarks/quality) */
 #define CN_FUSE_RANK 60u       /* reciprocal rank fusion's k */
-#define CN_HYBRID_DEPTH 100u   /* hits of each half, at least */
+#define CN_HYBRID_DEPTH 100u   /* hits of each half, at least; a fused score is made of so many */
 
 typedef struct cn_asked { /* a word of the question */
     uint32_t at, bytes, times;
