@@ -51,8 +51,9 @@ int cn_confine(void);
 int cn_landlock_begin(void);
 int cn_landlock_end(int rules);
 int cn_allow_calls(const int *allowed, size_t n);
-/* What a process on its way to becoming pdftotext may still do; CN_PDF_OPEN: without landlock it could read every file. */
-#define CN_PDF_OPEN 4 /* and its exit status */
+/* Leaves this process only what pdftotext needs: 0, -1 with errno, or CN_PDF_OPEN where the kernel has no landlock, without which it
+ * could read every file. */
+#define CN_PDF_OPEN 4 /* also the exit status then */
 int cn_pdf_confine(void);
 /* Locks this process in less tightly and becomes pdftotext, from standard input to standard output. */
 _Noreturn void cn_pdf_child(void);

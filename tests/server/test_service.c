@@ -3,6 +3,7 @@
 #include <CUnit/CUnit.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
