@@ -1,5 +1,7 @@
 #include "index/types.h"
 
+#include "engine/base/utf8.h"
+
 cn_err cn_name_check(cn_str name, const char *what) {
     if (name.n == 0 || name.n > CN_NAME_MAX)
         return cn_fail(CN_INVALID, "the name of %s %s has 1 to %d characters", *what == 'i' ? "an" : "a", what, CN_NAME_MAX);
@@ -25,4 +27,15 @@ cn_key cn_key_of(cn_str source, cn_str id) {
     cn_key key = cn_sha256_get(&s);
     cn_sha256_end(&s);
     return key;
+}
+
+const char *cn_reason_logged(const cn_actor *who, char text[CN_REASON_LOGGED]) {
+    cn_str r = who->reason;
+    r.n = r.n < CN_REASON_LOGGED - 3 ? r.n : CN_REASON_LOGGED - 3;
+    r.n = cn_utf8_valid_to(r); /* cut: no part of a character */
+    for (size_t i = 0; i < r.n; i++)
+        text[1 + i] = r.p[i] == '"' ? '\'' : (unsigned char)r.p[i] < ' ' ? ' ' : r.p[i];
+    text[0] = text[1 + r.n] = '"';
+    text[2 + r.n] = 0;
+    return text;
 }

@@ -89,3 +89,6 @@ typedef struct cn_actor {
     cn_str via;     /* "command", "rpc" */
     cn_str reason;  /* may be empty */
 } cn_actor;
+/* The reason as the value of a pair in a line of the log, which it can neither end nor add another pair to. */
+#define CN_REASON_LOGGED 512
+const char *cn_reason_logged(const cn_actor *who, char text[CN_REASON_LOGGED]);

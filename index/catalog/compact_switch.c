@@ -4,6 +4,7 @@
 #include "index/catalog/compact_inside.h"
 #include "index/catalog/live.h"
 #include "index/catalog/needed.h"
+#include "index/catalog/revoke.h"
 #include "index/catalog/sweep.h"
 #include "index/control/audit.h"
 #include "index/control/inforce.h"
@@ -133,26 +134,20 @@ static cn_err keep_revoked(void *ctx, const cn_key *key, const cn_triple *gone) 
     revoked *r = ctx;
     if (cn_policy_erased(r->policy, key))
         return CN_OK;
-    cn_pack_array(&r->out, 4);
-    cn_pack_bin(&r->out, key, sizeof *key);
-    cn_labels_pack(&r->out, gone->allow);
-    cn_labels_pack(&r->out, gone->deny);
-    cn_labels_pack(&r->out, gone->require);
+    cn_revoked_add(&r->out, key, gone);
     r->n++;
     return cn_buf_check(&r->out);
 }
 
 static cn_err put_revoked(batch *b, cn_seg *was, cn_segw *own, ready *ret) {
     revoked r = {.policy = b->w->policy};
-    uint32_t head[2] = {1, 0};
     cn_buf_init(&r.out, LIST_MAX);
-    cn_buf_add(&r.out, head, sizeof head);
-    cn_buf_add(&r.out, &r.n, sizeof r.n);
-    cn_err e = cn_buf_check(&r.out);
+    cn_revoked_begin(&r.out);
+    cn_err e = cn_revoked_each(was, keep_revoked, &r);
+    cn_revoked_end(&r.out, r.n);
     if (e == CN_OK)
-        e = cn_revoked_each(was, keep_revoked, &r);
+        e = cn_buf_check(&r.out);
     if (e == CN_OK) {
-        memcpy(r.out.p + sizeof head, &r.n, sizeof r.n);
         e = cn_segw_put_part(own, CN_PART_REVOKED, CN_STR(""), cn_buf_str(&r.out));
         ret->v.revoked = r.n;
     }

@@ -110,10 +110,11 @@ static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
-    CN_TRY(cn_name_check(name, "index"));
-    CN_TRY(settings_check(s));
     change x = {.t = t, .name = name, .set = s, .who = who};
-    return cn_refused(t, cn_catalog_write(t, create, &x), who, "index.create", name);
+    cn_err err = cn_name_check(name, "index");
+    if (err == CN_OK)
+        err = settings_check(s);
+    return cn_refused(t, err == CN_OK ? cn_catalog_write(t, create, &x) : err, who, "index.create", name);
 }
 
 static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -194,7 +195,6 @@ static cn_err put_whole(void *ctx, cn_index_settings *io) {
 }
 
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
-    CN_TRY(settings_check(s));
     return cn_index_edit(t, name, put_whole, &s, who);
 }
 

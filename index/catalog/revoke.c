@@ -249,17 +249,33 @@ static cn_err shorten(work *w, entry *x) {
                    CN_REVOKED_LABELS_MAX, (int)(d.id.n < 512 ? d.id.n : 512), d.id.p);
 }
 
-static cn_err write_list(work *w, cn_buf *out) {
-    uint32_t head[2] = {1, 0};
+#define LIST_FORMAT 1
+#define LIST_COUNT 8 /* where the number of entries stands */
+
+void cn_revoked_begin(cn_buf *out) {
+    const uint32_t head[4] = {LIST_FORMAT, 0, 0, 0};
+    cn_buf_reset(out);
     cn_buf_add(out, head, sizeof head);
-    cn_buf_add(out, &w->n, sizeof w->n);
-    for (uint64_t i = 0; i < w->n; i++) {
-        cn_pack_array(out, 4);
-        cn_pack_bin(out, &w->v[i].key, sizeof w->v[i].key);
-        cn_labels_pack(out, w->v[i].gone.allow);
-        cn_labels_pack(out, w->v[i].gone.deny);
-        cn_labels_pack(out, w->v[i].gone.require);
-    }
+}
+
+void cn_revoked_add(cn_buf *out, const cn_key *key, const cn_triple *gone) {
+    cn_pack_array(out, 4);
+    cn_pack_bin(out, key, sizeof *key);
+    cn_labels_pack(out, gone->allow);
+    cn_labels_pack(out, gone->deny);
+    cn_labels_pack(out, gone->require);
+}
+
+void cn_revoked_end(cn_buf *out, uint64_t n) {
+    if (!out->failed)
+        memcpy(out->p + LIST_COUNT, &n, sizeof n);
+}
+
+static cn_err write_list(work *w, cn_buf *out) {
+    cn_revoked_begin(out);
+    for (uint64_t i = 0; i < w->n; i++)
+        cn_revoked_add(out, &w->v[i].key, &w->v[i].gone);
+    cn_revoked_end(out, w->n);
     if (out->failed && out->cap - out->n < ENTRY_MAX)
         return cn_fail(CN_REFUSED, "the list of revocations of this version would have over %zu bytes; drop versions that are no longer needed (`cairn gc`, "
                        "`cairn drop`) and run this again", out->cap);

@@ -17,4 +17,8 @@ typedef struct cn_revoke {
     uint32_t n_retained;
 } cn_revoke;
 
+/* The list's form alone: begin, each entry by the order of keys, end with how many there were; then look at out->failed. */
+void cn_revoked_begin(cn_buf *out);
+void cn_revoked_add(cn_buf *out, const cn_key *key, const cn_triple *gone);
+void cn_revoked_end(cn_buf *out, uint64_t n);
 cn_err cn_revoke_make(const cn_revoke *r, cn_buf *out, uint64_t *ret_entries);

@@ -14,6 +14,7 @@
 #include "index/policy/policy.h"
 
 #define TRIES 8
+#define POLICY_TRIES 1000 /* each time the policy was changed between the look and the transaction */
 #define LIST_MAX ((size_t)2 << 30)
 
 enum { JOB, CARRIED, FRESH }; /* files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try */
@@ -33,10 +34,12 @@ typedef struct seal {
     cn_key *changed;        /* keys whose leaf differs from the head's */
     uint64_t n_changed, replaced, deleted;
     cn_policy *policy;
+    cn_policy *looked;      /* the newest under which no row came back */
+    bool moved;             /* the policy is not that one any more */
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
     bool frozen;            /* a mode set meanwhile: the job can be resumed after it */
-    bool refused;           /* the commit itself said no: the files that it would have named are nobody's */
+    bool refused;           /* the commit said no, or did not begin: the files that it would have named are nobody's */
     cn_version v;           /* what is being made */
 } seal;
 
@@ -294,10 +297,29 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     CN_TRY(cn_segw_new(s->t, 0, &w));
     s->v.own = cn_segw_id(w);
     cn_err err = put_parts(s, w, kept, buckets, cn_buf_str(&list));
-    if (err == CN_OK)
-        return cn_segw_seal(w, &s->v.own_digest);
-    cn_segw_abort(w);
+    if (err != CN_OK)
+        cn_segw_abort(w);
+    else if ((err = cn_segw_seal(w, &s->v.own_digest)) != CN_OK)
+        cn_seg_files_unlink(s->t, &s->v.own);
     return err;
+}
+
+/* ---------- documents that came back ---------- */
+
+static cn_err came_back(void *ctx, const cn_erasure *e) {
+    uint32_t doc;
+    return cn_seg_find(ctx, &e->key, &doc) ? cn_fail(CN_CONFLICT, "a document was erased and restored while this job ran; run it again") : CN_OK;
+}
+
+/* A restore leaves those rows erased that a version names. A new row may hold what one of them said, and none names it yet. */
+static cn_err look_for_returned(const seal *s, const cn_policy *now) {
+    const cn_policy *const made_by[FRESH] = {s->o->policy, s->policy};
+    for (int i = 0; i < FRESH; i++)
+        if (s->fresh[i] && made_by[i]) {
+            CN_TRY(cn_policy_restored_since(now, made_by[i], came_back, s->fresh[i]));
+            CN_TRY(cn_seg_sound(s->fresh[i]));
+        }
+    return CN_OK;
 }
 
 /* ---------- the commit ---------- */
@@ -337,6 +359,11 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_modes modes;
     uint64_t head;
     cn_version base = {0};
+    bool same_policy;
+    CN_TRY(cn_policy_current(s->looked, txn, c->policy, &same_policy));
+    s->moved = !same_policy;
+    if (s->moved)
+        return CN_OK;
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
     CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
     s->frozen = cn_modes_may_write(&modes) != CN_OK; /* set since the job looked */
@@ -364,8 +391,26 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 static cn_err commit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     cn_err err = store(s, c, txn);
-    s->refused = err != CN_OK;
+    s->refused = err != CN_OK || s->moved;
     return err;
+}
+
+static cn_err look_and_commit(seal *s) {
+    CN_TRY(cn_policy_load(s->t, &s->looked));
+    cn_err err = look_for_returned(s, s->looked);
+    if (err == CN_OK)
+        err = cn_catalog_write(s->t, commit, s);
+    cn_policy_unref(s->looked);
+    s->looked = NULL;
+    return err;
+}
+
+/* Of what else the policy says nothing is written here: after another change of it only the look is made again. */
+static cn_err name_version(seal *s) {
+    s->refused = s->moved = true;
+    for (int i = 0; i < POLICY_TRIES && s->moved; i++)
+        CN_TRY(look_and_commit(s));
+    return s->moved ? cn_fail(CN_OVERLOADED, "the policy was changed each time that the version was about to be named; try again") : CN_OK;
 }
 
 /* ---------- codes ---------- */
@@ -420,9 +465,14 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
         cn_segw_abort(w);
         return CN_OK;
     }
-    s->fresh_part[which].id = cn_segw_id(w);
-    CN_TRY(cn_segw_seal(w, &s->fresh_part[which].digest));
-    CN_TRY(cn_seg_open(s->t, &s->fresh_part[which].id, &s->fresh_part[which].digest, &s->fresh[which]));
+    cn_part *part = &s->fresh_part[which];
+    part->id = cn_segw_id(w);
+    cn_err err = cn_segw_seal(w, &part->digest);
+    if (err == CN_OK)
+        err = cn_seg_open(s->t, &part->id, &part->digest, &s->fresh[which]);
+    if (err != CN_OK && which != JOB) /* the job's own stays, for a resume */
+        cn_seg_files_unlink(s->t, &part->id);
+    CN_TRY(err);
     if (rows_of(s->fresh[which]) && cn_seg_dim(s->fresh[which]) != s->o->recipe->dim)
         return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh[which]), s->o->recipe->dim);
     CN_TRY(build_codes(s, s->fresh[which]));
@@ -447,6 +497,7 @@ static cn_err prepare(seal *s, bool *ret_same) {
     CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
     CN_TRY(carry(s));
+    CN_TRY(look_for_returned(s, s->policy));
     CN_TRY(copy_living(s));
     CN_TRY(replace(s));
     for (int i = 0; i < FRESH; i++)
@@ -477,7 +528,7 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     bool made = err == CN_OK && !*ret_same;
     if (made) {
         s->v.base = s->head ? s->head->number : 0;
-        err = cn_catalog_write(s->t, commit, s);
+        err = name_version(s);
         *ret_again = err == CN_CONFLICT;
         if (s->frozen)
             err = cn_refused(s->t, err, s->who, "version.seal", s->o->index);

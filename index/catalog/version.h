@@ -49,12 +49,14 @@ typedef struct cn_seal {
     uint64_t n_removed;
     cn_counts counts;               /* the job's; documents and chunks are computed here */
     cn_str job;
+    const struct cn_policy *policy; /* by which rows of the file were made of stored ones; NULL: none was */
 } cn_seal;
 
 /* Takes the built file (w is freed in any case; NULL when only documents were removed: then a file without rows is made),
  * finds what it replaces in the head, makes tombstones, bucket table, root and revocation list, seals the file, and
  * commits the version in one control transaction. If another source's job sealed meanwhile, the work is done again on
- * the new head (other sources' documents are untouched by construction). Freezes the index's mean at the first vectors. */
+ * the new head (other sources' documents are untouched by construction). Freezes the index's mean at the first vectors.
+ * CN_CONFLICT too when a document of the file was erased and restored since `policy`: its row is one of before. */
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root);
 
 /* ---------- the pointer ---------- */

@@ -164,22 +164,25 @@ cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, c
     return cn_catalog_insist(t, add_refusal, &r);
 }
 
-typedef struct asked {
+typedef struct told {
     cn_tenant *t;
     const cn_actor *who;
-    const char *action;
+    const char *action, *outcome;
     cn_str target, detail;
-} asked;
+} told;
 
-static cn_err add_asked(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+static cn_err add_told(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     (void)c;
-    const asked *a = ctx;
-    return cn_audit_add(a->t, txn, a->who, a->action, a->target, "asked", a->detail);
+    const told *a = ctx;
+    return cn_audit_add(a->t, txn, a->who, a->action, a->target, a->outcome, a->detail);
 }
 
 cn_err cn_audit_asked(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail) {
-    asked a = {t, who, action, target, detail};
-    return cn_catalog_insist(t, add_asked, &a);
+    return cn_catalog_insist(t, add_told, &(told){t, who, action, "asked", target, detail});
+}
+
+cn_err cn_audit_done(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail) {
+    return cn_catalog_insist(t, add_told, &(told){t, who, action, "done", target, detail});
 }
 
 /* ---------- reading ---------- */
@@ -239,7 +242,7 @@ static bool is_seen(const walk *w, const msgpack_object *o) {
     cn_str action = cn_obj_str(cn_get(o, "action")), target = cn_obj_str(cn_get(o, "target"));
     if (!w->seen)
         return true;
-    if (!begins(action, "version.") && !begins(action, "index.") && !begins(action, "incident.") && !begins(action, "mode.") && !begins(action, "gate.") && !cn_str_is(action, "policy.reinstate"))
+    if (!begins(action, "version.") && !begins(action, "index.") && !begins(action, "incident.") && !begins(action, "mode.") && !begins(action, "gate.") && !begins(action, "job.") && !cn_str_is(action, "policy.reinstate"))
         return false;
     const char *slash = target.n ? memchr(target.p, '/', target.n) : NULL;
     return w->seen(w->ctx, (cn_str){target.p, slash ? (size_t)(slash - target.p) : target.n});

@@ -29,6 +29,10 @@ cn_err cn_audit_batch_put(const cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta, M
 void cn_audit_batch_done(cn_audit_batch *b);
 /* One in a transaction of its own: for attempts refused before they had one. */
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why);
+/* One in a transaction of its own too: of what was done elsewhere than in control.mdb. outcome: "done". */
+cn_err cn_audit_done(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail);
+/* Records a refused attempt (CN_CONFLICT, CN_REFUSED, CN_NOT_FOUND, CN_INVALID) and returns err with its text. */
+cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);
 /* A look that changes nothing but is recorded: in a transaction of its own, before it is answered. outcome: "asked". */
 cn_err cn_audit_asked(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail);
 /* Records from newest to oldest below `before` (0: from the end), at most n, each appended to `out` as one map of an array.

@@ -67,8 +67,6 @@ const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);
 bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined nor dropped */
 
-/* Records a refused attempt in the chain and returns err with its text. */
-cn_err cn_refused(cn_tenant *t, cn_err err, const cn_actor *who, const char *action, cn_str target);
 #define CN_TARGET 96
 cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]); /* "docs/3" */
 /* An arena of the caller's scope, with room for catalogs. */

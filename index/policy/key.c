@@ -150,7 +150,11 @@ static cn_err put_key(cn_data *d, const cn_key_info *k, const cn_digest *secret,
     MDB_txn *txn;
     CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
     CN_TRY(cn_txn_write(e, &txn));
-    cn_err err = put_in(txn, dbi, k, secret, fresh);
+    cn_err err = CN_OK;
+    if (fresh && k->tenant.n && !cn_tenant_listed(d, txn, k->tenant)) /* dropped since it was looked up: the next one of its name is another */
+        err = cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(k->tenant));
+    if (err == CN_OK)
+        err = put_in(txn, dbi, k, secret, fresh);
     if (err == CN_OK)
         return cn_txn_commit(e, txn);
     cn_txn_abort(e, txn);
@@ -222,7 +226,9 @@ static cn_err audit_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 static cn_err audit_key(cn_data *d, const cn_key_info *k, const char *action, const cn_actor *who) {
-    cn_log(CN_LOG_INFO, action, "id=%s tenant=" CN_STR_FMT " who=" CN_STR_FMT, k->id, CN_STR_ARG(k->tenant), CN_STR_ARG(who->who));
+    char why[CN_REASON_LOGGED];
+    cn_log(CN_LOG_INFO, action, "id=%s tenant=" CN_STR_FMT " who=" CN_STR_FMT " reason=%s", k->id, CN_STR_ARG(k->tenant), CN_STR_ARG(who->who),
+           cn_reason_logged(who, why));
     if (k->tenant.n == 0)
         return CN_OK;
     cn_tenant *t;
@@ -405,6 +411,7 @@ cn_err cn_key_revoke(cn_data *d, cn_str tenant, cn_str id, const cn_actor *who) 
 typedef struct revoking {
     cn_arena *arena;
     cn_str tenant;
+    MDB_dbi dbi;
     struct {
         cn_key_info k;
         cn_digest secret;
@@ -431,27 +438,21 @@ static cn_err note_key(void *ctx, cn_str row, cn_str value, bool *stop) {
     return CN_OK;
 }
 
-static cn_err revoke_in(MDB_txn *txn, MDB_dbi dbi, revoking *r) {
-    CN_TRY(cn_db_each(txn, dbi, CN_STR("k"), note_key, r));
+static cn_err revoke_in(void *ctx, MDB_txn *txn) {
+    revoking *r = ctx;
+    CN_TRY(cn_db_each(txn, r->dbi, CN_STR("k"), note_key, r));
     for (uint32_t i = 0; i < r->n; i++)
-        CN_TRY(put_in(txn, dbi, &r->v[i].k, &r->v[i].secret, false));
+        CN_TRY(put_in(txn, r->dbi, &r->v[i].k, &r->v[i].secret, false));
     return CN_OK;
 }
 
-cn_err cn_key_revoke_all(cn_data *d, cn_str tenant) {
+cn_err cn_key_drop_tenant(cn_data *d, cn_str tenant, const cn_actor *who) {
     __attribute__((cleanup(end_arena))) cn_arena a;
-    cn_env *e = cn_data_host(d);
-    MDB_dbi dbi;
-    MDB_txn *txn;
     revoking r = {.arena = &a, .tenant = tenant};
     cn_arena_init(&a, 8192, (size_t)256 << 20);
-    CN_TRY(cn_env_dbi(e, "keys", true, &dbi));
-    CN_TRY(cn_txn_write(e, &txn));
-    cn_err err = revoke_in(txn, dbi, &r);
+    CN_TRY(cn_env_dbi(cn_data_host(d), "keys", true, &r.dbi));
+    cn_err err = cn_tenant_drop(d, tenant, revoke_in, &r, who);
     cn_free(r.v);
-    if (err == CN_OK)
-        return cn_txn_commit(e, txn);
-    cn_txn_abort(e, txn);
     return err;
 }
 

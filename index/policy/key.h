@@ -43,7 +43,7 @@ bool cn_key_allows_index(const cn_key_info *k, cn_str index);
 bool cn_key_allows_principal(const cn_key_info *k, cn_str principal); /* of a key with act_as */
 /* tenant: whose it must be; "" : anybody's. */
 cn_err cn_key_revoke(cn_data *d, cn_str tenant, cn_str id, const cn_actor *who);
-/* Every key of a tenant that is about to be dropped, in one transaction; the drop is what is recorded. */
-cn_err cn_key_revoke_all(cn_data *d, cn_str tenant);
+/* Drops a tenant, and revokes every key of it in the very transaction that frees its name. */
+cn_err cn_key_drop_tenant(cn_data *d, cn_str tenant, const cn_actor *who);
 cn_err cn_key_list(cn_data *d, cn_str tenant, cn_err (*fn)(void *ctx, const cn_key_info *k), void *ctx);
 cn_err cn_keys_epoch(cn_data *d, uint64_t *ret); /* grows with every change of keys */

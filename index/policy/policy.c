@@ -165,6 +165,24 @@ cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
     return CN_OK;
 }
 
+static bool same_erasure(const cn_policy_doc *a, const cn_policy_doc *b) {
+    return a->erased == b->erased && a->erased_us == b->erased_us && a->n_rows == b->n_rows &&
+           (a->n_rows == 0 || memcmp(a->rows, b->rows, a->n_rows * sizeof *a->rows) == 0);
+}
+
+cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, cn_erasure_fn *fn, void *ctx) {
+    if (before && cn_sum_same(&now->sum, &before->sum))
+        return CN_OK;
+    for (uint32_t i = 0; i < now->n_docs; i++) {
+        const cn_policy_doc *d = &now->docs[i], *was = before ? cn_policy_find(before, &d->key) : NULL;
+        if (!d->erased && d->n_rows && !(was && same_erasure(was, d)))
+            CN_TRY(fn(ctx, &(cn_erasure){d->key, d->source, d->id, false, d->erased_us}));
+    }
+    return CN_OK;
+}
+
+cn_digest cn_policy_digest(const cn_policy *p) { return p->sum.digest; }
+
 cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret) {
     cn_sum now;
     CN_TRY(cn_sum_get(txn, policy, CN_POLICY_WHAT, &now));

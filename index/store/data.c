@@ -512,7 +512,7 @@ static cn_err list(cn_data *d, cn_str name, const char *name_z, const char *made
 
 /* Its files are made under a name of their own, since that takes a while, and the host's one writer is for all tenants. */
 cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0}, made[CN_PATH_MAX];
+    char name_z[CN_NAME_MAX + 1] = {0}, made[CN_PATH_MAX], why[CN_REASON_LOGGED];
     CN_TRY(cn_name_check(name, "tenant"));
     memcpy(name_z, name.p, name.n);
     CN_TRY(path_beside(d, MAKING, name_z, made));
@@ -523,19 +523,26 @@ cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
         cn_dir_remove(made);
         return e;
     }
-    cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT, name_z, CN_STR_ARG(who->who));
+    cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
     if (remove_set_aside(d) != CN_OK) /* of other tenants: the next one tries again */
         cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
     return CN_OK;
 }
 
-static cn_err unlist(cn_data *d, cn_str name) {
+bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name) {
+    cn_str v;
+    return cn_db_get(host, d->tenants, name, &v) == CN_OK;
+}
+
+static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx) {
     MDB_txn *txn;
     cn_str v;
     CN_TRY(cn_txn_write(d->host, &txn));
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
     if (e == CN_NOT_FOUND)
         e = cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name));
+    if (e == CN_OK && leaving)
+        e = leaving(ctx, txn);
     if (e == CN_OK)
         e = cn_db_del(txn, d->tenants, name);
     if (e == CN_OK)
@@ -544,14 +551,14 @@ static cn_err unlist(cn_data *d, cn_str name) {
     return e;
 }
 
-cn_err cn_tenant_drop(cn_data *d, cn_str name, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0};
+cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx, const cn_actor *who) {
+    char name_z[CN_NAME_MAX + 1] = {0}, why[CN_REASON_LOGGED];
     MDB_txn *txn;
     cn_str v;
     CN_TRY(cn_name_check(name, "tenant"));
     memcpy(name_z, name.p, name.n);
-    CN_TRY(unlist(d, name));
-    cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=%s by=" CN_STR_FMT, name_z, CN_STR_ARG(who->who));
+    CN_TRY(unlist(d, name, leaving, ctx));
+    cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
     CN_TRY(cn_txn_write(d->host, &txn)); /* so that no one makes a tenant of this name anew meanwhile */
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
     e = e == CN_NOT_FOUND ? set_aside(d, name_z) : e;

@@ -22,10 +22,15 @@ cn_err cn_data_open(const char *dir, cn_data **ret);
 void cn_data_close(cn_data *d);                       /* closes idle tenants too; all cn_tenant must be unref'd before */
 const char *cn_data_dir(const cn_data *d);
 cn_env *cn_data_host(cn_data *d);
+/* A text for people as callers elsewhere may have it: "DATA" for the directory, no process's number. False: it says neither. */
+bool cn_data_hide(const cn_data *d, const char *text, char *out, size_t size);
 
 /* Tenants come into being and go by the host's list; opening costs nothing until it is asked for. */
 cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who);
-cn_err cn_tenant_drop(cn_data *d, cn_str name, const cn_actor *who);   /* from the list first, then its files */
+/* From the list first, then its files. leaving (NULL: nothing) runs in the transaction that takes it off the list, and may refuse. */
+typedef cn_err cn_tenant_leaving_fn(void *ctx, MDB_txn *host);
+cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx, const cn_actor *who);
+bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name);         /* in a transaction of the host's; false too when that cannot be read */
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret);       /* CN_NOT_FOUND */
 cn_tenant *cn_tenant_ref(cn_tenant *t);
 void cn_tenant_unref(cn_tenant *t);

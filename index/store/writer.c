@@ -57,13 +57,13 @@ static void describe_other(int fd, char *text, size_t size) {
     if (pid <= 0 || since <= 0)
         snprintf(text, size, "another process");
     else
-        snprintf(text, size, "process %ld, for %.1f s", pid, (double)(cn_wall_us() - since) / 1e6);
+        snprintf(text, size, "another process (pid %ld), for %.1f s", pid, (double)(cn_wall_us() - since) / 1e6);
 }
 
 static void describe_self(const cn_writer *w, char *text, size_t size) {
     int64_t since = w->since_us;
     double age = since ? (double)(cn_wall_us() - since) / 1e6 : 0;
-    snprintf(text, size, "another thread of this process %ld, for %.1f s", (long)getpid(), age);
+    snprintf(text, size, "another thread of this process (pid %ld), for %.1f s", (long)getpid(), age);
 }
 
 static uint64_t ms_since(uint64_t start_ns) { return (cn_mono_ns() - start_ns) / 1000000; }

@@ -107,7 +107,7 @@ static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
     CN_TRY(cn_buf_check(&settings));
     CN_TRY(cn_run_recipe_end(r));
     cn_seal s = {.index = r->o.index, .base = r->has_head ? r->head.number : 0, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
-                 .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id)};
+                 .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id), .policy = r->policy};
     cn_segw *w = r->w;
     r->w = NULL;
     if (w)

@@ -6,6 +6,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/sweep.h"
+#include "index/control/audit.h"
 #include "ingest/job/joblock.h"
 #include "ingest/job/tables.h"
 
@@ -321,23 +322,41 @@ static void free_space(cn_tenant *t, cn_str job, const cn_actor *who) {
     cn_catalog_sweep(t, who, &got);
 }
 
+static cn_err cancel(cn_tenant *t, cn_str job, const cn_actor *who, cn_job_row *r) {
+    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
+    CN_TRY(cn_tables_write(t, &w));
+    CN_TRY(load_row(&w, job, r, NULL));
+    bool dead = is_dead(t, r);
+    if (r->state != CN_JOB_RUNNING && !dead)
+        return cn_fail(CN_INVALID, "job %s is %s already", r->id, cn_job_state_name(r->state));
+    snprintf(r->why, sizeof r->why, dead ? "given up by " CN_STR_FMT : "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
+    if (dead) {
+        r->state = CN_JOB_CANCELLED;
+        r->has_file = false;
+        CN_TRY(give_way(&w, r));
+        cn_joblock_remove(t, r->id);
+    }
+    CN_TRY(store_row(&w, r, true));
+    return cn_tables_commit(&w);
+}
+
+/* Jobs lie in work.mdb, the chain does not: what was done comes first, since a job can be asked again to stop. */
+static cn_err audit_cancel(cn_tenant *t, const cn_job_row *r, const cn_actor *who) {
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, 4096);
+    cn_pack_map(&b, 3);
+    cn_pack_cstr(&b, "job"), cn_pack_cstr(&b, r->id);
+    cn_pack_cstr(&b, "source"), cn_pack_str(&b, r->source);
+    cn_pack_cstr(&b, "state"), cn_pack_cstr(&b, cn_job_state_name(r->state));
+    CN_TRY(cn_buf_check(&b));
+    cn_err err = cn_audit_done(t, who, "job.cancel", r->index, cn_buf_str(&b));
+    return err == CN_OK ? CN_OK : cn_wrap(err, "job %s is asked to stop, but that could not be recorded", r->id);
+}
+
 cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who) {
     CN_CLEANUP(cn_job_row_done) cn_job_row r;
     cn_job_row_init(&r);
     free_space(t, job, who);
-    CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
-    CN_TRY(cn_tables_write(t, &w));
-    CN_TRY(load_row(&w, job, &r, NULL));
-    bool dead = is_dead(t, &r);
-    if (r.state != CN_JOB_RUNNING && !dead)
-        return cn_fail(CN_INVALID, "job %s is %s already", r.id, cn_job_state_name(r.state));
-    snprintf(r.why, sizeof r.why, dead ? "given up by " CN_STR_FMT : "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));
-    if (dead) {
-        r.state = CN_JOB_CANCELLED;
-        r.has_file = false;
-        CN_TRY(give_way(&w, &r));
-        cn_joblock_remove(t, r.id);
-    }
-    CN_TRY(store_row(&w, &r, true));
-    return cn_tables_commit(&w);
+    cn_err err = cancel(t, job, who, &r);
+    return err == CN_OK ? audit_cancel(t, &r, who) : cn_refused(t, err, who, "job.cancel", r.index);
 }

@@ -13,9 +13,10 @@ static void pack_time(cn_buf *out, const char *key, int64_t us) {
     cn_pack_cstr(out, text);
 }
 
-static void pack_row(const cn_job_row *r, bool more, cn_buf *out) {
-    char root[CN_HEX_TEXT];
+static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, cn_buf *out) {
+    char root[CN_HEX_TEXT], why[sizeof r->why];
     cn_hex(r->root.b, sizeof r->root.b, root);
+    cn_data_hide(cn_tenant_data(t), r->why, why, sizeof why); /* a key may look here too */
     bool sealed = r->version != 0;
     cn_pack_map(out, 13u + (sealed ? 2u : 0u) + more);
     cn_pack_cstr(out, "job"), cn_pack_cstr(out, r->id);
@@ -30,7 +31,7 @@ static void pack_row(const cn_job_row *r, bool more, cn_buf *out) {
     cn_pack_cstr(out, "pid"), cn_pack_int(out, r->pid);
     cn_pack_cstr(out, "counts"), cn_counts_pack(&r->counts, out);
     cn_pack_cstr(out, "activated"), cn_pack_bool(out, r->activated);
-    cn_pack_cstr(out, "why"), cn_pack_cstr(out, r->why);
+    cn_pack_cstr(out, "why"), cn_pack_cstr(out, why);
     if (sealed) {
         cn_pack_cstr(out, "version"), cn_pack_uint(out, r->version);
         cn_pack_cstr(out, "root"), cn_pack_cstr(out, root);
@@ -69,7 +70,7 @@ static cn_err list_one(cn_tenant *t, const char *id, bool (*seen)(void *ctx, cn_
     CN_TRY(err);
     if (seen && !seen(ctx, r.index))
         return CN_OK;
-    pack_row(&r, false, out);
+    pack_row(t, &r, false, out);
     (*io_n)++;
     return CN_OK;
 }
@@ -101,7 +102,7 @@ cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out) {
     CN_CLEANUP(cn_job_row_done) cn_job_row r;
     cn_job_row_init(&r);
     CN_TRY(cn_jobs_get(t, job, &r));
-    pack_row(&r, rejected, out);
+    pack_row(t, &r, rejected, out);
     if (!rejected)
         return CN_OK;
     cn_pack_cstr(out, "rejected");

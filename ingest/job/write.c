@@ -1,17 +1,18 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 3
+ *   0   4  format: 4
  *   4   4  zero
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
  *  24  32  chain over them (digests.h)
- *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed */
+ *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed
+ * 152  32  digest of the policy by which the rows were made */
 #include "engine/base/mem.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 3
+#define NOTE_FORMAT 4
 #define KEEP_NS 2000000000ull
 
 typedef struct note {
@@ -19,15 +20,25 @@ typedef struct note {
     uint64_t base, rows;
     cn_digest chain;
     uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped, unnamed;
+    cn_digest policy;
 } note;
-_Static_assert(sizeof(note) == 152, "the layout of the note is fixed");
+_Static_assert(sizeof(note) == 184, "the layout of the note is fixed");
 
 static cn_err leave_note(cn_run *r) {
     const cn_counts *c = &r->counts;
     note n = {.format = NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
               .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
-              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed};
+              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
+              .policy = cn_policy_digest(r->policy)};
     return cn_segw_note(r->w, (cn_str){(const char *)&n, sizeof n});
+}
+
+static cn_err came_back(void *ctx, const cn_erasure *e) { return cn_segw_has(ctx, &e->key) ? CN_CONFLICT : CN_OK; }
+
+/* Under another policy than this one, a row of a document that was restored may have been made of one that is erased. */
+static bool made_of_erased(cn_run *r, const note *n) {
+    cn_digest now = cn_policy_digest(r->policy);
+    return !cn_digest_eq(&now, &n->policy) && cn_policy_restored_since(r->policy, NULL, came_back, r->w) != CN_OK;
 }
 
 static cn_err read_note(cn_run *r, bool *ret_usable) {
@@ -39,7 +50,7 @@ static cn_err read_note(cn_run *r, bool *ret_usable) {
     if (b.n != sizeof n)
         return CN_OK;
     memcpy(&n, b.p, sizeof n);
-    if (n.format != NOTE_FORMAT || n.base != (r->has_head ? r->head.number : 0))
+    if (n.format != NOTE_FORMAT || n.base != (r->has_head ? r->head.number : 0) || made_of_erased(r, &n))
         return CN_OK;
     r->skip_to = n.rows;
     r->skip_chain = n.chain;

@@ -25,6 +25,7 @@ const char *cn_format_mime(cn_format f);
 /* "html/1", ... all in one: what the recipe calls parser. Changes when any parser's output changes. */
 const char *cn_parser_version(void);
 const char *cn_normaliser_version(void);
+bool cn_parse_takes_pdf(void); /* false: this kernel cannot lock pdftotext in */
 
 typedef enum cn_block_kind { CN_BLOCK_PARA, CN_BLOCK_HEADING, CN_BLOCK_ITEM, CN_BLOCK_CODE, CN_BLOCK_ROW, CN_BLOCK_QUOTE } cn_block_kind;
 

@@ -1,5 +1,5 @@
 /* PDF by poppler's pdftotext, a program of its own: its crashes and its licence stay outside. It is started with the file
- * on its standard input, may read what the system installed and nothing else, and has no network. */
+ * on its standard input, may read what the system installed and nothing else, and reaches neither a network nor a process. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
@@ -23,13 +23,12 @@
 #include "ingest/parse/worker.h"
 
 /* --- in the child, before it becomes pdftotext --- */
-static void system_files_only(void) {
+static int system_files_only(void) {
     static const char *const dirs[] = {"/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/fonts", "/etc/xpdf", "/etc/alternatives"};
     const uint64_t readable = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
-    struct landlock_ruleset_attr all = {.handled_access_fs = (1u << 13) - 1};
-    int rules = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
+    int rules = cn_landlock_begin();
     if (rules < 0)
-        return;
+        return -1;
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         struct stat st;
         struct landlock_path_beneath_attr beneath = {.allowed_access = readable, .parent_fd = open(dirs[i], O_PATH | O_CLOEXEC)};
@@ -40,19 +39,37 @@ static void system_files_only(void) {
             close(beneath.parent_fd);
         }
     }
-    syscall(SYS_landlock_restrict_self, rules, 0);
-    close(rules);
+    return cn_landlock_end(rules);
 }
 
-static void no_network(void) {
-    static const int refused[] = {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(ptrace), SCMP_SYS(kill), SCMP_SYS(tkill), SCMP_SYS(tgkill),
-        SCMP_SYS(io_uring_setup), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_getfd), SCMP_SYS(setpriority)};
-    scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
-    for (size_t i = 0; c && i < sizeof refused / sizeof *refused; i++)
-        seccomp_rule_add(c, SCMP_ACT_ERRNO(1), refused[i], 0);
-    if (!c || seccomp_load(c) != 0)
-        _exit(3);
-    seccomp_release(c);
+/* What the loader, the C library and pdftotext need to begin, to read and to write. None of it changes a file by its path, speaks
+ * to another process or makes one; a call that is missing here fails, and the libraries do without it. */
+static int few_calls(void) {
+    static const int allowed[] = {SCMP_SYS(execve), SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(mprotect), SCMP_SYS(madvise),
+        SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(close), SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(lseek),
+        SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(statfs), SCMP_SYS(fstatfs), SCMP_SYS(access), SCMP_SYS(faccessat),
+        SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(getcwd), SCMP_SYS(fadvise64),
+        SCMP_SYS(arch_prctl), SCMP_SYS(set_tid_address), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(futex), SCMP_SYS(getrandom),
+        SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack),
+        SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(times), SCMP_SYS(getrusage), SCMP_SYS(getrlimit),
+        SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
+        SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_yield), SCMP_SYS(exit), SCMP_SYS(exit_group)};
+    return cn_allow_calls(allowed, sizeof allowed / sizeof *allowed);
+}
+
+bool cn_parse_takes_pdf(void) {
+    int rules = cn_landlock_begin();
+    if (rules >= 0)
+        close(rules);
+    return rules >= 0;
+}
+
+int cn_pdf_confine(void) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return -1;
+    if (system_files_only() != 0)
+        return CN_PDF_OPEN;
+    return few_calls();
 }
 
 _Noreturn void cn_pdf_child(void) {
@@ -66,10 +83,9 @@ _Noreturn void cn_pdf_child(void) {
     (void)memory;
 #endif
     setrlimit(RLIMIT_CPU, &time);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        _exit(3);
-    system_files_only();
-    no_network();
+    int e = cn_pdf_confine();
+    if (e != 0)
+        _exit(e == CN_PDF_OPEN ? CN_PDF_OPEN : 3);
     execlp("pdftotext", "pdftotext", "-enc", "UTF-8", "-", "-", (char *)NULL);
     _exit(127);
 }
@@ -163,6 +179,10 @@ static cn_err verdict(int status, cn_buf *errors) {
         return CN_OK;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return cn_fail(CN_UNAVAILABLE, "pdftotext is missing; install the package poppler-utils");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CN_PDF_OPEN && !*said) /* pdftotext has such a status too, and tells why */
+        return cn_fail(CN_INVALID, "a PDF, which takes a kernel with landlock (Linux 5.13): without it pdftotext could read any file; give its text");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 3 && !*said)
+        return cn_fail(CN_UNAVAILABLE, "a parser could not lock itself in: this system allows no seccomp filter");
     if (WIFSIGNALED(status))
         return cn_fail(CN_INVALID, "pdftotext ended by signal %d on it", WTERMSIG(status));
     if (strstr(said, "assword"))

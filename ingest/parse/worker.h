@@ -46,6 +46,15 @@ void cn_unpack_there(void); /* unpacks one input after the other until the socke
 char **cn_parse_environment(char *room[4]);
 /* Gives up everything but computing and its one socket; 0, or -1 with errno where the kernel refused. */
 int cn_confine(void);
+/* Its parts, for a process that may do a little more: a landlock ruleset (-1: this kernel has none) to which folders may be added
+ * before it begins to hold; and the calls that stay, beside signals to itself and its own limits. Any other fails with EPERM. */
+int cn_landlock_begin(void);
+int cn_landlock_end(int rules);
+int cn_allow_calls(const int *allowed, size_t n);
+/* Leaves this process only what pdftotext needs: 0, -1 with errno, or CN_PDF_OPEN where the kernel has no landlock, without which it
+ * could read every file. */
+#define CN_PDF_OPEN 4 /* also the exit status then */
+int cn_pdf_confine(void);
 /* Locks this process in less tightly and becomes pdftotext, from standard input to standard output. */
 _Noreturn void cn_pdf_child(void);
 /* What one document may take, in nanoseconds; CAIRN_PARSE_SECONDS shortens it. */

@@ -166,7 +166,7 @@ static cn_err open_link(cn_walk *w, const char *name, int *ret_fd, bool *ret_ski
     cn_err e = CN_OK;
     struct stat st;
     if (!inside && !(n <= strlen(real) && strcmp(real, w->root) == 0))
-        e = cn_fail(CN_INVALID, "%s is a link that leads out of the folder, to %s; copy the file in, or name it by itself", name, real);
+        e = cn_fail(CN_INVALID, "%s is a link that leads out of the folder; copy the file in, or name it by itself", name);
     else if (!inside || (stat(real, &st) == 0 && !S_ISREG(st.st_mode)))
         *ret_skip = true;
     else if ((*ret_fd = cn_open_beneath(w->root_fd, real + n)) < 0)

@@ -74,8 +74,9 @@ static bool authenticate(conn *c, const cn_message *m) {
     if (err == CN_OK)
         c->wrong_keys = 0;
     else {
+        char room[CN_ERROR_TEXT];
         fresh->caller.kind = CN_CALLER_NOBODY;
-        cn_rpc_error(&c->out, m->msgid, err, cn_error_detail());
+        cn_rpc_error(&c->out, m->msgid, err, cn_tell_text(c->l->n->s, &fresh->caller, cn_error_detail(), room));
         cn_log(CN_LOG_WARN, "auth.failed", "conn=%llu %s", (unsigned long long)c->id, cn_error_detail());
         if (++c->wrong_keys >= AUTH_TRIES)
             conn_end(c, "too many wrong keys");

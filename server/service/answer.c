@@ -208,17 +208,17 @@ static void out_made_by(const cn_question *q, bool plan, cn_buf *out) {
         out_plan(q, out);
 }
 
-static void out_others(cn_asking *a, cn_buf *out) {
+static void out_others(cn_service *s, const cn_call *c, cn_asking *a, cn_buf *out) {
     cn_pack_cstr(out, "also_made_by");
     cn_pack_array(out, a->n - 1);
     for (uint32_t i = 1; i < a->n; i++) {
         const cn_question *q = cn_asking_at(a, i);
-        char text[CN_RPC_ERROR_TEXT];
+        char text[CN_RPC_ERROR_TEXT], room[CN_ERROR_TEXT];
         if (q->failed == CN_OK) {
             out_made_by(q, q->explain, out);
             continue;
         }
-        cn_rpc_error_text(q->failed, q->why, text);
+        cn_rpc_error_text(q->failed, cn_tell_text(s, c->caller, q->why, room), text);
         cn_pack_map(out, 2);
         cn_out_str(out, "index", q->from.index);
         cn_out_cstr(out, "error", text);
@@ -276,7 +276,7 @@ cn_err cn_asking_answer(cn_service *s, cn_call *c, cn_asking *a, cn_buf *out) {
     cn_pack_cstr(out, "made_by");
     out_made_by(&a->first, false, out);
     if (many)
-        out_others(a, out);
+        out_others(s, c, a, out);
     if (a->max_tokens)
         out_tokens(a, out);
     if (plan)

@@ -26,10 +26,19 @@ static void log_head(cn_tenant *t) {
     cn_log(CN_LOG_INFO, "audit.head", "tenant=%s seq=%llu digest=%s", cn_tenant_name(t), (unsigned long long)head.seq, hex);
 }
 
+/* Nothing is changed by it. A field that the method does not know is no such word. */
+static bool is_dry(const cn_method *m, const msgpack_object *params) {
+    const msgpack_object *dry = cn_get(params, "dry_run");
+    for (const cn_param *p = m->params; p && p->name; p++)
+        if (strcmp(p->name, "dry_run") == 0)
+            return dry && dry->type == MSGPACK_OBJECT_BOOLEAN && dry->via.boolean;
+    return false;
+}
+
 cn_err cn_chain_after(cn_service *s, cn_call *c, cn_str method, cn_str tenant, const msgpack_object *params, cn_err err) {
     const cn_method *m = cn_method_find(method);
     const cn_caller *who = c->caller;
-    if (!m || !(m->flags & CN_METHOD_CHANGES) || who->kind == CN_CALLER_NOBODY || (err != CN_OK && err != CN_DENIED && err != CN_REFUSED && err != CN_CONFLICT))
+    if (!m || is_dry(m, params) || !(m->flags & CN_METHOD_CHANGES) || who->kind == CN_CALLER_NOBODY || (err != CN_OK && err != CN_DENIED && err != CN_REFUSED && err != CN_CONFLICT))
         return err;
     char why[CN_ERROR_TEXT];
     snprintf(why, sizeof why, "%s", err == CN_OK ? "" : cn_error_detail());

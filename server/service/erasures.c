@@ -115,7 +115,8 @@ static void out_one(const listing *l, const cn_erasing *e, cn_buf *out) {
     cn_out_time(out, "due", e->due_us);
     cn_out_uint(out, "leaving", e->is.leaving);
     cn_out_time(out, "gone_after", e->is.leaving ? e->is.gone_us : CN_NO_TIME);
-    cn_out_cstr(out, "problem", e->problem);
+    char room[CN_ERROR_TEXT];
+    cn_out_cstr(out, "problem", cn_tell_text(l->s, l->c->caller, e->problem, room));
     out_next(l, e, out);
 }
 

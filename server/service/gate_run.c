@@ -255,7 +255,8 @@ static cn_err check_unseen(const measured *m, const cn_frozen_question *q, const
 }
 
 static cn_err note_error(const measured *m, const cn_frozen_question *q, const char *of) {
-    const char *why = cn_arena_printf(&m->r->c->arena, "%s%s", of, cn_error_detail());
+    char room[CN_ERROR_TEXT];
+    const char *why = cn_arena_printf(&m->r->c->arena, "%s%s", of, cn_tell_text(m->r->s, m->r->c->caller, cn_error_detail(), room));
     return why ? note_failed(m->r, m->set, q, "error", NULL, why) : cn_fail_memory();
 }
 

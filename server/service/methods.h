@@ -19,7 +19,7 @@ typedef cn_err cn_method_fn(cn_service *s, cn_call *c, cn_str tenant, const msgp
 enum { CN_METHOD_OPEN = 1, /* needs no credentials */ CN_METHOD_HOST = 2, /* the host's: operator and host keys only */
        CN_METHOD_DEAR = 4, /* may run long */ CN_METHOD_OWN_TIME = 128, /* and as long as gate_timeout says, until whoever asked is gone */ CN_METHOD_ANYONE = 8, /* also without credentials, where the tenant allows that */
        CN_METHOD_NO_TENANT = 16 /* a tenant need not be named */,
-       CN_METHOD_CHANGES = 64 /* takes the tenant's (or the host's) one writer, for a moment */,
+       CN_METHOD_CHANGES = 64 /* changes the tenant or the host, and is audited, refused attempts too; where it is not DEAR it takes the one writer for a moment only */,
        CN_METHOD_PART = 32 /* names no index, but shows a key limited to some indexes only its part; without this such a key is refused */ };
 
 typedef struct cn_method {

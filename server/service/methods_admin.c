@@ -30,8 +30,7 @@ METHOD(tenant_drop) {
     CN_TRY(cn_arg_actor(c, p, &who));
     if (!tenant.n)
         return cn_fail(CN_INVALID, "field \"tenant\" is missing");
-    CN_TRY(cn_key_revoke_all(cn_service_data(s), tenant)); /* first: a tenant of the same name may come after it */
-    CN_TRY(cn_tenant_drop(cn_service_data(s), tenant, &who));
+    CN_TRY(cn_key_drop_tenant(cn_service_data(s), tenant, &who));
     return out_tenant(out, tenant);
 }
 
@@ -298,7 +297,16 @@ static cn_err may_give_principals(const cn_key_info *own, const cn_key_info *k) 
     return CN_OK;
 }
 
-/* Nobody hands out more than they hold: a key's maker needs each scope, label and pattern of principals that it gives. */
+/* Whoever made itself a key without an end would outlive its own. */
+static cn_err may_give_life(const cn_key_info *own, const cn_key_info *k) {
+    char end[CN_TIME_TEXT];
+    if (own->expires_us == CN_NO_TIME || (k->expires_us != CN_NO_TIME && k->expires_us <= own->expires_us))
+        return CN_OK;
+    cn_time_text(own->expires_us, end);
+    return cn_fail(CN_DENIED, "this key expires at %s and cannot make one that lives longer: give `expires`, no later than that", end);
+}
+
+/* Nobody hands out more than they hold: a key's maker needs each scope, label and pattern of principals that it gives, and lives as long. */
 static cn_err may_give(const cn_call *c, const cn_key_info *k) {
     const cn_caller *who = c->caller;
     if (who->kind == CN_CALLER_OPERATOR)
@@ -310,6 +318,7 @@ static cn_err may_give(const cn_call *c, const cn_key_info *k) {
         return cn_fail(CN_DENIED, "this key cannot give the scope %s, which it does not hold", text);
     }
     CN_TRY(cn_access_may_name(who, k->labels));
+    CN_TRY(may_give_life(&who->key, k));
     return may_give_principals(&who->key, k);
 }
 
@@ -446,10 +455,10 @@ static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest,
 static const cn_param p_revoke[] = {{"id", "str", true, "the eight characters after cairn_"}, REASON, END};
 
 const cn_method cn_methods_admin[] = {
-    {"admin.tenant_add", CN_SCOPE(admin), CN_METHOD_HOST, "make a tenant", p_reason, tenant_add},
-    {"admin.tenant_drop", CN_SCOPE(admin), CN_METHOD_HOST | CN_METHOD_DEAR, "remove a tenant and all it holds", p_reason, tenant_drop},
+    {"admin.tenant_add", CN_SCOPE(admin), CN_METHOD_HOST | CN_METHOD_CHANGES, "make a tenant", p_reason, tenant_add},
+    {"admin.tenant_drop", CN_SCOPE(admin), CN_METHOD_HOST | CN_METHOD_DEAR | CN_METHOD_CHANGES, "remove a tenant and all it holds", p_reason, tenant_drop},
     {"admin.tenant_list", CN_SCOPE(admin), CN_METHOD_HOST, "all tenants", p_none, tenant_list},
-    {"admin.index_create", CN_SCOPE(admin), CN_METHOD_DEAR, "make an index", p_create, index_create},
+    {"admin.index_create", CN_SCOPE(admin), CN_METHOD_DEAR | CN_METHOD_CHANGES, "make an index", p_create, index_create},
     {"admin.index_show", CN_SCOPE(query), 0, "an index's settings and pointer", p_index, index_show},
     {"admin.index_list", CN_SCOPE(query), CN_METHOD_PART, "the tenant's indexes", p_none, index_list},
     {"admin.index_set", CN_SCOPE(admin), CN_METHOD_CHANGES, "change settings that need no rebuild", p_set, index_set},

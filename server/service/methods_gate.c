@@ -211,6 +211,6 @@ const cn_method cn_methods_gate[] = {
     {"gate.freeze", CN_SCOPE(admin), CN_METHOD_CHANGES, "keep questions with what their answers must show, as a set of that name", p_freeze, cn_m_gate_freeze},
     {"gate.unfreeze", CN_SCOPE(admin), CN_METHOD_CHANGES, "forget a set, and what versions showed of it", p_unfreeze, cn_m_gate_unfreeze},
     {"gate.sets", CN_SCOPE(versions), 0, "the frozen sets of an index, without their questions", p_sets, cn_m_gate_sets},
-    {"gate.run", CN_SCOPE(operate), CN_METHOD_DEAR | CN_METHOD_OWN_TIME, "measure a version beside the active one, by the frozen sets and by itself, and store the results", p_run, cn_m_gate_run},
+    {"gate.run", CN_SCOPE(operate), CN_METHOD_DEAR | CN_METHOD_OWN_TIME | CN_METHOD_CHANGES, "measure a version beside the active one, by the frozen sets and by itself, and store the results", p_run, cn_m_gate_run},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

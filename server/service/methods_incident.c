@@ -145,6 +145,8 @@ void cn_out_through(cn_buf *out, const cn_look_who *who, cn_str label) {
 
 /* ---------- incident.which_versions ---------- */
 typedef struct listing {
+    cn_service *s;
+    cn_call *c;
     const cn_look *l;
     cn_buf *out, unreadable;
     uint32_t n, n_unreadable;
@@ -154,10 +156,11 @@ typedef struct listing {
 static cn_err list_stand(void *ctx, const cn_version *v, const cn_stand *s, cn_err err) {
     listing *x = ctx;
     if (err != CN_OK) {
+        char room[CN_ERROR_TEXT];
         x->n_unreadable++;
         cn_pack_map(&x->unreadable, 2);
         cn_out_uint(&x->unreadable, "version", v->number);
-        cn_out_cstr(&x->unreadable, "why", cn_error_detail());
+        cn_out_cstr(&x->unreadable, "why", cn_tell_text(x->s, x->c->caller, cn_error_detail(), room));
         return CN_OK;
     }
     if (!s)
@@ -200,7 +203,7 @@ static cn_err list_versions(listing *x) {
 
 static cn_err which_versions(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     CN_AUTO_LOOK cn_look l = {0};
-    listing x = {.l = &l, .out = out};
+    listing x = {.s = s, .c = c, .l = &l, .out = out};
     CN_TRY(cn_look_open(s, c, tenant, "incident.which_versions", p, (cn_str){0}, &l));
     cn_buf_init(&x.unreadable, (size_t)16 << 20);
     cn_err e = list_versions(&x);
@@ -210,6 +213,7 @@ static cn_err which_versions(cn_service *s, cn_call *c, cn_str tenant, const msg
 
 /* ---------- incident.find ---------- */
 typedef struct finding {
+    cn_service *s;
     cn_call *c;
     const cn_look *l;
     cn_policy *policy;
@@ -253,10 +257,11 @@ static cn_err tell_found(void *ctx, const cn_found *x) {
 
 static cn_err tell_unread(void *ctx, uint64_t version) {
     finding *f = ctx;
+    char room[CN_ERROR_TEXT];
     f->n_unreadable++;
     cn_pack_map(&f->unreadable, 2);
     cn_out_uint(&f->unreadable, "version", version);
-    cn_out_cstr(&f->unreadable, "why", cn_error_detail());
+    cn_out_cstr(&f->unreadable, "why", cn_tell_text(f->s, f->c->caller, cn_error_detail(), room));
     return CN_OK;
 }
 
@@ -333,7 +338,7 @@ static cn_err find_in(finding *f, cn_find *io, const msgpack_object *p) {
 static cn_err find(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     CN_AUTO_LOOK cn_look l = {0};
     CN_AUTO_BUF cn_buf detail;
-    finding f = {.c = c, .l = &l, .out = out};
+    finding f = {.s = s, .c = c, .l = &l, .out = out};
     cn_needle needle;
     cn_str text;
     bool fold = false;

@@ -534,12 +534,12 @@ static const cn_param p_put[] = {INDEX, {"documents", "list", true, "maps {id, t
 static const cn_param p_delete[] = {INDEX, {"docs", "list of str", true, "ids"}, SOURCE, ACTIVATE, REASON, END};
 
 const cn_method cn_methods_ingest[] = {
-    {"ingest.start", CN_SCOPE(ingest), CN_METHOD_DEAR, "read documents into a new version", p_start, ingest_start},
-    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
+    {"ingest.start", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "read documents into a new version", p_start, ingest_start},
+    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
     {"ingest.list", CN_SCOPE(ingest), CN_METHOD_PART, "jobs, newest first", p_none, ingest_list},
     {"ingest.show", CN_SCOPE(ingest), CN_METHOD_PART, "one job", p_show, ingest_show},
     {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART | CN_METHOD_CHANGES, "ask a job to stop, or give up one that stopped and free the space of what it built", p_cancel, ingest_cancel},
-    {"documents.put", CN_SCOPE(ingest), CN_METHOD_DEAR, "add or change documents in a small version", p_put, documents_put},
-    {"documents.delete", CN_SCOPE(ingest), CN_METHOD_DEAR, "delete documents in a small version", p_delete, documents_delete},
+    {"documents.put", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "add or change documents in a small version", p_put, documents_put},
+    {"documents.delete", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "delete documents in a small version", p_delete, documents_delete},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -32,6 +32,7 @@ static cn_err note_error(cn_service *s, cn_call *c, batch *b, uint32_t i, cn_err
     char text[CN_RPC_ERROR_TEXT];
     if (err == CN_DAMAGED)
         cn_tell_damage(s, b->v[i].first.from.tenant, b->v[i].first.from.index);
+    cn_tell(s, c->caller, "query_batch", err);
     cn_rpc_error_text(err, cn_error_detail(), text);
     b->code[i] = err;
     b->error[i] = cn_arena_str(&c->arena, cn_str_of(text)).p;

@@ -346,8 +346,8 @@ const cn_method cn_methods_versions[] = {
     {"versions.quarantine", CN_SCOPE(operate), CN_METHOD_CHANGES, "this version never answers", p_mark, quarantine},
     {"versions.unquarantine", CN_SCOPE(operate), CN_METHOD_CHANGES, "lift a quarantine", p_mark, unquarantine},
     {"versions.drop", CN_SCOPE(operate), CN_METHOD_CHANGES, "give up a version; gc removes its files", p_mark, drop},
-    {"versions.gc", CN_SCOPE(operate), CN_METHOD_DEAR, "drop versions beyond the index's limits and sweep files no version names", p_gc, gc},
-    {"versions.compact", CN_SCOPE(operate), CN_METHOD_DEAR, "new files without erased and dropped documents, and fewer of them; roots and answers stay", p_compact,
+    {"versions.gc", CN_SCOPE(operate), CN_METHOD_DEAR | CN_METHOD_CHANGES, "drop versions beyond the index's limits and sweep files no version names", p_gc, gc},
+    {"versions.compact", CN_SCOPE(operate), CN_METHOD_DEAR | CN_METHOD_CHANGES, "new files without erased and dropped documents, and fewer of them; roots and answers stay", p_compact,
      compact},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -205,6 +205,8 @@ cn_err cn_service_call(cn_service *s, cn_call *c, cn_str method, const msgpack_o
     if (err == CN_DAMAGED)
         cn_tell_damage(s, tenant.n ? tenant : caller->key.tenant, cn_obj_str(cn_get(params, "index")));
     err = cn_chain_after(s, c, method, tenant, params, err);
+    const cn_method *m = cn_method_find(method);
+    err = cn_tell(s, c->caller, m ? m->name : "", err);
     if (err != CN_OK) {
         out->n = before;
         out->failed = false;

@@ -60,6 +60,11 @@ cn_err cn_service_auth(cn_service *s, cn_str key, const char *via, cn_arena *a, 
  * would otherwise pay it each time). */
 cn_err cn_service_renew(cn_service *s, const cn_caller *old, cn_arena *a, cn_caller *ret);
 
+/* An error as its caller may have it: an operator whole; others without the data directory's path and processes' numbers,
+ * which are left to the log. cn_service_call does so itself; this is for texts that go another way. */
+cn_err cn_tell(cn_service *s, const cn_caller *c, const char *method, cn_err err); /* the last error, after it came to err */
+const char *cn_tell_text(cn_service *s, const cn_caller *c, const char *text, char room[CN_ERROR_TEXT]);
+
 /* Progress of a long call (ingest on files): one map, as the method's own progress notification would carry. */
 typedef void cn_progress_fn(void *ctx, cn_str packed_map);
 

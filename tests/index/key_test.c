@@ -1,5 +1,6 @@
 /* Keys: a record that is not whole opens nothing, whatever is missing in it. */
 #include <CUnit/CUnit.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -178,6 +179,45 @@ static void test_a_lost_epoch(void) {
     CU_ASSERT_EQUAL(epoch, before);
 }
 
+/* ---------- a tenant that goes while keys of it are made ---------- */
+static void *make_keys(void *arg) {
+    cn_err err = CN_OK;
+    (void)arg;
+    while (err == CN_OK) {
+        cn_key_info k = {.tenant = CN_STR("going"), .scopes = CN_SCOPE(query), .expires_us = CN_NO_TIME};
+        char text[CN_KEY_TEXT];
+        err = cn_key_add(s_data, &k, &s_who, text);
+    }
+    CU_ASSERT_EQUAL(err, CN_NOT_FOUND);
+    return NULL;
+}
+
+static cn_err count_valid(void *ctx, const cn_key_info *k) {
+    *(unsigned *)ctx += !k->revoked;
+    return CN_OK;
+}
+
+/* Whatever its keys were, they open no later tenant of its name. */
+static void test_a_dropped_tenant(void) {
+    const cn_str going = CN_STR("going");
+    for (int i = 0; i < 30; i++) {
+        unsigned valid = 0;
+        pthread_t maker;
+        OK(cn_tenant_create(s_data, going, &s_who));
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&maker, NULL, make_keys, NULL), 0);
+        while (valid == 0)
+            OK(cn_key_list(s_data, going, count_valid, &valid));
+        OK(cn_key_drop_tenant(s_data, going, &s_who));
+        pthread_join(maker, NULL);
+        OK(cn_tenant_create(s_data, going, &s_who));
+        valid = 0;
+        OK(cn_key_list(s_data, going, count_valid, &valid));
+        CU_ASSERT_EQUAL(valid, 0);
+        OK(cn_key_drop_tenant(s_data, going, &s_who));
+    }
+    CU_ASSERT_EQUAL(cn_key_drop_tenant(s_data, going, &s_who), CN_NOT_FOUND);
+}
+
 void add_key_suite(void) {
     CU_pSuite s = CU_add_suite("keys", set_up, tear_down);
     CU_add_test(s, "as made", test_as_made);
@@ -186,4 +226,5 @@ void add_key_suite(void) {
     CU_add_test(s, "another's record", test_anothers_record);
     CU_add_test(s, "refusals are recorded", test_refusals_are_recorded);
     CU_add_test(s, "a lost epoch", test_a_lost_epoch);
+    CU_add_test(s, "a dropped tenant", test_a_dropped_tenant);
 }

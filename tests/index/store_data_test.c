@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/utf8.h"
 #include "index/store/dir.h"
 #include "index/store/damage.h"
 #include "tests/index/store_test.h"
@@ -81,9 +82,9 @@ static void tenants_come_and_go(void) {
     CU_ASSERT_PTR_NOT_NULL(cn_tenant_work(t));
     OK(cn_tenant_list(f.data, count_tenant, &n));
     CU_ASSERT_EQUAL(n, 2);
-    OK(cn_tenant_drop(f.data, CN_STR("other"), &tester)); /* while it is open */
+    OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester)); /* while it is open */
     CU_ASSERT_NOT_EQUAL(access(cn_tenant_dir(t), F_OK), 0);
-    FAILS(cn_tenant_drop(f.data, CN_STR("other"), &tester), CN_NOT_FOUND);
+    FAILS(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester), CN_NOT_FOUND);
     OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
     cn_tenant *again;
     OK(cn_tenant_open(f.data, CN_STR("other"), &again));
@@ -119,7 +120,7 @@ static void leftovers_of_tenants_go(void) {
     OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
     OK(cn_tenant_open(f.data, CN_STR("other"), &t));
     cn_tenant_unref(t);
-    OK(cn_tenant_drop(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester));
     CU_ASSERT_FALSE(is_there(&f, ".dropped-x-0123456789abcdef"));
     CU_ASSERT_FALSE(is_there(&f, ".making-x-0123456789abcdef"));
     CU_ASSERT_TRUE(is_there(&f, ".making-y-0123456789abcdef"));
@@ -278,6 +279,35 @@ static void damaged_files_are_kept(void) {
     fixture_done(&f);
 }
 
+/* For callers elsewhere. */
+static void texts_name_no_path(void) {
+    fixture f;
+    char text[512], out[512];
+    if (!fixture_init(&f))
+        return;
+    snprintf(text, sizeof text, "%s/tenants/a/x is gone; so is (%s), %sx, /else%s/y; job j (pid 12) runs", f.dir, f.dir, f.dir, f.dir);
+    CU_ASSERT_TRUE(cn_data_hide(f.data, text, out, sizeof out));
+    char want[512];
+    snprintf(want, sizeof want, "DATA/tenants/a/x is gone; so is (DATA), %sx, /else%s/y; job j runs", f.dir, f.dir);
+    CU_ASSERT_STRING_EQUAL(out, want);
+    CU_ASSERT_FALSE(cn_data_hide(f.data, "field \"k\" (pid x)", out, sizeof out));
+    CU_ASSERT_STRING_EQUAL(out, "field \"k\" (pid x)");
+    fixture_done(&f);
+}
+
+/* A reason is whoever's words: in a line of the log it can be taken for nothing else. */
+static void reasons_stay_in_their_quotes(void) {
+    char text[CN_REASON_LOGGED], longer[2 * CN_REASON_LOGGED];
+    const cn_actor who = {.reason = CN_STR("so\nit \"was\" who=root")}, none = {.reason = CN_STR("")};
+    CU_ASSERT_STRING_EQUAL(cn_reason_logged(&who, text), "\"so it 'was' who=root\"");
+    CU_ASSERT_STRING_EQUAL(cn_reason_logged(&none, text), "\"\"");
+    for (size_t i = 0; i < sizeof longer; i++)
+        longer[i] = i % 2 ? '\xa9' : '\xc3';
+    const cn_actor much = {.reason = {longer, sizeof longer}}, ends = {.reason = {longer, 4}};
+    CU_ASSERT_TRUE(cn_utf8_ok(cn_str_of(cn_reason_logged(&much, text))) && strlen(text) < sizeof text);
+    CU_ASSERT_STRING_EQUAL(cn_reason_logged(&ends, text), "\"\xc3\xa9\xc3\xa9\"");
+}
+
 void data_suite(void) {
     CU_pSuite s = CU_add_suite("data", NULL, NULL);
     CU_ADD_TEST(s, made_once_and_private);
@@ -290,4 +320,6 @@ void data_suite(void) {
     CU_ADD_TEST(s, slots_are_made_once);
     CU_ADD_TEST(s, damaged_files_are_told_apart);
     CU_ADD_TEST(s, damaged_files_are_kept);
+    CU_ADD_TEST(s, texts_name_no_path);
+    CU_ADD_TEST(s, reasons_stay_in_their_quotes);
 }

@@ -123,7 +123,7 @@ static void a_stopped_writer_is_named(void) {
         hold_in_child(ready[1]);
     CU_ASSERT_EQUAL(read(ready[0], &c, 1), 1);
     kill(pid, SIGSTOP);
-    snprintf(pid_text, sizeof pid_text, "process %d,", (int)pid);
+    snprintf(pid_text, sizeof pid_text, "(pid %d)", (int)pid);
     if (OK(cn_env_open(path, CN_ENV_CONTROL, true, &e))) {
         OK(cn_txn_read(e, &txn)); /* readers do not wait */
         cn_txn_abort(e, txn);

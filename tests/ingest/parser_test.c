@@ -10,6 +10,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -321,6 +322,41 @@ static void caged(void) {
     CU_ASSERT_EQUAL(access("/tmp/cairn-escaped", F_OK), -1);
 }
 
+/* The same of the process that becomes pdftotext: it may read what is installed, and do nothing to anything. */
+static int break_out_of_pdf(const char *file) {
+    struct rlimit other;
+    pid_t parent = getppid();
+    int got = 0;
+    if (cn_pdf_confine() != 0)
+        return 128;
+    got |= open(file, O_RDONLY) >= 0 || open("/proc/self/environ", O_RDONLY) >= 0 ? 1 : 0;
+    got |= truncate(file, 0) == 0 || open(file, O_WRONLY | O_TRUNC) >= 0 ? 2 : 0;
+    got |= chmod(file, 0777) == 0 || fchmodat(AT_FDCWD, file, 0777, 0) == 0 || chown(file, (uid_t)-1, (gid_t)-1) == 0 ? 4 : 0;
+    got |= utimensat(AT_FDCWD, file, NULL, 0) == 0 || unlink(file) == 0 || syscall(SYS_setxattr, file, "user.x", "1", 1, 0) == 0 ? 8 : 0;
+    got |= kill(parent, 0) == 0 || syscall(SYS_rt_sigqueueinfo, parent, 0, NULL) == 0 || errno != EPERM ? 16 : 0;
+    got |= prlimit(parent, RLIMIT_NOFILE, NULL, &other) == 0 || syscall(SYS_sched_setaffinity, parent, 0, NULL) == 0 || errno != EPERM ? 32 : 0;
+    got |= socket(AF_INET, SOCK_STREAM, 0) >= 0 || syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) >= 0 ? 64 : 0;
+    return got;
+}
+
+static void caged_pdf(void) {
+    char file[] = "/tmp/cairn-cagedXXXXXX";
+    int status = 0, fd = mkstemp(file);
+    struct stat st;
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(write(fd, "x", 1), 1);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(break_out_of_pdf(file));
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status))
+        printf("\n  it could: 0x%02x\n", (unsigned)WEXITSTATUS(status));
+    CU_ASSERT(fstat(fd, &st) == 0 && st.st_size == 1 && (st.st_mode & 0777) == 0600 && st.st_nlink == 1);
+    close(fd);
+    unlink(file);
+}
+
 /* The one child of this thread that runs. */
 static pid_t only_child(void) {
     char path[64];
@@ -405,6 +441,7 @@ void add_parse_tests(void) {
     CU_add_test(s, "EPUB in the order of its spine", epub);
     CU_add_test(s, "mutated documents", mutated);
     CU_add_test(s, "a locked-in process can open and start nothing", caged);
+    CU_add_test(s, "pdftotext can read what is installed alone", caged_pdf);
     CU_add_test(s, "a worker is told no secret", knows_little);
     CU_add_test(s, "workers that hang or die", lost_workers);
     CU_add_test(s, "a document too large for a worker", too_large);

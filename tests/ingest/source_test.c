@@ -114,6 +114,7 @@ static void folder(void) {
         cn_raw r = {0};
         CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
         CU_ASSERT(cn_str_is(r.id, want[i].id) && (r.err == CN_OK) == want[i].ok);
+        CU_ASSERT(want[i].ok || !r.why.n || !memmem(r.why.p, r.why.n, "passwd", 6)); /* where a link leads is not told */
         CU_ASSERT(!want[i].ok || (r.labels.allow.n == 1 && cn_str_is(r.labels.allow.v[0], want[i].label)));
     }
     cn_raw r;

@@ -10,6 +10,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/policy/policy.h"
 #include "ingest/job/job.h"
 
 #define DIM 8
@@ -251,6 +252,55 @@ static void puts_from_memory(void) {
     CU_ASSERT(r.counts.deleted == 1 && r.counts.documents == 1 && r.version == 2);
 }
 
+static void erase_and_restore(const char *id) {
+    uint64_t epoch;
+    cn_policy_change c = {.op = CN_POLICY_ERASE, .source = CN_STR("default"), .id = cn_str_of(id)};
+    CU_ASSERT_EQUAL(cn_policy_apply(tenant, &c, 1, &actor, &epoch), CN_OK);
+    c.op = CN_POLICY_RESTORE;
+    CU_ASSERT_EQUAL(cn_policy_apply(tenant, &c, 1, &actor, &epoch), CN_OK);
+}
+
+/* An array of one vector, cut off or whole: the job that reads it ends there, and can be resumed. */
+static void put_array(const char *path, bool whole) {
+    char npy[128 + DIM * sizeof(float)] = "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 8), }";
+    const float v[DIM] = {1, 2, 3, 4, 5, 6, 7, 8};
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    memcpy(npy + 128, v, sizeof v);
+    npy[127] = '\n';
+    CU_ASSERT_EQUAL(fwrite(npy, whole ? sizeof npy : sizeof npy - 4, 1, f), 1);
+    fclose(f);
+}
+
+/* A job stopped after it copied a row, which was erased and restored before it went on: its copy is not used. */
+static void resumed_after_a_restore(void) {
+    const unsigned many = 20000;
+    char array[80];
+    snprintf(array, sizeof array, "%s/array.npy", dir);
+    make_index("restored");
+    rows(0, many, 0, 0);
+    run_plain("restored");
+    FILE *f = start_input();
+    for (unsigned i = 0; i < many; i++)
+        fprintf(f, "{\"id\": \"doc-%u\", \"labels\": [\"group:new\"]}\n", i);
+    fclose(f);
+    put_array(array, false);
+    const char *paths[] = {input, array};
+    cn_job_opts o;
+    options(&o, "restored");
+    o.from.format = CN_FMT_AUTO;
+    o.from.paths = paths;
+    o.from.n_paths = 2;
+    cn_job_result r = run(&o, CN_INVALID);
+    CU_ASSERT(r.counts.relabelled > 0 && r.counts.relabelled <= many);
+    erase_and_restore("doc-0");
+    put_array(array, true);
+    o.resume = cn_str_of(r.job);
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.counts.relabelled == many - 1 && r.counts.added == 1);
+    CU_ASSERT_EQUAL(r.counts.rejected, 1); /* it is not there to be given other labels */
+}
+
 /* ---------- killed and resumed ---------- */
 static int open_data(void) {
     cn_err err = cn_data_open(data_dir, &data);
@@ -345,6 +395,7 @@ int main(int argc, char **argv) {
     CU_add_test(s, "guards hold back", guards_hold_back);
     CU_add_test(s, "a dry run writes nothing", dry_run_writes_nothing);
     CU_add_test(s, "puts from memory", puts_from_memory);
+    CU_add_test(s, "resumed after a restore", resumed_after_a_restore);
     s = CU_add_suite("killed", NULL, NULL);
     CU_add_test(s, "killed and resumed", killed_and_resumed);
     CU_basic_set_mode(CU_BRM_NORMAL);

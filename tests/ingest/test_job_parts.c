@@ -249,7 +249,11 @@ static void one_job_for_an_index_and_source(void) {
     CU_ASSERT_FALSE(has_old);
     CU_ASSERT_EQUAL(cn_jobs_save(tenant, &a, &cancel), CN_OK);
     CU_ASSERT_FALSE(cancel);
+    cn_audit_head before, after;
+    CU_ASSERT_EQUAL(cn_audit_newest(tenant, &before), CN_OK);
     CU_ASSERT_EQUAL(cn_job_cancel(tenant, cn_str_of(a.id), &actor), CN_OK);
+    CU_ASSERT_EQUAL(cn_audit_newest(tenant, &after), CN_OK);
+    CU_ASSERT_EQUAL(after.seq, before.seq + 1);
     CU_ASSERT_EQUAL(cn_jobs_save(tenant, &a, &cancel), CN_OK);
     CU_ASSERT_TRUE(cancel);
     a.state = CN_JOB_DONE;
@@ -259,6 +263,8 @@ static void one_job_for_an_index_and_source(void) {
     CU_ASSERT_EQUAL(cn_jobs_end(tenant, &c), CN_OK);
     CU_ASSERT_EQUAL(cn_job_cancel(tenant, cn_str_of(a.id), &actor), CN_INVALID);
     CU_ASSERT_EQUAL(cn_job_cancel(tenant, CN_STR("nothing"), &actor), CN_NOT_FOUND);
+    CU_ASSERT_EQUAL(cn_audit_newest(tenant, &after), CN_OK);
+    CU_ASSERT_EQUAL(after.seq, before.seq + 3); /* refused attempts too */
     CU_ASSERT_EQUAL(cn_jobs_claim(tenant, &b, &has_old, &old), CN_OK);
     b.state = CN_JOB_DONE;
     CU_ASSERT_EQUAL(cn_jobs_end(tenant, &b), CN_OK);

@@ -2,6 +2,8 @@
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
@@ -118,6 +120,58 @@ static void test_every_method_checks(void) {
             seen++;
         }
     CU_ASSERT(seen > 30);
+}
+
+/* ---------- attempts at what a key may not do ---------- */
+static uint64_t records(void) {
+    cn_tenant *t;
+    cn_audit_head h = {0};
+    CU_ASSERT_EQUAL_FATAL(cn_tenant_open(cn_service_data(f.s), CN_STR("acme"), &t), CN_OK);
+    CU_ASSERT_EQUAL(cn_audit_newest(t, &h), CN_OK);
+    cn_tenant_unref(t);
+    return h.seq;
+}
+
+/* Long or short: whatever would change something. */
+static void test_attempts_are_recorded(void) {
+    static const char *const methods[] = {"ingest.start", "ingest.rebuild", "ingest.cancel", "documents.put", "documents.delete", "versions.gc", "versions.compact", "gate.run",
+        "admin.index_create", "admin.tenant_add", "admin.tenant_drop", "policy.erase", "versions.activate"};
+    static const char *const looks[] = {"versions.diff", "audit.list", "audit.verify", "admin.key_list", "incident.find"};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        uint64_t n = records();
+        STARTS(ask(&f, &hr, methods[i], "{\"index\":\"docs\"}"), "DENIED");
+        CU_ASSERT_EQUAL(records(), n + 1);
+    }
+    uint64_t n = records();
+    for (size_t i = 0; i < sizeof looks / sizeof *looks; i++)
+        STARTS(ask(&f, &hr, looks[i], "{\"index\":\"docs\"}"), "DENIED");
+    STARTS(ask(&f, &hr, "versions.gc", "{\"index\":\"docs\",\"dry_run\":true}"), "DENIED");
+    CU_ASSERT_EQUAL(records(), n);
+    STARTS(ask(&f, &hr, "policy.erase", "{\"docs\":[\"d0\"],\"dry_run\":true}"), "DENIED"); /* it knows no such word */
+    STARTS(ask(&f, &hr, "versions.gc", "{\"index\":\"docs\",\"dry_run\":1}"), "DENIED");
+    CU_ASSERT_EQUAL(records(), n + 2);
+}
+
+static void test_a_key_outlives_none(void) {
+    static char made[CN_KEY_TEXT];
+    cn_caller brief;
+    make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"admin\"],\"expires\":\"2090-01-01T00:00:00Z\"}", &keys, &brief, made);
+    STARTS(ask(&f, &brief, "admin.key_add", "{\"scopes\":[\"admin\"]}"), "DENIED: this key expires at 2090-01-01");
+    STARTS(ask(&f, &brief, "admin.key_add", "{\"scopes\":[\"admin\"],\"expires\":\"2090-01-01T00:00:01Z\"}"), "DENIED");
+    STARTS(ask(&f, &brief, "admin.key_add", "{\"scopes\":[\"admin\"],\"expires\":\"2090-01-01T00:00:00Z\"}"), "{");
+    STARTS(ask(&f, &admin_key, "admin.key_add", "{\"scopes\":[\"admin\"]}"), "{");
+}
+
+/* Where the data lies is the operator's to know. */
+static void test_errors_name_no_path(void) {
+    char damaged[128];
+    snprintf(damaged, sizeof damaged, "%s/models/broken", f.dir);
+    CU_ASSERT_EQUAL(mkdir(damaged, 0700), 0);
+    HAS(ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"x\",\"embedder\":\"broken\"}"), f.dir);
+    const char *a = ask(&f, &admin_key, "admin.index_create", "{\"index\":\"x\",\"embedder\":\"broken\"}");
+    LACKS(a, f.dir);
+    HAS(a, "DATA/models/broken");
+    CU_ASSERT_EQUAL(rmdir(damaged), 0);
 }
 
 static void same_answer(cn_caller *who, const char *method, const char *there, const char *not_there, const char *from, const char *to) {
@@ -436,6 +490,9 @@ int main(void) {
     CU_add_test(s, "operator", test_operator);
     CU_add_test(s, "nobody", test_nobody);
     CU_add_test(s, "every method checks", test_every_method_checks);
+    CU_add_test(s, "attempts are recorded", test_attempts_are_recorded);
+    CU_add_test(s, "a key outlives none", test_a_key_outlives_none);
+    CU_add_test(s, "errors name no path", test_errors_name_no_path);
     CU_add_test(s, "answers tell nothing", test_answers_tell_nothing);
     CU_add_test(s, "versions tell by scope", test_versions_tell_by_scope);
     CU_add_test(s, "wrong fields", test_wrong_fields);

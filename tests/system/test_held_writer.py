@@ -55,7 +55,7 @@ class HeldWriter(unittest.TestCase):
         try:
             p = subprocess.Popen([CAIRN, "--data", self.data.path, "policy", "hide", "acme", "d0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             said = p.stderr.readline()  # before it has ended
-            self.assertIn(f"process {os.getpid()}", said)
+            self.assertIn(f"(pid {os.getpid()})", said)
             self.assertIsNone(p.poll())
         finally:
             os.close(fd)

@@ -19,6 +19,7 @@
 #include "index/trace/trace.h"
 #include "ingest/embed/embed.h"
 #include "ingest/job/job.h"
+#include "ingest/parse/parse.h"
 #include "tools/cairn/local.h"
 
 #define FILES_LEAST 256    /* an index with some segments, a job and its parsers */
@@ -49,6 +50,8 @@ static void check_programs(cmd_findings *f) {
         p += n + (p[n] == ':');
     }
     cmd_finding(f, found ? CMD_OK : CMD_NOTE, "pdftotext", "%s", found ? path : "not found: PDF files will be rejected; install poppler-utils");
+    if (found && !cn_parse_takes_pdf())
+        cmd_finding(f, CMD_NOTE, "landlock", "this kernel has none (Linux 5.13 has): PDF files will be rejected, since pdftotext could read any file");
 }
 
 static void check_limits(cmd_findings *f) {

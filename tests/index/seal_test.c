@@ -1,0 +1,142 @@
+/* Sealing beside changes of the policy, and where it fails. */
+#include <CUnit/CUnit.h>
+#include <dirent.h>
+#include <stdio.h>
+
+#include "engine/base/mem.h"
+#include "index/catalog/index.h"
+#include "index/control/audit.h"
+#include "index/policy/policy.h"
+#include "tests/index/small.h"
+#include "tests/index/suites.h"
+
+#define OK(x) CU_ASSERT_EQUAL(x, CN_OK)
+
+static int set_up(void) { return s_open() ? 0 : 1; }
+
+static int tear_down(void) {
+    s_close();
+    return 0;
+}
+
+static const s_row rows[] = {{"a", "first", "public", "", ""}, {"b", "second", "public", "", ""}, {"c", "third", "public", "", ""}};
+static const cn_recipe plain = {.embedder = {"none", 4}, .precision = {"", 0}, .parser = {"p/1", 3}, .normaliser = {"n/1", 3}, .chunker = {"document", 8},
+                                .analyser = {"words/2 language=english", 24}, .metric = CN_IP, .dim = SMALL_DIM};
+
+/* A job that carries the stored row of one document into a file of its own. */
+static cn_segw *carry(const char *id) {
+    static const float v[SMALL_DIM] = {1, 1, 1, 1};
+    cn_segw *w = NULL;
+    cn_chunk c = {.to = 5, .vector = v};
+    cn_doc d = {.source = CN_STR("default"), .id = cn_str_of(id), .modified = CN_NO_TIME, .text = CN_STR("first"), .chunks = &c, .n_chunks = 1};
+    d.content = d.row = cn_sha256_of("first", 5);
+    d.labels.allow = s_labels("public");
+    OK(cn_segw_new(s_tenant, SMALL_DIM, &w));
+    OK(cn_segw_add(w, &d));
+    return w;
+}
+
+static cn_err seal_carried(const char *index, const char *id, const cn_policy *p) {
+    uint64_t number;
+    cn_digest root;
+    cn_seal s = {.index = cn_str_of(index), .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}, .policy = p};
+    return cn_version_seal(s_tenant, &s, carry(id), &s_who, &number, &root);
+}
+
+/* Erased and restored while the job ran, its copy would bring the document back. */
+static void test_over_a_restore(void) {
+    cn_policy *p;
+    s_index("r");
+    CU_ASSERT_EQUAL(s_seal("r", rows, 3, NULL), 1);
+    OK(cn_policy_load(s_tenant, &p));
+    OK(s_policy(CN_POLICY_ERASE, "a", NULL, &s_why));
+    OK(s_policy(CN_POLICY_RESTORE, "a", NULL, &s_why));
+    CU_ASSERT_EQUAL(s_sees("r", 1, "public", "a"), 0);
+    CU_ASSERT_EQUAL(seal_carried("r", "a", p), CN_CONFLICT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "erased and restored"));
+    CU_ASSERT_EQUAL(s_sees("r", 1, "public", "a"), 0);
+    OK(seal_carried("r", "b", p)); /* another document's is no matter */
+    cn_policy_unref(p);
+    OK(cn_policy_load(s_tenant, &p)); /* begun after the restore: written anew */
+    CU_ASSERT_EQUAL(cn_policy_restored_since(p, p, NULL, NULL), CN_OK);
+    OK(seal_carried("r", "a", p));
+    cn_policy_unref(p);
+    CU_ASSERT_EQUAL(s_sees("r", 3, "public", "a"), 1);
+}
+
+/* Erased alone it stays so, also in the new version, whenever it is restored. */
+static void test_over_an_erasure(void) {
+    cn_policy *p;
+    s_index("e");
+    CU_ASSERT_EQUAL(s_seal("e", rows, 3, NULL), 1);
+    OK(cn_policy_load(s_tenant, &p));
+    OK(s_policy(CN_POLICY_ERASE, "c", NULL, &s_why));
+    OK(seal_carried("e", "c", p));
+    cn_policy_unref(p);
+    CU_ASSERT_EQUAL(s_sees("e", 2, "public", "c"), 0);
+    OK(s_policy(CN_POLICY_RESTORE, "c", NULL, &s_why));
+    CU_ASSERT_EQUAL(s_sees("e", 2, "public", "c"), 0);
+}
+
+static unsigned segment_files(void) {
+    char path[4096];
+    unsigned n = 0;
+    snprintf(path, sizeof path, "%s/segments", cn_tenant_dir(s_tenant));
+    DIR *d = opendir(path);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(d);
+    for (struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.' && !strstr(e->d_name, "-lock");
+    closedir(d);
+    return n;
+}
+
+/* Each allocation fails once: what could not be sealed leaves nothing behind. */
+static void test_a_failure_leaves_no_file(void) {
+    const cn_key gone = cn_key_of(CN_STR("default"), CN_STR("b"));
+    bool whole = false;
+    s_index("f");
+    CU_ASSERT_EQUAL(s_seal("f", rows, 3, NULL), 1);
+    cn_seal s = {.index = CN_STR("f"), .base = 1, .recipe = &plain, .job = CN_STR("j"), .removed = &gone, .n_removed = 1, .counts = {.deleted = 1}};
+    unsigned before = segment_files();
+    for (uint64_t n = 1; n < 100000 && !whole; n++) {
+        uint64_t number;
+        cn_digest root;
+        cn_alloc_fail_at(n);
+        cn_err e = cn_version_seal(s_tenant, &s, NULL, &s_who, &number, &root);
+        cn_alloc_fail_at(0);
+        whole = e == CN_OK;
+        CU_ASSERT(whole || e == CN_OVERLOADED);
+        if (!whole)
+            CU_ASSERT_EQUAL_FATAL(segment_files(), before);
+    }
+    CU_ASSERT(whole);
+}
+
+static uint64_t records(void) {
+    cn_audit_head h;
+    OK(cn_audit_newest(s_tenant, &h));
+    return h.seq;
+}
+
+/* Also what is refused before the catalog is looked at. */
+static void test_refused_settings_are_recorded(void) {
+    cn_index_settings set;
+    uint64_t n = records();
+    cn_index_settings_default(&set);
+    set.mode = CN_STR("nonsense");
+    CU_ASSERT_EQUAL(cn_index_create(s_tenant, CN_STR("g"), &set, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(records(), n + 1);
+    s_index("g");
+    n = records();
+    CU_ASSERT_EQUAL(cn_index_set(s_tenant, CN_STR("g"), &set, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_index_create(s_tenant, CN_STR("No Name"), &set, &s_who), CN_INVALID);
+    CU_ASSERT_EQUAL(records(), n + 2);
+}
+
+void add_seal_suite(void) {
+    CU_pSuite s = CU_add_suite("sealing", set_up, tear_down);
+    CU_add_test(s, "over a restore", test_over_a_restore);
+    CU_add_test(s, "over an erasure", test_over_an_erasure);
+    CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
+    CU_add_test(s, "refused settings are recorded", test_refused_settings_are_recorded);
+}
