@@ -308,6 +308,20 @@ static cn_err may_be_made(cn_data *d, const cn_key_info *k) {
     return tenant_exists(d, k->tenant);
 }
 
+static cn_err add_key(cn_data *d, const cn_key_info *info, const cn_digest *digest, const cn_actor *who) {
+    cn_key_info k = *info;
+    CN_TRY(put_key(d, &k, digest, true));
+    cn_err err = audit_key(d, &k, "key.add", who);
+    if (err != CN_OK) { /* no key without its record */
+        char why[CN_ERROR_TEXT];
+        snprintf(why, sizeof why, "%s", cn_error_detail());
+        k.revoked = true;
+        put_key(d, &k, digest, false);
+        return cn_fail(err, "the key was not added, since that could not be recorded: %s", why);
+    }
+    return CN_OK;
+}
+
 cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]) {
     CN_TRY(refused(d, may_be_made(d, info), info->tenant, CN_STR(""), "key.add", who));
     cn_key_info k = *info;
@@ -317,19 +331,13 @@ cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_k
     k.made_us = cn_wall_us();
     k.revoked = false;
     cn_digest digest = cn_sha256_of(secret, SECRET_CHARS);
-    CN_TRY(put_key(d, &k, &digest, true));
-    cn_err err = audit_key(d, &k, "key.add", who);
-    if (err != CN_OK) { /* no key without its record */
-        char why[CN_ERROR_TEXT];
-        snprintf(why, sizeof why, "%s", cn_error_detail());
-        k.revoked = true;
-        put_key(d, &k, &digest, false);
-        return cn_fail(err, "the key was not added, since that could not be recorded: %s", why);
+    cn_err err = add_key(d, &k, &digest, who);
+    if (err == CN_OK) {
+        snprintf(ret_key, CN_KEY_TEXT, KEY_PREFIX "%s_%s", k.id, secret);
+        *info = k;
     }
-    snprintf(ret_key, CN_KEY_TEXT, KEY_PREFIX "%s_%s", k.id, secret);
     OPENSSL_cleanse(secret, sizeof secret);
-    *info = k;
-    return CN_OK;
+    return err;
 }
 
 /* --- checking --- */

@@ -12,6 +12,7 @@
 
 /* May this caller know of the index? A key limited to some indexes does not see the others. */
 bool cn_call_reaches(const cn_call *c, cn_str index);
+static inline bool cn_call_limited(const cn_call *c) { return c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n > 0; }
 
 /* Required fields: CN_INVALID naming the field when it is absent. */
 cn_err cn_arg_str(const msgpack_object *params, const char *name, cn_str *ret);

@@ -155,7 +155,7 @@ static void out_scrub(const cn_upkeep_state *u, cn_buf *out) {
 cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)p;
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
-    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
+    bool limited = cn_call_limited(c); /* counts of its tenant tell of other indexes */
     bool admin = cn_access_has(c->caller, CN_SCOPE(admin));
     const cn_counter *own = cn_counter_of(s, tenant);
     CN_AUTO_TENANT cn_tenant *t = NULL;

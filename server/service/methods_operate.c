@@ -74,7 +74,7 @@ static cn_err take_index(const cn_call *c, const msgpack_object *p, cn_str *ret)
     CN_TRY(cn_get_str(p, "index", &index));
     if (index.p && !index.n)
         return cn_fail(CN_INVALID, "field \"index\" is empty; leave it out to set the mode of the whole tenant");
-    if (!index.n && c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n)
+    if (!index.n && cn_call_limited(c))
         return cn_fail(CN_DENIED, "the mode of a whole tenant reaches beyond the indexes that this key is limited to");
     if (index.n && !cn_call_reaches(c, index))
         return cn_no_index(index);

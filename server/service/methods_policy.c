@@ -278,7 +278,7 @@ METHOD(member_sync) {
 static bool record_is_seen(void *ctx, cn_str index) { return cn_call_reaches(ctx, index); }
 
 METHOD(audit_list) {
-    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n;
+    bool limited = cn_call_limited(c);
     CN_AUTO_TENANT cn_tenant *t = NULL;
     uint64_t before = 0, limit = 100;
     CN_TRY(cn_get_uint(p, "before", 1, INT64_MAX, &before));
