@@ -49,12 +49,8 @@ static cn_err add_scope(cn_str name, unsigned *scopes) {
 
 cn_err cn_scopes_parse(cn_str commas, unsigned *ret) {
     unsigned scopes = 0;
-    while (commas.n) {
-        const char *end = memchr(commas.p, ',', commas.n);
-        size_t n = end ? (size_t)(end - commas.p) : commas.n, step = end ? n + 1 : n;
-        CN_TRY(add_scope((cn_str){commas.p, n}, &scopes));
-        commas = (cn_str){commas.p + step, commas.n - step};
-    }
+    for (cn_str one; cn_str_next(&commas, ',', &one);)
+        CN_TRY(add_scope(one, &scopes));
     *ret = scopes;
     return CN_OK;
 }
@@ -375,13 +371,9 @@ bool cn_key_allows_principal(const cn_key_info *k, cn_str principal) {
     cn_str rest = k->principals;
     if (rest.n == 0)
         return true;
-    while (rest.n) {
-        const char *end = memchr(rest.p, ',', rest.n);
-        size_t n = end ? (size_t)(end - rest.p) : rest.n, step = end ? n + 1 : n;
-        if (n && cn_glob_match((cn_str){rest.p, n}, principal))
+    for (cn_str one; cn_str_next(&rest, ',', &one);)
+        if (one.n && cn_glob_match(one, principal))
             return true;
-        rest = (cn_str){rest.p + step, rest.n - step};
-    }
     return false;
 }
 

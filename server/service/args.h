@@ -29,6 +29,7 @@ void cn_out_time(cn_buf *b, const char *key, int64_t us);               /* CN_NO
 void cn_out_hex(cn_buf *b, const char *key, const uint8_t *p, size_t n);
 void cn_out_labels(cn_buf *b, const char *key, cn_labels v);
 void cn_out_triple(cn_buf *b, const char *key, const cn_triple *t);
+void cn_out_scopes(cn_buf *b, unsigned scopes); /* "scopes" and their names */
 void cn_out_counts(cn_buf *b, const char *key, const cn_counts *n);
 
 const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix); /* dropped, active, idle, sealed */

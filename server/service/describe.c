@@ -21,21 +21,6 @@ cn_err cn_m_health(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     return CN_OK;
 }
 
-static void out_scopes(cn_buf *out, const char *key, unsigned scopes) {
-    cn_pack_cstr(out, key);
-    size_t at = cn_pack_array_open(out);
-    uint32_t n = 0;
-    for (unsigned bit = 1; bit && bit <= scopes; bit <<= 1) {
-        if (!(scopes & bit))
-            continue;
-        char name[128];
-        cn_scopes_text(bit, name);
-        cn_pack_cstr(out, name);
-        n++;
-    }
-    cn_pack_array_close(out, at, n);
-}
-
 cn_err cn_m_auth(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)tenant;
     cn_str key = {NULL, 0};
@@ -47,7 +32,7 @@ cn_err cn_m_auth(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object 
     cn_pack_map(out, 4);
     cn_out_cstr(out, "id", who.key.id);
     cn_out_str(out, "tenant", who.key.tenant);
-    out_scopes(out, "scopes", who.key.scopes);
+    cn_out_scopes(out, who.key.scopes);
     cn_out_labels(out, "labels", who.key.labels);
     return CN_OK;
 }

@@ -5,6 +5,7 @@
 #include "index/policy/policy.h"
 #include "index/search/find.h"
 #include "server/service/incident.h"
+#include "server/service/methods_inside.h"
 
 #define FOUND_LIMIT 100
 #define FOUND_LIMIT_MAX 10000
@@ -365,13 +366,10 @@ static cn_err find(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     return e;
 }
 
-#define INDEX {"index", "str", true, "name of the index"}
 #define DOC {"doc", "str", true, "the document's id"}, {"source", "str", false, "the document's source; \"default\""}
 #define VERSION {"version", "uint", false, "of this version; else the active one"}
 #define AS {"principal", "str", false, "as this member with its groups (user:ana), or as a key of the tenant (key:4f21c0de)"}, \
            {"labels", "list of str", false, "as holder of exactly these labels; without both: public"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
-#define END {NULL, NULL, false, NULL}
 static const cn_param p_trace[] = {{"trace_id", "str", true, "of an answer's made_by"}, REASON, END};
 static const cn_param p_exposed[] = {DOC, {"index", "str", false, "only through this index"},
                                      {"since", "str", false, "RFC 3339, or how long ago: 90m, 12h, 7d; else all that is kept"},

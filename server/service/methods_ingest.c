@@ -6,9 +6,9 @@
 #include "engine/base/os.h"
 #include "index/vector.h"
 #include "server/service/inside.h"
+#include "server/service/methods_inside.h"
 #include "server/service/runner.h"
 
-#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
 #define JOB_ARENA ((size_t)64 << 20)
 
 /* One job with all it needs, so that it may outlive the call that asked for it. */
@@ -511,11 +511,8 @@ METHOD(documents_delete) {
     return put(s, c, tenant, p, raws, n, out);
 }
 
-#define END {NULL, NULL, false, NULL}
-#define INDEX {"index", "str", true, "name of the index"}
 #define SOURCE {"source", "str", false, "name of where they come from (default)"}
 #define ACTIVATE {"activate", "bool", false, "make the new version answer, which needs the scope activate; else as the index is set"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
 #define WAIT {"wait", "bool", false, "answer when the job has ended"}
 static const cn_param p_start[] = {
     INDEX, {"paths", "list of str", false, "files, folders, globs"}, SOURCE,

@@ -1,6 +1,7 @@
 """cairnd as a process: addresses, settings, limits, odd clients, signals."""
 import json
 import os
+import re
 import signal
 import socket
 import struct
