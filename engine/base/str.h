@@ -29,6 +29,24 @@ static inline uint32_t cn_hash_bytes(uint32_t h, cn_str s) {
         h = cn_hash_byte(h, (uint8_t)s.p[i]);
     return h;
 }
+/* The next piece of a list whose pieces sep parts, taken off its front; false: there is none left. */
+static inline bool cn_str_next(cn_str *rest, char sep, cn_str *ret) {
+    if (rest->n == 0)
+        return false;
+    const char *end = (const char *)memchr(rest->p, sep, rest->n);
+    size_t n = end ? (size_t)(end - rest->p) : rest->n, step = n + (end != NULL);
+    *ret = (cn_str){rest->p, n};
+    *rest = (cn_str){rest->p + step, rest->n - step};
+    return true;
+}
+static inline bool cn_is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; } /* within a line */
+static inline cn_str cn_str_trim(cn_str s) {
+    while (s.n && cn_is_blank(*s.p))
+        s = (cn_str){s.p + 1, s.n - 1};
+    while (s.n && cn_is_blank(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
 /* Order of unsigned bytes, shorter first: the order of every tie and every sorted list in cairn. */
 static inline int cn_str_cmp(cn_str a, cn_str b) {
     size_t n = a.n < b.n ? a.n : b.n;

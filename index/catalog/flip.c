@@ -57,13 +57,44 @@ static cn_err put_in_force(const flip *x, const cn_catalog *c, MDB_txn *txn, cn_
     return cn_inforce_put(txn, c->inforce, x->ix.id, v->number, &own);
 }
 
-static cn_err point(flip *x, const cn_catalog *c, MDB_txn *txn, cn_version *v) {
+#define FIRST_PLACE 1 /* before every time */
+
+/* On the way back versions stand by when they were first activated, and those beside one another by number. */
+static int64_t place_of(const cn_version *v) { return v->place_us ? v->place_us : v->first_active_us; }
+
+static bool comes_before(const cn_version *v, const cn_version *now) {
+    bool beside = !(v->marks & CN_MARK_EVER_ACTIVE) || place_of(v) == place_of(now);
+    return beside ? v->number < now->number : place_of(v) < place_of(now);
+}
+
+/* Who goes back to a version that was never active leaves behind all that lies between: the next way back leads from there to
+ * an earlier one. A version's `before` was active before it, so the walk ends. */
+static cn_err join_way_back(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *left, cn_version *v) {
+    CN_CATALOG_ARENA(room);
+    cn_version at = {.before_active = left->before_active};
+    while (at.before_active > v->number) {
+        cn_arena_reset(&room);
+        CN_TRY(cn_version_load(c, txn, x->ix.id, at.before_active, &room, &at));
+    }
+    v->before_active = at.before_active;
+    v->place_us = FIRST_PLACE;
+    if (v->before_active) {
+        CN_TRY(cn_version_load(c, txn, x->ix.id, v->before_active, &room, &at));
+        v->place_us = place_of(&at);
+    }
+    return CN_OK;
+}
+
+/* left: by a rollback from it; NULL: activated. */
+static cn_err point(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *left, cn_version *v) {
     x->from = x->ix.active;
     if (!(v->marks & CN_MARK_EVER_ACTIVE)) {
         CN_TRY(put_in_force(x, c, txn, v));
         int64_t now = cn_wall_us();
         v->first_active_us = x->ix.flipped_us = now > x->ix.flipped_us ? now : x->ix.flipped_us + 1;
         v->before_active = x->from;
+        if (left)
+            CN_TRY(join_way_back(x, c, txn, left, v));
     }
     v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)CN_MARK_SUSPECT;
     x->ix.active = x->to = v->number;
@@ -127,7 +158,7 @@ static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         CN_TRY(may_write(x, c, txn));
     CN_TRY(may_be_active(&v, x->who->reason));
     CN_TRY(gated(x, c, txn, &v));
-    CN_TRY(point(x, c, txn, &v));
+    CN_TRY(point(x, c, txn, NULL, &v));
     return finish(x, txn, v.number);
 }
 
@@ -173,8 +204,7 @@ static cn_err way_back(const flip *x, const cn_catalog *c, MDB_txn *txn, const c
 
 static cn_err way_to(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *now, cn_version *ret) {
     CN_TRY(pick(x, c, txn, x->number, ret));
-    bool before = (ret->marks & CN_MARK_EVER_ACTIVE) ? ret->first_active_us < now->first_active_us : ret->number < now->number;
-    if (ret->number == now->number || !before)
+    if (!comes_before(ret, now))
         return cn_fail(CN_REFUSED, "version %llu does not come before %llu, the active one; `cairn activate` goes forward",
                        (unsigned long long)ret->number, (unsigned long long)now->number);
     return may_be_active(ret, x->who->reason);
@@ -191,7 +221,7 @@ static cn_err rollback(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     from.marks |= CN_MARK_SUSPECT;
     CN_TRY(cn_version_store(c, txn, x->ix.id, &from));
     x->ix.hold = true;
-    CN_TRY(point(x, c, txn, &to));
+    CN_TRY(point(x, c, txn, &from, &to));
     return finish(x, txn, to.number);
 }
 

@@ -1,6 +1,7 @@
 /* sweep.c -- files that no version names, and the records of what is gone. */
 #include "index/catalog/sweep.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -75,11 +76,8 @@ static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     memcpy(id.b, key.p, CN_SEG_ID);
     CN_TRY(cn_seg_path(g->t, &id, NULL, path, sizeof path));
     struct stat st;
-    cn_seg_id *gone = stat(path, &st) == 0 ? NULL : cn_arena_alloc(g->a, sizeof id);
-    if (gone) {
-        *gone = id;
+    if (stat(path, &st) != 0 && errno == ENOENT)
         g->needed.v[g->needed.n++] = id; /* has room: see forget_retired() */
-    }
     return CN_OK;
 }
 

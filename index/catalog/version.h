@@ -67,7 +67,8 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_a
 cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before);
 /* A person's word past the index's gate (gate.h): with a reason, and the audit record says what was not met. */
 cn_err cn_version_force(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, const cn_actor *who, uint64_t *ret_before);
-/* to 0: the version active before the current one was first activated. Marks the one it leaves suspect and holds the pointer. */
+/* to 0: the version active before the current one was first activated. To one that was never active: then all between the two is
+ * behind, and what was active before is further back. Marks the one it leaves suspect and holds the pointer. */
 cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to);
 cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who);
 cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who); /* pin, unpin, quarantine */

@@ -59,5 +59,7 @@ typedef struct cn_version {
     unsigned marks;
     int64_t made_us, first_active_us; /* CN_NO_TIME: never */
     cn_str made_by, job;
-    uint64_t before_active;       /* which version was active before this one was first activated; 0: none */
+    uint64_t before_active;       /* where a rollback from it goes: the version active before this one was first activated, or, where a rollback did that,
+                                   * the next one back with a lower number; 0: none */
+    int64_t place_us;             /* first activated by a rollback: it stands beside the version before it, not at first_active_us; else 0 */
 } cn_version;

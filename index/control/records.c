@@ -157,7 +157,7 @@ typedef struct version_bytes {
     cn_str recipe, parts;
 } version_bytes;
 
-#define VERSION_FIELDS 26
+#define VERSION_FIELDS 27
 static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_FIELDS]) {
     cn_counts *n = &v->counts;
     const cn_field all[VERSION_FIELDS] = {
@@ -170,7 +170,7 @@ static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_F
         {"skipped", CN_F_U64, &n->skipped, 0},
         {"base", CN_F_U64, &v->base, 0}, {"marks", CN_F_U32, &v->marks, 0}, {"made", CN_F_I64, &v->made_us, 0},
         {"first_active", CN_F_I64, &v->first_active_us, 0}, {"by", CN_F_STR, &v->made_by, 0}, {"job", CN_F_STR, &v->job, 0},
-        {"before", CN_F_U64, &v->before_active, 0},
+        {"before", CN_F_U64, &v->before_active, 0}, {"place", CN_F_I64 | CN_F_MAYBE, &v->place_us, 0},
     };
     memcpy(f, all, sizeof all);
 }

@@ -49,12 +49,8 @@ static cn_err add_scope(cn_str name, unsigned *scopes) {
 
 cn_err cn_scopes_parse(cn_str commas, unsigned *ret) {
     unsigned scopes = 0;
-    while (commas.n) {
-        const char *end = memchr(commas.p, ',', commas.n);
-        size_t n = end ? (size_t)(end - commas.p) : commas.n, step = end ? n + 1 : n;
-        CN_TRY(add_scope((cn_str){commas.p, n}, &scopes));
-        commas = (cn_str){commas.p + step, commas.n - step};
-    }
+    for (cn_str one; cn_str_next(&commas, ',', &one);)
+        CN_TRY(add_scope(one, &scopes));
     *ret = scopes;
     return CN_OK;
 }
@@ -314,6 +310,20 @@ static cn_err may_be_made(cn_data *d, const cn_key_info *k) {
     return tenant_exists(d, k->tenant);
 }
 
+static cn_err add_key(cn_data *d, const cn_key_info *info, const cn_digest *digest, const cn_actor *who) {
+    cn_key_info k = *info;
+    CN_TRY(put_key(d, &k, digest, true));
+    cn_err err = audit_key(d, &k, "key.add", who);
+    if (err != CN_OK) { /* no key without its record */
+        char why[CN_ERROR_TEXT];
+        snprintf(why, sizeof why, "%s", cn_error_detail());
+        k.revoked = true;
+        put_key(d, &k, digest, false);
+        return cn_fail(err, "the key was not added, since that could not be recorded: %s", why);
+    }
+    return CN_OK;
+}
+
 cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_key[CN_KEY_TEXT]) {
     CN_TRY(refused(d, may_be_made(d, info), info->tenant, CN_STR(""), "key.add", who));
     cn_key_info k = *info;
@@ -323,19 +333,13 @@ cn_err cn_key_add(cn_data *d, cn_key_info *info, const cn_actor *who, char ret_k
     k.made_us = cn_wall_us();
     k.revoked = false;
     cn_digest digest = cn_sha256_of(secret, SECRET_CHARS);
-    CN_TRY(put_key(d, &k, &digest, true));
-    cn_err err = audit_key(d, &k, "key.add", who);
-    if (err != CN_OK) { /* no key without its record */
-        char why[CN_ERROR_TEXT];
-        snprintf(why, sizeof why, "%s", cn_error_detail());
-        k.revoked = true;
-        put_key(d, &k, &digest, false);
-        return cn_fail(err, "the key was not added, since that could not be recorded: %s", why);
+    cn_err err = add_key(d, &k, &digest, who);
+    if (err == CN_OK) {
+        snprintf(ret_key, CN_KEY_TEXT, KEY_PREFIX "%s_%s", k.id, secret);
+        *info = k;
     }
-    snprintf(ret_key, CN_KEY_TEXT, KEY_PREFIX "%s_%s", k.id, secret);
     OPENSSL_cleanse(secret, sizeof secret);
-    *info = k;
-    return CN_OK;
+    return err;
 }
 
 /* --- checking --- */
@@ -373,13 +377,9 @@ bool cn_key_allows_principal(const cn_key_info *k, cn_str principal) {
     cn_str rest = k->principals;
     if (rest.n == 0)
         return true;
-    while (rest.n) {
-        const char *end = memchr(rest.p, ',', rest.n);
-        size_t n = end ? (size_t)(end - rest.p) : rest.n, step = end ? n + 1 : n;
-        if (n && cn_glob_match((cn_str){rest.p, n}, principal))
+    for (cn_str one; cn_str_next(&rest, ',', &one);)
+        if (one.n && cn_glob_match(one, principal))
             return true;
-        rest = (cn_str){rest.p + step, rest.n - step};
-    }
     return false;
 }
 

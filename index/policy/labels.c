@@ -113,30 +113,22 @@ cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret) 
     return CN_OK;
 }
 
-static cn_str trim(cn_str s) {
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s.p++, s.n--;
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
+static cn_err empty_label(uint32_t n, cn_str commas) {
+    return cn_fail(CN_INVALID, "label %u of \"" CN_STR_FMT "\" is empty; labels are separated by single commas", n + 1, CN_STR_ARG(commas));
 }
 
 cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret) {
-    cn_str part[CN_LABELS_MAX], rest = trim(commas);
+    cn_str part[CN_LABELS_MAX], rest = cn_str_trim(commas);
+    bool open = rest.n && rest.p[rest.n - 1] == ',';
     uint32_t n = 0;
-    for (bool more = rest.n > 0; more; n++) {
+    for (cn_str one; cn_str_next(&rest, ',', &one); n++) {
         if (n == CN_LABELS_MAX)
             return cn_fail(CN_INVALID, "a list of labels has at most %d", CN_LABELS_MAX);
-        const char *comma = rest.n ? memchr(rest.p, ',', rest.n) : NULL;
-        size_t len = comma ? (size_t)(comma - rest.p) : rest.n;
-        part[n] = trim((cn_str){rest.p, len});
+        part[n] = cn_str_trim(one);
         if (part[n].n == 0)
-            return cn_fail(CN_INVALID, "label %u of \"" CN_STR_FMT "\" is empty; labels are separated by single commas", n + 1, CN_STR_ARG(commas));
-        more = comma != NULL;
-        if (more)
-            rest = (cn_str){comma + 1, rest.n - len - 1};
+            return empty_label(n, commas);
     }
-    return cn_labels_make(a, part, n, ret);
+    return open ? empty_label(n, commas) : cn_labels_make(a, part, n, ret);
 }
 
 void cn_labels_text(cn_buf *out, cn_labels set) {

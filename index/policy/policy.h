@@ -41,7 +41,7 @@ typedef struct cn_said {
 } cn_said;
 cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
                          const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said);
-/* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_patterns). */
+/* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_pattern_hides). */
 cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
 /* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. */
 cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
@@ -91,5 +91,5 @@ typedef struct cn_policy_change {
 cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n, const cn_actor *who, uint64_t *ret_epoch);
 /* Withdraws version N's revocation list; the reason is demanded. */
 cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch);
-/* Appends one map to out: {source, id, granted, denied, hidden, erased, hidden_by}. */
+/* Appends one map to out: {source, doc, granted, denied, hidden, hidden_by, erased}. */
 cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out);

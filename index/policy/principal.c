@@ -16,18 +16,6 @@
 static void end_arena(cn_arena *a) { cn_arena_done(a); }
 #define AUTO_ARENA __attribute__((cleanup(end_arena)))
 
-/* The next label of a list by commas; false at its end. */
-static bool next_label(cn_str *commas, cn_str *ret) {
-    if (commas->n == 0)
-        return false;
-    const char *end = memchr(commas->p, ',', commas->n);
-    size_t n = end ? (size_t)(end - commas->p) : commas->n;
-    *ret = (cn_str){commas->p, n};
-    size_t step = end ? n + 1 : n;
-    *commas = (cn_str){commas->p + step, commas->n - step};
-    return true;
-}
-
 /* --- changing --- */
 static cn_err check_member(cn_str principal, cn_labels labels) {
     if (cn_str_eq(principal, CN_PUBLIC))
@@ -139,14 +127,6 @@ cn_err cn_member_remove(cn_tenant *t, cn_str principal, const cn_actor *who) {
 }
 
 /* --- the whole directory at once --- */
-static cn_str trim(cn_str s) {
-    while (s.n && (*s.p == ' ' || *s.p == '\t'))
-        s = (cn_str){s.p + 1, s.n - 1};
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t' || s.p[s.n - 1] == '\r'))
-        s.n--;
-    return s;
-}
-
 typedef struct sync_entry { /* value n 0: the member goes */
     cn_str principal, value;
     uint32_t line;
@@ -169,7 +149,7 @@ static cn_err sync_line(cn_str line, cn_arena *a, sync_work *w, sync_entry *ret)
     size_t end = 0;
     while (end < line.n && line.p[end] != ' ' && line.p[end] != '\t')
         end++;
-    cn_str principal = {line.p, end}, commas = trim((cn_str){line.p + end, line.n - end});
+    cn_str principal = {line.p, end}, commas = cn_str_trim((cn_str){line.p + end, line.n - end});
     if (commas.n == 0)
         return cn_fail(CN_INVALID, "a line is a member, a space, and its labels by commas: user:ana group:hr,group:staff");
     cn_labels labels;
@@ -193,11 +173,9 @@ static cn_err sync_lines(sync_work *w) {
     AUTO_ARENA cn_arena a;
     cn_arena_init(&a, ARENA_BLOCK, ARENA_CAP);
     cn_str text = w->text;
-    for (uint32_t number = 1; text.n; number++) {
-        const char *nl = memchr(text.p, '\n', text.n);
-        size_t n = nl ? (size_t)(nl - text.p) : text.n, step = nl ? n + 1 : n;
-        cn_str line = trim((cn_str){text.p, n});
-        text = (cn_str){text.p + step, text.n - step};
+    uint32_t number = 1;
+    for (cn_str line; cn_str_next(&text, '\n', &line); number++) {
+        line = cn_str_trim(line);
         if (line.n == 0 || *line.p == '#')
             continue;
         sync_entry *x = &w->v[w->members];
@@ -330,7 +308,7 @@ static cn_err add_label(expansion *x, cn_str label, cn_str through) {
 static cn_err add_labels_of(expansion *x, const cn_members *m, cn_str principal) {
     const cn_member *found = cn_members_find(m, principal);
     cn_str commas = found ? found->commas : (cn_str){0}, label;
-    while (next_label(&commas, &label))
+    while (cn_str_next(&commas, ',', &label))
         CN_TRY(add_label(x, label, principal));
     return CN_OK;
 }

@@ -67,7 +67,7 @@ static cn_err look_at(finding *f, cn_seg *seg, uint32_t doc, bool *ret_done) {
     if (x.n_versions == 0)
         return CN_OK;
     cn_arena_reset(&f->a);
-    CN_TRY(cn_seg_doc(seg, doc, &f->a, &d));
+    CN_TRY(cn_seg_doc(seg, doc, &d));
     *ret_done = look(f, d.text, &x);
     CN_TRY(cn_seg_sound(seg));
     if (!*ret_done)

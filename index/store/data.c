@@ -315,14 +315,16 @@ static cn_tenant *find_open(cn_data *d, cn_str name, const uint8_t *uid, uint64_
 
 /* Under the tenant's stripe. */
 static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], uint64_t stamp, cn_tenant **ret) {
-    if ((*ret = find_open(d, name, uid, stamp)))
-        return CN_OK;
-    CN_TRY(new_tenant(d, name, uid, ret));
-    pthread_mutex_lock(&d->lock);
-    (*ret)->listed = stamp;
-    (*ret)->next = d->open;
-    d->open = *ret;
-    pthread_mutex_unlock(&d->lock);
+    cn_tenant *t = find_open(d, name, uid, stamp);
+    if (!t) {
+        CN_TRY(new_tenant(d, name, uid, &t));
+        pthread_mutex_lock(&d->lock);
+        t->listed = stamp;
+        t->next = d->open;
+        d->open = t;
+        pthread_mutex_unlock(&d->lock);
+    }
+    *ret = t;
     return CN_OK;
 }
 
@@ -330,11 +332,15 @@ cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
     uint64_t stamp;
     uint8_t uid[UID_BYTES];
     CN_TRY(cn_env_stamp(d->host, &stamp));
-    if ((*ret = find_open(d, name, NULL, stamp))) /* nearly always */
+    cn_tenant *t = find_open(d, name, NULL, stamp); /* nearly always */
+    if (!t) {
+        CN_TRY(look_up(d, name, uid, &stamp));
+        t = find_open(d, name, uid, stamp);
+    }
+    if (t) {
+        *ret = t;
         return CN_OK;
-    CN_TRY(look_up(d, name, uid, &stamp));
-    if ((*ret = find_open(d, name, uid, stamp)))
-        return CN_OK;
+    }
     pthread_mutex_t *stripe = cn_stripe(&stripes, uid, UID_BYTES);
     pthread_mutex_lock(stripe);
     cn_err e = open_one(d, name, uid, stamp, ret);

@@ -107,10 +107,9 @@ static cn_err with_text(cn_seg *s, const cn_record *rec, cn_doc *ret) {
     return cn_rows_text(&s->rows, &rec->head.outline, &ret->outline);
 }
 
-cn_err cn_seg_doc(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret) {
+cn_err cn_seg_doc(cn_seg *s, uint32_t doc, cn_doc *ret) {
     cn_record rec;
     cn_doc d = {0};
-    (void)arena; /* nothing of this is copied */
     CN_TRY(cn_seg_record(s, doc, &rec));
     CN_TRY(with_text(s, &rec, &d));
     *ret = d;

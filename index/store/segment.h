@@ -104,9 +104,9 @@ cn_err cn_seg_sound(cn_seg *s);
 uint32_t cn_seg_stubs(const cn_seg *s);
 cn_err cn_seg_stub(cn_seg *s, uint32_t doc, bool *ret_is, cn_stub *ret);
 
-/* Everything borrowed from the segment's map, valid until it is closed. `arena` holds the chunk and label arrays. */
+/* Everything borrowed from the segment's map, valid until it is closed. `arena` holds the array of chunks. */
 cn_err cn_seg_doc_brief(cn_seg *s, uint32_t doc, cn_doc *ret);  /* without text, outline and chunks (n_chunks is there): touches the record only */
-cn_err cn_seg_doc(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret);      /* with text, outline and labels; chunks NULL */
+cn_err cn_seg_doc(cn_seg *s, uint32_t doc, cn_doc *ret);        /* with text, outline and labels; chunks NULL */
 cn_err cn_seg_doc_full(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret); /* with chunks (and vectors) */
 cn_err cn_seg_row(cn_seg *s, uint32_t row, cn_chunk *ret, uint32_t *ret_doc, uint32_t *ret_chunk); /* chunk number within its document */
 cn_err cn_seg_text_digest(cn_seg *s, uint32_t row, cn_digest *ret); /* SHA-256 of the chunk's text */

@@ -130,7 +130,7 @@ static cn_err add_stored(gather *g, const stored *x, cn_seg *seg, uint32_t doc, 
     CN_TRY(is_dead(x, seg, doc, a, &dead));
     if (dead)
         return CN_OK;
-    CN_TRY(cn_seg_doc(seg, doc, a, &d));
+    CN_TRY(cn_seg_doc(seg, doc, &d));
     cn_parsed p = {.text = d.text, .title = d.title};
     if (!d.text.n)
         return CN_OK;

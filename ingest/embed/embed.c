@@ -36,11 +36,14 @@ struct cn_embedder {
     cn_token_table table; /* its rows, instead of bert; rows NULL: another kind */
     cn_http *http;  /* instead of weights; price: of a million tokens */
     double price;
+    cn_file_mark described; /* of its description, as it was before it was read */
+    bool opening;   /* by one thread; others wait for `opened` */
     pthread_mutex_t lock; /* over `free` */
     space *free;
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
 static cn_embedder *registry;
 
 /* --- opening --- */
@@ -88,6 +91,7 @@ static cn_err load_http(cn_embedder *e) {
     cn_http_config c;
     if (strcmp(e->precision, "fp32") != 0)
         return cn_fail(CN_INVALID, "model \"%s\" is a service elsewhere, whose precision is not ours to choose; leave out the precision", e->name);
+    e->described = cn_model_http_mark(e->data_dir, cn_str_of(e->name));
     CN_TRY(cn_model_open_http(e->data_dir, cn_str_of(e->name), &c));
     e->c.hidden = c.dim;
     e->c.max_tokens = c.max_tokens;
@@ -144,21 +148,17 @@ static cn_err load(cn_embedder *e) {
     return strcmp(m.kind, "http") == 0 ? load_http(e) : strcmp(m.kind, "static") == 0 ? load_static(e) : load_bert(e);
 }
 
-static cn_err embedder_new(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
+static cn_embedder *embedder_new(const char *data_dir, cn_str name, cn_str precision) {
     cn_embedder *e = cn_calloc(1, sizeof *e);
     if (!e)
-        return cn_fail_memory();
+        return NULL;
     pthread_mutex_init(&e->lock, NULL);
     e->refs = 1;
+    e->opening = true;
     snprintf(e->data_dir, sizeof e->data_dir, "%s", data_dir);
     snprintf(e->name, sizeof e->name, CN_STR_FMT, CN_STR_ARG(name));
     snprintf(e->precision, sizeof e->precision, CN_STR_FMT, CN_STR_ARG(precision));
-    cn_err err = load(e);
-    if (err == CN_OK)
-        *ret = e;
-    else
-        embedder_free(e);
-    return err;
+    return e;
 }
 
 /* What a kind is best used with: of bert's two, the one that is three times as fast and loses nothing that a ranking shows
@@ -170,6 +170,60 @@ static cn_err default_precision(const char *data_dir, cn_str name, cn_str *ret) 
     return CN_OK;
 }
 
+bool cn_embedder_is_current(const cn_embedder *e) {
+    if (!e->http)
+        return true;
+    cn_file_mark now = cn_model_http_mark(e->data_dir, cn_str_of(e->name));
+    return now.inode == 0 || memcmp(&now, &e->described, sizeof now) == 0; /* what is gone changes nothing */
+}
+
+/* --- the registry: one that is being opened stands in it, so that its lock is held for moments only --- */
+
+static cn_embedder *find_locked(const char *data_dir, cn_str name, cn_str precision) {
+    cn_embedder *e = registry;
+    while (e && (strcmp(e->data_dir, data_dir) != 0 || !cn_str_is(name, e->name) || !cn_str_is(precision, e->precision) || (!e->opening && !cn_embedder_is_current(e))))
+        e = e->next;
+    return e;
+}
+
+static void unlink_locked(const cn_embedder *e) {
+    cn_embedder **p = &registry;
+    while (*p != e)
+        p = &(*p)->next;
+    *p = e->next;
+}
+
+/* NULL: no memory. *ret_fresh: it is new, and the caller's to open. */
+static cn_embedder *take_or_add(const char *data_dir, cn_str name, cn_str precision, bool *ret_fresh) {
+    cn_embedder *e;
+    pthread_mutex_lock(&registry_lock);
+    while ((e = find_locked(data_dir, name, precision)) && e->opening)
+        pthread_cond_wait(&opened, &registry_lock);
+    *ret_fresh = !e;
+    if (e) {
+        e->refs++;
+    } else if ((e = embedder_new(data_dir, name, precision))) {
+        e->next = registry;
+        registry = e;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return e;
+}
+
+/* Where it fails, who waited tries it again by itself. */
+static cn_err open_for_all(cn_embedder *e) {
+    cn_err err = load(e);
+    pthread_mutex_lock(&registry_lock);
+    e->opening = false;
+    if (err != CN_OK)
+        unlink_locked(e);
+    pthread_cond_broadcast(&opened);
+    pthread_mutex_unlock(&registry_lock);
+    if (err != CN_OK)
+        embedder_free(e);
+    return err;
+}
+
 cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret) {
     CN_TRY(cn_name_check(name, "model"));
     if (!precision.n)
@@ -178,21 +232,14 @@ cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_
         return cn_fail(CN_INVALID, "precision \"" CN_STR_FMT "\" is not known; int8 and fp32 are", CN_STR_ARG(precision));
     if (strlen(data_dir) >= DATA_MAX)
         return cn_fail(CN_INVALID, "the path of the data directory is too long");
-    pthread_mutex_lock(&registry_lock);
-    cn_embedder *e = registry;
-    while (e && (strcmp(e->data_dir, data_dir) != 0 || !cn_str_is(name, e->name) || !cn_str_is(precision, e->precision)))
-        e = e->next;
-    cn_err err = CN_OK;
-    if (e) {
-        e->refs++;
-    } else if ((err = embedder_new(data_dir, name, precision, &e)) == CN_OK) {
-        e->next = registry;
-        registry = e;
-    }
-    pthread_mutex_unlock(&registry_lock);
-    if (err == CN_OK)
-        *ret = e;
-    return err;
+    bool fresh;
+    cn_embedder *e = take_or_add(data_dir, name, precision, &fresh);
+    if (!e)
+        return cn_fail_memory();
+    if (fresh)
+        CN_TRY(open_for_all(e));
+    *ret = e;
+    return CN_OK;
 }
 
 void cn_embedder_unref(cn_embedder *e) {
@@ -200,11 +247,8 @@ void cn_embedder_unref(cn_embedder *e) {
         return;
     pthread_mutex_lock(&registry_lock);
     bool last = --e->refs == 0;
-    for (cn_embedder **p = &registry; last && *p; p = &(*p)->next)
-        if (*p == e) {
-            *p = e->next;
-            break;
-        }
+    if (last)
+        unlink_locked(e);
     pthread_mutex_unlock(&registry_lock);
     if (last)
         embedder_free(e);

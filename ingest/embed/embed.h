@@ -29,10 +29,11 @@ cn_err cn_model_verify(const char *data_dir, cn_str name);
 /* A model whose manifest cannot be read has the kind "damaged" and zeros. */
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
-/* One per process and (name, precision); a second open returns the same, counted. precision: "fp32" or "int8"; "": int8 for bert, fp32
+/* One per process and (name, precision); a second open returns the same, counted, and waits while another thread reads it. precision: "fp32" or "int8"; "": int8 for bert, fp32
  * for the other kinds, which have no other. */
 cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret);
 void cn_embedder_unref(cn_embedder *e);
+bool cn_embedder_is_current(const cn_embedder *e); /* false: a remote one whose description was replaced since; an open gives the new one */
 cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
 cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */

@@ -201,6 +201,14 @@ cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret
     return CN_OK;
 }
 
+cn_file_mark cn_model_http_mark(const char *data_dir, cn_str name) {
+    char folder[PATH_BYTES], path[PATH_BYTES];
+    struct stat st;
+    if (model_path(data_dir, name, folder) != CN_OK || join(path, folder, CN_HTTP_FILE) != CN_OK || stat(path, &st) != 0)
+        return (cn_file_mark){0};
+    return (cn_file_mark){st.st_dev, st.st_ino, (uint64_t)st.st_size, (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
+}
+
 cn_err cn_model_verify(const char *data_dir, cn_str name) {
     cn_manifest m;
     cn_model_dir d;

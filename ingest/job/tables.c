@@ -39,12 +39,26 @@ void cn_tables_abort(cn_tables *w) {
 /* ---------- pruning: keys sort by time, so the first are the oldest ---------- */
 #define PRUNE_MOST 64 /* at a time, so that no transaction grows long */
 
+typedef struct in_use {
+    const char *job;
+    bool found;
+} in_use;
+
+static cn_err is_in_use(void *ctx, cn_str key, cn_str value, bool *stop) {
+    in_use *u = ctx;
+    (void)key;
+    u->found = *stop = cn_str_is(value, u->job);
+    return CN_OK;
+}
+
 typedef struct oldest {
+    cn_tables *w;
     size_t excess;
     uint32_t n;
     char id[PRUNE_MOST][CN_JOB_ID_TEXT];
 } oldest;
 
+/* One that runs or can be resumed stays, and does not stand before those that came after it. */
 static cn_err note_oldest(void *ctx, cn_str key, cn_str value, bool *stop) {
     oldest *o = ctx;
     (void)value;
@@ -53,7 +67,10 @@ static cn_err note_oldest(void *ctx, cn_str key, cn_str value, bool *stop) {
         return CN_OK;
     }
     memcpy(o->id[o->n], key.p, key.n);
-    o->id[o->n++][key.n] = 0;
+    o->id[o->n][key.n] = 0;
+    in_use u = {.job = o->id[o->n]};
+    CN_TRY(cn_db_each(o->w->txn, o->w->running, CN_STR(""), is_in_use, &u));
+    o->n += !u.found;
     return CN_OK;
 }
 
@@ -73,30 +90,14 @@ static cn_err remove_rejects(cn_tables *w, const char *job) {
     return rc == 0 || rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "job_rejects");
 }
 
-typedef struct in_use {
-    const char *job;
-    bool found;
-} in_use;
-
-static cn_err is_in_use(void *ctx, cn_str key, cn_str value, bool *stop) {
-    in_use *u = ctx;
-    (void)key;
-    u->found = *stop = cn_str_is(value, u->job);
-    return CN_OK;
-}
-
 cn_err cn_tables_prune(cn_tables *w, size_t keep) {
     uint64_t n;
     CN_TRY(cn_db_count(w->txn, w->jobs, &n));
     if (n <= keep)
         return CN_OK;
-    oldest o = {.excess = n - keep};
+    oldest o = {.w = w, .excess = n - keep};
     CN_TRY(cn_db_each(w->txn, w->jobs, CN_STR(""), note_oldest, &o));
     for (uint32_t i = 0; i < o.n; i++) {
-        in_use u = {.job = o.id[i]};
-        CN_TRY(cn_db_each(w->txn, w->running, CN_STR(""), is_in_use, &u));
-        if (u.found)
-            continue;
         CN_TRY(remove_rejects(w, o.id[i]));
         CN_TRY(cn_db_del(w->txn, w->jobs, cn_str_of(o.id[i])));
     }

@@ -9,35 +9,20 @@ typedef struct lines {
     unsigned number; /* of the line last given */
 } lines;
 
-static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
-
-static cn_str trim(cn_str s) {
-    while (s.n && blank(*s.p))
-        s = (cn_str){s.p + 1, s.n - 1};
-    while (s.n && blank(s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
-
 static cn_str unquote(cn_str s) {
-    s = trim(s);
+    s = cn_str_trim(s);
     bool quoted = s.n >= 2 && (*s.p == '"' || *s.p == '\'') && s.p[s.n - 1] == *s.p;
     return quoted ? (cn_str){s.p + 1, s.n - 2} : s;
 }
 
 static bool next_line(lines *l, cn_str *ret) {
-    if (l->rest.n == 0)
-        return false;
-    const char *end = memchr(l->rest.p, '\n', l->rest.n);
-    size_t n = end ? (size_t)(end - l->rest.p) : l->rest.n, step = n + (end != NULL);
-    *ret = (cn_str){l->rest.p, n};
-    l->rest = (cn_str){l->rest.p + step, l->rest.n - step};
-    l->number++;
-    return true;
+    bool more = cn_str_next(&l->rest, '\n', ret);
+    l->number += more;
+    return more;
 }
 
 static bool ends_front(cn_str line) {
-    line = trim(line);
+    line = cn_str_trim(line);
     return cn_str_is(line, "---") || cn_str_is(line, "...");
 }
 
@@ -47,7 +32,7 @@ static bool find(cn_str file, lines *ret) {
     if (file.n >= 3 && memcmp(file.p, "\xef\xbb\xbf", 3) == 0)
         file = (cn_str){file.p + 3, file.n - 3};
     lines l = {.rest = file};
-    if (!next_line(&l, &line) || !cn_str_is(trim(line), "---"))
+    if (!next_line(&l, &line) || !cn_str_is(cn_str_trim(line), "---"))
         return false;
     lines inside = l;
     const char *from = l.rest.p;
@@ -78,13 +63,8 @@ static cn_err add(cn_row_reader *r, cn_str item, value *v) {
 }
 
 static cn_err inline_list(cn_row_reader *r, cn_str s, value *v) {
-    while (s.n) {
-        const char *comma = memchr(s.p, ',', s.n);
-        size_t n = comma ? (size_t)(comma - s.p) : s.n;
-        CN_TRY(add(r, (cn_str){s.p, n}, v));
-        n += comma != NULL;
-        s = (cn_str){s.p + n, s.n - n};
-    }
+    for (cn_str one; cn_str_next(&s, ',', &one);)
+        CN_TRY(add(r, one, v));
     return CN_OK;
 }
 
@@ -92,7 +72,7 @@ static cn_err inline_list(cn_row_reader *r, cn_str s, value *v) {
 static cn_err list_below(cn_row_reader *r, lines *l, value *v) {
     cn_str line;
     for (lines ahead = *l; next_line(&ahead, &line); *l = ahead) {
-        line = trim(line);
+        line = cn_str_trim(line);
         if (line.n && line.p[0] != '#' && line.p[0] != '-')
             return CN_OK;
         if (line.n && line.p[0] == '-') {
@@ -107,14 +87,14 @@ static cn_str without_comment(cn_str s) {
     if (s.n && (*s.p == '"' || *s.p == '\''))
         return s;
     for (size_t i = 1; i < s.n; i++)
-        if (s.p[i] == '#' && blank(s.p[i - 1]))
-            return trim((cn_str){s.p, i});
+        if (s.p[i] == '#' && cn_is_blank(s.p[i - 1]))
+            return cn_str_trim((cn_str){s.p, i});
     return s;
 }
 
 static cn_err read_value(cn_row_reader *r, cn_str s, lines *l, value *ret) {
-    value v = {.text = unquote(without_comment(trim(s)))};
-    s = without_comment(trim(s));
+    value v = {.text = unquote(without_comment(cn_str_trim(s)))};
+    s = without_comment(cn_str_trim(s));
     if (s.n && (s.p[0] == '|' || s.p[0] == '>')) { /* a block of lines below it: not flat */
         v.text = (cn_str){s.p, 0};
     } else if (s.n == 0) {
@@ -142,14 +122,14 @@ static cn_err take(cn_row_reader *r, cn_str key, const value *v, cn_str raw_valu
         return v->list ? cn_fail(CN_INVALID, "it should be one value, no list") : v->text.n ? cn_row_cell(r, (cn_field)f, v->text, a, row) : CN_OK;
     if (v->list)
         return cn_row_meta_list(r, key, v->n);
-    bool quoted = v->text.p != trim(raw_value).p;
+    bool quoted = v->text.p != cn_str_trim(raw_value).p;
     return v->text.n ? cn_row_meta(r, key, v->text, quoted) : CN_OK;
 }
 
 static cn_err read_line(cn_row_reader *r, cn_str line, lines *l, cn_arena *a, cn_row *row) {
     const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
     value v = {0};
-    if (!colon || blank(line.p[0]) || line.p[0] == '#' || line.p[0] == '-')
+    if (!colon || cn_is_blank(line.p[0]) || line.p[0] == '#' || line.p[0] == '-')
         return CN_OK;
     size_t n = (size_t)(colon - line.p), number = l->number;
     cn_str key = unquote((cn_str){line.p, n}), text = {colon + 1, line.n - n - 1};

@@ -40,13 +40,8 @@ cn_err cn_fields_parse(cn_str map, cn_fields *ret) {
     for (int i = 0; i < CN_FIELD_COUNT; i++)
         for (int j = 0; j < 2; j++)
             f.name[i][j] = cn_str_of(usual[i][j]);
-    while (map.n) {
-        const char *comma = memchr(map.p, ',', map.n);
-        size_t n = comma ? (size_t)(comma - map.p) : map.n;
-        CN_TRY(map_one((cn_str){map.p, n}, &f));
-        n += comma ? 1 : 0;
-        map = (cn_str){map.p + n, map.n - n};
-    }
+    for (cn_str one; cn_str_next(&map, ',', &one);)
+        CN_TRY(map_one(one, &f));
     *ret = f;
     return CN_OK;
 }

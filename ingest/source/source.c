@@ -73,9 +73,22 @@ static cn_err open_rows(cn_source *s) {
     return cn_input_open(fd, s->o.rows, &s->unpacker, &s->rows);
 }
 
-bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret_glob) {
+/* Whether there is something of just this name; of a client's, nothing outside its roots is looked for. */
+static bool is_there(const cn_source_opts *o, const char *path) {
+    int fd;
+    if (!o->rooted)
+        return access(path, F_OK) == 0;
+    if (open_rooted(o, path, &fd) != CN_OK)
+        return false;
+    close(fd);
+    return true;
+}
+
+/* True when path is a glob (and nothing of that name is there): *ret_root is the folder before its first wildcard, *ret_glob the
+ * rest, which is matched with paths relative to that folder. */
+static bool split_glob(const cn_source_opts *o, const char *path, char *ret_root, size_t n, const char **ret_glob) {
     const char *magic = strpbrk(path, "*?[");
-    if (!magic || access(path, F_OK) == 0)
+    if (!magic || is_there(o, path))
         return false;
     while (magic > path && magic[-1] != '/')
         magic--;
@@ -92,7 +105,7 @@ cn_err cn_source_may_read(const cn_source_opts *o, const char *path) {
     int fd;
     if (!o->rooted)
         return CN_OK;
-    CN_TRY(open_rooted(o, cn_source_glob(path, folder, sizeof folder, &glob) ? folder : path, &fd));
+    CN_TRY(open_rooted(o, split_glob(o, path, folder, sizeof folder, &glob) ? folder : path, &fd));
     close(fd);
     return CN_OK;
 }
@@ -142,7 +155,7 @@ static cn_err check_path(cn_source *s, const char *path) {
     const char *glob;
     if (strcmp(path, "-") == 0)
         return s->o.rooted ? cn_fail(CN_DENIED, "standard input is not a client's to name") : CN_OK;
-    if (cn_source_glob(path, root, sizeof root, &glob))
+    if (split_glob(&s->o, path, root, sizeof root, &glob))
         return count_folder(s, root, cn_str_of(glob));
     CN_TRY(stat_path(s, path, &st));
     if (S_ISDIR(st.st_mode))
@@ -288,7 +301,7 @@ static cn_err open_path(cn_source *s, const char *path, cn_arena *a, cn_raw *raw
     s->in_folder = false;
     if (strcmp(path, "-") == 0)
         return open_input(s, a, raw);
-    if (cn_source_glob(path, other, sizeof other, &glob)) {
+    if (split_glob(&s->o, path, other, sizeof other, &glob)) {
         CN_TRY(open_file(s, other, &f.fd));
         return open_folder(s, f.fd, other, cn_str_of(glob));
     }

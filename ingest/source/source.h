@@ -53,9 +53,6 @@ cn_err cn_source_open(const cn_source_opts *o, cn_source **ret);
 void cn_source_close(cn_source *s);
 /* CN_DENIED or another error when o->rooted and there is nothing at path that may be opened; globs by their folder. */
 cn_err cn_source_may_read(const cn_source_opts *o, const char *path);
-/* True when path is a glob (and no file of that name is there): *ret_root is the folder before its first wildcard, *ret_glob
- * the rest, which is matched with paths relative to that folder. */
-bool cn_source_glob(const char *path, char *ret_root, size_t n, const char **ret_glob);
 /* CN_OK with the next; CN_END at the end; another error stops the whole job (a folder that cannot be listed). */
 cn_err cn_source_next(cn_source *s, cn_arena *a, cn_raw *ret);
 /* For progress: bytes read so far and in all (0: unknown); documents in all (0: unknown). */

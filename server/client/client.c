@@ -78,6 +78,13 @@ cairn_code cairn_connect(const char *address, const cairn_options *options, cair
 
 const char *cairn_connect_error(void) { return connect_error; }
 
+static void forget_key(cairn_client *c) {
+    if (c->key)
+        explicit_bzero(c->key, strlen(c->key));
+    cn_free(c->key);
+    c->key = NULL;
+}
+
 void cairn_close(cairn_client *c) {
     if (!c)
         return;
@@ -85,7 +92,7 @@ void cairn_close(cairn_client *c) {
     cn_buf_done(&c->out);
     cn_buf_done(&c->in);
     cn_free(c->address);
-    cn_free(c->key);
+    forget_key(c);
     cn_free(c);
 }
 
@@ -163,6 +170,11 @@ static void keep_error(cairn_client *c, const cairn_request *r) {
     snprintf(c->error, sizeof c->error, "%s", r->answer.data ? (const char *)r->answer.data : "INTERNAL: out of memory");
 }
 
+static void wipe(cn_buf *b) {
+    if (b->n)
+        explicit_bzero(b->p, b->n);
+}
+
 static cairn_code say_key(cairn_client *c) {
     CN_AUTO_BUF cn_buf params = {.cap = 65536};
     cn_pack_map(&params, 1);
@@ -170,6 +182,8 @@ static cairn_code say_key(cairn_client *c) {
     cn_pack_cstr(&params, c->key);
     cairn_request r = {.method = "auth", .params = params.p, .size = params.n, .code = CAIRN_UNREACHABLE};
     cairn_code code = exchange(c, &r, 1);
+    wipe(&params);
+    wipe(&c->out);
     if (code == CAIRN_OK && r.code != CAIRN_OK)
         keep_error(c, &r);
     cairn_answer_free(&r.answer);
@@ -224,8 +238,7 @@ cairn_code cairn_auth(cairn_client *c, const char *key) {
     char *copy = cn_strdup_n(key, strlen(key));
     if (!copy)
         return client_fail(c, CAIRN_INTERNAL, "out of memory");
-    cn_free(c->key);
-    c->key = NULL; /* be_connected() must not say the old one */
+    forget_key(c); /* be_connected() must not say the old one */
     cairn_code code = be_connected(c);
     c->key = copy;
     return code == CAIRN_OK ? say_key(c) : code;

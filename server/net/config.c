@@ -258,6 +258,26 @@ void cn_config_done(cn_config *c) {
     *c = (cn_config){0};
 }
 
+static bool differs(const cn_setting *row, const cn_settings *a, const cn_settings *b) {
+    const char *const *x, *const *y;
+    if (row->type == CN_SET_TEXT)
+        return strcmp(cn_settings_text(a, row->name), cn_settings_text(b, row->name)) != 0;
+    if (row->type != CN_SET_LIST)
+        return cn_settings_int(a, row->name) != cn_settings_int(b, row->name);
+    size_t n = cn_settings_list(a, row->name, &x);
+    bool same = n == cn_settings_list(b, row->name, &y);
+    for (size_t i = 0; same && i < n; i++)
+        same = strcmp(x[i], y[i]) == 0;
+    return !same;
+}
+
+void cn_config_restart(const cn_config *running, const cn_config *fresh, cn_buf *out) {
+    static const char *const fixed[] = {"data", "listen", "insecure", "unix_mode", "import_root", "loops", "workers", "long_workers", "queue", "embed_threads"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (differs(find(fixed[i], strlen(fixed[i])), running->settings, fresh->settings))
+            cn_buf_printf(out, "%s%s", out->n ? "," : "", fixed[i]);
+}
+
 void cn_config_sample(cn_buf *out) { cn_settings_sample(table, ROWS, out); }
 
 void cn_config_help(cn_buf *out) {
@@ -277,7 +297,7 @@ void cn_config_help(cn_buf *out) {
         cn_buf_printf(out, "  %s%*s%s", option, n < 18 ? 20 - n : 2, "", table[i].help);
         cn_buf_printf(out, *table[i].preset ? " [%s]\n" : "%s\n", table[i].preset);
     }
-    cn_buf_puts(out, "\nSIGHUP reads the settings again (limits, timeouts, anonymous, request records, log level); SIGTERM drains and stops.\n"
+    cn_buf_puts(out, "\nSIGHUP reads the settings again (limits, timeouts, anonymous, request records, log level) and logs those that need a restart; SIGTERM drains and stops.\n"
                      "Exit status 74: a file was damaged or cut short while it was changed; the log says which (catalog.lost). Restore it, then start again:\n"
                      "a server started before that refuses just that tenant.\n");
 }

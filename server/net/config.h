@@ -16,7 +16,7 @@ typedef struct cn_config {
     size_t n_listen, n_import_roots, n_anonymous;
     bool insecure, check_only, help, version, sample;
     unsigned loops, workers, long_workers, queue, embed_threads, unix_mode;
-    /* these follow SIGHUP; lists but `anonymous`, sizes of pools and addresses need a restart */
+    /* these follow SIGHUP, and `anonymous`; the others need a restart (cn_config_restart) */
     unsigned max_connections, max_pipelined;
     uint64_t max_frame, max_response, max_buffered;
     uint64_t idle_ms, frame_ms, write_ms, request_ms, gate_ms, drain_ms, slow_ms;
@@ -27,5 +27,7 @@ typedef struct cn_config {
 /* CN_INVALID naming option, variable or file:line. */
 cn_err cn_config_load(int argc, char **argv, cn_config *ret);
 void cn_config_done(cn_config *c);
+/* Names, by commas, of the settings in which the two differ and that a running server does not take over. */
+void cn_config_restart(const cn_config *running, const cn_config *fresh, cn_buf *out);
 void cn_config_help(cn_buf *out);
 void cn_config_sample(cn_buf *out);

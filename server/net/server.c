@@ -153,19 +153,27 @@ static void stop_listening(net *n) {
     }
 }
 
+static void end_serving(net *n) {
+    atomic_store(&n->drain_end_ns, cn_mono_ns() + atomic_load(&n->lim.drain_ms) * 1000000u);
+    atomic_store(&n->draining, true);
+    cn_service_leave(n->s);
+    stop_listening(n);
+}
+
+static void wake_all(net *n) {
+    for (unsigned i = 0; i < n->n_loops; i++)
+        loop_wake(&n->loops[i]);
+}
+
 static void drain(net *n, const char *why) {
     if (atomic_load(&n->draining)) { /* asked twice: now */
         atomic_store(&n->forced, true);
     } else {
         cn_log(CN_LOG_INFO, "server.stopping", "signal=%s connections=%u running=%u", why, atomic_load(&n->connections), atomic_load(&n->running));
         cn_notify("STOPPING=1");
-        atomic_store(&n->drain_end_ns, cn_mono_ns() + atomic_load(&n->lim.drain_ms) * 1000000u);
-        atomic_store(&n->draining, true);
-        cn_service_leave(n->s);
-        stop_listening(n);
+        end_serving(n);
     }
-    for (unsigned i = 0; i < n->n_loops; i++)
-        loop_wake(&n->loops[i]);
+    wake_all(n);
 }
 
 static void reload(net *n) {
@@ -181,10 +189,12 @@ static void reload(net *n) {
         cn_log(CN_LOG_ERROR, "server.reload", "anonymous stays as it was: %s", cn_error_detail());
     cn_service_set_trace(n->s, fresh.trace_bytes, fresh.trace_keep_us);
     cn_service_set_upkeep(n->s, &fresh.upkeep);
-    if (strcmp(fresh.data, n->config->data) != 0 || fresh.n_listen != n->config->n_listen || fresh.workers != n->config->workers)
-        cn_log(CN_LOG_WARN, "server.reload", "data, listen and sizes of pools change only with a restart");
+    CN_AUTO_BUF cn_buf waiting = {.cap = 4096};
+    cn_config_restart(n->config, &fresh, &waiting);
+    if (waiting.n)
+        cn_log(CN_LOG_WARN, "server.reload", "restart=" CN_STR_FMT " these settings differ and hold only after a restart", CN_STR_ARG(cn_buf_str(&waiting)));
     cn_config_done(&fresh);
-    cn_log(CN_LOG_INFO, "server.reload", "settings read again");
+    cn_log(CN_LOG_INFO, "server.reload", "settings read again%s", waiting.n ? ", but for those that need a restart" : "");
 }
 
 static void on_signal(uv_signal_t *s, int number) {
@@ -235,21 +245,32 @@ static void *serve_loop(void *arg) {
     return NULL;
 }
 
+/* Those that have begun are ended as by a signal, and awaited: nothing of theirs is freed before. */
+static cn_err run_loops(net *n) {
+    unsigned begun = 1;
+    while (begun < n->n_loops && pthread_create(&n->loops[begun].thread, NULL, serve_loop, &n->loops[begun]) == 0)
+        begun++;
+    if (begun == n->n_loops) {
+        cn_notify("READY=1");
+        cn_log(CN_LOG_INFO, "server.ready", "build=%s data=%s", CAIRN_VERSION, n->config->data);
+    } else {
+        end_serving(n);
+        atomic_store(&n->forced, true);
+        wake_all(n);
+    }
+    loop_run(&n->loops[0]);
+    for (unsigned i = 1; i < begun; i++)
+        pthread_join(n->loops[i].thread, NULL);
+    return begun == n->n_loops ? CN_OK : cn_fail(CN_OVERLOADED, "a thread for event loop %u of %u could not be started", begun + 1, n->n_loops);
+}
+
 static cn_err serve(net *n) {
     CN_TRY(bind_all(n));
     CN_TRY(start_pools(n));
     CN_TRY(start_loops(n));
     for (size_t i = 0; i < n->n_listeners; i++)
         CN_TRY(start_listening(n, i));
-    for (unsigned i = 1; i < n->n_loops; i++)
-        if (pthread_create(&n->loops[i].thread, NULL, serve_loop, &n->loops[i]) != 0)
-            return cn_fail(CN_OVERLOADED, "a thread for an event loop could not be started");
-    cn_notify("READY=1");
-    cn_log(CN_LOG_INFO, "server.ready", "build=%s data=%s", CAIRN_VERSION, n->config->data);
-    loop_run(&n->loops[0]);
-    for (unsigned i = 1; i < n->n_loops; i++)
-        pthread_join(n->loops[i].thread, NULL);
-    return CN_OK;
+    return run_loops(n);
 }
 
 /* What still runs was cut off by drain_timeout. It is safe to leave at any moment (a job killed so resumes or is swept). */

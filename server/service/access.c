@@ -109,7 +109,7 @@ static bool names_an_index(const cn_method *m) {
 /* A key limited to some indexes works on these alone: what reaches further (the policy, members, keys) is not for it. */
 static cn_err check_index(const cn_call *c, const cn_method *m, const msgpack_object *params) {
     cn_str index = {NULL, 0};
-    if (c->caller->kind != CN_CALLER_KEY || !c->caller->key.index.n)
+    if (!cn_call_limited(c))
         return CN_OK;
     if (!names_an_index(m))
         return m->flags & CN_METHOD_PART ? CN_OK : cn_fail(CN_DENIED, "%s reaches beyond the indexes that this key is limited to", m->name);

@@ -109,3 +109,17 @@ void cn_tenant_unref_p(cn_tenant **t) {
     if (*t)
         cn_tenant_unref(*t);
 }
+
+void cn_out_scopes(cn_buf *out, unsigned scopes) {
+    char text[128];
+    cn_pack_cstr(out, "scopes");
+    size_t at = cn_pack_array_open(out);
+    uint32_t n = 0;
+    for (unsigned bit = 0; bit < CN_SCOPE_COUNT; bit++)
+        if (scopes >> bit & 1) {
+            cn_scopes_text(1u << bit, text);
+            cn_pack_cstr(out, text);
+            n++;
+        }
+    cn_pack_array_close(out, at, n);
+}

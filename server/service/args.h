@@ -12,6 +12,7 @@
 
 /* May this caller know of the index? A key limited to some indexes does not see the others. */
 bool cn_call_reaches(const cn_call *c, cn_str index);
+static inline bool cn_call_limited(const cn_call *c) { return c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n > 0; }
 
 /* Required fields: CN_INVALID naming the field when it is absent. */
 cn_err cn_arg_str(const msgpack_object *params, const char *name, cn_str *ret);
@@ -28,6 +29,7 @@ void cn_out_time(cn_buf *b, const char *key, int64_t us);               /* CN_NO
 void cn_out_hex(cn_buf *b, const char *key, const uint8_t *p, size_t n);
 void cn_out_labels(cn_buf *b, const char *key, cn_labels v);
 void cn_out_triple(cn_buf *b, const char *key, const cn_triple *t);
+void cn_out_scopes(cn_buf *b, unsigned scopes); /* "scopes" and their names */
 void cn_out_counts(cn_buf *b, const char *key, const cn_counts *n);
 
 const char *cn_version_state_name(const cn_version *v, const cn_index_info *ix); /* dropped, active, idle, sealed */

@@ -21,21 +21,6 @@ cn_err cn_m_health(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     return CN_OK;
 }
 
-static void out_scopes(cn_buf *out, const char *key, unsigned scopes) {
-    cn_pack_cstr(out, key);
-    size_t at = cn_pack_array_open(out);
-    uint32_t n = 0;
-    for (unsigned bit = 1; bit && bit <= scopes; bit <<= 1) {
-        if (!(scopes & bit))
-            continue;
-        char name[128];
-        cn_scopes_text(bit, name);
-        cn_pack_cstr(out, name);
-        n++;
-    }
-    cn_pack_array_close(out, at, n);
-}
-
 cn_err cn_m_auth(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)tenant;
     cn_str key = {NULL, 0};
@@ -47,7 +32,7 @@ cn_err cn_m_auth(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object 
     cn_pack_map(out, 4);
     cn_out_cstr(out, "id", who.key.id);
     cn_out_str(out, "tenant", who.key.tenant);
-    out_scopes(out, "scopes", who.key.scopes);
+    cn_out_scopes(out, who.key.scopes);
     cn_out_labels(out, "labels", who.key.labels);
     return CN_OK;
 }
@@ -155,7 +140,7 @@ static void out_scrub(const cn_upkeep_state *u, cn_buf *out) {
 cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)p;
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
-    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* counts of its tenant tell of other indexes */
+    bool limited = cn_call_limited(c); /* counts of its tenant tell of other indexes */
     bool admin = cn_access_has(c->caller, CN_SCOPE(admin));
     const cn_counter *own = cn_counter_of(s, tenant);
     CN_AUTO_TENANT cn_tenant *t = NULL;

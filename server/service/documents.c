@@ -90,7 +90,7 @@ static cn_err fetch(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obje
     CN_TRY(take_range(p, &bytes));
     CN_TRY(open_reading(s, c, p, &o, r));
     CN_TRY(find(p, r, &at));
-    CN_TRY(cn_seg_doc(at.seg, at.doc, &c->arena, &doc));
+    CN_TRY(cn_seg_doc(at.seg, at.doc, &doc));
     cn_str text = cut_text(doc.text, &bytes);
     cn_digest digest = cn_sha256_of(text.p, text.n);
     note_range(c, own, &doc, (uint64_t)(text.p - doc.text.p), (uint64_t)(text.p - doc.text.p) + text.n, &digest);
@@ -146,7 +146,7 @@ static cn_err list_one(void *ctx, cn_seg *seg, uint32_t number) {
         l->more = true;
         return CN_OK;
     }
-    CN_TRY(l->labels ? cn_seg_doc_full(seg, number, &l->c->arena, &doc) : cn_seg_doc(seg, number, &l->c->arena, &doc));
+    CN_TRY(l->labels ? cn_seg_doc_full(seg, number, &l->c->arena, &doc) : cn_seg_doc(seg, number, &doc));
     cn_pack_map(l->out, l->labels ? 9 : 8);
     out_document(l->out, &doc, l->labels);
     l->n++;

@@ -66,7 +66,7 @@ static cn_err look_on_files(listing *l) {
 
 /* ---------- what is told ---------- */
 static bool may_see(const listing *l, const cn_erasing *e) {
-    bool limited = l->c->caller->kind == CN_CALLER_KEY && l->c->caller->key.index.n;
+    bool limited = cn_call_limited(l->c);
     return l->tenant.n ? cn_str_is(l->tenant, e->tenant) && cn_call_reaches(l->c, cn_str_of(e->index)) : !limited;
 }
 

@@ -167,7 +167,7 @@ cn_err cn_out_access(cn_call *c, const cn_look *l, const cn_explained *x, cn_buf
     out_policy(out, x);
     cn_out_triple(out, "row", &x->row);
     cn_out_triple(out, "now", &x->now);
-    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n; /* what else a member holds is of the whole tenant */
+    bool limited = cn_call_limited(c); /* what else a member holds is of the whole tenant */
     cn_out_labels(out, "labels", limited ? (cn_labels){0} : l->who.principal.asks);
     cn_out_str(out, "principal", l->who.name);
     return CN_OK;

@@ -271,7 +271,7 @@ static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_
 cn_err cn_m_exposed(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     CN_AUTO_LOOK cn_look l = {0};
     CN_AUTO_BUF cn_buf gaps;
-    exposing x = {.c = c, .out = out, .limit = LIMIT, .limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n};
+    exposing x = {.c = c, .out = out, .limit = LIMIT, .limited = cn_call_limited(c)};
     cn_buf_init(&gaps, out->cap);
     CN_TRY(cn_get_uint(p, "limit", 1, LIMIT_MAX, &x.limit));
     CN_TRY(cn_get_str(p, "index", &x.index));

@@ -1,11 +1,9 @@
 /* admin.*: tenants, indexes, keys, models. */
-#include "server/service/args.h"
+#include "server/service/methods_inside.h"
 #include "server/service/operate.h"
 #include "server/service/reading.h"
 
 #include "ingest/chunk/chunk.h"
-
-#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
 
 static const char *data_dir(cn_service *s) { return cn_data_dir(cn_service_data(s)); }
 
@@ -268,14 +266,9 @@ static cn_err take_expiry(const msgpack_object *p, int64_t *ret) {
 }
 
 static bool is_listed(cn_str list, cn_str word) {
-    while (list.n) {
-        const char *comma = memchr(list.p, ',', list.n);
-        size_t n = comma ? (size_t)(comma - list.p) : list.n;
-        if (cn_str_eq((cn_str){list.p, n}, word))
+    for (cn_str one; cn_str_next(&list, ',', &one);)
+        if (cn_str_eq(one, word))
             return true;
-        n += comma != NULL;
-        list = (cn_str){list.p + n, list.n - n};
-    }
     return false;
 }
 
@@ -286,14 +279,9 @@ static cn_err may_give_principals(const cn_key_info *own, const cn_key_info *k) 
         return CN_OK;
     if (!left.n)
         return cn_fail(CN_DENIED, "this key acts as some principals only, so it cannot make one for all: name patterns of its own");
-    while (left.n) {
-        const char *comma = memchr(left.p, ',', left.n);
-        cn_str one = {left.p, comma ? (size_t)(comma - left.p) : left.n};
+    for (cn_str one; cn_str_next(&left, ',', &one);)
         if (!is_listed(own->principals, one))
             return cn_fail(CN_DENIED, "this key cannot give the pattern " CN_STR_FMT ", which it does not hold", CN_STR_ARG(one));
-        size_t step = one.n + (comma != NULL);
-        left = (cn_str){left.p + step, left.n - step};
-    }
     return CN_OK;
 }
 
@@ -355,34 +343,19 @@ METHOD(key_add) {
     return CN_OK;
 }
 
-static void out_scopes(cn_buf *out, unsigned scopes) {
-    char text[128];
-    cn_pack_cstr(out, "scopes");
-    size_t at = cn_pack_array_open(out);
-    uint32_t n = 0;
-    for (unsigned bit = 0; bit < CN_SCOPE_COUNT; bit++)
-        if (scopes >> bit & 1) {
-            cn_scopes_text(1u << bit, text);
-            cn_pack_cstr(out, text);
-            n++;
-        }
-    cn_pack_array_close(out, at, n);
-}
-
 static cn_err key_one(void *ctx, const cn_key_info *k) {
     list_sink *l = ctx;
-    bool expired = k->expires_us != CN_NO_TIME && k->expires_us <= cn_wall_us();
     l->n++;
     cn_pack_map(l->out, 9);
     cn_out_cstr(l->out, "id", k->id);
     cn_out_str(l->out, "tenant", k->tenant);
-    out_scopes(l->out, k->scopes);
+    cn_out_scopes(l->out, k->scopes);
     cn_out_labels(l->out, "labels", k->labels);
     cn_out_str(l->out, "principals", k->principals);
     cn_out_str(l->out, "index", k->index);
     cn_out_time(l->out, "expires", k->expires_us);
     cn_out_time(l->out, "made", k->made_us);
-    cn_out_cstr(l->out, "state", k->revoked ? "revoked" : expired ? "expired" : "valid");
+    cn_out_cstr(l->out, "state", k->revoked ? "revoked" : cn_key_expired(k) ? "expired" : "valid");
     return CN_OK;
 }
 
@@ -432,9 +405,6 @@ METHOD(model_list) {
     return CN_OK;
 }
 
-#define END {NULL, NULL, false, NULL}
-#define INDEX {"index", "str", true, "name of the index"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
 #define SOFT {"mode", "str", false, "default mode of queries: dense, exact, lexical or hybrid"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \

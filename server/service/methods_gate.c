@@ -2,9 +2,8 @@
 #include <math.h>
 
 #include "server/service/gate.h"
+#include "server/service/methods_inside.h"
 #include "server/service/reading.h"
-
-#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
 
 static const char *word_of(const cn_gate *g, const cn_gate_results *r) { return g->n == 0 ? "none" : cn_gate_met(g, r) ? "met" : "unmet"; }
 
@@ -187,9 +186,6 @@ METHOD(forget) {
     return CN_OK;
 }
 
-#define INDEX {"index", "str", true, "name of the index"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
-#define END {NULL, NULL, false, NULL}
 static const cn_param p_show[] = {INDEX, {"version", "uint", false, "only of this version"}, END};
 static const cn_param p_set[] = {INDEX, {"requirements", "list of str", true, "each a name, >= <= > or <, and a number: recall@10>=0.95; none: nothing is required"}, REASON, END};
 static const cn_param p_submit[] = {INDEX, {"version", "uint", true, "of which version"}, {"results", "map", true, "what was measured: names and numbers"}, REASON, END};

@@ -5,6 +5,7 @@
 #include "index/policy/policy.h"
 #include "index/search/find.h"
 #include "server/service/incident.h"
+#include "server/service/methods_inside.h"
 
 #define FOUND_LIMIT 100
 #define FOUND_LIMIT_MAX 10000
@@ -148,6 +149,7 @@ typedef struct listing {
     cn_service *s;
     cn_call *c;
     const cn_look *l;
+    bool part; /* to a key limited to some indexes; the policy is the tenant's */
     cn_buf *out, unreadable;
     uint32_t n, n_unreadable;
     cn_digest leaf; /* of the version told before */
@@ -198,12 +200,16 @@ static cn_err list_versions(listing *x) {
     CN_TRY(cn_buf_check(&x->unreadable));
     cn_buf_add(out, x->unreadable.p, x->unreadable.n);
     cn_pack_cstr(out, "policy");
+    if (x->part) {
+        cn_pack_nil(out);
+        return CN_OK;
+    }
     return cn_policy_show(x->l->t, x->l->source, x->l->doc, out);
 }
 
 static cn_err which_versions(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     CN_AUTO_LOOK cn_look l = {0};
-    listing x = {.s = s, .c = c, .l = &l, .out = out};
+    listing x = {.s = s, .c = c, .l = &l, .out = out, .part = cn_call_limited(c)};
     CN_TRY(cn_look_open(s, c, tenant, "incident.which_versions", p, (cn_str){0}, &l));
     cn_buf_init(&x.unreadable, (size_t)16 << 20);
     cn_err e = list_versions(&x);
@@ -365,13 +371,10 @@ static cn_err find(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     return e;
 }
 
-#define INDEX {"index", "str", true, "name of the index"}
 #define DOC {"doc", "str", true, "the document's id"}, {"source", "str", false, "the document's source; \"default\""}
 #define VERSION {"version", "uint", false, "of this version; else the active one"}
 #define AS {"principal", "str", false, "as this member with its groups (user:ana), or as a key of the tenant (key:4f21c0de)"}, \
            {"labels", "list of str", false, "as holder of exactly these labels; without both: public"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
-#define END {NULL, NULL, false, NULL}
 static const cn_param p_trace[] = {{"trace_id", "str", true, "of an answer's made_by"}, REASON, END};
 static const cn_param p_exposed[] = {DOC, {"index", "str", false, "only through this index"},
                                      {"since", "str", false, "RFC 3339, or how long ago: 90m, 12h, 7d; else all that is kept"},

@@ -6,9 +6,9 @@
 #include "engine/base/os.h"
 #include "index/vector.h"
 #include "server/service/inside.h"
+#include "server/service/methods_inside.h"
 #include "server/service/runner.h"
 
-#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
 #define JOB_ARENA ((size_t)64 << 20)
 
 /* One job with all it needs, so that it may outlive the call that asked for it. */
@@ -148,9 +148,15 @@ static cn_err take_trust(cn_call *c, const msgpack_object *p, unsigned *ret) {
     return CN_OK;
 }
 
-static cn_err take_activate(const msgpack_object *p, bool *ret, bool *ret_set) {
+/* To say so is to activate; an index that activates by itself was set so by whoever may. */
+static cn_err take_activate(const cn_call *c, const msgpack_object *p, bool *ret, bool *ret_set) {
+    bool activate = false;
+    CN_TRY(cn_get_bool(p, "activate", &activate));
+    if (activate && !cn_access_has(c->caller, CN_SCOPE(activate)))
+        return cn_fail(CN_DENIED, "field \"activate\" needs the scope activate, which this key does not have; leave it out, and the index does as it is set");
+    *ret = activate;
     *ret_set = cn_get(p, "activate") != NULL;
-    return cn_get_bool(p, "activate", ret);
+    return CN_OK;
 }
 
 static cn_err take_source(const msgpack_object *p, task *k) {
@@ -177,12 +183,12 @@ static cn_err take_limits(const msgpack_object *p, cn_job_opts *o) {
     return CN_OK;
 }
 
-static cn_err take_flags(const msgpack_object *p, cn_job_opts *o) {
+static cn_err take_flags(const cn_call *c, const msgpack_object *p, cn_job_opts *o) {
     CN_TRY(cn_get_bool(p, "sync", &o->sync));
     CN_TRY(cn_get_bool(p, "reparse", &o->reparse));
     CN_TRY(cn_get_bool(p, "dry_run", &o->dry_run));
     CN_TRY(cn_get_bool(p, "strict_input", &o->strict_input));
-    return take_activate(p, &o->activate, &o->activate_set);
+    return take_activate(c, p, &o->activate, &o->activate_set);
 }
 
 /* ---------- running ---------- */
@@ -344,7 +350,7 @@ METHOD(ingest_start) {
     CN_TRY(take_source(p, k));
     CN_TRY(take_labels(c, p, k));
     CN_TRY(take_trust(c, p, &k->job.from.trust));
-    CN_TRY(take_flags(p, &k->job));
+    CN_TRY(take_flags(c, p, &k->job));
     CN_TRY(take_limits(p, &k->job));
     if (k->job.from.n_paths == 0 && !k->job.resume.n)
         return cn_fail(CN_INVALID, "field \"paths\" names nothing to ingest");
@@ -366,7 +372,7 @@ METHOD(ingest_rebuild) {
     CN_TRY(keep(k, &o->embedder));
     CN_TRY(keep(k, &o->precision));
     CN_TRY(keep(k, &o->chunker));
-    CN_TRY(take_activate(p, &o->activate, &o->activate_set));
+    CN_TRY(take_activate(c, p, &o->activate, &o->activate_set));
     task *given = k;
     k = NULL;
     return start(s, c, p, given, out);
@@ -465,7 +471,7 @@ static cn_err put(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     CN_TRY(task_new(s, c, tenant, p, &k));
     CN_TRY(cn_arg_str(p, "index", &k->job.index));
     CN_TRY(take_source(p, k));
-    CN_TRY(take_activate(p, &k->job.activate, &k->job.activate_set));
+    CN_TRY(take_activate(c, p, &k->job.activate, &k->job.activate_set));
     k->job.max_deleted = k->job.max_relabelled = k->job.max_rejected = UINT64_MAX;
     cn_job_new_id(k->job.id);
     CN_TRY(cn_job_put(k->t, &k->job, raws, n, &k->who, &r));
@@ -505,11 +511,8 @@ METHOD(documents_delete) {
     return put(s, c, tenant, p, raws, n, out);
 }
 
-#define END {NULL, NULL, false, NULL}
-#define INDEX {"index", "str", true, "name of the index"}
 #define SOURCE {"source", "str", false, "name of where they come from (default)"}
-#define ACTIVATE {"activate", "bool", false, "make the new version answer; else as the index is set"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
+#define ACTIVATE {"activate", "bool", false, "make the new version answer, which needs the scope activate; else as the index is set"}
 #define WAIT {"wait", "bool", false, "answer when the job has ended"}
 static const cn_param p_start[] = {
     INDEX, {"paths", "list of str", false, "files, folders, globs"}, SOURCE,

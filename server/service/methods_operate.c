@@ -1,9 +1,8 @@
 /* modes.*: what an index or a tenant may do during an incident. */
 #include "server/service/compactor.h"
+#include "server/service/methods_inside.h"
 #include "server/service/operate.h"
 #include "server/service/reading.h"
-
-#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
 
 /* ---------- modes ---------- */
 void cn_out_incident_mode(cn_buf *out, const cn_modes *m) {
@@ -74,7 +73,7 @@ static cn_err take_index(const cn_call *c, const msgpack_object *p, cn_str *ret)
     CN_TRY(cn_get_str(p, "index", &index));
     if (index.p && !index.n)
         return cn_fail(CN_INVALID, "field \"index\" is empty; leave it out to set the mode of the whole tenant");
-    if (!index.n && c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n)
+    if (!index.n && cn_call_limited(c))
         return cn_fail(CN_DENIED, "the mode of a whole tenant reaches beyond the indexes that this key is limited to");
     if (index.n && !cn_call_reaches(c, index))
         return cn_no_index(index);
@@ -103,8 +102,6 @@ METHOD(modes_set) {
     return CN_OK;
 }
 
-#define REASON {"reason", "str", false, "why, for the audit trail"}
-#define END {NULL, NULL, false, NULL}
 static const cn_param p_modes_show[] = {{"index", "str", false, "only of this index, and the tenant's"}, END};
 static const cn_param p_modes_set[] = {{"index", "str", false, "name of the index; else the whole tenant's"},
                                        {"mode", "str", true, "freeze, exact, lexical, refuse, drain or normal"},

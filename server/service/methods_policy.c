@@ -1,6 +1,7 @@
-/* policy.*: what lies over all versions; members.* and audit.*: who may what, and who did what. */
+/* policy.*: what lies over all versions. */
 #include "server/service/compactor.h"
 #include "server/service/inside.h"
+#include "server/service/methods_inside.h"
 
 #include "index/policy/policy.h"
 
@@ -110,7 +111,6 @@ static cn_err hiding(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obj
     return commit(s, c, tenant, p, &ch, out);
 }
 
-#define METHOD(name) static cn_err name(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out)
 METHOD(allow) { return labelled(s, c, tenant, p, CN_POLICY_ALLOW, out); }
 METHOD(deny) { return labelled(s, c, tenant, p, CN_POLICY_DENY, out); }
 METHOD(clear) { return labelled(s, c, tenant, p, CN_POLICY_CLEAR, out); }
@@ -201,111 +201,8 @@ METHOD(show) {
     return CN_OK;
 }
 
-/* ---------- members ---------- */
-static cn_err member_change(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, bool replace, cn_buf *out) {
-    CN_AUTO_TENANT cn_tenant *t = NULL;
-    cn_actor who;
-    cn_str member;
-    cn_labels labels;
-    CN_TRY(cn_arg_str(p, "member", &member));
-    CN_TRY(cn_arg_labels(&c->arena, p, "labels", &labels));
-    CN_TRY(cn_arg_actor(c, p, &who));
-    CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(replace ? cn_member_set(t, member, labels, &who) : cn_member_add(t, member, labels, &who));
-    cn_pack_map(out, 2);
-    cn_out_str(out, "member", member);
-    cn_out_labels(out, "labels", labels);
-    return CN_OK;
-}
-METHOD(member_add) { return member_change(s, c, tenant, p, false, out); }
-METHOD(member_set) { return member_change(s, c, tenant, p, true, out); }
-
-METHOD(member_remove) {
-    CN_AUTO_TENANT cn_tenant *t = NULL;
-    cn_actor who;
-    cn_str member;
-    CN_TRY(cn_arg_str(p, "member", &member));
-    CN_TRY(cn_arg_actor(c, p, &who));
-    CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_member_remove(t, member, &who));
-    cn_pack_map(out, 1);
-    cn_out_str(out, "member", member);
-    return CN_OK;
-}
-
-typedef struct list_sink {
-    cn_buf *out;
-    uint32_t n;
-} list_sink;
-
-static cn_err member_one(void *ctx, cn_str principal, cn_labels labels) {
-    list_sink *l = ctx;
-    l->n++;
-    cn_pack_map(l->out, 2);
-    cn_out_str(l->out, "member", principal);
-    cn_out_labels(l->out, "labels", labels);
-    return CN_OK;
-}
-
-METHOD(member_list) {
-    (void)c, (void)p;
-    CN_AUTO_TENANT cn_tenant *t = NULL;
-    list_sink l = {out, 0};
-    CN_TRY(cn_call_tenant(s, tenant, &t));
-    cn_pack_map(out, 1);
-    cn_pack_cstr(out, "members");
-    size_t at = cn_pack_array_open(out);
-    CN_TRY(cn_member_list(t, member_one, &l));
-    cn_pack_array_close(out, at, l.n);
-    return CN_OK;
-}
-
-METHOD(member_sync) {
-    CN_AUTO_TENANT cn_tenant *t = NULL;
-    cn_actor who;
-    cn_str text;
-    uint32_t n;
-    CN_TRY(cn_arg_str(p, "text", &text));
-    CN_TRY(cn_arg_actor(c, p, &who));
-    CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_member_sync(t, text, &who, &n));
-    cn_pack_map(out, 1);
-    cn_out_uint(out, "members", n);
-    return CN_OK;
-}
-
-/* ---------- audit ---------- */
-static bool record_is_seen(void *ctx, cn_str index) { return cn_call_reaches(ctx, index); }
-
-METHOD(audit_list) {
-    bool limited = c->caller->kind == CN_CALLER_KEY && c->caller->key.index.n;
-    CN_AUTO_TENANT cn_tenant *t = NULL;
-    uint64_t before = 0, limit = 100;
-    CN_TRY(cn_get_uint(p, "before", 1, INT64_MAX, &before));
-    CN_TRY(cn_get_uint(p, "limit", 1, CN_ARG_LIST_MAX, &limit));
-    CN_TRY(cn_call_tenant(s, tenant, &t));
-    cn_pack_map(out, 1);
-    cn_pack_cstr(out, "records");
-    return cn_audit_list(t, before, (uint32_t)limit, limited ? record_is_seen : NULL, c, out);
-}
-
-METHOD(audit_verify) {
-    (void)c, (void)p;
-    CN_AUTO_TENANT cn_tenant *t = NULL;
-    uint64_t n;
-    cn_digest head;
-    CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_audit_verify(t, &n, &head));
-    cn_pack_map(out, 2);
-    cn_out_uint(out, "records", n);
-    cn_out_hex(out, "head", head.b, sizeof head.b);
-    return CN_OK;
-}
-
 #define DOCS {"docs", "list of str", true, "ids of documents"}
 #define SOURCE {"source", "str", false, "their source (default)"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
-#define END {NULL, NULL, false, NULL}
 static const cn_param p_show[] = {DOCS, SOURCE, END};
 static const cn_param p_labels[] = {DOCS, {"labels", "list of str", true, "permission labels"}, SOURCE, REASON, END};
 static const cn_param p_clear[] = {DOCS, {"labels", "list of str", false, "which labels; none: all grants and denials"}, SOURCE, REASON, END};
@@ -316,11 +213,6 @@ static const cn_param p_hide[] = {{"docs", "list of str", false, "ids of documen
 static const cn_param p_apply[] = {{"changes", "list", true, "maps {op, docs or glob or all_of, source, labels}; all or none take effect"}, REASON, END};
 static const cn_param p_reinstate[] = {{"index", "str", true, "name of the index"}, {"version", "uint", true, "whose revocations are withdrawn"},
                                        {"reason", "str", true, "why, for the audit trail"}, END};
-static const cn_param p_member[] = {{"member", "str", true, "user:ana, group:hr"}, {"labels", "list of str", true, "what it holds; groups may hold groups"}, REASON, END};
-static const cn_param p_member_remove[] = {{"member", "str", true, "whom"}, REASON, END};
-static const cn_param p_member_sync[] = {{"text", "str", true, "one member a line: NAME LABEL[,LABEL]"}, REASON, END};
-static const cn_param p_none[] = {END};
-static const cn_param p_audit[] = {{"before", "uint", false, "records older than this number"}, {"limit", "uint", false, "at most so many (100)"}, END};
 
 const cn_method cn_methods_policy[] = {
     {"policy.show", CN_SCOPE(policy), 0, "what the policy says of documents", p_show, show},
@@ -333,12 +225,5 @@ const cn_method cn_methods_policy[] = {
     {"policy.restore", CN_SCOPE(policy), CN_METHOD_CHANGES, "let later versions bring an erased document again", p_restore, restore},
     {"policy.apply", CN_SCOPE(policy), CN_METHOD_CHANGES, "many changes in one transaction", p_apply, apply},
     {"policy.reinstate", CN_SCOPE(policy), CN_METHOD_CHANGES, "withdraw the revocations of a version whose job mangled labels", p_reinstate, reinstate},
-    {"members.add", CN_SCOPE(admin), CN_METHOD_CHANGES, "give a member labels", p_member, member_add},
-    {"members.set", CN_SCOPE(admin), CN_METHOD_CHANGES, "replace a member's labels", p_member, member_set},
-    {"members.remove", CN_SCOPE(admin), CN_METHOD_CHANGES, "forget a member", p_member_remove, member_remove},
-    {"members.list", CN_SCOPE(admin), 0, "the tenant's directory of members", p_none, member_list},
-    {"members.sync", CN_SCOPE(admin), CN_METHOD_CHANGES, "replace the whole directory", p_member_sync, member_sync},
-    {"audit.list", CN_SCOPE(audit), CN_METHOD_PART, "who did what, newest first", p_audit, audit_list},
-    {"audit.verify", CN_SCOPE(audit), CN_METHOD_DEAR, "prove that no record was changed or removed", p_none, audit_verify},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -2,6 +2,7 @@
 #include "server/service/asking.h"
 #include "server/service/describe.h"
 #include "server/service/documents.h"
+#include "server/service/methods_inside.h"
 #include "server/wire/rpc.h"
 
 #define BATCH_MAX 4096
@@ -124,7 +125,6 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
 }
 
 /* --- the table --- */
-#define INDEX {"index", "str", true, "name of the index"}
 #define WHO {"as", "str", false, "the principal asked for, with a key of scope act-as: \"user:ana\""}, \
             {"labels", "list of str", false, "narrows to these of the labels held"}
 #define SOURCE {"source", "str", false, "the document's source; \"default\""}
@@ -144,7 +144,6 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
             {"recall", "float", false, "the least recall wanted; over .999 nothing is left out (mode dense reaches .999)"}
 #define ASKED {"text", "str", false, "the question; embedded with the version's own model"}, \
               {"vector", "vector", false, "bin of float32 little-endian, or a list of numbers"}
-#define END {NULL, NULL, false, NULL}
 
 static const cn_param p_none[] = {END};
 static const cn_param p_auth[] = {{"key", "str", true, "a key of cairn: cairn_..."}, END};

@@ -1,7 +1,7 @@
 /* versions.*: what there is, what differs, and which one answers. */
 #include "index/catalog/compact.h"
-#include "server/service/args.h"
 #include "server/service/gate.h"
+#include "server/service/methods_inside.h"
 #include "server/service/operate.h"
 #include "server/service/reading.h"
 
@@ -318,9 +318,6 @@ ON_TARGET(quarantine)
 ON_TARGET(unquarantine)
 ON_TARGET(drop)
 
-#define INDEX {"index", "str", true, "name of the index"}
-#define REASON {"reason", "str", false, "why, for the audit trail"}
-#define END {NULL, NULL, false, NULL}
 static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_diff[] = {INDEX, {"from", "uint", true, "the older version"}, {"to", "uint", true, "the newer version"},
                                   {"limit", "uint", false, "list at most so many documents (1000); all are counted"}, END};

@@ -11,14 +11,16 @@ typedef struct slot {
     cn_embedder *e;
     cn_scale scale;
     bool measured;
+    pthread_mutex_t measuring; /* of the two above */
 } slot;
 
 struct cn_models {
     char *data_dir;
-    pthread_mutex_t lock;
-    pthread_mutex_t scale_lock; /* of what is measured */
+    pthread_mutex_t lock; /* of which slots there are; nothing is read or computed under it */
     slot slots[CN_MODELS_MAX];
     unsigned n;
+    cn_embedder **replaced; /* those that lost their slot, for who still asks with them */
+    unsigned n_replaced, room_replaced;
     cn_vector_cache *cache;
 };
 
@@ -27,7 +29,8 @@ cn_err cn_models_new(const char *data_dir, cn_models **ret) {
     if (!m)
         return cn_fail_memory();
     pthread_mutex_init(&m->lock, NULL);
-    pthread_mutex_init(&m->scale_lock, NULL);
+    for (unsigned i = 0; i < CN_MODELS_MAX; i++)
+        pthread_mutex_init(&m->slots[i].measuring, NULL);
     m->data_dir = cn_strdup_n(data_dir, strlen(data_dir));
     cn_err err = m->data_dir ? cn_vector_cache_new(CN_QUESTIONS_KEPT, &m->cache) : cn_fail_memory();
     if (err != CN_OK) {
@@ -43,36 +46,79 @@ void cn_models_free(cn_models *m) {
         return;
     for (unsigned i = 0; i < m->n; i++)
         cn_embedder_unref(m->slots[i].e);
+    for (unsigned i = 0; i < m->n_replaced; i++)
+        cn_embedder_unref(m->replaced[i]);
+    cn_free(m->replaced);
+    for (unsigned i = 0; i < CN_MODELS_MAX; i++)
+        pthread_mutex_destroy(&m->slots[i].measuring);
     cn_vector_cache_free(m->cache);
     pthread_mutex_destroy(&m->lock);
-    pthread_mutex_destroy(&m->scale_lock);
     cn_free(m->data_dir);
     cn_free(m);
 }
 
-static cn_embedder *find(const cn_models *m, const cn_recipe *r) {
+static slot *find(cn_models *m, const cn_recipe *r) {
     for (unsigned i = 0; i < m->n; i++)
         if (cn_str_is(r->embedder, m->slots[i].name) && cn_str_is(r->precision, m->slots[i].precision))
-            return m->slots[i].e;
+            return &m->slots[i];
     return NULL;
 }
 
-static cn_err open_locked(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
-    if ((*ret = find(m, r)))
-        return CN_OK;
+static cn_err add_slot(cn_models *m, const cn_recipe *r, cn_embedder *e) {
     if (m->n == CN_MODELS_MAX)
         return cn_fail(CN_OVERLOADED, "%d models are in use already; restart the server to let unused ones go", CN_MODELS_MAX);
     slot *s = &m->slots[m->n];
     if (r->embedder.n >= sizeof s->name || r->precision.n >= sizeof s->precision)
         return cn_fail(CN_DAMAGED, "the version's recipe names a model no cairn can have");
-    cn_embedder *e;
-    cn_err err = cn_embedder_open(m->data_dir, r->embedder, r->precision, &e);
-    if (err != CN_OK)
-        return cn_wrap(err == CN_NOT_FOUND ? CN_UNAVAILABLE : err, "the model \"" CN_STR_FMT "\" of this version", CN_STR_ARG(r->embedder));
     memcpy(s->name, r->embedder.p, r->embedder.n);
     memcpy(s->precision, r->precision.p, r->precision.n);
     s->e = e;
     m->n++;
+    return CN_OK;
+}
+
+/* Takes e over, unless the slot has it already: another thread was quicker. */
+static cn_err keep_locked(cn_models *m, const cn_recipe *r, cn_embedder *e) {
+    slot *s = find(m, r);
+    cn_err err = CN_OK;
+    if (s && s->e != e) {
+        if (!cn_grow(m->replaced, m->n_replaced, m->room_replaced))
+            err = cn_fail_memory();
+        else
+            m->replaced[m->n_replaced++] = s->e;
+        if (err == CN_OK)
+            s->e = e;
+    } else if (s) {
+        cn_embedder_unref(e);
+    } else {
+        err = add_slot(m, r, e);
+    }
+    if (err != CN_OK)
+        cn_embedder_unref(e);
+    return err;
+}
+
+static cn_err open_model(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
+    cn_embedder *e;
+    cn_err err = cn_embedder_open(m->data_dir, r->embedder, r->precision, &e);
+    if (err != CN_OK)
+        return cn_wrap(err == CN_NOT_FOUND ? CN_UNAVAILABLE : err, "the model \"" CN_STR_FMT "\" of this version", CN_STR_ARG(r->embedder));
+    pthread_mutex_lock(&m->lock);
+    err = keep_locked(m, r, e);
+    pthread_mutex_unlock(&m->lock);
+    CN_TRY(err);
+    *ret = e;
+    return CN_OK;
+}
+
+/* Opened outside the lock: it may take seconds, and others ask with other models meanwhile. */
+static cn_err take(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
+    pthread_mutex_lock(&m->lock);
+    slot *s = find(m, r);
+    cn_embedder *e = s ? s->e : NULL;
+    pthread_mutex_unlock(&m->lock);
+    if (!e || !cn_embedder_is_current(e))
+        return open_model(m, r, ret);
     *ret = e;
     return CN_OK;
 }
@@ -94,10 +140,7 @@ cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
     if (cn_str_is(recipe->embedder, "none"))
         return cn_fail(CN_INVALID, "this index has no embedder, its vectors come with the rows: give `vector` instead of `text`");
     cn_embedder *e;
-    pthread_mutex_lock(&m->lock);
-    cn_err err = open_locked(m, recipe, &e);
-    pthread_mutex_unlock(&m->lock);
-    CN_TRY(err);
+    CN_TRY(take(m, recipe, &e));
     CN_TRY(same_model(recipe, e));
     *ret = e;
     return CN_OK;
@@ -106,20 +149,22 @@ cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
 static slot *slot_of(cn_models *m, const cn_embedder *e) {
     slot *s = m->slots;
     pthread_mutex_lock(&m->lock);
-    while (s->e != e) /* it came from here, and none goes */
+    while (s->e != e) /* it came from here, and none but remote ones goes */
         s++;
     pthread_mutex_unlock(&m->lock);
     return s;
 }
 
 cn_scale cn_models_scale(cn_models *m, cn_embedder *e, unsigned threads) {
+    if (cn_embedder_is_remote(e))
+        return CN_SCALE_USUAL;
     slot *s = slot_of(m, e);
-    pthread_mutex_lock(&m->scale_lock);
+    pthread_mutex_lock(&s->measuring);
     if (!s->measured)
         s->scale = cn_scale_of(e, threads);
     s->measured = true;
     cn_scale ret = s->scale;
-    pthread_mutex_unlock(&m->scale_lock);
+    pthread_mutex_unlock(&s->measuring);
     return ret;
 }
 

@@ -26,9 +26,9 @@ static cn_err search_one(cn_call *c, cn_question *q, cn_passage *v, uint32_t *re
 }
 
 /* Its document, range and digest, in place; checked. */
-static cn_err look_at(cn_call *c, cn_passage *p) {
+static cn_err look_at(cn_passage *p) {
     uint32_t doc, chunk;
-    CN_TRY(cn_seg_doc(p->hit.seg, p->hit.doc, &c->arena, &p->doc));
+    CN_TRY(cn_seg_doc(p->hit.seg, p->hit.doc, &p->doc));
     CN_TRY(cn_seg_row(p->hit.seg, p->hit.row, &p->chunk, &doc, &chunk));
     CN_TRY(cn_seg_text_digest(p->hit.seg, p->hit.row, &p->digest));
     if (p->chunk.from > p->chunk.to || p->chunk.to > p->doc.text.n)
@@ -69,10 +69,10 @@ static bool is_left_out(const cn_asking *a, const cn_passage *v, uint32_t n, con
     return (a->first.per_doc && same >= a->first.per_doc) || (a->first.distinct && again);
 }
 
-static cn_err merge(cn_call *c, cn_asking *a, list *lists) {
+static cn_err merge(cn_asking *a, list *lists) {
     for (list *l; a->n_found < a->first.k && (l = next_of(a, lists));) {
         cn_passage *p = &l->v[l->at++];
-        CN_TRY(look_at(c, p));
+        CN_TRY(look_at(p));
         if (!is_left_out(a, a->v, a->n_found, p))
             a->v[a->n_found++] = *p;
     }
@@ -104,10 +104,10 @@ static cn_err find_all(cn_call *c, cn_asking *a) {
             CN_TRY(cn_asking_without(c, a, q, err));
     }
     if (a->n > 1)
-        return merge(c, a, lists);
+        return merge(a, lists);
     a->n_found = lists[0].n;
     for (uint32_t i = 0; i < a->n_found; i++)
-        CN_TRY(look_at(c, &a->v[i]));
+        CN_TRY(look_at(&a->v[i]));
     return CN_OK;
 }
 

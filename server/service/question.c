@@ -237,12 +237,16 @@ static cn_err may_leave(const cn_embedder *e, cn_question **q, uint32_t n) {
     return CN_OK;
 }
 
-static uint64_t first_deadline(cn_question **q, uint32_t n) {
-    uint64_t first = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (q[i]->deadline_ns && (!first || q[i]->deadline_ns < first))
-            first = q[i]->deadline_ns;
-    return first;
+/* One that has less time than the others does not take theirs: it fails by itself, afterwards. 0: one of them has none. */
+static uint64_t last_deadline(cn_question **q, uint32_t n) {
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!q[i]->deadline_ns)
+            return 0;
+        if (q[i]->deadline_ns > last)
+            last = q[i]->deadline_ns;
+    }
+    return last;
 }
 
 static cn_err embed_texts(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
@@ -256,7 +260,7 @@ static cn_err embed_texts(cn_service *s, cn_call *c, cn_question **q, uint32_t n
         texts[i] = q[i]->text;
     CN_TRY(cn_models_get(s->models, r, &e));
     CN_TRY(may_leave(e, q, n));
-    cn_embed_wait w = {.hurry = true, .until_ns = first_deadline(q, n)};
+    cn_embed_wait w = {.hurry = true, .until_ns = last_deadline(q, n)};
     CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &w, &c->arena));
     cn_scale scale = cn_models_scale(s->models, e, s->opts.embed_threads);
     for (uint32_t i = 0; i < n; i++) {

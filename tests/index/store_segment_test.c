@@ -235,9 +235,9 @@ static void large_texts_have_their_own_block(void) {
     }
     OK(cn_segw_seal(w, &digest));
     if (OK(cn_seg_open(f.tenant, &id, &digest, &s))) {
-        OK(cn_seg_doc(s, 1, &a, &got));
+        OK(cn_seg_doc(s, 1, &got));
         CU_ASSERT_TRUE(got.text.n == n && memcmp(got.text.p, text, n) == 0);
-        OK(cn_seg_doc(s, 2, &a, &got));
+        OK(cn_seg_doc(s, 2, &got));
         CU_ASSERT_TRUE(cn_str_eq(got.text, d.text));
         cn_seg_close(s);
     }

@@ -1,4 +1,8 @@
-/* suites.h -- the suites of the search tests, each in the file of its name. */
+/* suites.h -- the suites of the search tests, each in the file of its name.
+ *
+ * Owns:    nothing; each suite makes and removes the data that it works on.
+ * Thread:  one.
+ * Limits:  for tests only. */
 #pragma once
 void add_filter_suite(void);
 void add_mode_suite(void);

@@ -210,6 +210,40 @@ static void flips(void) {
     CU_ASSERT_EQUAL(activate("flip", 4, CN_ANY_VERSION, false, &why), CN_NOT_FOUND);
 }
 
+/* Four versions, of which those named are activated, in that order. */
+static void four(const char *index, const int *active) {
+    row r[] = {{"a", "1", "public", ""}};
+    make(index);
+    for (int i = 0; i < 4; i++) {
+        const char *texts[] = {"one", "two!", "three", "fourth"};
+        r[0].text = texts[i];
+        CU_ASSERT_EQUAL(seal(index, r, 1, NULL, i == 0, NULL), (uint64_t)i + 1);
+    }
+    for (; *active; active++)
+        OK(activate(index, (uint64_t)*active, CN_ANY_VERSION, false, &who));
+}
+
+/* Beyond a version that was never active lies only what comes before it. */
+static void never_forward(void) {
+    uint64_t from, to;
+    cn_str first = CN_STR("first"), between = CN_STR("between");
+    four("first", (const int[]){2, 3, 0});
+    OK(cn_version_rollback(t, first, 1, &who, &from, &to));
+    CU_ASSERT(from == 3 && to == 1);
+    CU_ASSERT_EQUAL(cn_version_rollback(t, first, 0, &who, &from, &to), CN_REFUSED);
+    CU_ASSERT_EQUAL(cn_version_rollback(t, first, 2, &who, &from, &to), CN_REFUSED);
+    CU_ASSERT(strstr(cn_error_detail(), "version 2 does not come before 1") != NULL);
+    OK(activate("first", 3, CN_ANY_VERSION, false, &why));
+    OK(cn_version_rollback(t, first, 1, &who, &from, &to)); /* it was first active after 3, and yet comes before it */
+    four("between", (const int[]){1, 3, 4, 0});
+    OK(cn_version_rollback(t, between, 2, &who, &from, &to));
+    CU_ASSERT(from == 4 && to == 2);
+    CU_ASSERT_EQUAL(cn_version_rollback(t, between, 3, &who, &from, &to), CN_REFUSED);
+    OK(cn_version_rollback(t, between, 0, &who, &from, &to));
+    CU_ASSERT(from == 2 && to == 1);
+    CU_ASSERT_EQUAL(cn_version_rollback(t, between, 2, &why, &from, &to), CN_REFUSED);
+}
+
 /* ---------- revocations ---------- */
 typedef struct found {
     cn_key key;
@@ -434,6 +468,7 @@ int main(void) {
     CU_add_test(s, "increments equal a fresh build", increments_equal_fresh);
     CU_add_test(s, "wrong counts and bases", wrong_counts_and_bases);
     CU_add_test(s, "flips", flips);
+    CU_add_test(s, "a rollback never goes forward", never_forward);
     CU_add_test(s, "revocations", revocations);
     CU_add_test(s, "lists in force", lists_in_force);
     CU_add_test(s, "diffs", diffs);

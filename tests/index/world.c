@@ -311,12 +311,34 @@ static void job(w_world *w, w_index *ix) {
 }
 
 /* ---------- flips ---------- */
-static void point(w_world *w, w_index *ix, uint32_t to) {
+static uint32_t place(const w_index *ix, uint32_t version) {
+    uint32_t at = 0;
+    while (at < ix->n_way && ix->way[at] != version)
+        at++;
+    return at;
+}
+
+/* A version activated for the first time goes to the right end; one that was gone back to stands right of the next lower number on
+ * the way that was gone, and among others that came there so by number. */
+static void line_up(w_index *ix, uint32_t to, bool back) {
+    w_version *v = &ix->v[to];
+    uint32_t at = ix->n_way;
+    v->before = ix->active;
+    v->gone_back_to = back;
+    while (back && v->before > to)
+        v->before = ix->v[v->before].before;
+    if (back)
+        for (at = v->before ? place(ix, v->before) + 1 : 0; at < ix->n_way && ix->v[ix->way[at]].gone_back_to && ix->way[at] < to;)
+            at++;
+    memmove(&ix->way[at + 1], &ix->way[at], (ix->n_way++ - at) * sizeof *ix->way);
+    ix->way[at] = to;
+}
+
+static void point(w_index *ix, uint32_t to, bool back) {
     w_version *v = &ix->v[to];
     if (!(v->marks & CN_MARK_EVER_ACTIVE)) {
         v->in_force = true;
-        v->before = ix->active;
-        v->order = ++w->order;
+        line_up(ix, to, back);
     }
     v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)CN_MARK_SUSPECT;
     ix->active = to;
@@ -342,7 +364,7 @@ static void activate(w_world *w, w_index *ix) {
         want = by_job && ix->hold ? CN_REFUSED : may_point(&ix->v[to], reason);
     w_check(w, "activate", cn_version_activate(w->t, cn_str_of(ix->name), to, expect, by_job, reason ? &why : &who, NULL), want);
     if (want == CN_OK)
-        point(w, ix, to);
+        point(ix, to, false);
 }
 
 static void rollback(w_world *w, w_index *ix) {
@@ -360,7 +382,7 @@ static void rollback(w_world *w, w_index *ix) {
         const w_version *v = to <= ix->n ? &ix->v[to] : NULL;
         if (!v || (v->marks & CN_MARK_DROPPED))
             want = CN_NOT_FOUND;
-        else if (to == ix->active || !(v->marks & CN_MARK_EVER_ACTIVE ? v->order < now->order : to < ix->active))
+        else if (to == ix->active || !(v->marks & CN_MARK_EVER_ACTIVE ? place(ix, to) < place(ix, ix->active) : to < ix->active))
             want = CN_REFUSED;
         else
             want = may_point(v, reason);
@@ -372,7 +394,9 @@ static void rollback(w_world *w, w_index *ix) {
         w_wrong(w, "rolled back from %llu to %llu, the model says %u to %u", (unsigned long long)from, (unsigned long long)got, ix->active, to);
     ix->v[ix->active].marks |= CN_MARK_SUSPECT;
     ix->hold = true;
-    point(w, ix, to);
+    point(ix, to, true);
+    if (place(ix, (uint32_t)got) >= place(ix, (uint32_t)from))
+        w_wrong(w, "a rollback went forward, from %llu to %llu", (unsigned long long)from, (unsigned long long)got);
 }
 
 static void mark(w_world *w, w_index *ix) {

@@ -29,7 +29,8 @@ typedef struct w_version {
     unsigned marks;     /* as cn_version's */
     bool lists[W_DOCS]; /* its revocation list has entries by the rules: of these documents */
     bool in_force;
-    uint32_t before, order; /* active before it first was; when that was */
+    uint32_t before; /* where the way back leads from it */
+    bool gone_back_to; /* a rollback was its first activation */
     const w_row *row[W_DOCS];
 } w_version;
 
@@ -39,6 +40,7 @@ typedef struct w_index {
     uint32_t active, n;
     bool hold;
     w_version v[W_VERSIONS + 1]; /* from 1 */
+    uint32_t way[W_VERSIONS], n_way; /* those that were ever active, as a responder would line them up: going back is to the left */
 } w_index;
 
 typedef struct w_world {
@@ -50,7 +52,7 @@ typedef struct w_world {
     cn_searcher *searcher;
     w_index ix[W_INDEXES];
     w_row *rows;
-    uint32_t stamp, order;
+    uint32_t stamp;
     uint64_t epoch, records;
     /* the policy */
     uint32_t granted[W_DOCS], denied[W_DOCS];

@@ -16,6 +16,7 @@
 #include "ingest/job/opts.h"
 #include "ingest/job/outline.h"
 #include "ingest/job/rows.h"
+#include "ingest/job/tables.h"
 
 /* ---------- line ---------- */
 typedef struct numbers {
@@ -352,6 +353,37 @@ static void jobs_are_listed_newest_first(void) {
     cn_unpacked_done(&u);
 }
 
+static void ended(const char *source, cn_job_state state, char id[CN_JOB_ID_TEXT]) {
+    cn_job_row r;
+    bool has_old;
+    cn_seg_id old;
+    fill_row(&r, source);
+    CU_ASSERT_EQUAL_FATAL(cn_jobs_claim(tenant, &r, &has_old, &old), CN_OK);
+    r.state = state;
+    CU_ASSERT_EQUAL(cn_jobs_end(tenant, &r), CN_OK);
+    memcpy(id, r.id, CN_JOB_ID_TEXT);
+    cn_job_row_done(&r);
+}
+
+/* Failed jobs can be resumed and stay; those after them go all the same. */
+static void failed_jobs_do_not_stop_pruning(void) {
+    char failed[CN_JOB_ID_TEXT], done[CN_JOB_ID_TEXT], source[16];
+    cn_job_row seen;
+    for (int i = 0; i < 70; i++) {
+        snprintf(source, sizeof source, "f%d", i);
+        ended(source, CN_JOB_FAILED, failed);
+    }
+    ended("done", CN_JOB_DONE, done);
+    cn_tables w;
+    CU_ASSERT_EQUAL_FATAL(cn_tables_write(tenant, &w), CN_OK);
+    CU_ASSERT_EQUAL(cn_tables_prune(&w, 1), CN_OK);
+    CU_ASSERT_EQUAL(cn_tables_commit(&w), CN_OK);
+    cn_job_row_init(&seen);
+    CU_ASSERT_EQUAL(cn_jobs_get(tenant, cn_str_of(failed), &seen), CN_OK);
+    CU_ASSERT_EQUAL(cn_jobs_get(tenant, cn_str_of(done), &seen), CN_NOT_FOUND);
+    cn_job_row_done(&seen);
+}
+
 static void options_round_trip(void) {
     const char *paths[] = {"/a", "b/c", "-"};
     cn_str rules[] = {CN_STR("*.md=public")}, label = CN_STR("group:x");
@@ -422,6 +454,7 @@ int main(void) {
     CU_add_test(s, "a dead job is interrupted", a_dead_job_is_interrupted);
     CU_add_test(s, "rejected are listed", rejected_are_listed);
     CU_add_test(s, "jobs are listed newest first", jobs_are_listed_newest_first);
+    CU_add_test(s, "failed jobs do not stop pruning", failed_jobs_do_not_stop_pruning);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,6 +52,45 @@ static void missing(const char *name) {
     snprintf(path, sizeof path, "%s/%s", folder, name);
     unlink(path);
     refused(name);
+}
+
+static cn_err open_blocked(void) {
+    cn_embedder *e;
+    cn_err err = cn_embedder_open(data, CN_STR("blocked"), CN_STR("fp32"), &e);
+    if (err == CN_OK)
+        cn_embedder_unref(e);
+    return err;
+}
+
+static void *open_in_thread(void *arg) {
+    *(cn_err *)arg = open_blocked();
+    return NULL;
+}
+
+/* One that cannot be read on, for its manifest is a pipe into which nobody writes yet. */
+static void others_open_while_one_is_read(void) {
+    char models[128], path[160];
+    cn_err first = CN_OK, second = CN_OK;
+    pthread_t one, two;
+    cn_embedder *e;
+    fresh(TINY_F32, "");
+    CU_ASSERT_EQUAL_FATAL(cn_model_add(data, CN_STR("free"), folder), CN_OK);
+    snprintf(models, sizeof models, "%s/models/blocked", data);
+    snprintf(path, sizeof path, "%s/manifest", models);
+    CU_ASSERT_FATAL(mkdir(models, 0755) == 0 && mkfifo(path, 0644) == 0);
+    pthread_create(&one, NULL, open_in_thread, &first);
+    int fd = open(path, O_WRONLY); /* it reads now */
+    pthread_create(&two, NULL, open_in_thread, &second);
+    alarm(60);                     /* instead of a wait without end */
+    CU_ASSERT_EQUAL_FATAL(cn_embedder_open(data, CN_STR("free"), CN_STR("fp32"), &e), CN_OK);
+    cn_embedder_unref(e);
+    unlink(path);
+    close(fd);
+    pthread_join(one, NULL);
+    pthread_join(two, NULL);
+    alarm(0);
+    CU_ASSERT(first != CN_OK && second != CN_OK);
+    rmdir(models);
 }
 
 static void wrong_settings_are_refused_by_name(void) {
@@ -200,6 +241,7 @@ static void memory_failures_leave_nothing(void) {
 
 void add_model_tests(void) {
     CU_pSuite s = CU_add_suite("model", up, down);
+    ADD(s, others_open_while_one_is_read);
     ADD(s, wrong_settings_are_refused_by_name);
     ADD(s, wrong_weights_are_refused);
     ADD(s, other_types_and_prefixes_give_the_same_vectors);

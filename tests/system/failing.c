@@ -1,4 +1,4 @@
-/* failing.c -- preloaded before the C library: the n-th of some calls on files below FAILING_UNDER fails, as told in the file FAILING_CONTROL,
+/* failing.c -- preloaded before the C library: the n-th of some calls on files below FAILING_UNDER, or of starts of a thread, fails, as told in the file FAILING_CONTROL,
  * which the test maps too and may change while the program runs.
  *
  * The file: struct control below, 40 bytes. A call of kind k counts when bit k of `kinds` is set; then the one numbered `at` fails
@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,7 +26,7 @@ struct control {
     _Atomic uint64_t kinds, at, on, count;
     _Atomic int64_t err;
 };
-enum { WRITE, PWRITE, WRITEV, PWRITEV, FSYNC, FDATASYNC, MSYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD };
+enum { WRITE, PWRITE, WRITEV, PWRITEV, FSYNC, FDATASYNC, MSYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD, THREAD };
 
 static struct control *control;
 static const char *under;
@@ -124,4 +125,9 @@ int rename(const char *from, const char *to) {
 int unlink(const char *path) {
     REAL(unlink);
     return fails(UNLINK, 0, path) ? -1 : real(path);
+}
+
+int pthread_create(pthread_t *ret, const pthread_attr_t *how, void *(*run)(void *), void *arg) {
+    REAL(pthread_create);
+    return fails(THREAD, 0, under) ? (int)control->err : real(ret, how, run, arg);
 }

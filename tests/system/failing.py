@@ -9,7 +9,8 @@ CALLS = {
     "write": errno.ENOSPC, "pwrite": errno.ENOSPC, "writev": errno.ENOSPC, "pwritev": errno.ENOSPC, "fsync": errno.EIO, "fdatasync": errno.EIO, "msync": errno.EIO,
     "mmap": errno.ENOMEM, "ftruncate": errno.ENOSPC, "open": errno.EMFILE, "rename": errno.EIO, "unlink": errno.EIO, "read": errno.EIO, "pread": errno.EIO,
 }
-BIT = {name: i for i, name in enumerate(CALLS)}
+ALL = {**CALLS, "pthread_create": errno.EAGAIN}
+BIT = {name: i for i, name in enumerate(ALL)}
 
 
 class Failing:
@@ -24,7 +25,7 @@ class Failing:
     def arm(self, call, at, on=False):
         """The at-th such call from now fails; on: and all after it. at 0: calls are only counted."""
         self.map[:40] = struct.pack("=QQQQq", 0, 0, 0, 0, 0)
-        self.map[8:40] = struct.pack("=QQQq", at, on, 0, CALLS[call])
+        self.map[8:40] = struct.pack("=QQQq", at, on, 0, ALL[call])
         self.map[:8] = struct.pack("=Q", 1 << BIT[call])
 
     def disarm(self):

@@ -46,7 +46,7 @@ class Version:
     def __init__(self, rows):
         self.rows = rows  # (source, id) -> Row
         self.suspect = self.quarantined = self.dropped = self.ever = self.in_force = False
-        self.before = self.order = 0
+        self.before, self.gone_back_to = 0, False
 
     def good(self):
         return not (self.suspect or self.quarantined or self.dropped)
@@ -56,7 +56,8 @@ class Model:
     def __init__(self, seed):
         self.r = random.Random(seed)
         self.versions = {}
-        self.active = self.order = self.serial = 0
+        self.active = self.serial = 0
+        self.way = []  # versions that were ever active, lined up: going back is to the left
         self.hold = False
         self.granted, self.denied = {d: set() for d in DOCS}, {d: set() for d in DOCS}
         self.hidden, self.erased, self.dead_before = set(), set(), {}
@@ -138,11 +139,24 @@ def some_docs(m, n):
     return m.r.sample(DOCS, m.r.randint(1, n))
 
 
-def point(m, n):
+def line_up(m, n, back):
+    """At the right end; or, gone back to, right of the next lower number on the way that was gone, among others so by number."""
+    v, at = m.versions[n], len(m.way)
+    v.before, v.gone_back_to = m.active, back
+    if back:
+        while v.before > n:
+            v.before = m.versions[v.before].before
+        at = m.way.index(v.before) + 1 if v.before else 0
+        while at < len(m.way) and m.versions[m.way[at]].gone_back_to and m.way[at] < n:
+            at += 1
+    m.way.insert(at, n)
+
+
+def point(m, n, back=False):
     v = m.versions[n]
     if not v.ever:
-        m.order += 1
-        v.ever, v.in_force, v.before, v.order = True, True, m.active, m.order
+        v.ever = v.in_force = True
+        line_up(m, n, back)
     v.suspect, m.active = False, n
 
 
@@ -214,10 +228,14 @@ def rollback(m, call):
     to = m.versions[m.active].before if m.active else 0
     while to and not m.versions[to].good():
         to = m.versions[to].before
+    named = [n for n, v in m.versions.items() if m.active and v.good() and (m.way.index(n) < m.way.index(m.active) if v.ever else n < m.active)]
+    to, words = (to, {}) if m.r.random() < .6 or not named else (n := m.r.choice(named), {"to": n})
     if to:
-        assert call("versions.rollback")["active"] == to
-        m.versions[m.active].suspect, m.hold = True, True
-        point(m, to)
+        left = m.active
+        assert call("versions.rollback", **words)["active"] == to
+        m.versions[left].suspect, m.hold = True, True
+        point(m, to, back=True)
+        assert m.way.index(to) < m.way.index(left), (m.way, left, to)
 
 
 def release(m, call):

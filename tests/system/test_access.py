@@ -15,84 +15,88 @@ SCOPES = ["query", "ingest", "activate", "force", "versions", "policy", "operate
 ALL = [s for s in SCOPES if s != "act-as"]
 ADMINS = {"admin", "all", "other tenant", "limited: inside", "limited: outside", "host"}  # kinds that hold the scope
 KINDS = ["none", "unknown", "garbled", "revoked", "expired", *SCOPES, "app", "app, no as", "all", "other tenant", "limited: inside",
-         "limited: outside", "host", "host, query"]
-# One column for each kind, in that order. Tenant-wide methods are the same for both columns of "limited".
+         "limited: outside", "host", "host, query", "ingest, activate"]
+# One column for each kind, in that order; one row for each method, and for each with `activate: true`. Tenant-wide methods are the same for both columns of "limited".
 #  . allowed   U UNAUTHENTICATED   D DENIED   N NOT_FOUND   I INVALID (an app must say `as`; cancel: allowed, but the job has ended)
 EXPECTED = {
-    # nobody to expired, the ten scopes alone, app, all and another tenant's, limited, host
-    "auth":                  ".....  ..........  ..  ..  ..  ..",
-    "health":                ".....  ..........  ..  ..  ..  ..",
-    "api.describe":          ".....  ..........  ..  ..  ..  ..",
-    "stats":                 "UUUUU  ..........  ..  .N  ..  ..",
-    "query":                 "UUUUU  .DDDDDDDDD  .I  .N  .N  ..",
-    "query_batch":           "UUUUU  .DDDDDDDDD  .I  .N  .N  ..",
-    "fetch":                 "UUUUU  .DDDDDDDDD  .I  .N  .N  ..",
-    "documents.list":        "UUUUU  .DDDDDDDDD  .I  .N  .N  ..",
-    "documents.get":         "UUUUU  .DDDDDDDDD  .I  .N  .N  ..",
-    "versions.list":         "UUUUU  .DDDDDDDDD  ..  .N  .N  ..",
-    "admin.index_show":      "UUUUU  .DDDDDDDDD  ..  .N  .N  ..",
-    "admin.index_list":      "UUUUU  .DDDDDDDDD  ..  .N  ..  ..",
-    "admin.model_list":      "UUUUU  .DDDDDDDDD  ..  .N  ..  ..",
-    "ingest.start":          "UUUUU  D.DDDDDDDD  DD  .N  .N  .D",
-    "ingest.rebuild":        "UUUUU  D.DDDDDDDD  DD  .N  .N  .D",
-    "ingest.show":           "UUUUU  D.DDDDDDDD  DD  .N  .N  .D",
-    "documents.put":         "UUUUU  D.DDDDDDDD  DD  .N  .N  .D",
-    "documents.delete":      "UUUUU  D.DDDDDDDD  DD  .N  .N  .D",
-    "ingest.list":           "UUUUU  D.DDDDDDDD  DD  .N  ..  .D",
-    "ingest.cancel":         "UUUUU  DIDDDDDDDD  DD  IN  IN  ID",
-    "versions.activate":     "UUUUU  DD.DDDDDDD  DD  .N  .N  .D",
-    "versions.rollback":     "UUUUU  DD.DDDDDDD  DD  .N  .N  .D",
-    "versions.release":      "UUUUU  DD.DDDDDDD  DD  .N  .N  .D",
-    "versions.diff":         "UUUUU  DDDD.DDDDD  DD  .N  .N  .D",
-    "policy.show":           "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.allow":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.deny":           "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.clear":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.hide":           "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.unhide":         "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.erase":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.restore":        "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.apply":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D",
-    "policy.reinstate":      "UUUUU  DDDDD.DDDD  DD  .N  .N  .D",
-    "versions.pin":          "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "versions.unpin":        "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "versions.quarantine":   "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "versions.unquarantine": "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "versions.drop":         "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "versions.gc":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "gate.show":             "UUUUU  DDDD.DDDDD  DD  .N  .N  .D",
-    "gate.set":              "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
-    "gate.submit":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "gate.forget":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "gate.freeze":          "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
-    "gate.unfreeze":        "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
-    "gate.sets":            "UUUUU  DDDD.DDDDD  DD  .N  .N  .D",
-    "gate.run":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "modes.set":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "modes.show":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "versions.compact":      "UUUUU  DDDDDD.DDD  DD  .N  .N  .D",
-    "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
-    "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D",
-    "trace.get":             "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
-    "trace.exposed":         "UUUUU  DDDDDDD.DD  DD  .N  ..  .D",
-    "incident.which_versions": "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
-    "incident.why_not":      "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
-    "incident.explain_access": "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
-    "incident.find":         "UUUUU  DDDDDDD.DD  DD  .N  .N  .D",
-    "members.add":           "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "members.set":           "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "members.remove":        "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "members.list":          "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "members.sync":          "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "admin.key_add":         "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "admin.key_list":        "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "admin.key_revoke":      "UUUUU  DDDDDDDD.D  DD  .N  DD  .D",
-    "admin.index_create":    "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
-    "admin.index_set":       "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
-    "admin.index_drop":      "UUUUU  DDDDDDDD.D  DD  .N  .N  .D",
-    "admin.tenant_add":      "UUUUU  DDDDDDDDDD  DD  DD  DD  .D",
-    "admin.tenant_drop":     "UUUUU  DDDDDDDDDD  DD  DD  DD  .D",
-    "admin.tenant_list":     "UUUUU  DDDDDDDDDD  DD  DD  DD  .D",
+    # nobody to expired, the ten scopes alone, app, all and another tenant's, limited, host, and ingest with activate
+    "auth":                  ".....  ..........  ..  ..  ..  ..  .",
+    "health":                ".....  ..........  ..  ..  ..  ..  .",
+    "api.describe":          ".....  ..........  ..  ..  ..  ..  .",
+    "stats":                 "UUUUU  ..........  ..  .N  ..  ..  .",
+    "query":                 "UUUUU  .DDDDDDDDD  .I  .N  .N  ..  D",
+    "query_batch":           "UUUUU  .DDDDDDDDD  .I  .N  .N  ..  D",
+    "fetch":                 "UUUUU  .DDDDDDDDD  .I  .N  .N  ..  D",
+    "documents.list":        "UUUUU  .DDDDDDDDD  .I  .N  .N  ..  D",
+    "documents.get":         "UUUUU  .DDDDDDDDD  .I  .N  .N  ..  D",
+    "versions.list":         "UUUUU  .DDDDDDDDD  ..  .N  .N  ..  D",
+    "admin.index_show":      "UUUUU  .DDDDDDDDD  ..  .N  .N  ..  D",
+    "admin.index_list":      "UUUUU  .DDDDDDDDD  ..  .N  ..  ..  D",
+    "admin.model_list":      "UUUUU  .DDDDDDDDD  ..  .N  ..  ..  D",
+    "ingest.start":          "UUUUU  D.DDDDDDDD  DD  .N  .N  .D  .",
+    "ingest.start activate":    "UUUUU  DDDDDDDDDD  DD  .N  .N  .D  .",
+    "ingest.rebuild":        "UUUUU  D.DDDDDDDD  DD  .N  .N  .D  .",
+    "ingest.rebuild activate":  "UUUUU  DDDDDDDDDD  DD  .N  .N  .D  .",
+    "ingest.show":           "UUUUU  D.DDDDDDDD  DD  .N  .N  .D  .",
+    "documents.put":         "UUUUU  D.DDDDDDDD  DD  .N  .N  .D  .",
+    "documents.put activate":   "UUUUU  DDDDDDDDDD  DD  .N  .N  .D  .",
+    "documents.delete":      "UUUUU  D.DDDDDDDD  DD  .N  .N  .D  .",
+    "documents.delete activate": "UUUUU  DDDDDDDDDD  DD  .N  .N  .D  .",
+    "ingest.list":           "UUUUU  D.DDDDDDDD  DD  .N  ..  .D  .",
+    "ingest.cancel":         "UUUUU  DIDDDDDDDD  DD  IN  IN  ID  I",
+    "versions.activate":     "UUUUU  DD.DDDDDDD  DD  .N  .N  .D  .",
+    "versions.rollback":     "UUUUU  DD.DDDDDDD  DD  .N  .N  .D  .",
+    "versions.release":      "UUUUU  DD.DDDDDDD  DD  .N  .N  .D  .",
+    "versions.diff":         "UUUUU  DDDD.DDDDD  DD  .N  .N  .D  D",
+    "policy.show":           "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.allow":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.deny":           "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.clear":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.hide":           "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.unhide":         "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.erase":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.restore":        "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.apply":          "UUUUU  DDDDD.DDDD  DD  .N  DD  .D  D",
+    "policy.reinstate":      "UUUUU  DDDDD.DDDD  DD  .N  .N  .D  D",
+    "versions.pin":          "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "versions.unpin":        "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "versions.quarantine":   "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "versions.unquarantine": "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "versions.drop":         "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "versions.gc":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "gate.show":             "UUUUU  DDDD.DDDDD  DD  .N  .N  .D  D",
+    "gate.set":              "UUUUU  DDDDDDDD.D  DD  .N  .N  .D  D",
+    "gate.submit":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "gate.forget":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "gate.freeze":          "UUUUU  DDDDDDDD.D  DD  .N  .N  .D  D",
+    "gate.unfreeze":        "UUUUU  DDDDDDDD.D  DD  .N  .N  .D  D",
+    "gate.sets":            "UUUUU  DDDD.DDDDD  DD  .N  .N  .D  D",
+    "gate.run":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "modes.set":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "modes.show":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "versions.compact":      "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D  D",
+    "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D  D",
+    "trace.get":             "UUUUU  DDDDDDD.DD  DD  .N  ..  .D  D",
+    "trace.exposed":         "UUUUU  DDDDDDD.DD  DD  .N  ..  .D  D",
+    "incident.which_versions": "UUUUU  DDDDDDD.DD  DD  .N  .N  .D  D",
+    "incident.why_not":      "UUUUU  DDDDDDD.DD  DD  .N  .N  .D  D",
+    "incident.explain_access": "UUUUU  DDDDDDD.DD  DD  .N  .N  .D  D",
+    "incident.find":         "UUUUU  DDDDDDD.DD  DD  .N  .N  .D  D",
+    "members.add":           "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "members.set":           "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "members.remove":        "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "members.list":          "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "members.sync":          "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "admin.key_add":         "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "admin.key_list":        "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "admin.key_revoke":      "UUUUU  DDDDDDDD.D  DD  .N  DD  .D  D",
+    "admin.index_create":    "UUUUU  DDDDDDDD.D  DD  .N  .N  .D  D",
+    "admin.index_set":       "UUUUU  DDDDDDDD.D  DD  .N  .N  .D  D",
+    "admin.index_drop":      "UUUUU  DDDDDDDD.D  DD  .N  .N  .D  D",
+    "admin.tenant_add":      "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
+    "admin.tenant_drop":     "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
+    "admin.tenant_list":     "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
 }
 CODES = {"U": "UNAUTHENTICATED", "D": "DENIED", "N": "NOT_FOUND", "I": "INVALID"}
 
@@ -160,6 +164,7 @@ def make_keys(w):
     keys["all"] = w.new_key(ALL, **public)
     keys["other tenant"] = w.new_key(ALL, tenant="other", **public)
     keys["limited: inside"] = keys["limited: outside"] = w.new_key(ALL, index="docs*", **public)
+    keys["ingest, activate"] = w.new_key(["ingest", "activate"], **public)
     keys["host"], keys["host, query"] = w.root_key, w.new_key(["query"], tenant=None, **public)
     return keys
 
@@ -261,7 +266,8 @@ class Access(unittest.TestCase):
 
     def ask(self, method, kind, by_request, expected):
         index = "secret" if kind == "limited: outside" else "docs"
-        params = prepared(self.w, method, index, expected == ".")
+        method, *words = method.split()
+        params = {**prepared(self.w, method, index, expected == "."), **{w: True for w in words}}
         key, conn = self.w.keys[kind], self.conns[kind]
         if any(p["name"] == "as" for p in self.served[method]["params"]) and kind == "app":
             params = {**params, "as": "user:ana"}
@@ -272,7 +278,7 @@ class Access(unittest.TestCase):
         return outcome(lambda: conn.call(method, **params))
 
     def test_matrix(self):
-        self.assertEqual(set(self.served), set(EXPECTED), "methods served, and methods of the table")
+        self.assertEqual(set(self.served), {row.split()[0] for row in EXPECTED}, "methods served, and methods of the table")
         wrong = []
         for method, row in EXPECTED.items():
             cells = row.replace(" ", "")
@@ -305,6 +311,18 @@ class Access(unittest.TestCase):
         self.assertEqual({i["index"] for i in limited.call("admin.index_list")["indexes"]}, {n for n in names if n.startswith("docs")})
         jobs = [j for j in root.call("ingest.list", tenant="acme")["jobs"] if j["index"].startswith("docs")]
         self.assertEqual([j["job"] for j in limited.call("ingest.list")["jobs"]], [j["job"] for j in jobs])
+
+    def test_a_limited_key_is_not_told_the_tenants_policy(self):
+        doc = {"index": "docs", "doc": self.w.known["docs"]}
+        self.assertIsNone(self.conns["limited: inside"].call("incident.which_versions", **doc)["policy"])
+        self.assertIn("granted", self.conns["all"].call("incident.which_versions", **doc)["policy"])
+
+    def test_what_an_index_does_by_itself_needs_no_scope(self):
+        self.w.root.call("admin.index_create", tenant="acme", index="by-itself", embedder="none", activate=True)
+        put = lambda **more: self.conns["ingest"].call("documents.put", index="by-itself", documents=[{"id": "a", "text": "a", "vector": [1, 2]}], **more)
+        self.assertTrue(put()["activated"])
+        with self.assertRaisesRegex(Failed, "DENIED: field .activate. needs the scope activate"):
+            put(activate=True)
 
     def test_a_limited_key_pages_through_its_audit_records(self):
         limited, every = self.conns["limited: inside"], self.w.root.call("audit.list", tenant="acme", limit=100000)["records"]

@@ -44,6 +44,22 @@ class Faulty(unittest.TestCase):
         print(", ".join(f"{k} {v}" for k, v in sorted(self.seen.items())), file=sys.stderr)
 
 
+class Starting(Faulty):
+    def test_a_loop_without_a_thread_ends_those_that_run(self):
+        """The last threads that a server starts before it is ready are those of its loops."""
+        start = lambda: Server(self.data, "--loops", "4", "--scrub-rate", "0", env=self.failing.env)
+        self.failing.arm("pthread_create", 0)
+        server = start()
+        threads = self.failing.disarm()
+        self.assertEqual(server.stop(), 0)
+        for last in range(3):
+            self.failing.arm("pthread_create", threads - last)
+            with self.assertRaisesRegex(Failed, rf"(?s)ended with 1:.*a thread for event loop {4 - last} of 4 could not be started"):
+                start()
+            self.failing.disarm()
+        self.sound()
+
+
 class OnServer(Faulty):
     # name: (its fields for the n-th time, the document that it puts or takes away)
     ON_SERVER = {

@@ -57,6 +57,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_good(self, asked):
         self.say(200, self.good(asked))
 
+    def do_slow(self, asked):
+        time.sleep(0.6)
+        self.do_good(asked)
+
     def do_busy(self, asked):
         self.say(429, {"error": {"message": "slow down"}}, Retry_After="1")
 
@@ -424,6 +428,34 @@ class HttpEmbedder(unittest.TestCase):
         self.assertEqual((json.loads(p.stdout)["fallbacks"], p.stderr), (0, ""))
 
     # ---------- the server ----------
+    def serve(self):
+        self.cairn("index", "create", "acme/docs", "--embedder", "far")
+        self.cairn("ingest", "acme/docs", self.rows(20), "--activate")
+        key = json.loads(self.cairn("key", "add", "acme", "--scope", "query", "--labels", "public", "-o", "json").stdout)["key"]
+        server = Server(type("Place", (), {"dir": self.dir, "path": self.path}))
+        self.addCleanup(server.stop)
+        rpc = Rpc(server, key)
+        self.addCleanup(rpc.close)
+        return rpc
+
+    def test_one_in_a_hurry_does_not_take_the_others_their_time(self):
+        self.add("--query-timeout", "15000")
+        rpc = self.serve()
+        self.service.always = "slow"
+        hurried, patient = rpc.call("query_batch", index="docs", k=1, mode="dense", queries=[{"text": "Row 3 says so.", "deadline_ms": 200}, {"text": "Row 4 says so."}])["results"]
+        self.assertIn("DEADLINE", hurried.get("error", str(hurried)))
+        self.assertEqual((patient["hits"][0]["doc"], patient["made_by"]["mode"], patient["made_by"]["degraded"]), ("d4", "dense", []))
+
+    def test_a_description_that_is_replaced_while_it_is_used(self):
+        self.add()
+        rpc = self.serve()
+        ask = lambda text: rpc.call("query", index="docs", text=text, k=1, mode="dense", on_degraded="error")["hits"][0]["doc"]
+        self.assertEqual(ask("Row 3 says so."), "d3")
+        self.assertEqual(self.service.seen[-1][1], "Bearer " + KEY)
+        self.cairn("model", "add", "far", "--http", self.service.url, "--model", "m-1", "--api-key-file", self.write("other", "another\n"), "--dimensions", str(DIM))
+        self.assertEqual(ask("Row 4 says so."), "d4")
+        self.assertEqual(self.service.seen[-1][1], "Bearer another")
+
     def test_questions_while_it_is_down(self):
         self.add("--query-timeout", "1500", "--breaker", "4", "--breaker-pause", "1200")
         self.cairn("index", "create", "acme/docs", "--embedder", "far")

@@ -28,7 +28,7 @@ class Import(unittest.TestCase):
         cls.outside = put(cls.data.dir, "outside/secret.jsonl", row("secret"))
         os.mkdir(cls.root)
         cls.server = Server(cls.data, "--import-root", f"acme={cls.root}")
-        cls.rpc = Rpc(cls.server, cls.data.make_key("--scope", "ingest,query", "--labels", "public"))
+        cls.rpc = Rpc(cls.server, cls.data.make_key("--scope", "ingest,query,activate", "--labels", "public"))
 
     @classmethod
     def tearDownClass(cls):
@@ -61,6 +61,9 @@ class Import(unittest.TestCase):
             self.refused("DENIED", path)
         self.refused("INVALID", "relative.jsonl")
         self.refused("DENIED", self.root + "/b.jsonl", rows=self.outside)
+        there = put(self.data.dir, "outside/there[1].jsonl", row("there"))
+        told = [self.refused("DENIED", path) for path in (there, there.replace("there[", "gone["))] # nothing outside the roots is looked for
+        self.assertEqual(*told)
         self.refused("INVALID", "-")
         self.refused("NOT_FOUND", self.root + "/none")
 

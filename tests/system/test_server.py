@@ -1,6 +1,7 @@
 """cairnd as a process: addresses, settings, limits, odd clients, signals."""
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -405,6 +406,34 @@ class Life(WithData):
         server.p.send_signal(signal.SIGHUP)
         server.wait_log("server.reload", level="error")
         self.assertEqual(c.call("query", tenant="acme", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
+        self.assertEqual(server.stop(), 0)
+
+    def test_hangup_names_what_needs_a_restart(self):
+        conf = os.path.join(self.data.dir, "cairnd.conf")
+        first = {"queue": 10, "loops": 2, "long_workers": 2, "embed_threads": 1, "unix_mode": "0600", "insecure": "false", "import_root": f"acme={self.data.dir}"}
+        other = {**first, "queue": 11, "loops": 3, "long_workers": 4, "embed_threads": 2, "unix_mode": "0660", "insecure": "true", "import_root": "acme=/nowhere"}
+
+        def write(settings):
+            with open(conf, "w") as f:
+                f.writelines(f"{k} = {v}\n" for k, v in settings.items())
+        def reloaded(n):
+            end = time.time() + 20
+            while len(said := [e for e in server.log() if e["event"] == "server.reload" and e["level"] == "info"]) < n and time.time() < end:
+                time.sleep(0.02)
+            self.assertEqual(len(said), n)
+            return [e for e in server.log() if e["event"] == "server.reload" and e["level"] == "warn"]
+        write(first)
+        server = self.start("--config", conf)
+        write({**first, "slow_query": "2s"})
+        server.p.send_signal(signal.SIGHUP)
+        self.assertEqual(reloaded(1), [])
+        for n, changed in enumerate((*first, "listen", None)):
+            write(other if changed is None else {**first, "listen": "tcp://127.0.0.1:1"} if changed == "listen" else {**first, changed: other[changed]})
+            server.p.send_signal(signal.SIGHUP)
+            said = reloaded(n + 2)
+            self.assertEqual(len(said), n + 1)
+            named = re.search(r"restart['\"]?[=:] ?['\"]?([a-z_,]+)", str(said[-1])).group(1)
+            self.assertEqual(set(named.split(",")), {changed} if changed else set(first), said[-1])
         self.assertEqual(server.stop(), 0)
 
     def test_the_service_manager_is_told(self):
