@@ -1,5 +1,4 @@
-#include "index/store/data.h"
-
+/* The data directory, and its tenants that are open; the list of tenants is in tenants.c. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -11,44 +10,13 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/store/data_inside.h"
 #include "index/store/dir.h"
 #include "index/store/fields.h"
 #include "index/store/reserve.h"
 #include "index/store/stripes.h"
 
 #define IDLE_MAX 64 /* tenants kept open though no one uses them */
-#define UID_BYTES 16
-#define DROPPED ".dropped-"
-#define MAKING ".making-"
-#define LIST_MAX ((size_t)1 << 30) /* bytes of the names of all tenants */
-#define MAKING_S 3600 /* a tenant that took longer to make will not be made any more */
-
-struct cn_tenant {
-    cn_tenant *next;
-    cn_data *data;
-    unsigned refs;
-    uint64_t used;          /* when its last user left, in the order of leaving */
-    uint8_t uid[UID_BYTES]; /* tells a tenant from a later one of the same name */
-    uint64_t listed;        /* the host's stamp under which it was last found in the list of tenants */
-    char *dir;
-    char name[CN_NAME_MAX + 1];
-    cn_env *control;
-    pthread_mutex_t lock;   /* of what follows; recursive, since making one slot may ask for a lower one */
-    cn_env *work;
-    struct {
-        void *_Atomic p;
-        void (*done)(void *p);
-    } slots[CN_SLOTS];
-};
-
-struct cn_data {
-    char *dir;
-    cn_env *host;
-    MDB_dbi tenants, settings;
-    pthread_mutex_t lock;
-    cn_tenant *open;
-    uint64_t clock;
-};
 
 /* ---------- the directory ---------- */
 
@@ -259,31 +227,6 @@ static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], 
     return CN_OK;
 }
 
-/* A tenant's record. */
-typedef struct listed {
-    cn_str by;
-    int64_t made;
-    uint8_t uid[UID_BYTES];
-} listed;
-
-#define LISTED_FIELDS 3
-static void listed_fields(listed *x, cn_field f[LISTED_FIELDS]) {
-    const cn_field all[LISTED_FIELDS] = {{"by", CN_F_STR, &x->by, 0}, {"made", CN_F_I64, &x->made, 0}, {"uid", CN_F_FIXED, x->uid, UID_BYTES}};
-    memcpy(f, all, sizeof all);
-}
-
-static cn_err read_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *made) {
-    listed x = {.made = CN_NO_TIME};
-    cn_field f[LISTED_FIELDS];
-    listed_fields(&x, f);
-    cn_err e = cn_fields_read(v, "its record", NULL, f, LISTED_FIELDS);
-    if (e != CN_OK)
-        return e == CN_DAMAGED ? cn_wrap(e, "tenant " CN_STR_FMT " is not opened; restore cairn.mdb from a backup", CN_STR_ARG(name)) : e;
-    memcpy(uid, x.uid, UID_BYTES);
-    *made = x.made;
-    return CN_OK;
-}
-
 static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES], uint64_t *ret_stamp) {
     MDB_txn *txn;
     cn_str v;
@@ -292,7 +235,7 @@ static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES], uint64_t 
     CN_TRY(cn_txn_read(d->host, &txn));
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
     if (e == CN_OK)
-        e = read_record(name, v, uid, &made);
+        e = cn_tenant_record(name, v, uid, &made);
     *ret_stamp = mdb_txn_id(txn);
     cn_txn_abort(d->host, txn);
     return e == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name)) : e;
@@ -417,190 +360,5 @@ cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, 
     }
     if (e == CN_OK)
         *ret = p;
-    return e;
-}
-
-/* ---------- the list ---------- */
-
-typedef struct sweep_ctx {
-    const char *tenants;
-} sweep_ctx;
-
-static cn_err remove_dropped(void *ctx, const char *name) {
-    char path[CN_PATH_MAX];
-    const sweep_ctx *s = ctx;
-    struct stat st;
-    bool dropped = strncmp(name, DROPPED, sizeof DROPPED - 1) == 0, making = strncmp(name, MAKING, sizeof MAKING - 1) == 0;
-    CN_TRY(cn_path(path, sizeof path, "%s/%s", s->tenants, name));
-    if (making && stat(path, &st) == 0)
-        dropped = cn_wall_us() / 1000000 - st.st_mtime > MAKING_S;
-    return dropped ? cn_dir_remove(path) : CN_OK;
-}
-
-static cn_err path_beside(const cn_data *d, const char *prefix, const char *name, char path[CN_PATH_MAX]) {
-    char hex[17];
-    uint8_t salt[8];
-    cn_random(salt, sizeof salt);
-    cn_hex(salt, sizeof salt, hex);
-    return cn_path(path, CN_PATH_MAX, "%s/tenants/%s%s-%s", d->dir, prefix, name, hex);
-}
-
-static cn_err move(const char *from, const char *to) { return rename(from, to) == 0 ? CN_OK : cn_fail_errno(errno, "renaming %s", from); }
-
-/* Moves the tenant's directory out of the way, if there is one. */
-static cn_err set_aside(const cn_data *d, const char *name) {
-    char dir[CN_PATH_MAX], away[CN_PATH_MAX];
-    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name));
-    CN_TRY(path_beside(d, DROPPED, name, away));
-    cn_err e = move(dir, away);
-    return e == CN_NOT_FOUND ? CN_OK : e;
-}
-
-/* All that was moved aside, now or earlier: without any lock, since it may be much. */
-static cn_err remove_set_aside(const cn_data *d) {
-    char tenants[CN_PATH_MAX];
-    CN_TRY(cn_path(tenants, sizeof tenants, "%s/tenants", d->dir));
-    sweep_ctx s = {tenants};
-    CN_TRY(cn_dir_each(tenants, remove_dropped, &s));
-    return cn_dir_sync(tenants);
-}
-
-static cn_err make_files(const char *dir) {
-    char path[CN_PATH_MAX];
-    cn_env *control;
-    CN_TRY(cn_dir_make(dir));
-    CN_TRY(cn_path(path, sizeof path, "%s/segments", dir));
-    CN_TRY(cn_dir_make(path));
-    CN_TRY(cn_path(path, sizeof path, "%s/control.mdb", dir));
-    CN_TRY(cn_env_open(path, CN_ENV_CONTROL, true, &control));
-    cn_err e = cn_control_init(control);
-    if (e == CN_OK)
-        e = cn_env_sync(control);
-    cn_env_close(control);
-    CN_TRY(e);
-    return cn_dir_sync(dir);
-}
-
-static cn_err put_record(cn_data *d, MDB_txn *txn, cn_str name, const cn_actor *who) {
-    listed x = {.by = who->who, .made = cn_wall_us()};
-    cn_field f[LISTED_FIELDS];
-    cn_random(x.uid, sizeof x.uid);
-    listed_fields(&x, f);
-    return cn_fields_put(txn, d->tenants, name, f, LISTED_FIELDS);
-}
-
-/* Files first, the list last: a tenant on the list is whole. What an attempt cut short left is moved away here. */
-static cn_err create_in(cn_data *d, MDB_txn *txn, cn_str name, const char *name_z, const char *made, const cn_actor *who) {
-    char dir[CN_PATH_MAX];
-    cn_str v;
-    cn_err e = cn_db_get(txn, d->tenants, name, &v);
-    if (e == CN_OK)
-        return cn_fail(CN_CONFLICT, "there is a tenant %s already", name_z);
-    if (e != CN_NOT_FOUND)
-        return e;
-    CN_TRY(set_aside(d, name_z));
-    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name_z));
-    CN_TRY(move(made, dir));
-    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants", d->dir));
-    CN_TRY(cn_dir_sync(dir));
-    return put_record(d, txn, name, who);
-}
-
-static cn_err list(cn_data *d, cn_str name, const char *name_z, const char *made, const cn_actor *who) {
-    MDB_txn *txn;
-    CN_TRY(cn_txn_write(d->host, &txn));
-    cn_err e = create_in(d, txn, name, name_z, made, who);
-    if (e == CN_OK)
-        return cn_txn_commit(d->host, txn);
-    cn_txn_abort(d->host, txn);
-    return e;
-}
-
-/* Its files are made under a name of their own, since that takes a while, and the host's one writer is for all tenants. */
-cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0}, made[CN_PATH_MAX], why[CN_REASON_LOGGED];
-    CN_TRY(cn_name_check(name, "tenant"));
-    memcpy(name_z, name.p, name.n);
-    CN_TRY(path_beside(d, MAKING, name_z, made));
-    cn_err e = make_files(made);
-    if (e == CN_OK)
-        e = list(d, name, name_z, made, who);
-    if (e != CN_OK) {
-        cn_dir_remove(made);
-        return e;
-    }
-    cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
-    if (remove_set_aside(d) != CN_OK) /* of other tenants: the next one tries again */
-        cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
-    return CN_OK;
-}
-
-bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name) {
-    cn_str v;
-    return cn_db_get(host, d->tenants, name, &v) == CN_OK;
-}
-
-static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx) {
-    MDB_txn *txn;
-    cn_str v;
-    CN_TRY(cn_txn_write(d->host, &txn));
-    cn_err e = cn_db_get(txn, d->tenants, name, &v);
-    if (e == CN_NOT_FOUND)
-        e = cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name));
-    if (e == CN_OK && leaving)
-        e = leaving(ctx, txn);
-    if (e == CN_OK)
-        e = cn_db_del(txn, d->tenants, name);
-    if (e == CN_OK)
-        return cn_txn_commit(d->host, txn);
-    cn_txn_abort(d->host, txn);
-    return e;
-}
-
-cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0}, why[CN_REASON_LOGGED];
-    MDB_txn *txn;
-    cn_str v;
-    CN_TRY(cn_name_check(name, "tenant"));
-    memcpy(name_z, name.p, name.n);
-    CN_TRY(unlist(d, name, leaving, ctx));
-    cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
-    CN_TRY(cn_txn_write(d->host, &txn)); /* so that no one makes a tenant of this name anew meanwhile */
-    cn_err e = cn_db_get(txn, d->tenants, name, &v);
-    e = e == CN_NOT_FOUND ? set_aside(d, name_z) : e;
-    cn_txn_abort(d->host, txn);
-    return e == CN_OK ? remove_set_aside(d) : e;
-}
-
-typedef struct named {
-    int64_t made;
-    char name[CN_NAME_MAX + 1];
-} named;
-
-static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
-    (void)stop;
-    uint8_t uid[UID_BYTES];
-    named x = {.made = CN_NO_TIME};
-    CN_TRY(read_record(key, value, uid, &x.made));
-    snprintf(x.name, sizeof x.name, CN_STR_FMT, CN_STR_ARG(key));
-    cn_buf_add(ctx, &x, sizeof x);
-    return CN_OK;
-}
-
-/* As of one moment; fn may take as long as it likes, and no transaction is open meanwhile. */
-cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t made_us), void *ctx) {
-    CN_AUTO_BUF cn_buf all;
-    MDB_txn *txn;
-    named x;
-    cn_buf_init(&all, LIST_MAX);
-    CN_TRY(cn_txn_read(d->host, &txn));
-    cn_err e = cn_db_each(txn, d->tenants, (cn_str){NULL, 0}, list_one, &all);
-    cn_txn_abort(d->host, txn);
-    if (e == CN_OK)
-        e = cn_buf_check(&all);
-    for (size_t at = 0; e == CN_OK && at < all.n; at += sizeof x) {
-        memcpy(&x, all.p + at, sizeof x);
-        e = fn(ctx, cn_str_of(x.name), x.made);
-    }
     return e;
 }

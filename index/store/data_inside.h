@@ -1,0 +1,42 @@
+/* data_inside.h -- the data directory and its tenants, for their own files only: data.c (the directory, tenants that are open),
+ * tenants.c (the list of tenants: made, dropped, told).
+ *
+ * Owns:    as data.h says.
+ * Thread:  as data.h says; what a lock protects stands below it.
+ * Limits:  none of its own. */
+#pragma once
+#include <pthread.h>
+
+#include "index/store/data.h"
+
+#define UID_BYTES 16
+
+struct cn_tenant {
+    cn_tenant *next;
+    cn_data *data;
+    unsigned refs;
+    uint64_t used;          /* when its last user left, in the order of leaving */
+    uint8_t uid[UID_BYTES]; /* tells a tenant from a later one of the same name */
+    uint64_t listed;        /* the host's stamp under which it was last found in the list of tenants */
+    char *dir;
+    char name[CN_NAME_MAX + 1];
+    cn_env *control;
+    pthread_mutex_t lock;   /* of what follows; recursive, since making one slot may ask for a lower one */
+    cn_env *work;
+    struct {
+        void *_Atomic p;
+        void (*done)(void *p);
+    } slots[CN_SLOTS];
+};
+
+struct cn_data {
+    char *dir;
+    cn_env *host;
+    MDB_dbi tenants, settings;
+    pthread_mutex_t lock;
+    cn_tenant *open;
+    uint64_t clock;
+};
+
+/* What a tenant's record in the host's list says. CN_DAMAGED names the tenant. */
+cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *made);
