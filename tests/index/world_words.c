@@ -1,4 +1,4 @@
-/* Words of the model's documents, and BM25 and rank fusion worked out anew from their definitions for each question. */
+/* Words of the model's documents, and BM25 and the fusion of both halves worked out anew from their definitions for each question. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,22 +118,43 @@ uint32_t w_lexical(const w_world *w, const w_index *ix, uint32_t version, w_who 
     return n;
 }
 
-/* Of both halves the first `depth`, fused by their ranks into `all`. */
+/* Where a hit stands among the first `depth` of a half, from 1; 0: nowhere. */
+static uint32_t rank_in(const w_hit *x, const w_hit *half, uint32_t n, uint32_t depth) {
+    for (uint32_t i = 0; i < n && i < depth; i++)
+        if (half[i].d == x->d && half[i].chunk == x->chunk)
+            return i + 1;
+    return 0;
+}
+
+/* The score at a rank in standard deviations from the mean of the half's first CN_HYBRID_DEPTH; 0, and what lies deeper: as the last of those. */
+static double in_deviations(const w_hit *half, uint32_t n, uint32_t rank) {
+    double mean = 0, squares = 0;
+    uint32_t first = n < CN_HYBRID_DEPTH ? n : CN_HYBRID_DEPTH;
+    for (uint32_t i = 0; i < first; i++)
+        mean += (double)half[i].score / first;
+    for (uint32_t i = 0; i < first; i++)
+        squares += ((double)half[i].score - mean) * ((double)half[i].score - mean);
+    if (!(squares > 0))
+        return 0;
+    uint32_t at = rank == 0 || rank > first ? first : rank;
+    return ((double)half[at - 1].score - mean) / sqrt(squares / first);
+}
+
+/* Of both halves the first `depth`, their scores weighed, into `all`. */
 uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t depth, w_hit *all) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < n_dense && i < depth; i++) {
-        all[n] = dense[i];
-        all[n++].score = 1.0f / (float)(60 + i + 1);
-    }
-    for (uint32_t i = 0; i < n_lexical && i < depth; i++) {
-        uint32_t at = 0;
-        while (at < n && (all[at].d != lexical[i].d || all[at].chunk != lexical[i].chunk))
-            at++;
-        if (at == n) {
-            all[n] = lexical[i];
-            all[n++].score = 0;
-        }
-        all[at].score += 1.0f / (float)(60 + i + 1);
+    n_dense = n_dense < depth ? n_dense : depth;
+    n_lexical = n_lexical < depth ? n_lexical : depth;
+    for (uint32_t i = 0; i < n_dense; i++)
+        all[n++] = dense[i];
+    for (uint32_t i = 0; i < n_lexical; i++)
+        if (!rank_in(&lexical[i], dense, n_dense, depth))
+            all[n++] = lexical[i];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t a = rank_in(&all[i], dense, n_dense, depth), b = rank_in(&all[i], lexical, n_lexical, depth);
+        double score = 0.6 * in_deviations(dense, n_dense, a) + (1 - 0.6) * in_deviations(lexical, n_lexical, b);
+        bool behind = (a == 0 || a > CN_HYBRID_DEPTH) && (b == 0 || b > CN_HYBRID_DEPTH);
+        all[i].score = (float)(behind ? score - 1 + (a ? 1.0 / (60 + a) : 0) + (b ? 1.0 / (60 + b) : 0) : score);
     }
     qsort(all, n, sizeof *all, w_by_order);
     return n;
