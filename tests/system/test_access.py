@@ -193,7 +193,7 @@ def prepared(w, method, index, make):
         "incident.find": {**on, "text": "words"},
         "gate.show": on, "gate.set": {**on, "requirements": ["none"]}, "gate.submit": {**on, "version": 1, "results": {"recall@10": 0.9}},
         "gate.freeze": {**on, "set": "s", "queries": [{"id": "q", "vector": [1, 0, 0, 1], "must_find": ["d0"]}]}, "gate.sets": on, "gate.run": {**on, "version": 1},
-        "gate.unfreeze": {**on, "set": f"s{n}"}, "gate.forget": {**on, "version": 1, "names": [f"x{n}"]},
+        "gate.unfreeze": {**on, "set": f"s{n}"}, "gate.forget": {**on, "version": 1, "names": [f"gone{n}"]},
         "modes.set": {**on, "mode": "normal"}, "modes.show": on,
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
@@ -205,7 +205,7 @@ def prepared(w, method, index, make):
         "admin.tenant_drop": lambda: w.root.call("admin.tenant_add", tenant=f"t{n}"),
         "admin.index_drop": lambda: w.root.call("admin.index_create", tenant="acme", index=f"{index}-{n}", embedder="none"),
         "policy.restore": lambda: w.root.call("policy.erase", tenant="acme", docs=[f"gone{n}"]),
-        "gate.forget": lambda: w.root.call("gate.submit", **on, version=1, results={f"x{n}": 1}),
+        "gate.forget": lambda: w.root.call("gate.submit", **on, version=1, results={f"gone{n}": 1}),
         "gate.unfreeze": lambda: w.root.call("gate.freeze", **on, set=f"s{n}", queries=[{"id": "q", "vector": [1, 0, 0, 1], "must_find": ["d0"]}]),
         "members.remove": lambda: w.root.call("members.set", tenant="acme", member=f"user:u{n}", labels=["group:hr"]),
     }
