@@ -2,7 +2,7 @@
 """How good answers are, on sets that no constant was chosen on: modes beside bm25s, and chunkers beside each other.
 
     python3 benchmarks/quality/run.py modes BUILD MODEL --debs DEBS [--beir FOLDER ...] --python VENV/bin/python [--out FILE]
-    python3 benchmarks/quality/run.py chunkers BUILD MODEL --debs DEBS [--out FILE]
+    python3 benchmarks/quality/run.py chunkers BUILD MODEL --debs DEBS [--only SET,...] [--out FILE]
 
 BUILD is a release build, MODEL a sentence-transformers folder, DEBS as sets.py says, VENV has bm25s and PyStemmer. All measures are
 trec_eval's, through `cairn eval`. "reference" is what a user of sentence-transformers gets: each document whole, after its title, cut
@@ -24,7 +24,8 @@ CHUNKERS = ["fixed tokens=128 overlap=0", "fixed tokens=128 overlap=13", "fixed 
 
 def folders(o, work):
     sets.build(o.debs, work + "/sets")
-    return {**{name: f"{work}/sets/{name}" for name in ("perlfaq", "manpages")}, **{os.path.basename(os.path.normpath(b)): b for b in o.beir}}
+    found = {**{name: f"{work}/sets/{name}" for name in ("perlfaq", "manpages")}, **{os.path.basename(os.path.normpath(b)): b for b in o.beir}}
+    return {name: folder for name, folder in found.items() if not o.only or name in o.only.split(",")}
 
 
 def measures(cairn, index, folder, *options):
@@ -88,7 +89,7 @@ def chunkers(o, cairn, work):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("what", choices=("modes", "chunkers")), p.add_argument("build"), p.add_argument("model"), p.add_argument("--debs", required=True)
-    p.add_argument("--beir", action="append", default=[]), p.add_argument("--python"), p.add_argument("--out")
+    p.add_argument("--beir", action="append", default=[]), p.add_argument("--python"), p.add_argument("--only", help="these sets alone"), p.add_argument("--out")
     o = p.parse_args()
     with tempfile.TemporaryDirectory(prefix="cairn-quality-") as work:
         cairn = Cairn(os.path.abspath(o.build), work)
