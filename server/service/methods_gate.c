@@ -141,12 +141,22 @@ static cn_err take_results(cn_call *c, const msgpack_object *p, cn_gate_result *
     return CN_OK;
 }
 
+/* How the version stands by what is stored of it now. */
+static cn_err out_stored(cn_call *c, cn_tenant *t, cn_str index, uint64_t number, cn_buf *out) {
+    cn_gate g;
+    cn_gate_results r;
+    CN_TRY(cn_gate_get(t, index, &c->arena, &g));
+    CN_TRY(cn_gate_results_of(t, index, number, &c->arena, &r));
+    cn_pack_map(out, CN_GATE_VERSION_PAIRS + 1);
+    cn_out_str(out, "index", index);
+    cn_gate_out_version(out, number, &g, &r);
+    return CN_OK;
+}
+
 METHOD(submit) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str index;
     cn_actor who;
-    cn_gate g;
-    cn_gate_results r;
     cn_gate_result *v;
     uint64_t number;
     uint32_t n;
@@ -156,20 +166,13 @@ METHOD(submit) {
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_gate_submit(t, index, number, v, n, &who));
-    CN_TRY(cn_gate_get(t, index, &c->arena, &g));
-    CN_TRY(cn_gate_results_of(t, index, number, &c->arena, &r));
-    cn_pack_map(out, CN_GATE_VERSION_PAIRS + 1);
-    cn_out_str(out, "index", index);
-    cn_gate_out_version(out, number, &g, &r);
-    return CN_OK;
+    return out_stored(c, t, index, number, out);
 }
 
 METHOD(forget) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str index, *names;
     cn_actor who;
-    cn_gate g;
-    cn_gate_results r;
     uint64_t number;
     uint32_t n;
     CN_TRY(cn_arg_str(p, "index", &index));
@@ -178,12 +181,7 @@ METHOD(forget) {
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_gate_forget_results(t, index, number, names, n, &who));
-    CN_TRY(cn_gate_get(t, index, &c->arena, &g));
-    CN_TRY(cn_gate_results_of(t, index, number, &c->arena, &r));
-    cn_pack_map(out, CN_GATE_VERSION_PAIRS + 1);
-    cn_out_str(out, "index", index);
-    cn_gate_out_version(out, number, &g, &r);
-    return CN_OK;
+    return out_stored(c, t, index, number, out);
 }
 
 static const cn_param p_show[] = {INDEX, {"version", "uint", false, "only of this version"}, END};
