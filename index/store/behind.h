@@ -12,6 +12,7 @@
 
 #define CN_BEHIND_FROM (4u << 20)
 #define CN_BEHIND_BYTES (16u << 20)
+#define CN_BEHIND_COMMIT (16u << 20) /* bytes put, after which a commit is due: the caller's to ask for */
 
 typedef struct cn_behind cn_behind;
 

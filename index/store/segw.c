@@ -327,7 +327,7 @@ static cn_err add_vectors(cn_segw *w, const cn_doc *d) {
         if (in + 1 < room)
             continue;
         CN_TRY(put_vecs(w, row / room, room));
-        if (cn_behind_dirty(w->disk) >= 2 * CN_SEGW_DIRTY)
+        if (cn_behind_dirty(w->disk) >= 2 * CN_BEHIND_COMMIT)
             CN_TRY(cn_behind_commit(w->disk));
     }
     return CN_OK;
@@ -343,10 +343,10 @@ static cn_err add_id(cn_segw *w, const cn_key *key, const cn_digest *leaf) {
 /* A commit writes the open block of vectors too, so it is best when that is nearly empty. */
 static bool commit_is_due(const cn_segw *w) {
     uint64_t dirty = cn_behind_dirty(w->disk);
-    if (dirty < CN_SEGW_DIRTY)
+    if (dirty < CN_BEHIND_COMMIT)
         return false;
     uint32_t room = w->head.block_rows;
-    return dirty >= 2 * CN_SEGW_DIRTY || room == 0 || w->head.rows % room <= room / 8;
+    return dirty >= 2 * CN_BEHIND_COMMIT || room == 0 || w->head.rows % room <= room / 8;
 }
 
 static cn_err add(cn_segw *w, const cn_doc *d, const cn_key *key, const cn_digest *leaf) {

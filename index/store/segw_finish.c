@@ -15,7 +15,7 @@ typedef struct finish {
 
 static cn_err put_array(finish *f, enum cn_seg_array a, const uint32_t *v, size_t n) {
     CN_TRY(cn_segw_put(f->w, 'a', a, 0, (cn_str){NULL, 0}, &(cn_piece){v, n * sizeof *v}, 1));
-    return cn_behind_dirty(f->w->disk) >= CN_SEGW_DIRTY ? cn_behind_commit(f->w->disk) : CN_OK;
+    return cn_behind_dirty(f->w->disk) >= CN_BEHIND_COMMIT ? cn_behind_commit(f->w->disk) : CN_OK;
 }
 
 static cn_err new_array(size_t n, uint32_t **ret) {

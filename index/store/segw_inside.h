@@ -10,8 +10,6 @@
 #include "index/store/rows.h"
 #include "engine/base/table.h"
 
-#define CN_SEGW_DIRTY (16u << 20) /* bytes written after which a commit is due */
-
 struct cn_segw {
     cn_seg_id id;
     char *path;

@@ -71,15 +71,27 @@ cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out) {
     return cmd_is_remote() ? cmd_call_remote(method, params, out) : call_here(method, &u.o, out);
 }
 
+cn_err cmd_error_named(cn_str name) {
+    for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
+        if (cn_str_is(name, cn_err_name(e)))
+            return e;
+    return CN_OK;
+}
+
 /* "NOT_FOUND: there is no ...": a result tells its error as one text. */
 static cn_err failed(cn_str why) {
-    for (cn_err e = CN_OK; e < CN_ERR_COUNT; e++) {
-        const char *name = cn_err_name(e);
-        size_t n = strlen(name);
-        if (why.n > n + 2 && memcmp(why.p, name, n) == 0 && why.p[n] == ':')
-            return cn_fail(e, "%.*s", (int)(why.n - n - 2), why.p + n + 2);
-    }
-    return cn_fail(CN_INTERNAL, CN_STR_FMT, CN_STR_ARG(why));
+    const char *colon = memchr(why.p, ':', why.n);
+    size_t n = colon ? (size_t)(colon - why.p) : 0;
+    cn_err e = cmd_error_named((cn_str){why.p, n});
+    return e != CN_OK && why.n > n + 2 ? cn_fail(e, "%.*s", (int)(why.n - n - 2), why.p + n + 2) : cn_fail(CN_INTERNAL, CN_STR_FMT, CN_STR_ARG(why));
+}
+
+cn_err cmd_results(const msgpack_object *answer, uint32_t n, const msgpack_object **ret) {
+    const msgpack_object *list = cn_get(answer, "results");
+    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size != n)
+        return cn_fail(CN_INTERNAL, "the answer has not as many results as questions");
+    *ret = list->via.array.ptr;
+    return CN_OK;
 }
 
 cn_err cmd_hits(const msgpack_object *result, const msgpack_object **ret) {

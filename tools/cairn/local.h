@@ -20,8 +20,11 @@ extern cmd_env cmd_the_env;
 /* Calls a method on files or through the server, as the options say. out gets the result map. */
 cn_err cmd_call_method(const char *method, cn_str params, cn_buf *out);
 void cmd_close(void);
-/* The hits of one result of query_batch; the error that stands in its place, with its own code. */
+/* The n results of a query_batch, one a question. */
+cn_err cmd_results(const msgpack_object *answer, uint32_t n, const msgpack_object **ret);
+/* The hits of one of them; the error that stands in its place, with its own code. */
 cn_err cmd_hits(const msgpack_object *result, const msgpack_object **ret);
+cn_err cmd_error_named(cn_str name); /* "NOT_FOUND" -> CN_NOT_FOUND; CN_OK: no error has this name */
 /* The answer to a question whose text could not be embedded, and which was answered by its words alone. */
 bool cmd_fell_back(const msgpack_object *answer);
 /* CN_UNAVAILABLE for such an answer. */

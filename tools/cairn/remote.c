@@ -65,10 +65,8 @@ static cn_err failed(cairn_code code, const char *text) {
         return cn_fail(CN_UNAVAILABLE, "%s: %s; is cairnd running, and is that its address?", cmd_the_env.server, what);
     if (code == CAIRN_UNAUTHENTICATED && !key[0])
         return cn_fail(CN_UNAUTHENTICATED, "%s answers nobody without a key: give --key-file FILE, or set CAIRN_KEY", cmd_the_env.server);
-    for (cn_err e = CN_OK + 1; e < CN_ERR_COUNT; e++)
-        if (strcmp(cn_err_name(e), cairn_code_name(code)) == 0)
-            return cn_fail(e, "%s", what);
-    return cn_fail(CN_UNAVAILABLE, "%s: %s", cmd_the_env.server, what);
+    cn_err e = cmd_error_named(cn_str_of(cairn_code_name(code)));
+    return e != CN_OK ? cn_fail(e, "%s", what) : cn_fail(CN_UNAVAILABLE, "%s: %s", cmd_the_env.server, what);
 }
 
 static cn_err connect_new(uint32_t limit_ms, cairn_client **ret) {

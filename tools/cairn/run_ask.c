@@ -69,11 +69,10 @@ static cn_err print_result(batch *b, unsigned long line, const msgpack_object *r
 static cn_err print_batch(batch *b, uint32_t n, cn_str result) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, result.p, result.n));
-    const msgpack_object *list = cn_get(&u.o, "results");
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size != n)
-        return cn_fail(CN_INTERNAL, "the answer has not as many results as questions");
+    const msgpack_object *results;
+    CN_TRY(cmd_results(&u.o, n, &results));
     for (uint32_t i = 0; i < n; i++)
-        CN_TRY(print_result(b, b->lines[i], &list->via.array.ptr[i]));
+        CN_TRY(print_result(b, b->lines[i], &results[i]));
     return CN_OK;
 }
 

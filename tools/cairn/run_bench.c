@@ -98,13 +98,12 @@ static cn_err keep_one(bench *b, uint32_t i, const msgpack_object *answer) {
 static cn_err keep(bench *b, uint32_t from, uint32_t to, cn_str answer) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, answer.p, answer.n));
-    const msgpack_object *list = b->batch == 1 ? NULL : cn_get(&u.o, "results");
+    const msgpack_object *results;
     if (b->batch == 1)
         return keep_one(b, from, &u.o);
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size != to - from)
-        return cn_fail(CN_INTERNAL, "the answer has not as many results as questions");
+    CN_TRY(cmd_results(&u.o, to - from, &results));
     for (uint32_t i = from; i < to; i++)
-        CN_TRY(keep_one(b, i, &list->via.array.ptr[i - from]));
+        CN_TRY(keep_one(b, i, &results[i - from]));
     return CN_OK;
 }
 

@@ -91,11 +91,10 @@ static cn_err ask_batch(compare *c, int side, uint32_t from) {
     CN_TRY(pack_call(c, c->version[side], from, to, &params));
     CN_TRY(cmd_call_method("query_batch", cn_buf_str(&params), &out));
     CN_TRY(cn_unpack(&u, out.p, out.n));
-    const msgpack_object *list = cn_get(&u.o, "results");
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size != to - from)
-        return cn_fail(CN_INTERNAL, "the answer has not as many results as questions");
+    const msgpack_object *results;
+    CN_TRY(cmd_results(&u.o, to - from, &results));
     for (uint32_t i = from; i < to; i++) {
-        cn_err err = take_answer(c, &list->via.array.ptr[i - from], &c->v[i].side[side]);
+        cn_err err = take_answer(c, &results[i - from], &c->v[i].side[side]);
         if (err != CN_OK)
             return cn_wrap(err, "question %u, version %u", i + 1, c->version[side]);
     }

@@ -130,11 +130,10 @@ static cn_err ask_batch(eval *e, cn_str common, const char *key, cn_str value, u
     CN_TRY(pack_call(e, common, key, value, from, to, &params));
     CN_TRY(cmd_call_method("query_batch", cn_buf_str(&params), &out));
     CN_TRY(cn_unpack(&u, out.p, out.n));
-    const msgpack_object *list = cn_get(&u.o, "results");
-    if (!list || list->type != MSGPACK_OBJECT_ARRAY || list->via.array.size != to - from)
-        return cn_fail(CN_INTERNAL, "the answer has not as many results as questions");
+    const msgpack_object *results;
+    CN_TRY(cmd_results(&u.o, to - from, &results));
     for (uint32_t i = from; i < to; i++) {
-        cn_err err = take_hits(e, &list->via.array.ptr[i - from], &ret[i]);
+        cn_err err = take_hits(e, &results[i - from], &ret[i]);
         if (err != CN_OK)
             return cn_wrap(err, "question \"" CN_STR_FMT "\"", CN_STR_ARG(e->q[i].id));
         cn_judge_score(e->j, e->q[i].judged, ret[i].docs, ret[i].n, &ret[i].s);
