@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -19,6 +20,7 @@
 #define LOOK_EVERY_MS 3600000
 #define GAP_MAX 256
 #define SAY_EVERY_NS 60000000000ull
+#define NICE 10                      /* questions go before it */
 
 typedef struct item { /* before each map in a buffer; both are multiples of 8 bytes */
     cn_tenant *t;               /* referenced */
@@ -276,6 +278,7 @@ static void *run(void *arg) {
     uint32_t n_lost;
     uint64_t look_at = cn_mono_ns() + FIRST_LOOK_MS * 1000000ull;
     pthread_setname_np(pthread_self(), "cairn-records");
+    setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread */
     for (;;) {
         uint64_t now = cn_mono_ns();
         bool more = take(r, look_at > now ? (look_at - now) / 1000000 + 1 : 0, lost_now, &n_lost);
