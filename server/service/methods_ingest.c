@@ -7,6 +7,7 @@
 #include "index/vector.h"
 #include "server/service/inside.h"
 #include "server/service/methods_inside.h"
+#include "server/service/reading.h"
 #include "server/service/runner.h"
 
 #define JOB_ARENA ((size_t)64 << 20)
@@ -459,10 +460,11 @@ static cn_err take_document(cn_arena *a, const msgpack_object *map, cn_raw *raw)
     CN_TRY(take_meta(a, map, raw));
     CN_TRY(take_vector(a, map, raw));
     CN_TRY(cn_raw_tidy(a, raw));
-    raw->labelled = raw->labels.allow.n > 0;
-    if (!raw->bytes.p && !raw->vector)
-        raw->op = CN_OP_RELABEL;
-    return CN_OK;
+    raw->labelled = cn_given(map, "labels") || cn_given(map, "deny") || cn_given(map, "require");
+    if (raw->bytes.p || raw->vector)
+        return CN_OK;
+    raw->op = CN_OP_RELABEL;
+    return raw->labelled ? CN_OK : cn_fail(CN_INVALID, "it has no field \"text\"; without one it changes labels, and needs labels, deny or require (labels [] lets nobody read it)");
 }
 
 static cn_err put(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, const cn_raw *raws, uint32_t n, cn_buf *out) {

@@ -109,6 +109,25 @@ class Import(unittest.TestCase):
                     self.rpc.call("documents.put", index="in", documents=[{"id": "x", "text": "words", "labels": ["public"], field: value}])
                 self.assertTrue(str(e.exception).startswith("INVALID"), (field, value, str(e.exception)))
 
+    def test_a_document_without_text_says_its_labels_or_is_refused(self):
+        self.data.cairn("index", "create", "acme/bylabels", "--embedder", "none")
+        put = lambda **doc: self.rpc.call("documents.put", index="bylabels", activate=True, documents=[{"id": "d", **doc}])
+        seen = lambda: [(d["doc"], d["title"], d["uri"]) for d in self.rpc.call("documents.list", index="bylabels")["documents"]]
+        put(text="Words.", title="Old", uri="http://x/", labels=["public"])
+        for doc in ({}, {"title": "New"}, {"uri": "http://y/"}, {"meta": {"a": 1}}, {"modified": "2026-01-31T12:00:00Z"}, {"labels": None, "deny": None}):
+            with self.assertRaisesRegex(Failed, 'INVALID: document 1: it has no field "text"'):
+                put(**doc)
+        for doc in ({"title": "New"}, {"uri": "http://y/"}):
+            job = put(labels=["public", "group:hr"], **doc)
+            self.assertEqual((job["state"], job["rejected"]), ("unchanged", 1))
+            self.assertIn("send its text too", self.rpc.call("ingest.show", job=job["job"], rejected=True)["rejected"][0]["why"])
+        self.assertEqual(seen(), [("d", "Old", "http://x/")])
+        self.assertEqual(put(labels=["public", "group:hr"], title=" Old", uri="http://x/")["counts"]["relabelled"], 1)
+        self.assertEqual(put(deny=["group:x"], labels=["public"])["counts"]["relabelled"], 1)
+        self.assertEqual(seen(), [("d", "Old", "http://x/")])
+        self.assertEqual(put(labels=[])["counts"]["relabelled"], 1)
+        self.assertEqual(seen(), [])
+
     def test_the_same_document_by_rows_has_the_same_root(self):
         for name in ("byrow", "byput"):
             self.data.cairn("index", "create", f"acme/{name}", "--embedder", "none")
