@@ -118,6 +118,8 @@ static cn_err take_up(cn_run *r) {
     kept.from.roots = r->o.from.roots;
     kept.leave = r->o.leave;
     kept.from.n_roots = r->o.from.n_roots;
+    r->withheld = kept.activate && !r->o.activate; /* nor does it activate what this caller may not */
+    kept.activate = kept.activate && r->o.activate;
     r->o = kept;
     return CN_OK;
 }
@@ -300,6 +302,8 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     cn_err err = steps(r, resumed, &out);
     if (err != CN_OK)
         failed(r, err, &out);
+    else if (r->withheld && !out.why[0])
+        snprintf(out.why, sizeof out.why, "nothing was activated: the job was to, but who resumed it does not have the scope activate");
     else if (r->o.sync && r->unnamed && !out.why[0])
         snprintf(out.why, sizeof out.why, "nothing was deleted: %" PRIu64 " rejected rows or files do not say which documents they are; mend them and run it again", r->unnamed);
     cn_watch_stop(r, watcher);

@@ -31,7 +31,7 @@ typedef struct cn_job_opts {
     bool sync, activate, reparse, dry_run, strict_input;
     bool activate_set;                       /* activate was said; else the index's setting */
     uint64_t max_deleted, max_relabelled, max_rejected; /* guards; UINT64_MAX: the default of 10% and 1,000 */
-    cn_str resume;                           /* job id to take up, with the options it was started with */
+    cn_str resume;                           /* job id to take up, with the options it was started with; it activates only with `activate` too */
     char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
     unsigned threads;                        /* 0: all processors */
     const atomic_bool *leave;                /* once true the job ends as if killed, to be resumed; NULL: never */

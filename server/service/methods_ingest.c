@@ -353,6 +353,8 @@ METHOD(ingest_start) {
     CN_TRY(take_trust(c, p, &k->job.from.trust));
     CN_TRY(take_flags(c, p, &k->job));
     CN_TRY(take_limits(p, &k->job));
+    if (k->job.resume.n)
+        k->job.activate = cn_access_has(c->caller, CN_SCOPE(activate));
     if (k->job.from.n_paths == 0 && !k->job.resume.n)
         return cn_fail(CN_INVALID, "field \"paths\" names nothing to ingest");
     task *given = k;

@@ -100,6 +100,28 @@ class Import(unittest.TestCase):
             self.rpc.call("ingest.start", index="in", resume=job["job"], wait=True)
         self.assertTrue(str(e.exception).startswith("DENIED"), str(e.exception))
 
+    def test_whoever_resumes_activates_what_he_may(self):
+        self.data.cairn("index", "create", "acme/resumed", "--embedder", "none")
+        path, may_not = self.root + "/resumed.csv", Rpc(self.server, self.data.make_key("--scope", "ingest", "--labels", "public"))
+
+        def failed_job(doc):
+            put(self.root, "resumed.csv", f'id,text\n{doc},"b\n')
+            with self.assertRaises(Failed):
+                self.start(path, index="resumed", labels=["public"], activate=True)
+            put(self.root, "resumed.csv", f'id,text\n{doc},"b"\n')
+            return self.rpc.call("ingest.list")["jobs"][0]["job"]
+
+        job = failed_job("a")
+        with self.assertRaises(Failed) as e:
+            may_not.call("ingest.start", index="resumed", resume=job, activate=True, wait=True)
+        self.assertTrue(str(e.exception).startswith("INVALID"), str(e.exception))
+        r = may_not.call("ingest.start", index="resumed", resume=job, wait=True)
+        self.assertEqual((r["state"], r["activated"], r["version"]), ("done", False, 1))
+        self.assertIn("does not have the scope activate", r["why"])
+        self.assertIn("does not have the scope activate", self.rpc.call("ingest.show", job=job)["why"])
+        r = self.rpc.call("ingest.start", index="resumed", resume=failed_job("c"), wait=True)
+        self.assertEqual((r["activated"], r["version"], r["why"]), (True, 2, ""))
+
     # ---------- documents.put ----------
     def test_words_that_no_row_may_have(self):
         bad = {"id": [b"\xff", "a\x07", "", "x" * 5000], "title": [b"\xff\xfe", "t" * 5000], "uri": ["a\x00b", b"\xc0\xaf"], "text": [b"caf\xe9"]}
