@@ -285,7 +285,7 @@ static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
 
 /* Takes k over. */
 static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k, cn_buf *out) {
-    bool wait = c->caller->kind == CN_CALLER_OPERATOR;
+    bool wait = c->caller->kind == CN_CALLER_OPERATOR, dry = !k->rebuild && k->job.dry_run;
     char *id = k->rebuild ? k->again.id : k->job.id;
     char job[33];
     cn_job_result r = {0};
@@ -295,7 +295,7 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
         err = cn_job_unknown(k->job.resume);
     cn_job_new_id(id);
     snprintf(job, sizeof job, CN_STR_FMT, CN_STR_ARG(k->job.resume.n && err == CN_OK ? k->job.resume : cn_str_of(id)));
-    if (err == CN_OK && !wait) {
+    if (err == CN_OK && !wait && !dry) { /* of a dry run there is nothing but its answer */
         err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, k});
         if (err == CN_OK) {
             cn_pack_map(out, 2);
@@ -309,7 +309,7 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     if (err == CN_OK)
         err = run(k, &r);
     if (err == CN_OK)
-        out_result(out, &r, !k->rebuild && k->job.dry_run);
+        out_result(out, &r, dry);
     task_free(k);
     return err;
 }
@@ -527,7 +527,7 @@ static const cn_param p_start[] = {
     {"rows", "str", false, "JSON Lines with ids, labels and metadata for a file of vectors"},
     {"map", "str", false, "NAME=FIELD,...: which field of a row is which"},
     {"sync", "bool", false, "delete what this source no longer has"}, ACTIVATE,
-    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost"},
+    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost; waits in any case"},
     {"strict_input", "bool", false, "a document that cannot be read stops the activation"},
     {"max_deleted", "uint", false, "activate though so many go"}, {"max_relabelled", "uint", false, "activate though so many change labels"},
     {"max_rejected", "uint", false, "activate though so many cannot be read"},

@@ -55,6 +55,15 @@ class Import(unittest.TestCase):
         self.assertEqual(self.start(self.root + "/a/*.jsonl")["counts"]["unchanged"], 2)
         self.assertEqual(self.start(self.root + "//a/./one.jsonl")["counts"]["unchanged"], 1)
 
+    def test_a_dry_run_answers_what_it_found(self):
+        path = put(self.root, "dry.jsonl", row("dry") + row("dry2"))
+        jobs = self.rpc.call("ingest.list")
+        for more in ({}, {"wait": False}, {"wait": True}):
+            r = self.rpc.call("ingest.start", index="in", source="dry", paths=[path], dry_run=True, **more)
+            self.assertEqual((r["state"], r["job"], r["counts"]["added"]), ("done", "", 2), r)
+            self.assertIn("estimate", r)
+        self.assertEqual(self.rpc.call("ingest.list"), jobs)
+
     def test_nothing_else(self):
         put(self.root, "b.jsonl", row("b"))
         for path in (self.outside, self.root + "x", self.root + "/../outside/secret.jsonl", self.data.path, "/", "/proc/self/environ"):
