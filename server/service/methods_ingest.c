@@ -156,7 +156,7 @@ static cn_err take_activate(const cn_call *c, const msgpack_object *p, bool *ret
     if (activate && !cn_access_has(c->caller, CN_SCOPE(activate)))
         return cn_fail(CN_DENIED, "field \"activate\" needs the scope activate, which this key does not have; leave it out, and the index does as it is set");
     *ret = activate;
-    *ret_set = cn_get(p, "activate") != NULL;
+    *ret_set = cn_given(p, "activate") != NULL;
     return CN_OK;
 }
 
