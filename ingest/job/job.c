@@ -7,6 +7,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/utf8.h"
 #include "index/catalog/sweep.h"
 #include "ingest/job/opts.h"
 #include "ingest/job/run.h"
@@ -306,6 +307,7 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
         snprintf(out.why, sizeof out.why, "nothing was activated: the job was to, but who resumed it does not have the scope activate");
     else if (r->o.sync && r->unnamed && !out.why[0])
         snprintf(out.why, sizeof out.why, "nothing was deleted: %" PRIu64 " rejected rows or files do not say which documents they are; mend them and run it again", r->unnamed);
+    cn_utf8_mend(out.why, strlen(out.why));
     cn_watch_stop(r, watcher);
     fill_cost(r, &out);
     out.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;

@@ -3,6 +3,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/utf8.h"
 #include "ingest/job/rows.h"
 #include "ingest/job/tables.h"
 
@@ -17,6 +18,7 @@ static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, cn_buf *out) 
     char root[CN_HEX_TEXT], why[sizeof r->why];
     cn_hex(r->root.b, sizeof r->root.b, root);
     cn_data_hide(cn_tenant_data(t), r->why, why, sizeof why); /* a key may look here too */
+    cn_utf8_mend(why, strlen(why));
     bool sealed = r->version != 0;
     cn_pack_map(out, 13u + (sealed ? 2u : 0u) + more);
     cn_pack_cstr(out, "job"), cn_pack_cstr(out, r->id);

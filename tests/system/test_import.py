@@ -131,6 +131,21 @@ class Import(unittest.TestCase):
         r = self.rpc.call("ingest.start", index="resumed", resume=failed_job("c"), wait=True)
         self.assertEqual((r["activated"], r["version"], r["why"]), (True, 2, ""))
 
+    def test_what_is_said_of_names_is_text(self):
+        """Whatever the bytes of a name: a client that takes only UTF-8 reads the answers."""
+        latin, long = os.path.join(self.root, "latin"), "xy" + ("/" + "\u00e9" * 100) * 3
+        put(latin, long + "/none.bin", "\0\1")
+        for name in (b"caf\xe9.txt", b"\xff.csv"):
+            with open(os.path.join(latin.encode(), name), "w") as f:
+                f.write("id,text\n,none\n")
+        job = self.start(latin, labels=["public"])["job"]
+        rejected = self.rpc.call("ingest.show", job=job, rejected=True)["rejected"]
+        self.assertEqual({(r["doc"], r["where"]) for r in rejected}, {("caf?.txt", "caf?.txt"), ("", "?.csv:2"), (long.encode()[:511].decode(), long + "/none.bin")})
+        for slashes in ("/", "//"):  # one of them has its reason cut inside a character
+            self.refused("NOT_FOUND", latin + slashes + long + "/gone*.csv", source="latin")
+            why = self.rpc.call("ingest.list")["jobs"][0]["why"]
+            self.assertTrue(why.startswith("no file fits "), why)
+
     # ---------- documents.put ----------
     def test_words_that_no_row_may_have(self):
         bad = {"id": [b"\xff", "a\x07", "", "x" * 5000], "title": [b"\xff\xfe", "t" * 5000], "uri": ["a\x00b", b"\xc0\xaf"], "text": [b"caf\xe9"]}
