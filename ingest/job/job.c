@@ -9,6 +9,7 @@
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "index/catalog/sweep.h"
+#include "ingest/job/folders.h"
 #include "ingest/job/opts.h"
 #include "ingest/job/run.h"
 
@@ -298,6 +299,9 @@ static void show_last(cn_run *r, const cn_job_result *ret) {
 static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     pthread_t watcher;
     cn_job_result out = {0};
+    cn_folders hidden = {NULL, 0};
+    if (resumed && r->o.from.rooted) /* the job's first caller may have been another, who told it of more */
+        CN_TRY(cn_folders_of(&r->row, &(cn_job_reader){r->o.from.roots, r->o.from.n_roots}, &r->arena, &hidden));
     CN_TRY(cn_watch_start(r, &watcher));
     memcpy(out.job, r->row.id, sizeof out.job);
     cn_err err = steps(r, resumed, &out);
@@ -314,6 +318,8 @@ static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     if (r->dry)
         fill_estimate(r, &out);
     cn_err ended = r->dry ? CN_OK : end_row(r, &out);
+    if (hidden.n)
+        out.why[cn_folders_cut(&hidden, out.why, strlen(out.why))] = 0;
     show_last(r, &out);
     *ret = out;
     if (err != CN_OK)

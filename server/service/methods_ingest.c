@@ -62,22 +62,26 @@ static cn_err task_new(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
 /* ---------- what a caller may read ---------- */
 /* Whoever is not the operator reaches the roots that the host's operator gave the tenant ("TENANT=PATH"); the source itself
  * opens nothing else, now or when the job goes on. */
-static cn_err take_roots(cn_service *s, const cn_call *c, cn_str tenant, task *k) {
+static cn_err roots_of(cn_service *s, cn_str tenant, cn_arena *a, const cn_str **ret, uint32_t *ret_n) {
     const cn_service_opts *o = cn_service_options(s);
-    cn_source_opts *from = &k->job.from;
-    from->rooted = c->caller->kind != CN_CALLER_OPERATOR;
-    cn_str *roots = cn_arena_zalloc(&k->arena, o->n_import_roots + 1u, sizeof *roots);
+    uint32_t n = 0;
+    cn_str *roots = cn_arena_zalloc(a, o->n_import_roots + 1u, sizeof *roots);
     if (!roots)
         return cn_fail_memory();
-    from->roots = roots;
-    for (uint32_t i = 0; from->rooted && i < o->n_import_roots; i++) {
+    for (uint32_t i = 0; i < o->n_import_roots; i++) {
         const char *eq = strchr(o->import_roots[i], '=');
-        if (!eq || !cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}))
-            continue;
-        roots[from->n_roots] = cn_str_of(eq + 1);
-        CN_TRY(keep(k, &roots[from->n_roots++]));
+        if (eq && cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}))
+            roots[n++] = cn_str_of(eq + 1); /* as long-lived as the service */
     }
+    *ret = roots;
+    *ret_n = n;
     return CN_OK;
+}
+
+static cn_err take_roots(cn_service *s, const cn_call *c, cn_str tenant, task *k) {
+    cn_source_opts *from = &k->job.from;
+    from->rooted = c->caller->kind != CN_CALLER_OPERATOR;
+    return from->rooted ? roots_of(s, tenant, &k->arena, &from->roots, &from->n_roots) : CN_OK;
 }
 
 /* Said at once, though opening would say so too: a job that only then fails leaves a row behind. */
@@ -391,36 +395,54 @@ static cn_err check_job(cn_call *c, cn_tenant *t, cn_str job) {
     return cn_call_reaches(c, index) ? CN_OK : cn_job_unknown(job);
 }
 
+/* NULL for the operator. */
+static cn_err reader_of(cn_service *s, cn_call *c, cn_str tenant, cn_job_reader *room, const cn_job_reader **ret) {
+    bool told_all = c->caller->kind == CN_CALLER_OPERATOR;
+    if (!told_all)
+        CN_TRY(roots_of(s, tenant, &c->arena, &room->roots, &room->n_roots));
+    *ret = told_all ? NULL : room;
+    return CN_OK;
+}
+
 METHOD(ingest_list) {
     (void)p;
     CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_job_reader room;
+    const cn_job_reader *to;
     CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(reader_of(s, c, tenant, &room, &to));
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "jobs");
-    return cn_job_list(t, job_is_seen, c, out);
+    return cn_job_list(t, job_is_seen, c, to, out);
 }
 
 METHOD(ingest_show) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str job;
     bool rejected = false;
+    cn_job_reader room;
+    const cn_job_reader *to;
     CN_TRY(cn_arg_str(p, "job", &job));
     CN_TRY(cn_get_bool(p, "rejected", &rejected));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(check_job(c, t, job));
-    return cn_job_show(t, job, rejected, out);
+    CN_TRY(reader_of(s, c, tenant, &room, &to));
+    return cn_job_show(t, job, rejected, to, out);
 }
 
 METHOD(ingest_cancel) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_actor who;
     cn_str job;
+    cn_job_reader room;
+    const cn_job_reader *to;
     CN_TRY(cn_arg_str(p, "job", &job));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(check_job(c, t, job));
+    CN_TRY(reader_of(s, c, tenant, &room, &to));
     CN_TRY(cn_job_cancel(t, job, &who));
-    return cn_job_show(t, job, false, out);
+    return cn_job_show(t, job, false, to, out);
 }
 
 /* ---------- documents.put, documents.delete ---------- */

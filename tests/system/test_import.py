@@ -146,6 +146,36 @@ class Import(unittest.TestCase):
             why = self.rpc.call("ingest.list")["jobs"][0]["why"]
             self.assertTrue(why.startswith("no file fits "), why)
 
+    def test_where_files_lie_is_the_operators_business(self):
+        folder = os.path.join(self.data.dir, "the operator's own")
+        array = put(folder, "v.fvecs", "\x02\0\0\0" + "\0\0\0?" * 2)
+        lines = put(folder, "lines/rows.jsonl", "no json\n")
+        job = json.loads(self.data.cairn("ingest", "acme/in", array, "--rows", lines, "--source", "own", "-o", "json").stdout)["job"]
+        gone = self.data.cairn("ingest", "acme/in", folder + "/gone*.csv", "--source", "own", check=False)
+        self.assertIn(folder, gone.stderr)
+        own = [json.loads(self.data.cairn("jobs", "show", "acme", job, "--rejected", "-o", "json").stdout),
+               *json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][:1]]
+        seen = [self.rpc.call("ingest.show", job=job, rejected=True), *self.rpc.call("ingest.list")["jobs"][:1]]
+        for mine, other in zip(own, seen):
+            self.assertIn(folder, repr(mine))
+            self.assertIn("pid", mine)
+            self.assertNotIn(self.data.dir, repr(other))
+            self.assertNotIn("operator", repr(other))
+            self.assertNotIn("pid", other)
+        self.assertIn("./rows.jsonl:1", seen[0]["rejected"][0]["why"])
+        self.assertRegex(seen[1]["why"], r"\./+gone\*\.csv")
+
+    def test_a_client_is_told_where_files_lie_below_its_root(self):
+        folder = os.path.join(self.data.dir, "operators")
+        broken = put(folder, "broken.csv", "id,text\na,\"b\n")
+        self.data.cairn("ingest", "acme/in", broken, "--source", "own", check=False)
+        with self.assertRaises(Failed) as e:
+            self.rpc.call("ingest.start", index="in", resume=self.rpc.call("ingest.list")["jobs"][0]["job"], wait=True)
+        self.assertNotIn(folder, str(e.exception))
+        put(self.root, "mine/rows.csv", "id,text\n")
+        self.assertIn(self.root + "/mine/", self.refused("NOT_FOUND", self.root + "/mine/gone*.csv", source="mine"))
+        self.assertIn("no file fits ./mine/", self.rpc.call("ingest.list")["jobs"][0]["why"])
+
     # ---------- documents.put ----------
     def test_words_that_no_row_may_have(self):
         bad = {"id": [b"\xff", "a\x07", "", "x" * 5000], "title": [b"\xff\xfe", "t" * 5000], "uri": ["a\x00b", b"\xc0\xaf"], "text": [b"caf\xe9"]}
