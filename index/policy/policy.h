@@ -62,8 +62,8 @@ typedef struct cn_erasure {
 } cn_erasure;
 typedef cn_err cn_erasure_fn(void *ctx, const cn_erasure *e);
 cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx);
-/* Calls fn for each document that was erased and restored since `before` (NULL: ever): rows that were made under `before` of
- * its stored ones, and that no version names yet, are among the erased, and `now` does not know them. */
+/* Calls fn for each document that was erased and restored since `before` (NULL: ever), whether a version held it or not: rows
+ * that were made under `before`, and that no version names yet, may say what was erased, and `now` does not know them. */
 cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, cn_erasure_fn *fn, void *ctx);
 cn_digest cn_policy_digest(const cn_policy *p);       /* over all that it says, lists in force aside */
 bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */

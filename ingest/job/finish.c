@@ -150,6 +150,7 @@ cn_err cn_run_find_sealed(cn_run *r, cn_job_result *ret) {
     cn_version v;
     CN_TRY(find_sealed(r, &a, &v));
     r->counts = v.counts;
+    r->fed = v.counts.read + v.counts.skipped; /* nothing is read again, and the guard asks whether anything was found */
     ret->counts = v.counts;
     ret->state = CN_JOB_DONE;
     take_version(&v, ret);

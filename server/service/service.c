@@ -6,6 +6,7 @@
 #include "index/search/search.h"
 #include "server/service/compactor.h"
 #include "server/service/inside.h"
+#include "server/service/reading.h"
 #include "server/service/recorder.h"
 #include "server/service/runner.h"
 #include "server/service/upkeep.h"
@@ -230,7 +231,7 @@ cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
         return m->flags & CN_METHOD_OWN_TIME ? CN_COST_GATE : CN_COST_LONG;
     if (m->flags & CN_METHOD_CHANGES)
         return CN_COST_CHANGE;
-    if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_get(params, "text")))
+    if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_given(params, "text")))
         return CN_COST_SEARCH;
     return CN_COST_DEAR;
 }

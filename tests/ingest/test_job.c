@@ -160,7 +160,7 @@ static void expect_reject(const char *job, const char *where, const char *why) {
     cn_unpacked u = {0};
     bool found = false;
     cn_buf_init(&out, 1 << 20);
-    CU_ASSERT_EQUAL(cn_job_show(tenant, cn_str_of(job), true, &out), CN_OK);
+    CU_ASSERT_EQUAL(cn_job_show(tenant, cn_str_of(job), true, NULL, &out), CN_OK);
     CU_ASSERT_EQUAL_FATAL(cn_unpack(&u, out.p, out.n), CN_OK);
     const msgpack_object *list = cn_get(&u.o, "rejected");
     for (uint32_t i = 0; list && i < list->via.array.size; i++) {

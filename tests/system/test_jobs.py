@@ -110,12 +110,13 @@ class Jobs(unittest.TestCase):
         first = self.ingest("a", self.rows("r.jsonl", range(10), vector=4), "--activate")
         self.counts(first, read=10, added=10, documents=10, rejected=0)
         lines = [{"id": "d1", "labels": ["group:hr"]}, {"id": "d2", "labels": ["public"]}, {"id": "d99", "labels": ["public"]},
-                 {"id": "d3", "op": "delete"}, {"id": "d98", "op": "delete"}, {"id": "d1", "op": "delete"}]
+                 {"id": "d3", "op": "delete"}, {"id": "d98", "op": "delete"}, {"id": "d1", "op": "delete"}, {"id": "d4", "labels": ["group:hr"], "title": "Other"}]
         r = self.ingest("a", self.write("s.jsonl", "".join(json.dumps(x) + "\n" for x in lines)), "--activate")
-        self.counts(r, read=5, relabelled=1, unchanged=2, rejected=2, deleted=1, documents=9)
+        self.counts(r, read=6, relabelled=1, unchanged=2, rejected=3, deleted=1, documents=9)
         why = {x["doc"]: x["why"] for x in self.rejected(r["job"])}
         self.assertIn("not in this index", why["d99"])
         self.assertIn("before in this job", why["d1"])
+        self.assertIn("send its text too", why["d4"])
         again = self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d1", "labels": ["public"]}) + "\n" + json.dumps(
             {"id": "d3", "text": "Row 3 says so.", "labels": ["public"], "vector": [4, 2, 3, 1]}) + "\n"), "--activate")
         self.assertEqual(again["root"], first["root"])
