@@ -316,6 +316,7 @@ cn_err cn_server_run(cn_config *config, cn_service *s, cn_err (*reload_fn)(void 
     n->reload = reload_fn;
     n->reload_ctx = ctx;
     pthread_mutex_init(&n->kit_lock, NULL);
+    cn_random(&n->cost_seed, sizeof n->cost_seed);
     check_files(config);
     set_limits(&n->lim, config);
     cn_err err = serve(n);

@@ -188,6 +188,41 @@ class Limits(WithData):
         self.assertGreater(refused, 0)
         self.assertEqual(server.stop(), 0)
 
+    def spent(self, server, thread=""):
+        """CPU time of the server, or of its event loop's thread."""
+        with open(f"/proc/{server.p.pid}/{thread}stat") as f:
+            user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def test_a_new_filter_is_not_applied_on_the_event_loop(self):
+        """Not though another one of the same form is known to be cheap; nor, for long, one that has left the cache."""
+        rows = "".join(json.dumps({"id": f"d{i}", "text": "t", "labels": ["public"], "vector": [1, i % 7, 0, 1], "meta": {"n": i}}) + "\n" for i in range(1000))
+        self.data.cairn("index", "create", "acme/many", "--embedder", "none")
+        self.data.cairn("ingest", "acme/many", "-", "--activate", text=rows)
+        server = self.start("--workers", "2")
+        c = Rpc(server, self.data.key)
+
+        def ask(n, dear):
+            c.call("query", index="many", vector=VECTOR, k=1, filter={"or": [{"field": "n", "eq": n + 1000000 * i} for i in range(200 if dear else 1)]})
+
+        def apply(filters):
+            before = self.spent(server), self.spent(server, f"task/{server.p.pid}/")
+            for n in filters:
+                ask(n, True)
+            return self.spent(server) - before[0], self.spent(server, f"task/{server.p.pid}/") - before[1]
+
+        for _ in range(300):
+            ask(1, False)
+        whole, on_loop = apply(range(2, 32))
+        self.assertGreater(whole, 0.2)
+        self.assertLess(on_loop, whole / 3)
+        for n in range(100, 170):  # more than the cache of sets holds
+            for _ in range(60):
+                ask(n, True)
+        whole, on_loop = apply(n for _ in range(3) for n in range(100, 170))
+        self.assertLess(on_loop, whole / 2)  # each once
+        self.assertEqual(server.stop(), 0)
+
     def test_too_many_connections(self):
         server = self.start("--max-connections", "2")
         a, b = Rpc(server), Rpc(server)
