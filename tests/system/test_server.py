@@ -139,6 +139,22 @@ class Requests(WithData):
         with self.assertRaisesRegex(Failed, "UNAUTHENTICATED"):
             c.call("query", index="docs", vector=VECTOR)
 
+    def test_refused_attempts_do_not_fill_the_audit_chain(self):
+        """The first are written, the rest is counted and written when the server ends, if not before."""
+        def records():
+            return json.loads(self.data.cairn("audit", "verify", "acme", "-o", "json").stdout)["records"]
+        before = records()
+        c = Rpc(self.server, self.data.key)
+        for i in range(300):
+            with self.assertRaisesRegex(Failed, "DENIED: policy.hide needs the scope policy"):
+                c.call("policy.hide", docs=[f"d{i}"], reason="r" * 900)
+        self.assertEqual(records(), before + 8)
+        self.assertEqual(self.server.stop(), 0)
+        self.assertEqual(records(), before + 9)
+        last = json.loads(self.data.cairn("audit", "show", "acme", "-o", "json").stdout)["records"][0]
+        self.assertEqual((last["action"], last["who"], last["via"]), ("policy.hide", "key:" + self.data.key[6:14], "rpc"))
+        self.assertRegex(last["outcome"], "^refused: 292 more attempts since 20")
+
     def test_closing_the_sending_half_still_gets_answers(self):
         c = Rpc(self.server, self.data.key)
         c.send("query_batch", index="docs", queries=[{"vector": VECTOR}] * 50)
