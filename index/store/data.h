@@ -6,6 +6,7 @@
  *   DATA/tenants/<tenant>/jobs/<job>.lock     compact.lock   held by flock while a job or a compaction works
  *   DATA/models/<name>/
  *   DATA/reserve                         reserve.h
+ *   DATA/recording/                      index/trace/run.h
  * Beside each .mdb that several processes write stand LMDB's `-lock` and our `-writer` (env.h).
  * Owns:    cn_data owns the host environment and its tenants; a cn_tenant is shared and counted.
  * Thread:  any.

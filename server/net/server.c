@@ -280,6 +280,7 @@ static void leave_running(net *n) {
     if (!atomic_load(&n->running))
         return;
     cn_log(CN_LOG_WARN, "server.stopped", "running=%u requests were cut off after drain_timeout", atomic_load(&n->running));
+    cn_service_cut(n->s);
     _exit(0);
 }
 
