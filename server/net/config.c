@@ -224,7 +224,7 @@ static cn_err take_values(cn_config *c) {
         if (!strchr(c->import_roots[i], '='))
             return cn_fail(CN_INVALID, "import_root = \"%s\"; it must be TENANT=PATH", c->import_roots[i]);
     if (!*c->data)
-        return cn_fail(CN_INVALID, "no data directory: give --data DIR (cairn init DIR makes one)");
+        return cn_fail(CN_INVALID, "no data directory: give --data DIR (`cairn --data DIR init` makes one)");
     if (c->n_listen == 0)
         return cn_fail(CN_INVALID, "nowhere to listen: give --listen tcp://127.0.0.1:7700 or --listen unix:PATH");
     return CN_OK;

@@ -326,7 +326,7 @@ class Settings(WithData):
         self.assertIn("no option --nonsense", self.refused(*base, "--nonsense", "1", code=2))
         self.assertIn("CAIRN_QUEUE", self.refused(*base, code=2, env={"CAIRN_QUEUE": "-4"}))
         self.assertIn("nowhere to listen", self.refused("--data", self.data.path, code=2))
-        self.assertIn("no data directory", self.refused("--listen", "unix:/tmp/x", code=2))
+        self.assertIn("no data directory: give --data DIR (`cairn --data DIR init` makes one)", self.refused("--listen", "unix:/tmp/x", code=2))
         self.assertIn("must be tcp://", self.refused("--data", self.data.path, "--listen", "http://x", "--check-config", code=2))
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
             f.write("[cairnd]\nqueue = 7\n; fine so far\nquue = 8\n")
