@@ -328,6 +328,10 @@ class Settings(WithData):
         self.assertIn("nowhere to listen", self.refused("--data", self.data.path, code=2))
         self.assertIn("no data directory: give --data DIR (`cairn --data DIR init` makes one)", self.refused("--listen", "unix:/tmp/x", code=2))
         self.assertIn("must be tcp://", self.refused("--data", self.data.path, "--listen", "http://x", "--check-config", code=2))
+        for root, why in (("acme", "must be TENANT=PATH"), ("acme=docs", "with a whole path"), ("Ac me=/tmp", "tenant"), ("acme=/no/such/folder", "No such file"),
+                          (f"acme={__file__}", "is not a folder")):
+            self.assertRegex(self.refused(*base, "--import-root", root, "--check-config", code=2), f'import_root = "{root}".*{why}')
+        self.refused(*base, "--import-root", f"made-later={self.data.dir}", "--check-config", code=0)
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
             f.write("[cairnd]\nqueue = 7\n; fine so far\nquue = 8\n")
             f.flush()
@@ -462,7 +466,7 @@ class Life(WithData):
     def test_hangup_names_what_needs_a_restart(self):
         conf = os.path.join(self.data.dir, "cairnd.conf")
         first = {"queue": 10, "loops": 2, "long_workers": 2, "embed_threads": 1, "unix_mode": "0600", "insecure": "false", "import_root": f"acme={self.data.dir}"}
-        other = {**first, "queue": 11, "loops": 3, "long_workers": 4, "embed_threads": 2, "unix_mode": "0660", "insecure": "true", "import_root": "acme=/nowhere"}
+        other = {**first, "queue": 11, "loops": 3, "long_workers": 4, "embed_threads": 2, "unix_mode": "0660", "insecure": "true", "import_root": "acme=/"}
 
         def write(settings):
             with open(conf, "w") as f:
