@@ -223,6 +223,7 @@ static void answer_request(conn *c, cn_str frame, const cn_message *m) {
 void dispatch(conn *c, cn_str frame) {
     cn_message m;
     cn_err err = cn_message_parse(frame, &m);
+    conn_expect(c);
     if (err != CN_OK && m.kind == CN_REQUEST)
         cn_rpc_error(&c->out, m.msgid, err, cn_error_detail());
     else if (err != CN_OK)

@@ -148,6 +148,7 @@ void conn_end(conn *c, const char *why);
 /* conn_end() for bytes that are no message: answers them with the error, under their msgid or else UINT32_MAX. */
 void conn_refuse(conn *c, cn_str bytes, cn_err err);
 #define CN_LINGER_MS 2000
+void conn_expect(conn *c);                 /* an answer is about to be added to `out`: max_response may have grown since the last one */
 void conn_flush(conn *c);
 bool conn_charge(conn *c);                 /* false: all connections and jobs together hold more than max_buffered */
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */

@@ -228,6 +228,7 @@ void job_finish(job *j) {
     c->inflight--;
     c->active_ns = cn_mono_ns();
     if (!c->closing) {
+        conn_expect(c);
         cn_buf_add(&c->out, j->out.p, j->out.n);
         conn_flush(c);
     }

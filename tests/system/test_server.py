@@ -463,6 +463,24 @@ class Life(WithData):
         self.assertEqual(c.call("query", tenant="acme", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
         self.assertEqual(server.stop(), 0)
 
+    def test_a_connection_takes_larger_answers_once_they_are_allowed(self):
+        conf = os.path.join(self.data.dir, "larger.conf")
+        with open(conf, "w") as f:
+            f.write("max_response = 1024\n")
+        server = self.start("--config", conf)
+        c = Rpc(server, self.data.key)
+        many = {"index": "docs", "queries": [{"vector": VECTOR, "k": 10}] * 2000}
+        with self.assertRaisesRegex(Failed, "OVERLOADED: the answer would be over 1024 bytes"):
+            c.call("query_batch", **many)
+        with open(conf, "w") as f:
+            f.write("max_response = 64MiB\n")
+        server.p.send_signal(signal.SIGHUP)
+        server.wait_log("server.reload", level="info")
+        for _ in range(3):
+            answer = c.call("query_batch", **many)["results"]
+            self.assertGreater(len(msgpack.packb(answer)), 5 << 20)
+        self.assertEqual(server.stop(), 0)
+
     def test_hangup_names_what_needs_a_restart(self):
         conf = os.path.join(self.data.dir, "cairnd.conf")
         first = {"queue": 10, "loops": 2, "long_workers": 2, "embed_threads": 1, "unix_mode": "0600", "insecure": "false", "import_root": f"acme={self.data.dir}"}
