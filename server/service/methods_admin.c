@@ -272,10 +272,11 @@ static bool is_listed(cn_str list, cn_str word) {
     return false;
 }
 
-/* Patterns are compared as they are written: a maker limited to some gives these and no others. */
+/* Patterns are compared as they are written: a maker limited to some gives these and no others. An admin without any gives members
+ * what labels it likes. */
 static cn_err may_give_principals(const cn_key_info *own, const cn_key_info *k) {
     cn_str left = k->principals;
-    if (!(k->scopes & CN_SCOPE(act_as)) || !own->principals.n)
+    if (!(k->scopes & (CN_SCOPE(act_as) | CN_SCOPE(admin))) || !own->principals.n)
         return CN_OK;
     if (!left.n)
         return cn_fail(CN_DENIED, "this key acts as some principals only, so it cannot make one for all: name patterns of its own");

@@ -64,6 +64,8 @@ void cn_service_leave(cn_service *s) {
     cn_compactor_leave(s->compactor);
 }
 
+void cn_service_cut(cn_service *s) { cn_recorder_leave(s->recorder); }
+
 void cn_service_close(cn_service *s) {
     if (!s)
         return;

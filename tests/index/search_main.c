@@ -19,6 +19,7 @@ int main(int argc, char **argv) {
     add_policy_suite();
     add_member_suite();
     add_key_suite();
+    add_refusals_suite();
     add_upkeep_suite();
     add_view_suite();
     add_mode_suite();

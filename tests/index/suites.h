@@ -14,6 +14,7 @@ void add_view_suite(void);
 void add_policy_suite(void);
 void add_member_suite(void);
 void add_key_suite(void);
+void add_refusals_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
 void add_lexical_suite(void);
