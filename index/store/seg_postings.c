@@ -76,9 +76,9 @@ typedef struct rows_in {
     void *pace_ctx;
 } rows_in;
 
-static cn_err add_term(void *ctx, cn_str term, bool stop) {
+static cn_err add_term(void *ctx, const cn_word *w) {
     rows_in *r = ctx;
-    return cn_postings_add(r->b, term, r->times, stop ? 0 : r->times);
+    return cn_postings_add(r->b, w->term, r->times, w->stop ? 0 : r->times);
 }
 
 static cn_err add_field(rows_in *r, cn_str text, uint32_t times) {

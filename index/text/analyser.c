@@ -16,17 +16,19 @@ struct cn_terms {
 };
 
 /* ---------- words ---------- */
-static cn_err emit(cn_terms *t, cn_str word, cn_term_fn *fn, void *ctx) {
-    cn_str folded = {t->folded, cn_word_fold(word, t->folded)};
-    bool stop = cn_word_stops(t->language, folded);
-    if (t->stemmer && folded.n && !stop) {
-        const sb_symbol *s = sb_stemmer_stem(t->stemmer, (const sb_symbol *)folded.p, (int)folded.n);
+/* raw: the bytes of it that count; at: all of them. */
+static cn_err emit(cn_terms *t, cn_str raw, cn_str at, cn_term_fn *fn, void *ctx) {
+    cn_word w = {.folded = {t->folded, cn_word_fold(raw, t->folded)}, .at = at};
+    w.stop = cn_word_stops(t->language, w.folded);
+    w.term = w.folded;
+    if (t->stemmer && w.folded.n && !w.stop) {
+        const sb_symbol *s = sb_stemmer_stem(t->stemmer, (const sb_symbol *)w.folded.p, (int)w.folded.n);
         if (!s)
             return cn_fail_memory();
-        folded = (cn_str){(const char *)s, (size_t)sb_stemmer_length(t->stemmer)};
+        w.term = (cn_str){(const char *)s, (size_t)sb_stemmer_length(t->stemmer)};
     }
-    folded.n = folded.n > CN_TERM_MAX ? cn_utf8_cut(folded, CN_TERM_MAX) : folded.n;
-    return folded.n ? fn(ctx, folded, stop) : CN_OK;
+    w.term.n = w.term.n > CN_TERM_MAX ? cn_utf8_cut(w.term, CN_TERM_MAX) : w.term.n;
+    return w.term.n ? fn(ctx, &w) : CN_OK;
 }
 
 typedef struct scan {
@@ -80,7 +82,7 @@ static cn_err take_word(cn_terms *t, scan *s, cn_term_fn *fn, void *ctx) {
             n = (size_t)(s->left.p - from) + s->bytes;
         before = s->kind == CN_CHAR_IGNORED ? before : s->kind;
     }
-    return emit(t, (cn_str){from, n}, fn, ctx);
+    return emit(t, (cn_str){from, n}, (cn_str){from, (size_t)(s->left.p - from)}, fn, ctx);
 }
 
 /* Each two neighbours; one alone as it is. */
@@ -88,11 +90,13 @@ static cn_err take_pairs(cn_terms *t, scan *s, cn_term_fn *fn, void *ctx) {
     const char *one = s->left.p, *two = one + s->bytes;
     uint32_t pairs = 0;
     for (step(s); look(s) && s->kind == CN_CHAR_PAIRED; step(s), pairs++) {
-        CN_TRY(emit(t, (cn_str){one, (size_t)(two - one) + s->bytes}, fn, ctx));
+        cn_str pair = {one, (size_t)(two - one) + s->bytes};
+        CN_TRY(emit(t, pair, pair, fn, ctx));
         one = two;
         two = one + s->bytes;
     }
-    return pairs ? CN_OK : emit(t, (cn_str){one, (size_t)(two - one)}, fn, ctx);
+    cn_str single = {one, (size_t)(two - one)};
+    return pairs ? CN_OK : emit(t, single, single, fn, ctx);
 }
 
 cn_err cn_terms_each(cn_terms *t, cn_str text, cn_term_fn *fn, void *ctx) {
@@ -128,6 +132,8 @@ static cn_err unknown(cn_str language) {
 
 bool cn_terms_are(const cn_terms *t, const cn_analyser *a) { return strcmp(t->language, a->language) == 0; }
 
+bool cn_terms_stop(const cn_terms *t, cn_str term) { return cn_word_stops(t->language, term); }
+
 cn_err cn_terms_new(const cn_analyser *a, cn_terms **ret) {
     cn_terms *t = cn_calloc(1, sizeof *t);
     if (!t)
@@ -157,9 +163,9 @@ static const char samples[] =
     "operate 東京都 カタカナ ﾊﾝｶｸ ไทย 한국어 עברית العربية हिन्दी "
     "don’t 𝐁𝐨𝐥𝐝 x² \xe1\xba\x9e Å Å";
 
-static cn_err add_sample(void *ctx, cn_str term, bool stop) {
-    cn_sha256_field(ctx, term);
-    cn_sha256_u64(ctx, stop);
+static cn_err add_sample(void *ctx, const cn_word *w) {
+    cn_sha256_field(ctx, w->term);
+    cn_sha256_u64(ctx, w->stop);
     return CN_OK;
 }
 

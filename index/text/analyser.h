@@ -33,9 +33,15 @@ typedef struct cn_terms cn_terms;
 cn_err cn_terms_new(const cn_analyser *a, cn_terms **ret);
 void cn_terms_free(cn_terms *t); /* NULL is fine */
 bool cn_terms_are(const cn_terms *t, const cn_analyser *a); /* made for this one? */
+bool cn_terms_stop(const cn_terms *t, cn_str term);         /* is the term a stop word? */
 
-/* Calls fn for each term of the text in its order; stop: it is a stop word. The term is fn's only during the call. What fn
- * returns other than CN_OK ends it. Takes nothing from the heap once its buffers have
- * grown to the longest word. */
-typedef cn_err cn_term_fn(void *ctx, cn_str term, bool stop);
+typedef struct cn_word {
+    cn_str term;
+    cn_str folded;    /* what the stemmer was given */
+    cn_str at;        /* where it stands in the text; the pairs of a run overlap */
+    bool stop;        /* it is a stop word */
+} cn_word;
+/* Calls fn for each word of the text in its order; its strings are fn's only during the call. What fn returns other than CN_OK
+ * ends it. Takes nothing from the heap once its buffers have grown to the longest word. */
+typedef cn_err cn_term_fn(void *ctx, const cn_word *w);
 cn_err cn_terms_each(cn_terms *t, cn_str text, cn_term_fn *fn, void *ctx);

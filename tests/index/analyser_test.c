@@ -6,24 +6,28 @@
 #include "tests/index/store_test.h"
 
 typedef struct list {
-    char text[4096];
-    size_t n;
+    char text[4096], at[4096]; /* terms; what they stand for */
+    size_t n, at_n;
     uint32_t terms, longest;
+    const char *from, *end;
 } list;
 
-static cn_err add(void *ctx, cn_str term, bool stop) {
+static cn_err add(void *ctx, const cn_word *w) {
     list *l = ctx;
-    if (l->n + term.n + 4 < sizeof l->text)
-        l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "%s" CN_STR_FMT "%s", l->n ? " " : "", CN_STR_ARG(term), stop ? "*" : "");
+    if (l->n + w->term.n + 4 < sizeof l->text)
+        l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "%s" CN_STR_FMT "%s", l->n ? " " : "", CN_STR_ARG(w->term), w->stop ? "*" : "");
+    if (l->at_n + w->at.n + 2 < sizeof l->at)
+        l->at_n += (size_t)snprintf(l->at + l->at_n, sizeof l->at - l->at_n, "%s" CN_STR_FMT, l->at_n ? "|" : "", CN_STR_ARG(w->at));
+    CU_ASSERT(w->at.p >= l->from && w->at.p + w->at.n <= l->end && w->at.n > 0);
     l->terms++;
-    l->longest = term.n > l->longest ? (uint32_t)term.n : l->longest;
+    l->longest = w->term.n > l->longest ? (uint32_t)w->term.n : l->longest;
     return CN_OK;
 }
 
 static list terms_of(const char *language, cn_str text) {
     cn_analyser a;
     cn_terms *t;
-    list l = {.n = 0};
+    list l = {.from = text.p, .end = text.p + text.n};
     if (OK(cn_analyser_parse(cn_str_of(language), &a)) && OK(cn_terms_new(&a, &t))) {
         OK(cn_terms_each(t, text, add, &l));
         CU_ASSERT_TRUE(cn_terms_are(t, &a));
@@ -52,6 +56,17 @@ static void words(void) {
     is("none", "abc\xe6\x9d\xb1\xe4\xba\xac", "abc \xe6\x9d\xb1\xe4\xba\xac");
     is("none", "\xed\x95\x9c\xea\xb5\xad\xec\x96\xb4 \xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0", "\xed\x95\x9c\xea\xb5\xad\xec\x96\xb4 \xd0\xbc\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0");
     is("none", "bad\xff" "byte \xc3", "bad byte");
+}
+
+static void stands_at(const char *text, const char *want) {
+    list l = terms_of("english", cn_str_of(text));
+    CU_ASSERT_STRING_EQUAL(l.at, want);
+}
+
+static void places(void) {
+    stands_at("The Running, dogs' 1,400!", "The|Running|dogs|1,400");
+    stands_at("co\xc2\xadoperating Stra\xc3\x9f" "en", "co\xc2\xadoperating|Stra\xc3\x9f" "en");
+    stands_at("\xe6\x9d\xb1\xe4\xba\xac\xe9\x83\xbd \xe6\x9d\xb1", "\xe6\x9d\xb1\xe4\xba\xac|\xe4\xba\xac\xe9\x83\xbd|\xe6\x9d\xb1");
 }
 
 static void folding(void) {
@@ -126,8 +141,8 @@ static void any_bytes(void) {
     }
 }
 
-static cn_err give_up(void *ctx, cn_str term, bool stop) {
-    (void)term, (void)stop;
+static cn_err give_up(void *ctx, const cn_word *w) {
+    (void)w;
     ++*(int *)ctx;
     return CN_DEADLINE;
 }
@@ -146,6 +161,7 @@ static void ends_when_told(void) {
 void analyser_suite(void) {
     CU_pSuite s = CU_add_suite("analyser", NULL, NULL);
     CU_add_test(s, "words", words);
+    CU_add_test(s, "places", places);
     CU_add_test(s, "folding", folding);
     CU_add_test(s, "languages", languages);
     CU_add_test(s, "names", names);

@@ -175,6 +175,8 @@ const cmd cmd_table[] = {
           {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--distinct", NULL, "distinct", CMD_FLAG, "of passages with the same text the best one alone"},
+          {"--operators", NULL, "operators", CMD_FLAG, "read \"quoted phrases\" and prefix* in TEXT (modes lexical and hybrid)"},
+          {"--highlight", NULL, "highlight", CMD_FLAG, "show where the question's words stand in the passages"},
           {"--expand", "N", "expand", CMD_UINT, "give with each passage so many before and behind it in its document (0)"},
           {"--section", NULL, "section", CMD_FLAG, "give each passage's whole section; with --expand: no more than its section"},
           {"--max-tokens", "N", "max_tokens", CMD_UINT, "at most so many tokens of text in all (any number)"},
@@ -185,7 +187,10 @@ const cmd cmd_table[] = {
           {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
      "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
      "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'\n"
-     "  cairn query acme/docs 'how is a bug closed?' --section --distinct --max-tokens 1500 --also wiki,handbook", run_query, NULL},
+     "  cairn query acme/docs 'how is a bug closed?' --section --distinct --max-tokens 1500 --also wiki,handbook\n"
+     "  cairn query acme/docs '\"no such file\" instal*' --mode lexical --operators --highlight\n"
+     "With --operators the words of a phrase in quotes must stand in a row; instal* is any word that begins so. Other words\n"
+     "need not be there, and no text is an error for its signs: a lone quotation mark or star counts for nothing.", run_query, NULL},
 
     {"bench", NULL, "how fast and how right an index answers the questions of a file", {IX},
      OPTS({"--queries", "FILE", NULL, CMD_TEXT, "a text a line, or vectors as .npy, .fvecs, .fbin"},
