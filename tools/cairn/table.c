@@ -190,7 +190,7 @@ const cmd cmd_table[] = {
      "  cairn query acme/docs 'how is a bug closed?' --section --distinct --max-tokens 1500 --also wiki,handbook\n"
      "  cairn query acme/docs '\"no such file\" instal*' --mode lexical --operators --highlight\n"
      "With --operators the words of a phrase in quotes must stand in a row; instal* is any word that begins so. Other words\n"
-     "need not be there, and no text is an error for its signs: a lone quotation mark or star counts for nothing.", run_query, NULL},
+     "need not be there; a quotation mark without a second one and a star elsewhere count for nothing, as without it.", run_query, NULL},
 
     {"bench", NULL, "how fast and how right an index answers the questions of a file", {IX},
      OPTS({"--queries", "FILE", NULL, CMD_TEXT, "a text a line, or vectors as .npy, .fvecs, .fbin"},
@@ -328,6 +328,7 @@ const cmd cmd_table[] = {
      OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
           {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--operators", NULL, "operators", CMD_FLAG, "read \"quoted phrases\" and prefix* in TEXT (modes lexical and hybrid)"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
      "Not in this version, not permitted (and by which rule), hidden, erased, filtered, of too little relevance, or behind\n"
