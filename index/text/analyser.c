@@ -9,25 +9,56 @@
 
 #define NAME "words/2 language="
 
+#define KNOWN 2048       /* words; a text's are mostly few */
+#define KNOWN_BYTES 20
+
+typedef struct known { /* what became of a word; bytes 0: nothing is here */
+    uint8_t bytes, folded_bytes, term_bytes;
+    bool stop;
+    char raw[KNOWN_BYTES], folded[KNOWN_BYTES], term[KNOWN_BYTES];
+} known;
+_Static_assert(sizeof(known) == 64, "one cache line each");
+
 struct cn_terms {
     char language[CN_LANGUAGE_MAX + 1];
     struct sb_stemmer *stemmer; /* NULL: none */
     char folded[4 * CN_WORD_MAX];
+    known known[KNOWN];         /* a word pushes out another of its slot */
 };
 
 /* ---------- words ---------- */
-/* raw: the bytes of it that count; at: all of them. */
-static cn_err emit(cn_terms *t, cn_str raw, cn_str at, cn_term_fn *fn, void *ctx) {
-    cn_word w = {.folded = {t->folded, cn_word_fold(raw, t->folded)}, .at = at};
-    w.stop = cn_word_stops(t->language, w.folded);
-    w.term = w.folded;
-    if (t->stemmer && w.folded.n && !w.stop) {
-        const sb_symbol *s = sb_stemmer_stem(t->stemmer, (const sb_symbol *)w.folded.p, (int)w.folded.n);
+static cn_err analyse(cn_terms *t, cn_str raw, cn_word *w) {
+    w->folded = (cn_str){t->folded, cn_word_fold(raw, t->folded)};
+    w->stop = cn_word_stops(t->language, w->folded);
+    w->term = w->folded;
+    if (t->stemmer && w->folded.n && !w->stop) {
+        const sb_symbol *s = sb_stemmer_stem(t->stemmer, (const sb_symbol *)w->folded.p, (int)w->folded.n);
         if (!s)
             return cn_fail_memory();
-        w.term = (cn_str){(const char *)s, (size_t)sb_stemmer_length(t->stemmer)};
+        w->term = (cn_str){(const char *)s, (size_t)sb_stemmer_length(t->stemmer)};
     }
-    w.term.n = w.term.n > CN_TERM_MAX ? cn_utf8_cut(w.term, CN_TERM_MAX) : w.term.n;
+    w->term.n = w->term.n > CN_TERM_MAX ? cn_utf8_cut(w->term, CN_TERM_MAX) : w->term.n;
+    return CN_OK;
+}
+
+static void keep(known *k, cn_str raw, const cn_word *w) {
+    if (raw.n > KNOWN_BYTES || w->folded.n > KNOWN_BYTES || w->term.n > KNOWN_BYTES)
+        return;
+    *k = (known){.bytes = (uint8_t)raw.n, .folded_bytes = (uint8_t)w->folded.n, .term_bytes = (uint8_t)w->term.n, .stop = w->stop};
+    memcpy(k->raw, raw.p, raw.n);
+    memcpy(k->folded, w->folded.p, w->folded.n);
+    memcpy(k->term, w->term.p, w->term.n);
+}
+
+/* raw: the bytes of it that count, one at least; at: all of them. */
+static cn_err emit(cn_terms *t, cn_str raw, cn_str at, cn_term_fn *fn, void *ctx) {
+    uint32_t h = cn_hash_bytes(CN_HASH_BEGIN, raw);
+    known *k = &t->known[(h ^ h >> 15) % KNOWN];
+    cn_word w = {.folded = {k->folded, k->folded_bytes}, .term = {k->term, k->term_bytes}, .at = at, .stop = k->stop};
+    if (k->bytes != raw.n || memcmp(k->raw, raw.p, raw.n) != 0) {
+        CN_TRY(analyse(t, raw, &w));
+        keep(k, raw, &w);
+    }
     return w.term.n ? fn(ctx, &w) : CN_OK;
 }
 
@@ -113,7 +144,7 @@ cn_err cn_terms_each(cn_terms *t, cn_str text, cn_term_fn *fn, void *ctx) {
 }
 
 /* ---------- languages ---------- */
-static bool known(const char *language) {
+static bool is_known(const char *language) {
     if (strcmp(language, "none") == 0)
         return true;
     for (const char **l = sb_stemmer_list(); *l; l++)
@@ -190,7 +221,7 @@ cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret) {
     if (language.n > CN_LANGUAGE_MAX || memchr(language.p, 0, language.n))
         return unknown(language);
     memcpy(a.language, language.p, language.n);
-    if (!known(a.language))
+    if (!is_known(a.language))
         return unknown(language);
     snprintf(a.name, sizeof a.name, NAME "%s", a.language);
     CN_TRY(digest_of(&a, &a.digest));

@@ -9,7 +9,7 @@
  * 3. Stop words are terms like others, but told apart: they do not count in a row's length, and a question leaves them out
  *    unless it has nothing else.
  * A language is one that libstemmer knows, or "none": no stemmer, no stop words.
- * Owns:    a cn_terms owns its stemmer; a cn_analyser is a plain value.
+ * Owns:    a cn_terms owns its stemmer, and 128 KiB of words that it knows; a cn_analyser is a plain value.
  * Thread:  a cn_terms belongs to one at a time.
  * Limits:  bytes that are no UTF-8 end a word. */
 #pragma once

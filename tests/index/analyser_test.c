@@ -141,6 +141,29 @@ static void any_bytes(void) {
     }
 }
 
+/* What a cn_terms knows of words before changes nothing, though words push each other out. */
+static void known_words(void) {
+    static char text[40000];
+    cn_analyser a;
+    cn_terms *t;
+    size_t n = 0;
+    unsigned seed = 9;
+    for (int i = 0; i < 4000; i++) {
+        static const char *const ends[] = {"", "s", "ing", "ational", "\xc3\xa9s", "'s"};
+        seed = seed * 1103515245u + 12345u;
+        n += (size_t)snprintf(text + n, sizeof text - n, "%c%c%s%s ", 'a' + (int)(seed >> 16) % 26, 'A' + (int)(seed >> 8) % 23, seed >> 31 ? "or" : "", ends[(seed >> 20) % 6]);
+    }
+    OK(cn_analyser_parse(CN_STR("english"), &a));
+    OK(cn_terms_new(&a, &t));
+    for (int round = 0; round < 2; round++)
+        for (cn_str left = {text, n}, word; cn_str_next(&left, ' ', &word);) {
+            list one = terms_of("english", word), again = {.from = word.p, .end = word.p + word.n};
+            OK(cn_terms_each(t, word, add, &again));
+            CU_ASSERT(one.terms == 1 && strcmp(one.text, again.text) == 0 && strcmp(one.at, again.at) == 0);
+        }
+    cn_terms_free(t);
+}
+
 static cn_err give_up(void *ctx, const cn_word *w) {
     (void)w;
     ++*(int *)ctx;
@@ -166,6 +189,7 @@ void analyser_suite(void) {
     CU_add_test(s, "languages", languages);
     CU_add_test(s, "names", names);
     CU_add_test(s, "long words", long_words);
+    CU_add_test(s, "known words", known_words);
     CU_add_test(s, "any bytes", any_bytes);
     CU_add_test(s, "ends when told", ends_when_told);
 }
