@@ -8,10 +8,14 @@
 
 static bool all_found(const cn_asked *a, const cn_following *f) { return f->found == a->ends; }
 
-/* Each of the headings by itself. */
-static cn_err follow_lines(const cn_asked *a, cn_following *f, cn_str lines) {
-    for (cn_str line; !all_found(a, f) && cn_str_next(&lines, '\n', &line);)
-        CN_TRY(cn_follow_text(a, f, line));
+/* The title, and each of the headings by itself: of these the first is mostly the title again. */
+static cn_err follow_fields(const cn_phrase_look *l, cn_str title, cn_str headings, cn_following *f) {
+    const cn_asked *a = &l->lexical->asked;
+    if (l->analyser->title && !all_found(a, f))
+        CN_TRY(cn_follow_text(a, f, title));
+    for (cn_str line; l->analyser->headings && !all_found(a, f) && cn_str_next(&headings, '\n', &line);)
+        if (!cn_str_eq(line, title))
+            CN_TRY(cn_follow_text(a, f, line));
     return CN_OK;
 }
 
@@ -25,9 +29,7 @@ static cn_err follow_row(const cn_phrase_look *l, uint32_t row, cn_following *f)
     if (c.from > c.to || c.to > d.text.n)
         return cn_fail(CN_DAMAGED, "a passage of \"" CN_STR_FMT "\" lies outside of its text", CN_STR_ARG(d.id));
     CN_TRY(cn_follow_text(a, f, (cn_str){d.text.p + c.from, c.to - c.from}));
-    if (!all_found(a, f))
-        CN_TRY(cn_follow_text(a, f, d.title));
-    return follow_lines(a, f, c.headings);
+    return follow_fields(l, d.title, c.headings, f);
 }
 
 cn_err cn_phrases_stand(void *ctx, uint32_t row, bool *ret) {

@@ -119,7 +119,7 @@ static cn_err look_up(cn_view *v, const cn_view_part *p, const cn_query *q, uint
         void *out;
     } ctx = {q};
     cn_lexical *l = &s->lexical;
-    cn_phrase_look phrases = {q, p->seg, l, CN_OK};
+    cn_phrase_look phrases = {q, &v->analyser, p->seg, l, CN_OK};
     cn_lookup lookup = {.terms = l->wanted, .n = l->n_wanted, .k1 = CN_BM25_K1, .b = CN_BM25_B, .mean = l->mean, .k = k, .floor = floor, .permitted = rows,
                         .rank = cn_seg_row_rank(p->seg), .stop = late, .stop_ctx = ctx.out,
                         .fits = l->asked.phrases ? cn_phrases_stand : NULL, .fits_ctx = &phrases};

@@ -68,6 +68,7 @@ cn_err cn_expand(cn_view *v, const cn_query *q, cn_permit *p, const cn_asked_pre
 
 typedef struct cn_phrase_look {
     const cn_query *q;
+    const cn_analyser *analyser;
     cn_seg *seg;
     cn_lexical *lexical;
     cn_err failed;             /* of reading a row, which says nothing of the postings */

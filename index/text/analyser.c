@@ -161,6 +161,36 @@ static cn_err unknown(cn_str language) {
     return cn_fail(CN_INVALID, "there is no analyser \"" CN_STR_FMT "\"; a language is %snone", CN_STR_ARG(language), list);
 }
 
+static bool take_times(cn_str word, cn_str name, uint8_t *io) {
+    uint32_t n = 0;
+    if (word.n <= name.n || word.n > name.n + 2 || memcmp(word.p, name.p, name.n) != 0)
+        return false;
+    for (size_t i = name.n; i < word.n; i++) {
+        if (word.p[i] < '0' || word.p[i] > '9')
+            return false;
+        n = 10 * n + (uint32_t)(word.p[i] - '0');
+    }
+    *io = (uint8_t)n;
+    return n <= CN_FIELD_TIMES_MAX;
+}
+
+/* What stands behind the language. */
+static cn_err take_fields(cn_str words, cn_analyser *a) {
+    for (cn_str word; cn_str_next(&words, ' ', &word);)
+        if (!take_times(word, CN_STR("title="), &a->title) && !take_times(word, CN_STR("headings="), &a->headings))
+            return cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" says nothing of an analyser; behind the language go title=N and headings=N, how often a word there counts, 0 to %d",
+                           CN_STR_ARG(word), CN_FIELD_TIMES_MAX);
+    return CN_OK;
+}
+
+static void write_name(cn_analyser *a) {
+    int n = snprintf(a->name, sizeof a->name, NAME "%s", a->language);
+    if (a->title != CN_TITLE_TIMES)
+        n += snprintf(a->name + n, sizeof a->name - (size_t)n, " title=%u", a->title);
+    if (a->headings != CN_HEADINGS_TIMES)
+        snprintf(a->name + n, sizeof a->name - (size_t)n, " headings=%u", a->headings);
+}
+
 bool cn_terms_are(const cn_terms *t, const cn_analyser *a) { return strcmp(t->language, a->language) == 0; }
 
 bool cn_terms_stop(const cn_terms *t, cn_str term) { return cn_word_stops(t->language, term); }
@@ -214,16 +244,18 @@ static cn_err digest_of(const cn_analyser *a, cn_digest *ret) {
 }
 
 cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret) {
-    cn_analyser a = {.language = ""};
-    cn_str language = setting.n ? setting : CN_STR(CN_ANALYSER_DEFAULT);
-    if (language.n > sizeof NAME - 1 && memcmp(language.p, NAME, sizeof NAME - 1) == 0)
-        language = (cn_str){language.p + sizeof NAME - 1, language.n - (sizeof NAME - 1)};
+    cn_analyser a = {.language = "", .title = CN_TITLE_TIMES, .headings = CN_HEADINGS_TIMES};
+    cn_str words = setting.n ? setting : CN_STR(CN_ANALYSER_DEFAULT), language = {"", 0};
+    if (words.n > sizeof NAME - 1 && memcmp(words.p, NAME, sizeof NAME - 1) == 0)
+        words = (cn_str){words.p + sizeof NAME - 1, words.n - (sizeof NAME - 1)};
+    cn_str_next(&words, ' ', &language);
     if (language.n > CN_LANGUAGE_MAX || memchr(language.p, 0, language.n))
         return unknown(language);
     memcpy(a.language, language.p, language.n);
     if (!is_known(a.language))
         return unknown(language);
-    snprintf(a.name, sizeof a.name, NAME "%s", a.language);
+    CN_TRY(take_fields(words, &a));
+    write_name(&a);
     CN_TRY(digest_of(&a, &a.digest));
     *ret = a;
     return CN_OK;

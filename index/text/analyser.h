@@ -9,9 +9,11 @@
  * 3. Stop words are terms like others, but told apart: they do not count in a row's length, and a question leaves them out
  *    unless it has nothing else.
  * A language is one that libstemmer knows, or "none": no stemmer, no stop words.
+ * A row is found by the words of its title, its headings and its text. How much one of the title or the headings counts, beside
+ * one of the text, is the analyser's too: as so many; 0: that field is not looked up.
  * Owns:    a cn_terms owns its stemmer, and 128 KiB of words that it knows; a cn_analyser is a plain value.
  * Thread:  a cn_terms belongs to one at a time.
- * Limits:  bytes that are no UTF-8 end a word. */
+ * Limits:  bytes that are no UTF-8 end a word; CN_FIELD_TIMES_MAX. */
 #pragma once
 #include "engine/base/digest.h"
 #include "engine/postings/postings.h"
@@ -19,14 +21,20 @@
 #define CN_LANGUAGE_MAX 31
 #define CN_ANALYSER_DEFAULT "english"
 
+/* It says what the whole document is about, and stands once while the text has many words. */
+#define CN_TITLE_TIMES 2
+#define CN_HEADINGS_TIMES 1
+#define CN_FIELD_TIMES_MAX 20
+
 typedef struct cn_analyser {
     char language[CN_LANGUAGE_MAX + 1];
-    char name[64];    /* for recipes: "words/2 language=english" */
+    uint8_t title, headings; /* times that their words count */
+    char name[96];    /* for recipes: "words/2 language=english"; with other times than these " title=3 headings=0" behind it */
     cn_digest digest; /* of the name and of what it does with a page of samples: another libstemmer or Unicode shows */
 } cn_analyser;
 
-/* setting: a language as a user writes it ("english", "none"), or the name of a recipe; empty: the default. CN_INVALID lists
- * what there is. */
+/* setting: a language as a user writes it ("english", "none"), with title=N and headings=N behind it or without, or the name of
+ * a recipe; empty: the default. CN_INVALID lists what there is. */
 cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret);
 
 typedef struct cn_terms cn_terms;

@@ -98,6 +98,15 @@ static void names(void) {
     CU_ASSERT(strcmp(b.name, c.name) == 0 && cn_digest_eq(&b.digest, &c.digest));
     OK(cn_analyser_parse(CN_STR("porter"), &c));
     CU_ASSERT(!cn_digest_eq(&b.digest, &c.digest));
+    OK(cn_analyser_parse(CN_STR("english headings=1 title=2"), &c));
+    CU_ASSERT(strcmp(b.name, c.name) == 0 && cn_digest_eq(&b.digest, &c.digest) && c.title == 2 && c.headings == 1);
+    OK(cn_analyser_parse(CN_STR("german headings=20 title=0"), &c));
+    CU_ASSERT(strcmp(c.name, "words/2 language=german title=0 headings=20") == 0 && c.title == 0 && c.headings == 20);
+    OK(cn_analyser_parse(cn_str_of(c.name), &b));
+    CU_ASSERT(strcmp(b.name, c.name) == 0 && cn_digest_eq(&b.digest, &c.digest));
+    static const char *const wrong[] = {"english title=21", "english title=", "english title=-1", "english title=1x", "english titel=1", "english text=2", "english  ", "title=3"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        FAILS(cn_analyser_parse(cn_str_of(wrong[i]), &a), CN_INVALID);
     FAILS(cn_analyser_parse(CN_STR("klingon"), &a), CN_INVALID);
     CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "german"));
     FAILS(cn_analyser_parse(CN_STR("words/1 language=english"), &a), CN_INVALID);

@@ -109,6 +109,9 @@ class Operators(unittest.TestCase):
         hits = self.ask('"lone fox"', ("public",), "titles", k=10)["hits"]
         self.assertEqual({h["doc"] for h in hits}, {"title", "page.md"})
         self.assertEqual([h["doc"] for h in self.ask('"fox of"', ("public",), "titles")["hits"]], [])
+        self.place.cairn("index", "create", "acme/texts", "--analyser", "english title=0 headings=0")
+        self.place.cairn("ingest", "acme/texts", page, "--label", "public", "--activate")
+        self.assertEqual([len(self.ask(t, ("public",), "texts")["hits"]) for t in ('"lone fox"', "lone", '"foxes there"', "stone")], [0, 0, 1, 1])
         self.assertIn(self.admin.call("incident.why_not", index="titles", text='"lone fox"', doc="split", operators=True)["verdict"], ("ranked_lower",))
         self.assertRegex(self.admin.call("incident.why_not", index="titles", text='"lone fox"', doc="split", operators=True)["why"], "lacks one of its phrases")
         self.assertEqual(self.admin.call("incident.why_not", index="titles", text='"lone fox"', doc="split")["verdict"], "answered")
@@ -155,6 +158,26 @@ class Operators(unittest.TestCase):
         self.assertEqual(c.call("query", index="both", text="stone*", operators=True)["made_by"]["degraded"], ["prefix_cut"])
         with self.assertRaisesRegex(Failed, "^INVALID: a prefix of the text begins more words"):
             c.call("query", index="both", text="stone*", operators=True, on_degraded="error")
+
+    def test_fields_count_as_the_analyser_says(self):
+        rows = [{"id": "t", "title": "fox", "text": "stones of a moor", "labels": ["public"]}, {"id": "x", "title": "moor", "text": "the fox of stones", "labels": ["public"]},
+                {"id": "none", "text": "moor", "labels": ["public"]}]
+        for name, title in (("", 2), (" title=0", 0), (" title=9 headings=3", 9), (" title=1", 1)):
+            index = f"fields{title}"
+            self.place.cairn("index", "create", "acme/" + index, "--analyser", "none" + name)
+            self.place.ingest(index, rows)
+            a = self.ask("fox", ("public",), index)
+            lengths = [title + 4, title + 4, 1]
+            part = lambda tf, n: math.log(1 + (3 - n + .5) / (n + .5)) * (K1 + 1) * tf / (tf + K1 * (1 - B + B * (title + 4) / (sum(lengths) / 3)))
+            holders = 1 + (title > 0)
+            want = {"x": part(1, holders), **({"t": part(title, holders)} if title else {})}
+            self.assertEqual({h["doc"] for h in a["hits"]}, set(want))
+            for h in a["hits"]:
+                self.assertAlmostEqual(h["score"], want[h["doc"]], places=5)
+            self.assertEqual([h["doc"] for h in a["hits"]], ["x"] if not title else ["t", "x"])
+            self.assertEqual({h["doc"] for h in self.ask('"fox"', ("public",), index)["hits"]}, set(want))
+            self.assertEqual(a["made_by"]["analyser"], "words/2 language=none" + ("" if title == 2 else name))
+        self.assertIn("title=N and headings=N", self.place.cairn("index", "create", "acme/bad", "--analyser", "english body=2", check=False).stderr)
 
     def test_limits(self):
         with self.assertRaisesRegex(Failed, "^INVALID: .*64 words in quotes"):

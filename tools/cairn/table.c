@@ -106,7 +106,7 @@ const cmd cmd_table[] = {
           {"--chunker", "TEXT", "chunker", CMD_TEXT, "structure, 'structure tokens=200 overlap=32', 'fixed tokens=128' or document (structure)"},
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none (dense; texts without a model: lexical)"},
-          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none (english)"},
+          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none; 'german title=3 headings=0': how often words there count (english)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere (model add --http)"}, REASON),
