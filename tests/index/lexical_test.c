@@ -89,7 +89,8 @@ static void looked_up(void) {
     finds("\"fox alone\" \"the moor\"", "public", "b");
     finds("\"the moor\" runner", "public", "ab");
     finds("\"on a moor\"", "public", "d");
-    finds("\"moor unheard\" fox", "public", "");
+    st = finds("\"moor unheard\" fox", "public", ""); /* no text is read for it */
+    CU_ASSERT(st.looked_at == 0 && st.terms == 3 && st.known == 2);
     finds("\"of the\" fox", "public", "");
     finds("\"lone\" runner", "public", "ab");
     finds("moor \"lone fox", "public", "abd"); /* no phrase */
