@@ -11,7 +11,7 @@ void cn_asked_done(cn_asked *a) {
 }
 
 static cn_err make_room(cn_asked *a, const cn_analyser *analyser) {
-    if (!a->words && (!cn_resize(a->words, CN_TERMS_MAX) || !cn_resize(a->bytes, (size_t)CN_TERMS_MAX * CN_TERM_MAX)))
+    if (!a->bytes && (!cn_resize(a->words, CN_TERMS_MAX) || !cn_resize(a->bytes, (size_t)CN_TERMS_MAX * CN_TERM_MAX)))
         return cn_fail_memory();
     if (a->terms && cn_terms_are(a->terms, analyser))
         return CN_OK;

@@ -119,7 +119,7 @@ static uint32_t lane_hash(const conn *c, cn_str tenant) {
 /* Searches of one index for one principal cost about the same, unless they ask for much more, for certainty, by a filter,
  * or of another version. */
 static uint32_t cost_place(uint32_t h, const conn *c, cn_str method, const msgpack_object *map) {
-    static const char *const fields[] = {"index", "mode", "as", "labels", "version", "per_doc", "distinct", "expand", "section", "max_tokens", "also", "operators", "highlight"};
+    static const char *const fields[] = {"index", "mode", "as", "labels", "version", "per_doc", "distinct", "expand", "section", "max_tokens", "also"};
     uint64_t k = 0;
     double recall = 0;
     cn_get_uint(map, "k", 0, UINT32_MAX, &k); /* what is wrong is refused by the method */

@@ -2,6 +2,7 @@
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 
+#include "engine/base/mem.h"
 #include "index/search/searcher.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
@@ -163,6 +164,29 @@ static void many_highlights(void) {
     cn_view_unref(view);
 }
 
+/* Whichever allocation fails: an error, and the next time it works. */
+static void no_memory(void) {
+    const cn_range *v;
+    uint32_t n = 0, failed = 0;
+    OK(cn_view_open(s_tenant, CN_STR("h"), 0, &view));
+    for (uint64_t nth = 1; nth < 12; nth++) {
+        cn_hit hits[2];
+        cn_query q = {.who = cn_principal_of(s_labels("public")), .text = CN_STR("\"on the moor\" st*"), .k = 2, .mode = CN_MODE_LEXICAL, .operators = true};
+        OK(cn_searcher_new(&searcher));
+        cn_alloc_fail_at(nth);
+        cn_err e = cn_search(view, &q, searcher, hits, &n, NULL);
+        e = e == CN_OK ? cn_highlight(view, searcher, q.text, true, q.text, &v, &n) : e;
+        cn_alloc_fail_at(0);
+        CU_ASSERT(e == CN_OK || e == CN_OVERLOADED);
+        failed += e != CN_OK;
+        OK(cn_search(view, &q, searcher, hits, &n, NULL));
+        CU_ASSERT_EQUAL(n, 1);
+        cn_searcher_free(searcher);
+    }
+    CU_ASSERT(failed > 5);
+    cn_view_unref(view);
+}
+
 static int set_up(void) {
     if (!s_open())
         return 1;
@@ -186,4 +210,5 @@ void add_asked_suite(void) {
     CU_add_test(s, "phrases", phrases);
     CU_add_test(s, "highlights", highlights);
     CU_add_test(s, "many highlights", many_highlights);
+    CU_add_test(s, "no memory", no_memory);
 }
