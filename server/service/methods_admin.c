@@ -417,7 +417,7 @@ static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_index_drop[] = {INDEX, REASON, END};
 static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows, or words are searched alone)"},
                                     {"precision", "str", false, "of the model's numbers: int8 (the default of models that have it) or fp32, a third as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
-                                    {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english"}, SOFT, REASON, END};
+                                    {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english. Behind it title=N and headings=N: how often a word there counts, 0 to 20; 2 and 1"}, SOFT, REASON, END};
 static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
                                  {"labels", "list of str", false, "what its queries may read"}, {"principals", "list of str", false, "patterns an act-as key may name"},

@@ -29,6 +29,7 @@ int main(int argc, char **argv) {
     add_explain_suite();
     add_find_suite();
     add_lexical_suite();
+    add_asked_suite();
     add_pick_suite();
     add_seal_suite();
     add_compact_suite();

@@ -18,6 +18,7 @@ void add_refusals_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
 void add_lexical_suite(void);
+void add_asked_suite(void);
 void add_seal_suite(void);
 void add_compact_suite(void);
 void add_erased_suite(void);

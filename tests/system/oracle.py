@@ -359,7 +359,7 @@ def step(m, call):
 
 # --- questions ---
 # Each document here has a text of its own and one passage, so none of these changes which documents are found.
-SHAPES = [("per_doc", 1), ("distinct", True), ("expand", 2), ("section", True), ("max_tokens", 1000000)]
+SHAPES = [("per_doc", 1), ("distinct", True), ("expand", 2), ("section", True), ("max_tokens", 1000000), ("operators", True), ("highlight", True)]
 
 
 def question(m):
