@@ -199,8 +199,8 @@ cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t versio
         if (g)
             CN_TRY(revoke(g, a, &left));
     }
-    *ret = left;
     *ret_narrowed = left.allow.n != row->allow.n || left.deny.n != row->deny.n || left.require.n != row->require.n;
+    *ret = left;
     return CN_OK;
 }
 

@@ -43,7 +43,7 @@ cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version
                          const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said);
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_pattern_hides). */
 cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
-/* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. */
+/* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. ret may be row. */
 cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed);
 /* Calls fn with each key in the lists in force over this version, once for each list. */

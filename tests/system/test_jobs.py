@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from serving import CAIRN, run
+from serving import CAIRN, Data, Rpc, Server, run
 
 F_OFD_SETLK = 37
 MAKE_MODEL = os.environ["MAKE_MODEL"]
@@ -430,6 +430,42 @@ class Jobs(unittest.TestCase):
         self.assertEqual((seen("group:a"), seen("group:b,user:x")), (True, True))
         self.assertNotEqual(again["root"], first["root"])
         self.counts(self.ingest("a", row("group:a", "group:b")), unchanged=1)
+
+    def test_what_was_revoked_comes_back_when_its_source_says_it_again(self):
+        other = {"id": "other", "text": "More.", "labels": ["public"]}
+        for index, of, *options in (("whole", []), ("labels", []), ("reparse", [], "--reparse"), ("also", [other]), ("rebuild", [])):
+            self.index(index, "--embedder", "none", "--mode", "lexical")
+            row = lambda label, *more: self.write("r.jsonl", "".join(json.dumps(x) + "\n" for x in ({"id": "d", "text": "A secret.", "labels": [label]}, *more)))
+            seen = lambda who: "d" in [d["doc"] for d in self.map("documents", "list", "acme/" + index, "--as", who)["documents"]]
+            for label in ("group:b", "group:c"):
+                self.ingest(index, row(label), "--activate")
+            self.cairn("rollback", "acme/" + index, "--reason", "a test")
+            self.cairn("release", "acme/" + index)
+            if index == "rebuild":
+                self.cairn("rebuild", "acme/rebuild", "--chunker", "fixed tokens=128", "--activate")
+            self.assertEqual((seen("group:b"), seen("group:c")), (False, False), index)
+            before = self.active(index)
+            again = row("group:b", *of) if index != "labels" else self.write("r.jsonl", json.dumps({"id": "d", "labels": ["group:b"]}) + "\n")
+            r = self.ingest(index, again, "--activate", *options)
+            self.counts(r, **({"changed": 1, "relabelled": 0} if options else {"relabelled": 1, "changed": 0}), unchanged=0, added=len(of))
+            self.assertGreater(r["version"], before, index)
+            self.assertEqual((seen("group:b"), seen("group:c")), (True, False), index)
+            self.counts(self.ingest(index, row("group:b")), unchanged=1)  # once is enough
+
+    def test_what_was_revoked_comes_back_by_a_put(self):
+        data = Data()
+        self.addCleanup(data.close)
+        server = Server(data)
+        self.addCleanup(server.stop)
+        root, reader = Rpc(server, data.make_key("--scope", "query,ingest,activate,versions", "--labels", "public")), Rpc(server, data.key)
+        put = lambda label: root.call("documents.put", index="docs", activate=True, documents=[{"id": "back", "text": "A secret.", "labels": [label], "vector": [1, 2, 3, 4]}])
+        seen = lambda: "back" in [h["doc"] for h in reader.call("query", index="docs", vector=[1, 2, 3, 4], k=1000)["hits"]]
+        put("public"), put("group:c")
+        root.call("versions.rollback", index="docs", reason="a test")
+        root.call("versions.release", index="docs")
+        self.assertFalse(seen())
+        r = put("public")
+        self.assertEqual((r["counts"]["relabelled"], r["counts"]["unchanged"], seen()), (1, 0, True), r)
 
     def test_a_rebuild_after_a_rollback_brings_nothing_back(self):
         self.index("a", "--embedder", "none")
