@@ -376,6 +376,13 @@ static void diffs(void) {
     CU_ASSERT(n[CN_DIFF_ADDED] == 1 && n[CN_DIFF_DELETED] == 1 && n[CN_DIFF_CHANGED] == 1 && n[CN_DIFF_RELABELLED] == 0);
     OK(cn_version_diff(t, CN_STR("rev"), 1, 2, count_kind, m));
     CU_ASSERT(m[CN_DIFF_RELABELLED] == 1 && m[0] + m[1] + m[2] == 0);
+    cn_loss loss;
+    OK(cn_version_loss(t, CN_STR("inc"), 1, 2, &loss));
+    CU_ASSERT(loss.deleted == 1 && loss.relabelled == 0);
+    OK(cn_version_loss(t, CN_STR("inc"), 2, 1, &loss)); /* what was added */
+    CU_ASSERT(loss.deleted == 1 && loss.relabelled == 0);
+    OK(cn_version_loss(t, CN_STR("inc"), 1, 1, &loss));
+    CU_ASSERT(loss.deleted + loss.relabelled == 0);
 }
 
 static cn_err tamper(void *ctx, const cn_catalog *c, MDB_txn *txn) {

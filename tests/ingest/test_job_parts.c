@@ -217,7 +217,12 @@ static void guards(void) {
     cn_guard small = {.before = 100, .deleted = 100, .rejected = 1000, .max_deleted = CN_GUARD_DEFAULT, .max_relabelled = CN_GUARD_DEFAULT, .max_rejected = CN_GUARD_DEFAULT};
     CU_ASSERT_FALSE(cn_guard_trips(&small, why, sizeof why));
     small.max_rejected = 0;
+    small.first = 3, small.last = 5;
     CU_ASSERT_TRUE(cn_guard_trips(&small, why, sizeof why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "`cairn drop` version 5:")); /* the others have nothing to do with it */
+    small.max_deleted = 0;
+    CU_ASSERT_TRUE(cn_guard_trips(&small, why, sizeof why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "`cairn drop` versions 3 to 5:"));
 }
 
 /* ---------- rows ---------- */

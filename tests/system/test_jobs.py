@@ -217,6 +217,31 @@ class Jobs(unittest.TestCase):
         r = self.ingest("a", self.write("t.jsonl", '{"id": "q2", "text": "q"}\n' + "nonsense\n"), "--max-rejected", "0", "--activate", "--max-deleted", "1190", code=5)
         self.assertEqual(self.active("a"), 2)
 
+    def test_guards_count_rejections_of_the_job_alone(self):
+        self.index("a", "--embedder", "none")
+        night = lambda n: self.write("n.jsonl", "".join(json.dumps({"id": f"e{i}", "text": "", "labels": ["public"]}) + "\n" for i in range(400))
+                                     + json.dumps({"id": f"new{n}", "text": "x", "labels": ["public"]}) + "\n")
+        self.ingest("a", self.rows("r.jsonl", range(3000)), "--activate")
+        for n in range(4):
+            r = self.ingest("a", night(n))  # held back: nobody asked to activate it
+            self.counts(r, rejected=400, added=1)
+            self.assertEqual((r["state"], r["activated"]), ("done", False), r)
+        r = self.ingest("a", night(4), "--activate")
+        self.assertEqual((r["state"], r["activated"]), ("done", True), r)
+
+    def test_guards_count_against_the_active_version(self):
+        self.index("a", "--embedder", "none")
+        row = lambda labels, content: self.rows("r.jsonl", range(1200), labels=labels, say=content)
+        self.ingest("a", row(["public"], "says"), "--activate")
+        r = self.ingest("a", row(["group:x"], "says"), "--activate", code=5)
+        self.assertIn("1200 of 1200 documents would be relabelled", r["why"])
+        r = self.ingest("a", self.rows("s.jsonl", range(1200, 1210)), "--activate", code=5)
+        self.assertIn("1200 of 1200 documents would be relabelled", r["why"])
+        self.assertIn("versions 2 to 3", r["why"])
+        r = self.ingest("a", row(["public"], "says"), "--activate")  # as the active version has them
+        self.counts(r, relabelled=1200)
+        self.assertEqual((r["state"], r["activated"]), ("done", True), r)
+
     def test_a_dry_run_tells_the_cost_and_writes_nothing(self):
         self.model()
         self.index("m", "--embedder", "tiny")
