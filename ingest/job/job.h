@@ -113,6 +113,8 @@ typedef struct cn_job_reader {
 /* list appends an array of maps, show one map: {job, index, source, state, step, started, updated, counts, version, why, ...}; newest job first. */
 cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, const cn_job_reader *to, cn_buf *out); /* seen NULL: all */
 cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret);  /* which index it works on; in the arena */
+/* CN_DENIED, with no word of the path: what the job was given lies where this reader (from.rooted, from.roots) may not look. */
+cn_err cn_job_may_resume(cn_tenant *t, cn_str job, const cn_source_opts *from, cn_arena *a);
 cn_err cn_job_unknown(cn_str job);                                        /* CN_NOT_FOUND and its text: the same for a job that may not be seen */
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, const cn_job_reader *to, cn_buf *out);
 /* Asks a job to stop, which it does at its next document. One that is dead is given up: what it had built is removed. */

@@ -5,6 +5,7 @@
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/job/folders.h"
+#include "ingest/job/opts.h"
 #include "ingest/job/tables.h"
 
 static void pack_time(cn_buf *out, const char *key, int64_t us) {
@@ -110,6 +111,24 @@ cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret) {
         return cn_fail_memory();
     *ret = index;
     return CN_OK;
+}
+
+static cn_err may_read(const cn_source_opts *from, const char *path, cn_str job) {
+    if (cn_source_may_read(from, path) != CN_DENIED) /* what is not there is told by the job, when it goes on */
+        return CN_OK;
+    return cn_fail(CN_DENIED, "job " CN_STR_FMT " reads what is not under an import root of this tenant; the host's operator can go on with it", CN_STR_ARG(job));
+}
+
+cn_err cn_job_may_resume(cn_tenant *t, cn_str job, const cn_source_opts *from, cn_arena *a) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_job_opts o;
+    cn_job_row_init(&r);
+    cn_job_opts_default(&o);
+    CN_TRY(cn_jobs_get(t, job, &r));
+    CN_TRY(cn_opts_unpack(r.opts, a, &o));
+    for (uint32_t i = 0; i < o.from.n_paths; i++)
+        CN_TRY(may_read(from, o.from.paths[i], job));
+    return o.from.rows ? may_read(from, o.from.rows, job) : CN_OK;
 }
 
 cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, const cn_job_reader *to, cn_buf *out) {

@@ -318,13 +318,16 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     return err;
 }
 
-/* A resumed job works on its own index; so that must be the one that was asked for and may be reached. */
+/* A resumed job works on its own index; so that must be the one that was asked for and may be reached. It reads what it was
+ * given, which this caller must be allowed to; said before the job is taken up, so that it stays as it was. */
 static cn_err check_resumed(cn_call *c, task *k) {
     cn_str index;
     if (!k->job.resume.n)
         return CN_OK;
     CN_TRY(cn_job_index(k->t, k->job.resume, &c->arena, &index));
-    return cn_str_eq(index, k->job.index) ? CN_OK : cn_job_unknown(k->job.resume);
+    if (!cn_str_eq(index, k->job.index))
+        return cn_job_unknown(k->job.resume);
+    return cn_job_may_resume(k->t, k->job.resume, &k->job.from, &c->arena);
 }
 
 /* A job that is resumed has its options already; a word that would change nothing is refused. */
@@ -349,9 +352,9 @@ METHOD(ingest_start) {
     if (k->job.resume.n)
         CN_TRY(check_resume_alone(p));
     CN_TRY(cn_arg_str(p, "index", &k->job.index));
-    CN_TRY(check_resumed(c, k));
     CN_TRY(keep(k, &k->job.index));
     CN_TRY(take_paths(s, c, tenant, p, k));
+    CN_TRY(check_resumed(c, k));
     CN_TRY(take_source(p, k));
     CN_TRY(take_labels(c, p, k));
     CN_TRY(take_trust(c, p, &k->job.from.trust));

@@ -1,10 +1,12 @@
 """What a client may have the server read (import roots), and what it sends itself (documents.put)."""
 import json
 import os
+import subprocess
 import sys
+import time
 import unittest
 
-from serving import Data, Failed, Rpc, Server
+from serving import CAIRN, Data, Failed, Rpc, Server
 
 
 def put(folder, name, text):
@@ -105,9 +107,29 @@ class Import(unittest.TestCase):
         self.data.cairn("ingest", "acme/in", broken, check=False)
         job = json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][0]
         self.assertEqual(job["state"], "failed")
-        with self.assertRaises(Failed) as e:
-            self.rpc.call("ingest.start", index="in", resume=job["job"], wait=True)
-        self.assertTrue(str(e.exception).startswith("DENIED"), str(e.exception))
+        for wait in (True, False):
+            with self.assertRaisesRegex(Failed, "^DENIED") as e:
+                self.rpc.call("ingest.start", index="in", resume=job["job"], wait=wait)
+            self.assertNotIn("outside", str(e.exception))
+        self.assertEqual(json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][0], job)  # left as it was
+
+    def test_an_operators_interrupted_job_stays_as_it_was(self):
+        self.data.cairn("index", "create", "acme/killed", "--embedder", "none")
+        rows = put(self.data.dir, "outside/many.jsonl", "".join(row(f"many{i}", "words " * 40) for i in range(20000)))
+        p = subprocess.Popen([CAIRN, "--data", self.data.path, "ingest", "acme/killed", rows, "--source", "many"], stdout=subprocess.DEVNULL)
+        while not (jobs := [j for j in self.rpc.call("ingest.list")["jobs"] if j["source"] == "many"]):
+            self.assertIsNone(p.poll())
+            time.sleep(0.01)
+        p.kill()
+        p.wait()
+        show = lambda: json.loads(self.data.cairn("jobs", "show", "acme", jobs[0]["job"], "-o", "json").stdout)
+        before = show()
+        self.assertEqual(before["state"], "interrupted")
+        with self.assertRaisesRegex(Failed, "^DENIED") as e:
+            self.rpc.call("ingest.start", index="killed", resume=jobs[0]["job"], wait=True)
+        self.assertNotIn("outside", str(e.exception))
+        self.assertEqual(show(), before)
+        self.assertEqual(json.loads(self.data.cairn("ingest", "acme/killed", "--resume", jobs[0]["job"], "-o", "json").stdout)["counts"]["read"], 20000)
 
     def test_whoever_resumes_activates_what_he_may(self):
         self.data.cairn("index", "create", "acme/resumed", "--embedder", "none")

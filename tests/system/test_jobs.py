@@ -436,6 +436,17 @@ class Jobs(unittest.TestCase):
         self.assertEqual(p.poll(), 5, "it reads on though it was cancelled")
         self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "cancelled")
 
+    def test_of_a_superseded_job_there_is_nothing_to_cancel(self):
+        self.index("a", "--embedder", "none")
+        p, job = self.pipe("a")
+        p.kill()
+        p.wait()
+        self.ingest("a", self.rows("r.jsonl", range(2)))
+        shown = self.map("jobs", "show", "acme", job)
+        self.assertEqual(shown["state"], "interrupted")
+        self.assertIn("superseded", shown["why"])
+        self.assertIn(f"job {job} was interrupted, and nothing of it is left to give up", self.cairn("jobs", "cancel", "acme", job, code=1).stderr)
+
     def test_what_was_revoked_stays_so_in_versions_made_after_a_rollback(self):
         self.index("a", "--embedder", "none")
         row = lambda *labels, **more: self.write("r.jsonl", json.dumps({"id": "secret", "text": "A secret.", "labels": labels, "vector": [1, 2, 3, 4], **more}) + "\n")

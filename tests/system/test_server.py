@@ -413,6 +413,7 @@ class Life(WithData):
         self.assertEqual(server.stop(), 0)
         shown = json.loads(self.data.cairn("jobs", "show", "acme", job, "-o", "json").stdout)
         self.assertEqual(shown["state"], "interrupted")
+        self.assertIn(f"`cairn ingest acme/a --resume {job}`", shown["why"])
         self.assertNotIn("cancel", self.data.cairn("audit", "show", "acme").stdout)
         server = Server(self.data, "--import-root", f"acme={root}")
         self.addCleanup(server.stop)
