@@ -106,7 +106,7 @@ bool w_permits(const w_world *w, const w_index *ix, uint32_t version, uint32_t d
     uint32_t allow = row->d.allow, deny = row->d.deny, require = row->d.require;
     for (uint32_t n = version + 1; n <= ix->n; n++) {
         const w_row *later = ix->v[n].in_force ? ix->v[n].row[doc] : NULL;
-        if (later) {
+        if (later && (later->stamp >= w->dead_before[doc] || ix->v[n].lists[doc])) { /* what was erased when it was sealed says nothing of labels */
             allow &= later->d.allow;
             deny |= later->d.deny;
             require |= later->d.require;
@@ -443,6 +443,8 @@ static void reinstate(w_world *w, w_index *ix) {
     cn_err got = cn_policy_reinstate(w->t, cn_str_of(ix->name), n, &why, &epoch);
     if (there || got != CN_OK)
         w_check(w, "reinstate", got, there ? CN_OK : CN_NOT_FOUND);
+    else
+        check_audited(w, "reinstate", false); /* entries of what was erased may still have been there */
     if (n <= ix->n)
         ix->v[n].in_force = false;
 }

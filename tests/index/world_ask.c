@@ -94,7 +94,8 @@ static void compare(w_world *w, const w_mode *mode, const w_hit *want, uint32_t 
     }
     for (uint32_t i = 0; mode->exact && i < n_got; i++)
         if (!same_hit(&want[i], &got[i])) {
-            w_wrong(w, "%s: hit %u of %u is not %s %s chunk %u", mode->name, i, n_got, want[i].d->source, want[i].d->id, want[i].chunk);
+            w_wrong(w, "%s: hit %u of %u is not %s %s chunk %u of %.9g (it has %.9g)", mode->name, i, n_got, want[i].d->source, want[i].d->id, want[i].chunk, (double)want[i].score,
+                    (double)got[i].score);
             return;
         }
     for (uint32_t i = 0; mode->exact && i < n_got && i < 2; i++)
