@@ -16,6 +16,7 @@ void add_member_suite(void);
 void add_key_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
+void add_holding_suite(void);
 void add_lexical_suite(void);
 void add_seal_suite(void);
 void add_compact_suite(void);

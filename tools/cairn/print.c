@@ -37,7 +37,7 @@ static void cell_map(cn_buf *b, const msgpack_object *o) {
 }
 
 /* Control characters would let a document's id play with the terminal: they become spaces. */
-static void cell_str(cn_buf *b, cn_str s) {
+void cmd_put_text(cn_buf *b, cn_str s) {
     size_t valid = cn_utf8_valid_to(s);
     for (size_t i = 0; i < s.n; i++) {
         unsigned char ch = (unsigned char)s.p[i];
@@ -57,7 +57,7 @@ static void cell_object(cn_buf *b, const msgpack_object *o) {
     case MSGPACK_OBJECT_NIL: break;
     case MSGPACK_OBJECT_ARRAY: cell_list(b, o); break;
     case MSGPACK_OBJECT_MAP: cell_map(b, o); break;
-    case MSGPACK_OBJECT_STR: cell_str(b, cn_obj_str(o)); break;
+    case MSGPACK_OBJECT_STR: cmd_put_text(b, cn_obj_str(o)); break;
     case MSGPACK_OBJECT_BOOLEAN: cn_buf_puts(b, o->via.boolean ? "yes" : "no"); break;
     case MSGPACK_OBJECT_POSITIVE_INTEGER: cn_buf_printf(b, "%llu", (unsigned long long)o->via.u64); break;
     case MSGPACK_OBJECT_NEGATIVE_INTEGER: cn_buf_printf(b, "%lld", (long long)o->via.i64); break;
@@ -205,10 +205,10 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
     cn_get_str(h, "text", &text);
     cn_buf_reset(cell);
     if (cn_get(h, "index")) { /* several were asked */
-        cell_str(cell, cn_obj_str(cn_get(h, "index")));
+        cmd_put_text(cell, cn_obj_str(cn_get(h, "index")));
         cn_buf_puts(cell, ": ");
     }
-    cell_str(cell, cn_obj_str(cn_get(h, "doc")));
+    cmd_put_text(cell, cn_obj_str(cn_get(h, "doc")));
     printf("%s%u. " CN_STR_FMT "%s  score %.4f  relevance %.2f", color() ? "\033[1m" : "", number, CN_STR_ARG(cn_buf_str(cell)), color() ? "\033[0m" : "", score, relevance);
     if (page && page->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
         printf("  page %llu", (unsigned long long)page->via.u64);
@@ -219,13 +219,13 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
         fputs("   ", stdout);
         for (uint32_t i = 0; i < headings->via.array.size; i++) {
             cn_buf_reset(cell);
-            cell_str(cell, cn_obj_str(&headings->via.array.ptr[i]));
+            cmd_put_text(cell, cn_obj_str(&headings->via.array.ptr[i]));
             printf("%s" CN_STR_FMT, i ? " > " : "", CN_STR_ARG(cn_buf_str(cell)));
         }
         putchar('\n');
     }
     cn_buf_reset(cell);
-    cell_str(cell, text);
+    cmd_put_text(cell, text);
     if (cell->n)
         print_snippet(cn_buf_str(cell));
 }
@@ -249,14 +249,14 @@ static void print_others(const msgpack_object *list, cn_buf *cell) {
     for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
         const msgpack_object *made = &list->via.array.ptr[i];
         cn_buf_reset(cell);
-        cell_str(cell, cn_obj_str(cn_get(made, "index")));
+        cmd_put_text(cell, cn_obj_str(cn_get(made, "index")));
         printf("also " CN_STR_FMT ": ", CN_STR_ARG(cn_buf_str(cell)));
         if (!cn_get(made, "error")) {
             print_made_by(made, cell);
             continue;
         }
         cn_buf_reset(cell);
-        cell_str(cell, cn_obj_str(cn_get(made, "error")));
+        cmd_put_text(cell, cn_obj_str(cn_get(made, "error")));
         printf(CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
     }
 }
