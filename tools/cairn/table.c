@@ -238,7 +238,7 @@ const cmd cmd_table[] = {
      NULL, "  cairn gate show acme/docs", NULL, "versions: version state gate unmet results"},
     {"gate set", "gate.set", "require results of every version that is to become active", {IX, {"REQUIREMENT", "requirements", CMD_TEXT, false, true}}, OPTS(REASON),
      "A requirement is a name, >= <= > or <, and a number; the word none takes the gate away. Jobs with --activate then seal, and\n"
-     "exit with 5, until the results are handed in; a rollback is never asked.\n"
+     "exit with 5, until the results are handed in. A rollback is asked only of a version that was never active.\n"
      "  cairn gate set acme/docs 'recall@10>=0.95' 'p95_ms<20' --reason 'agreed on Monday'", NULL, NULL},
     {"gate submit", "gate.submit", "hand in what was measured of a version", {IX_VERSION, {"NAME=VALUE", "results", CMD_PAIRS, false, true}}, OPTS(REASON),
      "What a gate run measures is not handed in; at most 100 other names of a version are kept.\n"
@@ -272,7 +272,9 @@ const cmd cmd_table[] = {
      "  cairn gate set acme/docs 'core/nDCG@10:delta>=-0.01' 'leaks/leaked<=0' 'documents:change>=-0.05' 'labels:widened<=0'\n"
      "  cairn gate run acme/docs\n  cairn gate run acme/docs 7 --sets core,leaks --reason 'nightly'", run_gate_run, "results: name value against stale"},
     {"rollback", "versions.rollback", "back to the version before", {IX},
-     OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"}, REASON),
+     OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"},
+          {"--force", NULL, "force", CMD_FLAG, "to a version that was never active, though the gate is not met; with a reason"}, REASON),
+     "A version that was active is gone back to whatever the gate says; one that never was must meet it, as if it were activated.\n"
      "Marks the version it leaves suspect and holds the pointer: jobs seal but do not activate until `cairn release`.\n  cairn rollback acme/docs --reason 'wrong labels'", NULL, NULL},
     {"release", "versions.release", "end the hold of a rollback", {IX}, OPTS(REASON), "  cairn release acme/docs", NULL, NULL},
     {"pin", "versions.pin", "keep a version whatever gc would do", {IX_VERSION}, OPTS(REASON), "  cairn pin acme/docs 7", NULL, NULL},
