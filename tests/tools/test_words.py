@@ -401,6 +401,14 @@ class Words(unittest.TestCase):
             for words in (("--help",), ("--version",), ("ingest", "--help")):
                 self.assertEqual(subprocess.run([CAIRN, *words], stdout=full, stderr=subprocess.PIPE).returncode, 1, words)
 
+    def test_a_closed_output(self):
+        for words in (("key", "add", "acme", "--scope", "query", "--labels", "public"), ("versions", "acme/docs", "-o", "json"), ("--version",), ("key", "add", "--help")):
+            for closed in (">&-", "<&- >&-"):
+                p = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", CAIRN, "--data", self.place.path, *words], stderr=subprocess.PIPE, text=True)
+                self.assertEqual((p.returncode, p.stderr), (1, "cairn: UNAVAILABLE: standard output is closed, so the answer is lost\n"), words)
+        p = subprocess.run(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", CAIRN, "--data", self.place.path, "versions", "acme/docs"], stdout=subprocess.PIPE)
+        self.assertEqual((p.returncode, p.stdout.split()[:1]), (0, [b"index"]))
+
     def test_a_failed_job_keeps_its_reason(self):
         place = Place()
         self.addCleanup(place.close)
