@@ -177,13 +177,7 @@ uint64_t cn_children_cpu_ns(void) {
 
 void cn_std_files(void) {
     signal(SIGXFSZ, SIG_IGN); /* a write past the limit on a file's size is an error like a full disk */
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd < 0)
-        _exit(1);
-    close(fd);
-    for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* those just given stay for what this process starts */
-        fcntl(fd, F_SETFD, 0);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* the lowest free number is given; it stays for what this process starts */
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) != fd)
+            _exit(1);
 }

@@ -23,8 +23,9 @@ static inline void cn_random(void *bytes, size_t n) { cn_os_now->random(bytes, n
 static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }
 
 /* First thing in a program: whoever started it without standard input, output or error gets /dev/null there, so that no
- * file opened later has their numbers and is written into by a message. Ends the process when even that cannot be had. A
- * write past the limit on a file's size (ulimit -f) is an error from then on, and no signal. */
+ * file opened later has their numbers and is written into by a message; as output it takes nothing, so that an answer that
+ * goes nowhere is an error. Ends the process when even that cannot be had. A write past the limit on a file's size
+ * (ulimit -f) is an error from then on, and no signal. */
 void cn_std_files(void);
 
 /* The calling thread works for a moment at a time and wants to begin soon: it asks for slices of 0.1 ms (sched_setattr(2)),

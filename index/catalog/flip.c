@@ -205,12 +205,13 @@ static cn_err way_back(const flip *x, const cn_catalog *c, MDB_txn *txn, const c
                    (unsigned long long)now->number);
 }
 
-static cn_err way_to(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *now, cn_version *ret) {
+static cn_err way_to(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *now, cn_version *ret) {
     CN_TRY(pick(x, c, txn, x->number, ret));
     if (!comes_before(ret, now))
         return cn_fail(CN_REFUSED, "version %llu does not come before %llu, the active one; `cairn activate` goes forward",
                        (unsigned long long)ret->number, (unsigned long long)now->number);
-    return may_be_active(ret, x->who->reason);
+    CN_TRY(may_be_active(ret, x->who->reason));
+    return ret->marks & CN_MARK_EVER_ACTIVE ? CN_OK : gated(x, c, txn, ret); /* what has never answered is no way back past the gate */
 }
 
 static cn_err rollback(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -228,12 +229,21 @@ static cn_err rollback(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return finish(x, txn, to.number);
 }
 
+static cn_err run_rollback(flip *x, uint64_t *ret_from, uint64_t *ret_to) {
+    CN_TRY(run(x, rollback));
+    *ret_from = x->from;
+    *ret_to = x->to;
+    return CN_OK;
+}
+
 cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to) {
     flip x = {.t = t, .index = index, .number = to, .who = who, .action = "version.rollback"};
-    CN_TRY(run(&x, rollback));
-    *ret_from = x.from;
-    *ret_to = x.to;
-    return CN_OK;
+    return run_rollback(&x, ret_from, ret_to);
+}
+
+cn_err cn_version_force_back(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to) {
+    flip x = {.t = t, .index = index, .number = to, .who = who, .force = true, .action = "version.rollback"};
+    return who->reason.n ? run_rollback(&x, ret_from, ret_to) : run(&x, no_reason);
 }
 
 /* ---------- hold and marks ---------- */

@@ -9,7 +9,7 @@
  * meets nothing. No record: nothing is required.
  *
  * Asked inside the flip's transaction, of jobs and of persons, when a version is activated that is not active. A rollback is
- * never asked. What cannot be read is an error, and no activation.
+ * asked only where it goes to a version that was never active. What cannot be read is an error, and no activation.
  * Owns:    strings and arrays live in the arena given.
  * Thread:  any; changes take the control writer.
  * Limits:  CN_GATE_MAX requirements, CN_GATE_RESULTS_MAX results of a version, CN_GATE_HANDED_MAX of them handed in, CN_GATE_NAME

@@ -68,8 +68,11 @@ cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t
 /* A person's word past the index's gate (gate.h): with a reason, and the audit record says what was not met. */
 cn_err cn_version_force(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, const cn_actor *who, uint64_t *ret_before);
 /* to 0: the version active before the current one was first activated. To one that was never active: then all between the two is
- * behind, and what was active before is further back. Marks the one it leaves suspect and holds the pointer. */
+ * behind, and what was active before is further back; the index's gate is asked of such a one, as if it were activated. Marks
+ * the one it leaves suspect and holds the pointer. */
 cn_err cn_version_rollback(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to);
+/* The same past the gate: with a reason, as cn_version_force. */
+cn_err cn_version_force_back(cn_tenant *t, cn_str index, uint64_t to, const cn_actor *who, uint64_t *ret_from, uint64_t *ret_to);
 cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who);
 cn_err cn_version_mark(cn_tenant *t, cn_str index, uint64_t number, unsigned set, unsigned clear, const cn_actor *who); /* pin, unpin, quarantine */
 cn_err cn_version_drop(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who); /* REFUSED: active or pinned */

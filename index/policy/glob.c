@@ -2,6 +2,8 @@
 
 #include "index/policy/glob.h"
 
+#include "engine/base/caret.h"
+
 /* All places of the glob at which the text read so far may have arrived are kept side by side, and each character moves
  * them on: the time is bounded by |glob| * |text|, whatever the stars (Thompson, "Regular expression search algorithm", 1968). */
 typedef struct places {
@@ -117,17 +119,35 @@ static void clear(places *p) {
     p->n = 0;
 }
 
+static size_t last_close_of(cn_str glob) {
+    size_t at = 0;
+    for (size_t i = 0; i < glob.n; i++)
+        at = glob.p[i] == ']' ? i : at;
+    return at;
+}
+
+cn_err cn_glob_check(cn_str glob) {
+    size_t last_close = last_close_of(glob), after;
+    bool in;
+    for (size_t i = 0; i < glob.n; i = after) {
+        after = i + 1;
+        if (glob.p[i] == '[' && !match_set(glob, last_close, &after, 0, &in))
+            return cn_fail_at("glob", glob, i, "this [ has no ]; for the character itself write \\[");
+        if (glob.p[i] == '\\' && after++ == glob.n)
+            return cn_fail_at("glob", glob, i, "nothing follows this \\; for the character itself write \\\\");
+    }
+    return CN_OK;
+}
+
 bool cn_glob_match(cn_str glob, cn_str text) {
     __attribute__((uninitialized)) places a, b; /* but for n and has, below */
     places *now = &a, *next = &b;
-    size_t last_close = 0;
+    size_t last_close = last_close_of(glob);
     if (glob.n > CN_GLOB_MAX)
         return false;
     a.n = b.n = 0;
     memset(a.has, 0, (glob.n / 64 + 1) * sizeof *a.has);
     memset(b.has, 0, (glob.n / 64 + 1) * sizeof *b.has);
-    for (size_t i = 0; i < glob.n; i++)
-        last_close = glob.p[i] == ']' ? i : last_close;
     arrive(now, glob, 0);
     for (size_t t = 0; t < text.n && now->n;) {
         int32_t c = take(text, &t);

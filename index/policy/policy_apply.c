@@ -6,6 +6,7 @@
 #include "engine/base/os.h"
 #include "index/control/inforce.h"
 #include "index/control/records.h"
+#include "index/policy/glob.h"
 #include "index/policy/policy_inside.h"
 #include "engine/base/table.h"
 
@@ -167,6 +168,8 @@ static cn_err change_pattern(work *w, const cn_policy_change *c, bool glob, bool
     CN_TRY(glob && !c->source.n ? CN_OK : cn_name_check(c->source, "source"));
     if (glob && (c->id.n == 0 || c->id.n > CN_DOC_ID_MAX))
         return cn_fail(CN_INVALID, "a glob has 1 to %d bytes, not %zu", CN_DOC_ID_MAX, c->id.n);
+    if (glob && hide) /* one that an earlier build took can still be taken away */
+        CN_TRY(cn_glob_check(c->id));
     memcpy(at + 1, glob ? (const char *)digest.b : c->source.p, key.n - 1);
     if (hide) {
         size_t head = cn_record_open(&b, CN_POLICY_FORMAT);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "engine/base/caret.h"
 #include "engine/base/utf8.h"
 #include "index/search/filter.h"
 
@@ -29,28 +30,8 @@ typedef struct parser {
 } parser;
 
 #define MAX_CALLS 40 /* of parse_term inside itself: parentheses and not */
-#define SHOWN 60 /* bytes of text on each side of the caret */
 
-static size_t whole_char(cn_str text, size_t at, bool up) {
-    while (at > 0 && at < text.n && ((uint8_t)text.p[at] & 0xc0) == 0x80)
-        at = up ? at + 1 : at - 1;
-    return at;
-}
-
-/* "filter: expected WHAT" with the text around the place and a caret under it. */
-static cn_err fail_at(const parser *p, size_t at, const char *what) {
-    size_t from = whole_char(p->text, at > SHOWN ? at - SHOWN : 0, true);
-    size_t to = whole_char(p->text, p->text.n - at > SHOWN ? at + SHOWN : p->text.n, false);
-    char line[4 * SHOWN], pad[2 * SHOWN];
-    size_t n = 0, columns = 0;
-    for (size_t i = from; i < to; i++) {
-        line[n++] = (uint8_t)p->text.p[i] < 0x20 ? ' ' : p->text.p[i];
-        if (i < at && ((uint8_t)p->text.p[i] & 0xc0) != 0x80)
-            pad[columns++] = ' ';
-    }
-    return cn_fail(CN_INVALID, "filter: %s, at byte %zu\n  %s%.*s%s\n  %s%.*s^", what, at, from ? "..." : "", (int)n, line,
-                   to < p->text.n ? "..." : "", from ? "   " : "", (int)columns, pad);
-}
+static cn_err fail_at(const parser *p, size_t at, const char *what) { return cn_fail_at("filter", p->text, at, what); }
 
 static bool word_byte(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (uint8_t)c >= 0x80 ||

@@ -3,19 +3,18 @@
 #include "server/service/inside.h"
 #include "server/service/methods_inside.h"
 
+#include "engine/base/os.h"
+#include "index/catalog/holding.h"
 #include "index/policy/policy.h"
+
+#define LOOK_NS 1000000000u /* for what a change meets now */
+#define MISSING_MAX 100
+#define OTHERS_MAX 16
 
 typedef struct changes {
     cn_policy_change *v;
     uint32_t n;
 } changes;
-
-static cn_err out_epoch(cn_buf *out, uint64_t documents, uint64_t epoch) {
-    cn_pack_map(out, 2);
-    cn_out_uint(out, "documents", documents);
-    cn_out_uint(out, "epoch", epoch);
-    return CN_OK;
-}
 
 static cn_err source_of(const msgpack_object *p, cn_str preset, cn_str *ret) {
     cn_str source = preset;
@@ -77,6 +76,80 @@ static bool erases(const changes *ch) {
     return false;
 }
 
+/* ---------- what it meets now ---------- */
+static bool is_pattern(cn_policy_op op) {
+    return op == CN_POLICY_HIDE_GLOB || op == CN_POLICY_UNHIDE_GLOB || op == CN_POLICY_HIDE_SOURCE || op == CN_POLICY_UNHIDE_SOURCE;
+}
+
+static bool is_source(cn_policy_op op) { return op == CN_POLICY_HIDE_SOURCE || op == CN_POLICY_UNHIDE_SOURCE; }
+
+static bool meets(cn_holding *h, const cn_policy_change *c) {
+    if (!is_pattern(c->op))
+        return cn_holding_doc(h, c->source, c->id);
+    return cn_holding_pattern(h, &(cn_pattern){c->source, is_source(c->op) ? (cn_str){NULL, 0} : c->id});
+}
+
+static void out_missing(cn_holding *h, const cn_policy_change *c, cn_buf *out) {
+    cn_str others[OTHERS_MAX];
+    if (is_source(c->op)) {
+        cn_pack_map(out, 1);
+        cn_out_str(out, "all_of", c->source);
+        return;
+    }
+    cn_pack_map(out, is_pattern(c->op) ? 2 : 3);
+    cn_out_str(out, is_pattern(c->op) ? "glob" : "doc", c->id);
+    cn_out_str(out, "source", c->source);
+    if (is_pattern(c->op))
+        return;
+    uint32_t n = cn_holding_sources(h, c->source, c->id, others, OTHERS_MAX);
+    cn_pack_cstr(out, "others");
+    cn_pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++)
+        cn_pack_str(out, others[i]);
+}
+
+static bool meet_now(const changes *ch) { /* a restore meets what is written later alone */
+    bool any = false;
+    for (uint32_t i = 0; !any && i < ch->n; i++)
+        any = ch->v[i].op != CN_POLICY_RESTORE;
+    return any;
+}
+
+/* What is named and stands in no version, most often by a slip. */
+static void out_held(cn_holding *h, const changes *ch, cn_buf *out) {
+    uint32_t shown = 0, missing = 0;
+    cn_pack_cstr(out, "missing");
+    size_t at = cn_pack_array_open(out);
+    for (uint32_t i = 0; i < ch->n && !h->over; i++) {
+        if (ch->v[i].op == CN_POLICY_RESTORE || meets(h, &ch->v[i]) || h->over)
+            continue;
+        if (missing++ < MISSING_MAX) {
+            out_missing(h, &ch->v[i], out);
+            shown++;
+        }
+    }
+    cn_pack_array_close(out, at, shown);
+    cn_out_bool(out, "more", missing > shown);
+    cn_out_uint(out, "held", cn_holding_count(h));
+}
+
+/* After the change, which stands whatever becomes of this look. */
+static void out_change(cn_service *s, cn_call *c, cn_tenant *t, const changes *ch, uint64_t epoch, cn_buf *out) {
+    char room[CN_ERROR_TEXT];
+    uint64_t deadline = cn_mono_ns() + LOOK_NS;
+    cn_holding h;
+    bool look = meet_now(ch);
+    cn_pack_map(out, look ? 6 : 2);
+    cn_out_uint(out, "documents", ch->n);
+    cn_out_uint(out, "epoch", epoch);
+    if (!look)
+        return;
+    cn_holding_open(t, c->deadline_ns && c->deadline_ns < deadline ? c->deadline_ns : deadline, &h);
+    out_held(&h, ch, out);
+    cn_out_cstr(out, "unread", h.why[0] ? cn_tell_text(s, c->caller, h.why, room) : NULL);
+    cn_holding_done(&h);
+}
+
 static cn_err commit(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, const changes *ch, cn_buf *out) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_actor who;
@@ -86,7 +159,8 @@ static cn_err commit(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obj
     CN_TRY(cn_policy_apply(t, ch->v, ch->n, &who, &epoch));
     if (erases(ch))
         cn_compactor_poke(s->compactor);
-    return out_epoch(out, ch->n, epoch);
+    out_change(s, c, t, ch, epoch, out);
+    return CN_OK;
 }
 
 static cn_err labelled(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_policy_op op, cn_buf *out) {

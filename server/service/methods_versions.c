@@ -194,14 +194,17 @@ static cn_err target_of(cn_service *s, cn_call *c, cn_str tenant, const msgpack_
     return cn_call_tenant(s, tenant, &ret->t);
 }
 
+static cn_err take_force(const cn_call *c, const msgpack_object *p, bool *ret) {
+    CN_TRY(cn_get_bool(p, "force", ret));
+    return *ret && !cn_access_has(c->caller, CN_SCOPE(force)) ? cn_fail(CN_DENIED, "to force a version past the gate needs the scope force") : CN_OK;
+}
+
 static cn_err activate_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
     uint64_t number, expect = CN_ANY_VERSION, before;
     bool force = false;
     CN_TRY(cn_arg_version(p, "version", &number));
     CN_TRY(cn_get_uint(p, "expect", 0, INT64_MAX, &expect));
-    CN_TRY(cn_get_bool(p, "force", &force));
-    if (force && !cn_access_has(c->caller, CN_SCOPE(force)))
-        return cn_fail(CN_DENIED, "to force a version past the gate needs the scope force");
+    CN_TRY(take_force(c, p, &force));
     CN_TRY(force ? cn_version_force(g->t, g->index, number, expect, &g->who, &before)
                  : cn_version_activate(g->t, g->index, number, expect, false, &g->who, &before));
     return out_pointer(g->t, c, g->index, "before", before, out);
@@ -209,8 +212,12 @@ static cn_err activate_target(target *g, cn_call *c, const msgpack_object *p, cn
 
 static cn_err rollback_target(target *g, cn_call *c, const msgpack_object *p, cn_buf *out) {
     uint64_t to = 0, from, now;
+    bool force = false;
     CN_TRY(cn_get_uint(p, "to", 1, INT64_MAX, &to));
-    CN_TRY(cn_version_rollback(g->t, g->index, to, &g->who, &from, &now));
+    CN_TRY(take_force(c, p, &force));
+    if (force && !to)
+        return cn_fail(CN_INVALID, "field \"force\" goes with field \"to\": without it a rollback is not asked by the gate");
+    CN_TRY((force ? cn_version_force_back : cn_version_rollback)(g->t, g->index, to, &g->who, &from, &now));
     return out_pointer(g->t, c, g->index, "from", from, out);
 }
 
@@ -324,7 +331,8 @@ static const cn_param p_diff[] = {INDEX, {"from", "uint", true, "the older versi
 static const cn_param p_activate[] = {INDEX, {"version", "uint", true, "the version that shall answer"},
                                       {"expect", "uint", false, "only if this version is active now (0: none)"},
                                       {"force", "bool", false, "though the index's gate is not met; needs the scope force, and a reason"}, REASON, END};
-static const cn_param p_rollback[] = {INDEX, {"to", "uint", false, "to this version; else to the one active before"}, REASON, END};
+static const cn_param p_rollback[] = {INDEX, {"to", "uint", false, "to this version; else to the one active before"},
+                                      {"force", "bool", false, "to a version that was never active, though the gate is not met; needs the scope force, and a reason"}, REASON, END};
 static const cn_param p_release[] = {INDEX, REASON, END};
 static const cn_param p_mark[] = {INDEX, {"version", "uint", true, "which version"}, REASON, END};
 static const cn_param p_gc[] = {INDEX, {"dry_run", "bool", false, "only count what would go"}, REASON, END};

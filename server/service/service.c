@@ -164,10 +164,18 @@ static cn_err take_key(cn_service *s, cn_call *c, const cn_method *m, const msgp
     return CN_OK;
 }
 
+static cn_err no_method(cn_str method) {
+    char name[CN_ERROR_TEXT];
+    size_t n = method.n < sizeof name ? method.n : sizeof name;
+    for (size_t i = 0; i < n; i++)
+        name[i] = method.p[i] ? method.p[i] : '?';
+    return cn_fail(CN_NOT_FOUND, "there is no method \"%.*s\"; api.describe lists them", (int)n, name);
+}
+
 static cn_err run(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_caller *room, cn_str *tenant, cn_buf *out) {
     const cn_method *m = cn_method_find(method);
     if (!m)
-        return cn_fail(CN_NOT_FOUND, "there is no method \"" CN_STR_FMT "\"; api.describe lists them", CN_STR_ARG(method));
+        return no_method(method);
     if (params && params->type != MSGPACK_OBJECT_MAP)
         return cn_fail(CN_INVALID, "%s takes one map", m->name);
     CN_TRY(take_key(s, c, m, params, room));

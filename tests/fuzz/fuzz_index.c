@@ -235,6 +235,7 @@ static void labels(cn_str s) {
     if (cn_labels_parse(&arena, s, &l) == CN_OK)
         for (uint32_t i = 0; i < l.n; i++)
             CN_ASSERT(cn_label_check(l.v[i]) == CN_OK && cn_labels_has(l, l.v[i]));
+    cn_glob_check((cn_str){s.p, half});
     cn_glob_match((cn_str){s.p, half}, (cn_str){s.p + half, s.n - half});
     cn_key_split(s, id, &secret);
     cn_scopes_parse(s, &scopes);

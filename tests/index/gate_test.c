@@ -134,6 +134,32 @@ static void force_needs_a_reason(void) {
     CU_ASSERT_EQUAL(records(), before + 5);
 }
 
+/* 2 was never active, and so is no way back past the gate; 1, which was not measured either, is one. */
+static void a_rollback_to_what_never_answered(void) {
+    cn_str index = CN_STR("back"), asks = CN_STR("recall@10>=0.95");
+    uint64_t from = 0, to = 0, before;
+    s_index("back");
+    for (uint64_t i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL_FATAL(s_seal("back", &rows[i], 1, NULL), i + 1);
+    OK(s_activate("back", 1));
+    OK(s_activate("back", 3));
+    OK(cn_gate_require(s_tenant, index, &asks, 1, &s_why));
+    before = records();
+    IS(cn_version_rollback(s_tenant, index, 2, &s_why, &from, &to), CN_REFUSED);
+    SAYS("asks of version 2: recall@10>=0.95 (none is stored)");
+    IS(cn_version_force_back(s_tenant, index, 2, &s_who, &from, &to), CN_REFUSED);
+    SAYS("--reason");
+    CU_ASSERT_EQUAL(from, 0);
+    OK(cn_version_force_back(s_tenant, index, 2, &s_why, &from, &to));
+    CU_ASSERT_TRUE(from == 3 && to == 2);
+    OK(cn_version_force(s_tenant, index, 3, 2, &s_why, NULL));
+    OK(cn_version_rollback(s_tenant, index, 2, &s_who, &from, &to)); /* it has answered by now */
+    OK(cn_version_rollback(s_tenant, index, 1, &s_who, &from, &to));
+    CU_ASSERT_TRUE(from == 2 && to == 1);
+    CU_ASSERT_EQUAL(records(), before + 6);
+    OK(cn_index_drop(s_tenant, index, &s_why)); /* the tests to come count all that is kept of gates */
+}
+
 static void what_can_be_handed_in(void) {
     cn_gate_results r;
     static const char *const measured[] = {"documents", "documents:change", "labels:widened", "duplicates:delta", "bytes"};
@@ -242,6 +268,7 @@ void add_gate_suite(void) {
     CU_add_test(s, "whom it stops", whom_it_stops);
     CU_add_test(s, "what it never stops", what_it_never_stops);
     CU_add_test(s, "force needs a reason", force_needs_a_reason);
+    CU_add_test(s, "a rollback to what never answered", a_rollback_to_what_never_answered);
     CU_add_test(s, "what can be handed in", what_can_be_handed_in);
     CU_add_test(s, "what can be forgotten", what_can_be_forgotten);
     CU_add_test(s, "one that cannot be read", one_that_cannot_be_read);

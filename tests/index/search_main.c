@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
     add_scrub_suite();
     add_explain_suite();
     add_find_suite();
+    add_holding_suite();
     add_lexical_suite();
     add_asked_suite();
     add_pick_suite();

@@ -17,6 +17,7 @@ void add_key_suite(void);
 void add_refusals_suite(void);
 void add_explain_suite(void);
 void add_find_suite(void);
+void add_holding_suite(void);
 void add_lexical_suite(void);
 void add_asked_suite(void);
 void add_seal_suite(void);

@@ -118,6 +118,20 @@ static void set_algebra(void) {
         }
 }
 
+static void globs_checked(void) {
+    static const char *const sound[] = {"", "*", "[a-c]x", "[]]", "[!]]", "\\[ab", "a]", "[\\]", "\\\\", "[\xff]"};
+    static const struct {
+        const char *glob, *says;
+    } t[] = {{"[sal*", "glob: this [ has no ]; for the character itself write \\[, at byte 0\n  [sal*\n  ^"}, {"x[]", "at byte 1\n  x[]\n   ^"},
+             {"[a]\xc3\xa9[b", "at byte 5\n  [a]\xc3\xa9[b\n      ^"}, {"ab\\", "glob: nothing follows this \\; for the character itself write \\\\, at byte 2\n  ab\\\n    ^"}};
+    for (size_t i = 0; i < sizeof sound / sizeof *sound; i++)
+        CU_ASSERT_EQUAL(cn_glob_check(cn_str_of(sound[i])), CN_OK);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        CU_ASSERT_EQUAL(cn_glob_check(cn_str_of(t[i].glob)), CN_INVALID);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), t[i].says));
+    }
+}
+
 static void permission_rule(void) {
     for (unsigned bits = 0; bits < 1u << 16; bits++) {
         unsigned allow = bits & 15, deny = bits >> 4 & 15, require = bits >> 8 & 15, holds = bits >> 12;
@@ -246,6 +260,7 @@ int main(void) {
     CU_add_test(s, "set algebra", set_algebra);
     CU_add_test(s, "permission rule", permission_rule);
     CU_add_test(s, "globs", globs);
+    CU_add_test(s, "globs checked", globs_checked);
     CU_add_test(s, "globs as a naive matcher", globs_as_naive);
     CU_add_test(s, "globs stay fast", globs_stay_fast);
     CU_basic_run_tests();

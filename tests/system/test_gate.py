@@ -91,6 +91,32 @@ class Gate(unittest.TestCase):
         self.cairn("activate", "acme/docs", "3", "--force", "--reason", "on files", code=0)
         self.assertEqual(self.active(), 3)
 
+    def test_a_rollback_to_what_was_never_active(self):
+        self.put("new")
+        self.put("newer")
+        forcing = self.with_scopes("activate,force")
+        forcing.call("versions.activate", index="docs", version=3, force=True, reason="in a hurry")
+        self.refused("REFUSED", "asks of version 2", "versions.rollback", to=2, reason="a test", conn=self.pipeline)
+        self.refused("DENIED", "scope force", "versions.rollback", to=2, force=True, reason="a test", conn=self.pipeline)
+        self.refused("REFUSED", "needs a reason", "versions.rollback", to=2, force=True, conn=forcing)
+        self.refused("INVALID", 'goes with field "to"', "versions.rollback", force=True, reason="a test", conn=forcing)
+        self.cairn("rollback", "acme/docs", "--to", "2", "--reason", "a test", code=5)
+        self.assertEqual(self.active(), 3)
+        self.cairn("rollback", "acme/docs", "--to", "2", "--force", "--reason", "a test")
+        self.assertEqual(self.active(), 2)
+        last = self.conn.call("audit.list", limit=1)["records"][0]
+        self.assertEqual((last["action"], last["detail"]["forced"]), ("version.rollback", "recall@10>=0.95 (none is stored), p95_ms<20 (none is stored)"))
+        self.pipeline.call("versions.rollback", index="docs", to=1)  # it was active
+        self.assertEqual(self.active(), 1)
+
+    def test_a_rollback_to_what_meets_the_gate(self):
+        self.put("new")
+        self.conn.call("gate.submit", index="docs", version=2, results={"recall@10": 1, "p95_ms": 1.5})
+        self.put("newer")
+        self.cairn("activate", "acme/docs", "3", "--force", "--reason", "in a hurry")
+        self.pipeline.call("versions.rollback", index="docs", to=2)
+        self.assertEqual(self.active(), 2)
+
     def test_who_may(self):
         for method, scope, params in (("gate.set", "admin", {"requirements": ["none"]}), ("gate.submit", "operate", {"version": 1, "results": {"x": 1}}), ("gate.show", "versions", {})):
             self.refused("DENIED", scope, method, conn=self.pipeline, **params)

@@ -227,7 +227,8 @@ class Principals(unittest.TestCase):
         sock = os.path.join(self.data.dir, "other.sock")
         p = subprocess.Popen(["sh", "-c", f'exec "{CAIRND}" --data "{self.data.path}" --listen "unix:{sock}" <&- >&- 2>&-'])
         for close in ("<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"):
-            subprocess.run(["sh", "-c", f'"{CAIRN}" --data "{self.data.path}" member add acme user:x group:y {close}'])
+            ended = subprocess.run(["sh", "-c", f'"{CAIRN}" --data "{self.data.path}" member add acme user:x group:y {close}'])
+            self.assertEqual(ended.returncode, 1)  # done, and its answer is lost
         p.terminate()
         p.wait(30)
         self.assertIn("acme", self.data.cairn("tenant", "list").stdout)

@@ -161,6 +161,7 @@ class Wire(unittest.TestCase):
         c = Rpc(self.server, self.key)
         for name in ("", "Query", "query ", "query\0", "admin", "admin.", "nvim_command", "__proto__", "\xfc" * 20):
             self.refused(c, "NOT_FOUND: there is no method", name, {})
+        self.refused(c, 'NOT_FOUND: there is no method "query?x"; api.describe lists them', "query\0x", {})
 
     def test_each_type_of_each_field_of_each_method(self):
         tried = set()

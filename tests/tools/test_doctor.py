@@ -130,7 +130,7 @@ class Doctor(unittest.TestCase):
 
     def test_what_to_attend_to(self):
         run("rollback", "acme/docs", "--reason", "wrong", data=self.data)
-        self.finds("note", "acme/docs", ["held", "cairn release` ends it, acme/docs"])
+        self.finds("note", "acme/docs", ["held", "`cairn release acme/docs` ends it"])
         run("index", "create", "acme/new", "--embedder", "none", data=self.data)
         self.finds("note", "acme/new", ["no version is active", "cairn ingest acme/new PATH --activate"])
 

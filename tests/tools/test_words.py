@@ -372,6 +372,25 @@ class Words(unittest.TestCase):
         for w in ("DENIED", self.place.path, "run as its owner"):
             self.assertIn(w, p.stderr)
 
+    def test_an_id_plays_no_tricks_on_the_terminal(self):
+        place = Place()
+        self.addCleanup(place.close)
+        signs = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+        name = f"a{signs}z\u2026\u202f\u05d0\u00e9"
+        rows = os.path.join(place.dir, "rows.jsonl")
+        with open(rows, "w") as f:
+            f.write(json.dumps({"id": name, "text": f"quite peculiar {signs} words", "labels": ["public"]}) + "\n")
+        place.cairn("index", "create", "acme/odd", "--embedder", "none")
+        place.cairn("ingest", "acme/odd", rows, "--activate")
+        for words in (("query", "acme/odd", "peculiar"), ("documents", "list", "acme/odd"), ("policy", "show", "acme", name), ("documents", "list", "acme/odd", "-o", "tsv")):
+            shown = place.cairn(*words).stdout
+            self.assertEqual([c for c in signs if c in shown], [], words)
+            self.assertIn("a" + " " * len(signs) + "z\u2026\u202f\u05d0\u00e9", shown)
+        said = json.loads(place.cairn("query", "acme/odd", "peculiar", "-o", "json").stdout)
+        self.assertEqual(said["hits"][0]["doc"], name)
+        warned = place.cairn("policy", "hide", "acme", name + "\u202e").stderr
+        self.assertIn("z\u2026\u202f\u05d0\u00e9 \" of source default", warned)
+
     def test_a_full_disk_under_the_output(self):
         for form in ("table", "json", "tsv"):
             with open("/dev/full", "w") as full:
@@ -382,6 +401,14 @@ class Words(unittest.TestCase):
         with open("/dev/full", "w") as full:
             for words in (("--help",), ("--version",), ("ingest", "--help")):
                 self.assertEqual(subprocess.run([CAIRN, *words], stdout=full, stderr=subprocess.PIPE).returncode, 1, words)
+
+    def test_a_closed_output(self):
+        for words in (("key", "add", "acme", "--scope", "query", "--labels", "public"), ("versions", "acme/docs", "-o", "json"), ("--version",), ("key", "add", "--help")):
+            for closed in (">&-", "<&- >&-"):
+                p = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", CAIRN, "--data", self.place.path, *words], stderr=subprocess.PIPE, text=True)
+                self.assertEqual((p.returncode, p.stderr), (1, "cairn: UNAVAILABLE: standard output is closed, so the answer is lost\n"), words)
+        p = subprocess.run(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", CAIRN, "--data", self.place.path, "versions", "acme/docs"], stdout=subprocess.PIPE)
+        self.assertEqual((p.returncode, p.stdout.split()[:1]), (0, [b"index"]))
 
     def test_a_failed_job_keeps_its_reason(self):
         place = Place()

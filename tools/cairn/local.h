@@ -40,6 +40,7 @@ int cmd_fail(cn_err err);
 int cmd_usage(cn_err err); /* the same for words that were typed wrong */
 int cmd_print(const cmd *c, cn_str result); /* the result map in the form asked for */
 
+void cmd_put_text(cn_buf *b, cn_str s); /* for one line of a terminal: what would play with it becomes a space */
 int cmd_print_one(const cmd *c, const char *key, const char *value); /* a map of one text */
 
 /* What doctor and scrub find: a line each as it is found, or one map {bad, findings: [{grade, what, detail}]} at the end. */
@@ -83,6 +84,7 @@ int run_eval_score(const cmd *c, cmd_call *call);
 int run_gate_freeze(const cmd *c, cmd_call *call);
 int run_gate_run(const cmd *c, cmd_call *call);
 int run_mode(const cmd *c, cmd_call *call);
+int run_policy(const cmd *c, cmd_call *call);
 int run_policy_apply(const cmd *c, cmd_call *call);
 int run_man(const cmd *c, cmd_call *call);
 int run_completion(const cmd *c, cmd_call *call);

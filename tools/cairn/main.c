@@ -169,6 +169,8 @@ int main(int argc, char **argv) {
     cmd_close();
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
+    if (errno == EBADF)
+        return cmd_fail(cn_fail(CN_UNAVAILABLE, "standard output is closed, so the answer is lost"));
     cn_fail_errno(errno, "cannot write to standard output");
     return cmd_fail(CN_UNAVAILABLE);
 }

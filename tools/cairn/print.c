@@ -36,19 +36,30 @@ static void cell_map(cn_buf *b, const msgpack_object *o) {
     }
 }
 
-/* Control characters would let a document's id play with the terminal: they become spaces. */
-static void cell_str(cn_buf *b, cn_str s) {
+/* Bytes of a character that starts here and moves the line or turns its order: controls, U+061C, U+200E, U+200F, U+2028 to
+ * U+202E, U+2066 to U+2069; 0: another. */
+static size_t plays(const unsigned char *p, size_t n) {
+    if (p[0] < 0x20 || p[0] == 0x7f)
+        return 1;
+    if (n >= 2 && ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c)))
+        return 2;
+    bool marks = n >= 3 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae));
+    bool isolates = n >= 3 && p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
+    return marks || isolates ? 3 : 0;
+}
+
+/* Such characters would let a document's id play with the terminal: they become spaces. */
+void cmd_put_text(cn_buf *b, cn_str s) {
     size_t valid = cn_utf8_valid_to(s);
     for (size_t i = 0; i < s.n; i++) {
-        unsigned char ch = (unsigned char)s.p[i];
         if (i == valid) { /* names of files may be any bytes */
             cn_buf_puts(b, "\xef\xbf\xbd");
             valid = i + 1 + cn_utf8_valid_to((cn_str){s.p + i + 1, s.n - i - 1});
             continue;
         }
-        bool c1 = ch == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0;
-        cn_buf_putc(b, ch < 0x20 || ch == 0x7f || c1 ? ' ' : s.p[i]);
-        i += c1;
+        size_t n = plays((const unsigned char *)s.p + i, s.n - i);
+        cn_buf_putc(b, n ? ' ' : s.p[i]);
+        i += n ? n - 1 : 0;
     }
 }
 
@@ -57,7 +68,7 @@ static void cell_object(cn_buf *b, const msgpack_object *o) {
     case MSGPACK_OBJECT_NIL: break;
     case MSGPACK_OBJECT_ARRAY: cell_list(b, o); break;
     case MSGPACK_OBJECT_MAP: cell_map(b, o); break;
-    case MSGPACK_OBJECT_STR: cell_str(b, cn_obj_str(o)); break;
+    case MSGPACK_OBJECT_STR: cmd_put_text(b, cn_obj_str(o)); break;
     case MSGPACK_OBJECT_BOOLEAN: cn_buf_puts(b, o->via.boolean ? "yes" : "no"); break;
     case MSGPACK_OBJECT_POSITIVE_INTEGER: cn_buf_printf(b, "%llu", (unsigned long long)o->via.u64); break;
     case MSGPACK_OBJECT_NEGATIVE_INTEGER: cn_buf_printf(b, "%lld", (long long)o->via.i64); break;
@@ -186,13 +197,13 @@ static void marked_text(cn_buf *b, cn_str text, const msgpack_object *ranges) {
         uint64_t from = two ? r->via.array.ptr[0].via.u64 : 0, to = two ? r->via.array.ptr[1].via.u64 : 0;
         if (from < at || to < from || to > text.n)
             continue;
-        cell_str(b, (cn_str){text.p + at, from - at});
+        cmd_put_text(b, (cn_str){text.p + at, from - at});
         cn_buf_putc(b, MARK);
-        cell_str(b, (cn_str){text.p + from, to - from});
+        cmd_put_text(b, (cn_str){text.p + from, to - from});
         cn_buf_putc(b, END);
         at = to;
     }
-    cell_str(b, (cn_str){text.p + at, text.n - at});
+    cmd_put_text(b, (cn_str){text.p + at, text.n - at});
 }
 
 static bool is_blank(char c) { return (unsigned char)c <= ' ' && c != MARK && c != END; }
@@ -253,10 +264,10 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
     cn_get_str(h, "text", &text);
     cn_buf_reset(cell);
     if (cn_get(h, "index")) { /* several were asked */
-        cell_str(cell, cn_obj_str(cn_get(h, "index")));
+        cmd_put_text(cell, cn_obj_str(cn_get(h, "index")));
         cn_buf_puts(cell, ": ");
     }
-    cell_str(cell, cn_obj_str(cn_get(h, "doc")));
+    cmd_put_text(cell, cn_obj_str(cn_get(h, "doc")));
     printf("%s%u. " CN_STR_FMT "%s  score %.4f  relevance %.2f", color() ? "\033[1m" : "", number, CN_STR_ARG(cn_buf_str(cell)), color() ? "\033[0m" : "", score, relevance);
     if (page && page->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
         printf("  page %llu", (unsigned long long)page->via.u64);
@@ -267,7 +278,7 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
         fputs("   ", stdout);
         for (uint32_t i = 0; i < headings->via.array.size; i++) {
             cn_buf_reset(cell);
-            cell_str(cell, cn_obj_str(&headings->via.array.ptr[i]));
+            cmd_put_text(cell, cn_obj_str(&headings->via.array.ptr[i]));
             printf("%s" CN_STR_FMT, i ? " > " : "", CN_STR_ARG(cn_buf_str(cell)));
         }
         putchar('\n');
@@ -297,14 +308,14 @@ static void print_others(const msgpack_object *list, cn_buf *cell) {
     for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
         const msgpack_object *made = &list->via.array.ptr[i];
         cn_buf_reset(cell);
-        cell_str(cell, cn_obj_str(cn_get(made, "index")));
+        cmd_put_text(cell, cn_obj_str(cn_get(made, "index")));
         printf("also " CN_STR_FMT ": ", CN_STR_ARG(cn_buf_str(cell)));
         if (!cn_get(made, "error")) {
             print_made_by(made, cell);
             continue;
         }
         cn_buf_reset(cell);
-        cell_str(cell, cn_obj_str(cn_get(made, "error")));
+        cmd_put_text(cell, cn_obj_str(cn_get(made, "error")));
         printf(CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(cell)));
     }
 }

@@ -1,4 +1,4 @@
-/* run_ask.c -- query (one, or a file of them), ingest, mode, policy apply: methods whose call or exit code needs more than a row. */
+/* run_ask.c -- query (one, or a file of them), ingest, mode: methods whose call or exit code needs more than a row. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -179,59 +179,4 @@ int run_mode(const cmd *c, cmd_call *call) {
     if (call->words[1])
         return print_one(c, cmd_call_method(c->method, cn_buf_str(&call->params), &out), &out);
     return print_one(c, cmd_call_method("modes.show", cn_buf_str(&call->params), &out), &out);
-}
-
-/* ---------- policy apply ---------- */
-static cn_err read_changes(FILE *f, const char *path, cn_buf *list, uint32_t *ret_n) {
-    CN_CLEANUP(cn_free_p) char *line = NULL;
-    size_t room = 0;
-    ssize_t n;
-    uint32_t count = 0;
-    for (unsigned long number = 1; (n = getline(&line, &room, f)) >= 0; number++) {
-        if (strspn(line, " \t\r\n") == (size_t)n)
-            continue;
-        cn_err err = cn_json_parse((cn_str){line, (size_t)n}, list);
-        if (err != CN_OK)
-            return cn_wrap(err, "%s:%lu", path, number);
-        count++;
-    }
-    *ret_n = count;
-    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", path) : CN_OK;
-}
-
-static cn_err with_changes(const cmd_call *call, const cn_buf *list, uint32_t n, cn_buf *params) {
-    CN_AUTO_UNPACKED cn_unpacked u = {0};
-    CN_TRY(cn_unpack(&u, call->params.p, call->params.n));
-    cn_pack_map(params, u.o.via.map.size + 1);
-    for (uint32_t i = 0; i < u.o.via.map.size; i++) {
-        cn_pack_object(params, &u.o.via.map.ptr[i].key);
-        cn_pack_object(params, &u.o.via.map.ptr[i].val);
-    }
-    cn_pack_cstr(params, "changes");
-    cn_pack_array(params, n);
-    cn_buf_add(params, list->p, list->n);
-    return cn_buf_check(params);
-}
-
-int run_policy_apply(const cmd *c, cmd_call *call) {
-    CN_AUTO_BUF cn_buf list = {0};
-    CN_AUTO_BUF cn_buf params = {0};
-    CN_AUTO_BUF cn_buf out = {0};
-    const char *path = call->words[1];
-    uint32_t n = 0;
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (!f)
-        return cmd_fail(cn_fail_errno(errno, "cannot open %s", path));
-    cn_buf_init(&list, LINE_MAX_BYTES * 4);
-    cn_buf_init(&params, LINE_MAX_BYTES * 5);
-    cn_err err = read_changes(f, path, &list, &n);
-    if (f != stdin)
-        fclose(f);
-    if (err == CN_OK)
-        err = with_changes(call, &list, n, &params);
-    if (err == CN_OK)
-        err = cmd_call_method(c->method, cn_buf_str(&params), &out);
-    if (err == CN_INVALID && strncmp(cn_error_detail(), "change ", 7) == 0)
-        cn_wrap(err, "%s", path);
-    return print_one(c, err, &out);
 }

@@ -234,12 +234,13 @@ static cn_err pack_result(const compare *c, const totals *t, cn_buf *out) {
 
 /* As many bytes as fit into the column, whole characters only; a wide one may stand over a little. Returns what is left of it. */
 static int print_cell(const hit *h) {
-    size_t n = cn_utf8_cut(h->doc, COLUMN);
+    CN_AUTO_BUF cn_buf b;
     int shown = 0;
-    for (size_t i = 0; i < n; i++)
-        shown += (h->doc.p[i] & 0xc0) != 0x80;
-    for (size_t i = 0; i < n; i++)
-        putchar((unsigned char)h->doc.p[i] < ' ' || h->doc.p[i] == 0x7f ? '?' : h->doc.p[i]);
+    cn_buf_init(&b, 4 * COLUMN);
+    cmd_put_text(&b, (cn_str){h->doc.p, cn_utf8_cut(h->doc, COLUMN)});
+    for (size_t i = 0; i < b.n; i++)
+        shown += (b.p[i] & 0xc0) != 0x80;
+    fwrite(b.p, 1, b.n, stdout);
     return COLUMN - shown;
 }
 

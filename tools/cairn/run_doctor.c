@@ -176,8 +176,8 @@ static void check_index(doctor *d, cn_tenant *t, const cn_index_info *ix) {
         return;
     }
     const cn_version *ver = cn_view_version(v);
-    cmd_finding(&d->f, ix->hold ? CMD_NOTE : CMD_OK, what, "version %llu, %llu documents, %llu chunks%s%s", (unsigned long long)ver->number, (unsigned long long)ver->counts.documents,
-             (unsigned long long)ver->counts.chunks, ix->hold ? "; held after a rollback, so jobs do not activate: `cairn release` ends it, " : "", ix->hold ? what : "");
+    cmd_finding(&d->f, ix->hold ? CMD_NOTE : CMD_OK, what, "version %llu, %llu documents, %llu chunks%s%s%s", (unsigned long long)ver->number, (unsigned long long)ver->counts.documents,
+             (unsigned long long)ver->counts.chunks, ix->hold ? "; held after a rollback, so jobs do not activate: `cairn release " : "", ix->hold ? what : "", ix->hold ? "` ends it" : "");
     cn_view_unref(v);
 }
 

@@ -243,7 +243,7 @@ const cmd cmd_table[] = {
      NULL, "  cairn gate show acme/docs", NULL, "versions: version state gate unmet results"},
     {"gate set", "gate.set", "require results of every version that is to become active", {IX, {"REQUIREMENT", "requirements", CMD_TEXT, false, true}}, OPTS(REASON),
      "A requirement is a name, >= <= > or <, and a number; the word none takes the gate away. Jobs with --activate then seal, and\n"
-     "exit with 5, until the results are handed in; a rollback is never asked.\n"
+     "exit with 5, until the results are handed in. A rollback is asked only of a version that was never active.\n"
      "  cairn gate set acme/docs 'recall@10>=0.95' 'p95_ms<20' --reason 'agreed on Monday'", NULL, NULL},
     {"gate submit", "gate.submit", "hand in what was measured of a version", {IX_VERSION, {"NAME=VALUE", "results", CMD_PAIRS, false, true}}, OPTS(REASON),
      "What a gate run measures is not handed in; at most 100 other names of a version are kept.\n"
@@ -277,7 +277,9 @@ const cmd cmd_table[] = {
      "  cairn gate set acme/docs 'core/nDCG@10:delta>=-0.01' 'leaks/leaked<=0' 'documents:change>=-0.05' 'labels:widened<=0'\n"
      "  cairn gate run acme/docs\n  cairn gate run acme/docs 7 --sets core,leaks --reason 'nightly'", run_gate_run, "results: name value against stale"},
     {"rollback", "versions.rollback", "back to the version before", {IX},
-     OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"}, REASON),
+     OPTS({"--to", "N", "to", CMD_UINT, "to this version (the one before)"},
+          {"--force", NULL, "force", CMD_FLAG, "to a version that was never active, though the gate is not met; with a reason"}, REASON),
+     "A version that was active is gone back to whatever the gate says; one that never was must meet it, as if it were activated.\n"
      "Marks the version it leaves suspect and holds the pointer: jobs seal but do not activate until `cairn release`.\n  cairn rollback acme/docs --reason 'wrong labels'", NULL, NULL},
     {"release", "versions.release", "end the hold of a rollback", {IX}, OPTS(REASON), "  cairn release acme/docs", NULL, NULL},
     {"pin", "versions.pin", "keep a version whatever gc would do", {IX_VERSION}, OPTS(REASON), "  cairn pin acme/docs 7", NULL, NULL},
@@ -294,19 +296,21 @@ const cmd cmd_table[] = {
     {"policy show", "policy.show", "what the policy says of documents", {TENANT, DOCS}, OPTS(SOURCE), "  cairn policy show acme salaries/2026.html", NULL,
      "documents: source doc granted denied hidden hidden_by erased"},
     {"policy allow", "policy.allow", "grant labels on documents, in every version", {TENANT, DOCS},
-     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which labels"}, SOURCE, REASON), "  cairn policy allow acme plan.html --labels group:board", NULL, NULL},
+     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which labels"}, SOURCE, REASON), "  cairn policy allow acme plan.html --labels group:board", run_policy, NULL},
     {"policy deny", "policy.deny", "refuse holders of labels, in every version", {TENANT, DOCS},
-     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which labels"}, SOURCE, REASON), "  cairn policy deny acme plan.html --labels user:bo --reason 'not on the project'", NULL, NULL},
+     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which labels"}, SOURCE, REASON), "  cairn policy deny acme plan.html --labels user:bo --reason 'not on the project'", run_policy, NULL},
     {"policy clear", "policy.clear", "take back grants and denials", {TENANT, DOCS},
-     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which (all)"}, SOURCE, REASON), "  cairn policy clear acme plan.html --labels user:bo", NULL, NULL},
+     OPTS({"--labels", "L,...", "labels", CMD_COMMAS, "which (all)"}, SOURCE, REASON), "  cairn policy clear acme plan.html --labels user:bo", run_policy, NULL},
     {"policy hide", "policy.hide", "hide from everyone, reversibly: a responder's first move", {TENANT, {"DOC", "docs", CMD_TEXT, true, true}},
      OPTS({"--glob", "G", "glob", CMD_TEXT, "every id that fits, later ones too"}, {"--all-of", "SOURCE", "all_of", CMD_TEXT, "everything of a source"}, SOURCE, REASON),
-     "  cairn policy hide acme salaries/2026.html --reason 'quoted in a chat'\n  cairn policy hide acme --glob 'salaries/**'", NULL, NULL},
+     "What is named and stands in no version is recorded all the same, since it may come, and told on standard error, with the\n"
+     "other sources that have that id: `held` counts the documents that were met.\n"
+     "  cairn policy hide acme salaries/2026.html --reason 'quoted in a chat'\n  cairn policy hide acme --glob 'salaries/**'", run_policy, NULL},
     {"policy unhide", "policy.unhide", "show again", {TENANT, {"DOC", "docs", CMD_TEXT, true, true}},
      OPTS({"--glob", "G", "glob", CMD_TEXT, "the glob that was hidden"}, {"--all-of", "SOURCE", "all_of", CMD_TEXT, "the source that was hidden"}, SOURCE, REASON),
-     "  cairn policy unhide acme salaries/2026.html", NULL, NULL},
+     "  cairn policy unhide acme salaries/2026.html", run_policy, NULL},
     {"policy erase", "policy.erase", "erase for good, in every index and version", {TENANT, DOCS}, OPTS(SOURCE, REASON),
-     "  cairn policy erase acme cv/bo.pdf --reason 'asked to be forgotten'", NULL, NULL},
+     "  cairn policy erase acme cv/bo.pdf --reason 'asked to be forgotten'", run_policy, NULL},
     {"policy restore", "policy.restore", "let later versions bring an erased document again", {TENANT, DOCS}, OPTS(SOURCE, REASON),
      "  cairn policy restore acme cv/bo.pdf --reason 'the wrong file was named'", NULL, NULL},
     {"policy apply", "policy.apply", "many changes in one transaction", {TENANT, {"FILE", NULL, CMD_TEXT, false, false}}, OPTS(REASON),
