@@ -27,7 +27,7 @@ import sets as cut
 from peer import Cairn
 from result import finish
 
-MODES = {"lexical": ("share", "known", "terms"), "dense": ("place",), "hybrid": ("place", "share", "known")}
+MODES = {"lexical": ("words",), "dense": ("place",), "hybrid": ("place", "words")}
 ALIKE = {"perlfaq", "pyfaq"}
 PACKAGES = ("debian-policy", "perl-doc", "python3.11-doc")
 
@@ -123,8 +123,8 @@ def best(answer):
 
 
 def grounds(answer, mode):
-    """Of each hit, as rows of numbers."""
-    rows = [[np.log1p(h["grounds"][x]) if x == "terms" else h["grounds"][x] for x in MODES[mode]] for h in answer["hits"]]
+    """Of each hit, as rows of numbers, as cn_relevance() takes them."""
+    rows = [[g["share"] * g["words"] ** .5 if x == "words" else g[x] for x in MODES[mode]] for g in (h["grounds"] for h in answer["hits"])]
     return np.array(rows).reshape(len(rows), len(MODES[mode]))
 
 
