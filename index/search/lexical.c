@@ -105,7 +105,6 @@ static float weight_of(uint64_t rows, uint64_t n, uint32_t times) {
 static float add_weight(cn_lexical *l, uint64_t rows, uint64_t n, uint32_t times) {
     float w = weight_of(rows, n, times);
     l->most += w;
-    l->known += n ? w : 0;
     l->terms_known += n > 0;
     return w;
 }
@@ -157,7 +156,7 @@ cn_err cn_lexical_prepare(cn_view *v, const cn_query *q, cn_lexical *l) {
     CN_TRY(cn_view_lexical(v, q->deadline_ns));
     CN_TRY(make_room(l));
     l->n_wanted = l->n_expanded = l->terms_known = l->looked_at = 0;
-    l->most = l->known = 0;
+    l->most = 0;
     l->prefix_cut = false;
     CN_TRY(cn_asked_read(&l->asked, &v->analyser, q->text, q->operators));
     l->terms = l->asked.n_kept + l->asked.n_prefixes;

@@ -218,7 +218,6 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
         st.prefixes = a->n_prefixes;
         st.expanded = s->lexical.n_expanded;
         st.lexical_most = s->lexical.most;
-        st.lexical_known = s->lexical.known;
     }
     st.permit_ns = t1 - t0;
     st.search_ns = cn_mono_ns() - t1;

@@ -64,7 +64,6 @@ typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t phrases, looked_at; /* of the question; rows whose text was read for them */
     uint32_t prefixes, expanded; /* of the question; terms they stand for */
     float lexical_most;         /* no lexical score of this question reaches it; 0: no lexical search */
-    float lexical_known;        /* what of that is of known terms */
     uint64_t permit_ns, search_ns;
 } cn_search_stats;
 

@@ -35,7 +35,7 @@ typedef struct cn_lexical { /* a question, made ready for every segment */
     cn_wanted *wanted;         /* CN_TERMS_MAX: those that a readable row holds, or must hold, with their weights */
     uint32_t n_wanted;
     uint32_t terms, terms_known; /* words and prefixes, without stop words unless there are no others; those that a readable row holds */
-    float mean, most, known;   /* length of a readable row; what no score reaches, and what of it is of terms_known */
+    float mean, most;          /* length of a readable row; what no score reaches */
     uint32_t looked_at;        /* rows whose text was read for phrases */
     cn_range *ranges;          /* CN_HIGHLIGHTS_MAX */
 } cn_lexical;

@@ -34,8 +34,7 @@ cn_grounds cn_question_grounds(const cn_question *q, const cn_hit *hit) {
     }
     if (g.by_words && s->lexical_most > 0) {
         g.share = (!hybrid ? hit->score : hit->lexical.rank ? hit->lexical.score : 0) / s->lexical_most;
-        g.known = s->lexical_known / s->lexical_most;
-        g.terms = (float)s->known;
+        g.words = (float)s->terms;
     }
     return g;
 }
@@ -103,9 +102,9 @@ static void out_grounds(cn_buf *out, const cn_passage *p) {
         const char *key;
         float value;
         bool there;
-    } v[] = {{"cosine", g.cosine, g.by_vector}, {"place", g.place, g.by_vector}, {"share", g.share, g.by_words}, {"known", g.known, g.by_words}, {"terms", g.terms, g.by_words}};
+    } v[] = {{"cosine", g.cosine, g.by_vector}, {"place", g.place, g.by_vector}, {"share", g.share, g.by_words}, {"words", g.words, g.by_words}};
     cn_pack_cstr(out, "grounds");
-    cn_pack_map(out, 2u * g.by_vector + 3u * g.by_words);
+    cn_pack_map(out, 2u * g.by_vector + 2u * g.by_words);
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         if (v[i].there)
             out_f32(out, v[i].key, v[i].value);

@@ -420,13 +420,16 @@ static cn_cost cost_of_query(const char *json) {
 
 static void test_relevance(void) {
     const cn_scale usual = CN_SCALE_USUAL;
-    cn_grounds far = {.by_vector = true, .place = .1f}, near = {.by_vector = true, .place = 1}, words = {.by_words = true, .share = .5f, .known = 1, .terms = 3};
+    cn_grounds far = {.by_vector = true, .place = .1f}, near = {.by_vector = true, .place = 1}, words = {.by_words = true, .share = .5f, .words = 4};
     CU_ASSERT(cn_relevance(&far) >= 0 && cn_relevance(&far) < cn_relevance(&near) && cn_relevance(&near) <= 1);
     CU_ASSERT_DOUBLE_EQUAL(cn_scale_place(&usual, usual.apart), 0, 1e-6);
     CU_ASSERT_DOUBLE_EQUAL(cn_scale_place(&usual, usual.answering), 1, 1e-6);
-    float known = cn_relevance(&words);
-    words.known = .2f;
-    CU_ASSERT(cn_relevance(&words) < known);
+    float half = cn_relevance(&words);
+    words.words = 1;
+    CU_ASSERT(cn_relevance(&words) < half); /* half of four words says more than half of one */
+    words.words = 16;
+    words.share = .25f;
+    CU_ASSERT_DOUBLE_EQUAL(cn_relevance(&words), half, 1e-6);
     CU_ASSERT_STRING_EQUAL(cn_evidence(CN_EVIDENCE_OK, true), "ok");
     CU_ASSERT_STRING_EQUAL(cn_evidence(CN_EVIDENCE_WEAK, true), "weak");
     CU_ASSERT_STRING_EQUAL(cn_evidence(.1f, true), "none");
