@@ -57,15 +57,15 @@ uint32_t cost_known(net *n, uint32_t like, uint32_t *ret_epoch) {
 }
 
 /* What a search costs, for the next one like it. The first of an epoch also makes what the others find made; that is no cost of
- * theirs. One that read nothing (epoch 0) says nothing. What was cheap and held its thread for long is not known any more: the
- * set of rows that others like it found may have gone from the cache. */
+ * theirs. One that read nothing (epoch 0) says nothing. What is known to be cheap and held its thread for long may find its set
+ * of rows in the cache no more: the third time in a row it is dear. Not the first: a thread may have lost its processor. */
 static void learn_cost(net *n, uint32_t like, uint64_t us, uint64_t epoch) {
     if (!like || !epoch)
         return;
     uint32_t then, before = cost_known(n, like, &then);
-    bool same = before && then == (uint32_t)epoch, forget = same && before <= INLINE_US && us > FORGET_US;
-    uint64_t now = same ? towards(before, us) : before ? before : us;
-    now = forget ? 0 : now < 1 ? 1 : now > UINT16_MAX ? UINT16_MAX : now;
+    bool same = before && then == (uint32_t)epoch, held = same && before <= INLINE_US && us > HELD_US;
+    uint64_t now = held ? 2 * (before > INLINE_US / 4 ? before : INLINE_US / 4) : same ? towards(before, us) : before ? before : us;
+    now = now < 1 ? 1 : now > UINT16_MAX ? UINT16_MAX : now;
     atomic_store_explicit(&n->costs[like % COSTS], epoch << 32 | (uint64_t)(like >> 16) << 16 | now, memory_order_relaxed);
 }
 
