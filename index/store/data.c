@@ -54,7 +54,8 @@ static cn_err open_host(const char *dir, bool create, cn_env **ret, MDB_dbi *ret
 
 /* What an init that was cut short may have left is taken up again; anything else is somebody's. */
 static cn_err only_ours(void *ctx, const char *name) {
-    if (strcmp(name, "tenants") == 0 || strcmp(name, "models") == 0 || strncmp(name, "cairn.mdb", 9) == 0 || strcmp(name, "reserve") == 0)
+    if (strcmp(name, "tenants") == 0 || strcmp(name, "models") == 0 || strncmp(name, "cairn.mdb", 9) == 0 || strcmp(name, "reserve") == 0 ||
+        strcmp(name, "recording") == 0)
         return CN_OK;
     return cn_fail(CN_INVALID, "%s is not empty (it holds \"%s\"); name an empty directory, or one that does not exist", (const char *)ctx, name);
 }
