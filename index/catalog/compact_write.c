@@ -120,7 +120,9 @@ static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rew
     cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
     if (e != CN_OK)
         return e == CN_NOT_FOUND ? CN_OK : e;
-    go_on_without(s, r, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
+    unsigned threads = o->pace ? 1 : cn_cpus();
+    go_on_without(s, r, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, threads));
+    go_on_without(s, r, CN_CELLS_KIND, cn_seg_build_cells(r->seg, &space, threads));
     return CN_OK;
 }
 

@@ -454,7 +454,8 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
         err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
     }
     CN_TRY(err);
-    return cn_seg_build_flat(fresh, &space, cn_cpus());
+    CN_TRY(cn_seg_build_flat(fresh, &space, cn_cpus()));
+    return cn_seg_build_cells(fresh, &space, cn_cpus());
 }
 
 /* ---------- all of it ---------- */

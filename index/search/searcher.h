@@ -31,8 +31,15 @@ typedef struct cn_lexical { /* a question, made ready for every segment */
     float mean, most, known;   /* length of a readable row; what no score reaches, and what of it is of n_wanted */
 } cn_lexical;
 
+typedef struct cn_probed { /* the last search by vectors */
+    uint32_t by_cells, abandoned, cells, expected;
+    uint32_t scored; /* rows */
+} cn_probed;
+
 struct cn_searcher {
     cn_scratch *scratch;
+    cn_cells_scratch *cells;
+    cn_probed probed;
     cn_lexical lexical;
     cn_scored *scored;          /* one segment's */
     cn_hit *best, *part, *next; /* of the segments so far, of one more, of both: k each */
