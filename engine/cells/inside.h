@@ -3,9 +3,11 @@
  * With y, p and base as engine/flat/inside.h has them, and c the centroid of the row's cell:
  *   score = base + add + <p, c> + <p, r - c>;  <p, r - c> ~ factor <p, u>, u the few bits of r - c
  * so that a query's one table of engine/flat serves every cell, and <p, c> is known from ranking the cells. A cell promises
- *   most = mean of its rows' add + <p, c> + |p| spread,  spread = root mean square of a component of r - c
+ *   most = mean of its rows' add + <p, c> + 2 |p| spread,  spread = root mean square of a component of r - c
  * and is read as long as most + reach |p| is not under the worst of the `depth` best estimates so far. That bar falls where a
- * filter leaves little, so that more cells are read just then; `reach` is measured (measure.c) for each recall.
+ * filter leaves little, so that more cells are read just then. Where the worst of these estimates is so near to the best scores
+ * that rows as good as these may have been left out, by the deviation `doubt`, the search goes deeper: so it is where a filter
+ * leaves only rows of the crowd in the middle. `reach`, `depth` and `doubt` are measured (measure.c) for each recall.
  *
  * The arrays of kind "cells", format 1, little-endian floats. Each cell begins with a block of 32 places of its own; places
  * that the cell's last block has left over are empty.
@@ -24,10 +26,11 @@
 
 #define CN_CELLS_CHUNK 512u     /* blocks of 32 rows */
 #define CN_NO_ROW UINT32_MAX
+#define CN_DEPTH_MAX 4096u      /* deeper, the flat scan is cheaper */
 
 enum { CN_CELLS_ARRAY_HEAD, CN_CELLS_ARRAY_CELLS, CN_CELLS_ARRAY_CENTROIDS, CN_CELLS_ARRAY_ROWS, CN_CELLS_ARRAY_BITS };
 
-/* How far to read for a recall: by k up to cn_cells_ks[i] and recall up to cn_cells_recalls[j]. */
+/* How far to read for a recall: measured for cn_cells_ks[i] hits and recall up to cn_cells_recalls[j]. */
 #define CN_CELLS_KS 2
 #define CN_CELLS_RECALLS 4
 extern const uint32_t cn_cells_ks[CN_CELLS_KS];
@@ -35,10 +38,13 @@ extern const double cn_cells_recalls[CN_CELLS_RECALLS];
 
 typedef struct cn_aim {
     float reach;
-    uint32_t depth;   /* 0: this recall was not reached */
+    float doubt;      /* times |p|: one deviation of an estimate from its score */
+    uint32_t depth;   /* at least k; 0: this recall was not reached */
     uint32_t rows;    /* that a query read on average */
     float recall;     /* that was measured */
 } cn_aim;
+
+#define CN_CELLS_LOSS 1.0 /* of the misses that a recall allows, those that may be expected from estimates before a search goes deeper */
 
 typedef struct cn_cells_head {
     char magic[8];    /* "cncell01" */
@@ -47,7 +53,7 @@ typedef struct cn_cells_head {
     uint32_t blocks;
     cn_aim aims[CN_CELLS_KS][CN_CELLS_RECALLS];
 } cn_cells_head;
-_Static_assert(sizeof(cn_cells_head) == 160, "drawn above");
+_Static_assert(sizeof(cn_cells_head) == 192, "drawn above");
 
 typedef struct cn_cell {
     uint32_t block, rows; /* its first block; rows from there on */
@@ -96,14 +102,14 @@ struct cn_cells_scratch {
     uint32_t n_order;
     cn_scored *found;     /* best, in order */
     uint32_t room_cells, room_found;
-    uint32_t read;        /* rows */
 };
-const cn_aim *cn_cells_aim(const cn_cells *c, uint32_t k, double recall); /* NULL: the flat scan's */
 /* Ranks the cells for the query that `flat` is prepared for, and empties `best`. */
 cn_err cn_cells_rank(const cn_cells *c, const cn_scratch *flat, uint32_t depth, cn_cells_scratch *s);
 bool cn_cells_next(cn_cells_scratch *s, cn_promise *ret); /* false: all were read */
 void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratch *flat, uint32_t cell, cn_cells_scratch *s);
-/* Once cn_scan_begin() has made `flat` ready: the answer into flat's top. *ret_all false: more than `budget` rows would have had to
- * be read, or fewer hits were found than there are. */
-cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io,
+/* What a search will do: by cells with this aim, within a budget of rows, or CN_WAY_SCAN. */
+cn_cells_told cn_cells_choose(const cn_cells *c, const cn_scan *q, double recall, cn_aim *ret_aim, uint32_t *ret_budget);
+/* Once cn_scan_begin() has made `flat` ready: the answer into flat's top. recall: what the aim is for. *ret_all false: more than `budget` rows would have had to
+ * be read, estimates are too crowded, or fewer hits were found than there are. */
+cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, double recall, uint32_t budget, cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io,
                    bool *ret_all);

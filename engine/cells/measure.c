@@ -3,7 +3,7 @@
  * A true neighbour is lost when its estimate is not among the `depth` best, or when reading stops before its cell. The first
  * tells the depth: the ranks of true neighbours among all estimates. For the second, reach is what it has to be for reading to
  * go on to the neighbour's cell: the most that the bar was ever over what a cell before it promised. Both are quantiles over
- * all neighbours of all samples; a search with the numbers found then says what they give. */
+ * all neighbours of all samples; of the second the least that is enough, as searches with it say. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +15,10 @@
 #define SAMPLES 200u
 #define NEIGHBOURS CN_CELLS_K_MAX
 #define DEPTH_MAX 1024u
-#define SAFETY .25      /* of the misses allowed that are not made use of: rows as queries are a little easier than strangers' */
+#define SAFETY .3       /* of the misses allowed that are not made use of: rows as queries are a little easier than strangers' */
 #define DEPTH_SHARE .25 /* of the misses, those by depth */
-#define MORE 6          /* attempts to read further, where the numbers found give less */
-#define MORE_REACH .01f
+#define ONE_DEVIATION .84134 /* of estimates are not further under their scores */
+#define NARROWER 5      /* halvings between too little reach and one that is enough */
 
 typedef struct measuring {
     cn_cells *c;
@@ -28,7 +28,9 @@ typedef struct measuring {
     uint32_t *n_truth;
     uint32_t *rank;           /* of each among the estimates; UINT32_MAX: none of the first DEPTH_MAX */
     float *need;              /* reach that it needs */
+    float *miss;              /* by how much its estimate is under its score, over |p| */
     uint32_t k;
+    double recall;
     cn_aim aim;
     uint64_t *right, *read;   /* of each sample */
     _Atomic bool failed;
@@ -98,10 +100,13 @@ static cn_err run(measuring *m, measure_fn *fn, unsigned threads) {
 
 /* ---------- one sample ---------- */
 
+static float length(const bench *b) { return cn_maxf(b->flat->p_norm, 0x1p-100f); }
+
 /* The truth, and where it stands among all estimates. */
 static cn_err find_truth(measuring *m, bench *b, uint32_t sample, const cn_scan *q) {
     cn_scored *truth = m->truth + (size_t)sample * NEIGHBOURS;
     uint32_t *rank = m->rank + (size_t)sample * NEIGHBOURS, n;
+    float *miss = m->miss + (size_t)sample * NEIGHBOURS;
     cn_promise at;
     CN_TRY(cn_flat_staged(m->c->flat, q, b->flat, truth, &m->n_truth[sample]));
     CN_TRY(cn_cells_rank(m->c, b->flat, DEPTH_MAX, b->cells));
@@ -110,9 +115,12 @@ static cn_err find_truth(measuring *m, bench *b, uint32_t sample, const cn_scan 
     cn_top_take(&b->cells->best, b->cells->found, &n);
     for (uint32_t i = 0; i < m->n_truth[sample]; i++) {
         rank[i] = UINT32_MAX;
+        miss[i] = INFINITY;
         for (uint32_t j = 0; j < n && rank[i] == UINT32_MAX; j++)
-            if (b->cells->found[j].row == truth[i].row)
+            if (b->cells->found[j].row == truth[i].row) {
                 rank[i] = j;
+                miss[i] = (truth[i].score - b->cells->found[j].score - b->flat->base) / length(b);
+            }
     }
     return CN_OK;
 }
@@ -126,7 +134,7 @@ static cn_err find_needs(measuring *m, bench *b, uint32_t sample, const cn_scan 
     CN_TRY(cn_scan_begin(m->c->flat, q, b->flat, &coded));
     CN_TRY(cn_cells_rank(m->c, b->flat, m->aim.depth, b->cells));
     while (cn_cells_next(b->cells, &at)) {
-        need = cn_maxf(need, (cn_top_bar(&b->cells->best) - at.most) / cn_maxf(b->flat->p_norm, 0x1p-100f));
+        need = cn_maxf(need, (cn_top_bar(&b->cells->best) - at.most) / length(b));
         b->need[at.cell] = need;
         cn_cells_read(m->c, b->permitted, b->flat, at.cell, b->cells);
     }
@@ -146,7 +154,7 @@ static cn_err try_aim(measuring *m, bench *b, uint32_t sample, const cn_scan *q)
     bool coded, all;
     by.k = m->k;
     CN_TRY(cn_scan_begin(m->c->flat, &by, b->flat, &coded));
-    CN_TRY(cn_cells_by(m->c, &by, &m->aim, UINT32_MAX, b->flat, b->cells, &told, &all));
+    CN_TRY(cn_cells_by(m->c, &by, &m->aim, m->recall, UINT32_MAX, b->flat, b->cells, &told, &all));
     cn_top_take(&b->flat->top, hits, &n);
     m->right[sample] = m->k - want;
     for (uint32_t i = 0; want && i < n; i++)
@@ -188,26 +196,65 @@ static cn_err depth_for(const measuring *m, double share, uint32_t *ret) {
     return CN_OK;
 }
 
-static cn_err measure_aim(measuring *m, double recall, unsigned threads, cn_aim *ret) {
-    double goal = recall + (1 - recall) * SAFETY;
+/* What `share` of the neighbours are not under by more; infinite: their estimates are not known. */
+static cn_err doubt_for(const measuring *m, double share, float *ret) {
+    uint32_t n = 0;
+    CN_AUTO_FREE float *v = cn_alloc((size_t)m->n * m->k * sizeof *v);
+    if (!v)
+        return cn_fail_memory();
+    for (uint32_t s = 0; s < m->n; s++)
+        for (uint32_t i = 0; i < m->k && i < m->n_truth[s]; i++)
+            v[n++] = m->miss[(size_t)s * NEIGHBOURS + i];
+    qsort(v, n, sizeof *v, up_f32);
+    *ret = n ? cn_maxf(v[quantile(n, share)], 0) : INFINITY;
+    return CN_OK;
+}
+
+/* Of ascending needs the one that `share` of them do not exceed. Needs of neighbours that are found before there is a bar are
+ * endless: then the least that is not, or none. */
+static float reach_for(const float *need, uint32_t n, double share) {
+    uint32_t at = quantile(n, share);
+    while (at < n && need[at] == -INFINITY)
+        at++;
+    return at == n ? 0 : need[at];
+}
+
+/* Searches with the reach that `share` of the needs do not exceed. *ret: what came of it; depth 0: less than the goal. */
+static cn_err try_share(measuring *m, double share, double goal, unsigned threads, cn_aim *ret) {
+    uint64_t right = 0, read = 0;
     uint32_t all = m->n * m->k;
+    m->aim.reach = reach_for(m->need, all, share);
+    CN_TRY(run(m, try_aim, threads));
+    for (uint32_t s = 0; s < m->n; s++)
+        right += m->right[s], read += m->read[s];
+    m->aim.recall = (float)right / (float)all;
+    m->aim.rows = (uint32_t)(read / m->n);
+    *ret = (double)m->aim.recall >= goal ? m->aim : (cn_aim){0};
+    return CN_OK;
+}
+
+static cn_err measure_aim(measuring *m, double recall, unsigned threads, cn_aim *ret) {
+    double goal = recall + (1 - recall) * SAFETY, good = (1 - goal) / 4, bad = (1 - goal) * 4; /* misses by reach */
     *ret = (cn_aim){0};
+    m->recall = recall;
     CN_TRY(depth_for(m, 1 - (1 - goal) * DEPTH_SHARE, &m->aim.depth));
-    if (m->aim.depth == UINT32_MAX)
+    CN_TRY(doubt_for(m, ONE_DEVIATION, &m->aim.doubt));
+    if (m->aim.depth == UINT32_MAX || !isfinite(m->aim.doubt))
         return CN_OK;
     CN_TRY(run(m, find_needs, threads));
-    qsort(m->need, all, sizeof *m->need, up_f32);
-    m->aim.reach = m->need[quantile(all, goal)];
-    for (int i = 0; i < MORE && isfinite(m->aim.reach); i++, m->aim.reach += MORE_REACH) {
-        uint64_t right = 0, read = 0;
-        CN_TRY(run(m, try_aim, threads));
-        for (uint32_t s = 0; s < m->n; s++)
-            right += m->right[s], read += m->read[s];
-        m->aim.recall = (float)right / (float)all;
-        m->aim.rows = (uint32_t)(read / m->n);
-        if ((double)m->aim.recall >= recall) {
-            *ret = m->aim;
-            break;
+    qsort(m->need, (size_t)m->n * m->k, sizeof *m->need, up_f32);
+    if (!isfinite(reach_for(m->need, m->n * m->k, 1 - good)))
+        return CN_OK;
+    CN_TRY(try_share(m, 1 - good, goal, threads, ret));
+    for (int i = 0; i < NARROWER && ret->depth; i++) {
+        cn_aim less;
+        double miss = (good + bad) / 2;
+        CN_TRY(try_share(m, 1 - miss, goal, threads, &less));
+        if (less.depth) {
+            *ret = less;
+            good = miss;
+        } else {
+            bad = miss;
         }
     }
     return CN_OK;
@@ -223,29 +270,16 @@ static cn_err measure_all(measuring *m, unsigned threads) {
     return CN_OK;
 }
 
-/* Would a query over all rows but one be served by codes? */
-static cn_err worth(const cn_cells *c, bool *ret) {
-    cn_scratch *s;
-    uint64_t none = 0;
-    cn_scan q = {.query = cn_vec(&c->flat->v, 0), .k = NEIGHBOURS, .permitted = &none, .n_permitted = c->head.rows - 1};
-    CN_TRY(cn_scratch_new(&s));
-    cn_err e = cn_scan_begin(c->flat, &q, s, ret);
-    cn_scratch_free(s);
-    return e;
-}
-
 cn_err cn_cells_measure(cn_cells *c, const uint32_t *cell_of, unsigned threads) {
-    bool pays;
-    CN_TRY(worth(c, &pays));
-    if (!pays)
+    if (!cn_scan_codes(c->flat, &(cn_scan){.k = NEIGHBOURS, .n_permitted = c->head.rows - 1}))
         return CN_OK;
     uint32_t n = SAMPLES, all = n * NEIGHBOURS;
     CN_AUTO_FREE cn_scored *truth = cn_alloc(all * sizeof *truth);
     CN_AUTO_FREE uint32_t *words = cn_alloc((all + n) * sizeof *words);
-    CN_AUTO_FREE float *need = cn_alloc(all * sizeof *need);
+    CN_AUTO_FREE float *need = cn_alloc(2 * all * sizeof *need);
     CN_AUTO_FREE uint64_t *sums = cn_alloc(2 * n * sizeof *sums);
     if (!truth || !words || !need || !sums)
         return cn_fail_memory();
-    measuring m = {.c = c, .cell_of = cell_of, .n = n, .truth = truth, .n_truth = words, .rank = words + n, .need = need, .right = sums, .read = sums + n};
+    measuring m = {.c = c, .cell_of = cell_of, .n = n, .truth = truth, .n_truth = words, .rank = words + n, .need = need, .miss = need + all, .right = sums, .read = sums + n};
     return measure_all(&m, threads);
 }

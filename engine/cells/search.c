@@ -1,11 +1,11 @@
 /* A query over the cells: rank, read while they promise, int8 bounds, float scores. */
-#include <string.h>
 
 #include "engine/base/mem.h"
 #include "engine/cells/inside.h"
 
 #define STOP_CELLS 16u    /* cells between two looks at the clock */
 #define SCORED_TOGETHER 16u
+#define DEEPER 4u         /* times the depth before */
 
 /* ---------- cells in the order of what they promise ---------- */
 
@@ -38,11 +38,10 @@ static cn_err make_room(const cn_cells *c, uint32_t depth, cn_cells_scratch *s) 
 cn_err cn_cells_rank(const cn_cells *c, const cn_scratch *flat, uint32_t depth, cn_cells_scratch *s) {
     uint32_t n = c->head.cells;
     CN_TRY(make_room(c, depth, s));
-    s->read = 0;
     s->n_order = n;
     cn_kernels_now()->dots(flat->p, c->centroid, c->head.padded, n, s->dot);
     for (uint32_t i = 0; i < n; i++)
-        s->order[i] = (cn_promise){c->cell[i].add + s->dot[i] + flat->p_norm * c->cell[i].spread, i};
+        s->order[i] = (cn_promise){c->cell[i].add + s->dot[i] + 2 * flat->p_norm * c->cell[i].spread, i};
     for (uint32_t i = n / 2; i-- > 0;)
         sift_down(s->order, n, i);
     return CN_OK;
@@ -78,24 +77,24 @@ void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratc
                 cn_top_offer(&s->best, (cn_scored){est[i] + dot, rows[i]});
         }
     }
-    s->read += in->rows;
 }
 
-/* *ret_all: all that may matter was read within `budget` rows. */
-static cn_err read_cells(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, const cn_scratch *flat, cn_cells_scratch *s, uint32_t *ret_cells, bool *ret_all) {
+/* *ret_all: all that may matter was read before io->rows were more than the budget. */
+static cn_err read_cells(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, const cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io, bool *ret_all) {
     cn_promise at;
-    uint32_t cells = 0;
     float more = aim->reach * flat->p_norm;
-    for (*ret_all = true; cn_cells_next(s, &at) && !(at.most + more < cn_top_bar(&s->best)); cells++) {
-        if (q->stop && cells % STOP_CELLS == 0 && q->stop(q->stop_ctx))
+    *ret_all = true;
+    for (uint32_t i = 0; cn_cells_next(s, &at) && !(at.most + more < cn_top_bar(&s->best)); i++) {
+        if (q->stop && i % STOP_CELLS == 0 && q->stop(q->stop_ctx))
             return cn_fail(CN_DEADLINE, "the search ran out of time");
-        if (s->read > budget) {
+        if (io->rows > budget) {
             *ret_all = false;
             break;
         }
         cn_cells_read(c, q->permitted, flat, at.cell, s);
+        io->cells++;
+        io->rows += c->cell[at.cell].rows;
     }
-    *ret_cells = cells;
     return CN_OK;
 }
 
@@ -139,25 +138,54 @@ static void score_found(const cn_cells *c, const cn_scan *q, cn_scratch *flat, c
     }
 }
 
-cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io, bool *ret_all) {
-    uint32_t depth = aim->depth > q->k ? aim->depth : q->k;
-    CN_TRY(cn_cells_rank(c, flat, depth, s));
-    CN_TRY(read_cells(c, q, aim, budget, flat, s, &io->cells, ret_all));
-    io->rows = s->read;
-    if (*ret_all)
+/* The share of a normal distribution over x deviations. */
+static float tail(float x) {
+    static const float at[] = {.99997f, .99865f, .97725f, .84134f, .5f, .15866f, .02275f, .00135f, .00003f, 0}; /* -4, -3, ... */
+    float from = cn_minf(cn_maxf(x + 4, 0), 7.9999f);
+    uint32_t i = (uint32_t)from;
+    return at[i] + (at[i + 1] - at[i]) * (from - (float)i);
+}
+
+/* Of rows as good as those in flat's top, how many have estimates under `worst`. */
+static float expected_loss(const cn_scratch *flat, float worst, float deviation) {
+    float lost = 0;
+    for (uint32_t i = 0; i < flat->top.n; i++)
+        lost += tail((flat->top.heap[i].score - worst) / deviation);
+    return lost;
+}
+
+cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, double recall, uint32_t budget, cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io,
+                   bool *ret_all) {
+    float loss = (float)((1 - recall) * CN_CELLS_LOSS) * (float)q->k, deviation = cn_maxf(aim->doubt * flat->p_norm, 0x1p-100f);
+    for (uint32_t depth = aim->depth;; depth *= DEEPER) {
+        flat->top.n = 0;
+        CN_TRY(cn_cells_rank(c, flat, depth, s));
+        CN_TRY(read_cells(c, q, aim, budget, flat, s, io, ret_all));
+        if (!*ret_all)
+            return CN_OK;
+        float worst = cn_top_bar(&s->best) + flat->base;
         score_found(c, q, flat, s);
-    *ret_all &= flat->top.n == (q->k < q->n_permitted ? q->k : q->n_permitted);
+        if (isinf(worst) || expected_loss(flat, worst, deviation) <= loss)
+            break;
+        if (depth * DEEPER > CN_DEPTH_MAX) {
+            *ret_all = false;
+            return CN_OK;
+        }
+    }
+    *ret_all = flat->top.n == (q->k < q->n_permitted ? q->k : q->n_permitted);
     return CN_OK;
 }
 
 cn_err cn_cells_search(const cn_cells *c, const cn_scan *q, double recall, cn_scratch *flat, cn_cells_scratch *s, cn_scored *hits, uint32_t *ret_n,
                        cn_cells_told *ret_told) {
-    cn_cells_told told = cn_cells_plan(c, q, recall);
+    cn_aim aim;
+    uint32_t budget;
+    cn_cells_told told = cn_cells_choose(c, q, recall, &aim, &budget);
     bool coded = false, all = false;
     if (told.way == CN_WAY_CELLS) {
         CN_TRY(cn_scan_begin(c->flat, q, flat, &coded));
         if (coded)
-            CN_TRY(cn_cells_by(c, q, cn_cells_aim(c, q->k, recall), c->head.rows / 2, flat, s, &told, &all));
+            CN_TRY(cn_cells_by(c, q, &aim, recall, budget, flat, s, &told, &all));
         if (!all)
             told.way = coded ? CN_WAY_ABANDONED : CN_WAY_SCAN;
     }

@@ -99,6 +99,7 @@ void cn_scores(cn_metric metric, const float *q, float qq, const float *const *r
 float cn_norm2(const float *q, uint32_t dim);
 
 /* --- scans --- */
+bool cn_scan_codes(const cn_flat *f, const cn_scan *q); /* are its rows so many that codes pay? */
 /* Makes s ready for q. *ret_coded: codes pay, and the query is prepared for them; else q is best served by the rows as they are. */
 cn_err cn_scan_begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret_coded);
 

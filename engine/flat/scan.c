@@ -126,14 +126,17 @@ static cn_err scan_bounded(const cn_flat *f, const cn_scan *q, cn_scratch *s, fl
 
 /* ---------- the two searches ---------- */
 
+bool cn_scan_codes(const cn_flat *f, const cn_scan *q) {
+    return f->rotation.signs && q->n_permitted > FEW_ROWS && q->n_permitted > f->v.n / FEW_SHARE && q->k < q->n_permitted / 4;
+}
+
 cn_err cn_scan_begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret_coded) {
     CN_ASSERT(q->k >= 1 && q->k <= CN_K_MAX && q->permitted);
     CN_TRY(make_room(s));
     CN_TRY(cn_top_begin(&s->top, q->k, q->rank));
     s->n = 0;
     s->qq = cn_norm2(q->query, f->v.dim);
-    *ret_coded = f->rotation.signs && q->n_permitted > FEW_ROWS && q->n_permitted > f->v.n / FEW_SHARE &&
-                 q->k < q->n_permitted / 4 && s->qq < CN_NORM_MAX * CN_NORM_MAX;
+    *ret_coded = cn_scan_codes(f, q) && s->qq < CN_NORM_MAX * CN_NORM_MAX;
     if (*ret_coded)
         cn_query_prepare(f, q->query, s);
     return CN_OK;

@@ -244,16 +244,20 @@ static void test_ties(void) {
 
 /* An aim that reads next to nothing, and one that reads all, which is over the budget: the answer is whole all the same. */
 static void test_abandoned(void) {
+    static uint64_t bits[MANY / 64 + 1];
     cells_fixture c;
     tally t = {0};
     init(&c, (fixture_plan){CN_IP, 100, MANY, 16384, ROWS_TOPICS, 1});
-    cn_aim *a = &c.cells->head.aims[0][1];
-    CU_ASSERT_FATAL(a->depth > 0);
-    a->reach = 1e6f;
-    search_some(&c, c.f.all, 10, 10, .95, &t);
+    cn_aim *a = &c.cells->head.aims[0][1], *many = &c.cells->head.aims[1][1];
+    CU_ASSERT_FATAL(a->depth > 0 && many->depth > 0);
+    a->reach = many->reach = 1e6f;
+    memset(bits, 0, sizeof bits);
+    for (uint32_t r = 0; r < MANY; r += 25)
+        bits[r / 64] |= UINT64_C(1) << (r % 64);
+    search_some(&c, bits, 10, 10, .95, &t);
     CU_ASSERT_EQUAL(t.ways[CN_WAY_ABANDONED], 10);
     check_recall(&c, "abandoned", &t, .99);
-    a->reach = -1e6f;
+    a->reach = many->reach = -1e6f;
     search_some(&c, c.f.all, 10, 10, .95, &t);
     CU_ASSERT(t.ways[CN_WAY_CELLS] == 10);
     done(&c);
