@@ -104,7 +104,7 @@ static void tell(const bench *b, const uint64_t cpu[2], const uint64_t wall[2], 
     for (uint32_t i = 0; i < CN_CELLS_KS; i++)
         for (uint32_t j = 0; j < CN_CELLS_RECALLS; j++) {
             const cn_aim *a = &h->aims[i][j];
-            printf("%s{\"k\": %u, \"recall\": %.2f, \"reach\": %.4f, \"doubt\": %.4f, \"depth\": %u, \"rows\": %u, \"measured\": %.4f}", i + j ? ", " : "", cn_cells_ks[i], cn_cells_recalls[j], (double)a->reach, (double)a->doubt, a->depth, a->rows,
+            printf("%s{\"k\": %u, \"recall\": %.2f, \"reach\": %.4f, \"depth\": %u, \"rows\": %u, \"measured\": %.4f}", i + j ? ", " : "", cn_cells_ks[i], cn_cells_recalls[j], (double)a->reach, a->depth, a->rows,
                    (double)a->recall);
         }
     printf("]}\n");

@@ -6,8 +6,8 @@
  *   most = mean of its rows' add + <p, c> + 2 |p| spread,  spread = root mean square of a component of r - c
  * and is read as long as most + reach |p| is not under the worst of the `depth` best estimates so far. That bar falls where a
  * filter leaves little, so that more cells are read just then. Where the worst of these estimates is so near to the best scores
- * that rows as good as these may have been left out, by the deviation `doubt`, the search goes deeper: so it is where a filter
- * leaves only rows of the crowd in the middle. `reach`, `depth` and `doubt` are measured (measure.c) for each recall.
+ * that rows as good as these may have been left out, by the deviation that estimates have, the search goes deeper: so it is where a filter
+ * leaves only rows of the crowd in the middle. `reach` and `depth` are measured (measure.c) for each recall.
  *
  * The arrays of kind "cells", format 1, little-endian floats. Each cell begins with a block of 32 places of its own; places
  * that the cell's last block has left over are empty.
@@ -21,6 +21,8 @@
  * Thread:  a cn_cells is read-only; a cn_cells_scratch belongs to one search at a time.
  * Limits:  those of cells.h. */
 #pragma once
+#include <string.h>
+
 #include "engine/cells/cells.h"
 #include "engine/flat/inside.h"
 
@@ -38,7 +40,6 @@ extern const double cn_cells_recalls[CN_CELLS_RECALLS];
 
 typedef struct cn_aim {
     float reach;
-    float doubt;      /* times |p|: one deviation of an estimate from its score */
     uint32_t depth;   /* at least k; 0: this recall was not reached */
     uint32_t rows;    /* that a query read on average */
     float recall;     /* that was measured */
@@ -53,7 +54,7 @@ typedef struct cn_cells_head {
     uint32_t blocks;
     cn_aim aims[CN_CELLS_KS][CN_CELLS_RECALLS];
 } cn_cells_head;
-_Static_assert(sizeof(cn_cells_head) == 192, "drawn above");
+_Static_assert(sizeof(cn_cells_head) == 160, "drawn above");
 
 typedef struct cn_cell {
     uint32_t block, rows; /* its first block; rows from there on */
@@ -76,6 +77,13 @@ static inline const uint8_t *cn_cells_block(const cn_cells *c, uint32_t block) {
     return c->chunk[block / CN_CELLS_CHUNK] + block % CN_CELLS_CHUNK * cn_code_block_bytes(&c->flat->head);
 }
 
+static inline float cn_cells_factor(const cn_cells *c, uint32_t place) {
+    float ret;
+    const cn_flat_head *h = &c->flat->head;
+    memcpy(&ret, cn_cells_block(c, place / CN_FASTSCAN_ROWS) + (size_t)h->planes * 4 * h->padded + (CN_FASTSCAN_ROWS + place % CN_FASTSCAN_ROWS) * sizeof ret, sizeof ret);
+    return ret;
+}
+
 /* --- building --- */
 uint32_t cn_cells_number(uint32_t rows); /* of cells for so many rows */
 /* k-means over rows spread evenly: cells x padded floats, in the space of the codes. */
@@ -96,11 +104,12 @@ typedef struct cn_promise {
     uint32_t cell;
 } cn_promise;
 struct cn_cells_scratch {
-    cn_top best;          /* by estimate, less base */
+    cn_top best;          /* places by their estimates, less base; then rows by what bounds leave to them */
     float *dot;           /* <p, c> of each cell */
     cn_promise *order;    /* a heap: the most promising on top */
     uint32_t n_order;
     cn_scored *found;     /* best, in order */
+    float factor;         /* of those found by estimate, on average */
     uint32_t room_cells, room_found;
 };
 /* Ranks the cells for the query that `flat` is prepared for, and empties `best`. */

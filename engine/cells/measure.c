@@ -17,7 +17,6 @@
 #define DEPTH_MAX 1024u
 #define SAFETY .3       /* of the misses allowed that are not made use of: rows as queries are a little easier than strangers' */
 #define DEPTH_SHARE .25 /* of the misses, those by depth */
-#define ONE_DEVIATION .84134 /* of estimates are not further under their scores */
 #define NARROWER 5      /* halvings between too little reach and one that is enough */
 
 typedef struct measuring {
@@ -28,7 +27,6 @@ typedef struct measuring {
     uint32_t *n_truth;
     uint32_t *rank;           /* of each among the estimates; UINT32_MAX: none of the first DEPTH_MAX */
     float *need;              /* reach that it needs */
-    float *miss;              /* by how much its estimate is under its score, over |p| */
     uint32_t k;
     double recall;
     cn_aim aim;
@@ -100,13 +98,10 @@ static cn_err run(measuring *m, measure_fn *fn, unsigned threads) {
 
 /* ---------- one sample ---------- */
 
-static float length(const bench *b) { return cn_maxf(b->flat->p_norm, 0x1p-100f); }
-
 /* The truth, and where it stands among all estimates. */
 static cn_err find_truth(measuring *m, bench *b, uint32_t sample, const cn_scan *q) {
     cn_scored *truth = m->truth + (size_t)sample * NEIGHBOURS;
     uint32_t *rank = m->rank + (size_t)sample * NEIGHBOURS, n;
-    float *miss = m->miss + (size_t)sample * NEIGHBOURS;
     cn_promise at;
     CN_TRY(cn_flat_staged(m->c->flat, q, b->flat, truth, &m->n_truth[sample]));
     CN_TRY(cn_cells_rank(m->c, b->flat, DEPTH_MAX, b->cells));
@@ -115,12 +110,9 @@ static cn_err find_truth(measuring *m, bench *b, uint32_t sample, const cn_scan 
     cn_top_take(&b->cells->best, b->cells->found, &n);
     for (uint32_t i = 0; i < m->n_truth[sample]; i++) {
         rank[i] = UINT32_MAX;
-        miss[i] = INFINITY;
         for (uint32_t j = 0; j < n && rank[i] == UINT32_MAX; j++)
-            if (b->cells->found[j].row == truth[i].row) {
+            if (m->c->rows[b->cells->found[j].row] == truth[i].row)
                 rank[i] = j;
-                miss[i] = (truth[i].score - b->cells->found[j].score - b->flat->base) / length(b);
-            }
     }
     return CN_OK;
 }
@@ -134,7 +126,7 @@ static cn_err find_needs(measuring *m, bench *b, uint32_t sample, const cn_scan 
     CN_TRY(cn_scan_begin(m->c->flat, q, b->flat, &coded));
     CN_TRY(cn_cells_rank(m->c, b->flat, m->aim.depth, b->cells));
     while (cn_cells_next(b->cells, &at)) {
-        need = cn_maxf(need, (cn_top_bar(&b->cells->best) - at.most) / length(b));
+        need = cn_maxf(need, (cn_top_bar(&b->cells->best) - at.most) / cn_maxf(b->flat->p_norm, 0x1p-100f));
         b->need[at.cell] = need;
         cn_cells_read(m->c, b->permitted, b->flat, at.cell, b->cells);
     }
@@ -192,21 +184,7 @@ static cn_err depth_for(const measuring *m, double share, uint32_t *ret) {
             v[n++] = m->rank[(size_t)s * NEIGHBOURS + i];
     qsort(v, n, sizeof *v, up_u32);
     uint32_t at = n ? v[quantile(n, share)] : UINT32_MAX, least = m->k + m->k / 2;
-    *ret = at >= DEPTH_MAX ? UINT32_MAX : at + 1 > least ? at + 1 : least;
-    return CN_OK;
-}
-
-/* What `share` of the neighbours are not under by more; infinite: their estimates are not known. */
-static cn_err doubt_for(const measuring *m, double share, float *ret) {
-    uint32_t n = 0;
-    CN_AUTO_FREE float *v = cn_alloc((size_t)m->n * m->k * sizeof *v);
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t s = 0; s < m->n; s++)
-        for (uint32_t i = 0; i < m->k && i < m->n_truth[s]; i++)
-            v[n++] = m->miss[(size_t)s * NEIGHBOURS + i];
-    qsort(v, n, sizeof *v, up_f32);
-    *ret = n ? cn_maxf(v[quantile(n, share)], 0) : INFINITY;
+    *ret = at >= DEPTH_MAX ? UINT32_MAX : 2 * at + 2 > least ? 2 * at + 2 : least; /* twice: going deeper costs more than a few too many */
     return CN_OK;
 }
 
@@ -238,8 +216,7 @@ static cn_err measure_aim(measuring *m, double recall, unsigned threads, cn_aim 
     *ret = (cn_aim){0};
     m->recall = recall;
     CN_TRY(depth_for(m, 1 - (1 - goal) * DEPTH_SHARE, &m->aim.depth));
-    CN_TRY(doubt_for(m, ONE_DEVIATION, &m->aim.doubt));
-    if (m->aim.depth == UINT32_MAX || !isfinite(m->aim.doubt))
+    if (m->aim.depth == UINT32_MAX)
         return CN_OK;
     CN_TRY(run(m, find_needs, threads));
     qsort(m->need, (size_t)m->n * m->k, sizeof *m->need, up_f32);
@@ -276,10 +253,10 @@ cn_err cn_cells_measure(cn_cells *c, const uint32_t *cell_of, unsigned threads) 
     uint32_t n = SAMPLES, all = n * NEIGHBOURS;
     CN_AUTO_FREE cn_scored *truth = cn_alloc(all * sizeof *truth);
     CN_AUTO_FREE uint32_t *words = cn_alloc((all + n) * sizeof *words);
-    CN_AUTO_FREE float *need = cn_alloc(2 * all * sizeof *need);
+    CN_AUTO_FREE float *need = cn_alloc(all * sizeof *need);
     CN_AUTO_FREE uint64_t *sums = cn_alloc(2 * n * sizeof *sums);
     if (!truth || !words || !need || !sums)
         return cn_fail_memory();
-    measuring m = {.c = c, .cell_of = cell_of, .n = n, .truth = truth, .n_truth = words, .rank = words + n, .need = need, .miss = need + all, .right = sums, .read = sums + n};
+    measuring m = {.c = c, .cell_of = cell_of, .n = n, .truth = truth, .n_truth = words, .rank = words + n, .need = need, .right = sums, .read = sums + n};
     return measure_all(&m, threads);
 }

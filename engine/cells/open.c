@@ -5,7 +5,7 @@
 #include "engine/base/mem.h"
 #include "engine/cells/inside.h"
 
-static bool same_aim(const cn_aim *a) { return isfinite(a->reach) && a->doubt >= 0 && isfinite(a->doubt) && a->depth <= CN_DEPTH_MAX && a->recall >= 0 && a->recall <= 1; }
+static bool same_aim(const cn_aim *a) { return isfinite(a->reach) && a->depth <= CN_DEPTH_MAX && a->recall >= 0 && a->recall <= 1; }
 
 static bool same_head(const cn_cells_head *h, const cn_flat *f) {
     bool coded = f->rotation.signs && f->v.n > 0;

@@ -39,7 +39,7 @@ static bool find_aim(const cn_cells *c, const cn_scan *q, double recall, cn_aim 
     if (!few->depth || (at > 0 && !many->depth))
         return false;
     uint32_t depth = (uint32_t)between((float)few->depth, (float)many->depth, own);
-    *ret = (cn_aim){between(few->reach, many->reach, at), between(few->doubt, many->doubt, own), depth > q->k ? depth : q->k, (uint32_t)between((float)few->rows, (float)many->rows, at), few->recall};
+    *ret = (cn_aim){between(few->reach, many->reach, at), depth > q->k ? depth : q->k, (uint32_t)between((float)few->rows, (float)many->rows, at), few->recall};
     return true;
 }
 

@@ -74,7 +74,7 @@ void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratc
         for (; over; over &= over - 1) {
             uint32_t i = (uint32_t)__builtin_ctz(over);
             if (may(permitted, rows[i]))
-                cn_top_offer(&s->best, (cn_scored){est[i] + dot, rows[i]});
+                cn_top_offer(&s->best, (cn_scored){est[i] + dot, block * CN_FASTSCAN_ROWS + i});
         }
     }
 }
@@ -121,10 +121,15 @@ static void bound_found(const cn_cells *c, const cn_scratch *flat, cn_cells_scra
     cn_top_take(&s->best, s->found, &n);
 }
 
-/* Into flat's top, those that no bound rules out. */
+/* From places to rows, and into flat's top, as far as no bound rules them out. */
 static void score_found(const cn_cells *c, const cn_scan *q, cn_scratch *flat, cn_cells_scratch *s) {
     uint32_t n;
     cn_top_take(&s->best, s->found, &n);
+    s->factor = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        s->factor += cn_cells_factor(c, s->found[i].row) / (float)n;
+        s->found[i].row = c->rows[s->found[i].row];
+    }
     bound_found(c, flat, s, n);
     for (uint32_t from = 0; from < n && !(s->found[from].score < cn_top_bar(&flat->top)); from += SCORED_TOGETHER) {
         uint32_t m = n - from < SCORED_TOGETHER ? n - from : SCORED_TOGETHER;
@@ -156,7 +161,7 @@ static float expected_loss(const cn_scratch *flat, float worst, float deviation)
 
 cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, double recall, uint32_t budget, cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io,
                    bool *ret_all) {
-    float loss = (float)((1 - recall) * CN_CELLS_LOSS) * (float)q->k, deviation = cn_maxf(aim->doubt * flat->p_norm, 0x1p-100f);
+    float loss = (float)((1 - recall) * CN_CELLS_LOSS) * (float)q->k;
     for (uint32_t depth = aim->depth;; depth *= DEEPER) {
         flat->top.n = 0;
         CN_TRY(cn_cells_rank(c, flat, depth, s));
@@ -165,7 +170,7 @@ cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, doubl
             return CN_OK;
         float worst = cn_top_bar(&s->best) + flat->base;
         score_found(c, q, flat, s);
-        if (isinf(worst) || expected_loss(flat, worst, deviation) <= loss)
+        if (isinf(worst) || expected_loss(flat, worst, cn_maxf(c->flat->head.spread * flat->p_norm * s->factor, 0x1p-100f)) <= loss)
             break;
         if (depth * DEEPER > CN_DEPTH_MAX) {
             *ret_all = false;
