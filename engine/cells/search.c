@@ -79,12 +79,18 @@ void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratc
     }
 }
 
+/* At least so many deviations of its rows beyond what it promises: a query whose neighbours are forbidden finds the best of the
+ * rest at the edges of cells, where none of those lay that reach was measured with. */
+#define EDGE 1.0f
+static bool may_hold(const cn_cells *c, const cn_aim *aim, const cn_scratch *flat, const cn_promise *at, float bar) {
+    return !(at->most + flat->p_norm * cn_maxf(aim->reach, EDGE * c->cell[at->cell].spread) < bar);
+}
+
 /* *ret_all: all that may matter was read before io->rows were more than the budget. */
 static cn_err read_cells(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, const cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io, bool *ret_all) {
     cn_promise at;
-    float more = aim->reach * flat->p_norm;
     *ret_all = true;
-    for (uint32_t i = 0; cn_cells_next(s, &at) && !(at.most + more < cn_top_bar(&s->best)); i++) {
+    for (uint32_t i = 0; cn_cells_next(s, &at) && may_hold(c, aim, flat, &at, cn_top_bar(&s->best)); i++) {
         if (q->stop && i % STOP_CELLS == 0 && q->stop(q->stop_ctx))
             return cn_fail(CN_DEADLINE, "the search ran out of time");
         if (io->rows > budget) {
