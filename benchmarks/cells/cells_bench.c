@@ -1,9 +1,9 @@
 /* cells_bench -- searches one query at a time on one thread, and answers each line of standard input with one of JSON.
  *
  *   cells_bench VECTORS.npy QUERIES.npy METRIC K THREADS       float32, C order; THREADS make the cells
- *   RECALL SHARE FIRST COUNT FILE   the recall asked for (over .99: the staged scan; 1: exact); a row is permitted where
- *                                   chance would have it, SHARE of them; COUNT queries from FIRST on; FILE takes the rows
- *                                   found (uint32, K a query)
+ *   RECALL SHARE FIRST COUNT FILE   the recall asked for (over .99: the staged scan; 1: exact); SHARE of the rows are
+ *                                   permitted, by chance, or (-SHARE) those nearest to row 0; COUNT queries from FIRST on;
+ *                                   FILE takes the rows found (uint32, K a query)
  * The first line, unasked, tells the building and what it measured.
  * Owns:    its process.
  * Thread:  one, once all is built.
@@ -33,17 +33,42 @@ typedef struct bench {
     uint32_t *found;
 } bench;
 
-static void permit(bench *b, double share) {
-    memset(b->permitted, 0, (b->x.rows / 64 + 1) * sizeof *b->permitted);
-    b->n_permitted = 0;
+static void permit_row(bench *b, uint32_t row) {
+    b->permitted[row / 64] |= UINT64_C(1) << (row % 64);
+    b->n_permitted++;
+}
+
+static void permit_by_chance(bench *b, double share) {
     for (uint32_t r = 0; r < b->x.rows; r++) {
         uint64_t h = (r + 1) * 0x9e3779b97f4a7c15u;
         h = (h ^ (h >> 32)) * 0xd6e8feb86659fd93u;
-        if ((double)(h >> 32) >= share * 0x1p32)
-            continue;
-        b->permitted[r / 64] |= UINT64_C(1) << (r % 64);
-        b->n_permitted++;
+        if ((double)(h >> 32) < share * 0x1p32)
+            permit_row(b, r);
     }
+}
+
+static int best_first(const void *a, const void *b) {
+    const cn_scored *x = a, *y = b;
+    return (x->score < y->score) - (x->score > y->score);
+}
+
+static void permit_near_row(bench *b, double share) {
+    cn_scored *all = must(cn_alloc(b->x.rows * sizeof *all));
+    for (uint32_t r = 0; r < b->x.rows; r++)
+        all[r] = (cn_scored){cn_score(b->space.metric, cn_vec(&b->vecs, 0), cn_vec(&b->vecs, r), b->x.dim), r};
+    qsort(all, b->x.rows, sizeof *all, best_first);
+    for (uint32_t i = 0; i < share * b->x.rows; i++)
+        permit_row(b, all[i].row);
+    cn_free(all);
+}
+
+static void permit(bench *b, double share) {
+    memset(b->permitted, 0, (b->x.rows / 64 + 1) * sizeof *b->permitted);
+    b->n_permitted = 0;
+    if (share > 0)
+        permit_by_chance(b, share);
+    else
+        permit_near_row(b, -share);
 }
 
 static cn_cells_told search(const bench *b, const cn_scan *q, double recall, cn_scored *hits, uint32_t *ret_n) {
@@ -82,7 +107,7 @@ static void serve(bench *b) {
     double recall, share;
     uint32_t first, count;
     while (scanf("%lf %lf %u %u %999s", &recall, &share, &first, &count, path) == 5) {
-        if (!(recall > 0 && recall <= 1) || !(share > 0 && share <= 1) || first > b->q.rows || count > b->q.rows - first || count == 0)
+        if (!(recall > 0 && recall <= 1) || !(share >= -1 && share <= 1) || share == 0 || first > b->q.rows || count > b->q.rows - first || count == 0)
             die("a line of standard input");
         permit(b, share);
         run(b, recall, first, count);

@@ -172,7 +172,7 @@ const cmd cmd_table[] = {
      OPTS({"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"},
           {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"},
-          {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted (.95); over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--distinct", NULL, "distinct", CMD_FLAG, "of passages with the same text the best one alone"},
           {"--expand", "N", "expand", CMD_UINT, "give with each passage so many before and behind it in its document (0)"},
@@ -193,11 +193,11 @@ const cmd cmd_table[] = {
           {"--threads", "N", NULL, CMD_UINT, "how many ask at once (1)"}, {"--batch", "N", NULL, CMD_UINT, "so many questions a call (1)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted (.95); over .999 nothing is left out"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
      "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
-     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, and whether codes were scanned before floats.\n"
+     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, whether codes were scanned before floats,\nand whether only some cells of them were read.\n"
      "Row numbers are the ids of documents that came from .npy, .fvecs or .fbin.\n"
      "  cairn bench acme/docs --queries questions.txt --threads 2\n"
      "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
@@ -209,7 +209,7 @@ const cmd cmd_table[] = {
           {"-k", "N", NULL, CMD_UINT, "how many documents of each question (100)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted (.95); over .999 nothing is left out"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--against-version", "N", NULL, CMD_UINT, "ask this version too, and tell the difference"}, {"--against-mode", "MODE", NULL, CMD_TEXT, "the same for a mode"},
           {"--run", "FILE", NULL, CMD_TEXT, "write the rankings, as trec_eval reads them"}),
@@ -322,7 +322,7 @@ const cmd cmd_table[] = {
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
           {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted (.95); over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
      "Not in this version, not permitted (and by which rule), hidden, erased, filtered, of too little relevance, or behind\n"
