@@ -110,6 +110,7 @@ struct cn_cells_scratch {
     uint32_t n_order;
     cn_scored *found;     /* best, in order */
     float factor;         /* of those found by estimate, on average */
+    uint32_t over, may;   /* rows whose estimates were over the bar, and those of them that are permitted */
     uint32_t room_cells, room_found;
 };
 /* Ranks the cells for the query that `flat` is prepared for, and empties `best`. */

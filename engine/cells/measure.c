@@ -17,7 +17,7 @@
 #define DEPTH_MAX 1024u
 #define SAFETY .3       /* of the misses allowed that are not made use of: rows as queries are a little easier than strangers' */
 #define DEPTH_SHARE .25 /* of the misses, those by depth */
-#define NARROWER 5      /* halvings between too little reach and one that is enough */
+#define NARROWER 3      /* halvings between too little reach and one that is enough */
 
 typedef struct measuring {
     cn_cells *c;

@@ -1,5 +1,6 @@
 /* What a search costs by cells and by the flat scan, counted in rows whose few bits are read; measured with benchmarks/cells.
- * Reading by cells has a budget: what the scan costs. A search that needs more is the scan's, and costs twice as much at most. */
+ * Reading by cells has a budget, half of what the scan costs: a search that needs more is the scan's, at one and a half times its
+ * cost. */
 #include <string.h>
 
 #include "engine/cells/inside.h"
@@ -10,7 +11,8 @@ const double cn_cells_recalls[CN_CELLS_RECALLS] = {.9, .95, .98, CN_CELLS_RECALL
 #define CELL_COST 16.0f      /* a centroid ranked */
 #define FOUND_COST 60.0f     /* an estimate that is looked at again */
 #define ROW_COST 25.0f       /* a float score of a row somewhere */
-#define SCAN_ROWS 4000.0f    /* float scores of the flat scan by codes */
+#define SCAN_ROWS 2400.0f    /* float scores of the flat scan by codes */
+#define FEW_PERMITTED 8192u  /* rows, or fewer: the scan's, which takes no chances with where they lie */
 #define FURTHER_MOST 2.0f    /* steps from one k of the table to the next, over which its numbers are carried on */
 
 /* The logarithm to base 2, by a straight line between powers: the same bits everywhere. */
@@ -30,7 +32,7 @@ static float between(float a, float b, float at) { return a + (b - a) * at; }
 
 static bool find_aim(const cn_cells *c, const cn_scan *q, double recall, cn_aim *ret) {
     uint32_t j = 0;
-    if (c->head.cells == 0 || q->k > CN_CELLS_K_MAX || q->n_permitted <= q->k || !(recall <= CN_CELLS_RECALL_MAX))
+    if (c->head.cells == 0 || q->k > CN_CELLS_K_MAX || q->n_permitted <= FEW_PERMITTED || !(recall <= CN_CELLS_RECALL_MAX))
         return false;
     while (recall > cn_cells_recalls[j])
         j++;
@@ -63,7 +65,7 @@ cn_cells_told cn_cells_choose(const cn_cells *c, const cn_scan *q, double recall
     if ((float)told.expected + more < scan) {
         told.way = CN_WAY_CELLS;
         *ret_aim = aim;
-        *ret_budget = (uint32_t)(scan - more);
+        *ret_budget = (uint32_t)(scan / 2);
     }
     return told;
 }

@@ -39,6 +39,7 @@ cn_err cn_cells_rank(const cn_cells *c, const cn_scratch *flat, uint32_t depth, 
     uint32_t n = c->head.cells;
     CN_TRY(make_room(c, depth, s));
     s->n_order = n;
+    s->over = s->may = 0;
     cn_kernels_now()->dots(flat->p, c->centroid, c->head.padded, n, s->dot);
     for (uint32_t i = 0; i < n; i++)
         s->order[i] = (cn_promise){c->cell[i].add + s->dot[i] + 2 * flat->p_norm * c->cell[i].spread, i};
@@ -71,10 +72,13 @@ void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratc
         uint32_t over = k->fastscan(flat->lut, cn_cells_block(c, block), h->padded, h->planes, line, cn_top_bar(&s->best) - dot, est);
         if (left < CN_FASTSCAN_ROWS)
             over &= (1u << left) - 1;
+        s->over += (uint32_t)__builtin_popcount(over);
         for (; over; over &= over - 1) {
             uint32_t i = (uint32_t)__builtin_ctz(over);
-            if (may(permitted, rows[i]))
+            if (may(permitted, rows[i])) {
                 cn_top_offer(&s->best, (cn_scored){est[i] + dot, block * CN_FASTSCAN_ROWS + i});
+                s->may++;
+            }
         }
     }
 }
@@ -86,6 +90,16 @@ static bool may_hold(const cn_cells *c, const cn_aim *aim, const cn_scratch *fla
     return !(at->most + flat->p_norm * cn_maxf(aim->reach, EDGE * c->cell[at->cell].spread) < bar);
 }
 
+/* Of the rows near the query far fewer are permitted than of all: the best permitted ones lie anywhere, and reading would go on
+ * for long. */
+#define BEHIND_OVER 256u  /* rows that are enough to tell */
+#define BEHIND_ROWS 2048u
+#define BEHIND_TIMES 4u
+static bool behind(const cn_cells *c, const cn_scan *q, const cn_cells_scratch *s, const cn_cells_told *told) {
+    return told->rows > BEHIND_ROWS + told->expected / 4 && s->over >= BEHIND_OVER &&
+           (uint64_t)BEHIND_TIMES * s->may * c->head.rows < (uint64_t)s->over * q->n_permitted;
+}
+
 /* *ret_all: all that may matter was read before io->rows were more than the budget. */
 static cn_err read_cells(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, const cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io, bool *ret_all) {
     cn_promise at;
@@ -93,7 +107,7 @@ static cn_err read_cells(const cn_cells *c, const cn_scan *q, const cn_aim *aim,
     for (uint32_t i = 0; cn_cells_next(s, &at) && may_hold(c, aim, flat, &at, cn_top_bar(&s->best)); i++) {
         if (q->stop && i % STOP_CELLS == 0 && q->stop(q->stop_ctx))
             return cn_fail(CN_DEADLINE, "the search ran out of time");
-        if (io->rows > budget) {
+        if (io->rows > budget || behind(c, q, s, io)) {
             *ret_all = false;
             break;
         }

@@ -5,8 +5,8 @@
 #include "engine/base/spread.h"
 #include "engine/cells/inside.h"
 
-#define ROUNDS 10u
-#define SAMPLE_EACH 64u               /* rows of the sample for each cell */
+#define ROUNDS 6u
+#define SAMPLE_EACH 40u               /* rows of the sample for each cell */
 #define SAMPLE_FLOATS (1u << 26)      /* of the whole sample, at most */
 #define SHARE 64u
 
@@ -18,7 +18,7 @@ typedef struct training {
     const float **centroid;
     uint32_t *cell;           /* of each row */
     uint32_t *at;             /* rows in the order of cells */
-    uint32_t *end;            /* cells + 1: where each cell's rows end; of cell c they begin at end[c] before, end[c + 1] after */
+    uint32_t *end;            /* cells + 1: once `at` is filled, where the rows of each cell end in it */
 } training;
 
 static void take_sample(void *ctx, uint32_t from, uint32_t to) {

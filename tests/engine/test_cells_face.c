@@ -95,6 +95,15 @@ static stored *array_of(store *s, uint32_t array) {
     return NULL;
 }
 
+static void check_one(const fixture *f, const cn_scan *q, const cn_scored *hits, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        CU_ASSERT_FATAL(hits[i].row < f->plan.n && (q->permitted[hits[i].row / 64] >> (hits[i].row % 64) & 1));
+        CU_ASSERT_EQUAL(hits[i].score, cn_score(f->plan.metric, q->query, cn_vec(&f->vecs, hits[i].row), f->plan.dim));
+        for (uint32_t j = 0; j < i; j++)
+            CU_ASSERT_NOT_EQUAL(hits[j].row, hits[i].row);
+    }
+}
+
 /* Every second row is permitted, so that one that is not stands beside each. */
 static void check_answers(const fixture *f, cn_cells *c, cn_cells_scratch *s, const float *query) {
     static uint64_t mask[3000 / 64 + 1];
@@ -106,12 +115,17 @@ static void check_answers(const fixture *f, cn_cells *c, cn_cells_scratch *s, co
     cn_scan q = {.query = query, .k = K, .permitted = mask, .n_permitted = permitted};
     CU_ASSERT_EQUAL_FATAL(cn_cells_search(c, &q, .95, f->scratch, s, hits, &n, &told), CN_OK);
     CU_ASSERT_EQUAL_FATAL(n, K);
-    for (uint32_t i = 0; i < n; i++) {
-        CU_ASSERT_FATAL(hits[i].row < f->plan.n && (mask[hits[i].row / 64] >> (hits[i].row % 64) & 1));
-        CU_ASSERT_EQUAL(hits[i].score, cn_score(f->plan.metric, q.query, cn_vec(&f->vecs, hits[i].row), f->plan.dim));
-        for (uint32_t j = 0; j < i; j++)
-            CU_ASSERT_NOT_EQUAL(hits[j].row, hits[i].row);
-    }
+    check_one(f, &q, hits, n);
+    cn_aim aim = c->head.aims[0][1];
+    if (aim.depth < K || aim.depth > CN_DEPTH_MAX)
+        return;
+    bool coded, all;
+    CU_ASSERT_EQUAL_FATAL(cn_scan_begin(f->flat, &q, f->scratch, &coded), CN_OK);
+    CU_ASSERT_FATAL(coded);
+    told = (cn_cells_told){CN_WAY_CELLS, 0, 0, 0};
+    CU_ASSERT_EQUAL_FATAL(cn_cells_by(c, &q, &aim, .95, UINT32_MAX, f->scratch, s, &told, &all), CN_OK);
+    cn_top_take(&f->scratch->top, hits, &n);
+    check_one(f, &q, hits, n);
 }
 
 static bool refused(const fixture *f, store *s, cn_cells_scratch *scratch, const float *query) {
