@@ -106,6 +106,14 @@ class Cells(unittest.TestCase):
             want = [[h["doc"] for h in self.ask(conn, q, recall=recall)["hits"]] for q in self.data.questions]
             self.assertEqual(self.on_files(recall=recall), want)
 
+    def test_bench_tells_of_them(self):
+        path = os.path.join(self.data.dir, "questions.fvecs")
+        with open(path, "wb") as f:
+            f.write(b"".join(struct.pack(f"<i{DIM}f", DIM, *q) for q in self.data.questions))
+        for more, plan in ((["--recall", ".9"], "cells"), (["--recall", ".999"], "coded_approximate"), (["-k", "500"], "coded_approximate"), (["--mode", "exact"], "coded_exact")):
+            told = json.loads(self.data.cairn("bench", "acme/large", "--queries", path, "--as", "public", "-o", "json", *more).stdout)
+            self.assertEqual({k: v for k, v in told["plans"].items() if v}, {plan: len(self.data.questions)}, more)
+
     def test_made_anew(self):
         """Gone, damaged or of something else: the same bytes again, and the same answers."""
         want, path = self.on_files(), self.data.files()[0]
