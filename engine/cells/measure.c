@@ -12,12 +12,12 @@
 #include "engine/base/spread.h"
 #include "engine/cells/inside.h"
 
-#define SAMPLES 200u
+#define SAMPLES 160u
 #define NEIGHBOURS CN_CELLS_K_MAX
 #define DEPTH_MAX 1024u
 #define SAFETY .3       /* of the misses allowed that are not made use of: rows as queries are a little easier than strangers' */
 #define DEPTH_SHARE .25 /* of the misses, those by depth */
-#define NARROWER 3      /* halvings between too little reach and one that is enough */
+#define NARROWER 4      /* steps between too little reach and one that is enough, each to their geometric mean */
 
 typedef struct measuring {
     cn_cells *c;
@@ -146,7 +146,12 @@ static cn_err try_aim(measuring *m, bench *b, uint32_t sample, const cn_scan *q)
     bool coded, all;
     by.k = m->k;
     CN_TRY(cn_scan_begin(m->c->flat, &by, b->flat, &coded));
-    CN_TRY(cn_cells_by(m->c, &by, &m->aim, m->recall, UINT32_MAX, b->flat, b->cells, &told, &all));
+    CN_TRY(cn_cells_by(m->c, &by, &m->aim, m->recall, m->c->head.rows / 2, b->flat, b->cells, &told, &all));
+    if (!all) { /* the flat scan's, which misses none */
+        m->right[sample] = m->k;
+        m->read[sample] = m->c->head.rows;
+        return CN_OK;
+    }
     cn_top_take(&b->flat->top, hits, &n);
     m->right[sample] = m->k - want;
     for (uint32_t i = 0; want && i < n; i++)
@@ -225,7 +230,7 @@ static cn_err measure_aim(measuring *m, double recall, unsigned threads, cn_aim 
     CN_TRY(try_share(m, 1 - good, goal, threads, ret));
     for (int i = 0; i < NARROWER && ret->depth; i++) {
         cn_aim less;
-        double miss = (good + bad) / 2;
+        double miss = sqrt(good * bad);
         CN_TRY(try_share(m, 1 - miss, goal, threads, &less));
         if (less.depth) {
             *ret = less;
