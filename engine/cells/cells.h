@@ -43,9 +43,7 @@ typedef struct cn_cells_told { /* of one search */
     uint32_t cells, rows; /* that were read */
 } cn_cells_told;
 
-/* What the search would do, without doing it. */
-cn_cells_told cn_cells_plan(const cn_cells *c, const cn_scan *q, double recall);
-/* The best k permitted rows as far as the recall goes (over 0, to 1; over CN_CELLS_RECALL_MAX as cn_flat_staged() gives it), best first, ties by rank, with
- * their true scores: min(k, n_permitted) hits. hits has room for k. */
+/* The best k permitted rows as far as the recall goes (over 0, to 1; over CN_CELLS_RECALL_MAX as cn_flat_staged() gives them), best
+ * first, ties by rank, with their true scores: min(k, n_permitted) hits. hits has room for k. */
 cn_err cn_cells_search(const cn_cells *c, const cn_scan *q, double recall, cn_scratch *flat, cn_cells_scratch *s, cn_scored *hits, uint32_t *ret_n,
                        cn_cells_told *ret_told);

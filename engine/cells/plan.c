@@ -69,9 +69,3 @@ cn_cells_told cn_cells_choose(const cn_cells *c, const cn_scan *q, double recall
     }
     return told;
 }
-
-cn_cells_told cn_cells_plan(const cn_cells *c, const cn_scan *q, double recall) {
-    cn_aim aim;
-    uint32_t budget;
-    return cn_cells_choose(c, q, recall, &aim, &budget);
-}
