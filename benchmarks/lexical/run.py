@@ -8,16 +8,11 @@ run`: bm25s's ranking goes through `eval score`. Speed is measured on WordNet's 
 117,659 short texts, asked for by every n-th gloss's first words: cairn through its whole path (permissions, the answer with its
 texts, one call a question), bm25s by retrieve() on one thread, both k 10. Rounds of the two are interleaved.
 """
-import argparse, datetime, json, os, platform, statistics, tempfile
+import argparse, json, os, statistics, sys, tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/ingest"))
 from peer import Cairn, peer
-
-
-def cpu_name():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+from result import finish
 
 
 def quality(o, cairn, folder):
@@ -66,16 +61,9 @@ def main():
         found = quality(o, cairn, folder)
         fast = speed(o, cairn, folder) if o.wordnet else None
     ours, theirs = found["cairn"], found["bm25s"]
-    result = {"what": "mode lexical beside bm25s: quality on judged questions, answers a second on WordNet's glosses, one thread",
-              "command": "python3 benchmarks/lexical/run.py BUILD --beir .../" + os.path.basename(os.path.normpath(o.beir)) + (" --wordnet " + o.wordnet if o.wordnet else "") + " --python VENV/bin/python",
-              "date": datetime.date.today().isoformat(), "machine": cpu_name(), "quality": found, "speed": fast,
-              "bar": "nDCG@10 and R@100 no worse than bm25s by more than .005; as many answers a second",
-              "reached": all(ours[m] >= theirs[m] - .005 for m in ("nDCG@10", "R@100")) and (not fast or fast["times_the_peer"] >= 1)}
-    print(json.dumps(result, indent=1))
-    if o.out:
-        with open(o.out, "w") as f:
-            json.dump(result, f, indent=1)
-            f.write("\n")
+    finish(o.out, "mode lexical beside bm25s: quality on judged questions, answers a second on WordNet's glosses, one thread",
+           "nDCG@10 and R@100 no worse than bm25s by more than .005; as many answers a second",
+           all(ours[m] >= theirs[m] - .005 for m in ("nDCG@10", "R@100")) and (not fast or fast["times_the_peer"] >= 1), {"quality": found, "speed": fast})
 
 
 main()

@@ -6,14 +6,10 @@
 BUILD is a release build. Each query runs by the flat scan alone and by the whole of cn_view_open and cn_search, interleaved, one
 thread, pinned to one processor; medians over queries, then over rounds. Needs Debian's python3 only.
 """
-import argparse, datetime, json, os, platform, statistics, subprocess, sys
+import argparse, json, os, statistics, subprocess, sys
 
-
-def cpu_name():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/ingest"))
+from result import finish
 
 
 def main():
@@ -27,18 +23,9 @@ def main():
     rounds = [json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout) for _ in range(o.rounds)]
     figures = {name: round(statistics.median(r[name] for r in rounds), 4) if isinstance(value, float) else value for name, value in rounds[0].items()}
     figures["allocations"] = max(r["allocations"] for r in rounds)
-    result = {
-        "what": "a whole question (version, permissions, search, merge) beside the flat scan alone, one thread",
-        "command": "python3 benchmarks/search/run.py BUILD VECTORS.npy " + " ".join(sys.argv[3:]),
-        "date": datetime.date.today().isoformat(), "machine": cpu_name(), "figures": figures,
-        "bar": "at most 10% more than the scan alone, staged and exact; no allocation when asked again",
-        "reached": figures["more_staged"] <= 0.1 and figures["more_exact"] <= 0.1 and figures["allocations"] == 0,
-    }
-    print(json.dumps(result, indent=1))
-    if o.out:
-        with open(o.out, "w") as f:
-            json.dump(result, f, indent=1)
-            f.write("\n")
+    finish(o.out, "a whole question (version, permissions, search, merge) beside the flat scan alone, one thread",
+           "at most 10% more than the scan alone, staged and exact; no allocation when asked again",
+           figures["more_staged"] <= 0.1 and figures["more_exact"] <= 0.1 and figures["allocations"] == 0, figures)
 
 
 main()

@@ -64,7 +64,7 @@ class Server:
 
 
 def load(place, address, key, index, queries, k, connections, each, *rate):
-    first = ["nice", "-n", "-10"] if os.geteuid() == 0 else []  # as if on a machine of its own
+    first = ["chrt", "-f", "10"] if os.geteuid() == 0 else []  # as if on a machine of its own
     out = subprocess.run([*first, place.build + "/benchmarks/server/load", address, key, index, queries, str(k), str(connections), str(each), *map(str, rate)],
                          check=True, capture_output=True, text=True).stdout
     return json.loads(out)

@@ -7,18 +7,13 @@ BUILD is a release build. Vectors are random, made here. Needs numpy. Server CPU
 cairnd process, read before and after each round; rounds of the two are interleaved, and medians count. In process as many
 threads search as the machine has processors, for searches side by side share its memory's bandwidth in the server, too.
 """
-import argparse, datetime, json, os, platform, shutil, statistics, subprocess, tempfile
+import argparse, os, shutil, statistics, subprocess, sys, tempfile
 
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/ingest"))
 from place import Place, Server, load
-
-
-def cpu_name():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+from result import finish
 
 
 def measure(place, tenant, index, queries, key, rounds, connections, each):
@@ -64,23 +59,17 @@ def main():
         key = place.key("t0")
         big = place.index("t0", "big", o.rows, o.dim)
         small = place.index("t0", "small", 32, 8)
-        result = {"what": "what serving costs", "command": "python3 benchmarks/server/run.py BUILD", "date": datetime.date.today().isoformat(), "machine": cpu_name(),
-                  "rows": o.rows, "dim": o.dim, "connections": 4,
-                  "big": measure(place, "t0", "big", big, key, o.rounds, 4, o.each),
-                  "small": measure(place, "t0", "small", small, key, o.rounds, 4, o.each * 10)}
+        figures = {"rows": o.rows, "dim": o.dim, "connections": 4, "big": measure(place, "t0", "big", big, key, o.rounds, 4, o.each),
+                   "small": measure(place, "t0", "small", small, key, o.rounds, 4, o.each * 10)}
         place.index("t0", "million", o.start_rows, 64)
-        result["start_million_rows"] = {"rows": o.start_rows, **starts(place, key, "million", 64)}
+        million = figures["start_million_rows"] = {"rows": o.start_rows, **starts(place, key, "million", 64)}
         for i in range(1, o.tenants):
             place.cairn("tenant", "add", f"t{i}")
-        result["start_idle_tenants"] = {"tenants": o.tenants, **starts(place, key, None, 0)}
-        result["bar"] = "big.ratio at most 1.15; small.own_us under 30; ready within 200 ms on a million rows, 1,000 ms with 1,000 idle tenants"
-        print(json.dumps(result, indent=1))
-        if o.out:
-            with open(o.out, "w") as f:
-                json.dump(result, f, indent=1)
-                f.write("\n")
+        idle = figures["start_idle_tenants"] = {"tenants": o.tenants, **starts(place, key, None, 0)}
     finally:
         shutil.rmtree(folder)
+    finish(o.out, "what serving costs", "big.ratio at most 1.15; small.own_us under 30; ready within 200 ms on a million rows, 1,000 ms with 1,000 idle tenants",
+           figures["big"]["ratio"] <= 1.15 and figures["small"]["own_us"] < 30 and million["ready_ms"] <= 200 and idle["ready_ms"] <= 1000, figures)
 
 
 main()

@@ -37,6 +37,11 @@ size_t cn_utf8_valid_to(cn_str s) {
     return i;
 }
 
+void cn_utf8_mend(char *p, size_t n) {
+    for (size_t i = cn_utf8_valid_to((cn_str){p, n}); i < n; i += cn_utf8_valid_to((cn_str){p + i, n - i}))
+        p[i++] = '?';
+}
+
 size_t cn_utf8_cut(cn_str s, size_t at) {
     if (at >= s.n)
         return s.n;

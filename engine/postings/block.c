@@ -198,22 +198,29 @@ cn_err cn_posting_term(const cn_postings_run *r, uint32_t i, cn_str *ret) {
     return at[0] <= at[1] && at[1] <= r->term_bytes ? CN_OK : damaged("has a term that is not where it should be");
 }
 
-cn_err cn_posting_list_find(const cn_postings_run *r, cn_str term, cn_posting_list *ret, bool *ret_is) {
+cn_err cn_posting_term_from(const cn_postings_run *r, cn_str term, uint32_t *ret) {
     uint32_t lo = 0, hi = r->head.terms;
-    *ret_is = false;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
         cn_str at;
         CN_TRY(cn_posting_term(r, mid, &at));
-        int c = cn_str_cmp(at, term);
-        if (c == 0) {
-            *ret_is = true;
-            return cn_posting_list_open(r, mid, ret);
-        }
-        if (c < 0)
+        if (cn_str_cmp(at, term) < 0)
             lo = mid + 1;
         else
             hi = mid;
     }
+    *ret = lo;
     return CN_OK;
+}
+
+cn_err cn_posting_list_find(const cn_postings_run *r, cn_str term, cn_posting_list *ret, bool *ret_is) {
+    uint32_t i;
+    cn_str at;
+    *ret_is = false;
+    CN_TRY(cn_posting_term_from(r, term, &i));
+    if (i == r->head.terms)
+        return CN_OK;
+    CN_TRY(cn_posting_term(r, i, &at));
+    *ret_is = cn_str_eq(at, term);
+    return *ret_is ? cn_posting_list_open(r, i, ret) : CN_OK;
 }

@@ -86,6 +86,8 @@ typedef struct cn_decoded {
 
 /* The bytes of term i, of the run's. CN_DAMAGED. */
 cn_err cn_posting_term(const cn_postings_run *r, uint32_t i, cn_str *ret);
+/* The first term that is not before this one; the number of terms: none. */
+cn_err cn_posting_term_from(const cn_postings_run *r, cn_str term, uint32_t *ret);
 /* Finds the term; *ret_is false: the run does not hold it. */
 cn_err cn_posting_list_find(const cn_postings_run *r, cn_str term, cn_posting_list *ret, bool *ret_is);
 cn_err cn_posting_list_open(const cn_postings_run *r, uint32_t term, cn_posting_list *ret);

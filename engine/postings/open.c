@@ -112,18 +112,48 @@ static cn_err count_list(const cn_posting_list *l, const uint64_t *bits, uint32_
     return CN_OK;
 }
 
+static cn_err count_in(const cn_postings *p, const cn_postings_run *r, const cn_posting_list *l, cn_row_set rows, uint32_t *io) {
+    if (rows.n != p->head.rows)
+        return count_list(l, rows.bits + r->head.first_row / 64, io);
+    *io += l->entry.df;
+    return CN_OK;
+}
+
 cn_err cn_postings_count(const cn_postings *p, cn_str term, cn_row_set rows, uint32_t *ret) {
     uint32_t n = 0;
     for (uint32_t i = 0; rows.n && i < p->head.runs; i++) {
-        const cn_postings_run *r = &p->run[i];
         cn_posting_list l;
         bool is;
-        CN_TRY(cn_posting_list_find(r, term, &l, &is));
-        if (is && rows.n == p->head.rows)
-            n += l.entry.df;
-        else if (is)
-            CN_TRY(count_list(&l, rows.bits + r->head.first_row / 64, &n));
+        CN_TRY(cn_posting_list_find(&p->run[i], term, &l, &is));
+        if (is)
+            CN_TRY(count_in(p, &p->run[i], &l, rows, &n));
     }
     *ret = n;
+    return CN_OK;
+}
+
+static bool begins(cn_str term, cn_str beginning) { return term.n >= beginning.n && memcmp(term.p, beginning.p, beginning.n) == 0; }
+
+static cn_err begun_in(const cn_postings *p, const cn_postings_run *r, cn_str beginning, cn_row_set rows, cn_begun_fn *fn, void *ctx) {
+    uint32_t i;
+    CN_TRY(cn_posting_term_from(r, beginning, &i));
+    for (; i < r->head.terms; i++) {
+        cn_posting_list l;
+        cn_str term;
+        uint32_t n = 0;
+        CN_TRY(cn_posting_term(r, i, &term));
+        if (!begins(term, beginning))
+            return CN_OK;
+        CN_TRY(cn_posting_list_open(r, i, &l));
+        CN_TRY(count_in(p, r, &l, rows, &n));
+        if (n)
+            CN_TRY(fn(ctx, term, n));
+    }
+    return CN_OK;
+}
+
+cn_err cn_postings_begun(const cn_postings *p, cn_str beginning, cn_row_set rows, cn_begun_fn *fn, void *ctx) {
+    for (uint32_t i = 0; rows.n && i < p->head.runs; i++)
+        CN_TRY(begun_in(p, &p->run[i], beginning, rows, fn, ctx));
     return CN_OK;
 }

@@ -49,14 +49,20 @@ typedef struct cn_row_set {
 uint64_t cn_postings_tokens(const cn_postings *p, cn_row_set rows);
 /* How many of these rows hold the term. */
 cn_err cn_postings_count(const cn_postings *p, cn_str term, cn_row_set rows, uint32_t *ret);
+/* Calls fn for each term that begins so and stands in one of these rows, and says in how many; a term may come several times, its
+ * rows then add up. The term is fn's only during the call. What fn returns other than CN_OK ends it. */
+typedef cn_err cn_begun_fn(void *ctx, cn_str term, uint32_t rows);
+cn_err cn_postings_begun(const cn_postings *p, cn_str beginning, cn_row_set rows, cn_begun_fn *fn, void *ctx);
 
 typedef struct cn_wanted {
     cn_str term;
     float weight;              /* over 0 */
+    bool must;                 /* a row without it is no hit */
+    bool joins;                /* it is one with the term before it, whose weight it has: what both stand for counts together */
 } cn_wanted;
 
 typedef struct cn_lookup {
-    const cn_wanted *terms;    /* each once */
+    const cn_wanted *terms;    /* each once, but for those that join others */
     uint32_t n;
     float k1, b, mean;         /* mean: length of a row; over 0 */
     uint32_t k;
@@ -65,11 +71,14 @@ typedef struct cn_lookup {
     const uint32_t *rank;      /* of each row in the order of ties; NULL: the row number */
     bool (*stop)(void *ctx);   /* asked now and then; true: give up with CN_DEADLINE; NULL: never */
     void *stop_ctx;
+    /* Asked of a row that would be among the best so far: is it a hit? NULL: each is. */
+    cn_err (*fits)(void *ctx, uint32_t row, bool *ret);
+    void *fits_ctx;
 } cn_lookup;
 
 typedef struct cn_lookup_scratch cn_lookup_scratch; /* grows to what the largest search needs, then allocates nothing */
 cn_err cn_lookup_scratch_new(cn_lookup_scratch **ret);
 void cn_lookup_scratch_free(cn_lookup_scratch *s);
 
-/* The best k permitted rows that hold a term at least, best first, ties by rank. hits has room for k; *ret_n <= k. */
+/* The best k permitted rows that hold a term at least, all those they must, and fit; best first, ties by rank. hits has room for k; *ret_n <= k. */
 cn_err cn_postings_search(const cn_postings *p, const cn_lookup *q, cn_lookup_scratch *s, cn_scored *hits, uint32_t *ret_n);

@@ -4,7 +4,9 @@
  * give. A window under the bar is passed over. In others the terms that give least may together be under the bar: a row that
  * holds none but those cannot be among the best, so candidates come from the other terms alone, and of the common terms only
  * blocks with candidates are decoded. What is left is scored whole, term by term in the order of the question, so that
- * what was passed over never changes a bit of a score. */
+ * what was passed over never changes a bit of a score. A term that joins others adds its occurrences to theirs; a score grows
+ * less than the occurrences do, so the sum of their bounds is a bound. Of what may be a hit by its terms alone the caller is asked
+ * only where its score suffices. */
 #include "engine/base/mem.h"
 #include "engine/postings/inside.h"
 
@@ -16,6 +18,8 @@
 
 typedef struct cursor { /* one term's list in the run at hand */
     cn_posting_list list;
+    uint32_t group;      /* of terms that are one */
+    bool must;
     float weight;
     float bound, here;   /* the best a row can get from it: anywhere, and in this window */
     uint32_t block;      /* the first that may reach into this window */
@@ -30,7 +34,8 @@ struct cn_lookup_scratch {
     uint32_t n, room;
     float base, slope;   /* k1 * (1 - b + b * length / mean) = base + slope * length */
     float score[WINDOW];
-    uint64_t may[WORDS], touched[WORDS];
+    uint32_t tf[WINDOW]; /* of terms that are one, together */
+    uint64_t may[WORDS], touched[WORDS], one[WORDS];
 };
 
 cn_err cn_lookup_scratch_new(cn_lookup_scratch **ret) {
@@ -67,13 +72,21 @@ static float part(const cn_lookup_scratch *s, float weight, uint32_t tf, uint32_
 
 /* ---------- terms of a run ---------- */
 static cn_err open_cursors(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scratch *s) {
+    uint32_t group = 0;
     s->n = 0;
     for (uint32_t i = 0; i < q->n; i++) {
         cursor *c = &s->cursors[s->n];
         bool is;
+        group += !q->terms[i].joins;
         CN_TRY(cn_posting_list_find(r, q->terms[i].term, &c->list, &is));
+        if (!is && q->terms[i].must) {
+            s->n = 0;
+            return CN_OK;
+        }
         if (!is)
             continue;
+        c->group = group;
+        c->must = q->terms[i].must;
         c->weight = q->terms[i].weight;
         c->bound = part(s, c->weight, c->list.entry.max_tf, c->list.entry.min_len) * SLACK;
         c->block = 0;
@@ -118,13 +131,13 @@ static cn_err decode(cursor *c, uint32_t i) {
     return CN_OK;
 }
 
-static cn_err mark(cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) {
+static cn_err mark(cursor *c, uint32_t from, uint32_t to, uint64_t *into) {
     for (uint32_t i = c->block; c->here > 0 && reaches(c, i, to); i++) {
         CN_TRY(decode(c, i));
         for (uint32_t j = 0; j < c->d.n; j++) {
             uint32_t row = c->d.row[j] - from; /* before the window: very large */
             if (row < to - from)
-                s->may[row / 64] |= (uint64_t)1 << (row % 64);
+                into[row / 64] |= (uint64_t)1 << (row % 64);
         }
     }
     return CN_OK;
@@ -166,6 +179,44 @@ static cn_err add_scores(const cn_postings_run *r, cn_lookup_scratch *s, cursor 
     return CN_OK;
 }
 
+static cn_err add_times(cn_lookup_scratch *s, cursor *c, uint32_t from, uint32_t to) {
+    for (uint32_t i = c->block; c->here > 0 && reaches(c, i, to); i++) {
+        if (!any_candidate(s, c, i, from, to))
+            continue;
+        CN_TRY(decode(c, i));
+        for (uint32_t j = 0; j < c->d.n; j++) {
+            uint32_t row = c->d.row[j] - from;
+            if (row < to - from && s->may[row / 64] >> (row % 64) & 1)
+                s->tf[row] += c->d.tf[j];
+        }
+    }
+    return CN_OK;
+}
+
+/* Terms that are one, from `first` to before `end`. */
+static cn_err add_joined(const cn_postings_run *r, cn_lookup_scratch *s, uint32_t first, uint32_t end, uint32_t from, uint32_t to) {
+    memset(s->tf, 0, sizeof s->tf);
+    for (uint32_t i = first; i < end; i++)
+        CN_TRY(add_times(s, &s->cursors[i], from, to));
+    for (uint32_t row = 0; row < to - from; row++) {
+        if (s->tf[row] == 0)
+            continue;
+        float was = s->touched[row / 64] >> (row % 64) & 1 ? s->score[row] : 0;
+        s->score[row] = was + part(s, s->cursors[first].weight, s->tf[row], r->lengths[from + row]);
+        s->touched[row / 64] |= (uint64_t)1 << (row % 64);
+    }
+    return CN_OK;
+}
+
+static cn_err add_all(const cn_postings_run *r, cn_lookup_scratch *s, uint32_t from, uint32_t to) {
+    for (uint32_t i = 0, end; i < s->n; i = end) {
+        for (end = i + 1; end < s->n && s->cursors[end].group == s->cursors[i].group;)
+            end++;
+        CN_TRY(end - i == 1 ? add_scores(r, s, &s->cursors[i], from, to) : add_joined(r, s, i, end, from, to));
+    }
+    return CN_OK;
+}
+
 /* ---------- a window ---------- */
 /* How many of the terms, smallest first, stay under the bar together; *ret_all: the sum of them all. */
 static uint32_t under(const cn_lookup_scratch *s, float bar, float *ret_all) {
@@ -179,28 +230,57 @@ static uint32_t under(const cn_lookup_scratch *s, float bar, float *ret_all) {
     return n;
 }
 
-/* Candidates: rows that may be seen and hold a term that is not among the `few` small ones. */
+/* Is there a term that rows must hold, and none here does? */
+static bool lacks_one(const cn_lookup_scratch *s) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->cursors[i].must && !(s->cursors[i].here > 0))
+            return true;
+    return false;
+}
+
+static cn_err keep_with_all(cn_lookup_scratch *s, uint32_t from, uint32_t to) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (!s->cursors[i].must)
+            continue;
+        memset(s->one, 0, sizeof s->one);
+        CN_TRY(mark(&s->cursors[i], from, to, s->one));
+        for (uint32_t w = 0; w < WORDS; w++)
+            s->may[w] &= s->one[w];
+    }
+    return CN_OK;
+}
+
+/* Candidates: rows that may be seen, hold a term that is not among the `few` small ones, and all that they must. */
 static cn_err candidates(cn_lookup_scratch *s, const uint64_t *permitted, uint32_t few, uint32_t from, uint32_t to) {
     uint32_t words = (to - from + 63) / 64;
     if (few == 0) {
         memcpy(s->may, permitted, words * sizeof *s->may);
-        return CN_OK;
+        return keep_with_all(s, from, to);
     }
     memset(s->may, 0, sizeof s->may);
     for (uint32_t i = few; i < s->n; i++)
-        CN_TRY(mark(s, &s->cursors[s->order[i]], from, to));
+        CN_TRY(mark(&s->cursors[s->order[i]], from, to, s->may));
     for (uint32_t w = 0; w < words; w++)
         s->may[w] &= permitted[w];
-    return CN_OK;
+    return keep_with_all(s, from, to);
 }
 
-static void offer(cn_lookup_scratch *s, const cn_postings_run *r, uint32_t from, float floor) {
+static cn_err fits(const cn_lookup_scratch *s, const cn_lookup *q, cn_scored x, bool *ret) {
+    *ret = x.score >= q->floor && (!q->fits || x.score >= cn_top_bar(&s->top));
+    return *ret && q->fits ? q->fits(q->fits_ctx, x.row, ret) : CN_OK;
+}
+
+static cn_err offer(cn_lookup_scratch *s, const cn_postings_run *r, const cn_lookup *q, uint32_t from) {
     for (uint32_t w = 0; w < WORDS; w++)
         for (uint64_t bits = s->touched[w]; bits; bits &= bits - 1) {
             uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(bits);
-            if (s->score[row] >= floor)
-                cn_top_offer(&s->top, (cn_scored){s->score[row], r->head.first_row + from + row});
+            cn_scored x = {s->score[row], r->head.first_row + from + row};
+            bool is;
+            CN_TRY(fits(s, q, x, &is));
+            if (is)
+                cn_top_offer(&s->top, x);
         }
+    return CN_OK;
 }
 
 static cn_err window(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scratch *s, uint32_t from, uint32_t to) {
@@ -210,14 +290,12 @@ static cn_err window(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scr
     for (uint32_t i = 0; i < s->n; i++)
         bound_here(s, &s->cursors[i], from, to);
     uint32_t few = under(s, bar, &all);
-    if (all <= 0 || all < bar)
+    if (all <= 0 || all < bar || lacks_one(s))
         return CN_OK;
     CN_TRY(candidates(s, permitted, few, from, to));
     memset(s->touched, 0, sizeof s->touched);
-    for (uint32_t i = 0; i < s->n; i++)
-        CN_TRY(add_scores(r, s, &s->cursors[i], from, to));
-    offer(s, r, from, q->floor);
-    return CN_OK;
+    CN_TRY(add_all(r, s, from, to));
+    return offer(s, r, q, from);
 }
 
 static cn_err search_run(const cn_postings_run *r, const cn_lookup *q, cn_lookup_scratch *s) {

@@ -73,13 +73,17 @@ static cn_err fill(side *s, unsigned bits, uint32_t bucket) {
     return CN_OK;
 }
 
-typedef struct diff {
+typedef struct diff diff;
+struct diff {
     side m, n;
+    cn_err (*tell)(diff *d, const place *x, const place *y); /* x of m, y of n; NULL: that side has none */
     cn_diff_fn *fn;
+    cn_loss loss;
     void *ctx;
-    cn_arena a;
-} diff;
+    cn_arena a; /* of what is told of one document */
+};
 
+/* ---------- a difference, told by name and labels ---------- */
 static cn_err read_doc(diff *d, side *s, const place *p, cn_doc *ret) { return cn_seg_doc_full(s->live.segs[p->seg], p->doc, &d->a, ret); }
 
 /* Only the labels differ when the new document with the old labels has the old leaf. */
@@ -94,13 +98,31 @@ static cn_err compare(diff *d, const place *x, const place *y) {
     return d->fn(d->ctx, kind, is.source, is.id, &was.labels, &is.labels);
 }
 
-static cn_err only(diff *d, side *s, const place *p, enum cn_diff_kind kind) {
+static cn_err describe(diff *d, const place *x, const place *y) {
     cn_doc doc;
     static const cn_triple none;
-    if (p->stub)
+    if (x && y)
+        return compare(d, x, y);
+    CN_TRY(x ? read_doc(d, &d->m, x, &doc) : read_doc(d, &d->n, y, &doc));
+    return d->fn(d->ctx, x ? CN_DIFF_DELETED : CN_DIFF_ADDED, doc.source, doc.id, x ? &doc.labels : &none, x ? &none : &doc.labels);
+}
+
+/* ---------- what is lost, counted by the records alone ---------- */
+static cn_err count_loss(diff *d, const place *x, const place *y) {
+    cn_doc was, is;
+    d->loss.deleted += !y;
+    if (!x || !y)
         return CN_OK;
-    CN_TRY(read_doc(d, s, p, &doc));
-    return d->fn(d->ctx, kind, doc.source, doc.id, kind == CN_DIFF_ADDED ? &none : &doc.labels, kind == CN_DIFF_ADDED ? &doc.labels : &none);
+    CN_TRY(cn_seg_doc_brief(d->m.live.segs[x->seg], x->doc, &was));
+    CN_TRY(cn_seg_doc_brief(d->n.live.segs[y->seg], y->doc, &is));
+    d->loss.relabelled += cn_digest_eq(&was.content, &is.content) && !cn_digest_eq(&was.row, &is.row) && !cn_digest_is_zero(&is.row);
+    return CN_OK;
+}
+
+/* ---------- the walk ---------- */
+static cn_err one(diff *d, const place *x, const place *y) {
+    cn_arena_reset(&d->a);
+    return (x ? x : y)->stub ? CN_OK : d->tell(d, x, y);
 }
 
 static cn_err walk(diff *d, unsigned bits, uint32_t bucket) {
@@ -109,14 +131,14 @@ static cn_err walk(diff *d, unsigned bits, uint32_t bucket) {
     size_t i = 0, j = 0;
     while (i < d->m.n || j < d->n.n) {
         int c = i == d->m.n ? 1 : j == d->n.n ? -1 : by_key(&d->m.v[i], &d->n.v[j]);
-        cn_arena_reset(&d->a);
-        bool differ = c != 0 || !cn_digest_eq(&d->m.v[i].leaf, &d->n.v[j].leaf);
-        if (c < 0 || (differ && c == 0 && d->n.v[j].stub))
-            CN_TRY(only(d, &d->m, &d->m.v[i], CN_DIFF_DELETED));
-        else if (c > 0 || (differ && d->m.v[i].stub))
-            CN_TRY(only(d, &d->n, &d->n.v[j], CN_DIFF_ADDED));
-        else if (differ)
-            CN_TRY(compare(d, &d->m.v[i], &d->n.v[j]));
+        const place *x = c <= 0 ? &d->m.v[i] : NULL, *y = c >= 0 ? &d->n.v[j] : NULL;
+        bool differ = c != 0 || !cn_digest_eq(&x->leaf, &y->leaf);
+        if (differ && x && y && y->stub)
+            y = NULL;
+        else if (differ && x && y && x->stub)
+            x = NULL;
+        if (differ)
+            CN_TRY(one(d, x, y));
         i += c <= 0;
         j += c >= 0;
     }
@@ -143,27 +165,38 @@ static cn_err walk_all(diff *d) {
     return CN_OK;
 }
 
-cn_err cn_version_diff(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_diff_fn *fn, void *ctx) {
+static cn_err run(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, diff *d) {
     __attribute__((cleanup(cn_arena_done))) cn_arena a;
     cn_arena_init(&a, 16384, (size_t)1 << 30);
-    diff d = {.fn = fn, .ctx = ctx};
-    cn_arena_init(&d.a, 65536, (size_t)4 << 30);
+    cn_arena_init(&d->a, 65536, (size_t)4 << 30);
     cn_version x, y;
     cn_err err = cn_version_get(t, index, m, &a, &x);
     if (err == CN_OK)
         err = cn_version_get(t, index, n, &a, &y);
     if (err == CN_OK)
-        err = side_open(t, &x, &d.m);
+        err = side_open(t, &x, &d->m);
     if (err == CN_OK)
-        err = side_open(t, &y, &d.n);
+        err = side_open(t, &y, &d->n);
     if (err == CN_OK)
-        err = walk_all(&d);
+        err = walk_all(d);
     if (err == CN_OK)
-        err = sound(&d.m);
+        err = sound(&d->m);
     if (err == CN_OK)
-        err = sound(&d.n);
-    side_done(&d.m);
-    side_done(&d.n);
-    cn_arena_done(&d.a);
+        err = sound(&d->n);
+    side_done(&d->m);
+    side_done(&d->n);
+    cn_arena_done(&d->a);
     return err;
+}
+
+cn_err cn_version_diff(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_diff_fn *fn, void *ctx) {
+    diff d = {.tell = describe, .fn = fn, .ctx = ctx};
+    return run(t, index, m, n, &d);
+}
+
+cn_err cn_version_loss(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_loss *ret) {
+    diff d = {.tell = count_loss};
+    CN_TRY(run(t, index, m, n, &d));
+    *ret = d.loss;
+    return CN_OK;
 }

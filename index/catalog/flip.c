@@ -68,11 +68,14 @@ static bool comes_before(const cn_version *v, const cn_version *now) {
 }
 
 /* Who goes back to a version that was never active leaves behind all that lies between: the next way back leads from there to
- * an earlier one. A version's `before` was active before it, so the walk ends. */
+ * an earlier one. A version's `before` was active before it, so the walk ends; and soon, since it keeps the catalog's writer. */
 static cn_err join_way_back(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *left, cn_version *v) {
     CN_CATALOG_ARENA(room);
     cn_version at = {.before_active = left->before_active};
-    while (at.before_active > v->number) {
+    for (int hops = 0; at.before_active > v->number; hops++) {
+        if (hops == HOPS)
+            return cn_fail(CN_REFUSED, "more than %d versions were active between %llu, which never was, and %llu; go back to a nearer one first (--to)", HOPS,
+                           (unsigned long long)v->number, (unsigned long long)left->number);
         cn_arena_reset(&room);
         CN_TRY(cn_version_load(c, txn, x->ix.id, at.before_active, &room, &at));
     }

@@ -87,3 +87,9 @@ cn_err cn_version_gc(cn_tenant *t, cn_str index, bool dry, const cn_actor *who, 
 enum cn_diff_kind { CN_DIFF_ADDED, CN_DIFF_DELETED, CN_DIFF_CHANGED, CN_DIFF_RELABELLED };
 typedef cn_err cn_diff_fn(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after);
 cn_err cn_version_diff(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_diff_fn *fn, void *ctx);
+/* What m's readers would miss in n: its documents that n does not hold, and those of the same content of which the source says
+ * other labels or metadata. A row that sealing narrowed (carry.h) is neither. Reads one record each of those that differ. */
+typedef struct cn_loss {
+    uint64_t deleted, relabelled;
+} cn_loss;
+cn_err cn_version_loss(cn_tenant *t, cn_str index, uint64_t m, uint64_t n, cn_loss *ret);

@@ -6,6 +6,7 @@
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "index/control/records.h"
+#include "index/control/refusals.h"
 
 #define AUDIT_FORMAT 1
 #define DETAIL_MAX 65536
@@ -161,7 +162,11 @@ static cn_err add_refusal(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why) {
     refusal r = {t, who, action, why, target};
-    return cn_catalog_insist(t, add_refusal, &r);
+    bool write;
+    if (!cn_str_is(who->via, "rpc"))
+        return cn_catalog_insist(t, add_refusal, &r);
+    CN_TRY(cn_refusals_note(t, who, action, &write));
+    return write ? cn_catalog_write(t, add_refusal, &r) : CN_OK;
 }
 
 typedef struct told {
@@ -270,6 +275,7 @@ static cn_err list_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out) {
     walk w = {.before = before, .n = n, .seen = seen, .ctx = ctx, .out = out};
+    cn_refusals_settle(t);
     return cn_catalog_read(t, list_all, &w);
 }
 

@@ -27,7 +27,8 @@ cn_err cn_audit_batch_begin(cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta);
 cn_err cn_audit_batch_add(cn_audit_batch *b, const cn_actor *who, const char *action, cn_str target, const char *outcome, cn_str detail);
 cn_err cn_audit_batch_put(const cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta, MDB_dbi audit);
 void cn_audit_batch_done(cn_audit_batch *b);
-/* One in a transaction of its own: for attempts refused before they had one. */
+/* One in a transaction of its own: for attempts refused before they had one. Of a caller over a
+ * connection only so often (refusals.h), and never at the cost of the reserve. */
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why);
 /* One in a transaction of its own too: of what was done elsewhere than in control.mdb. outcome: "done". */
 cn_err cn_audit_done(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail);

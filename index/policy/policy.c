@@ -175,7 +175,7 @@ cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, c
         return CN_OK;
     for (uint32_t i = 0; i < now->n_docs; i++) {
         const cn_policy_doc *d = &now->docs[i], *was = before ? cn_policy_find(before, &d->key) : NULL;
-        if (!d->erased && d->n_rows && !(was && same_erasure(was, d)))
+        if (!d->erased && (d->n_rows || d->erased_us != CN_NO_TIME) && !(was && same_erasure(was, d)))
             CN_TRY(fn(ctx, &(cn_erasure){d->key, d->source, d->id, false, d->erased_us}));
     }
     return CN_OK;
@@ -199,8 +199,8 @@ cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t versio
         if (g)
             CN_TRY(revoke(g, a, &left));
     }
-    *ret = left;
     *ret_narrowed = left.allow.n != row->allow.n || left.deny.n != row->deny.n || left.require.n != row->require.n;
+    *ret = left;
     return CN_OK;
 }
 

@@ -43,7 +43,7 @@ cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version
                          const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said);
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_pattern_hides). */
 cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
-/* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. */
+/* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. ret may be row. */
 cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed);
 /* Calls fn with each key in the lists in force over this version, once for each list. */
@@ -62,8 +62,8 @@ typedef struct cn_erasure {
 } cn_erasure;
 typedef cn_err cn_erasure_fn(void *ctx, const cn_erasure *e);
 cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx);
-/* Calls fn for each document that was erased and restored since `before` (NULL: ever): rows that were made under `before` of
- * its stored ones, and that no version names yet, are among the erased, and `now` does not know them. */
+/* Calls fn for each document that was erased and restored since `before` (NULL: ever), whether a version held it or not: rows
+ * that were made under `before`, and that no version names yet, may say what was erased, and `now` does not know them. */
 cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, cn_erasure_fn *fn, void *ctx);
 cn_digest cn_policy_digest(const cn_policy *p);       /* over all that it says, lists in force aside */
 bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */

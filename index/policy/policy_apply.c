@@ -103,7 +103,7 @@ static cn_err put_doc(work *w, const cn_policy_doc *d) {
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, RECORD_MAX);
     doc_key(&d->key, at);
-    bool any = d->granted.n || d->denied.n || d->hidden || d->erased || d->n_rows;
+    bool any = d->granted.n || d->denied.n || d->hidden || d->erased || d->n_rows || d->erased_us != CN_NO_TIME; /* a job that runs may have read it before */
     if (any)
         cn_policy_doc_pack(&b, d);
     CN_TRY(cn_buf_check(&b));

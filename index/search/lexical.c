@@ -6,11 +6,16 @@
 #include "engine/base/os.h"
 #include "index/search/searcher.h"
 
+cn_err cn_view_analyses(const cn_view *v) {
+    if (v->analyses)
+        return CN_OK;
+    return cn_fail(CN_UNAVAILABLE, "version %llu was analysed by \"" CN_STR_FMT "\", which this build does not have", (unsigned long long)v->ver.number,
+                   CN_STR_ARG(v->ver.recipe.analyser));
+}
+
 cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns) {
     cn_postings *p;
-    if (!v->analyses)
-        return cn_fail(CN_UNAVAILABLE, "version %llu was analysed by \"" CN_STR_FMT "\", which this build does not have", (unsigned long long)v->ver.number,
-                       CN_STR_ARG(v->ver.recipe.analyser));
+    CN_TRY(cn_view_analyses(v));
     for (uint32_t i = 0; i < v->n_parts; i++)
         if (cn_seg_rows(v->parts[i].seg))
             CN_TRY(cn_seg_postings(v->parts[i].seg, &v->analyser, deadline_ns, &p));
@@ -18,63 +23,19 @@ cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns) {
 }
 
 void cn_lexical_done(cn_lexical *l) {
-    cn_terms_free(l->terms);
+    cn_asked_done(&l->asked);
     cn_lookup_scratch_free(l->scratch);
-    cn_table_done(&l->table);
-    cn_free(l->asked);
-    cn_free(l->bytes);
+    cn_table_done(&l->begun_at);
+    cn_free(l->begun);
+    cn_free(l->expanded);
     cn_free(l->wanted);
+    cn_free(l->ranges);
 }
 
-static cn_err make_room(cn_lexical *l, const cn_analyser *a) {
+static cn_err make_room(cn_lexical *l) {
     if (!l->scratch)
         CN_TRY(cn_lookup_scratch_new(&l->scratch));
-    if (!l->wanted && (!cn_resize(l->asked, CN_TERMS_MAX) || !cn_resize(l->bytes, (size_t)CN_TERMS_MAX * CN_TERM_MAX) || !cn_resize(l->wanted, CN_TERMS_MAX)))
-        return cn_fail_memory();
-    if (l->terms && cn_terms_are(l->terms, a))
-        return CN_OK;
-    cn_terms_free(l->terms);
-    l->terms = NULL;
-    return cn_terms_new(a, &l->terms);
-}
-
-/* ---------- words ---------- */
-static cn_str word(const cn_lexical *l, uint32_t i) { return (cn_str){l->bytes + l->asked[i].at, l->asked[i].bytes}; }
-
-typedef struct same {
-    const cn_lexical *l;
-    cn_str term;
-} same;
-
-static bool is_same(void *ctx, uint32_t i) {
-    const same *x = ctx;
-    return cn_str_eq(word(x->l, i), x->term);
-}
-
-static cn_err ask(void *ctx, cn_str term, bool stop) {
-    cn_lexical *l = ctx;
-    uint32_t hash = cn_crc32c(0, term.p, term.n), at = cn_table_find(&l->table, hash, is_same, &(same){l, term});
-    if (at != UINT32_MAX) {
-        l->asked[at].times++;
-        return CN_OK;
-    }
-    l->cut |= l->n == CN_TERMS_MAX;
-    if (l->cut)
-        return CN_OK;
-    CN_TRY(cn_table_add(&l->table, hash, l->n));
-    l->asked[l->n] = (cn_asked){l->n * CN_TERM_MAX, (uint32_t)term.n, 1, stop};
-    memcpy(l->bytes + (size_t)l->n * CN_TERM_MAX, term.p, term.n);
-    l->n++;
-    return CN_OK;
-}
-
-static void drop_stop_words(cn_lexical *l) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < l->n; i++)
-        if (!l->asked[i].stop)
-            l->asked[kept++] = l->asked[i];
-    if (kept)
-        l->n = kept;
+    return l->wanted || cn_resize(l->wanted, CN_TERMS_MAX) ? CN_OK : cn_fail_memory();
 }
 
 /* ---------- counts ---------- */
@@ -123,7 +84,9 @@ static cn_err count(cn_view *v, const cn_query *q, const cn_permit *p, cn_str te
     return CN_OK;
 }
 
-static cn_err counted(cn_view *v, const cn_query *q, const cn_permit *p, cn_word_counts *c, cn_str term, uint64_t *ret) {
+cn_err cn_lexical_counted(cn_view *v, const cn_query *q, cn_permit *p, cn_str term, uint64_t *ret) {
+    cn_word_counts *c;
+    CN_TRY(counts_of(p, &c));
     if (cn_word_counts_get(c, term, ret))
         return CN_OK;
     CN_TRY(count(v, q, p, term, ret));
@@ -138,36 +101,66 @@ static float weight_of(uint64_t rows, uint64_t n, uint32_t times) {
     return (float)(idf * times * ((double)CN_BM25_K1 + 1));
 }
 
-static cn_err weigh(cn_view *v, const cn_query *q, cn_permit *p, cn_lexical *l) {
-    cn_word_counts *c;
-    uint64_t rows = 0, tokens, n;
-    CN_TRY(counts_of(p, &c));
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        rows += p->n_rows[i];
-    CN_TRY(counted(v, q, p, c, (cn_str){"", 0}, &tokens));
-    l->mean = rows && tokens ? (float)((double)tokens / (double)rows) : 1;
-    for (uint32_t i = 0; rows && i < l->n; i++) {
-        CN_TRY(counted(v, q, p, c, word(l, i), &n));
-        float w = weight_of(rows, n, l->asked[i].times);
-        l->most += w;
-        if (n) {
-            l->wanted[l->n_wanted++] = (cn_wanted){word(l, i), w};
-            l->known += w;
+/* What a term may add to a score. */
+static float add_weight(cn_lexical *l, uint64_t rows, uint64_t n, uint32_t times) {
+    float w = weight_of(rows, n, times);
+    l->most += w;
+    l->known += n ? w : 0;
+    l->terms_known += n > 0;
+    return w;
+}
+
+static cn_err weigh_words(cn_view *v, const cn_query *q, cn_permit *p, uint64_t rows, cn_lexical *l) {
+    for (uint32_t i = 0; i < l->asked.n; i++) {
+        const cn_asked_word *x = &l->asked.words[i];
+        cn_str term = cn_asked_term(&l->asked, i);
+        uint64_t n;
+        if (x->left_out)
+            continue;
+        CN_TRY(cn_lexical_counted(v, q, p, term, &n));
+        float w = add_weight(l, rows, n, x->times);
+        if (n || x->in_quotes)
+            l->wanted[l->n_wanted++] = (cn_wanted){.term = term, .weight = w, .must = x->in_quotes};
+    }
+    return CN_OK;
+}
+
+/* A prefix weighs as the one of its terms that the most rows hold. */
+static cn_err weigh_prefixes(cn_view *v, const cn_query *q, cn_permit *p, uint64_t rows, cn_lexical *l) {
+    for (uint32_t i = 0; i < l->asked.n_prefixes; i++) {
+        uint32_t first = l->n_wanted, n;
+        uint64_t most_rows;
+        CN_TRY(cn_expand(v, q, p, &l->asked.prefix[i], l, &n, &most_rows));
+        float w = add_weight(l, rows, most_rows, l->asked.prefix[i].times);
+        for (uint32_t j = first; j < first + n; j++) {
+            l->wanted[j].weight = w;
+            l->wanted[j].joins = j > first;
         }
     }
     return CN_OK;
 }
 
+static cn_err weigh(cn_view *v, const cn_query *q, cn_permit *p, cn_lexical *l) {
+    uint64_t rows = 0, tokens;
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        rows += p->n_rows[i];
+    CN_TRY(cn_lexical_counted(v, q, p, (cn_str){"", 0}, &tokens));
+    l->mean = rows && tokens ? (float)((double)tokens / (double)rows) : 1;
+    if (rows == 0)
+        return CN_OK;
+    CN_TRY(weigh_words(v, q, p, rows, l));
+    return weigh_prefixes(v, q, p, rows, l);
+}
+
 cn_err cn_lexical_prepare(cn_view *v, const cn_query *q, cn_lexical *l) {
     cn_permit *p;
     CN_TRY(cn_view_lexical(v, q->deadline_ns));
-    CN_TRY(make_room(l, &v->analyser));
-    cn_table_clear(&l->table);
-    l->n = l->n_wanted = 0;
+    CN_TRY(make_room(l));
+    l->n_wanted = l->n_expanded = l->terms_known = l->looked_at = 0;
     l->most = l->known = 0;
-    l->cut = false;
-    CN_TRY(cn_terms_each(l->terms, q->text, ask, l));
-    drop_stop_words(l);
+    l->prefix_cut = false;
+    CN_TRY(cn_asked_read(&l->asked, &v->analyser, q->text, q->operators));
+    l->terms = l->asked.n_kept + l->asked.n_prefixes;
     CN_TRY(cn_permit_get(v, &q->who, NULL, q->deadline_ns, &p));
     cn_err e = weigh(v, q, p, l);
     cn_permit_unref(p);

@@ -120,12 +120,15 @@ static cn_err scan_vectors(const cn_view_part *p, const cn_query *q, uint32_t k,
 typedef struct looking {
     const cn_lookup *lookup;
     cn_searcher *s;
+    const cn_phrase_look *phrases;
     uint32_t n;
 } looking;
 
+/* Rows that cannot be read for phrases say nothing of the postings. */
 static cn_err look_in(void *ctx, const cn_postings *p) {
     looking *l = ctx;
-    return cn_postings_search(p, l->lookup, l->s->lexical.scratch, l->s->scored, &l->n);
+    cn_err e = cn_postings_search(p, l->lookup, l->s->lexical.scratch, l->s->scored, &l->n);
+    return l->phrases->failed != CN_OK ? CN_OK : e;
 }
 
 static cn_err look_up(cn_view *v, const cn_view_part *p, const cn_query *q, uint32_t k, float floor, cn_row_set rows, cn_searcher *s, uint32_t *ret_n) {
@@ -133,13 +136,16 @@ static cn_err look_up(cn_view *v, const cn_view_part *p, const cn_query *q, uint
         const cn_query *in;
         void *out;
     } ctx = {q};
-    const cn_lexical *l = &s->lexical;
+    cn_lexical *l = &s->lexical;
+    cn_phrase_look phrases = {q, &v->analyser, p->seg, l, CN_OK};
     cn_lookup lookup = {.terms = l->wanted, .n = l->n_wanted, .k1 = CN_BM25_K1, .b = CN_BM25_B, .mean = l->mean, .k = k, .floor = floor, .permitted = rows,
-                        .rank = cn_seg_row_rank(p->seg), .stop = late, .stop_ctx = ctx.out};
+                        .rank = cn_seg_row_rank(p->seg), .stop = late, .stop_ctx = ctx.out,
+                        .fits = l->asked.phrases ? cn_phrases_stand : NULL, .fits_ctx = &phrases};
     if (rows.n == 0 || lookup.n == 0)
         return CN_OK;
-    looking look = {&lookup, s, 0};
+    looking look = {&lookup, s, &phrases, 0};
     CN_TRY(cn_seg_use_postings(p->seg, &v->analyser, q->deadline_ns, look_in, &look));
+    CN_TRY(phrases.failed);
     *ret_n = look.n;
     return CN_OK;
 }
@@ -229,9 +235,15 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
         st.rows_expected = s->probed.expected;
     }
     if (q->mode == CN_MODE_LEXICAL || q->mode == CN_MODE_HYBRID) {
-        st.terms = s->lexical.n;
-        st.words_cut = s->lexical.cut;
-        st.known = s->lexical.n_wanted;
+        const cn_asked *a = &s->lexical.asked;
+        st.terms = s->lexical.terms;
+        st.words_cut = a->cut;
+        st.prefix_cut = s->lexical.prefix_cut;
+        st.known = s->lexical.terms_known;
+        st.phrases = a->phrases;
+        st.looked_at = s->lexical.looked_at;
+        st.prefixes = a->n_prefixes;
+        st.expanded = s->lexical.n_expanded;
         st.lexical_most = s->lexical.most;
         st.lexical_known = s->lexical.known;
     }

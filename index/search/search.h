@@ -40,6 +40,7 @@ typedef struct cn_query {
     float min_score;           /* -INFINITY: none; of vectors: dense, exact, and the dense half of hybrid */
     uint32_t per_doc;          /* at most so many hits of one document; 0: no limit */
     bool distinct;             /* of permitted passages with the same text the first alone */
+    bool operators;            /* text has phrases and prefixes: asked.h */
     uint64_t deadline_ns;      /* cn_mono_ns(); 0: none */
 } cn_query;
 
@@ -62,6 +63,9 @@ typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t cells_read, rows_expected; /* rows: what the plans thought to read there */
     uint32_t terms, known;      /* of the question, stop words left out; and those of them that a readable row holds */
     bool words_cut;             /* the question has more than CN_TERMS_MAX different words: the rest was passed over */
+    bool prefix_cut;            /* more terms begin as a prefix says than are looked up: those of fewer rows were passed over */
+    uint32_t phrases, looked_at; /* of the question; rows whose text was read for them */
+    uint32_t prefixes, expanded; /* of the question; terms they stand for */
     float lexical_most;         /* no lexical score of this question reaches it; 0: no lexical search */
     float lexical_known;        /* what of that is of known terms */
     uint64_t permit_ns, search_ns;
@@ -80,6 +84,15 @@ cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns);
  * hybrid: .6 and .4 of the scores by vectors and by words, each in standard deviations from the mean of its first 100 (fuse.c):
  * a number for the order alone, mostly between -3 and 6. */
 cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats);
+
+/* Where a question's words stand in a text: words that were asked outside of quotes or begin as its prefixes say, and phrases
+ * whole. Stop words only where the question has nothing else. Ranges grow and do not meet; borrowed from the searcher until it
+ * is used again, the first CN_HIGHLIGHTS_MAX of them. CN_UNAVAILABLE: the version's analyser is none of this build's. */
+#define CN_HIGHLIGHTS_MAX 1024u
+typedef struct cn_range {
+    size_t from, to;           /* bytes of the text */
+} cn_range;
+cn_err cn_highlight(cn_view *v, cn_searcher *s, cn_str question, bool operators, cn_str text, const cn_range **ret, uint32_t *ret_n);
 
 /* What stands around a hit in its own document, whose passages all have its labels: up to `each` passages on each side,
  * or, by section, those that follow one another under the same headings (each 0: all of them). Nothing that `given` holds. */

@@ -2,9 +2,9 @@
  *
  * Owns:    see each struct.
  * Thread:  one at a time.
- * Limits:  CN_TERMS_MAX different words of a question; those behind are passed over. */
+ * Limits:  those of asked.h; a prefix stands for CN_PREFIX_WORDS terms, of CN_BEGUN_MAX that a readable row holds. */
 #pragma once
-#include "engine/base/table.h"
+#include "index/search/asked.h"
 #include "index/search/view_inside.h"
 
 #define CN_BM25_K1 1.5f     /* bm25s's default too */
@@ -13,22 +13,31 @@
 #define CN_FUSE_RANK 60u       /* reciprocal rank fusion's k */
 #define CN_HYBRID_DEPTH 100u   /* hits of each half, at least; a fused score is made of so many */
 
-typedef struct cn_asked { /* a word of the question */
-    uint32_t at, bytes, times;
-    bool stop;
-} cn_asked;
+#define CN_PREFIX_WORDS 64u
+#define CN_BEGUN_MAX (1u << 16)
+
+typedef struct cn_begun { /* a term that a prefix may stand for */
+    uint64_t rows;             /* readable ones that hold it, of the segments so far */
+    uint32_t more;             /* of the segment at hand */
+    uint8_t bytes;
+    char term[CN_TERM_MAX];
+} cn_begun;
 
 typedef struct cn_lexical { /* a question, made ready for every segment */
-    cn_terms *terms;           /* of the analyser used last */
+    cn_asked asked;
     cn_lookup_scratch *scratch;
-    cn_table table;            /* of asked */
-    cn_asked *asked;           /* CN_TERMS_MAX */
-    char *bytes;               /* CN_TERMS_MAX x CN_TERM_MAX */
-    bool cut;                  /* it has more different words than are looked up */
-    uint32_t n;                /* different words; once prepared without stop words, unless there are no others */
-    cn_wanted *wanted;         /* CN_TERMS_MAX: those that a readable row holds, with their weights */
+    cn_begun *begun;           /* of the prefix at hand */
+    cn_table begun_at;         /* of those */
+    uint32_t n_begun, room_begun;
+    char *expanded;            /* CN_PREFIXES_MAX x CN_PREFIX_WORDS x CN_TERM_MAX */
+    uint32_t n_expanded;       /* terms that its prefixes stand for */
+    bool prefix_cut;           /* there are more of them */
+    cn_wanted *wanted;         /* CN_TERMS_MAX: those that a readable row holds, or must hold, with their weights */
     uint32_t n_wanted;
-    float mean, most, known;   /* length of a readable row; what no score reaches, and what of it is of n_wanted */
+    uint32_t terms, terms_known; /* words and prefixes, without stop words unless there are no others; those that a readable row holds */
+    float mean, most, known;   /* length of a readable row; what no score reaches, and what of it is of terms_known */
+    uint32_t looked_at;        /* rows whose text was read for phrases */
+    cn_range *ranges;          /* CN_HIGHLIGHTS_MAX */
 } cn_lexical;
 
 typedef struct cn_probed { /* the last search by vectors */
@@ -58,5 +67,20 @@ cn_err cn_take(cn_searcher *s, const cn_query *q, const cn_hit *found, uint32_t 
 /* Words, their counts over what the principal may read, and weights. */
 cn_err cn_lexical_prepare(cn_view *v, const cn_query *q, cn_lexical *l);
 void cn_lexical_done(cn_lexical *l);
+/* Over all segments: how many readable rows hold the term; what was counted once is known. */
+cn_err cn_lexical_counted(cn_view *v, const cn_query *q, cn_permit *p, cn_str term, uint64_t *ret);
+/* The terms that a prefix stands for, at the end of l->wanted without a weight, those of the most readable rows: *ret_n of them,
+ * *ret_rows of the first. */
+cn_err cn_expand(cn_view *v, const cn_query *q, cn_permit *p, const cn_asked_prefix *prefix, cn_lexical *l, uint32_t *ret_n, uint64_t *ret_rows);
+
+typedef struct cn_phrase_look {
+    const cn_query *q;
+    const cn_analyser *analyser;
+    cn_seg *seg;
+    cn_lexical *lexical;
+    cn_err failed;             /* of reading a row, which says nothing of the postings */
+} cn_phrase_look;
+/* Do all phrases of the question stand in the row? ctx: a cn_phrase_look. */
+cn_err cn_phrases_stand(void *ctx, uint32_t row, bool *ret);
 /* s->fused[0..dense) and s->best[0..lexical), each in its order, become s->fused in the order of the fused scores. */
 cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint32_t *ret_n);

@@ -362,8 +362,7 @@ void cn_views_flush(cn_tenant *t) {
 }
 
 /* ---------- documents ---------- */
-/* A file cut short reads as zeros: what was not found, or not permitted, may be there all the same. */
-static cn_err sound(const cn_view *v) {
+cn_err cn_view_sound(const cn_view *v) {
     for (uint32_t i = 0; i < v->n_parts; i++)
         CN_TRY(cn_seg_sound(v->parts[i].seg));
     return CN_OK;
@@ -384,7 +383,7 @@ cn_err cn_view_doc(cn_view *v, cn_str source, cn_str id, const cn_principal *who
     bool may = false;
     if (cn_view_find(v, &key, &part, &doc))
         CN_TRY(cn_permit_doc(v, part, doc, who, &may));
-    CN_TRY(sound(v));
+    CN_TRY(cn_view_sound(v));
     if (!may)
         return cn_fail(CN_NOT_FOUND, "no such document");
     *ret_seg = v->parts[part].seg;
@@ -409,89 +408,7 @@ cn_err cn_view_reads_any(cn_view *v, cn_str id, const cn_principal *who, bool *r
     bool may = false;
     for (uint32_t i = 0; !may && i < v->n_parts; i++)
         CN_TRY(part_reads_any(v, i, id, who, &may));
-    CN_TRY(sound(v));
+    CN_TRY(cn_view_sound(v));
     *ret = may;
-    return CN_OK;
-}
-
-typedef struct listed {
-    cn_str source, id;
-    cn_seg *seg;
-    uint32_t doc;
-} listed;
-
-static int by_name(const void *a, const void *b) {
-    const listed *x = a, *y = b;
-    int c = cn_str_cmp(x->source, y->source);
-    return c ? c : cn_str_cmp(x->id, y->id);
-}
-
-/* The first `room` by name of all that were added, as a heap with the last of them on top. */
-typedef struct first_few {
-    listed *v;
-    uint32_t n, room;
-} first_few;
-
-static void sink(first_few *f) {
-    for (uint32_t i = 0, child; (child = 2 * i + 1) < f->n; i = child) {
-        child += child + 1 < f->n && by_name(&f->v[child], &f->v[child + 1]) < 0;
-        if (by_name(&f->v[i], &f->v[child]) >= 0)
-            return;
-        listed x = f->v[i];
-        f->v[i] = f->v[child];
-        f->v[child] = x;
-    }
-}
-
-static void rise(first_few *f, uint32_t i) {
-    for (uint32_t up; i > 0 && by_name(&f->v[up = (i - 1) / 2], &f->v[i]) < 0; i = up) {
-        listed x = f->v[i];
-        f->v[i] = f->v[up];
-        f->v[up] = x;
-    }
-}
-
-static void add_few(first_few *f, const listed *x) {
-    if (f->n < f->room) {
-        f->v[f->n] = *x;
-        rise(f, f->n++);
-    } else if (by_name(x, &f->v[0]) < 0) {
-        f->v[0] = *x;
-        sink(f);
-    }
-}
-
-static cn_err list_part(cn_view *v, uint32_t i, const cn_principal *who, cn_str source, const cn_place_after *after, uint64_t deadline_ns, first_few *few) {
-    cn_seg *s = v->parts[i].seg;
-    const listed last = {after->source, after->id, NULL, 0};
-    for (uint32_t doc = 0; doc < cn_seg_docs(s); doc++) {
-        bool may;
-        cn_doc d;
-        CN_TRY(cn_in_time(doc, deadline_ns));
-        CN_TRY(cn_permit_doc(v, i, doc, who, &may));
-        if (!may)
-            continue;
-        CN_TRY(cn_seg_doc_brief(s, doc, &d));
-        const listed here = {d.source, d.id, s, doc};
-        if ((source.n && !cn_str_eq(source, d.source)) || (after->id.n && by_name(&here, &last) <= 0))
-            continue;
-        add_few(few, &here);
-    }
-    return CN_OK;
-}
-
-cn_err cn_view_docs(cn_view *v, const cn_principal *who, cn_str source, const cn_place_after *after, uint32_t n, uint64_t deadline_ns,
-                    cn_err (*fn)(void *ctx, cn_seg *seg, uint32_t doc), void *ctx) {
-    CN_AUTO_FREE listed *list = cn_calloc(n + 1u, sizeof *list);
-    first_few few = {list, 0, n};
-    if (!list || !n)
-        return list ? CN_OK : cn_fail_memory();
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        CN_TRY(list_part(v, i, who, source, after, deadline_ns, &few));
-    CN_TRY(sound(v));
-    if (few.n)
-        qsort(list, few.n, sizeof *list, by_name);
-    for (uint32_t i = 0; i < few.n; i++)
-        CN_TRY(fn(ctx, list[i].seg, list[i].doc));
     return CN_OK;
 }

@@ -67,8 +67,12 @@ static inline bool cn_part_lacks(const cn_view_part *p, uint32_t doc) {
     return roaring_bitmap_contains(p->dead, doc) || (p->hidden && roaring_bitmap_contains(p->hidden, doc));
 }
 
+/* CN_UNAVAILABLE: the version's analyser is none of this build's. */
+cn_err cn_view_analyses(const cn_view *v);
 /* Where the document lives in the version, whoever may see it. */
 bool cn_view_find(const cn_view *v, const cn_key *key, uint32_t *ret_part, uint32_t *ret_doc);
+/* A file cut short reads as zeros: what was not found, or not permitted, may be there all the same. CN_DAMAGED then. */
+cn_err cn_view_sound(const cn_view *v);
 /* May this document be read? Tombstones, policy and labels together. */
 cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal *who, bool *ret);
 /* CN_DEADLINE when it is not made by deadline_ns (cn_mono_ns(); 0: none): nothing half made is kept. */

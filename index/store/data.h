@@ -6,6 +6,7 @@
  *   DATA/tenants/<tenant>/jobs/<job>.lock     compact.lock   held by flock while a job or a compaction works
  *   DATA/models/<name>/
  *   DATA/reserve                         reserve.h
+ *   DATA/recording/                      index/trace/run.h
  * Beside each .mdb that several processes write stand LMDB's `-lock` and our `-writer` (env.h).
  * Owns:    cn_data owns the host environment and its tenants; a cn_tenant is shared and counted.
  * Thread:  any.
@@ -50,5 +51,5 @@ cn_env *cn_tenant_work(cn_tenant *t);  /* opened at first use; NULL with cn_erro
 /* A place where higher layers keep something for an open tenant: made once, under the tenant's lock, at the first use;
  * done() runs, highest slot first, when the tenant really closes, before its environments do. make() must not ask for a
  * slot of the same or a higher number. A warm call is one atomic load. */
-enum { CN_SLOT_TRACE, CN_SLOT_POLICY, CN_SLOT_MEMBERS, CN_SLOT_VIEWS, CN_SLOTS };
+enum { CN_SLOT_TRACE, CN_SLOT_POLICY, CN_SLOT_MEMBERS, CN_SLOT_VIEWS, CN_SLOT_REFUSALS, CN_SLOTS };
 cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, void **ret), void (*done)(void *p), void **ret);

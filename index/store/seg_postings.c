@@ -1,7 +1,6 @@
 /* The lexical view of a segment: postings in <id>.postings.mdb, or in memory where the rows are few or no file can be made.
  *
- * A row is found by its title, its headings and its text. A word of the title counts TITLE_TIMES, for it says what the whole
- * document is about and stands once while the text has many words. */
+ * A row is found by its title, its headings and its text; a word of the first two counts as often as the analyser says. */
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
@@ -15,7 +14,6 @@
 #define DIGEST_ARRAY UINT32_MAX  /* array number under which the analyser's digest is kept */
 #define FILE_FROM 256            /* rows; fewer are made in memory in less time than a file takes to sync */
 #define MEMORY_ROWS (1u << 16)   /* at most so many, where no file can be made: some 20 MB */
-#define TITLE_TIMES 2
 #define AGAIN_NS 1000000000ull   /* between two attempts to make them */
 #define BUILDERS 2               /* of this process when a question asks: each holds some 100 MB, and a query worker */
 
@@ -76,13 +74,15 @@ typedef struct rows_in {
     void *pace_ctx;
 } rows_in;
 
-static cn_err add_term(void *ctx, cn_str term, bool stop) {
+static cn_err add_term(void *ctx, const cn_word *w) {
     rows_in *r = ctx;
-    return cn_postings_add(r->b, term, r->times, stop ? 0 : r->times);
+    return cn_postings_add(r->b, w->term, r->times, w->stop ? 0 : r->times);
 }
 
 static cn_err add_field(rows_in *r, cn_str text, uint32_t times) {
     r->times = times;
+    if (times == 0)
+        return CN_OK;
     return cn_terms_each(r->terms, text, add_term, r);
 }
 
@@ -104,8 +104,8 @@ static cn_err add_doc(rows_in *r, uint32_t doc) {
         CN_TRY(cn_rows_chunk(&r->s->rows, &rec, i, &c));
         if (c.from > c.to || c.to > text.n)
             return cn_fail_file(r->s->blocks.path, ": a passage of document %u lies outside of its text", doc);
-        CN_TRY(add_field(r, rec.title, TITLE_TIMES));
-        CN_TRY(add_field(r, below_title(c.headings, rec.title), 1));
+        CN_TRY(add_field(r, rec.title, r->analyser->title));
+        CN_TRY(add_field(r, below_title(c.headings, rec.title), r->analyser->headings));
         CN_TRY(add_field(r, (cn_str){text.p + c.from, c.to - c.from}, 1));
         CN_TRY(cn_postings_next_row(r->b));
     }

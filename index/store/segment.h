@@ -112,6 +112,9 @@ cn_err cn_seg_doc_full(cn_seg *s, uint32_t doc, cn_arena *arena, cn_doc *ret); /
 cn_err cn_seg_row(cn_seg *s, uint32_t row, cn_chunk *ret, uint32_t *ret_doc, uint32_t *ret_chunk); /* chunk number within its document */
 cn_err cn_seg_text_digest(cn_seg *s, uint32_t row, cn_digest *ret); /* SHA-256 of the chunk's text */
 bool cn_seg_find(cn_seg *s, const cn_key *key, uint32_t *ret_doc);
+/* All documents: first *ret_named by (source, id), then those that have no rows, in no order. Made at the first call, 4 bytes a
+ * document; borrowed from the segment. */
+cn_err cn_seg_by_name(cn_seg *s, const uint32_t **ret, uint32_t *ret_named);
 cn_err cn_seg_leaf(cn_seg *s, uint32_t doc, cn_key *ret_key, cn_digest *ret_leaf);
 /* Documents by key order, for Merkle buckets: calls fn for each key whose first `bits` bits equal `bucket`. */
 cn_err cn_seg_bucket(cn_seg *s, unsigned bits, uint32_t bucket, cn_err (*fn)(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t doc), void *ctx);

@@ -95,11 +95,15 @@ static cn_err grant_again(cn_run *r, cn_arena *a, cn_item *it) {
     return CN_OK;
 }
 
+static bool says_another(cn_str said, cn_str stored) { return said.n && !cn_str_eq(said, stored); }
+
 static cn_err relabel(cn_run *r, cn_arena *a, cn_item *it) {
     if (!it->found || it->erased)
         return cn_item_reject(a, it, "labels for a document that is not in this index; send its text too");
     cn_doc old;
     CN_TRY(cn_seg_doc_full(cn_ledger_seg(&r->ledger, it->at), it->at.doc, a, &old));
+    if (says_another(it->raw.title, old.title) || says_another(it->raw.uri, old.uri))
+        return cn_item_reject(a, it, "another title or uri, but no text; send its text too");
     cn_str meta = it->raw.meta.n ? it->raw.meta : old.meta;
     it->doc.content = old.content;
     it->row = cn_row_digest(&old.content, &it->raw.labels, meta);

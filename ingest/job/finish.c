@@ -9,53 +9,48 @@
 #define FINISH_ARENA ((size_t)64 << 20)
 
 /* ---------- guards ---------- */
-/* Adds up what changed since the last version that was ever active. */
-static cn_err since_active(cn_run *r, cn_arena *a, uint64_t base, cn_guard *g) {
-    while (base) {
-        cn_version v;
-        cn_err err = cn_version_get(r->t, r->o.index, base, a, &v);
-        if (err == CN_NOT_FOUND)
+/* The lowest version below v, v among them, from which on none was ever active. */
+static cn_err never_active(cn_run *r, cn_arena *a, const cn_version *v, uint64_t *ret) {
+    cn_version x = *v;
+    *ret = v->number;
+    while (x.base) {
+        cn_err err = cn_version_get(r->t, r->o.index, x.base, a, &x);
+        if (err == CN_NOT_FOUND || (err == CN_OK && x.marks & CN_MARK_EVER_ACTIVE))
             return CN_OK;
         CN_TRY(err);
-        g->before = v.counts.documents;
-        if (v.marks & CN_MARK_EVER_ACTIVE)
-            return CN_OK;
-        g->deleted += v.counts.deleted;
-        g->relabelled += v.counts.relabelled;
-        g->rejected += v.counts.rejected;
-        g->first = v.number;
-        base = v.base;
+        *ret = x.number;
     }
     return CN_OK;
 }
 
-static cn_err guarded(cn_run *r, uint64_t number, uint64_t base, char *why, size_t n, bool *ret) {
-    CN_CLEANUP(cn_arena_done) cn_arena a;
-    cn_arena_init(&a, 4096, FINISH_ARENA);
-    const cn_counts *c = &r->counts;
-    cn_guard g = {.before = 0, .found_nothing = r->o.sync && r->fed == 0, .deleted = c->deleted, .relabelled = c->relabelled, .rejected = c->rejected,
-                  .max_deleted = r->o.max_deleted, .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected, .first = number, .last = number};
-    CN_TRY(since_active(r, &a, base, &g));
-    if (g.before == 0)
-        g.before = c->read;
+/* A version built on the active one differs from it as its job says; of another the difference is worked out. */
+static cn_err against(cn_run *r, cn_arena *a, uint64_t active, const cn_version *v, cn_guard *g) {
+    cn_loss loss = {v->counts.deleted, v->counts.relabelled};
+    cn_version before = {0};
+    uint64_t with = active ? active : v->base;
+    if (active && active != v->base)
+        CN_TRY(cn_version_loss(r->t, r->o.index, active, v->number, &loss));
+    cn_err err = with ? cn_version_get(r->t, r->o.index, with, a, &before) : CN_NOT_FOUND;
+    if (err != CN_OK && err != CN_NOT_FOUND)
+        return err;
+    g->before = before.counts.documents ? before.counts.documents : r->counts.read;
+    g->deleted = loss.deleted;
+    g->relabelled = loss.relabelled;
+    return never_active(r, a, v, &g->first);
+}
+
+static cn_err guarded(cn_run *r, cn_arena *a, uint64_t active, const cn_version *v, char *why, size_t n, bool *ret) {
+    cn_guard g = {.found_nothing = r->o.sync && r->fed == 0, .rejected = r->counts.rejected, .max_deleted = r->o.max_deleted,
+                  .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected, .last = v->number};
+    CN_TRY(against(r, a, active, v, &g));
     *ret = cn_guard_trips(&g, why, n);
     return CN_OK;
 }
 
 /* ---------- the flip ---------- */
-static cn_err flip(cn_run *r, uint64_t number, cn_job_result *ret) {
-    CN_CLEANUP(cn_arena_done) cn_arena a;
-    cn_arena_init(&a, 4096, FINISH_ARENA);
-    cn_index_info now;
+static cn_err flip(cn_run *r, uint64_t number, uint64_t active, cn_job_result *ret) {
     uint64_t before;
-    CN_TRY(cn_index_get(r->t, r->o.index, &a, &now));
-    if (now.active == number)
-        return CN_OK;
-    if (now.active > number) {
-        snprintf(ret->why, sizeof ret->why, "version %" PRIu64 ", built on this one, is active already", now.active);
-        return CN_OK;
-    }
-    cn_err err = cn_version_activate(r->t, r->o.index, number, now.active, true, &r->who, &before);
+    cn_err err = cn_version_activate(r->t, r->o.index, number, active, true, &r->who, &before);
     if (err == CN_REFUSED || err == CN_CONFLICT) {
         snprintf(ret->why, sizeof ret->why, "%s", cn_error_detail());
         ret->state = CN_JOB_HELD;
@@ -66,20 +61,50 @@ static cn_err flip(cn_run *r, uint64_t number, cn_job_result *ret) {
     return CN_OK;
 }
 
-static cn_err maybe_flip(cn_run *r, uint64_t number, uint64_t base, cn_job_result *ret) {
-    bool stop = false, wanted = r->o.activate_set ? r->o.activate : r->index.set.activate;
-    CN_TRY(guarded(r, number, base, ret->why, sizeof ret->why, &stop));
+static cn_err get_active(cn_run *r, cn_arena *a, uint64_t *ret) {
+    cn_index_info now;
+    CN_TRY(cn_index_get(r->t, r->o.index, a, &now));
+    *ret = now.active;
+    return CN_OK;
+}
+
+/* Another job may flip while this one's loss is worked out: then it is worked out against what that one made active. */
+static cn_err guard_of_active(cn_run *r, cn_arena *a, const cn_version *v, cn_job_result *ret, uint64_t *ret_active, bool *ret_stop) {
+    uint64_t active, now;
+    CN_TRY(get_active(r, a, &now));
+    do {
+        active = now;
+        *ret_stop = false;
+        ret->why[0] = 0;
+        if (active < v->number)
+            CN_TRY(guarded(r, a, active, v, ret->why, sizeof ret->why, ret_stop));
+        CN_TRY(get_active(r, a, &now));
+    } while (now != active);
+    *ret_active = active;
+    return CN_OK;
+}
+
+static cn_err maybe_flip(cn_run *r, const cn_version *v, cn_job_result *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_arena_init(&a, 4096, FINISH_ARENA);
+    bool stop, wanted = r->o.activate_set ? r->o.activate : r->index.set.activate;
+    uint64_t active;
+    CN_TRY(guard_of_active(r, &a, v, ret, &active, &stop));
     if (stop) {
         ret->state = CN_JOB_GUARDED;
         return CN_OK;
     }
-    if (!wanted)
+    if (!wanted || active == v->number)
         return CN_OK;
     if (r->o.strict_input && r->counts.rejected) {
         snprintf(ret->why, sizeof ret->why, "%" PRIu64 " documents were rejected, and strict input was asked for; the version is sealed but not active", r->counts.rejected);
         return CN_OK;
     }
-    return flip(r, number, ret);
+    if (active > v->number) {
+        snprintf(ret->why, sizeof ret->why, "version %" PRIu64 ", built on this one, is active already", active);
+        return CN_OK;
+    }
+    return flip(r, v->number, active, ret);
 }
 
 /* ---------- sealing ---------- */
@@ -125,10 +150,7 @@ static cn_err unchanged(cn_run *r, cn_job_result *ret) {
     ret->root = r->head.root;
     if (!r->o.activate_set || !r->o.activate) /* only a clear word flips to a version that some job left idle */
         return CN_OK;
-    bool ever = r->head.marks & CN_MARK_EVER_ACTIVE;
-    r->counts.deleted += ever ? 0 : r->head.counts.deleted;
-    r->counts.relabelled += ever ? 0 : r->head.counts.relabelled;
-    return maybe_flip(r, r->head.number, ever ? r->head.number : r->head.base, ret);
+    return maybe_flip(r, &r->head, ret);
 }
 
 /* A job killed after its version was sealed, and before its row said so. */
@@ -150,10 +172,11 @@ cn_err cn_run_find_sealed(cn_run *r, cn_job_result *ret) {
     cn_version v;
     CN_TRY(find_sealed(r, &a, &v));
     r->counts = v.counts;
+    r->fed = v.counts.read + v.counts.skipped; /* nothing is read again, and the guard asks whether anything was found */
     ret->counts = v.counts;
     ret->state = CN_JOB_DONE;
     take_version(&v, ret);
-    return maybe_flip(r, v.number, v.base, ret);
+    return maybe_flip(r, &v, ret);
 }
 
 cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
@@ -178,5 +201,5 @@ cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
     if (r->has_head && v.number == r->head.number)
         return unchanged(r, ret);
     take_version(&v, ret);
-    return maybe_flip(r, v.number, v.base, ret);
+    return maybe_flip(r, &v, ret);
 }

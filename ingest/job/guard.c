@@ -8,13 +8,13 @@ static uint64_t share(const cn_guard *g) {
     return limit < CN_GUARD_DOCS ? CN_GUARD_DOCS : limit;
 }
 
-static bool over(const cn_guard *g, uint64_t count, uint64_t max, uint64_t otherwise, const char *what, const char *option, char *why, size_t n) {
+static bool over(const cn_guard *g, uint64_t count, uint64_t max, uint64_t otherwise, uint64_t first, const char *what, const char *option, char *why, size_t n) {
     uint64_t limit = max == CN_GUARD_DEFAULT ? otherwise : max;
     if (count <= limit)
         return false;
     char versions[64];
-    if (g->first < g->last)
-        snprintf(versions, sizeof versions, "versions %" PRIu64 " to %" PRIu64, g->first, g->last);
+    if (first < g->last)
+        snprintf(versions, sizeof versions, "versions %" PRIu64 " to %" PRIu64, first, g->last);
     else
         snprintf(versions, sizeof versions, "version %" PRIu64, g->last);
     snprintf(why, n, "%" PRIu64 " of %" PRIu64 " documents %s; the limit is %" PRIu64 ". Version %" PRIu64 " is sealed but not active. "
@@ -25,7 +25,7 @@ static bool over(const cn_guard *g, uint64_t count, uint64_t max, uint64_t other
 }
 
 bool cn_guard_trips(const cn_guard *g, char *why, size_t n) {
-    return over(g, g->deleted, g->max_deleted, g->found_nothing ? 0 : share(g), "would be deleted", "max-deleted", why, n) ||
-           over(g, g->relabelled, g->max_relabelled, share(g), "would be relabelled", "max-relabelled", why, n) ||
-           over(g, g->rejected, g->max_rejected, share(g), "were rejected", "max-rejected", why, n);
+    return over(g, g->deleted, g->max_deleted, g->found_nothing ? 0 : share(g), g->first, "would be deleted", "max-deleted", why, n) ||
+           over(g, g->relabelled, g->max_relabelled, share(g), g->first, "would be relabelled", "max-relabelled", why, n) ||
+           over(g, g->rejected, g->max_rejected, share(g), g->last, "were rejected", "max-rejected", why, n);
 }

@@ -1,8 +1,9 @@
 /* guard.h -- the limits past which a job's version is sealed but not activated, for a person to look at first.
  *
  * Without a word from the user a job may delete, relabel or reject up to 1,000 documents or 10% of the index, whichever
- * is more; and delete none where it found no document at all, as in a folder whose disk is not mounted. Counted over all
- * versions since the last one that was ever active, so that a guarded version cannot slip in under the next small job.
+ * is more; and delete none where it found no document at all, as in a folder whose disk is not mounted. What is deleted and
+ * relabelled is counted against the active version, so that a guarded version cannot slip in under the next small job, and
+ * is forgotten once a later one brings its documents back; what is rejected, of the job alone.
  * Owns:    nothing.
  * Thread:  any.
  * Limits:  none. */
@@ -16,11 +17,12 @@
 #define CN_GUARD_DEFAULT UINT64_MAX
 
 typedef struct cn_guard {
-    uint64_t before;                       /* documents of the index; of the job where the index had none */
-    uint64_t deleted, relabelled, rejected;
+    uint64_t before;                       /* documents of the active version, or of what was built on; of the job where there was none */
+    uint64_t deleted, relabelled;          /* of those */
+    uint64_t rejected;                     /* of the job's */
     uint64_t max_deleted, max_relabelled, max_rejected; /* CN_GUARD_DEFAULT: the rule above */
     bool found_nothing;                    /* the source of a job that deletes what it lacks held no document */
-    uint64_t first, last;                  /* the versions counted: none of them was ever active */
+    uint64_t first, last;                  /* the new version and those below it, of which none was ever active */
 } cn_guard;
 
 /* True when one of the limits is passed; `why` then holds the numbers, the option that allows it, and the way back. */

@@ -7,7 +7,9 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "engine/base/utf8.h"
 #include "index/catalog/sweep.h"
+#include "ingest/job/folders.h"
 #include "ingest/job/opts.h"
 #include "ingest/job/run.h"
 
@@ -118,6 +120,8 @@ static cn_err take_up(cn_run *r) {
     kept.from.roots = r->o.from.roots;
     kept.leave = r->o.leave;
     kept.from.n_roots = r->o.from.n_roots;
+    r->withheld = kept.activate && !r->o.activate; /* nor does it activate what this caller may not */
+    kept.activate = kept.activate && r->o.activate;
     r->o = kept;
     return CN_OK;
 }
@@ -295,19 +299,27 @@ static void show_last(cn_run *r, const cn_job_result *ret) {
 static cn_err go(cn_run *r, bool resumed, cn_job_result *ret) {
     pthread_t watcher;
     cn_job_result out = {0};
+    cn_folders hidden = {NULL, 0};
+    if (resumed && r->o.from.rooted) /* the job's first caller may have been another, who told it of more */
+        CN_TRY(cn_folders_of(&r->row, &(cn_job_reader){r->o.from.roots, r->o.from.n_roots}, &r->arena, &hidden));
     CN_TRY(cn_watch_start(r, &watcher));
     memcpy(out.job, r->row.id, sizeof out.job);
     cn_err err = steps(r, resumed, &out);
     if (err != CN_OK)
         failed(r, err, &out);
+    else if (r->withheld && !out.why[0])
+        snprintf(out.why, sizeof out.why, "nothing was activated: the job was to, but who resumed it does not have the scope activate");
     else if (r->o.sync && r->unnamed && !out.why[0])
         snprintf(out.why, sizeof out.why, "nothing was deleted: %" PRIu64 " rejected rows or files do not say which documents they are; mend them and run it again", r->unnamed);
+    cn_utf8_mend(out.why, strlen(out.why));
     cn_watch_stop(r, watcher);
     fill_cost(r, &out);
     out.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
     if (r->dry)
         fill_estimate(r, &out);
     cn_err ended = r->dry ? CN_OK : end_row(r, &out);
+    if (hidden.n)
+        out.why[cn_folders_cut(&hidden, out.why, strlen(out.why))] = 0;
     show_last(r, &out);
     *ret = out;
     if (err != CN_OK)

@@ -31,7 +31,7 @@ typedef struct cn_job_opts {
     bool sync, activate, reparse, dry_run, strict_input;
     bool activate_set;                       /* activate was said; else the index's setting */
     uint64_t max_deleted, max_relabelled, max_rejected; /* guards; UINT64_MAX: the default of 10% and 1,000 */
-    cn_str resume;                           /* job id to take up, with the options it was started with */
+    cn_str resume;                           /* job id to take up, with the options it was started with; it activates only with `activate` too */
     char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
     unsigned threads;                        /* 0: all processors */
     const atomic_bool *leave;                /* once true the job ends as if killed, to be resumed; NULL: never */
@@ -103,10 +103,19 @@ typedef struct cn_job_labels {
 } cn_job_labels;
 cn_err cn_job_labels_of(cn_tenant *t, cn_str job, cn_str id, cn_arena *a, cn_job_labels *ret);
 
+/* Who is told of jobs; NULL in its place: the host's operator, who is told all. Others hear of no process's number, and of a file
+ * not the folders of this host: of a client's job not the import roots (absolute paths), of another not where what it was given lies. */
+typedef struct cn_job_reader {
+    const cn_str *roots;
+    uint32_t n_roots;
+} cn_job_reader;
+
 /* list appends an array of maps, show one map: {job, index, source, state, step, started, updated, counts, version, why, ...}; newest job first. */
-cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out); /* seen NULL: all */
+cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, const cn_job_reader *to, cn_buf *out); /* seen NULL: all */
 cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret);  /* which index it works on; in the arena */
+/* CN_DENIED, with no word of the path: what the job was given lies where this reader (from.rooted, from.roots) may not look. */
+cn_err cn_job_may_resume(cn_tenant *t, cn_str job, const cn_source_opts *from, cn_arena *a);
 cn_err cn_job_unknown(cn_str job);                                        /* CN_NOT_FOUND and its text: the same for a job that may not be seen */
-cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out);
+cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, const cn_job_reader *to, cn_buf *out);
 /* Asks a job to stop, which it does at its next document. One that is dead is given up: what it had built is removed. */
 cn_err cn_job_cancel(cn_tenant *t, cn_str job, const cn_actor *who);

@@ -113,12 +113,13 @@ static cn_err prepare(cn_run *r, cn_arena *a, cn_item *it) {
 /* ---------- embedding ---------- */
 static bool embed_stop(void *line) { return cn_line_stopping(line); }
 
-/* A service elsewhere that is down costs the job, but nothing of its work. */
+/* A service elsewhere that refuses costs the job, but nothing of its work; of one that is down the job says so at its end. */
 static cn_err embed_failed(const cn_run *r, cn_err err) {
     bool resumes = !r->dry && !r->rebuild && !r->feed.docs;
-    if (err == CN_END || !cn_embedder_is_remote(r->embedder) || !resumes)
+    if (err == CN_END || err == CN_UNAVAILABLE || !cn_embedder_is_remote(r->embedder) || !resumes)
         return err;
-    return cn_fail(err, "%s; `cairn ingest TENANT/INDEX --resume %s` goes on with the job", cn_error_detail(), r->row.id);
+    return cn_fail(err, "%s; `cairn ingest %s/" CN_STR_FMT " --resume %s` goes on with the job", cn_error_detail(), cn_tenant_name(r->t),
+                   CN_STR_ARG(r->row.index), r->row.id);
 }
 
 static cn_err embed_call(cn_run *r, cn_line *l, const cn_str *texts, uint32_t n, float *out) {

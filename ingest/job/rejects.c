@@ -3,7 +3,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "ingest/job/rows.h"
+#include "ingest/job/folders.h"
 #include "ingest/job/tables.h"
 
 #define REJECT_FORMAT 1
@@ -79,23 +79,42 @@ cn_err cn_rejects_count(cn_tenant *t, const char *job, uint64_t *ret) {
 }
 
 typedef struct lister {
+    const cn_folders *hidden;
     cn_buf *out;
     uint32_t n;
 } lister;
+
+static void pack_why(const lister *l, cn_str why) {
+    char text[CN_REASON_MAX];
+    size_t n = why.n < sizeof text ? why.n : sizeof text;
+    if (n)
+        memcpy(text, why.p, n);
+    cn_pack_str(l->out, (cn_str){text, cn_folders_cut(l->hidden, text, n)});
+}
 
 static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     lister *l = ctx;
     (void)key, (void)stop;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_record_read(&u, value, REJECT_FORMAT, "a rejected document's entry"));
-    cn_pack_object(l->out, &u.o);
+    if (u.o.type != MSGPACK_OBJECT_MAP)
+        return cn_fail(CN_DAMAGED, "a rejected document's entry is no map");
+    cn_pack_map(l->out, u.o.via.map.size);
+    for (uint32_t i = 0; i < u.o.via.map.size; i++) {
+        const msgpack_object_kv *kv = &u.o.via.map.ptr[i];
+        cn_pack_object(l->out, &kv->key);
+        if (cn_str_is(cn_obj_str(&kv->key), "why"))
+            pack_why(l, cn_obj_str(&kv->val));
+        else
+            cn_pack_object(l->out, &kv->val);
+    }
     l->n++;
     return CN_OK;
 }
 
-cn_err cn_rejects_list(cn_tenant *t, const char *job, cn_buf *out) {
+cn_err cn_rejects_list(cn_tenant *t, const char *job, const cn_folders *hidden, cn_buf *out) {
     CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
-    lister l = {.out = out};
+    lister l = {.hidden = hidden, .out = out};
     CN_TRY(cn_tables_read(t, &w));
     size_t at = cn_pack_array_open(out);
     CN_TRY(cn_db_each(w.txn, w.rejects, (cn_str){job, strlen(job) + 1}, list_one, &l));

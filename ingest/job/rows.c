@@ -327,6 +327,8 @@ static cn_err cancel(cn_tenant *t, cn_str job, const cn_actor *who, cn_job_row *
     CN_TRY(cn_tables_write(t, &w));
     CN_TRY(load_row(&w, job, r, NULL));
     bool dead = is_dead(t, r);
+    if (!dead && (r->state == CN_JOB_FAILED || r->state == CN_JOB_INTERRUPTED))
+        return cn_fail(CN_INVALID, "job %s %s, and nothing of it is left to give up", r->id, r->state == CN_JOB_FAILED ? "failed" : "was interrupted");
     if (r->state != CN_JOB_RUNNING && !dead)
         return cn_fail(CN_INVALID, "job %s is %s already", r->id, cn_job_state_name(r->state));
     snprintf(r->why, sizeof r->why, dead ? "given up by " CN_STR_FMT : "asked to stop by " CN_STR_FMT, CN_STR_ARG(who->who));

@@ -57,8 +57,9 @@ typedef struct cn_reject {
 cn_err cn_rejects_add(cn_tenant *t, const char *job, const cn_reject *v, uint32_t n);
 cn_err cn_rejects_cut(cn_tenant *t, const char *job, uint64_t from_seq); /* forgets those from here on */
 cn_err cn_rejects_count(cn_tenant *t, const char *job, uint64_t *ret);
-/* Appends an array of maps {doc, where, why, skipped}. */
-cn_err cn_rejects_list(cn_tenant *t, const char *job, cn_buf *out);
+struct cn_folders;
+/* Appends an array of maps {doc, where, why, skipped}, why without these folders (folders.h). */
+cn_err cn_rejects_list(cn_tenant *t, const char *job, const struct cn_folders *hidden, cn_buf *out);
 
 void cn_counts_pack(const cn_counts *c, cn_buf *out);
 cn_err cn_counts_unpack(const msgpack_object *map, cn_counts *ret);

@@ -69,6 +69,7 @@ typedef struct cn_run {
     cn_job_progress_fn *progress;
     void *progress_ctx;
     bool rebuild, dry;
+    bool withheld;             /* it was to activate, and who resumed it may not */
     unsigned threads;
     cn_arena arena;            /* for the run's own strings */
 

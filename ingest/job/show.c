@@ -3,7 +3,9 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
-#include "ingest/job/rows.h"
+#include "engine/base/utf8.h"
+#include "ingest/job/folders.h"
+#include "ingest/job/opts.h"
 #include "ingest/job/tables.h"
 
 static void pack_time(cn_buf *out, const char *key, int64_t us) {
@@ -13,12 +15,14 @@ static void pack_time(cn_buf *out, const char *key, int64_t us) {
     cn_pack_cstr(out, text);
 }
 
-static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, cn_buf *out) {
+static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, const cn_job_reader *to, const cn_folders *hidden, cn_buf *out) {
     char root[CN_HEX_TEXT], why[sizeof r->why];
     cn_hex(r->root.b, sizeof r->root.b, root);
     cn_data_hide(cn_tenant_data(t), r->why, why, sizeof why); /* a key may look here too */
+    cn_utf8_mend(why, strlen(why));
+    why[cn_folders_cut(hidden, why, strlen(why))] = 0;
     bool sealed = r->version != 0;
-    cn_pack_map(out, 13u + (sealed ? 2u : 0u) + more);
+    cn_pack_map(out, 12u + !to + (sealed ? 2u : 0u) + more);
     cn_pack_cstr(out, "job"), cn_pack_cstr(out, r->id);
     cn_pack_cstr(out, "index"), cn_pack_str(out, r->index);
     cn_pack_cstr(out, "source"), cn_pack_str(out, r->source);
@@ -28,7 +32,8 @@ static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, cn_buf *out) 
     pack_time(out, "started", r->started_us);
     pack_time(out, "updated", r->updated_us);
     cn_pack_cstr(out, "by"), cn_pack_str(out, r->who);
-    cn_pack_cstr(out, "pid"), cn_pack_int(out, r->pid);
+    if (!to)
+        cn_pack_cstr(out, "pid"), cn_pack_int(out, r->pid);
     cn_pack_cstr(out, "counts"), cn_counts_pack(&r->counts, out);
     cn_pack_cstr(out, "activated"), cn_pack_bool(out, r->activated);
     cn_pack_cstr(out, "why"), cn_pack_cstr(out, why);
@@ -61,29 +66,39 @@ static cn_err all_ids(cn_tenant *t, ids *l) {
     return cn_db_each(w.txn, w.jobs, CN_STR(""), note_id, l);
 }
 
-static cn_err list_one(cn_tenant *t, const char *id, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out, uint32_t *io_n) {
+typedef struct lister {
+    bool (*seen)(void *ctx, cn_str index);
+    void *ctx;
+    const cn_job_reader *to;
+    cn_buf *out;
+    uint32_t n;
+} lister;
+
+static cn_err list_one(cn_tenant *t, const char *id, lister *l) {
     CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_folders hidden;
     cn_job_row_init(&r);
     cn_err err = cn_jobs_get(t, cn_str_of(id), &r);
     if (err == CN_NOT_FOUND) /* pruned meanwhile */
         return CN_OK;
     CN_TRY(err);
-    if (seen && !seen(ctx, r.index))
+    if (l->seen && !l->seen(l->ctx, r.index))
         return CN_OK;
-    pack_row(t, &r, false, out);
-    (*io_n)++;
+    CN_TRY(cn_folders_of(&r, l->to, &r.arena, &hidden));
+    pack_row(t, &r, false, l->to, &hidden, l->out);
+    l->n++;
     return CN_OK;
 }
 
-cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out) {
-    ids l = {0};
-    uint32_t n = 0;
-    cn_err err = all_ids(t, &l);
+cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, const cn_job_reader *to, cn_buf *out) {
+    ids all = {0};
+    lister l = {.seen = seen, .ctx = ctx, .to = to, .out = out};
+    cn_err err = all_ids(t, &all);
     size_t at = cn_pack_array_open(out);
-    for (uint32_t i = l.n; err == CN_OK && i-- > 0;)
-        err = list_one(t, l.v[i], seen, ctx, out, &n);
-    cn_pack_array_close(out, at, n);
-    cn_free(l.v);
+    for (uint32_t i = all.n; err == CN_OK && i-- > 0;)
+        err = list_one(t, all.v[i], &l);
+    cn_pack_array_close(out, at, l.n);
+    cn_free(all.v);
     return err;
 }
 
@@ -98,13 +113,33 @@ cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret) {
     return CN_OK;
 }
 
-cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, cn_buf *out) {
+static cn_err may_read(const cn_source_opts *from, const char *path, cn_str job) {
+    if (cn_source_may_read(from, path) != CN_DENIED) /* what is not there is told by the job, when it goes on */
+        return CN_OK;
+    return cn_fail(CN_DENIED, "job " CN_STR_FMT " reads what is not under an import root of this tenant; the host's operator can go on with it", CN_STR_ARG(job));
+}
+
+cn_err cn_job_may_resume(cn_tenant *t, cn_str job, const cn_source_opts *from, cn_arena *a) {
     CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_job_opts o;
+    cn_job_row_init(&r);
+    cn_job_opts_default(&o);
+    CN_TRY(cn_jobs_get(t, job, &r));
+    CN_TRY(cn_opts_unpack(r.opts, a, &o));
+    for (uint32_t i = 0; i < o.from.n_paths; i++)
+        CN_TRY(may_read(from, o.from.paths[i], job));
+    return o.from.rows ? may_read(from, o.from.rows, job) : CN_OK;
+}
+
+cn_err cn_job_show(cn_tenant *t, cn_str job, bool rejected, const cn_job_reader *to, cn_buf *out) {
+    CN_CLEANUP(cn_job_row_done) cn_job_row r;
+    cn_folders hidden;
     cn_job_row_init(&r);
     CN_TRY(cn_jobs_get(t, job, &r));
-    pack_row(t, &r, rejected, out);
+    CN_TRY(cn_folders_of(&r, to, &r.arena, &hidden));
+    pack_row(t, &r, rejected, to, &hidden, out);
     if (!rejected)
         return CN_OK;
     cn_pack_cstr(out, "rejected");
-    return cn_rejects_list(t, r.id, out);
+    return cn_rejects_list(t, r.id, &hidden, out);
 }

@@ -9,11 +9,13 @@
  *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed
  * 152  32  digest of the policy by which the rows were made */
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
 #define NOTE_FORMAT 4
 #define KEEP_NS 2000000000ull
+#define ID_LISTED 512 /* bytes of a rejected document's id */
 
 typedef struct note {
     uint32_t format, zero;
@@ -107,11 +109,26 @@ cn_err cn_remove_key(void *run, const cn_key *key) {
 }
 
 /* ---------- rejected ---------- */
-static cn_reject reject_of(const cn_run *r, const cn_item *it, uint64_t seq) {
-    (void)r;
-    cn_str why = it->why.n > CN_REASON_MAX ? (cn_str){it->why.p, CN_REASON_MAX} : it->why;
-    cn_str id = it->raw.id.n > 512 ? (cn_str){it->raw.id.p, 512} : it->raw.id;
-    return (cn_reject){seq, id, it->raw.where, why, it->fate == CN_FATE_SKIPPED};
+/* The name of a file, and what a program says of it, may be any bytes; what is listed is text of at most so many. */
+static cn_err text_of(cn_arena *a, cn_str s, size_t most, cn_str *ret) {
+    size_t n = s.n < most + 4 ? s.n : most + 4; /* the character that lies over the end stays whole until it is cut */
+    char *p = cn_arena_alloc(a, n + 1);
+    if (!p)
+        return cn_fail_memory();
+    if (n)
+        memcpy(p, s.p, n);
+    cn_utf8_mend(p, n);
+    *ret = (cn_str){p, cn_utf8_cut((cn_str){p, n}, most)};
+    return CN_OK;
+}
+
+static cn_err reject_of(cn_arena *a, const cn_item *it, uint64_t seq, cn_reject *ret) {
+    cn_reject x = {.seq = seq, .skipped = it->fate == CN_FATE_SKIPPED};
+    CN_TRY(text_of(a, it->raw.id, ID_LISTED, &x.doc));
+    CN_TRY(text_of(a, it->raw.where, it->raw.where.n, &x.where));
+    CN_TRY(text_of(a, it->why, CN_REASON_MAX, &x.why));
+    *ret = x;
+    return CN_OK;
 }
 
 /* Skipped files take at most half of the list. */
@@ -121,14 +138,14 @@ static bool listable(const cn_run *r, const cn_item *it) {
 }
 
 /* Those found by now are listed before the rows after them are written, so that a note never counts one that is not. */
-static cn_err list_rejects(cn_run *r, const cn_batch *b, const bool *late) {
+static cn_err list_rejects(cn_run *r, cn_batch *b, const bool *late) {
     cn_reject v[CN_BATCH_ITEMS];
     const cn_item *items = b->items;
     uint64_t first = late ? r->seq - b->n : r->seq;
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n && !r->dry; i++)
         if (listable(r, &items[i]) && (!late || late[i])) {
-            v[n++] = reject_of(r, &items[i], first + i);
+            CN_TRY(reject_of(&b->arena, &items[i], first + i, &v[n++]));
             r->listed++;
         }
     return n ? cn_rejects_add(r->t, r->row.id, v, n) : CN_OK;

@@ -221,7 +221,7 @@ static cn_err all_of_file(cn_input *in, size_t size, cn_arena *a, cn_str *ret) {
     size_t n = in->to - in->from, left = size > in->read ? size - (size_t)in->read : 0, got = 1;
     char *p = cn_arena_alloc(a, n + left + 1);
     if (!p)
-        return cn_fail(CN_OVERLOADED, "%s has %zu bytes, more than this job has memory for", in->name, size);
+        return cn_fail(CN_OVERLOADED, "%s has %zu bytes, more than a job has memory for; split it", in->name, size);
     if (n)
         memcpy(p, in->buf + in->from, n);
     for (; left && got; n += got, left -= got)
@@ -249,5 +249,5 @@ cn_err cn_input_all(cn_input *in, size_t max, cn_arena *a, cn_str *ret) {
         return cn_fail(CN_INVALID, "%s has more than %zu bytes; split it", in->name, max);
     *ret = cn_arena_str(a, (cn_str){in->buf + in->from, n});
     in->from = in->to;
-    return ret->p ? CN_OK : cn_fail(CN_OVERLOADED, "%s has %zu bytes, more than this job has memory for", in->name, n);
+    return ret->p ? CN_OK : cn_fail(CN_OVERLOADED, "%s has %zu bytes, more than a job has memory for; split it", in->name, n);
 }

@@ -1,6 +1,7 @@
 #include "ingest/source/vectors.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/flat/flat.h"
 
@@ -37,16 +38,26 @@ static cn_err npy_numbers(const char *descr, cn_vector_file *v) {
     return CN_OK;
 }
 
+/* "(2, 3)" */
+static cn_err npy_shape(const char *shape, uint64_t *ret_n, uint64_t *ret_dim) {
+    char n[20], dim[20]; /* of digits alone: each fits a u64 */
+    int end = 0, shown = (int)strcspn(shape, ")") + 1;
+    if (sscanf(shape, "(%19[0-9], %19[0-9]%n", n, dim, &end) != 2 || shape[end] != ')')
+        return cn_fail(CN_INVALID, "its shape is %.*s; it should have two dimensions, rows and numbers", shown < 60 ? shown : 60, shape);
+    *ret_n = strtoull(n, NULL, 10);
+    *ret_dim = strtoull(dim, NULL, 10);
+    return CN_OK;
+}
+
 static cn_err npy_header(const char *head, cn_vector_file *v) {
     const char *descr = after(head, "'descr'"), *order = after(head, "'fortran_order'"), *shape = after(head, "'shape'");
-    unsigned long long n, dim;
+    uint64_t n, dim;
     if (!descr || !order || !shape)
         return cn_fail(CN_INVALID, "its .npy header lacks descr, fortran_order or shape");
     CN_TRY(npy_numbers(descr, v));
     if (strncmp(order, "False", 5) != 0)
         return cn_fail(CN_INVALID, "it is in Fortran order; save numpy.ascontiguousarray(a)");
-    if (sscanf(shape, "(%llu, %llu)", &n, &dim) != 2)
-        return cn_fail(CN_INVALID, "its shape is %.40s; it should have two dimensions, rows and numbers", shape);
+    CN_TRY(npy_shape(shape, &n, &dim));
     v->n = n;
     CN_TRY(check_dim(dim));
     v->dim = (uint32_t)dim;

@@ -170,9 +170,10 @@ static void keep_error(cairn_client *c, const cairn_request *r) {
     snprintf(c->error, sizeof c->error, "%s", r->answer.data ? (const char *)r->answer.data : "INTERNAL: out of memory");
 }
 
+/* All of its memory: what was sent is no longer counted in n. */
 static void wipe(cn_buf *b) {
-    if (b->n)
-        explicit_bzero(b->p, b->n);
+    if (b->room)
+        explicit_bzero(b->p, b->room);
 }
 
 static cairn_code say_key(cairn_client *c) {

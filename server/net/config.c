@@ -4,8 +4,11 @@
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "index/store/reserve.h"
+#include "index/types.h"
 
 #define MIB "MiB"
 #define GIB_MAX ((int64_t)1 << 40)
@@ -178,6 +181,20 @@ static cn_err one_of(const char *name, const char *text, const char *const *allo
     return cn_fail(CN_INVALID, "%s = \"%s\"; see cairnd --help for what it may be", name, text);
 }
 
+/* What could never be read is told at the start, and not to the first who names a file below it. The tenant may come later. */
+static cn_err check_root(const char *text) {
+    const char *eq = strchr(text, '=');
+    struct stat st;
+    if (!eq || eq[1] != '/')
+        return cn_fail(CN_INVALID, "import_root = \"%s\"; it must be TENANT=PATH with a whole path, like acme=/srv/docs", text);
+    cn_err err = cn_name_check((cn_str){text, (size_t)(eq - text)}, "tenant");
+    if (err != CN_OK)
+        return cn_wrap(err, "import_root = \"%s\"", text);
+    if (stat(eq + 1, &st) != 0)
+        return cn_fail(CN_INVALID, "import_root = \"%s\": %s; make the folder, or take the line out", text, strerror(errno));
+    return S_ISDIR(st.st_mode) ? CN_OK : cn_fail(CN_INVALID, "import_root = \"%s\" is not a folder", text);
+}
+
 static unsigned number(const cn_config *c, const char *name) { return (unsigned)cn_settings_int(c->settings, name); }
 static uint64_t amount(const cn_config *c, const char *name) { return (uint64_t)cn_settings_int(c->settings, name); }
 
@@ -221,10 +238,9 @@ static cn_err take_values(cn_config *c) {
     CN_TRY(one_of("log_level", c->log_level, levels));
     CN_TRY(one_of("log_format", c->log_format, formats));
     for (size_t i = 0; i < c->n_import_roots; i++)
-        if (!strchr(c->import_roots[i], '='))
-            return cn_fail(CN_INVALID, "import_root = \"%s\"; it must be TENANT=PATH", c->import_roots[i]);
+        CN_TRY(check_root(c->import_roots[i]));
     if (!*c->data)
-        return cn_fail(CN_INVALID, "no data directory: give --data DIR (cairn init DIR makes one)");
+        return cn_fail(CN_INVALID, "no data directory: give --data DIR (`cairn --data DIR init` makes one)");
     if (c->n_listen == 0)
         return cn_fail(CN_INVALID, "nowhere to listen: give --listen tcp://127.0.0.1:7700 or --listen unix:PATH");
     return CN_OK;

@@ -8,6 +8,14 @@
 
 static void process(conn *c);
 
+/* --- memory for what is sent --- */
+static size_t out_cap(const net *n) { return 2 * atomic_load(&n->lim.max_response) + HIGH_WATER; }
+
+void conn_expect(conn *c) {
+    size_t cap = out_cap(c->l->n);
+    c->out.cap = c->out.cap > cap ? c->out.cap : cap;
+}
+
 /* --- memory for what is read --- */
 static bool charge(conn *c, size_t in_room) {
     size_t now = held(in_room) + held(c->out.room) + held(c->sending.room);
@@ -367,7 +375,7 @@ cn_err conn_open(loop *l, int fd, bool unix_socket) {
     c->id = atomic_fetch_add(&n->next_id, 1) + 1;
     c->active_ns = cn_mono_ns();
     cn_frames_init(&c->frames, atomic_load(&n->lim.max_frame));
-    cn_buf_init(&c->out, 2 * atomic_load(&n->lim.max_response) + HIGH_WATER);
+    cn_buf_init(&c->out, out_cap(n));
     cn_buf_init(&c->sending, c->out.cap);
     atomic_fetch_add(&n->connections, 1);
     int rc = open_handle(c, l, fd, unix_socket);

@@ -91,18 +91,27 @@ static uint32_t hash_bytes(uint32_t h, cn_str s) { return cn_hash_byte(cn_hash_b
 
 static uint32_t hash_number(uint32_t h, uint64_t v) { return hash_bytes(h, (cn_str){(const char *)&v, sizeof v}); }
 
-/* Strings, numbers and lists of them; what else there is counts as being there. */
-static uint32_t hash_field(uint32_t h, const msgpack_object *o) {
-    if (!o)
-        return hash_number(h, UINT64_MAX);
+/* Whole: of two filters that differ in one number one may cost a thousand times as much. How deep it goes the parser has checked. */
+static uint32_t hash_object(uint32_t h, const msgpack_object *o) {
+    h = cn_hash_byte(h, o ? (uint8_t)o->type : 0xff);
+    if (!o || o->type == MSGPACK_OBJECT_NIL)
+        return h;
     if (cn_is_str(o))
         return hash_bytes(h, cn_obj_str(o));
-    if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-        return hash_number(h, o->via.u64);
-    h = hash_number(h, o->type);
-    for (uint32_t i = 0; o->type == MSGPACK_OBJECT_ARRAY && i < o->via.array.size; i++)
-        h = hash_bytes(h, cn_obj_str(&o->via.array.ptr[i]));
-    return h;
+    if (o->type == MSGPACK_OBJECT_ARRAY) {
+        h = hash_number(h, o->via.array.size);
+        for (uint32_t i = 0; i < o->via.array.size; i++)
+            h = hash_object(h, &o->via.array.ptr[i]);
+        return h;
+    }
+    if (o->type == MSGPACK_OBJECT_MAP) {
+        h = hash_number(h, o->via.map.size);
+        for (uint32_t i = 0; i < o->via.map.size; i++)
+            h = hash_object(hash_object(h, &o->via.map.ptr[i].key), &o->via.map.ptr[i].val);
+        return h;
+    }
+    bool number = o->type == MSGPACK_OBJECT_POSITIVE_INTEGER || o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER || o->type == MSGPACK_OBJECT_FLOAT32 || o->type == MSGPACK_OBJECT_FLOAT64;
+    return number ? hash_number(h, o->via.u64) : cn_hash_byte(h, o->type == MSGPACK_OBJECT_BOOLEAN && o->via.boolean);
 }
 
 /* The tenant that a request is about: the key's own, or the one that it names; map NULL: not looked into. */
@@ -116,39 +125,40 @@ static uint32_t lane_hash(const conn *c, cn_str tenant) {
     return hash_number(hash_bytes(CN_HASH_BEGIN, tenant), c->who->caller.kind == CN_CALLER_KEY);
 }
 
-/* Searches of one index for one principal cost about the same, unless they ask for much more, for certainty, by a filter,
- * or of another version. */
-static uint32_t cost_place(uint32_t h, const conn *c, cn_str method, const msgpack_object *map) {
-    static const char *const fields[] = {"index", "mode", "as", "labels", "version", "per_doc", "distinct", "expand", "section", "max_tokens", "also"};
+/* Searches of one index for one principal by one filter cost about the same, unless they ask for much more, for certainty, or
+ * of another version. Begun with what strangers do not know: so nobody can make up a search that is taken for another. */
+static uint32_t cost_like(uint32_t h, const conn *c, cn_str method, const msgpack_object *map) {
+    static const char *const fields[] = {"index", "mode", "as", "labels", "filter", "version", "per_doc", "distinct", "expand", "section", "max_tokens", "also"};
     uint64_t k = 0;
     double recall = 0;
     cn_get_uint(map, "k", 0, UINT32_MAX, &k); /* what is wrong is refused by the method */
     cn_get_f64(map, "recall", &recall);
+    h = hash_number(h, c->l->n->cost_seed);
     h = hash_bytes(h, method);
     h = hash_bytes(h, cn_str_of(c->who->caller.key.id));
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        h = hash_field(h, cn_get(map, fields[i]));
+        h = hash_object(h, cn_get(map, fields[i]));
     h = hash_number(h, k < 16 ? 0 : (uint64_t)(64 - __builtin_clzll(k)));
     h = hash_bytes(h, (cn_str){(const char *)&recall, sizeof recall});
-    h = hash_number(h, cn_get(map, "filter") != NULL);
-    return h % COSTS;
+    return h ? h : 1;
 }
 
 /* Cheap is what has been seen to be, since versions and permissions last changed: then views and sets are made. */
-static cn_cost search_cost(net *n, uint32_t at, cn_str tenant) {
-    uint64_t known = atomic_load_explicit(&n->costs[at], memory_order_relaxed), us = known & UINT32_MAX, epoch;
-    bool cheap = us && us <= INLINE_US && cn_service_epoch(n->s, tenant, &epoch) == CN_OK && (epoch & UINT32_MAX) == known >> 32;
+static cn_cost search_cost(net *n, uint32_t like, cn_str tenant) {
+    uint64_t epoch;
+    uint32_t then, us = cost_known(n, like, &then);
+    bool cheap = us && us <= INLINE_US && cn_service_epoch(n->s, tenant, &epoch) == CN_OK && (uint32_t)epoch == then;
     return cheap ? CN_COST_CHEAP : CN_COST_DEAR;
 }
 
-static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t cost_at) {
+static void run_here(conn *c, cn_str frame, uint64_t start_ns, uint32_t like) {
     net *n = c->l->n;
     size_t whole = c->out.cap;
     c->out.cap = c->out.n + atomic_load(&n->lim.max_response);
     if (c->out.cap > whole)
         c->out.cap = whole;
     size_t before = c->out.n;
-    run_request(n, &c->l->kit, c->who, frame, start_ns, atomic_load(&n->lim.request_ms), cost_at, &c->out);
+    run_request(n, &c->l->kit, c->who, frame, start_ns, atomic_load(&n->lim.request_ms), like, &c->out);
     c->out.cap = whole;
     if (conn_charge(c) || c->out.n - before <= READ_STEP)
         return;
@@ -166,7 +176,7 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
     net *n = l->n;
     uint64_t start = cn_mono_ns();
     const msgpack_object *map = NULL;
-    uint32_t at = COSTS;
+    uint32_t like = 0;
     bool small = frame.n <= INLINE_FRAME;
     if (small && (cn_unpack(&c->l->kit.unpacked, m->params.p, m->params.n) != CN_OK || cn_params_map(&c->l->kit.unpacked.o, &map) != CN_OK)) {
         cn_rpc_error(&c->out, m->msgid, CN_INVALID, cn_error_detail());
@@ -176,15 +186,15 @@ static void run_somewhere(conn *c, cn_str frame, const cn_message *m) {
     uint32_t hash = lane_hash(c, tenant), lane = hash % CN_POOL_LANES;
     cn_cost cost = cn_service_cost(m->method, map);
     if (cost == CN_COST_SEARCH && small) {
-        at = cost_place(hash, c, m->method, map);
-        cost = search_cost(n, at, tenant);
+        like = cost_like(hash, c, m->method, map);
+        cost = search_cost(n, like, tenant);
     }
     cn_pool *pool = cost == CN_COST_LONG || cost == CN_COST_GATE ? n->longs : cost == CN_COST_CHANGE ? n->changes : n->queries;
     uint64_t limit_ms = atomic_load(cost == CN_COST_GATE ? &n->lim.gate_ms : &n->lim.request_ms);
     bool here = cost == CN_COST_CHEAP && small && l->used_ns[lane] < TURN_US * 1000u;
-    bool queued = (!here || behind(l, lane)) && job_submit(c, pool, lane, frame, m->msgid, start, limit_ms, at) == CN_OK;
+    bool queued = (!here || behind(l, lane)) && job_submit(c, pool, lane, frame, m->msgid, start, limit_ms, like) == CN_OK;
     if (here && !queued) /* also where the queue is full: rather than refused */
-        run_here(c, frame, start, at);
+        run_here(c, frame, start, like);
     else if (!queued)
         cn_rpc_error(&c->out, m->msgid, CN_OVERLOADED, "all threads are busy and the queue is full;");
     c->lane = lane;
@@ -204,7 +214,7 @@ static void answer_request(conn *c, cn_str frame, const cn_message *m) {
         cn_rpc_error(&c->out, m->msgid, CN_UNAVAILABLE, "the server is stopping");
     } else if (cn_str_is(m->method, "auth")) {
         if (authenticate(c, m))
-            run_here(c, frame, cn_mono_ns(), COSTS);
+            run_here(c, frame, cn_mono_ns(), 0);
     } else {
         run_somewhere(c, frame, m);
     }
@@ -213,6 +223,7 @@ static void answer_request(conn *c, cn_str frame, const cn_message *m) {
 void dispatch(conn *c, cn_str frame) {
     cn_message m;
     cn_err err = cn_message_parse(frame, &m);
+    conn_expect(c);
     if (err != CN_OK && m.kind == CN_REQUEST)
         cn_rpc_error(&c->out, m.msgid, err, cn_error_detail());
     else if (err != CN_OK)

@@ -15,6 +15,7 @@
 
 #define INLINE_FRAME 65536        /* larger requests are never looked into on a loop */
 #define INLINE_US 200             /* a search known to take less runs where it was read */
+#define FORGET_US 2000            /* what was known to be cheap and took so long goes to a pool next, to be measured anew */
 #define TURN_US 250              /* one tenant's requests run on a loop so long in one turn of it; the rest goes to a pool */
 #define TAKE_US 500              /* and so long they are taken from its connections at all; the rest waits for the next turn */
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */
@@ -54,7 +55,7 @@ typedef struct job {
     identity *who;
     uint64_t msgid, start_ns, limit_ms; /* limit_ms: from start_ns on, waiting included */
     cn_buf frame, out;       /* a copy of the request; its answer */
-    uint32_t cost_at;        /* place in the table of costs; COSTS: none */
+    uint32_t like;           /* hash of the searches that cost the same; 0: none */
     size_t charged;
     struct job *next;
 } job;
@@ -78,7 +79,10 @@ struct net {
     atomic_uint connections, running;
     atomic_ullong buffered, next_id, drain_end_ns;
     atomic_bool draining, forced;
-    atomic_ullong costs[COSTS]; /* microseconds, a running median, and the epoch they were last measured at (32 bits each); 0: not known */
+    /* What searches of a hash cost: the epoch at which it was last measured (32 bits), the hash's upper half (16), microseconds, a
+     * running median (16; 0: not known). */
+    atomic_ullong costs[COSTS];
+    uint64_t cost_seed;
     cn_listener *listeners;
     uv_stream_t **listening;
     size_t n_listeners;
@@ -144,6 +148,7 @@ void conn_end(conn *c, const char *why);
 /* conn_end() for bytes that are no message: answers them with the error, under their msgid or else UINT32_MAX. */
 void conn_refuse(conn *c, cn_str bytes, cn_err err);
 #define CN_LINGER_MS 2000
+void conn_expect(conn *c);                 /* an answer is about to be added to `out`: max_response may have grown since the last one */
 void conn_flush(conn *c);
 bool conn_charge(conn *c);                 /* false: all connections and jobs together hold more than max_buffered */
 void conn_go_on(conn *c);                  /* after an answer: read on, or end when that was the last thing to do */
@@ -161,11 +166,12 @@ static inline bool net_charge(net *n, size_t *charged, size_t now) {
     return now == 0 || atomic_load(&n->buffered) <= atomic_load(&n->lim.max_buffered);
 }
 /* job.c */
-cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at);
+cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint64_t limit_ms, uint32_t like);
 void jobs_done(net *n);                    /* frees the idle ones */
 void job_finish(job *j);                   /* on the loop's thread: sends the answer */
 /* Runs one request and appends its answer (a result or an error). Any thread with its own kit. */
-void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at, cn_buf *out);
+void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t like, cn_buf *out);
+uint32_t cost_known(net *n, uint32_t like, uint32_t *ret_epoch); /* microseconds, measured in that epoch; 0: not known */
 kit *kit_take(net *n);
 void kit_give(net *n, kit *k);
 void kit_done(kit *k);

@@ -50,14 +50,23 @@ static uint64_t towards(uint64_t before, uint64_t us) {
     return us > before ? (us - before < step ? us : before + step) : before - us < step ? us : before - step;
 }
 
+uint32_t cost_known(net *n, uint32_t like, uint32_t *ret_epoch) {
+    uint64_t v = atomic_load_explicit(&n->costs[like % COSTS], memory_order_relaxed);
+    *ret_epoch = (uint32_t)(v >> 32);
+    return (v >> 16 & UINT16_MAX) == like >> 16 ? v & UINT16_MAX : 0;
+}
+
 /* What a search costs, for the next one like it. The first of an epoch also makes what the others find made; that is no cost of
- * theirs. One that read nothing (epoch 0) says nothing. */
-static void learn_cost(net *n, uint32_t at, uint64_t us, uint64_t epoch) {
-    if (at >= COSTS || !epoch)
+ * theirs. One that read nothing (epoch 0) says nothing. What was cheap and held its thread for long is not known any more: the
+ * set of rows that others like it found may have gone from the cache. */
+static void learn_cost(net *n, uint32_t like, uint64_t us, uint64_t epoch) {
+    if (!like || !epoch)
         return;
-    uint64_t was = atomic_load_explicit(&n->costs[at], memory_order_relaxed), before = was & UINT32_MAX;
-    uint64_t now = !before ? us : was >> 32 != (epoch & UINT32_MAX) ? before : towards(before, us);
-    atomic_store_explicit(&n->costs[at], epoch << 32 | (now < 1 ? 1 : now > UINT32_MAX ? UINT32_MAX : now), memory_order_relaxed);
+    uint32_t then, before = cost_known(n, like, &then);
+    bool same = before && then == (uint32_t)epoch, forget = same && before <= INLINE_US && us > FORGET_US;
+    uint64_t now = same ? towards(before, us) : before ? before : us;
+    now = forget ? 0 : now < 1 ? 1 : now > UINT16_MAX ? UINT16_MAX : now;
+    atomic_store_explicit(&n->costs[like % COSTS], epoch << 32 | (uint64_t)(like >> 16) << 16 | now, memory_order_relaxed);
 }
 
 static void log_slow(net *n, const cn_message *m, const identity *who, uint64_t start_ns, cn_err err) {
@@ -67,7 +76,7 @@ static void log_slow(net *n, const cn_message *m, const identity *who, uint64_t 
                (unsigned long long)us, cn_err_name(err));
 }
 
-void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at, cn_buf *out) {
+void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t like, cn_buf *out) {
     cn_message m;
     uint64_t began = cn_mono_ns();
     size_t before = out->n;
@@ -84,7 +93,7 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
     }
     if (err == CN_INTERNAL || err == CN_DAMAGED)
         cn_log(CN_LOG_ERROR, "request.failed", "method=" CN_STR_FMT " code=%s %s", CN_STR_ARG(m.method), cn_err_name(err), cn_error_detail());
-    learn_cost(n, cost_at, (cn_mono_ns() - began) / 1000, k->call.epoch);
+    learn_cost(n, like, (cn_mono_ns() - began) / 1000, k->call.epoch);
     log_slow(n, &m, who, start_ns, err);
     cn_call_reset(&k->call);
 }
@@ -164,7 +173,7 @@ static void run_job(job *j) {
         return;
     }
     k->call.gone = &j->c->gone;
-    run_request(n, k, j->who, cn_buf_str(&j->frame), j->start_ns, j->limit_ms, j->cost_at, &j->out);
+    run_request(n, k, j->who, cn_buf_str(&j->frame), j->start_ns, j->limit_ms, j->like, &j->out);
     k->call.gone = NULL;
     kit_give(n, k);
 }
@@ -190,12 +199,12 @@ static void work(void *arg) {
         loop_wake(l);
 }
 
-cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint64_t limit_ms, uint32_t cost_at) {
+cn_err job_submit(conn *c, cn_pool *pool, unsigned lane, cn_str frame, uint64_t msgid, uint64_t start_ns, uint64_t limit_ms, uint32_t like) {
     net *n = c->l->n;
     job *j = job_take(n);
     if (!j)
         return cn_fail_memory();
-    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .limit_ms = limit_ms, .frame = j->frame, .out = j->out, .cost_at = cost_at};
+    *j = (job){.n = n, .c = c, .who = identity_ref(c->who), .msgid = msgid, .start_ns = start_ns, .limit_ms = limit_ms, .frame = j->frame, .out = j->out, .like = like};
     j->frame.cap = frame.n > j->frame.room ? frame.n : j->frame.room;
     j->out.cap = atomic_load(&n->lim.max_response);
     cn_buf_add(&j->frame, frame.p, frame.n);
@@ -219,6 +228,7 @@ void job_finish(job *j) {
     c->inflight--;
     c->active_ns = cn_mono_ns();
     if (!c->closing) {
+        conn_expect(c);
         cn_buf_add(&c->out, j->out.p, j->out.n);
         conn_flush(c);
     }

@@ -280,6 +280,7 @@ static void leave_running(net *n) {
     if (!atomic_load(&n->running))
         return;
     cn_log(CN_LOG_WARN, "server.stopped", "running=%u requests were cut off after drain_timeout", atomic_load(&n->running));
+    cn_service_cut(n->s);
     _exit(0);
 }
 
@@ -316,6 +317,7 @@ cn_err cn_server_run(cn_config *config, cn_service *s, cn_err (*reload_fn)(void 
     n->reload = reload_fn;
     n->reload_ctx = ctx;
     pthread_mutex_init(&n->kit_lock, NULL);
+    cn_random(&n->cost_seed, sizeof n->cost_seed);
     check_files(config);
     set_limits(&n->lim, config);
     cn_err err = serve(n);

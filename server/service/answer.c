@@ -18,7 +18,7 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
     bool exact = cn_question_is_exact(q);
     cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
                       .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .recall = q->recall, .exact = exact, .per_doc = q->per_doc, .distinct = q->distinct,
-                      .deadline_ns = q->deadline_ns};
+                      .operators = q->operators, .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
 }
 
@@ -142,7 +142,30 @@ static void out_passages(const cn_asking *a, uint32_t i, cn_buf *out) {
     cn_pack_array_close(out, at, n);
 }
 
-static cn_err out_hit(const cn_asking *a, uint32_t i, cn_buf *out) {
+/* Bytes of the text given; nil where the version's analyser is none of this build's, so that nobody can tell. */
+static cn_err out_highlights(cn_call *c, const cn_question *q, cn_str text, cn_buf *out) {
+    const cn_range *v = NULL;
+    uint32_t n = 0;
+    if (q->deadline_ns && cn_mono_ns() > q->deadline_ns)
+        return cn_fail(CN_DEADLINE, "the request's time was up before the words in its passages were found; ask without `highlight`");
+    cn_err err = cn_highlight(q->reading.view, c->searcher, q->text.text, q->operators, text, &v, &n);
+    if (err != CN_OK && err != CN_UNAVAILABLE)
+        return err;
+    cn_pack_cstr(out, "highlights");
+    if (err == CN_UNAVAILABLE) {
+        cn_pack_nil(out);
+        return CN_OK;
+    }
+    cn_pack_array(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        cn_pack_array(out, 2);
+        cn_pack_uint(out, v[i].from);
+        cn_pack_uint(out, v[i].to);
+    }
+    return CN_OK;
+}
+
+static cn_err out_hit(cn_call *c, const cn_asking *a, uint32_t i, cn_buf *out) {
     cn_passage *p = &a->v[i];
     const cn_doc *doc = &p->doc;
     bool halves = p->q->explain && p->q->how == CN_MODE_HYBRID, widens = cn_asking_widens(a);
@@ -151,7 +174,7 @@ static cn_err out_hit(const cn_asking *a, uint32_t i, cn_buf *out) {
     given.from = p->span.from;
     given.to = p->span.to;
     p->given = p->span.first == p->span.last ? p->digest : cn_sha256_of(text.p, text.n);
-    cn_pack_map(out, 14u + p->q->explain + halves + widens + (a->n > 1) + (a->max_tokens > 0));
+    cn_pack_map(out, 14u + p->q->explain + p->q->highlight + halves + widens + (a->n > 1) + (a->max_tokens > 0));
     if (a->n > 1)
         cn_out_str(out, "index", p->q->from.index);
     cn_out_str(out, "doc", doc->id);
@@ -160,6 +183,8 @@ static cn_err out_hit(const cn_asking *a, uint32_t i, cn_buf *out) {
     out_f32(out, "score", p->hit.score);
     out_f32(out, "relevance", p->relevance);
     cn_out_str(out, "text", text);
+    if (p->q->highlight)
+        CN_TRY(out_highlights(c, p->q, text, out));
     cn_out_str(out, "title", doc->title);
     cn_out_passage(out, &given);
     cn_out_str(out, "uri", doc->uri);
@@ -177,7 +202,10 @@ static cn_err out_hit(const cn_asking *a, uint32_t i, cn_buf *out) {
     return cn_seg_sound(p->hit.seg);
 }
 
-static uint32_t degraded(const cn_question *q) { return q->degraded | (q->text.cut || q->stats.words_cut ? CN_DEGRADED(text_cut) : 0); }
+static uint32_t degraded(const cn_question *q) {
+    bool text_cut = q->text.cut || q->stats.words_cut;
+    return q->degraded | (text_cut ? CN_DEGRADED(text_cut) : 0) | (q->stats.prefix_cut ? CN_DEGRADED(prefix_cut) : 0);
+}
 
 static void out_plan(const cn_question *q, cn_buf *out);
 
@@ -238,7 +266,7 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     const cn_search_stats *stats = &q->stats;
     cn_pack_cstr(out, "plan");
     bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
-    cn_pack_map(out, lexical ? 13 : 11);
+    cn_pack_map(out, 11u + 2u * lexical + 4u * (lexical && q->operators));
     cn_out_uint(out, "segments", stats->segments);
     cn_out_uint(out, "permitted", stats->permitted);
     cn_out_uint(out, "scored", stats->scored);
@@ -254,9 +282,15 @@ static void out_plan(const cn_question *q, cn_buf *out) {
         cn_out_uint(out, "terms", stats->terms);
         cn_out_uint(out, "terms_known", stats->known);
     }
+    if (lexical && q->operators) {
+        cn_out_uint(out, "phrases", stats->phrases);
+        cn_out_uint(out, "phrase_texts", stats->looked_at);
+        cn_out_uint(out, "prefixes", stats->prefixes);
+        cn_out_uint(out, "prefix_terms", stats->expanded);
+    }
 }
 
-static cn_err out_hits(cn_asking *a, cn_buf *out) {
+static cn_err out_hits(cn_call *c, cn_asking *a, cn_buf *out) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < a->n_found; i++)
         n += a->v[i].in == i;
@@ -264,7 +298,7 @@ static cn_err out_hits(cn_asking *a, cn_buf *out) {
     cn_pack_array(out, n);
     for (uint32_t i = 0; i < a->n_found; i++)
         if (a->v[i].in == i)
-            CN_TRY(out_hit(a, i, out));
+            CN_TRY(out_hit(c, a, i, out));
     return CN_OK;
 }
 
@@ -273,7 +307,7 @@ cn_err cn_asking_answer(cn_service *s, cn_call *c, cn_asking *a, cn_buf *out) {
     CN_TRY(cn_asking_find(s, c, a));
     uint64_t fetching = cn_mono_ns();
     cn_pack_map(out, 3u + plan + many + (a->max_tokens > 0));
-    CN_TRY(out_hits(a, out));
+    CN_TRY(out_hits(c, a, out));
     cn_out_cstr(out, "evidence", cn_evidence(a->best, a->found));
     for (uint32_t i = 0; i < a->n; i++)
         cn_asking_at(a, i)->evidence = cn_evidence(a->best, a->found);

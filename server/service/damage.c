@@ -91,7 +91,7 @@ cn_err cn_out_damaged(cn_service *s, cn_call *c, cn_str tenant, cn_buf *out) {
 cn_err cn_out_health(cn_service *s, cn_call *c, cn_buf *out) {
     const cn_caller *who = c->caller;
     bool damaged = false;
-    view w;
+    view w = {0};
     CN_TRY(look(s, c, who->kind == CN_CALLER_KEY ? who->key.tenant : (cn_str){NULL, 0}, &w));
     for (uint32_t i = 0; i < w.n; i++)
         damaged |= !*w.v[i].tenant || may_see(&w, &w.v[i]);

@@ -40,8 +40,8 @@ static cn_err open_asked(cn_call *c, cn_tenant *t, cn_str index, asked *ret) {
     return CN_OK;
 }
 
-static cn_err count_term(void *ctx, cn_str term, bool stop) {
-    (void)term, (void)stop;
+static cn_err count_term(void *ctx, const cn_word *w) {
+    (void)w;
     ++*(uint64_t *)ctx;
     return CN_OK;
 }

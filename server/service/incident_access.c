@@ -352,7 +352,8 @@ static const char *why_behind(cn_call *c, const cn_question *q, const place *at,
     float relevance = at->relevance;
     if (!at->any) {
         *ret_verdict = "ranked_lower";
-        return cn_arena_printf(&c->arena, "it holds none of the question's words, or more than %u permitted passages fit them better", CN_K_MAX);
+        return cn_arena_printf(&c->arena, "it holds none of the question's words%s, or more than %u permitted passages fit them better",
+                               q->operators ? " or lacks one of its phrases" : "", CN_K_MAX);
     }
     if (relevance < q->min_relevance) {
         *ret_verdict = "below_min_relevance";

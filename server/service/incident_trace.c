@@ -1,6 +1,7 @@
 /* trace.get, trace.exposed: request records, for those who look into an incident. */
 #include <stdio.h>
 
+#include "index/trace/run.h"
 #include "server/service/incident.h"
 #include "server/service/recorder.h"
 
@@ -124,7 +125,7 @@ cn_err cn_m_trace_get(cn_service *s, cn_call *c, cn_str tenant, const msgpack_ob
     if (cn_unhex(text, id.b, sizeof id.b) != 0)
         return cn_fail(CN_INVALID, "field \"trace_id\" must be the 32 hexadecimal digits of an answer's made_by.trace_id");
     CN_TRY(cn_look_open(s, c, tenant, "trace.get", p, (cn_str){0}, &l));
-    cn_recorder_flush(s->recorder);
+    cn_recorder_flush(s->recorder, l.t);
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "records");
     size_t at = cn_pack_array_open(out);
@@ -138,18 +139,19 @@ typedef struct exposing {
     cn_call *c;
     cn_buf *out, gaps;
     cn_str source, doc, index;
-    bool limited;
+    bool limited, waits; /* waits: some is not in the store yet */
     uint32_t n, n_gaps;
     uint64_t limit;
+    int64_t from_us;      /* of this page */
 } exposing;
 
-static void note_gap(exposing *x, const cn_trace_key *key, const char *why, const msgpack_object *map) {
+static void note_gap(exposing *x, int64_t at_us, const char *why, const msgpack_object *map) {
     uint64_t records = 0;
     cn_get_uint(map, "records", 0, UINT64_MAX, &records);
     bool told = records && !x->limited; /* how much others are asked is nothing for a key limited to some indexes */
     x->n_gaps++;
     cn_pack_map(&x->gaps, 2u + told);
-    cn_out_time(&x->gaps, "at", key->at_us);
+    cn_out_time(&x->gaps, "at", at_us);
     cn_pack_cstr(&x->gaps, "why");
     if (map && cn_get(map, "gap"))
         cn_pack_str(&x->gaps, cn_obj_str(cn_get(map, "gap")));
@@ -193,7 +195,7 @@ static cn_err expose_one(void *ctx, const cn_trace_key *key, const msgpack_objec
         return CN_OK;
     }
     if (!map || cn_trace_is_gap(key)) {
-        note_gap(x, key, "damaged", map);
+        note_gap(x, key->at_us, "damaged", map);
         return CN_OK;
     }
     const msgpack_object *hits = hits_of(map);
@@ -201,7 +203,7 @@ static cn_err expose_one(void *ctx, const cn_trace_key *key, const msgpack_objec
     if (!hits || !of_index || !seen(x->c, map))
         return CN_OK;
     if (cn_get(map, "cut"))
-        note_gap(x, key, "an answer had more passages than a record holds", NULL);
+        note_gap(x, key->at_us, "an answer had more passages than a record holds", NULL);
     for (uint32_t i = 0; i < hits->via.array.size && !is_in; i++)
         is_in = is_document(x, hit_at(hits, i));
     if (!is_in)
@@ -235,11 +237,23 @@ static cn_err scan(exposing *x, const cn_look *l, const msgpack_object *p, cn_tr
     if (after.n) {
         CN_TRY(cn_trace_key_parse(after, &key));
         sc->after = &key;
+        x->from_us = key.at_us > x->from_us ? key.at_us : x->from_us;
     }
     sc->word = x->doc;
     cn_err e = cn_trace_each(l->t, sc, expose_one, x);
     sc->after = NULL;
     return e;
+}
+
+/* What is missing though no record of the store says so: of a process that was killed, and what waits at this moment. */
+static cn_err note_missing(exposing *x, const cn_look *l, const cn_trace_scan *sc) {
+    int64_t cut;
+    CN_TRY(cn_trace_run_cut(cn_tenant_data(l->t), &cut));
+    if (cut != CN_NO_TIME && cut >= x->from_us && (!sc->more || cut <= sc->last.at_us))
+        note_gap(x, cut, "a server ended before all was written", NULL);
+    if (x->waits && !sc->more)
+        note_gap(x, cn_wall_us(), "records are not written yet", NULL);
+    return CN_OK;
 }
 
 static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_buf *out) {
@@ -251,12 +265,14 @@ static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_
     CN_TRY(cn_trace_look(l->t, &st));
     bool there = st.from_us != CN_NO_TIME, reaches = there && since != INT64_MIN && since >= st.from_us;
     sc.from_us = since;
+    x->from_us = reaches ? since : st.from_us;
     if (x->c->deadline_ns && x->c->deadline_ns < sc.deadline_ns)
         sc.deadline_ns = x->c->deadline_ns;
     cn_pack_cstr(out, "records");
     size_t at = cn_pack_array_open(out);
     CN_TRY(scan(x, l, p, &sc));
     cn_pack_array_close(out, at, x->n);
+    CN_TRY(note_missing(x, l, &sc));
     cn_out_time(out, "from", !there ? CN_NO_TIME : reaches ? since : st.from_us);
     cn_out_bool(out, "complete", there && (since == INT64_MIN || reaches) && !x->n_gaps && !sc.more);
     cn_pack_cstr(out, "gaps");
@@ -278,7 +294,7 @@ cn_err cn_m_exposed(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obje
     if (x.index.n && !cn_call_reaches(c, x.index))
         return cn_no_index(x.index);
     CN_TRY(cn_look_open(s, c, tenant, "trace.exposed", p, (cn_str){0}, &l));
-    cn_recorder_flush(s->recorder);
+    x.waits = !cn_recorder_flush(s->recorder, l.t);
     x.source = l.source;
     x.doc = l.doc;
     x.gaps = gaps;

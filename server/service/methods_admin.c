@@ -272,10 +272,11 @@ static bool is_listed(cn_str list, cn_str word) {
     return false;
 }
 
-/* Patterns are compared as they are written: a maker limited to some gives these and no others. */
+/* Patterns are compared as they are written: a maker limited to some gives these and no others. An admin without any gives members
+ * what labels it likes. */
 static cn_err may_give_principals(const cn_key_info *own, const cn_key_info *k) {
     cn_str left = k->principals;
-    if (!(k->scopes & CN_SCOPE(act_as)) || !own->principals.n)
+    if (!(k->scopes & (CN_SCOPE(act_as) | CN_SCOPE(admin))) || !own->principals.n)
         return CN_OK;
     if (!left.n)
         return cn_fail(CN_DENIED, "this key acts as some principals only, so it cannot make one for all: name patterns of its own");
@@ -416,7 +417,7 @@ static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_index_drop[] = {INDEX, REASON, END};
 static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows, or words are searched alone)"},
                                     {"precision", "str", false, "of the model's numbers: int8 (the default of models that have it) or fp32, a third as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
-                                    {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english"}, SOFT, REASON, END};
+                                    {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english. Behind it title=N and headings=N: how often a word there counts, 0 to 20; 2 and 1"}, SOFT, REASON, END};
 static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
                                  {"labels", "list of str", false, "what its queries may read"}, {"principals", "list of str", false, "patterns an act-as key may name"},

@@ -7,6 +7,7 @@
 #include "index/vector.h"
 #include "server/service/inside.h"
 #include "server/service/methods_inside.h"
+#include "server/service/reading.h"
 #include "server/service/runner.h"
 
 #define JOB_ARENA ((size_t)64 << 20)
@@ -61,22 +62,26 @@ static cn_err task_new(cn_service *s, cn_call *c, cn_str tenant, const msgpack_o
 /* ---------- what a caller may read ---------- */
 /* Whoever is not the operator reaches the roots that the host's operator gave the tenant ("TENANT=PATH"); the source itself
  * opens nothing else, now or when the job goes on. */
-static cn_err take_roots(cn_service *s, const cn_call *c, cn_str tenant, task *k) {
+static cn_err roots_of(cn_service *s, cn_str tenant, cn_arena *a, const cn_str **ret, uint32_t *ret_n) {
     const cn_service_opts *o = cn_service_options(s);
-    cn_source_opts *from = &k->job.from;
-    from->rooted = c->caller->kind != CN_CALLER_OPERATOR;
-    cn_str *roots = cn_arena_zalloc(&k->arena, o->n_import_roots + 1u, sizeof *roots);
+    uint32_t n = 0;
+    cn_str *roots = cn_arena_zalloc(a, o->n_import_roots + 1u, sizeof *roots);
     if (!roots)
         return cn_fail_memory();
-    from->roots = roots;
-    for (uint32_t i = 0; from->rooted && i < o->n_import_roots; i++) {
+    for (uint32_t i = 0; i < o->n_import_roots; i++) {
         const char *eq = strchr(o->import_roots[i], '=');
-        if (!eq || !cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}))
-            continue;
-        roots[from->n_roots] = cn_str_of(eq + 1);
-        CN_TRY(keep(k, &roots[from->n_roots++]));
+        if (eq && cn_str_eq(tenant, (cn_str){o->import_roots[i], (size_t)(eq - o->import_roots[i])}))
+            roots[n++] = cn_str_of(eq + 1); /* as long-lived as the service */
     }
+    *ret = roots;
+    *ret_n = n;
     return CN_OK;
+}
+
+static cn_err take_roots(cn_service *s, const cn_call *c, cn_str tenant, task *k) {
+    cn_source_opts *from = &k->job.from;
+    from->rooted = c->caller->kind != CN_CALLER_OPERATOR;
+    return from->rooted ? roots_of(s, tenant, &k->arena, &from->roots, &from->n_roots) : CN_OK;
 }
 
 /* Said at once, though opening would say so too: a job that only then fails leaves a row behind. */
@@ -155,7 +160,7 @@ static cn_err take_activate(const cn_call *c, const msgpack_object *p, bool *ret
     if (activate && !cn_access_has(c->caller, CN_SCOPE(activate)))
         return cn_fail(CN_DENIED, "field \"activate\" needs the scope activate, which this key does not have; leave it out, and the index does as it is set");
     *ret = activate;
-    *ret_set = cn_get(p, "activate") != NULL;
+    *ret_set = cn_given(p, "activate") != NULL;
     return CN_OK;
 }
 
@@ -284,7 +289,7 @@ static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
 
 /* Takes k over. */
 static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k, cn_buf *out) {
-    bool wait = c->caller->kind == CN_CALLER_OPERATOR;
+    bool wait = c->caller->kind == CN_CALLER_OPERATOR, dry = !k->rebuild && k->job.dry_run;
     char *id = k->rebuild ? k->again.id : k->job.id;
     char job[33];
     cn_job_result r = {0};
@@ -294,7 +299,7 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
         err = cn_job_unknown(k->job.resume);
     cn_job_new_id(id);
     snprintf(job, sizeof job, CN_STR_FMT, CN_STR_ARG(k->job.resume.n && err == CN_OK ? k->job.resume : cn_str_of(id)));
-    if (err == CN_OK && !wait) {
+    if (err == CN_OK && !wait && !dry) { /* of a dry run there is nothing but its answer */
         err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, k});
         if (err == CN_OK) {
             cn_pack_map(out, 2);
@@ -308,18 +313,21 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     if (err == CN_OK)
         err = run(k, &r);
     if (err == CN_OK)
-        out_result(out, &r, !k->rebuild && k->job.dry_run);
+        out_result(out, &r, dry);
     task_free(k);
     return err;
 }
 
-/* A resumed job works on its own index; so that must be the one that was asked for and may be reached. */
+/* A resumed job works on its own index; so that must be the one that was asked for and may be reached. It reads what it was
+ * given, which this caller must be allowed to; said before the job is taken up, so that it stays as it was. */
 static cn_err check_resumed(cn_call *c, task *k) {
     cn_str index;
     if (!k->job.resume.n)
         return CN_OK;
     CN_TRY(cn_job_index(k->t, k->job.resume, &c->arena, &index));
-    return cn_str_eq(index, k->job.index) ? CN_OK : cn_job_unknown(k->job.resume);
+    if (!cn_str_eq(index, k->job.index))
+        return cn_job_unknown(k->job.resume);
+    return cn_job_may_resume(k->t, k->job.resume, &k->job.from, &c->arena);
 }
 
 /* A job that is resumed has its options already; a word that would change nothing is refused. */
@@ -344,14 +352,16 @@ METHOD(ingest_start) {
     if (k->job.resume.n)
         CN_TRY(check_resume_alone(p));
     CN_TRY(cn_arg_str(p, "index", &k->job.index));
-    CN_TRY(check_resumed(c, k));
     CN_TRY(keep(k, &k->job.index));
     CN_TRY(take_paths(s, c, tenant, p, k));
+    CN_TRY(check_resumed(c, k));
     CN_TRY(take_source(p, k));
     CN_TRY(take_labels(c, p, k));
     CN_TRY(take_trust(c, p, &k->job.from.trust));
     CN_TRY(take_flags(c, p, &k->job));
     CN_TRY(take_limits(p, &k->job));
+    if (k->job.resume.n)
+        k->job.activate = cn_access_has(c->caller, CN_SCOPE(activate));
     if (k->job.from.n_paths == 0 && !k->job.resume.n)
         return cn_fail(CN_INVALID, "field \"paths\" names nothing to ingest");
     task *given = k;
@@ -388,36 +398,54 @@ static cn_err check_job(cn_call *c, cn_tenant *t, cn_str job) {
     return cn_call_reaches(c, index) ? CN_OK : cn_job_unknown(job);
 }
 
+/* NULL for the operator. */
+static cn_err reader_of(cn_service *s, cn_call *c, cn_str tenant, cn_job_reader *room, const cn_job_reader **ret) {
+    bool told_all = c->caller->kind == CN_CALLER_OPERATOR;
+    if (!told_all)
+        CN_TRY(roots_of(s, tenant, &c->arena, &room->roots, &room->n_roots));
+    *ret = told_all ? NULL : room;
+    return CN_OK;
+}
+
 METHOD(ingest_list) {
     (void)p;
     CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_job_reader room;
+    const cn_job_reader *to;
     CN_TRY(cn_call_tenant(s, tenant, &t));
+    CN_TRY(reader_of(s, c, tenant, &room, &to));
     cn_pack_map(out, 1);
     cn_pack_cstr(out, "jobs");
-    return cn_job_list(t, job_is_seen, c, out);
+    return cn_job_list(t, job_is_seen, c, to, out);
 }
 
 METHOD(ingest_show) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str job;
     bool rejected = false;
+    cn_job_reader room;
+    const cn_job_reader *to;
     CN_TRY(cn_arg_str(p, "job", &job));
     CN_TRY(cn_get_bool(p, "rejected", &rejected));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(check_job(c, t, job));
-    return cn_job_show(t, job, rejected, out);
+    CN_TRY(reader_of(s, c, tenant, &room, &to));
+    return cn_job_show(t, job, rejected, to, out);
 }
 
 METHOD(ingest_cancel) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_actor who;
     cn_str job;
+    cn_job_reader room;
+    const cn_job_reader *to;
     CN_TRY(cn_arg_str(p, "job", &job));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(check_job(c, t, job));
+    CN_TRY(reader_of(s, c, tenant, &room, &to));
     CN_TRY(cn_job_cancel(t, job, &who));
-    return cn_job_show(t, job, false, out);
+    return cn_job_show(t, job, false, to, out);
 }
 
 /* ---------- documents.put, documents.delete ---------- */
@@ -459,10 +487,11 @@ static cn_err take_document(cn_arena *a, const msgpack_object *map, cn_raw *raw)
     CN_TRY(take_meta(a, map, raw));
     CN_TRY(take_vector(a, map, raw));
     CN_TRY(cn_raw_tidy(a, raw));
-    raw->labelled = raw->labels.allow.n > 0;
-    if (!raw->bytes.p && !raw->vector)
-        raw->op = CN_OP_RELABEL;
-    return CN_OK;
+    raw->labelled = cn_given(map, "labels") || cn_given(map, "deny") || cn_given(map, "require");
+    if (raw->bytes.p || raw->vector)
+        return CN_OK;
+    raw->op = CN_OP_RELABEL;
+    return raw->labelled ? CN_OK : cn_fail(CN_INVALID, "it has no field \"text\"; without one it changes labels, and needs labels, deny or require (labels [] lets nobody read it)");
 }
 
 static cn_err put(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, const cn_raw *raws, uint32_t n, cn_buf *out) {
@@ -523,7 +552,7 @@ static const cn_param p_start[] = {
     {"rows", "str", false, "JSON Lines with ids, labels and metadata for a file of vectors"},
     {"map", "str", false, "NAME=FIELD,...: which field of a row is which"},
     {"sync", "bool", false, "delete what this source no longer has"}, ACTIVATE,
-    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost"},
+    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost; waits in any case"},
     {"strict_input", "bool", false, "a document that cannot be read stops the activation"},
     {"max_deleted", "uint", false, "activate though so many go"}, {"max_relabelled", "uint", false, "activate though so many change labels"},
     {"max_rejected", "uint", false, "activate though so many cannot be read"},

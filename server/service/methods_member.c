@@ -2,6 +2,21 @@
 #include "index/policy/principal.h"
 #include "server/service/methods_inside.h"
 
+/* A key that may act as some principals only changes those alone, and gives them no other labels: else it would give one of them
+ * any label, and ask as that one. */
+static cn_err may_change(cn_call *c, cn_str member, cn_labels labels) {
+    const cn_caller *who = c->caller;
+    if (who->kind != CN_CALLER_KEY || !who->key.principals.n)
+        return CN_OK;
+    CN_TRY(cn_label_make(&c->arena, member, &member));
+    if (!cn_key_allows_principal(&who->key, member))
+        return cn_fail(CN_DENIED, "this key acts as some principals only; \"" CN_STR_FMT "\" is none of them", CN_STR_ARG(member));
+    for (uint32_t i = 0; i < labels.n; i++)
+        if (!cn_key_allows_principal(&who->key, labels.v[i]))
+            return cn_fail(CN_DENIED, "this key acts as some principals only, so it cannot give the label " CN_STR_FMT ", which is none of them", CN_STR_ARG(labels.v[i]));
+    return CN_OK;
+}
+
 static cn_err member_change(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, bool replace, cn_buf *out) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_actor who;
@@ -9,6 +24,7 @@ static cn_err member_change(cn_service *s, cn_call *c, cn_str tenant, const msgp
     cn_labels labels;
     CN_TRY(cn_arg_str(p, "member", &member));
     CN_TRY(cn_arg_labels(&c->arena, p, "labels", &labels));
+    CN_TRY(may_change(c, member, labels));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(replace ? cn_member_set(t, member, labels, &who) : cn_member_add(t, member, labels, &who));
@@ -25,6 +41,7 @@ METHOD(member_remove) {
     cn_actor who;
     cn_str member;
     CN_TRY(cn_arg_str(p, "member", &member));
+    CN_TRY(may_change(c, member, (cn_labels){0}));
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_member_remove(t, member, &who));
@@ -66,6 +83,8 @@ METHOD(member_sync) {
     cn_str text;
     uint32_t n;
     CN_TRY(cn_arg_str(p, "text", &text));
+    if (c->caller->kind == CN_CALLER_KEY && c->caller->key.principals.n)
+        return cn_fail(CN_DENIED, "this key acts as some principals only, so it cannot replace the whole directory; use members.set for each of them");
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_member_sync(t, text, &who, &n));

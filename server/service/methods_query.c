@@ -135,6 +135,8 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
             {"min_version", "uint", false, "refuses while an older version is active: to read one's own write"}, VERSION, \
             {"deadline_ms", "uint", false, "gives up after so long"}, {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"}, \
             {"distinct", "bool", false, "of passages with the same text the best one alone"}, \
+            {"operators", "bool", false, "reads \"quoted phrases\" and prefix* in the text: a passage without the phrases is no hit by words"}, \
+            {"highlight", "bool", false, "adds to each passage where the question's words stand in its text"}, \
             {"expand", "uint", false, "gives with each passage so many before and behind it in its document, up to 100 and 64 KiB"}, \
             {"section", "bool", false, "gives the passage's whole section, up to 64 KiB; with expand: no more than its section"}, \
             {"max_tokens", "uint", false, "at most so many tokens of text in all: the first passages that fit, then what stands around them"}, \

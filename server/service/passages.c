@@ -21,6 +21,8 @@ static cn_err search_one(cn_call *c, cn_question *q, cn_passage *v, uint32_t *re
     CN_TRY(cn_question_search(c, q, &found));
     if (q->strict && q->stats.words_cut)
         return cn_fail(CN_INVALID, "the text has more different words than are looked up; shorten it, or leave out on_degraded");
+    if (q->strict && q->stats.prefix_cut)
+        return cn_fail(CN_INVALID, "a prefix of the text begins more words than are looked up; give more of its letters, or leave out on_degraded");
     *ret_n = take_all(q, c->hits, found, v);
     return CN_OK;
 }

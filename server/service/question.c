@@ -66,6 +66,8 @@ static cn_err read_words(const msgpack_object *own, const msgpack_object *also, 
     CN_TRY(cn_get_str(from(own, also, "mode"), "mode", &q->mode));
     CN_TRY(cn_get_bool(from(own, also, "explain"), "explain", &q->explain));
     CN_TRY(cn_get_bool(from(own, also, "distinct"), "distinct", &q->distinct));
+    CN_TRY(cn_get_bool(from(own, also, "operators"), "operators", &q->operators));
+    CN_TRY(cn_get_bool(from(own, also, "highlight"), "highlight", &q->highlight));
     CN_TRY(cn_get_str(from(own, also, "on_degraded"), "on_degraded", &on_degraded));
     CN_TRY(cn_get_str(from(own, also, "traceparent"), "traceparent", &parent));
     CN_TRY(check_tags(cn_given(from(own, also, "tags"), "tags")));

@@ -21,6 +21,8 @@ typedef struct cn_question {
     cn_str mode;                /* as asked for; empty: the index's default. Once it is open: the name of `how` */
     cn_mode how;                /* once it is open */
     const cn_filter *filter;
+    bool operators;             /* its text has phrases and prefixes */
+    bool highlight;
     bool explain, strict;       /* strict: on_degraded: error */
     uint32_t degraded;          /* CN_DEGRADED_... */
     uint64_t deadline_ns, embed_ns, fetch_ns;

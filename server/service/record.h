@@ -23,8 +23,10 @@
  *   embedder_unavailable  the text could not be embedded: lexical
  *   exact_only            the index is in mode exact, and another was asked for
  *   lexical_only          the index is in mode lexical, and another was asked for
- *   index_unavailable     of several indexes one could not be asked */
-#define CN_DEGRADED_WORDS(X) X(text_cut) X(no_postings) X(no_embedder) X(no_text) X(embedder_unavailable) X(exact_only) X(lexical_only) X(index_unavailable)
+ *   index_unavailable     of several indexes one could not be asked
+ *   prefix_cut            a prefix of the text begins more words than are looked up: those of the fewest passages are left out */
+#define CN_DEGRADED_WORDS(X) X(text_cut) X(no_postings) X(no_embedder) X(no_text) X(embedder_unavailable) X(exact_only) X(lexical_only) X(index_unavailable) \
+    X(prefix_cut)
 enum cn_degraded {
 #define CN_DEGRADED_BIT(word) CN_DEGRADED_AT_##word,
     CN_DEGRADED_WORDS(CN_DEGRADED_BIT)

@@ -3,22 +3,27 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/trace/run.h"
 #include "server/service/inside.h"
 
 #define BATCH 1024                   /* records a transaction */
 #define GATHER_MS 250                /* few commits: another process can check the file between them */
 #define FLUSH_MS 2000
-#define LOST_MAX 64                  /* tenants whose gaps are remembered at a time */
+#define LOST_MAX 64                  /* tenants whose gaps are remembered at a time; of more, all tenants have one */
+#define WAKE_BYTES (CN_RECORDER_BYTES / 4) /* so many are written at once */
+#define SHARES 1024                  /* places for how much of the buffer is whose */
 #define FIRST_LOOK_MS 60000          /* through the stores, for what is too old */
 #define LOOK_EVERY_MS 3600000
 #define GAP_MAX 256
 #define SAY_EVERY_NS 60000000000ull
+#define NICE 10                      /* questions go before it */
 
 typedef struct item { /* before each map in a buffer; both are multiples of 8 bytes */
     cn_tenant *t;               /* referenced */
@@ -39,9 +44,11 @@ struct cn_recorder {
     pthread_cond_t wake, done;
     char *fill;
     size_t n;
-    uint64_t pushed, taken, finished; /* records: given, taken by the thread, and dealt with */
+    uint64_t pushed, taken, finished; /* records: given or lost, taken by the thread, and dealt with */
     lost lost[LOST_MAX];
     uint32_t n_lost;
+    bool lost_more;             /* of tenants that are not in that list */
+    uint32_t share[SHARES];     /* bytes in `fill`, by tenant's hash */
     bool urgent;
     _Atomic bool stop;
     char *drain;                /* of the thread */
@@ -50,6 +57,7 @@ struct cn_recorder {
     bool failing;
     uint64_t said_ns;           /* when that was last logged */
     bool as_noted;
+    cn_trace_run *mark;         /* NULL: as_noted, or it could not be made */
     _Atomic uint64_t max_bytes, keep_us, written, dropped;
 };
 
@@ -77,8 +85,10 @@ static bool note_lost(cn_recorder *r, cn_tenant *t, uint64_t records) {
             r->lost[i].records += records;
             return false;
         }
-    if (r->n_lost == LOST_MAX)
+    if (r->n_lost == LOST_MAX) {
+        r->lost_more = true;
         return false;
+    }
     r->lost[r->n_lost++] = (lost){t, records};
     return true;
 }
@@ -93,6 +103,7 @@ static void lose(cn_recorder *r, cn_tenant *t, uint64_t records, bool counted) {
     cn_tenant *mine = cn_tenant_ref(t);
     pthread_mutex_lock(&r->lock);
     bool kept = note_lost(r, mine, records);
+    r->pushed += counted;
     pthread_mutex_unlock(&r->lock);
     if (counted)
         drop(r, t, records);
@@ -102,17 +113,25 @@ static void lose(cn_recorder *r, cn_tenant *t, uint64_t records, bool counted) {
 
 void cn_recorder_lose(cn_recorder *r, cn_tenant *t) { lose(r, t, 1, true); }
 
+static uint32_t *share_of(cn_recorder *r, const cn_tenant *t) {
+    uint64_t at = (uint64_t)(uintptr_t)t;
+    return &r->share[cn_hash_bytes(CN_HASH_BEGIN, (cn_str){(const char *)&at, sizeof at}) % SHARES];
+}
+
+/* Nobody has more than is left for the others: one tenant that floods fills half, two a third each. */
 void cn_recorder_push(cn_recorder *r, cn_tenant *t, const cn_trace_entry *e) {
     item it = {cn_tenant_ref(t), e->at_us, e->id, e->map.n};
     size_t need = sizeof it + padded(e->map.n);
     pthread_mutex_lock(&r->lock);
-    bool fits = need <= CN_RECORDER_BYTES - r->n;
+    uint32_t *share = share_of(r, t);
+    bool fits = *share + need <= CN_RECORDER_BYTES - r->n;
     if (fits) {
         memcpy(r->fill + r->n, &it, sizeof it);
         memcpy(r->fill + r->n + sizeof it, e->map.p, e->map.n);
-        if (r->n == 0 || r->n + need > CN_RECORDER_BYTES / 2)
+        if (r->n == 0 || r->n + need > WAKE_BYTES)
             pthread_cond_signal(&r->wake);
         r->n += need;
+        *share += (uint32_t)need;
         r->pushed++;
     }
     pthread_mutex_unlock(&r->lock);
@@ -122,17 +141,35 @@ void cn_recorder_push(cn_recorder *r, cn_tenant *t, const cn_trace_entry *e) {
     cn_tenant_unref(it.t);
 }
 
-void cn_recorder_flush(cn_recorder *r) {
+/* Under the lock: of this tenant (NULL: of any) a loss is not in the store yet. */
+static bool owes(const cn_recorder *r, const cn_tenant *t) {
+    bool owed = r->lost_more;
+    for (uint32_t i = 0; i < r->n_lost && !owed; i++)
+        owed = !t || r->lost[i].t == t;
+    return owed;
+}
+
+bool cn_recorder_flush(cn_recorder *r, const cn_tenant *t) {
     struct timespec until = after_ms(FLUSH_MS);
     if (!r)
-        return;
+        return true;
     pthread_mutex_lock(&r->lock);
     uint64_t all = r->pushed;
     r->urgent = true;
     pthread_cond_signal(&r->wake);
     while (r->finished < all && pthread_cond_timedwait(&r->done, &r->lock, &until) == 0)
         ;
+    bool whole = r->finished >= all && !owes(r, t);
     pthread_mutex_unlock(&r->lock);
+    return whole;
+}
+
+void cn_recorder_leave(cn_recorder *r) {
+    bool whole = cn_recorder_flush(r, NULL);
+    if (!r)
+        return;
+    cn_trace_run_end(r->mark, whole);
+    r->mark = NULL;
 }
 
 cn_recorder_counts cn_recorder_count(const cn_recorder *r) {
@@ -206,13 +243,18 @@ static void write_tenant(cn_recorder *r, size_t at, cn_tenant *t) {
     cn_tenant_unref(keep);
 }
 
-static void write_gaps(cn_recorder *r, lost *v, uint32_t n) {
+/* told: how many, as far as it is known. */
+static void put_gap(cn_recorder *r, cn_tenant *t, uint64_t told) {
     char room[GAP_MAX];
+    cn_buf b = {.p = room, .room = sizeof room, .cap = sizeof room};
+    cn_trace_gap_pack(&b, "dropped", told);
+    r->batch[0] = (cn_trace_entry){.at_us = cn_wall_us(), .map = cn_buf_str(&b)};
+    put(r, t, 1, told ? told : 1);
+}
+
+static void write_gaps(cn_recorder *r, lost *v, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        cn_buf b = {.p = room, .room = sizeof room, .cap = sizeof room};
-        cn_trace_gap_pack(&b, "dropped", v[i].records);
-        r->batch[0] = (cn_trace_entry){.at_us = cn_wall_us(), .map = cn_buf_str(&b)};
-        put(r, v[i].t, 1, v[i].records);
+        put_gap(r, v[i].t, v[i].records);
         cn_tenant_unref(v[i].t);
     }
 }
@@ -226,34 +268,58 @@ static void write_all(cn_recorder *r) {
     }
 }
 
+/* NULL: it has no store, or cannot be opened. */
+static cn_tenant *with_store(const cn_recorder *r, cn_str name) {
+    char path[4096];
+    struct stat st;
+    cn_tenant *t;
+    if (snprintf(path, sizeof path, "%s/tenants/" CN_STR_FMT "/trace.mdb", cn_data_dir(r->s->data), CN_STR_ARG(name)) >= (int)sizeof path || stat(path, &st) != 0)
+        return NULL;
+    return cn_tenant_open(r->s->data, name, &t) == CN_OK ? t : NULL;
+}
+
 static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
     (void)made_us;
     cn_recorder *r = ctx;
     cn_trace_limits lim = {atomic_load(&r->max_bytes), atomic_load(&r->keep_us)};
-    char path[4096];
-    struct stat st;
-    cn_tenant *t;
-    bool more = true;
-    if (snprintf(path, sizeof path, "%s/tenants/" CN_STR_FMT "/trace.mdb", cn_data_dir(r->s->data), CN_STR_ARG(name)) >= (int)sizeof path || stat(path, &st) != 0)
-        return CN_OK;
-    if (cn_tenant_open(r->s->data, name, &t) != CN_OK)
-        return CN_OK;
+    cn_tenant *t = with_store(r, name);
+    bool more = t != NULL;
     while (more && cn_trace_prune(t, &lim, &more) == CN_OK)
         ;
-    cn_tenant_unref(t);
+    if (t)
+        cn_tenant_unref(t);
     return CN_OK;
+}
+
+static cn_err gap_in_tenant(void *ctx, cn_str name, int64_t made_us) {
+    (void)made_us;
+    cn_tenant *t = with_store(ctx, name);
+    if (t) {
+        put_gap(ctx, t, 0);
+        cn_tenant_unref(t);
+    }
+    return CN_OK;
+}
+
+/* It is not known whose: a store that is not there yet begins after them. */
+static void write_gap_everywhere(cn_recorder *r) {
+    if (cn_tenant_list(r->s->data, gap_in_tenant, r) == CN_OK)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->lost_more = true;
+    pthread_mutex_unlock(&r->lock);
 }
 
 static bool has_work(const cn_recorder *r) { return r->n || r->urgent || r->stop; }
 
 /* Takes the buffer in exchange for the empty one; false: nothing is to come any more. */
-static bool take(cn_recorder *r, uint64_t look_ms, lost lost_now[LOST_MAX], uint32_t *ret_lost) {
+static bool take(cn_recorder *r, uint64_t look_ms, lost lost_now[LOST_MAX], uint32_t *ret_lost, bool *ret_lost_more) {
     pthread_mutex_lock(&r->lock);
     struct timespec look = after_ms(look_ms), gather;
     while (!has_work(r) && pthread_cond_timedwait(&r->wake, &r->lock, &look) == 0)
         ;
     gather = after_ms(GATHER_MS);
-    while (r->n && !r->urgent && !r->stop && r->n < CN_RECORDER_BYTES / 2 && pthread_cond_timedwait(&r->wake, &r->lock, &gather) == 0)
+    while (r->n && !r->urgent && !r->stop && r->n < WAKE_BYTES && pthread_cond_timedwait(&r->wake, &r->lock, &gather) == 0)
         ;
     char *full = r->fill;
     r->fill = r->drain;
@@ -265,6 +331,9 @@ static bool take(cn_recorder *r, uint64_t look_ms, lost lost_now[LOST_MAX], uint
     *ret_lost = r->n_lost;
     memcpy(lost_now, r->lost, r->n_lost * sizeof *lost_now);
     r->n_lost = 0;
+    *ret_lost_more = r->lost_more;
+    r->lost_more = false;
+    memset(r->share, 0, sizeof r->share);
     bool more = !r->stop || r->n_drain;
     pthread_mutex_unlock(&r->lock);
     return more;
@@ -274,13 +343,17 @@ static void *run(void *arg) {
     cn_recorder *r = arg;
     lost lost_now[LOST_MAX];
     uint32_t n_lost;
+    bool lost_more;
     uint64_t look_at = cn_mono_ns() + FIRST_LOOK_MS * 1000000ull;
     pthread_setname_np(pthread_self(), "cairn-records");
+    setpriority(PRIO_PROCESS, 0, NICE); /* Linux: of this thread */
     for (;;) {
         uint64_t now = cn_mono_ns();
-        bool more = take(r, look_at > now ? (look_at - now) / 1000000 + 1 : 0, lost_now, &n_lost);
+        bool more = take(r, look_at > now ? (look_at - now) / 1000000 + 1 : 0, lost_now, &n_lost, &lost_more);
         write_all(r);
         write_gaps(r, lost_now, n_lost);
+        if (lost_more)
+            write_gap_everywhere(r);
         pthread_mutex_lock(&r->lock);
         r->finished = r->taken;
         pthread_cond_broadcast(&r->done);
@@ -329,6 +402,8 @@ cn_err cn_recorder_new(cn_service *s, const cn_trace_limits *limits, cn_recorder
         free_all(r);
         return e;
     }
+    if (limits && cn_trace_run_begin(s->data, &r->mark) != CN_OK)
+        cn_log(CN_LOG_WARN, "trace.unmarked", "should this server be killed, trace.exposed will not say that records may be missing: %s", cn_error_detail());
     *ret = r;
     return CN_OK;
 }
@@ -341,6 +416,7 @@ void cn_recorder_free(cn_recorder *r) {
     pthread_cond_signal(&r->wake);
     pthread_mutex_unlock(&r->lock);
     pthread_join(r->thread, NULL);
+    cn_trace_run_end(r->mark, !owes(r, NULL));
     for (uint32_t i = 0; i < r->n_lost; i++) /* of the last pass */
         cn_tenant_unref(r->lost[i].t);
     free_all(r);

@@ -6,6 +6,7 @@
 #include "index/search/search.h"
 #include "server/service/compactor.h"
 #include "server/service/inside.h"
+#include "server/service/reading.h"
 #include "server/service/recorder.h"
 #include "server/service/runner.h"
 #include "server/service/upkeep.h"
@@ -62,6 +63,8 @@ void cn_service_leave(cn_service *s) {
     cn_upkeep_leave(s->upkeep);
     cn_compactor_leave(s->compactor);
 }
+
+void cn_service_cut(cn_service *s) { cn_recorder_leave(s->recorder); }
 
 void cn_service_close(cn_service *s) {
     if (!s)
@@ -230,7 +233,7 @@ cn_cost cn_service_cost(cn_str method, const msgpack_object *params) {
         return m->flags & CN_METHOD_OWN_TIME ? CN_COST_GATE : CN_COST_LONG;
     if (m->flags & CN_METHOD_CHANGES)
         return CN_COST_CHANGE;
-    if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_get(params, "text")))
+    if (cn_str_is(method, "fetch") || (cn_str_is(method, "query") && !cn_given(params, "text")))
         return CN_COST_SEARCH;
     return CN_COST_DEAR;
 }

@@ -36,6 +36,7 @@ cn_err cn_service_open(const cn_service_opts *o, cn_service **ret);
  * upkeep ends. */
 void cn_service_leave(cn_service *s);
 void cn_service_close(cn_service *s); /* the same, and waits for them */
+void cn_service_cut(cn_service *s);   /* the program is about to end without it, since calls are still under way: writes what waits */
 cn_data *cn_service_data(cn_service *s);
 /* SIGHUP: tenants that answer without credentials; copied. */
 cn_err cn_service_set_anonymous(cn_service *s, const char *const *tenants, uint32_t n);

@@ -204,11 +204,7 @@ void cn_rpc_error_text(cn_err code, const char *detail, char text[CN_RPC_ERROR_T
         snprintf(text, CN_RPC_ERROR_TEXT, "%s: %s", cn_err_name(code), what);
     else
         snprintf(text, CN_RPC_ERROR_TEXT, "%s: %s retry_after_ms=%d", cn_err_name(code), what, code == CN_OVERLOADED ? 200 : 1000);
-    cn_str rest = {text, strlen(text)}; /* a name quoted from a request may be no UTF-8, which strict clients refuse */
-    for (size_t ok = cn_utf8_valid_to(rest); ok < rest.n; ok = cn_utf8_valid_to(rest)) {
-        text[(size_t)(rest.p - text) + ok] = '?';
-        rest = (cn_str){rest.p + ok + 1, rest.n - ok - 1};
-    }
+    cn_utf8_mend(text, strlen(text)); /* a name quoted from a request may be no UTF-8, which strict clients refuse */
 }
 
 void cn_rpc_error(cn_buf *b, uint64_t msgid, cn_err code, const char *detail) {

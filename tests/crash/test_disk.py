@@ -275,6 +275,27 @@ class FullDisk(unittest.TestCase):
         self.cairn("index", "set", "acme/a", "--keep-days", "3", check=False)
         self.assertEqual(self.reserve(), 8 << 20)
 
+    def test_what_is_refused_to_a_key_does_not_take_the_reserve(self):
+        self.grow()
+        server = Server(type("Data", (), {"path": self.data, "dir": self.elsewhere})())
+        try:
+            conns = [Rpc(server, json.loads(self.cairn("key", "add", "acme", "--scope", "query", "--labels", "public", "-o", "json").stdout)["key"]) for _ in range(16)]
+            self.fill()
+            unrecorded = 0
+            for i in range(64):
+                for conn in conns:
+                    method = ("hide", "unhide", "erase", "deny", "allow", "clear", "restore", "apply")[i % 8]
+                    with self.assertRaisesRegex(Exception, "DENIED: policy") as e:
+                        conn.call("policy." + method, docs=["d1"], reason="r" * 1000)
+                    unrecorded += "could not be recorded in the audit chain" in str(e.exception)
+                self.fill()
+            self.assertGreater(unrecorded, 10, "they found no room")
+            self.assertEqual(self.reserve(), 8 << 20)
+            self.cairn("policy", "hide", "acme", "d1", "--reason", "r" * 1000)
+        finally:
+            server.stop()
+        self.cairn("audit", "verify", "acme")
+
     def test_an_index_that_a_server_has(self):
         """The same through a server, while another process takes what is freed as fast as it can."""
         self.cairn("ingest", "acme/a", self.rows("two.jsonl", 101), "--activate")

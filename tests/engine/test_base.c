@@ -102,6 +102,22 @@ static void test_utf8_cut(void) {
         CU_ASSERT_EQUAL(cn_utf8_cut(s, at), want[at]);
 }
 
+static void mends(const char *text, const char *want) {
+    char p[16] = "";
+    memcpy(p, text, strlen(text));
+    cn_utf8_mend(p, strlen(text));
+    CU_ASSERT_STRING_EQUAL(p, want);
+}
+
+static void test_utf8_mend(void) {
+    mends("", "");
+    mends("a\xe2\x82\xac", "a\xe2\x82\xac");
+    mends("\xe9t\xe9", "?t?");
+    mends("\xff\xfe", "??");
+    mends("caf\xc3\xa9 \xe2\x82", "caf\xc3\xa9 ??");
+    mends("\xf0\x9f\x98z\xc3\xa9", "???z\xc3\xa9");
+}
+
 /* --- times --- */
 static void time_is(const char *text, int64_t want) {
     int64_t us = -77;
@@ -237,6 +253,7 @@ int main(void) {
     CU_add_test(s, "crc32c", test_crc32c);
     CU_add_test(s, "utf8", test_utf8);
     CU_add_test(s, "utf8 cut", test_utf8_cut);
+    CU_add_test(s, "utf8 mend", test_utf8_mend);
     CU_add_test(s, "times", test_times);
     CU_add_test(s, "times refused", test_times_refused);
     CU_add_test(s, "os", test_os);

@@ -94,16 +94,30 @@ static bool may(const corpus *c, uint32_t row) { return c->permitted[row / 64] >
 typedef struct asked {
     uint32_t word;
     float weight;
+    bool must, joins;
 } asked;
+
+/* Three rows of four, whatever they hold. */
+static bool is_fit(uint32_t row) { return row * 2654435761u >> 16 & 3; }
+
+static cn_err ask_fit(void *ctx, uint32_t row, bool *ret) {
+    ++*(uint32_t *)ctx;
+    *ret = is_fit(row);
+    return CN_OK;
+}
 
 static float score_of(const corpus *c, const cn_lookup *q, const asked *a, uint32_t row) {
     float score = 0, base = q->k1 * (1 - q->b), slope = q->k1 * q->b / q->mean;
-    for (uint32_t i = 0; i < q->n; i++)
-        if (c->tf[row][a[i].word]) {
-            float tf = (float)c->tf[row][a[i].word];
-            score += a[i].weight * tf / (tf + (base + slope * (float)c->length[row]));
-        }
-    return score;
+    for (uint32_t i = 0, end; i < q->n; i = end) {
+        uint32_t times = 0;
+        for (end = i; end < q->n && (end == i || a[end].joins); end++)
+            times += c->tf[row][a[end].word];
+        if (a[i].must && times == 0)
+            return 0;
+        if (times)
+            score += a[i].weight * (float)times / ((float)times + (base + slope * (float)c->length[row]));
+    }
+    return q->fits && !is_fit(row) ? 0 : score;
 }
 
 static int best_first(const void *a, const void *b) {
@@ -129,15 +143,17 @@ static void compare(const corpus *c, cn_lookup_scratch *s, uint32_t n, uint32_t 
     asked a[ASKED];
     cn_wanted wanted[ASKED];
     cn_scored *all = malloc((c->rows + 1) * sizeof *all), *got = malloc((k + 1) * sizeof *got);
-    uint32_t n_got = 0;
+    uint32_t n_got = 0, kind = below(4), looks = 0; /* plain words; some that rows must hold; some that are one; whatever fits */
     for (uint32_t i = 0; i < n; i++) {
-        a[i] = (asked){(below(VOCABULARY / ASKED) * ASKED + i) >> below(3), 0.1f + (float)below(1000) / 100};
+        a[i] = (asked){(below(VOCABULARY / ASKED) * ASKED + i) >> below(3), 0.1f + (float)below(1000) / 100, kind == 1 && below(2), kind == 2 && i && below(2)};
+        a[i].weight = a[i].joins ? a[i - 1].weight : a[i].weight;
         for (uint32_t j = 0; j < i; j++) /* each once */
             if (a[j].word == a[i].word)
                 a[i].word = (a[i].word + 1) % VOCABULARY, j = UINT32_MAX;
-        wanted[i] = (cn_wanted){word(a[i].word, text[i]), a[i].weight};
+        wanted[i] = (cn_wanted){word(a[i].word, text[i]), a[i].weight, a[i].must, a[i].joins};
     }
-    cn_lookup q = {.terms = wanted, .n = n, .k1 = 1.2f, .b = below(4) ? .75f : 0, .mean = 700, .k = k, .floor = -INFINITY, .permitted = {c->permitted, c->n_permitted}};
+    cn_lookup q = {.terms = wanted, .n = n, .k1 = 1.2f, .b = below(4) ? .75f : 0, .mean = 700, .k = k, .floor = -INFINITY, .permitted = {c->permitted, c->n_permitted},
+                   .fits = kind == 3 ? ask_fit : NULL, .fits_ctx = &looks};
     uint32_t want = plain(c, &q, a, all);
     CU_ASSERT_EQUAL(cn_postings_search(c->p, &q, s, got, &n_got), CN_OK);
     CU_ASSERT_EQUAL(n_got, want);
@@ -175,6 +191,70 @@ static void check_counts(const corpus *c) {
     CU_ASSERT_EQUAL(cn_postings_tokens(c->p, rows), tokens);
 }
 
+/* ---------- beginnings ---------- */
+typedef struct begun {
+    cn_str beginning;
+    uint32_t rows[VOCABULARY], calls;
+} begun;
+
+static cn_err add_begun(void *ctx, cn_str term, uint32_t rows) {
+    begun *b = ctx;
+    b->calls++;
+    CU_ASSERT(rows > 0 && term.n >= b->beginning.n && memcmp(term.p, b->beginning.p, b->beginning.n) == 0);
+    char text[32] = "";
+    memcpy(text, term.p, term.n < sizeof text - 1 ? term.n : sizeof text - 1);
+    b->rows[strtoul(text + 1, NULL, 10)] += rows;
+    return b->calls == 40 ? CN_DEADLINE : CN_OK;
+}
+
+static void test_begun(void) {
+    static const char *const beginnings[] = {"w1", "w14", "w399", "w7-", "w", "x", "", "w7-a-longer-one-still"};
+    char text[32];
+    corpus c;
+    corpus_init(&c, 700, false);
+    for (uint32_t share = 100; share > 0; share /= 3) {
+        permit(&c, share);
+        for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+            begun b = {.beginning = cn_str_of(beginnings[i])};
+            cn_row_set rows = {c.permitted, c.n_permitted};
+            cn_err e = cn_postings_begun(c.p, b.beginning, rows, add_begun, &b);
+            CU_ASSERT(e == (b.calls == 40 ? CN_DEADLINE : CN_OK));
+            for (uint32_t w = 0; w < VOCABULARY && e == CN_OK; w++) {
+                uint32_t n = 0;
+                bool fits = strncmp(word(w, text).p, beginnings[i], b.beginning.n) == 0;
+                CU_ASSERT_EQUAL(cn_postings_count(c.p, word(w, text), rows, &n), CN_OK);
+                CU_ASSERT_EQUAL(b.rows[w], fits ? n : 0);
+            }
+        }
+    }
+    corpus_done(&c);
+}
+
+static cn_err fail_fit(void *ctx, uint32_t row, bool *ret) {
+    (void)ctx, (void)row, (void)ret;
+    return CN_CONFLICT;
+}
+
+/* What the caller is asked of is what would be among the best, and its error ends the search. */
+static void test_fits(void) {
+    corpus c;
+    cn_lookup_scratch *s;
+    cn_scored hit;
+    uint32_t n = 0, looks = 0;
+    CU_ASSERT_EQUAL_FATAL(cn_lookup_scratch_new(&s), CN_OK);
+    corpus_init(&c, 5000, false);
+    cn_wanted w = {.term = CN_STR("w1"), .weight = 1};
+    cn_lookup q = {.terms = &w, .n = 1, .k1 = 1.2f, .b = .75f, .mean = 700, .k = 1, .floor = -INFINITY, .permitted = {c.permitted, 5000}, .fits = ask_fit, .fits_ctx = &looks};
+    CU_ASSERT(cn_postings_search(c.p, &q, s, &hit, &n) == CN_OK && n == 1 && is_fit(hit.row));
+    CU_ASSERT(looks > 0 && looks < 500);
+    q.fits = fail_fit;
+    CU_ASSERT_EQUAL(cn_postings_search(c.p, &q, s, &hit, &n), CN_CONFLICT);
+    w = (cn_wanted){.term = CN_STR("nowhere"), .weight = 1, .must = true};
+    CU_ASSERT(cn_postings_search(c.p, &q, s, &hit, &n) == CN_OK && n == 0);
+    corpus_done(&c);
+    cn_lookup_scratch_free(s);
+}
+
 static void test_against_the_definition(void) {
     static const uint32_t sizes[] = {1, 63, 64, 129, 4096, 4097, 9000};
     cn_lookup_scratch *s;
@@ -203,7 +283,7 @@ static void test_nothing_in_it(void) {
     CU_ASSERT_EQUAL_FATAL(cn_lookup_scratch_new(&s), CN_OK);
     corpus_init(&none, 0, true);
     corpus_init(&empty, 300, true);
-    cn_wanted w = {CN_STR("w0"), 1};
+    cn_wanted w = {.term = CN_STR("w0"), .weight = 1};
     cn_lookup q = {.terms = &w, .n = 1, .k1 = 1.2f, .b = .75f, .mean = 1, .k = 1, .floor = -INFINITY, .permitted = {empty.permitted, 300}};
     CU_ASSERT(cn_postings_search(empty.p, &q, s, &hit, &n) == CN_OK && n == 0);
     q.permitted.n = 0, n = 9;
@@ -231,7 +311,7 @@ static void test_ties(void) {
     build(&c);
     CU_ASSERT_EQUAL_FATAL(cn_postings_open(500, store_get, &c.arrays, &c.p), CN_OK);
     permit(&c, 100);
-    cn_wanted w = {CN_STR("w3"), 1};
+    cn_wanted w = {.term = CN_STR("w3"), .weight = 1};
     cn_lookup q = {.terms = &w, .n = 1, .k1 = 1.2f, .b = .75f, .mean = 2, .k = 3, .floor = -INFINITY, .permitted = {c.permitted, 500}, .rank = rank};
     CU_ASSERT_EQUAL(cn_postings_search(c.p, &q, s, got, &n), CN_OK);
     CU_ASSERT(n == 3 && got[0].row == 499 && got[1].row == 498 && got[2].row == 497);
@@ -290,7 +370,7 @@ static void test_runs(void) {
     CU_ASSERT(cn_postings_count(p, CN_STR("rare"), (cn_row_set){all, rows}, &df) == CN_OK && df == 2);
     CU_ASSERT(cn_postings_count(p, CN_STR("rare"), (cn_row_set){all, rows - 1}, &df) == CN_OK && df == 2); /* as if one were not permitted: counted one by one */
     CU_ASSERT_EQUAL_FATAL(cn_lookup_scratch_new(&s), CN_OK);
-    cn_wanted w[] = {{CN_STR("in every row"), .1f}, {CN_STR("rare"), 3}};
+    cn_wanted w[] = {{.term = CN_STR("in every row"), .weight = .1f}, {.term = CN_STR("rare"), .weight = 3}};
     cn_lookup q = {.terms = w, .n = 2, .k1 = 1.2f, .b = .75f, .mean = 1, .k = 4, .floor = -INFINITY, .permitted = {all, rows}};
     CU_ASSERT_EQUAL(cn_postings_search(p, &q, s, got, &n), CN_OK);
     CU_ASSERT(n == 4 && got[0].row == CN_POSTINGS_RUN_ROWS + 65 && got[1].row == 5 && got[2].row == 0 && got[3].row == 1);
@@ -313,7 +393,7 @@ static void test_stop(void) {
     int asked_often = 0;
     CU_ASSERT_EQUAL_FATAL(cn_lookup_scratch_new(&s), CN_OK);
     corpus_init(&c, 5000, false);
-    cn_wanted w = {CN_STR("w1"), 1};
+    cn_wanted w = {.term = CN_STR("w1"), .weight = 1};
     cn_lookup q = {.terms = &w, .n = 1, .k1 = 1.2f, .b = .75f, .mean = 1, .k = 1, .floor = -INFINITY, .permitted = {c.permitted, 5000}, .stop = stop_at_once, .stop_ctx = &asked_often};
     CU_ASSERT(cn_postings_search(c.p, &q, s, &hit, &n) == CN_DEADLINE && n == 7 && asked_often == 1);
     corpus_done(&c);
@@ -369,6 +449,12 @@ static void copy_store(const store *from, store *to) {
         CU_ASSERT_EQUAL_FATAL(store_put(to, from->at[i].array, from->at[i].block, from->at[i].bytes, from->at[i].n), CN_OK);
 }
 
+static cn_err ignore_begun(void *ctx, cn_str term, uint32_t rows) {
+    (void)ctx;
+    CU_ASSERT(term.n >= 2 && term.p[1] == '1' && rows > 0);
+    return CN_OK;
+}
+
 /* Whatever the bytes: an error, or rows that may be seen. A sanitizer sees what is read besides. */
 static void ask_damaged(const corpus *c, cn_postings *p, cn_lookup_scratch *s) {
     char text[ASKED][32];
@@ -376,13 +462,15 @@ static void ask_damaged(const corpus *c, cn_postings *p, cn_lookup_scratch *s) {
     cn_scored got[20];
     uint32_t n = 0, df;
     for (uint32_t i = 0; i < ASKED; i++)
-        w[i] = (cn_wanted){word(below(30), text[i]), 1};
+        w[i] = (cn_wanted){word(below(30), text[i]), 1, below(20) == 0, i && below(3) == 0};
     cn_lookup q = {.terms = w, .n = ASKED, .k1 = 1.2f, .b = .75f, .mean = 500, .k = 20, .floor = -INFINITY, .permitted = {c->permitted, c->n_permitted}};
     cn_err e = cn_postings_search(p, &q, s, got, &n);
     CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
     for (uint32_t i = 0; e == CN_OK && i < n; i++)
         CU_ASSERT(got[i].row < c->rows && may(c, got[i].row));
     e = cn_postings_count(p, w[0].term, q.permitted, &df);
+    CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
+    e = cn_postings_begun(p, CN_STR("w1"), q.permitted, ignore_begun, NULL);
     CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
     e = cn_postings_validate(p);
     CU_ASSERT(e == CN_OK || e == CN_DAMAGED);
@@ -471,6 +559,8 @@ int main(void) {
     state = test_seed(1);
     CU_pSuite s = CU_add_suite("postings", NULL, NULL);
     CU_add_test(s, "against the definition", test_against_the_definition);
+    CU_add_test(s, "beginnings", test_begun);
+    CU_add_test(s, "fits", test_fits);
     CU_add_test(s, "nothing in it", test_nothing_in_it);
     CU_add_test(s, "ties", test_ties);
     CU_add_test(s, "limits", test_limits);

@@ -1,4 +1,4 @@
-/* fuzz_index.c -- any bytes as filters, labels, members, and as what lies on disk: segment files, records of the catalog and the
+/* fuzz_index.c -- any bytes as filters, questions, labels, members, and as what lies on disk: segment files, records of the catalog and the
  * policy, control.mdb.
  *
  * The first byte chooses (enum below). A file on disk is a good one with edits: five bytes each, three of place and what is put
@@ -7,6 +7,7 @@
  * Owns:    a tenant in a directory of its own, removed at the end.
  * Thread:  one.
  * Limits:  those of replay.h. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 #include "tests/fuzz/replay.h"
 #include "tests/index/small.h"
 
-enum { FILTER_TEXT, FILTER_MAP, SEGMENT, SEGMENT_MENDED, OWN_MENDED, CONTROL, INDEX_RECORD, VERSION_RECORD, POLICY_RECORD, LABELS, MEMBERS, BUCKETS, KINDS };
+enum { FILTER_TEXT, FILTER_MAP, SEGMENT, SEGMENT_MENDED, OWN_MENDED, CONTROL, INDEX_RECORD, VERSION_RECORD, POLICY_RECORD, LABELS, MEMBERS, BUCKETS, QUESTION, KINDS };
 #define EDIT 5
 #define PAGE 4096
 
@@ -35,6 +36,7 @@ typedef struct file {
 static file segment, own, control;
 static cn_seg_id segment_id, own_id;
 static cn_arena arena;
+static cn_searcher *searcher;
 
 static void take(file *f, const char *path) {
     FILE *in = fopen(path, "rb");
@@ -55,7 +57,10 @@ static void put(const file *f, const uint8_t *bytes, size_t n) {
     close(fd);
 }
 
-static void clean_up(void) { s_close(); }
+static void clean_up(void) {
+    cn_searcher_free(searcher);
+    s_close();
+}
 
 static void close_tenant(void) {
     cn_tenant_unref(s_tenant);
@@ -85,7 +90,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
     close_tenant();
     take(&control, path);
-    CN_ASSERT(s_open_again());
+    CN_ASSERT(s_open_again() && cn_searcher_new(&searcher) == CN_OK);
     atexit(clean_up);
     return 0;
 }
@@ -243,6 +248,22 @@ static void members(cn_str s) {
     cn_principal_expand(s_tenant, CN_STR("user:ana"), &arena, &l);
 }
 
+/* --- questions: what is found may be read, and what is highlighted stands in the text, here the question itself --- */
+static void question(cn_str s) {
+    cn_view *v;
+    cn_hit hits[4];
+    uint32_t n = 0;
+    const cn_range *at;
+    cn_query q = {.who = cn_principal_of(s_labels("public,group:y")), .text = s, .k = 4, .mode = CN_MODE_LEXICAL, .min_score = -INFINITY, .operators = true};
+    CN_ASSERT(cn_view_open(s_tenant, CN_STR("p"), 0, &v) == CN_OK);
+    cn_err e = cn_search(v, &q, searcher, hits, &n, NULL);
+    CN_ASSERT(e == CN_INVALID || (e == CN_OK && n <= 2));
+    CN_ASSERT(cn_highlight(v, searcher, s, true, s, &at, &n) == e);
+    for (uint32_t i = 0; e == CN_OK && i < n; i++)
+        CN_ASSERT(at[i].from < at[i].to && at[i].to <= s.n && (i == 0 || at[i].from >= at[i - 1].to));
+    cn_view_unref(v);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     if (n < 1)
         return 0;
@@ -258,6 +279,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     case LABELS: labels(s); break;
     case MEMBERS: members(s); break;
     case BUCKETS: cn_buckets_validate(s); break;
+    case QUESTION: question(s); break;
     default: record(kind, s);
     }
     cn_arena_reset(&arena);

@@ -26,6 +26,8 @@ static const struct {
     SEED("\011cairn_aaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
     SEED("\012# who is where\nuser:ana group:hr,group:staff\ngroup:hr\tgroup:all\n"),
     SEED("\013\000\000\000\000\001\000\000\000"),
+    SEED("\014the \"first\" thi* \"second third\" first"),
+    SEED("\014\xe2\x80\x9cone two\xe2\x80\x9d \xe6\x9d\xb1\xe4\xba\xac* x\" (aa*)"),
 };
 
 size_t replay_seeds(void) { return sizeof seeds / sizeof *seeds; }

@@ -12,6 +12,7 @@ static const char *const seeds[][2] = {
     {"query", "{\"index\":\"docs\",\"vector\":\"0123456789abcdef\",\"as\":\"group:hr\",\"labels\":[\"public\"],\"mode\":\"exact\",\"explain\":true,\"per_doc\":1}"},
     {"query_batch", "{\"index\":\"docs\",\"as\":\"user:ana\",\"queries\":[{\"vector\":[1,0,0,0]},{\"text\":\"x\"},{\"vector\":[0,0,1,0],\"k\":1}]}"},
     {"query", "{\"index\":\"docs\",\"vector\":[1,0,0,1],\"k\":3,\"distinct\":true,\"expand\":2,\"section\":true,\"max_tokens\":20,\"also\":[\"docs2\"],\"merge\":\"rank\"}"},
+    {"query", "{\"index\":\"docs\",\"text\":\"the \\\"public one\\\" st*\",\"mode\":\"lexical\",\"operators\":true,\"highlight\":true,\"explain\":true}"},
     {"fetch", "{\"index\":\"docs\",\"doc\":\"d5\",\"bytes\":[3,12],\"as\":\"user:ana\"}"},
     {"documents.list", "{\"tenant\":\"acme\",\"index\":\"docs\",\"limit\":1,\"after\":\"default/d0\"}"},
     {"documents.get", "{\"tenant\":\"acme\",\"index\":\"docs\",\"doc\":\"d0\"}"},

@@ -6,24 +6,28 @@
 #include "tests/index/store_test.h"
 
 typedef struct list {
-    char text[4096];
-    size_t n;
+    char text[4096], at[4096]; /* terms; what they stand for */
+    size_t n, at_n;
     uint32_t terms, longest;
+    const char *from, *end;
 } list;
 
-static cn_err add(void *ctx, cn_str term, bool stop) {
+static cn_err add(void *ctx, const cn_word *w) {
     list *l = ctx;
-    if (l->n + term.n + 4 < sizeof l->text)
-        l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "%s" CN_STR_FMT "%s", l->n ? " " : "", CN_STR_ARG(term), stop ? "*" : "");
+    if (l->n + w->term.n + 4 < sizeof l->text)
+        l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "%s" CN_STR_FMT "%s", l->n ? " " : "", CN_STR_ARG(w->term), w->stop ? "*" : "");
+    if (l->at_n + w->at.n + 2 < sizeof l->at)
+        l->at_n += (size_t)snprintf(l->at + l->at_n, sizeof l->at - l->at_n, "%s" CN_STR_FMT, l->at_n ? "|" : "", CN_STR_ARG(w->at));
+    CU_ASSERT(w->at.p >= l->from && w->at.p + w->at.n <= l->end && w->at.n > 0);
     l->terms++;
-    l->longest = term.n > l->longest ? (uint32_t)term.n : l->longest;
+    l->longest = w->term.n > l->longest ? (uint32_t)w->term.n : l->longest;
     return CN_OK;
 }
 
 static list terms_of(const char *language, cn_str text) {
     cn_analyser a;
     cn_terms *t;
-    list l = {.n = 0};
+    list l = {.from = text.p, .end = text.p + text.n};
     if (OK(cn_analyser_parse(cn_str_of(language), &a)) && OK(cn_terms_new(&a, &t))) {
         OK(cn_terms_each(t, text, add, &l));
         CU_ASSERT_TRUE(cn_terms_are(t, &a));
@@ -52,6 +56,17 @@ static void words(void) {
     is("none", "abc\xe6\x9d\xb1\xe4\xba\xac", "abc \xe6\x9d\xb1\xe4\xba\xac");
     is("none", "\xed\x95\x9c\xea\xb5\xad\xec\x96\xb4 \xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0", "\xed\x95\x9c\xea\xb5\xad\xec\x96\xb4 \xd0\xbc\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0");
     is("none", "bad\xff" "byte \xc3", "bad byte");
+}
+
+static void stands_at(const char *text, const char *want) {
+    list l = terms_of("english", cn_str_of(text));
+    CU_ASSERT_STRING_EQUAL(l.at, want);
+}
+
+static void places(void) {
+    stands_at("The Running, dogs' 1,400!", "The|Running|dogs|1,400");
+    stands_at("co\xc2\xadoperating Stra\xc3\x9f" "en", "co\xc2\xadoperating|Stra\xc3\x9f" "en");
+    stands_at("\xe6\x9d\xb1\xe4\xba\xac\xe9\x83\xbd \xe6\x9d\xb1", "\xe6\x9d\xb1\xe4\xba\xac|\xe4\xba\xac\xe9\x83\xbd|\xe6\x9d\xb1");
 }
 
 static void folding(void) {
@@ -83,6 +98,15 @@ static void names(void) {
     CU_ASSERT(strcmp(b.name, c.name) == 0 && cn_digest_eq(&b.digest, &c.digest));
     OK(cn_analyser_parse(CN_STR("porter"), &c));
     CU_ASSERT(!cn_digest_eq(&b.digest, &c.digest));
+    OK(cn_analyser_parse(CN_STR("english headings=1 title=2"), &c));
+    CU_ASSERT(strcmp(b.name, c.name) == 0 && cn_digest_eq(&b.digest, &c.digest) && c.title == 2 && c.headings == 1);
+    OK(cn_analyser_parse(CN_STR("german headings=20 title=0"), &c));
+    CU_ASSERT(strcmp(c.name, "words/2 language=german title=0 headings=20") == 0 && c.title == 0 && c.headings == 20);
+    OK(cn_analyser_parse(cn_str_of(c.name), &b));
+    CU_ASSERT(strcmp(b.name, c.name) == 0 && cn_digest_eq(&b.digest, &c.digest));
+    static const char *const wrong[] = {"english title=21", "english title=", "english title=-1", "english title=1x", "english titel=1", "english text=2", "english  ", "title=3"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        FAILS(cn_analyser_parse(cn_str_of(wrong[i]), &a), CN_INVALID);
     FAILS(cn_analyser_parse(CN_STR("klingon"), &a), CN_INVALID);
     CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "german"));
     FAILS(cn_analyser_parse(CN_STR("words/1 language=english"), &a), CN_INVALID);
@@ -126,8 +150,31 @@ static void any_bytes(void) {
     }
 }
 
-static cn_err give_up(void *ctx, cn_str term, bool stop) {
-    (void)term, (void)stop;
+/* What a cn_terms knows of words before changes nothing, though words push each other out. */
+static void known_words(void) {
+    static char text[40000];
+    cn_analyser a;
+    cn_terms *t;
+    size_t n = 0;
+    unsigned seed = 9;
+    for (int i = 0; i < 4000; i++) {
+        static const char *const ends[] = {"", "s", "ing", "ational", "\xc3\xa9s", "'s"};
+        seed = seed * 1103515245u + 12345u;
+        n += (size_t)snprintf(text + n, sizeof text - n, "%c%c%s%s ", 'a' + (int)(seed >> 16) % 26, 'A' + (int)(seed >> 8) % 23, seed >> 31 ? "or" : "", ends[(seed >> 20) % 6]);
+    }
+    OK(cn_analyser_parse(CN_STR("english"), &a));
+    OK(cn_terms_new(&a, &t));
+    for (int round = 0; round < 2; round++)
+        for (cn_str left = {text, n}, word; cn_str_next(&left, ' ', &word);) {
+            list one = terms_of("english", word), again = {.from = word.p, .end = word.p + word.n};
+            OK(cn_terms_each(t, word, add, &again));
+            CU_ASSERT(one.terms == 1 && strcmp(one.text, again.text) == 0 && strcmp(one.at, again.at) == 0);
+        }
+    cn_terms_free(t);
+}
+
+static cn_err give_up(void *ctx, const cn_word *w) {
+    (void)w;
     ++*(int *)ctx;
     return CN_DEADLINE;
 }
@@ -146,10 +193,12 @@ static void ends_when_told(void) {
 void analyser_suite(void) {
     CU_pSuite s = CU_add_suite("analyser", NULL, NULL);
     CU_add_test(s, "words", words);
+    CU_add_test(s, "places", places);
     CU_add_test(s, "folding", folding);
     CU_add_test(s, "languages", languages);
     CU_add_test(s, "names", names);
     CU_add_test(s, "long words", long_words);
+    CU_add_test(s, "known words", known_words);
     CU_add_test(s, "any bytes", any_bytes);
     CU_add_test(s, "ends when told", ends_when_told);
 }

@@ -292,6 +292,30 @@ static void test_rollback_brings_nothing_back(void) {
     CU_ASSERT_EQUAL(s_sees("q", 2, "group:y", "r"), 0);
 }
 
+/* What is narrowed is told of a row that its own remainder is written over, too. */
+static void test_what_lists_leave(void) {
+    static const s_row wide = {"r", "text", "group:x,group:y", "", ""}, narrow = {"r", "text", "group:x", "user:u", ""};
+    cn_index_info ix;
+    cn_policy *p;
+    bool narrowed;
+    s_index("left");
+    for (uint64_t i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(s_seal("left", i ? &narrow : &wide, 1, NULL), i + 1);
+        OK(s_activate("left", i + 1));
+    }
+    OK(cn_index_get(s_tenant, CN_STR("left"), &s_arena, &ix));
+    OK(cn_policy_load(s_tenant, &p));
+    cn_key key = cn_key_of(CN_STR("default"), CN_STR("r"));
+    cn_triple said = {.allow = s_labels(wide.allow)}, left, io = said;
+    OK(cn_policy_narrowed(p, ix.id, 1, &key, &said, &s_arena, &left, &narrowed));
+    CU_ASSERT(narrowed && said.allow.n == 2 && left.allow.n == 1 && left.deny.n == 1);
+    OK(cn_policy_narrowed(p, ix.id, 1, &key, &io, &s_arena, &io, &narrowed));
+    CU_ASSERT(narrowed && io.allow.n == 1 && io.deny.n == 1);
+    OK(cn_policy_narrowed(p, ix.id, 1, &key, &io, &s_arena, &io, &narrowed));
+    CU_ASSERT(!narrowed && io.allow.n == 1 && io.deny.n == 1);
+    cn_policy_unref(p);
+}
+
 /* Lists whose versions are all gone do not keep the policy from being read once their files are. */
 static void test_lists_end(void) {
     static const s_row row[] = {{"r", "text", "group:x,group:y", "", ""}, {"r", "text", "group:x", "", ""}, {"r", "text!", "group:x", "", ""}};
@@ -433,6 +457,7 @@ void add_policy_suite(void) {
     CU_add_test(s, "erase and restore", test_erase_and_restore);
     CU_add_test(s, "erased rows", test_row_erased);
     CU_add_test(s, "a rollback brings nothing back", test_rollback_brings_nothing_back);
+    CU_add_test(s, "what lists leave", test_what_lists_leave);
     CU_add_test(s, "lists end", test_lists_end);
     CU_add_test(s, "lists are bounded", test_lists_are_bounded);
     CU_add_test(s, "damage", test_damage);

@@ -64,6 +64,27 @@ static void test_over_a_restore(void) {
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "a"), 1);
 }
 
+/* So would what it read of the document before, though no version held it. */
+static void test_over_a_restore_of_what_no_version_held(void) {
+    cn_policy *p;
+    uint64_t number;
+    cn_digest root;
+    s_index("n");
+    CU_ASSERT_EQUAL(s_seal("n", rows, 3, NULL), 1);
+    OK(cn_policy_load(s_tenant, &p));
+    OK(s_policy(CN_POLICY_ERASE, "new", NULL, &s_why));
+    OK(s_policy(CN_POLICY_RESTORE, "new", NULL, &s_why));
+    cn_seal s = {.index = CN_STR("n"), .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.added = 1}, .policy = p};
+    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, carry("new"), &s_who, &number, &root), CN_CONFLICT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "erased and restored"));
+    cn_policy_unref(p);
+    OK(cn_policy_load(s_tenant, &p));
+    s.policy = p;
+    OK(cn_version_seal(s_tenant, &s, carry("new"), &s_who, &number, &root));
+    cn_policy_unref(p);
+    CU_ASSERT_EQUAL(s_sees("n", 2, "public", "new"), 1);
+}
+
 /* Erased alone it stays so, also in the new version, whenever it is restored. */
 static void test_over_an_erasure(void) {
     cn_policy *p;
@@ -136,6 +157,7 @@ static void test_refused_settings_are_recorded(void) {
 void add_seal_suite(void) {
     CU_pSuite s = CU_add_suite("sealing", set_up, tear_down);
     CU_add_test(s, "over a restore", test_over_a_restore);
+    CU_add_test(s, "over a restore of what no version held", test_over_a_restore_of_what_no_version_held);
     CU_add_test(s, "over an erasure", test_over_an_erasure);
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
     CU_add_test(s, "refused settings are recorded", test_refused_settings_are_recorded);

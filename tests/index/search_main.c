@@ -19,6 +19,7 @@ int main(int argc, char **argv) {
     add_policy_suite();
     add_member_suite();
     add_key_suite();
+    add_refusals_suite();
     add_upkeep_suite();
     add_view_suite();
     add_mode_suite();
@@ -28,6 +29,7 @@ int main(int argc, char **argv) {
     add_explain_suite();
     add_find_suite();
     add_lexical_suite();
+    add_asked_suite();
     add_pick_suite();
     add_seal_suite();
     add_compact_suite();

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "engine/base/os.h"
 #include "index/policy/principal.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
@@ -116,9 +117,73 @@ static void a_file_brought_back(void) {
         cn_view_unref(v);
 }
 
+/* ---------- lists ---------- */
+#define MANY 4096
+#define PAGE 64
+static unsigned looks; /* at the clock, once in CN_LOOK documents that are looked at */
+static uint64_t counting_mono(void) {
+    looks++;
+    return cn_os_real.mono_ns();
+}
+
+typedef struct crawl {
+    char id[16];
+    uint32_t n;
+} crawl;
+
+static cn_err next_of(void *ctx, cn_seg *seg, uint32_t doc) {
+    crawl *c = ctx;
+    cn_doc d;
+    CN_TRY(cn_seg_doc_brief(seg, doc, &d));
+    CU_ASSERT(cn_str_cmp(d.id, cn_str_of(c->id)) > 0);
+    snprintf(c->id, sizeof c->id, CN_STR_FMT, CN_STR_ARG(d.id));
+    c->n++;
+    return CN_OK;
+}
+
+/* Page after page each document is looked at about once, though each page begins anew. */
+static void a_crawl(void) {
+    static char id[MANY][16];
+    static s_row many[MANY];
+    static const char *const sources[] = {"", "default", "other"};
+    static const uint32_t want[] = {MANY, MANY, 0};
+    cn_view *v = NULL;
+    cn_os counting = cn_os_real;
+    cn_principal who = cn_principal_of(s_labels("public"));
+    s_index("many");
+    for (unsigned half = 0; half < 2; half++) { /* so that it has two parts */
+        for (unsigned i = 0; i < MANY / 2; i++) {
+            snprintf(id[i], sizeof id[i], "d%u", (2 * i + half) * 7919u % MANY);
+            many[i] = (s_row){id[i], "text", "public", "", ""};
+        }
+        CU_ASSERT_EQUAL(s_seal("many", many, MANY / 2, NULL), half + 1);
+    }
+    OK(s_activate("many", 2));
+    OK(cn_view_open(s_tenant, CN_STR("many"), 0, &v));
+    counting.mono_ns = counting_mono;
+    cn_os_now = &counting;
+    for (unsigned i = 0; i < sizeof sources / sizeof *sources; i++) {
+        crawl c = {.id = ""};
+        uint32_t before;
+        looks = 0;
+        do {
+            char last[16];
+            before = c.n;
+            memcpy(last, c.id, sizeof last);
+            const cn_place_after after = {CN_STR("default"), cn_str_of(last)};
+            OK(cn_view_docs(v, &who, cn_str_of(sources[i]), &after, PAGE, UINT64_MAX, next_of, &c));
+        } while (c.n == before + PAGE);
+        CU_ASSERT_EQUAL(c.n, want[i]);
+        CU_ASSERT(looks <= 4 * MANY / 256);
+    }
+    cn_os_now = &cn_os_real;
+    cn_view_unref(v);
+}
+
 void add_view_suite(void) {
     CU_pSuite s = CU_add_suite("views", set_up, tear_down);
     CU_ADD_TEST(s, what_happens_elsewhere);
     CU_ADD_TEST(s, what_it_says);
     CU_ADD_TEST(s, a_file_brought_back);
+    CU_ADD_TEST(s, a_crawl);
 }

@@ -50,13 +50,15 @@ static void ask(cn_arena *a, const cn_filter *filter, uint32_t labels, cn_mode m
     uint32_t n;
     cn_doc d;
     cn_chunk chunk;
-    uint32_t doc, number;
+    uint32_t doc, number, n_ranges;
+    const cn_range *ranges;
     CU_ASSERT_EQUAL_FATAL(cn_view_open(w->t, CN_STR("ix0"), 0, &v), CN_OK);
-    cn_query q = {.who = w_principal(a, (w_who){labels, labels}), .vector = vector, .text = CN_STR("the cup and the sun, jar qqq"), .k = k, .mode = mode, .filter = filter, .min_score = -INFINITY, .per_doc = per_doc};
+    cn_query q = {.who = w_principal(a, (w_who){labels, labels}), .vector = vector, .text = CN_STR("the \"cup sun\" and the sun, ca* jar qqq"), .operators = per_doc > 0, .k = k, .mode = mode, .filter = filter, .min_score = -INFINITY, .per_doc = per_doc};
     CU_ASSERT_EQUAL(cn_search(v, &q, w->searcher, hits, &n, NULL), CN_OK);
     for (uint32_t i = 0; i < n; i++) {
         CU_ASSERT_EQUAL(cn_seg_doc(hits[i].seg, hits[i].doc, &d), CN_OK);
         CU_ASSERT_EQUAL(cn_seg_row(hits[i].seg, hits[i].row, &chunk, &doc, &number), CN_OK);
+        CU_ASSERT_EQUAL(cn_highlight(v, w->searcher, q.text, q.operators, d.text, &ranges, &n_ranges), CN_OK);
     }
     cn_view_unref(v);
 }

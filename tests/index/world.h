@@ -115,9 +115,13 @@ uint32_t w_member_holds(const w_world *w, uint32_t label); /* all that the membe
 /* ---------- words (world_words.c) ---------- */
 #define W_WORDS 12
 #define W_TEXT 512
+#define W_PHRASE 3
 typedef struct w_asked {
-    char text[64];
-    uint32_t word[4], n; /* W_WORDS: one that no document has */
+    char text[128];
+    bool operators;
+    uint32_t word[4 + W_PHRASE], n;       /* W_WORDS: one that no document has */
+    uint32_t phrase[W_PHRASE], n_phrase;  /* those of them that must stand in a row */
+    uint32_t prefix;                      /* the words that its prefix stands for, a bit each */
 } w_asked;
 typedef struct w_hit {
     float score;

@@ -158,7 +158,7 @@ void w_ask(w_world *w) {
     w_question(w, &asked);
     o_doc_random(&w->r, W_DIM, &from);
     o_filter *f = o_chance(&w->r, 40) ? o_filter_random(&w->r, 2) : NULL;
-    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode, .text = cn_str_of(asked.text),
+    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode, .text = cn_str_of(asked.text), .operators = asked.operators,
                   .filter = make_filter(w, f), .min_score = mode->mode <= CN_MODE_EXACT && o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
                   .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0, .distinct = o_chance(&w->r, 30)};
     cn_search_stats stats = {0};

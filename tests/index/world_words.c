@@ -6,7 +6,8 @@
 #include "index/search/searcher.h"
 #include "tests/index/world.h"
 
-static const char *const words[W_WORDS] = {"cup", "dog", "sun", "map", "pen", "box", "cat", "hat", "jar", "log", "net", "zip"};
+static const char *const words[W_WORDS] = {"cup", "dog", "sun", "cap", "pen", "box", "cat", "car", "jar", "log", "net", "zip"};
+static const char *const prefixes[] = {"ca", "cu", "su", "qq"};
 #define WORDS_A_CHUNK 8
 
 /* A chunk's words follow from its vector, so that a row copied with other labels keeps its text. Frequent ones first. */
@@ -38,13 +39,42 @@ bool w_same_text(const w_hit *a, const w_hit *b) {
     return n == m && !a->chunk == !b->chunk && memcmp(v, x, n * sizeof *v) == 0;
 }
 
-void w_question(w_world *w, w_asked *ret) {
-    *ret = (w_asked){.n = 1 + o_below(&w->r, 4)};
-    size_t at = (size_t)snprintf(ret->text, sizeof ret->text, "%s", o_chance(&w->r, 30) ? "the of " : "");
-    for (uint32_t i = 0; i < ret->n; i++) {
-        ret->word[i] = o_below(&w->r, W_WORDS + 1); /* the last: in no document */
-        at += (size_t)snprintf(ret->text + at, sizeof ret->text - at, "%s ", ret->word[i] < W_WORDS ? words[ret->word[i]] : "qqq");
+static void say(w_asked *q, const char *text) { strncat(q->text, text, sizeof q->text - 1 - strlen(q->text)); }
+
+static uint32_t say_word(w_asked *q, uint32_t x) {
+    say(q, x < W_WORDS ? words[x] : "qqq");
+    q->word[q->n++] = x;
+    return x;
+}
+
+static void say_phrase(w_world *w, w_asked *q) {
+    say(q, "\"");
+    for (q->n_phrase = 0; q->n_phrase < W_PHRASE && (q->n_phrase == 0 || o_chance(&w->r, 50)); q->n_phrase++) {
+        say(q, q->n_phrase ? " " : "");
+        q->phrase[q->n_phrase] = say_word(q, o_below(&w->r, o_chance(&w->r, 80) ? 4 : W_WORDS + 1));
     }
+    say(q, "\" ");
+}
+
+static void say_prefix(w_world *w, w_asked *q) {
+    const char *prefix = prefixes[o_below(&w->r, sizeof prefixes / sizeof *prefixes)];
+    say(q, prefix);
+    say(q, "* ");
+    for (uint32_t x = 0; x < W_WORDS; x++)
+        q->prefix |= (uint32_t)(strncmp(words[x], prefix, strlen(prefix)) == 0) << x;
+}
+
+void w_question(w_world *w, w_asked *ret) {
+    *ret = (w_asked){.operators = o_chance(&w->r, 40)};
+    say(ret, o_chance(&w->r, 30) ? "the of " : "");
+    for (uint32_t i = 0, n = 1 + o_below(&w->r, 4); i < n; i++) {
+        say_word(ret, o_below(&w->r, W_WORDS + 1)); /* the last: in no document */
+        say(ret, " ");
+    }
+    if (ret->operators && o_chance(&w->r, 50))
+        say_phrase(w, ret);
+    if (ret->operators && o_chance(&w->r, 50))
+        say_prefix(w, ret);
 }
 
 /* ---------- what may be read ---------- */
@@ -71,9 +101,35 @@ static counts count(const w_world *w, const w_index *ix, uint32_t version, w_who
     return c;
 }
 
+static float part(const counts *c, uint64_t with, uint32_t times, uint32_t tf, uint32_t length) {
+    float k1 = CN_BM25_K1, b = CN_BM25_B, mean = (float)((double)c->tokens / (double)c->rows), t = (float)tf;
+    float w = (float)(log1p(((double)c->rows - (double)with + 0.5) / ((double)with + 0.5)) * times * ((double)k1 + 1));
+    return w * t / (t + (k1 * (1 - b) + k1 * b / mean * (float)length));
+}
+
+/* All words that begin so are one, as rare as the one that the most passages hold. */
+static float of_prefix(const counts *c, uint32_t prefix, const uint32_t *v, uint32_t length) {
+    uint64_t with = 0;
+    uint32_t tf = 0;
+    for (uint32_t x = 0; x < W_WORDS; x++)
+        with = prefix >> x & 1 && c->with[x] > with ? c->with[x] : with;
+    for (uint32_t j = 0; j < length; j++)
+        tf += prefix >> v[j] & 1;
+    return tf ? part(c, with, 1, tf, length) : 0;
+}
+
+static bool in_a_row(const w_asked *asked, const uint32_t *v, uint32_t length) {
+    for (uint32_t from = 0; from + asked->n_phrase <= length; from++)
+        if (memcmp(v + from, asked->phrase, asked->n_phrase * sizeof *v) == 0)
+            return true;
+    return false;
+}
+
 static float score(const counts *c, const w_asked *asked, const o_doc *d, uint32_t chunk) {
     uint32_t v[WORDS_A_CHUNK], length = words_of(d, chunk, v);
-    float k1 = CN_BM25_K1, b = CN_BM25_B, mean = (float)((double)c->tokens / (double)c->rows), sum = 0;
+    float sum = 0;
+    if (!in_a_row(asked, v, length))
+        return 0;
     for (uint32_t i = 0; i < asked->n; i++) {
         uint32_t x = asked->word[i], times = 0, tf = 0;
         bool before = false;
@@ -85,10 +141,10 @@ static float score(const counts *c, const w_asked *asked, const o_doc *d, uint32
             tf += v[j] == x;
         if (before || tf == 0)
             continue;
-        float w = (float)(log1p(((double)c->rows - (double)c->with[x] + 0.5) / ((double)c->with[x] + 0.5)) * times * ((double)k1 + 1)), t = (float)tf;
-        sum += w * t / (t + (k1 * (1 - b) + k1 * b / mean * (float)length));
+        sum += part(c, c->with[x], times, tf, length);
     }
-    return sum;
+    float more = of_prefix(c, asked->prefix, v, length);
+    return more > 0 ? sum + more : sum;
 }
 
 /* ---------- lists ---------- */

@@ -13,7 +13,7 @@ def shown(word):
     return ".../" + os.path.basename(word.rstrip("/")) if os.path.isabs(word) else word
 
 
-def finish(out, what, bar, reached, figures):
+def write(out, what, bar, reached, figures):
     result = {"what": what, "command": "python3 " + " ".join(map(shown, sys.argv)), "date": datetime.date.today().isoformat(), "machine": machine(),
               "bar": bar, "reached": bool(reached), "figures": figures}
     text = json.dumps(result, indent=1, ensure_ascii=False)
@@ -21,4 +21,8 @@ def finish(out, what, bar, reached, figures):
     if out:
         with open(out, "w") as f:
             f.write(text + "\n")
+
+
+def finish(out, what, bar, reached, figures):
+    write(out, what, bar, reached, figures)
     sys.exit(0 if reached else 1)

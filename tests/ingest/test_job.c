@@ -160,7 +160,7 @@ static void expect_reject(const char *job, const char *where, const char *why) {
     cn_unpacked u = {0};
     bool found = false;
     cn_buf_init(&out, 1 << 20);
-    CU_ASSERT_EQUAL(cn_job_show(tenant, cn_str_of(job), true, &out), CN_OK);
+    CU_ASSERT_EQUAL(cn_job_show(tenant, cn_str_of(job), true, NULL, &out), CN_OK);
     CU_ASSERT_EQUAL_FATAL(cn_unpack(&u, out.p, out.n), CN_OK);
     const msgpack_object *list = cn_get(&u.o, "rejected");
     for (uint32_t i = 0; list && i < list->via.array.size; i++) {
@@ -222,6 +222,26 @@ static void guards_hold_back(void) {
     r = run(&o, CN_OK); /* nothing new, and a clear word */
     CU_ASSERT(r.state == CN_JOB_UNCHANGED);
     CU_ASSERT_EQUAL(active("guard"), 3);
+}
+
+/* Held versions lie between the active one and the new one: what is lost is counted between those two. */
+static void guards_forget_what_came_back(void) {
+    static const unsigned many[] = {3000, 1500, 3000, 3010, 1500, 3010}; /* a night each */
+    static const bool held[] = {false, true, false, false, true, false};
+    make_index("nights");
+    cn_job_opts o;
+    options(&o, "nights");
+    o.sync = true;
+    o.activate = o.activate_set = true;
+    for (unsigned i = 0; i < 6; i++) {
+        rows(0, many[i], 0, 0);
+        cn_job_result r = run(&o, CN_OK);
+        CU_ASSERT_EQUAL(r.state, held[i] ? CN_JOB_GUARDED : CN_JOB_DONE);
+        CU_ASSERT_EQUAL(r.activated, !held[i]);
+        if (held[i])
+            CU_ASSERT_PTR_NOT_NULL(strstr(r.why, many[i - 1] == 3000 ? "1500 of 3000 documents would be deleted" : "1510 of 3010 documents would be deleted"));
+    }
+    CU_ASSERT_EQUAL(active("nights"), 6);
 }
 
 static void dry_run_writes_nothing(void) {
@@ -390,6 +410,7 @@ int main(int argc, char **argv) {
     CU_add_test(s, "one root however built", one_root_however_built);
     CU_add_test(s, "bad rows cost themselves alone", bad_rows_cost_themselves_alone);
     CU_add_test(s, "guards hold back", guards_hold_back);
+    CU_add_test(s, "guards forget what came back", guards_forget_what_came_back);
     CU_add_test(s, "a dry run writes nothing", dry_run_writes_nothing);
     CU_add_test(s, "puts from memory", puts_from_memory);
     CU_add_test(s, "resumed after a restore", resumed_after_a_restore);

@@ -9,6 +9,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "ingest/job/digests.h"
+#include "ingest/job/folders.h"
 #include "ingest/job/guard.h"
 #include "ingest/job/joblock.h"
 #include "ingest/job/keyset.h"
@@ -216,7 +217,12 @@ static void guards(void) {
     cn_guard small = {.before = 100, .deleted = 100, .rejected = 1000, .max_deleted = CN_GUARD_DEFAULT, .max_relabelled = CN_GUARD_DEFAULT, .max_rejected = CN_GUARD_DEFAULT};
     CU_ASSERT_FALSE(cn_guard_trips(&small, why, sizeof why));
     small.max_rejected = 0;
+    small.first = 3, small.last = 5;
     CU_ASSERT_TRUE(cn_guard_trips(&small, why, sizeof why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "`cairn drop` version 5:")); /* the others have nothing to do with it */
+    small.max_deleted = 0;
+    CU_ASSERT_TRUE(cn_guard_trips(&small, why, sizeof why));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "`cairn drop` versions 3 to 5:"));
 }
 
 /* ---------- rows ---------- */
@@ -328,7 +334,7 @@ static void rejected_are_listed(void) {
     CU_ASSERT_EQUAL(n, 100);
     CN_AUTO_BUF cn_buf out;
     cn_buf_init(&out, 1 << 20);
-    CU_ASSERT_EQUAL(cn_job_show(tenant, cn_str_of(a.id), true, &out), CN_OK);
+    CU_ASSERT_EQUAL(cn_job_show(tenant, cn_str_of(a.id), true, NULL, &out), CN_OK);
     cn_unpacked u = {0};
     CU_ASSERT_EQUAL_FATAL(cn_unpack(&u, out.p, out.n), CN_OK);
     const msgpack_object *list = cn_get(&u.o, "rejected");
@@ -344,7 +350,7 @@ static void rejected_are_listed(void) {
 static void jobs_are_listed_newest_first(void) {
     CN_AUTO_BUF cn_buf out;
     cn_buf_init(&out, 1 << 20);
-    CU_ASSERT_EQUAL(cn_job_list(tenant, NULL, NULL, &out), CN_OK);
+    CU_ASSERT_EQUAL(cn_job_list(tenant, NULL, NULL, NULL, &out), CN_OK);
     cn_unpacked u = {0};
     CU_ASSERT_EQUAL_FATAL(cn_unpack(&u, out.p, out.n), CN_OK);
     CU_ASSERT_FATAL(u.o.type == MSGPACK_OBJECT_ARRAY && u.o.via.array.size >= 5);
@@ -382,6 +388,42 @@ static void failed_jobs_do_not_stop_pruning(void) {
     CU_ASSERT_EQUAL(cn_jobs_get(tenant, cn_str_of(failed), &seen), CN_OK);
     CU_ASSERT_EQUAL(cn_jobs_get(tenant, cn_str_of(done), &seen), CN_NOT_FOUND);
     cn_job_row_done(&seen);
+}
+
+static void told(const cn_job_row *r, const cn_job_reader *to, const char *says, const char *want) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_folders f;
+    char text[128];
+    cn_arena_init(&a, 4096, 1 << 20);
+    CU_ASSERT_EQUAL_FATAL(cn_folders_of(r, to, &a, &f), CN_OK);
+    snprintf(text, sizeof text, "%s", says);
+    text[cn_folders_cut(&f, text, strlen(text))] = 0;
+    CU_ASSERT_STRING_EQUAL(text, want);
+}
+
+static void folders_are_not_told(void) {
+    static const char *const paths[] = {"/srv/my in/a.csv", "/srv/deep/", "/top", "-", "/srv/g/*/x?.csv"};
+    static const cn_str roots[] = {{"/im", 3}, {"/im/port//", 10}};
+    const cn_job_reader to = {roots, 2};
+    CN_AUTO_BUF cn_buf b;
+    cn_job_opts o;
+    cn_buf_init(&b, 1 << 16);
+    cn_job_opts_default(&o);
+    o.index = CN_STR("a");
+    o.from.paths = paths;
+    o.from.n_paths = 5;
+    o.from.rows = "/rows/r.jsonl";
+    CU_ASSERT_EQUAL(cn_opts_pack(&o, &b), CN_OK);
+    cn_job_row r = {.via = CN_STR("command"), .opts = cn_buf_str(&b)};
+    told(&r, NULL, "/srv/my in/a.csv: broken", "/srv/my in/a.csv: broken");
+    told(&r, &to, "/srv/my in/a.csv: broken", "./a.csv: broken");
+    told(&r, &to, "in /srv/deep/b and /rows/r.jsonl:3", "in ./deep/b and ./r.jsonl:3");
+    told(&r, &to, "no file fits /srv/g//*/x?.csv", "no file fits .//*/x?.csv");
+    told(&r, &to, "/top /rowsy/r x/rows/r /im/port/a", "/top /rowsy/r x/rows/r /im/port/a");
+    told(&r, &to, "", "");
+    r.via = CN_STR("rpc");
+    told(&r, &to, "/im/port/a/b.csv /im/a (/im/port) /import", "./a/b.csv ./a (.) /import");
+    told(&r, NULL, "/im/port/a", "/im/port/a");
 }
 
 static void options_round_trip(void) {
@@ -449,6 +491,7 @@ int main(void) {
     CU_add_test(s, "keys are kept", keys_are_kept);
     CU_add_test(s, "guards", guards);
     CU_add_test(s, "options round trip", options_round_trip);
+    CU_add_test(s, "folders are not told", folders_are_not_told);
     s = CU_add_suite("rows", open_data, close_data);
     CU_add_test(s, "one job for an index and source", one_job_for_an_index_and_source);
     CU_add_test(s, "a dead job is interrupted", a_dead_job_is_interrupted);

@@ -8,6 +8,8 @@
 #include "engine/base/os.h"
 #include "index/store/env.h"
 #include "index/trace/trace.h"
+#include "server/service/inside.h"
+#include "server/service/recorder.h"
 #include "tests/server/fixture.h"
 
 static fixture f;
@@ -305,6 +307,70 @@ static void test_dropped(void) {
     CU_ASSERT(number_in(look(&f.operator, "stats", "{}"), "\"records_written\": ") > 1000);
 }
 
+static cn_tenant *tenant(const char *name) {
+    cn_tenant *t = NULL;
+    CU_ASSERT_EQUAL_FATAL(cn_tenant_open(f.s->data, cn_str_of(name), &t), CN_OK);
+    return t;
+}
+
+/* A record of n bytes of a tenant. */
+static void push(cn_tenant *t, size_t n) {
+    static char map[65536] = "\x80"; /* the store looks at none of it */
+    cn_trace_entry e = {.at_us = cn_wall_us(), .map = {map, n}};
+    cn_trace_id_make(&e.id);
+    cn_recorder_push(f.s->recorder, t, &e);
+}
+
+static uint64_t dropped_of(const char *name) {
+    const cn_counter *c = cn_counter_of(f.s, cn_str_of(name));
+    return c ? atomic_load(&c->dropped) : 0;
+}
+
+/* One tenant's records come faster than they are written, while nothing is taken from the queue. */
+static void test_a_flood_is_one_tenants(void) {
+    char path[160];
+    cn_env *env;
+    MDB_txn *txn;
+    cn_tenant *acme = tenant("acme"), *other = tenant("other");
+    uint64_t before = dropped_of("acme"), others = dropped_of("other");
+    snprintf(path, sizeof path, "%s/tenants/acme/trace.mdb", f.dir);
+    CU_ASSERT_EQUAL_FATAL(cn_env_open(path, CN_ENV_TRACE, false, &env), CN_OK);
+    CU_ASSERT_EQUAL_FATAL(cn_txn_write(env, &txn), CN_OK);
+    for (int i = 0; i < 100000 && dropped_of("acme") < before + 1000; i++)
+        push(acme, 60000);
+    CU_ASSERT(dropped_of("acme") >= before + 1000);
+    for (int i = 0; i < 20; i++)
+        push(other, 60000);
+    CU_ASSERT_EQUAL(dropped_of("other"), others);
+    cn_txn_abort(env, txn);
+    cn_env_close(env);
+    cn_tenant_unref(acme);
+    cn_tenant_unref(other);
+}
+
+/* More tenants than the recorder remembers by name: none is told that its records are complete. */
+static void test_many_tenants_lose_records(void) {
+    enum { MANY = 68 };
+    char json[4096], name[MANY][16];
+    cn_tenant *t[MANY];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name[i], sizeof name[i], "t%d", i);
+        snprintf(json, sizeof json, "{\"tenant\":\"%s\"}", name[i]);
+        HAS(look(&f.operator, "admin.tenant_add", json), "{");
+        push(t[i] = tenant(name[i]), 1);
+    }
+    CU_ASSERT(cn_recorder_flush(f.s->recorder, NULL));
+    for (int i = 0; i < MANY; i++)
+        cn_recorder_lose(f.s->recorder, t[i]);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(json, sizeof json, "{\"tenant\":\"%s\",\"doc\":\"d\"}", name[i]);
+        const char *r = look(&f.operator, "trace.exposed", json);
+        HAS(r, "\"why\": \"dropped\"");
+        HAS(r, "\"complete\": false");
+        cn_tenant_unref(t[i]);
+    }
+}
+
 static void set_up(void) {
     fixture_init(&f);
     cn_arena_init(&keys, 4096, 1 << 20);
@@ -330,6 +396,8 @@ int main(void) {
     CU_add_test(s, "verdicts are those of queries", test_verdicts_are_those_of_queries);
     CU_add_test(s, "explained", test_explain);
     CU_add_test(s, "a full queue", test_dropped);
+    CU_add_test(s, "a flood is one tenant's", test_a_flood_is_one_tenants);
+    CU_add_test(s, "many tenants lose records", test_many_tenants_lose_records);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();

@@ -22,6 +22,7 @@ static const row rows[] = {
     {"query", "{\"tenant\":\"acme\",\"index\":\"docs\",\"vector\":[1,0,%u,0],\"labels\":[\"group:n%u\",\"public\"],\"filter\":{\"field\":\"lang\",\"in\":[\"en\",\"de\"]}}", NULL, NULL},
     {"query_batch", "{\"tenant\":\"acme\",\"index\":\"docs\",\"queries\":[{\"vector\":[1,0,%u,0]},{\"vector\":[1,0,0,0],\"as\":\"user:ana\"}]}", NULL, NULL},
     {"fetch", "{\"tenant\":\"acme\",\"index\":\"docs\",\"doc\":\"d0\",\"labels\":[\"public\",\"group:f%u\"]}", NULL, NULL},
+    {"query", "{\"tenant\":\"acme\",\"index\":\"docs\",\"text\":\"\\\"the public one\\\" st*\",\"mode\":\"lexical\",\"operators\":true,\"highlight\":true,\"labels\":[\"public\",\"group:o%u\"]}", NULL, NULL},
     {"documents.list", "{\"tenant\":\"acme\",\"index\":\"docs\",\"labels\":[\"public\",\"group:l%u\"]}", NULL, NULL},
     {"documents.get", "{\"tenant\":\"acme\",\"index\":\"docs\",\"doc\":\"d0\",\"labels\":[\"public\",\"group:g%u\"]}", NULL, NULL},
     {"versions.list", "{\"tenant\":\"acme\",\"index\":\"docs\"}", NULL, NULL},

@@ -411,6 +411,13 @@ static void test_describe_and_stats(void) {
     HAS(ask(&f, &hr, "stats", "{}"), "\"requests\": ");
 }
 
+static cn_cost cost_of_query(const char *json) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_AUTO_BUF cn_buf packed = {.cap = 4096};
+    CN_ASSERT(cn_json_parse(cn_str_of(json), &packed) == CN_OK && cn_unpack(&u, packed.p, packed.n) == CN_OK);
+    return cn_service_cost(CN_STR("query"), &u.o);
+}
+
 static void test_relevance(void) {
     const cn_scale usual = CN_SCALE_USUAL;
     cn_grounds far = {.by_vector = true, .place = .1f}, near = {.by_vector = true, .place = 1}, words = {.by_words = true, .share = .5f, .known = 1, .terms = 3};
@@ -429,6 +436,8 @@ static void test_relevance(void) {
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("query_batch"), NULL), CN_COST_DEAR);
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("ingest.start"), NULL), CN_COST_LONG);
     CU_ASSERT_EQUAL(cn_service_cost(CN_STR("no.such"), NULL), CN_COST_CHEAP);
+    CU_ASSERT_EQUAL(cost_of_query("{\"text\":\"a text\"}"), CN_COST_DEAR);
+    CU_ASSERT_EQUAL(cost_of_query("{\"text\":null,\"vector\":[1]}"), CN_COST_SEARCH);
 }
 
 /* Asks the packed query once more; only the call itself is counted. */

@@ -141,6 +141,7 @@ static void test_warm(void) {
     warm("exact", fd, "query", "{\"index\":\"docs\",\"vector\":[1,0,0,0],\"k\":5,\"mode\":\"exact\",\"per_doc\":1}");
     warm("a filter", fd, "query", "{\"index\":\"docs\",\"vector\":[1,0,0,0],\"filter\":{\"field\":\"lang\",\"eq\":\"de\"}}");
     warm("narrowed labels", fd, "query", "{\"index\":\"docs\",\"vector\":[1,0,0,0],\"labels\":[\"public\"]}");
+    warm("words, a phrase and a prefix", fd, "query", "{\"index\":\"docs\",\"text\":\"for st* \\\"the public one\\\"\",\"mode\":\"lexical\",\"operators\":true,\"highlight\":true}");
     warm("a citation", fd, "fetch", "{\"index\":\"docs\",\"doc\":\"d1\"}");
     warm("a batch, on a worker", fd, "query_batch", "{\"index\":\"docs\",\"queries\":[{\"vector\":[1,0,0,0]},{\"vector\":[0,1,0,0]}]}");
     warm("a key in the request", fd, "query", with_key);

@@ -2,13 +2,14 @@
  * which the test maps too and may change while the program runs.
  *
  * The file: struct control below, 40 bytes. A call of kind k counts when bit k of `kinds` is set; then the one numbered `at` fails
- * (0: none does), and with `on` those after it too. */
+ * (0: none does), and with `on` those after it too. With an `err` of 0 the program is killed there instead. */
 #undef _FILE_OFFSET_BITS
 #define _LARGEFILE64_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -65,6 +66,8 @@ static bool fails(int kind, int fd, const char *path) {
     uint64_t n = ++control->count, at = control->at;
     if (!at || (control->on ? n < at : n != at))
         return false;
+    if (!control->err)
+        kill(getpid(), SIGKILL);
     errno = (int)control->err;
     return true;
 }

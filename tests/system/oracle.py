@@ -31,9 +31,13 @@ class Row:
         other.meta, other.vector, other.tags = self.meta, self.vector, self.tags
         return other
 
-    def narrowed(self, left, serial):
+    def again(self, serial):
         other = object.__new__(Row)
         other.__dict__.update(self.__dict__, serial=serial)
+        return other
+
+    def narrowed(self, left, serial):
+        other = self.again(serial)
         other.allow, other.deny, other.require = map(frozenset, left)
         return other
 
@@ -188,7 +192,8 @@ def put(m, call):
     for key in [k for k in some_docs(m, 12 if head else 40) if k[0] == source]:
         m.serial += 1
         old = rows.get(key)
-        new = old.relabelled(m.r, m.serial) if old and m.r.random() < .6 else Row(m.r, m.serial)
+        kind = m.r.random() if old else 1
+        new = old.again(m.serial) if kind < .15 else old.relabelled(m.r, m.serial) if kind < .6 else Row(m.r, m.serial)
         sent.append(new.wire(key[1]))
         if key not in m.erased:
             rows[key], differs = new, True
@@ -359,7 +364,7 @@ def step(m, call):
 
 # --- questions ---
 # Each document here has a text of its own and one passage, so none of these changes which documents are found.
-SHAPES = [("per_doc", 1), ("distinct", True), ("expand", 2), ("section", True), ("max_tokens", 1000000)]
+SHAPES = [("per_doc", 1), ("distinct", True), ("expand", 2), ("section", True), ("max_tokens", 1000000), ("operators", True), ("highlight", True)]
 
 
 def question(m):

@@ -321,6 +321,8 @@ class Access(unittest.TestCase):
         self.w.root.call("admin.index_create", tenant="acme", index="by-itself", embedder="none", activate=True)
         put = lambda **more: self.conns["ingest"].call("documents.put", index="by-itself", documents=[{"id": "a", "text": "a", "vector": [1, 2]}], **more)
         self.assertTrue(put()["activated"])
+        more = [{"id": "b", "text": "b", "vector": [1, 2]}]
+        self.assertTrue(self.conns["ingest"].call("documents.put", index="by-itself", documents=more, activate=None)["activated"])
         with self.assertRaisesRegex(Failed, "DENIED: field .activate. needs the scope activate"):
             put(activate=True)
 

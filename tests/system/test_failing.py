@@ -221,6 +221,34 @@ class OnFiles(Faulty):
         self.tell()
         self.assertGreater(self.seen["failed"], 20)
 
+    def test_a_job_killed_at_any_sync_goes_on_to_its_end(self):
+        """One of them lies between the commit that seals the version and the one that makes it active."""
+        with open(os.path.join(self.data.dir, "rows.jsonl")) as f:
+            rows = self.write("fewer.jsonl", *map(json.loads, list(f)[:-3]))
+        self.words = {"QUESTIONS": self.write("questions.jsonl", {"vector": VECTOR, "k": 1000})}
+        self.copy = os.path.join(self.data.dir, "copy")
+        shutil.copytree(self.data.path, self.copy)
+        args = ["ingest", self.INDEX, rows, "--sync", "--activate"]
+
+        def once(at):
+            self.again()
+            self.failing.arm("fdatasync", at, kill=True)
+            p = self.data.cairn(*args, check=False, env=self.failing.env)
+            calls = self.failing.disarm()
+            self.assertEqual(p.returncode, -signal.SIGKILL if at else 0, p.stdout + p.stderr)
+            shown = json.loads(self.data.cairn("versions", self.INDEX, "-o", "json").stdout)
+            if at:
+                self.seen[f"{len(shown['versions'])} sealed, {shown['active']} active"] += 1
+                self.finish("ingest", args)
+            return calls, self.state()
+
+        total, whole = once(0)
+        self.assertEqual(len(whole[1]), 2)
+        for at in range(1, total + 1):
+            self.assertEqual(once(at)[1], whole, f"killed at {at} of {total}")
+        self.tell()
+        self.assertGreater(self.seen["2 sealed, 1 active"], 0)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -366,7 +366,7 @@ class HttpEmbedder(unittest.TestCase):
         self.assertEqual(job["state"], "failed")
         self.assertIn("UNAVAILABLE: embedder \"far\" at", said)
         self.assertIn("it answers 500", said)
-        self.assertIn("--resume " + job["job"], said)
+        self.assertEqual((said.count("--resume"), said.count(f"`cairn ingest acme/docs --resume {job['job']}`")), (1, 1), said)
         self.assertIn("it answers 500", job["why"])
         self.assertEqual(self.map("versions", "acme/docs")["versions"], [])
         self.service.always = "good"

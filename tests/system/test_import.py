@@ -1,10 +1,12 @@
 """What a client may have the server read (import roots), and what it sends itself (documents.put)."""
 import json
 import os
+import subprocess
 import sys
+import time
 import unittest
 
-from serving import Data, Failed, Rpc, Server
+from serving import CAIRN, Data, Failed, Rpc, Server
 
 
 def put(folder, name, text):
@@ -55,6 +57,15 @@ class Import(unittest.TestCase):
         self.assertEqual(self.start(self.root + "/a/*.jsonl")["counts"]["unchanged"], 2)
         self.assertEqual(self.start(self.root + "//a/./one.jsonl")["counts"]["unchanged"], 1)
 
+    def test_a_dry_run_answers_what_it_found(self):
+        path = put(self.root, "dry.jsonl", row("dry") + row("dry2"))
+        jobs = self.rpc.call("ingest.list")
+        for more in ({}, {"wait": False}, {"wait": True}):
+            r = self.rpc.call("ingest.start", index="in", source="dry", paths=[path], dry_run=True, **more)
+            self.assertEqual((r["state"], r["job"], r["counts"]["added"]), ("done", "", 2), r)
+            self.assertIn("estimate", r)
+        self.assertEqual(self.rpc.call("ingest.list"), jobs)
+
     def test_nothing_else(self):
         put(self.root, "b.jsonl", row("b"))
         for path in (self.outside, self.root + "x", self.root + "/../outside/secret.jsonl", self.data.path, "/", "/proc/self/environ"):
@@ -96,9 +107,96 @@ class Import(unittest.TestCase):
         self.data.cairn("ingest", "acme/in", broken, check=False)
         job = json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][0]
         self.assertEqual(job["state"], "failed")
+        for wait in (True, False):
+            with self.assertRaisesRegex(Failed, "^DENIED") as e:
+                self.rpc.call("ingest.start", index="in", resume=job["job"], wait=wait)
+            self.assertNotIn("outside", str(e.exception))
+        self.assertEqual(json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][0], job)  # left as it was
+
+    def test_an_operators_interrupted_job_stays_as_it_was(self):
+        self.data.cairn("index", "create", "acme/killed", "--embedder", "none")
+        rows = put(self.data.dir, "outside/many.jsonl", "".join(row(f"many{i}", "words " * 40) for i in range(20000)))
+        p = subprocess.Popen([CAIRN, "--data", self.data.path, "ingest", "acme/killed", rows, "--source", "many"], stdout=subprocess.DEVNULL)
+        while not (jobs := [j for j in self.rpc.call("ingest.list")["jobs"] if j["source"] == "many"]):
+            self.assertIsNone(p.poll())
+            time.sleep(0.01)
+        p.kill()
+        p.wait()
+        show = lambda: json.loads(self.data.cairn("jobs", "show", "acme", jobs[0]["job"], "-o", "json").stdout)
+        before = show()
+        self.assertEqual(before["state"], "interrupted")
+        with self.assertRaisesRegex(Failed, "^DENIED") as e:
+            self.rpc.call("ingest.start", index="killed", resume=jobs[0]["job"], wait=True)
+        self.assertNotIn("outside", str(e.exception))
+        self.assertEqual(show(), before)
+        self.assertEqual(json.loads(self.data.cairn("ingest", "acme/killed", "--resume", jobs[0]["job"], "-o", "json").stdout)["counts"]["read"], 20000)
+
+    def test_whoever_resumes_activates_what_he_may(self):
+        self.data.cairn("index", "create", "acme/resumed", "--embedder", "none")
+        path, may_not = self.root + "/resumed.csv", Rpc(self.server, self.data.make_key("--scope", "ingest", "--labels", "public"))
+
+        def failed_job(doc):
+            put(self.root, "resumed.csv", f'id,text\n{doc},"b\n')
+            with self.assertRaises(Failed):
+                self.start(path, index="resumed", labels=["public"], activate=True)
+            put(self.root, "resumed.csv", f'id,text\n{doc},"b"\n')
+            return self.rpc.call("ingest.list")["jobs"][0]["job"]
+
+        job = failed_job("a")
         with self.assertRaises(Failed) as e:
-            self.rpc.call("ingest.start", index="in", resume=job["job"], wait=True)
-        self.assertTrue(str(e.exception).startswith("DENIED"), str(e.exception))
+            may_not.call("ingest.start", index="resumed", resume=job, activate=True, wait=True)
+        self.assertTrue(str(e.exception).startswith("INVALID"), str(e.exception))
+        r = may_not.call("ingest.start", index="resumed", resume=job, wait=True)
+        self.assertEqual((r["state"], r["activated"], r["version"]), ("done", False, 1))
+        self.assertIn("does not have the scope activate", r["why"])
+        self.assertIn("does not have the scope activate", self.rpc.call("ingest.show", job=job)["why"])
+        r = self.rpc.call("ingest.start", index="resumed", resume=failed_job("c"), wait=True)
+        self.assertEqual((r["activated"], r["version"], r["why"]), (True, 2, ""))
+
+    def test_what_is_said_of_names_is_text(self):
+        """Whatever the bytes of a name: a client that takes only UTF-8 reads the answers."""
+        latin, long = os.path.join(self.root, "latin"), "xy" + ("/" + "\u00e9" * 100) * 3
+        put(latin, long + "/none.bin", "\0\1")
+        for name in (b"caf\xe9.txt", b"\xff.csv"):
+            with open(os.path.join(latin.encode(), name), "w") as f:
+                f.write("id,text\n,none\n")
+        job = self.start(latin, labels=["public"])["job"]
+        rejected = self.rpc.call("ingest.show", job=job, rejected=True)["rejected"]
+        self.assertEqual({(r["doc"], r["where"]) for r in rejected}, {("caf?.txt", "caf?.txt"), ("", "?.csv:2"), (long.encode()[:511].decode(), long + "/none.bin")})
+        for slashes in ("/", "//"):  # one of them has its reason cut inside a character
+            self.refused("NOT_FOUND", latin + slashes + long + "/gone*.csv", source="latin")
+            why = self.rpc.call("ingest.list")["jobs"][0]["why"]
+            self.assertTrue(why.startswith("no file fits "), why)
+
+    def test_where_files_lie_is_the_operators_business(self):
+        folder = os.path.join(self.data.dir, "the operator's own")
+        array = put(folder, "v.fvecs", "\x02\0\0\0" + "\0\0\0?" * 2)
+        lines = put(folder, "lines/rows.jsonl", "no json\n")
+        job = json.loads(self.data.cairn("ingest", "acme/in", array, "--rows", lines, "--source", "own", "-o", "json").stdout)["job"]
+        gone = self.data.cairn("ingest", "acme/in", folder + "/gone*.csv", "--source", "own", check=False)
+        self.assertIn(folder, gone.stderr)
+        own = [json.loads(self.data.cairn("jobs", "show", "acme", job, "--rejected", "-o", "json").stdout),
+               *json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout)["jobs"][:1]]
+        seen = [self.rpc.call("ingest.show", job=job, rejected=True), *self.rpc.call("ingest.list")["jobs"][:1]]
+        for mine, other in zip(own, seen):
+            self.assertIn(folder, repr(mine))
+            self.assertIn("pid", mine)
+            self.assertNotIn(self.data.dir, repr(other))
+            self.assertNotIn("operator", repr(other))
+            self.assertNotIn("pid", other)
+        self.assertIn("./rows.jsonl:1", seen[0]["rejected"][0]["why"])
+        self.assertRegex(seen[1]["why"], r"\./+gone\*\.csv")
+
+    def test_a_client_is_told_where_files_lie_below_its_root(self):
+        folder = os.path.join(self.data.dir, "operators")
+        broken = put(folder, "broken.csv", "id,text\na,\"b\n")
+        self.data.cairn("ingest", "acme/in", broken, "--source", "own", check=False)
+        with self.assertRaises(Failed) as e:
+            self.rpc.call("ingest.start", index="in", resume=self.rpc.call("ingest.list")["jobs"][0]["job"], wait=True)
+        self.assertNotIn(folder, str(e.exception))
+        put(self.root, "mine/rows.csv", "id,text\n")
+        self.assertIn(self.root + "/mine/", self.refused("NOT_FOUND", self.root + "/mine/gone*.csv", source="mine"))
+        self.assertIn("no file fits ./mine/", self.rpc.call("ingest.list")["jobs"][0]["why"])
 
     # ---------- documents.put ----------
     def test_words_that_no_row_may_have(self):
@@ -108,6 +206,25 @@ class Import(unittest.TestCase):
                 with self.assertRaises(Failed) as e:
                     self.rpc.call("documents.put", index="in", documents=[{"id": "x", "text": "words", "labels": ["public"], field: value}])
                 self.assertTrue(str(e.exception).startswith("INVALID"), (field, value, str(e.exception)))
+
+    def test_a_document_without_text_says_its_labels_or_is_refused(self):
+        self.data.cairn("index", "create", "acme/bylabels", "--embedder", "none")
+        put = lambda **doc: self.rpc.call("documents.put", index="bylabels", activate=True, documents=[{"id": "d", **doc}])
+        seen = lambda: [(d["doc"], d["title"], d["uri"]) for d in self.rpc.call("documents.list", index="bylabels")["documents"]]
+        put(text="Words.", title="Old", uri="http://x/", labels=["public"])
+        for doc in ({}, {"title": "New"}, {"uri": "http://y/"}, {"meta": {"a": 1}}, {"modified": "2026-01-31T12:00:00Z"}, {"labels": None, "deny": None}):
+            with self.assertRaisesRegex(Failed, 'INVALID: document 1: it has no field "text"'):
+                put(**doc)
+        for doc in ({"title": "New"}, {"uri": "http://y/"}):
+            job = put(labels=["public", "group:hr"], **doc)
+            self.assertEqual((job["state"], job["rejected"]), ("unchanged", 1))
+            self.assertIn("send its text too", self.rpc.call("ingest.show", job=job["job"], rejected=True)["rejected"][0]["why"])
+        self.assertEqual(seen(), [("d", "Old", "http://x/")])
+        self.assertEqual(put(labels=["public", "group:hr"], title=" Old", uri="http://x/")["counts"]["relabelled"], 1)
+        self.assertEqual(put(deny=["group:x"], labels=["public"])["counts"]["relabelled"], 1)
+        self.assertEqual(seen(), [("d", "Old", "http://x/")])
+        self.assertEqual(put(labels=[])["counts"]["relabelled"], 1)
+        self.assertEqual(seen(), [])
 
     def test_the_same_document_by_rows_has_the_same_root(self):
         for name in ("byrow", "byput"):

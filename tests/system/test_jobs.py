@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from serving import CAIRN, run
+from serving import CAIRN, Data, Rpc, Server, run
 
 F_OFD_SETLK = 37
 MAKE_MODEL = os.environ["MAKE_MODEL"]
@@ -110,12 +110,13 @@ class Jobs(unittest.TestCase):
         first = self.ingest("a", self.rows("r.jsonl", range(10), vector=4), "--activate")
         self.counts(first, read=10, added=10, documents=10, rejected=0)
         lines = [{"id": "d1", "labels": ["group:hr"]}, {"id": "d2", "labels": ["public"]}, {"id": "d99", "labels": ["public"]},
-                 {"id": "d3", "op": "delete"}, {"id": "d98", "op": "delete"}, {"id": "d1", "op": "delete"}]
+                 {"id": "d3", "op": "delete"}, {"id": "d98", "op": "delete"}, {"id": "d1", "op": "delete"}, {"id": "d4", "labels": ["group:hr"], "title": "Other"}]
         r = self.ingest("a", self.write("s.jsonl", "".join(json.dumps(x) + "\n" for x in lines)), "--activate")
-        self.counts(r, read=5, relabelled=1, unchanged=2, rejected=2, deleted=1, documents=9)
+        self.counts(r, read=6, relabelled=1, unchanged=2, rejected=3, deleted=1, documents=9)
         why = {x["doc"]: x["why"] for x in self.rejected(r["job"])}
         self.assertIn("not in this index", why["d99"])
         self.assertIn("before in this job", why["d1"])
+        self.assertIn("send its text too", why["d4"])
         again = self.ingest("a", self.write("s.jsonl", json.dumps({"id": "d1", "labels": ["public"]}) + "\n" + json.dumps(
             {"id": "d3", "text": "Row 3 says so.", "labels": ["public"], "vector": [4, 2, 3, 1]}) + "\n"), "--activate")
         self.assertEqual(again["root"], first["root"])
@@ -215,6 +216,31 @@ class Jobs(unittest.TestCase):
         self.assertIn("--max-rejected 1001", r["why"])
         r = self.ingest("a", self.write("t.jsonl", '{"id": "q2", "text": "q"}\n' + "nonsense\n"), "--max-rejected", "0", "--activate", "--max-deleted", "1190", code=5)
         self.assertEqual(self.active("a"), 2)
+
+    def test_guards_count_rejections_of_the_job_alone(self):
+        self.index("a", "--embedder", "none")
+        night = lambda n: self.write("n.jsonl", "".join(json.dumps({"id": f"e{i}", "text": "", "labels": ["public"]}) + "\n" for i in range(400))
+                                     + json.dumps({"id": f"new{n}", "text": "x", "labels": ["public"]}) + "\n")
+        self.ingest("a", self.rows("r.jsonl", range(3000)), "--activate")
+        for n in range(4):
+            r = self.ingest("a", night(n))  # held back: nobody asked to activate it
+            self.counts(r, rejected=400, added=1)
+            self.assertEqual((r["state"], r["activated"]), ("done", False), r)
+        r = self.ingest("a", night(4), "--activate")
+        self.assertEqual((r["state"], r["activated"]), ("done", True), r)
+
+    def test_guards_count_against_the_active_version(self):
+        self.index("a", "--embedder", "none")
+        row = lambda labels, content: self.rows("r.jsonl", range(1200), labels=labels, say=content)
+        self.ingest("a", row(["public"], "says"), "--activate")
+        r = self.ingest("a", row(["group:x"], "says"), "--activate", code=5)
+        self.assertIn("1200 of 1200 documents would be relabelled", r["why"])
+        r = self.ingest("a", self.rows("s.jsonl", range(1200, 1210)), "--activate", code=5)
+        self.assertIn("1200 of 1200 documents would be relabelled", r["why"])
+        self.assertIn("versions 2 to 3", r["why"])
+        r = self.ingest("a", row(["public"], "says"), "--activate")  # as the active version has them
+        self.counts(r, relabelled=1200)
+        self.assertEqual((r["state"], r["activated"]), ("done", True), r)
 
     def test_a_dry_run_tells_the_cost_and_writes_nothing(self):
         self.model()
@@ -410,6 +436,17 @@ class Jobs(unittest.TestCase):
         self.assertEqual(p.poll(), 5, "it reads on though it was cancelled")
         self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "cancelled")
 
+    def test_of_a_superseded_job_there_is_nothing_to_cancel(self):
+        self.index("a", "--embedder", "none")
+        p, job = self.pipe("a")
+        p.kill()
+        p.wait()
+        self.ingest("a", self.rows("r.jsonl", range(2)))
+        shown = self.map("jobs", "show", "acme", job)
+        self.assertEqual(shown["state"], "interrupted")
+        self.assertIn("superseded", shown["why"])
+        self.assertIn(f"job {job} was interrupted, and nothing of it is left to give up", self.cairn("jobs", "cancel", "acme", job, code=1).stderr)
+
     def test_what_was_revoked_stays_so_in_versions_made_after_a_rollback(self):
         self.index("a", "--embedder", "none")
         row = lambda *labels, **more: self.write("r.jsonl", json.dumps({"id": "secret", "text": "A secret.", "labels": labels, "vector": [1, 2, 3, 4], **more}) + "\n")
@@ -429,6 +466,42 @@ class Jobs(unittest.TestCase):
         self.assertEqual((seen("group:a"), seen("group:b,user:x")), (True, True))
         self.assertNotEqual(again["root"], first["root"])
         self.counts(self.ingest("a", row("group:a", "group:b")), unchanged=1)
+
+    def test_what_was_revoked_comes_back_when_its_source_says_it_again(self):
+        other = {"id": "other", "text": "More.", "labels": ["public"]}
+        for index, of, *options in (("whole", []), ("labels", []), ("reparse", [], "--reparse"), ("also", [other]), ("rebuild", [])):
+            self.index(index, "--embedder", "none", "--mode", "lexical")
+            row = lambda label, *more: self.write("r.jsonl", "".join(json.dumps(x) + "\n" for x in ({"id": "d", "text": "A secret.", "labels": [label]}, *more)))
+            seen = lambda who: "d" in [d["doc"] for d in self.map("documents", "list", "acme/" + index, "--as", who)["documents"]]
+            for label in ("group:b", "group:c"):
+                self.ingest(index, row(label), "--activate")
+            self.cairn("rollback", "acme/" + index, "--reason", "a test")
+            self.cairn("release", "acme/" + index)
+            if index == "rebuild":
+                self.cairn("rebuild", "acme/rebuild", "--chunker", "fixed tokens=128", "--activate")
+            self.assertEqual((seen("group:b"), seen("group:c")), (False, False), index)
+            before = self.active(index)
+            again = row("group:b", *of) if index != "labels" else self.write("r.jsonl", json.dumps({"id": "d", "labels": ["group:b"]}) + "\n")
+            r = self.ingest(index, again, "--activate", *options)
+            self.counts(r, **({"changed": 1, "relabelled": 0} if options else {"relabelled": 1, "changed": 0}), unchanged=0, added=len(of))
+            self.assertGreater(r["version"], before, index)
+            self.assertEqual((seen("group:b"), seen("group:c")), (True, False), index)
+            self.counts(self.ingest(index, row("group:b")), unchanged=1)  # once is enough
+
+    def test_what_was_revoked_comes_back_by_a_put(self):
+        data = Data()
+        self.addCleanup(data.close)
+        server = Server(data)
+        self.addCleanup(server.stop)
+        root, reader = Rpc(server, data.make_key("--scope", "query,ingest,activate,versions", "--labels", "public")), Rpc(server, data.key)
+        put = lambda label: root.call("documents.put", index="docs", activate=True, documents=[{"id": "back", "text": "A secret.", "labels": [label], "vector": [1, 2, 3, 4]}])
+        seen = lambda: "back" in [h["doc"] for h in reader.call("query", index="docs", vector=[1, 2, 3, 4], k=1000)["hits"]]
+        put("public"), put("group:c")
+        root.call("versions.rollback", index="docs", reason="a test")
+        root.call("versions.release", index="docs")
+        self.assertFalse(seen())
+        r = put("public")
+        self.assertEqual((r["counts"]["relabelled"], r["counts"]["unchanged"], seen()), (1, 0, True), r)
 
     def test_a_rebuild_after_a_rollback_brings_nothing_back(self):
         self.index("a", "--embedder", "none")

@@ -61,6 +61,23 @@ class Principals(unittest.TestCase):
         for name in (COMPOSED, DECOMPOSED):
             self.refused("DENIED", narrow.call, "documents.list", index="docs", **{"as": name})
 
+    def test_a_limited_admin_gives_no_more_than_it_may_name(self):
+        self.data.cairn("ingest", "acme/docs", self.rows({"id": "pay", "labels": ["group:hr"]}, {"id": "bots", "labels": ["user:bot2"]}), "--source", "s", "--activate")
+        limited = self.rpc("--scope", "admin,act-as,query", "--principals", "user:bot*,group:notes")
+        for method, fields in (("members.add", {"member": "user:bot", "labels": ["group:hr"]}), ("members.set", {"member": "user:bot", "labels": ["group:notes", "group:hr"]}),
+                               ("members.add", {"member": "user:ana", "labels": ["user:bot2"]}), ("members.add", {"member": "group:hr", "labels": ["user:bot"]}),
+                               ("members.remove", {"member": "user:ana"}), ("members.sync", {"text": "user:bot group:hr\n"}),
+                               ("admin.key_add", {"scopes": ["admin"]}), ("admin.key_add", {"scopes": ["admin", "act-as"]})):
+            self.refused("DENIED", limited.call, method, **fields)
+        self.assertEqual(self.docs(limited, **{"as": "user:bot"}), set())
+        limited.call("members.set", member="user:bot", labels=["user:bot2", "group:notes"])
+        self.assertEqual(self.docs(limited, **{"as": "user:bot"}), {"bots"})
+        limited.call("members.remove", member="user:bot")
+        own = limited.call("admin.key_add", scopes=["admin", "act-as"], principals=["user:bot*"])["key"]
+        self.refused("DENIED", Rpc(self.server, own).call, "members.add", member="user:bot", labels=["group:hr"])
+        self.rpc("--scope", "admin").call("members.add", member="user:bot", labels=["group:hr"])  # without such a limit: every label
+        self.assertEqual(self.docs(limited, **{"as": "user:bot"}), {"pay"})
+
     def test_an_empty_pattern_opens_nothing(self):
         for option in ("--principals", "--index"):
             p = self.data.cairn("key", "add", "acme", "--scope", "query,act-as", option, "", check=False)

@@ -139,6 +139,22 @@ class Requests(WithData):
         with self.assertRaisesRegex(Failed, "UNAUTHENTICATED"):
             c.call("query", index="docs", vector=VECTOR)
 
+    def test_refused_attempts_do_not_fill_the_audit_chain(self):
+        """The first are written, the rest is counted and written when the server ends, if not before."""
+        def records():
+            return json.loads(self.data.cairn("audit", "verify", "acme", "-o", "json").stdout)["records"]
+        before = records()
+        c = Rpc(self.server, self.data.key)
+        for i in range(300):
+            with self.assertRaisesRegex(Failed, "DENIED: policy.hide needs the scope policy"):
+                c.call("policy.hide", docs=[f"d{i}"], reason="r" * 900)
+        self.assertEqual(records(), before + 8)
+        self.assertEqual(self.server.stop(), 0)
+        self.assertEqual(records(), before + 9)
+        last = json.loads(self.data.cairn("audit", "show", "acme", "-o", "json").stdout)["records"][0]
+        self.assertEqual((last["action"], last["who"], last["via"]), ("policy.hide", "key:" + self.data.key[6:14], "rpc"))
+        self.assertRegex(last["outcome"], "^refused: 292 more attempts since 20")
+
     def test_closing_the_sending_half_still_gets_answers(self):
         c = Rpc(self.server, self.data.key)
         c.send("query_batch", index="docs", queries=[{"vector": VECTOR}] * 50)
@@ -186,6 +202,41 @@ class Limits(WithData):
             answers = {m[1]: m for m in [c.message() for _ in packed]}
             refused += "OVERLOADED" in str(answers[c.next_id][2])
         self.assertGreater(refused, 0)
+        self.assertEqual(server.stop(), 0)
+
+    def spent(self, server, thread=""):
+        """CPU time of the server, or of its event loop's thread."""
+        with open(f"/proc/{server.p.pid}/{thread}stat") as f:
+            user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def test_a_new_filter_is_not_applied_on_the_event_loop(self):
+        """Not though another one of the same form is known to be cheap; nor, for long, one that has left the cache."""
+        rows = "".join(json.dumps({"id": f"d{i}", "text": "t", "labels": ["public"], "vector": [1, i % 7, 0, 1], "meta": {"n": i}}) + "\n" for i in range(1000))
+        self.data.cairn("index", "create", "acme/many", "--embedder", "none")
+        self.data.cairn("ingest", "acme/many", "-", "--activate", text=rows)
+        server = self.start("--workers", "2")
+        c = Rpc(server, self.data.key)
+
+        def ask(n, dear):
+            c.call("query", index="many", vector=VECTOR, k=1, filter={"or": [{"field": "n", "eq": n + 1000000 * i} for i in range(200 if dear else 1)]})
+
+        def apply(filters):
+            before = self.spent(server), self.spent(server, f"task/{server.p.pid}/")
+            for n in filters:
+                ask(n, True)
+            return self.spent(server) - before[0], self.spent(server, f"task/{server.p.pid}/") - before[1]
+
+        for _ in range(300):
+            ask(1, False)
+        whole, on_loop = apply(range(2, 32))
+        self.assertGreater(whole, 0.2)
+        self.assertLess(on_loop, whole / 3)
+        for n in range(100, 170):  # more than the cache of sets holds
+            for _ in range(60):
+                ask(n, True)
+        whole, on_loop = apply(n for _ in range(3) for n in range(100, 170))
+        self.assertLess(on_loop, whole / 2)  # each once
         self.assertEqual(server.stop(), 0)
 
     def test_too_many_connections(self):
@@ -275,8 +326,12 @@ class Settings(WithData):
         self.assertIn("no option --nonsense", self.refused(*base, "--nonsense", "1", code=2))
         self.assertIn("CAIRN_QUEUE", self.refused(*base, code=2, env={"CAIRN_QUEUE": "-4"}))
         self.assertIn("nowhere to listen", self.refused("--data", self.data.path, code=2))
-        self.assertIn("no data directory", self.refused("--listen", "unix:/tmp/x", code=2))
+        self.assertIn("no data directory: give --data DIR (`cairn --data DIR init` makes one)", self.refused("--listen", "unix:/tmp/x", code=2))
         self.assertIn("must be tcp://", self.refused("--data", self.data.path, "--listen", "http://x", "--check-config", code=2))
+        for root, why in (("acme", "must be TENANT=PATH"), ("acme=docs", "with a whole path"), ("Ac me=/tmp", "tenant"), ("acme=/no/such/folder", "No such file"),
+                          (f"acme={__file__}", "is not a folder")):
+            self.assertRegex(self.refused(*base, "--import-root", root, "--check-config", code=2), f'import_root = "{root}".*{why}')
+        self.refused(*base, "--import-root", f"made-later={self.data.dir}", "--check-config", code=0)
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
             f.write("[cairnd]\nqueue = 7\n; fine so far\nquue = 8\n")
             f.flush()
@@ -358,6 +413,7 @@ class Life(WithData):
         self.assertEqual(server.stop(), 0)
         shown = json.loads(self.data.cairn("jobs", "show", "acme", job, "-o", "json").stdout)
         self.assertEqual(shown["state"], "interrupted")
+        self.assertIn(f"`cairn ingest acme/a --resume {job}`", shown["why"])
         self.assertNotIn("cancel", self.data.cairn("audit", "show", "acme").stdout)
         server = Server(self.data, "--import-root", f"acme={root}")
         self.addCleanup(server.stop)
@@ -408,10 +464,28 @@ class Life(WithData):
         self.assertEqual(c.call("query", tenant="acme", index="docs", vector=VECTOR, k=1)["hits"][0]["doc"], "d2")
         self.assertEqual(server.stop(), 0)
 
+    def test_a_connection_takes_larger_answers_once_they_are_allowed(self):
+        conf = os.path.join(self.data.dir, "larger.conf")
+        with open(conf, "w") as f:
+            f.write("max_response = 1024\n")
+        server = self.start("--config", conf)
+        c = Rpc(server, self.data.key)
+        many = {"index": "docs", "queries": [{"vector": VECTOR, "k": 10}] * 2000}
+        with self.assertRaisesRegex(Failed, "OVERLOADED: the answer would be over 1024 bytes"):
+            c.call("query_batch", **many)
+        with open(conf, "w") as f:
+            f.write("max_response = 64MiB\n")
+        server.p.send_signal(signal.SIGHUP)
+        server.wait_log("server.reload", level="info")
+        for _ in range(3):
+            answer = c.call("query_batch", **many)["results"]
+            self.assertGreater(len(msgpack.packb(answer)), 5 << 20)
+        self.assertEqual(server.stop(), 0)
+
     def test_hangup_names_what_needs_a_restart(self):
         conf = os.path.join(self.data.dir, "cairnd.conf")
         first = {"queue": 10, "loops": 2, "long_workers": 2, "embed_threads": 1, "unix_mode": "0600", "insecure": "false", "import_root": f"acme={self.data.dir}"}
-        other = {**first, "queue": 11, "loops": 3, "long_workers": 4, "embed_threads": 2, "unix_mode": "0660", "insecure": "true", "import_root": "acme=/nowhere"}
+        other = {**first, "queue": 11, "loops": 3, "long_workers": 4, "embed_threads": 2, "unix_mode": "0660", "insecure": "true", "import_root": "acme=/"}
 
         def write(settings):
             with open(conf, "w") as f:

@@ -52,7 +52,7 @@ QUERIES = [
     ({"tenant": ""}, "INVALID: "), ({"tenant": "../acme"}, "INVALID: "), ({"index": "nowhere"}, 'NOT_FOUND: there is no index "nowhere"'), ({"index": ""}, "INVALID: "),
     ({"index": "a" * 5000}, "INVALID: "), ({"mode": "fast"}, 'INVALID: there is no mode "fast"; modes are'), ({"mode": ""}, ""), ({"mode": "lexical"}, "INVALID: mode lexical looks up words: give `text`"),
     ({"min_relevance": 1.5}, 'INVALID: field "min_relevance"'), ({"min_relevance": float("nan")}, 'INVALID: field "min_relevance"'), ({"recall": 0}, 'INVALID: field "recall"'),
-    ({"on_degraded": "maybe"}, 'INVALID: field "on_degraded"'), ({"tags": {"a": 5}}, 'INVALID: field "tags"'), ({"tags": {str(i): "x" for i in range(33)}}, 'INVALID: field "tags"'),
+    ({"on_degraded": "maybe"}, 'INVALID: field "on_degraded"'), ({"vector": None, "text": "aa* bb* cc* dd* ee* ff* gg* hh* ii*", "operators": True}, "INVALID: the question has more than 8 prefixes"), ({"tags": {"a": 5}}, 'INVALID: field "tags"'), ({"tags": {str(i): "x" for i in range(33)}}, 'INVALID: field "tags"'),
     ({"vector": [1, 2, 3]}, "INVALID: the vector has 3 numbers; this index has vectors of 4"), ({"vector": [0, 0, 0, 0]}, "INVALID: "), ({"vector": [float("nan"), 0, 0, 1]}, "INVALID: "),
     ({"vector": [float("inf"), 0, 0, 1]}, "INVALID: "), ({"vector": [1e300, 0, 0, 1]}, "INVALID: "), ({"vector": b"\0" * 17}, "INVALID: a vector of 17 bytes"), ({"vector": []}, "INVALID: a vector has 1 to"),
     ({"vector": [1] * 20000}, "INVALID: a vector has 1 to"), ({"text": "x"}, "INVALID: give `text` or `vector`, not both"), ({"vector": None}, "INVALID: a query needs `text` or `vector`"),

@@ -34,10 +34,10 @@ class Quickstart(unittest.TestCase):
         self.put("bin/" + name, text)
         os.chmod(os.path.join(self.top, "bin", name), 0o755)
 
-    def run_tool(self, name, *args):
+    def run_tool(self, name, *args, cwd=None):
         env = {"PATH": os.path.join(self.top, "bin") + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME": self.top, "LANG": "C.UTF-8",
                **{k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}}
-        return subprocess.run([os.path.join(self.top, "tools", name), *args], cwd=self.top, env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run([os.path.join(self.top, "tools", name), *args], cwd=cwd or self.top, env=env, capture_output=True, text=True, timeout=60)
 
     def refused(self, *words):
         p = self.run_tool("quickstart")
@@ -64,12 +64,28 @@ class Quickstart(unittest.TestCase):
     def test_a_folder_that_holds_other_things(self):
         os.makedirs(os.path.join(self.top, "build/debian-policy/usr/share/doc/debian-policy/policy.html"))
         os.makedirs(os.path.join(self.top, "build/model-data/models/minilm"))
-        os.makedirs(os.path.join(self.top, "mine"))
-        self.put("mine/letter", "dear")
+        os.makedirs(os.path.join(self.top, "mine/data"))
+        self.put("mine/data/letter", "dear")
         p = self.run_tool("quickstart", "mine")
         self.assertNotEqual(p.returncode, 0)
         self.assertIn("mine holds other things", p.stderr)
-        self.assertEqual(os.listdir(os.path.join(self.top, "mine")), ["letter"])
+        self.assertEqual(os.listdir(os.path.join(self.top, "mine")), ["data"])
+        self.assertEqual(os.listdir(os.path.join(self.top, "mine/data")), ["letter"])
+
+    def test_a_folder_is_the_callers(self):
+        """A relative one is below the folder where the command was given, an absolute one where it says; the story begins."""
+        manual = os.path.join(self.top, "build/debian-policy/usr/share/doc/debian-policy/policy.html")
+        os.makedirs(manual)
+        with open(os.path.join(manual, "index.html"), "w") as f:
+            f.write("<h1>Policy</h1>")
+        os.makedirs(os.path.join(self.top, "build/model-data/models/minilm"))
+        elsewhere = tempfile.mkdtemp(prefix="cairn-elsewhere-")
+        self.addCleanup(shutil.rmtree, elsewhere)
+        for given, folder in (("mine", os.path.join(elsewhere, "mine")), (os.path.join(elsewhere, "full"), os.path.join(elsewhere, "full"))):
+            p = self.run_tool("quickstart", given, cwd=elsewhere)
+            self.assertIn("1. A data directory", p.stdout, p.stderr)
+            self.assertTrue(os.path.exists(os.path.join(folder, "docs/policy.html/index.html")), p.stderr)
+            self.assertTrue(os.path.exists(os.path.join(folder, "data/cairn.mdb")), p.stderr)
 
     def test_options(self):
         for name in ("quickstart", "setup", "test"):

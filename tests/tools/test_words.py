@@ -28,6 +28,7 @@ READS = [
     (("documents", "get", "acme/docs", "open.txt"), {"source", "doc", "text", "meta", "passages"}, "passages", {"chunk", "bytes", "page", "headings"}),
     (("query", "acme/docs", TEXT), {"hits", "evidence", "made_by"}, "hits", HIT),
     (("query", "acme/docs", TEXT, "--explain"), {"hits", "evidence", "made_by", "plan"}, "hits", HIT),
+    (("query", "acme/docs", TEXT, "--operators", "--highlight"), {"hits", "evidence", "made_by"}, "hits", HIT | {"highlights"}),
     (("versions", "acme/docs"), {"index", "active", "hold", "versions"}, "versions",
      {"version", "state", "marks", "root", "documents", "chunks", "base", "made", "by", "job", "first_active", "embedder", "chunker"}),
     (("diff", "acme/docs", "1", "2"), {"from", "to", "added", "deleted", "changed", "relabelled", "documents", "more"}, "documents",

@@ -173,27 +173,75 @@ static bool color(void) {
 }
 
 #define SNIPPET 300
+#define BEFORE 60   /* bytes in front of the first highlight, where that stands further down */
+#define MARK '\001' /* a highlight begins; control characters of the text itself are spaces by then */
+#define END '\002'
+
+/* The text fit for a terminal, with its highlights marked. */
+static void marked_text(cn_buf *b, cn_str text, const msgpack_object *ranges) {
+    size_t at = 0;
+    for (uint32_t i = 0; ranges && ranges->type == MSGPACK_OBJECT_ARRAY && i < ranges->via.array.size; i++) {
+        const msgpack_object *r = &ranges->via.array.ptr[i];
+        bool two = r->type == MSGPACK_OBJECT_ARRAY && r->via.array.size == 2;
+        uint64_t from = two ? r->via.array.ptr[0].via.u64 : 0, to = two ? r->via.array.ptr[1].via.u64 : 0;
+        if (from < at || to < from || to > text.n)
+            continue;
+        cell_str(b, (cn_str){text.p + at, from - at});
+        cn_buf_putc(b, MARK);
+        cell_str(b, (cn_str){text.p + from, to - from});
+        cn_buf_putc(b, END);
+        at = to;
+    }
+    cell_str(b, (cn_str){text.p + at, text.n - at});
+}
+
+static bool is_blank(char c) { return (unsigned char)c <= ' ' && c != MARK && c != END; }
+
+static int print_word(cn_str word) { /* its width */
+    int marks = 0;
+    for (size_t i = 0; i < word.n; i++) {
+        bool mark = word.p[i] == MARK || word.p[i] == END;
+        marks += mark;
+        if (!mark)
+            putchar(word.p[i]);
+        else if (color())
+            fputs(word.p[i] == MARK ? "\033[1m" : "\033[0m", stdout);
+    }
+    return shown_width(word) - marks;
+}
+
+/* Where the words to show begin. */
+static size_t snippet_from(cn_str text) {
+    const char *mark = memchr(text.p, MARK, text.n);
+    size_t at = mark ? (size_t)(mark - text.p) : 0;
+    if (at + BEFORE <= SNIPPET)
+        return 0;
+    for (at -= BEFORE; !is_blank(text.p[at]) && text.p[at] != MARK;)
+        at++;
+    return at;
+}
+
 static void print_snippet(cn_str text) { /* its first words, white space folded, wrapped at 96 */
-    int col = 0;
-    size_t i = 0, shown = 0;
-    fputs("   ", stdout);
+    size_t i = snippet_from(text), shown = 0;
+    int col = i ? 3 : 0;
+    fputs(i ? "   ..." : "   ", stdout);
     while (i < text.n && shown < SNIPPET) {
-        while (i < text.n && (unsigned char)text.p[i] <= ' ')
+        while (i < text.n && is_blank(text.p[i]))
             i++;
         size_t from = i;
-        while (i < text.n && (unsigned char)text.p[i] > ' ')
+        while (i < text.n && !is_blank(text.p[i]))
             i++;
         cn_str word = {text.p + from, i - from};
-        int w = shown_width(word);
-        if (col && col + w > 96) {
+        if (col && col + shown_width(word) > 96) {
             fputs("\n   ", stdout);
             col = 0;
         }
-        printf("%s" CN_STR_FMT, col ? " " : "", CN_STR_ARG(word));
-        col += w + (col > 0);
+        if (col)
+            putchar(' ');
+        col += print_word(word) + (col > 0);
         shown += word.n + 1;
     }
-    puts(i < text.n ? " ..." : "");
+    printf("%s%s\n", color() ? "\033[0m" : "", i < text.n ? " ..." : "");
 }
 
 static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
@@ -225,7 +273,7 @@ static void print_hit(const msgpack_object *h, uint32_t number, cn_buf *cell) {
         putchar('\n');
     }
     cn_buf_reset(cell);
-    cell_str(cell, text);
+    marked_text(cell, text, cn_get(h, "highlights"));
     if (cell->n)
         print_snippet(cn_buf_str(cell));
 }

@@ -186,7 +186,7 @@ static void check_jobs(doctor *d, cn_tenant *t) {
     CN_AUTO_BUF cn_buf b;
     char what[96];
     cn_buf_init(&b, JOBS_MAX);
-    if (cn_job_list(t, NULL, NULL, &b) != CN_OK || cn_unpack(&u, b.p, b.n) != CN_OK || u.o.type != MSGPACK_OBJECT_ARRAY)
+    if (cn_job_list(t, NULL, NULL, NULL, &b) != CN_OK || cn_unpack(&u, b.p, b.n) != CN_OK || u.o.type != MSGPACK_OBJECT_ARRAY)
         return;
     for (uint32_t i = 0; i < u.o.via.array.size; i++) {
         const msgpack_object *job = &u.o.via.array.ptr[i];

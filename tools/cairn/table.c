@@ -106,7 +106,7 @@ const cmd cmd_table[] = {
           {"--chunker", "TEXT", "chunker", CMD_TEXT, "structure, 'structure tokens=200 overlap=32', 'fixed tokens=128' or document (structure)"},
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none (dense; texts without a model: lexical)"},
-          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none (english)"},
+          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none; 'german title=3 headings=0': how often words there count (english)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere (model add --http)"}, REASON),
@@ -175,6 +175,8 @@ const cmd cmd_table[] = {
           {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted (.95); over .999 nothing is left out"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--distinct", NULL, "distinct", CMD_FLAG, "of passages with the same text the best one alone"},
+          {"--operators", NULL, "operators", CMD_FLAG, "read \"quoted phrases\" and prefix* in TEXT (modes lexical and hybrid)"},
+          {"--highlight", NULL, "highlight", CMD_FLAG, "show where the question's words stand in the passages"},
           {"--expand", "N", "expand", CMD_UINT, "give with each passage so many before and behind it in its document (0)"},
           {"--section", NULL, "section", CMD_FLAG, "give each passage's whole section; with --expand: no more than its section"},
           {"--max-tokens", "N", "max_tokens", CMD_UINT, "at most so many tokens of text in all (any number)"},
@@ -185,7 +187,10 @@ const cmd cmd_table[] = {
           {"--explain", NULL, "explain", CMD_FLAG, "show the plan"}, {"--batch", "FILE", NULL, CMD_TEXT, "one query a line: text, or a JSON map of the RPC's fields"}),
      "  cairn query acme/docs 'how are packages named?' -k 3 --as public,group:hr\n"
      "  cairn query acme/docs 'who may sign?' --principal user:ana --filter 'lang = en and not draft = true'\n"
-     "  cairn query acme/docs 'how is a bug closed?' --section --distinct --max-tokens 1500 --also wiki,handbook", run_query, NULL},
+     "  cairn query acme/docs 'how is a bug closed?' --section --distinct --max-tokens 1500 --also wiki,handbook\n"
+     "  cairn query acme/docs '\"no such file\" instal*' --mode lexical --operators --highlight\n"
+     "With --operators the words of a phrase in quotes must stand in a row; instal* is any word that begins so. Other words\n"
+     "need not be there; a quotation mark without a second one and a star elsewhere count for nothing, as without it.", run_query, NULL},
 
     {"bench", NULL, "how fast and how right an index answers the questions of a file", {IX},
      OPTS({"--queries", "FILE", NULL, CMD_TEXT, "a text a line, or vectors as .npy, .fvecs, .fbin"},
@@ -322,7 +327,8 @@ const cmd cmd_table[] = {
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
           {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted (.95); over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--operators", NULL, "operators", CMD_FLAG, "read \"quoted phrases\" and prefix* in TEXT (modes lexical and hybrid)"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
      "Not in this version, not permitted (and by which rule), hidden, erased, filtered, of too little relevance, or behind\n"
