@@ -133,11 +133,12 @@ cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void 
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded);
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
-/* The cells over `flat`, an open one of cn_seg_flat() with codes; made and kept on first use, borrowed from the segment. NULL: its
- * rows are few, or another thread or process makes them, or they cannot be made now: then the flat scan answers. */
+/* The cells over `flat`, an open one of cn_seg_flat() with codes; opened on first use, borrowed from the segment. Never made here,
+ * for that takes seconds. NULL: its rows are few, or no sound file of them is there: then the flat scan answers. */
 #define CN_CELLS_FROM 32768 /* rows; the scan of fewer by codes is as fast */
-cn_cells *cn_seg_cells(cn_seg *s, const cn_space *space, cn_flat *flat);
-cn_err cn_seg_build_cells(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, once the codes are built */
+cn_cells *cn_seg_cells(cn_seg *s, const cn_space *space, const cn_flat *flat);
+/* At sealing and compaction, once the codes are built; what is there and sound stays, and *ret_made is false. */
+cn_err cn_seg_build_cells(cn_seg *s, const cn_space *space, unsigned threads, bool *ret_made);
 
 /* The postings of the segment's rows by this analyser, made and kept on first use; borrowed from the segment. In memory where
  * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE, which is the answer for a second

@@ -13,7 +13,7 @@ static const msgpack_object *from(const msgpack_object *own, const msgpack_objec
 
 static cn_err read_numbers(const msgpack_object *own, const msgpack_object *also, const cn_call *c, cn_question *q) {
     uint64_t k = CN_K_DEFAULT, per_doc = 0, deadline_ms = 0;
-    double min = 0, recall = CN_RECALL_DEFAULT;
+    double min = 0, recall = 0;
     bool has_recall = cn_given(from(own, also, "recall"), "recall");
     CN_TRY(cn_get_uint(from(own, also, "k"), "k", 1, CN_K_MAX, &k));
     CN_TRY(cn_get_uint(from(own, also, "per_doc"), "per_doc", 0, CN_K_MAX, &per_doc));
