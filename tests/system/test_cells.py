@@ -1,5 +1,5 @@
-"""An index large enough for cells: what comes back with a recall, through the server and on files, is permitted, near what exact
-gives, and whole under every filter; the file of the cells may be gone or damaged."""
+"""An index of kind cells, large enough for them: what comes back with a recall, through the server and on files, is permitted, near what exact
+gives, and whole under every filter; the file of the cells may be gone or damaged, and the kind is changed."""
 import json
 import os
 import random
@@ -28,8 +28,10 @@ class Large(Data):
             for i in range(ROWS):
                 v.write(struct.pack(f"<i{DIM}f", DIM, *self.vector(r, i % TOPICS)))
                 f.write(json.dumps({"id": f"r{i}", "labels": labels(i), "metadata": {"topic": i % TOPICS}}) + "\n")
-        self.cairn("index", "create", "acme/large", "--embedder", "none")
-        self.cairn("ingest", "acme/large", vectors, "--rows", rows, "--activate")
+        self.rows = (vectors, "--rows", rows)
+        self.cairn("index", "create", "acme/large", "--embedder", "none", "--kind", "cells")
+        self.cairn("ingest", "acme/large", *self.rows, "--activate")
+        self.made = self.files()
         self.questions = [self.vector(r, i * 37 % TOPICS) for i in range(40)]
 
     def vector(self, r, topic):
@@ -52,8 +54,8 @@ class Cells(unittest.TestCase):
         self.addCleanup(lambda: server.p.poll() is None and server.stop())
         return server
 
-    def ask(self, conn, vector, **more):
-        return conn.call("query", index="large", vector=vector, explain=True, **more)
+    def ask(self, conn, vector, index="large", **more):
+        return conn.call("query", index=index, vector=vector, explain=True, **more)
 
     def compare(self, conn, may, **more):
         """The share of exact hits that come back; by how many questions cells were read."""
@@ -72,7 +74,7 @@ class Cells(unittest.TestCase):
 
     def test_recall_and_permissions(self):
         server = self.serve()
-        self.assertEqual(len(self.data.files()), 1)
+        self.assertEqual(len(self.data.made), 1)
         for who, may in (("public", lambda i: i % 2 == 0), ("group:hr", lambda i: i % 2 == 1), ("public,group:hr", lambda i: True)):
             conn = Rpc(server, self.keys[who])
             for more in ({}, {"recall": .9}, {"recall": .99, "k": 50}):
@@ -114,16 +116,20 @@ class Cells(unittest.TestCase):
             told = json.loads(self.data.cairn("bench", "acme/large", "--queries", path, "--as", "public", "-o", "json", *more).stdout)
             self.assertEqual({k: v for k, v in told["plans"].items() if v}, {plan: len(self.data.questions)}, more)
 
+    def plan(self, conn, index="large", **more):
+        return self.ask(conn, self.data.questions[0], index, **more)["plan"]
+
     def test_made_anew(self):
-        """Gone, damaged or of something else: the same bytes again, and the same answers."""
-        want, path = self.on_files(), self.data.files()[0]
+        """Gone, damaged or of something else: the scan answers, and a compaction makes the same bytes again."""
+        conn, path = Rpc(self.serve(), self.keys["public"]), self.data.made[0]
+        want, scan = self.on_files(), self.on_files(recall=.999)
         with open(path, "rb") as f:
             good = f.read()
         for harm in ("gone", "flipped", "cut", "other"):
             if harm == "gone":
                 os.unlink(path)
             elif harm == "other":
-                with open(self.data.files(".flat.mdb")[0], "rb") as f:
+                with open(path.replace(".cells.", ".flat."), "rb") as f:
                     other = f.read()
                 with open(path, "wb") as f:
                     f.write(other)
@@ -133,9 +139,40 @@ class Cells(unittest.TestCase):
                     f.write(b"\xff" * 64)
                     if harm == "cut":
                         f.truncate(len(good) // 2)
+            self.assertEqual(self.on_files(), scan, harm)
+            self.data.cairn("compact", "acme/large")
             self.assertEqual(self.on_files(), want, harm)
             with open(path, "rb") as f:
                 self.assertEqual(len(f.read()), len(good), harm)
+        self.assertEqual((self.plan(conn)["by_cells"], self.plan(conn)["without_cells"]), (1, 0))
+
+    def test_kind(self):
+        """Flat unless it is said; a question makes no cells; a compaction does, for a server that runs; back again nothing reads them."""
+        conn = Rpc(self.serve(), self.keys["public"])
+        show = json.loads(self.data.cairn("index", "create", "acme/plain", "-o", "json").stdout)
+        self.assertEqual(show["kind"], "flat")
+        count = len(self.data.files())
+        self.data.cairn("ingest", "acme/plain", *self.data.rows, "--activate")
+        self.assertEqual(len(self.data.files()), count)
+        scan = [self.ask(conn, q, index="plain")["hits"] for q in self.data.questions]
+        plan = self.plan(conn, "plain")
+        self.assertEqual((plan["by_cells"], plan["without_cells"], plan["scored"]), (0, 0, plan["permitted"]))
+        self.assertEqual(json.loads(self.data.cairn("index", "set", "acme/plain", "--kind", "cells", "-o", "json").stdout)["kind"], "cells")
+        self.assertEqual([self.ask(conn, q, index="plain")["hits"] for q in self.data.questions], scan)
+        plan = self.plan(conn, "plain")
+        self.assertEqual((plan["by_cells"], plan["without_cells"], len(self.data.files())), (0, 1, count))
+        self.data.cairn("compact", "acme/plain", "--dry-run")
+        self.assertEqual(len(self.data.files()), count)
+        self.data.cairn("compact", "acme/plain")
+        plan = self.plan(conn, "plain")
+        self.assertEqual((plan["by_cells"], plan["without_cells"], len(self.data.files())), (1, 0, count + 1))
+        self.assertEqual(self.plan(conn, "plain", recall=.999)["by_cells"], 0)
+        self.data.cairn("index", "set", "acme/plain", "--kind", "flat")
+        self.assertEqual([self.ask(conn, q, index="plain")["hits"] for q in self.data.questions], scan)
+        self.assertEqual(self.plan(conn, "plain")["by_cells"], 0)
+        wrong = self.data.cairn("index", "set", "acme/plain", "--kind", "graph", check=False)
+        self.assertNotEqual(wrong.returncode, 0)
+        self.assertIn("flat or cells", wrong.stderr)
 
 
 if __name__ == "__main__":
