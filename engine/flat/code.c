@@ -100,7 +100,8 @@ cn_code cn_encode(float *r, uint32_t padded, uint32_t planes, float *room, uint8
     for (uint32_t i = 0; i < padded; i++)
         r[i] *= down;
     few_bits(r, padded, planes, room, bits, &c);
-    eight_bits(r, padded, most * down, room, int8, &c);
+    if (int8)
+        eight_bits(r, padded, most * down, room, int8, &c);
     c.factor *= up;
     c.scale *= up;
     c.miss *= up;

@@ -1,4 +1,4 @@
-/* inside.h -- codes of a segment's vectors, and a query prepared for them; for engine/flat only.
+/* inside.h -- codes of a segment's vectors, and a query prepared for them; for engine/flat, and engine/cells that stands on it.
  *
  * With y = the row (normalised for cosine) minus the space's mean, r = y rotated, and p the query's likewise:
  *   cosine, ip   score = <q, mean> + <mean, y> + <p, r>
@@ -86,7 +86,8 @@ typedef struct cn_code {
     float add, factor, spread;    /* few bits */
     float scale, miss, size;      /* int8 */
 } cn_code;
-/* r: padded floats, which it scales; room: as many. bits: 2 bits a component at most, c = (u + 2^planes - 1) / 2; int8: r8 + 128. `add` is the caller's. */
+/* r: padded floats, which it scales; room: as many. bits: 2 bits a component at most, c = (u + 2^planes - 1) / 2; int8: r8 + 128
+ * (NULL: few bits alone). `add` is the caller's. */
 cn_code cn_encode(float *r, uint32_t padded, uint32_t planes, float *room, uint8_t *bits, uint8_t *int8);
 uint32_t cn_planes_for(uint32_t dim);
 static inline size_t cn_code_block_bytes(const cn_flat_head *h) { return (size_t)h->planes * 4 * h->padded + 8 * CN_FASTSCAN_ROWS; }
@@ -96,3 +97,20 @@ void cn_code_put(uint8_t *block, const cn_flat_head *h, uint32_t row, const uint
 /* Of n <= CN_BATCH rows, as cn_score() gives them; qq is cn_norm2(q). */
 void cn_scores(cn_metric metric, const float *q, float qq, const float *const *rows, uint32_t dim, uint32_t n, float *ret);
 float cn_norm2(const float *q, uint32_t dim);
+
+/* --- scans --- */
+bool cn_scan_codes(const cn_flat *f, const cn_scan *q); /* are its rows so many that codes pay? */
+/* Makes s ready for q. *ret_coded: codes pay, and the query is prepared for them; else q is best served by the rows as they are. */
+cn_err cn_scan_begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret_coded);
+
+/* No row's float score is over  base + add + scale x row scale x <p8, r8> + p_norm x miss + p_miss x size:
+ * <p, r> = <p, kept r> + <p, e>, the second at most |p| |e|; the first is <kept p, kept r> plus at most |p's e| |kept r|. */
+typedef struct cn_bound {
+    float base, scale, p_norm, p_miss;
+    int32_t shift; /* what the 128 in each byte of a row adds to the sum */
+} cn_bound;
+cn_bound cn_bound_of(const cn_flat *f, const cn_scratch *s);
+/* i: the row's place in its chunk; dot: u8dots of it. */
+static inline float cn_bound_most(const cn_bound *b, const cn_flat_chunk *c, uint32_t i, int32_t dot) {
+    return b->base + c->add[i] + b->scale * c->scale[i] * (float)(dot - b->shift) + b->p_norm * c->miss[i] + b->p_miss * c->size[i];
+}

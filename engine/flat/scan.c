@@ -81,32 +81,23 @@ static cn_err scan_bits(const cn_flat *f, const cn_scan *q, cn_scratch *s) {
 
 /* ---------- int8 bounds ---------- */
 
-/* No row's float score is over  base + add + scale x row scale x <p8, r8> + p_norm x miss + p_miss x size:
- * <p, r> = <p, kept r> + <p, e>, the second at most |p| |e|; the first is <kept p, kept r> plus at most |p's e| |kept r|. */
-typedef struct bound {
-    float base, scale, p_norm, p_miss;
-    int32_t shift; /* what the 128 in each byte of a row adds to the sum */
-} bound;
-
-static bound bound_of(const cn_flat *f, const cn_scratch *s) {
+cn_bound cn_bound_of(const cn_flat *f, const cn_scratch *s) {
     float q = f->space.metric == CN_COSINE ? 1 : sqrtf(s->qq), both = f->head.norm + q + f->mean_norm;
-    return (bound){s->base + CN_ROUNDING * both * both, s->p_scale, s->p_norm, s->p_miss, 128 * s->p8_sum};
+    return (cn_bound){s->base + CN_ROUNDING * both * both, s->p_scale, s->p_norm, s->p_miss, 128 * s->p8_sum};
 }
 
 /* Of the rows of one word, those that may still be among the best; `rows` are their places in the chunk. */
-static uint32_t keep_bounded(const cn_flat_chunk *c, const bound *b, const int32_t *dots, float bar, uint32_t n, uint32_t *rows) {
+static uint32_t keep_bounded(const cn_flat_chunk *c, const cn_bound *b, const int32_t *dots, float bar, uint32_t n, uint32_t *rows) {
     uint32_t kept = 0;
     for (uint32_t j = 0; j < n; j++) {
         uint32_t i = rows[j];
-        float most = b->base + c->add[i] + b->scale * c->scale[i] * (float)(dots[j] - b->shift) + b->p_norm * c->miss[i] +
-                     b->p_miss * c->size[i];
         rows[kept] = i;
-        kept += !(most < bar);
+        kept += !(cn_bound_most(b, c, i, dots[j]) < bar);
     }
     return kept;
 }
 
-static void scan_word(const cn_flat *f, const cn_scan *q, cn_scratch *s, uint32_t w, const bound *b, float bar) {
+static void scan_word(const cn_flat *f, const cn_scan *q, cn_scratch *s, uint32_t w, const cn_bound *b, float bar) {
     const cn_flat_chunk *c = &f->chunk[w * 64 / CN_CHUNK_ROWS];
     const uint8_t *at[64];
     uint32_t rows[64], n = 0, first = w * 64 % CN_CHUNK_ROWS;
@@ -123,7 +114,7 @@ static void scan_word(const cn_flat *f, const cn_scan *q, cn_scratch *s, uint32_
 
 /* bar: a score that k permitted rows are known to reach. */
 static cn_err scan_bounded(const cn_flat *f, const cn_scan *q, cn_scratch *s, float bar) {
-    bound b = bound_of(f, s);
+    cn_bound b = cn_bound_of(f, s);
     for (uint32_t w = 0; w < words_of(f); w++) {
         CN_TRY(stopped(q, w));
         if (q->permitted[w])
@@ -135,14 +126,17 @@ static cn_err scan_bounded(const cn_flat *f, const cn_scan *q, cn_scratch *s, fl
 
 /* ---------- the two searches ---------- */
 
-static cn_err begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret_coded) {
+bool cn_scan_codes(const cn_flat *f, const cn_scan *q) {
+    return f->rotation.signs && q->n_permitted > FEW_ROWS && q->n_permitted > f->v.n / FEW_SHARE && q->k < q->n_permitted / 4;
+}
+
+cn_err cn_scan_begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret_coded) {
     CN_ASSERT(q->k >= 1 && q->k <= CN_K_MAX && q->permitted);
     CN_TRY(make_room(s));
     CN_TRY(cn_top_begin(&s->top, q->k, q->rank));
     s->n = 0;
     s->qq = cn_norm2(q->query, f->v.dim);
-    *ret_coded = f->rotation.signs && q->n_permitted > FEW_ROWS && q->n_permitted > f->v.n / FEW_SHARE &&
-                 q->k < q->n_permitted / 4 && s->qq < CN_NORM_MAX * CN_NORM_MAX;
+    *ret_coded = cn_scan_codes(f, q) && s->qq < CN_NORM_MAX * CN_NORM_MAX;
     if (*ret_coded)
         cn_query_prepare(f, q->query, s);
     return CN_OK;
@@ -150,7 +144,7 @@ static cn_err begin(const cn_flat *f, const cn_scan *q, cn_scratch *s, bool *ret
 
 cn_err cn_flat_staged(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_scored *hits, uint32_t *ret_n) {
     bool coded;
-    CN_TRY(begin(f, q, s, &coded));
+    CN_TRY(cn_scan_begin(f, q, s, &coded));
     CN_TRY(coded ? scan_bits(f, q, s) : scan_rows(f, q, s));
     cn_top_take(&s->top, hits, ret_n);
     return CN_OK;
@@ -159,7 +153,7 @@ cn_err cn_flat_staged(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_scor
 /* The few bits give a bar that k rows are known to reach; the bounds then prove which rows cannot. */
 cn_err cn_flat_exact(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_scored *hits, uint32_t *ret_n) {
     bool coded;
-    CN_TRY(begin(f, q, s, &coded));
+    CN_TRY(cn_scan_begin(f, q, s, &coded));
     if (coded) {
         CN_TRY(scan_bits(f, q, s));
         float bar = cn_top_bar(&s->top);

@@ -173,8 +173,27 @@ static cn_err put_in_place(job *j, bool *ret_again) {
     return e;
 }
 
+static cn_err raise_epoch(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)c;
+    return cn_epoch_raise(ctx, txn, NULL);
+}
+
+/* Views that were made before do without them: after a new epoch they are made anew. */
+static cn_err add_cells(job *j) {
+    bool any = false, made;
+    for (uint32_t i = 0; i < j->s.n; i++)
+        if (j->group[i] == CN_STAYS) {
+            CN_TRY(cn_compact_cells(&j->s, &j->s.segs[i], j->o, &made));
+            any |= made;
+        }
+    return any ? cn_catalog_write(j->t, raise_epoch, j->t) : CN_OK;
+}
+
 static cn_err do_it(job *j, bool *ret_again) {
-    if (j->o->dry || j->n_groups == 0)
+    if (j->o->dry)
+        return CN_OK;
+    CN_TRY(j->o->erased ? CN_OK : add_cells(j));
+    if (j->n_groups == 0)
         return CN_OK;
     cn_err e = make_all(j);
     if (e == CN_OK)

@@ -94,12 +94,12 @@ static bool pace(void *ctx, uint64_t bytes) {
     return !p->stopped;
 }
 
-/* What is derived is made on first use where it is not there: it must not keep the bytes of erased documents in the old files. */
-static void go_on_without(const cn_survey *s, const cn_rewrite *r, const char *kind, cn_err e) {
+/* What is derived is made on first use where it is not there, and without cells there is the scan: it must not keep the bytes of erased documents in the old files. */
+static void go_on_without(const cn_survey *s, const cn_seg *seg, const char *kind, cn_err e) {
     char path[CN_PATH_MAX] = "";
     if (e == CN_OK)
         return;
-    (void)cn_seg_path(s->t, &r->part.id, kind, path, sizeof path);
+    (void)cn_seg_path(s->t, cn_seg_get_id(seg), kind, path, sizeof path);
     cn_log(CN_LOG_WARN, "compact.underived", "path=%s %s", path, cn_error_detail());
 }
 
@@ -108,19 +108,39 @@ static cn_err build_postings(const cn_survey *s, const cn_compact_opts *o, cn_re
     cn_err e = cn_version_postings(r->seg, &r->from[0]->version->recipe, pace, &p);
     if (p.stopped)
         return stopped();
-    go_on_without(s, r, CN_POSTINGS_KIND, e);
+    go_on_without(s, r->seg, CN_POSTINGS_KIND, e);
     return CN_OK;
+}
+
+static void build_cells(const cn_survey *s, cn_seg *seg, const cn_space *space, const cn_compact_opts *o, bool *ret_made) {
+    *ret_made = false;
+    if (s->ix.set.cells)
+        go_on_without(s, seg, CN_CELLS_KIND, cn_seg_build_cells(seg, space, o->pace ? 1 : cn_cpus(), ret_made));
 }
 
 static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
     cn_space space;
+    bool made;
     CN_TRY(build_postings(s, o, r));
     if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
         return CN_OK;
     cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
     if (e != CN_OK)
         return e == CN_NOT_FOUND ? CN_OK : e;
-    go_on_without(s, r, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
+    go_on_without(s, r->seg, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
+    build_cells(s, r->seg, &space, o, &made);
+    return CN_OK;
+}
+
+cn_err cn_compact_cells(const cn_survey *s, const cn_surveyed *x, const cn_compact_opts *o, bool *ret_made) {
+    cn_space space;
+    *ret_made = false;
+    if (!s->ix.set.cells || cn_seg_dim(x->seg) == 0 || cn_seg_rows(x->seg) == 0)
+        return CN_OK;
+    cn_err e = cn_version_space(s->t, s->ix.id, &x->version->recipe, s->a, &space);
+    if (e != CN_OK)
+        return e == CN_NOT_FOUND ? CN_OK : e;
+    build_cells(s, x->seg, &space, o, ret_made);
     return CN_OK;
 }
 

@@ -19,6 +19,8 @@ void cn_index_settings_default(cn_index_settings *s) {
 
 bool cn_index_mode_known(cn_str mode) { return cn_str_is(mode, "dense") || cn_str_is(mode, "exact") || cn_str_is(mode, "lexical") || cn_str_is(mode, "hybrid"); }
 
+const char *cn_index_kind(const cn_index_settings *s) { return s->cells ? "cells" : "flat"; }
+
 static cn_err settings_check(const cn_index_settings *s) {
     cn_analyser analyser;
     if (!cn_index_mode_known(s->mode))
@@ -65,7 +67,7 @@ static uint64_t space_seed(void) {
 
 static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     const cn_index_settings *s = &ix->set;
-    cn_pack_map(b, 14);
+    cn_pack_map(b, 15);
     cn_pack_cstr(b, "id"), cn_pack_uint(b, ix->id);
     cn_pack_cstr(b, "active"), cn_pack_uint(b, ix->active);
     cn_pack_cstr(b, "newest"), cn_pack_uint(b, ix->newest);
@@ -74,6 +76,7 @@ static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     cn_pack_cstr(b, "chunker"), cn_pack_str(b, s->chunker);
     cn_pack_cstr(b, "metric"), cn_pack_cstr(b, cn_metric_name(s->metric));
     cn_pack_cstr(b, "mode"), cn_pack_str(b, s->mode);
+    cn_pack_cstr(b, "kind"), cn_pack_cstr(b, cn_index_kind(s));
     cn_pack_cstr(b, "analyser"), cn_pack_str(b, s->analyser);
     cn_pack_cstr(b, "dim"), cn_pack_uint(b, s->dim);
     cn_pack_cstr(b, "keep_versions"), cn_pack_uint(b, s->keep_versions);

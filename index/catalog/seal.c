@@ -445,6 +445,7 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
     cn_space space;
+    bool made;
     if (rows_of(fresh) == 0 || s->o->recipe->dim == 0)
         return CN_OK;
     CN_TRY(cn_index_get(s->t, s->o->index, &a, &ix));
@@ -454,7 +455,8 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
         err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
     }
     CN_TRY(err);
-    return cn_seg_build_flat(fresh, &space, cn_cpus());
+    CN_TRY(cn_seg_build_flat(fresh, &space, cn_cpus()));
+    return ix.set.cells ? cn_seg_build_cells(fresh, &space, cn_cpus(), &made) : CN_OK;
 }
 
 /* ---------- all of it ---------- */

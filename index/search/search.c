@@ -10,8 +10,10 @@ cn_err cn_searcher_new(cn_searcher **ret) {
     if (!s)
         return cn_fail_memory();
     cn_err e = cn_scratch_new(&s->scratch);
+    if (e == CN_OK)
+        e = cn_cells_scratch_new(&s->cells);
     if (e != CN_OK) {
-        cn_free(s);
+        cn_searcher_free(s);
         return e;
     }
     *ret = s;
@@ -22,6 +24,7 @@ void cn_searcher_free(cn_searcher *s) {
     if (!s)
         return;
     cn_scratch_free(s->scratch);
+    cn_cells_scratch_free(s->cells);
     cn_lexical_done(&s->lexical);
     cn_free(s->fused);
     cn_free(s->scored);
@@ -87,6 +90,18 @@ static bool late(void *ctx) {
     return q->deadline_ns && cn_mono_ns() > q->deadline_ns;
 }
 
+/* By cells as far as that pays. */
+static cn_err probe(const cn_view_part *p, const cn_scan *scan, double recall, cn_searcher *s, uint32_t *ret_n) {
+    cn_cells_told told;
+    CN_TRY(cn_cells_search(p->cells, scan, recall, s->scratch, s->cells, s->scored, ret_n, &told));
+    s->probed.by_cells += told.way != CN_WAY_SCAN;
+    s->probed.abandoned += told.way == CN_WAY_ABANDONED;
+    s->probed.cells += told.cells;
+    s->probed.expected += told.way == CN_WAY_SCAN ? 0 : told.expected;
+    s->probed.scored += told.rows + (told.way == CN_WAY_CELLS ? 0 : scan->n_permitted);
+    return CN_OK;
+}
+
 static cn_err scan_vectors(const cn_view_part *p, const cn_query *q, uint32_t k, cn_row_set rows, cn_searcher *s, uint32_t *ret_n) {
     union {
         const cn_query *in;
@@ -96,6 +111,9 @@ static cn_err scan_vectors(const cn_view_part *p, const cn_query *q, uint32_t k,
     bool exact = q->mode == CN_MODE_EXACT || q->exact;
     if (rows.n == 0 || !p->flat)
         return CN_OK;
+    if (!exact && p->cells && q->recall > 0)
+        return probe(p, &scan, q->recall, s, ret_n);
+    s->probed.scored += rows.n;
     return exact ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, ret_n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, ret_n);
 }
 
@@ -146,6 +164,8 @@ static uint32_t keep(const cn_view_part *p, uint32_t n, float least, cn_searcher
 /* The best k of all segments into s->best, by vectors or by words. */
 static cn_err search_parts(cn_view *v, const cn_query *q, bool by_words, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
     uint32_t n = 0;
+    if (!by_words)
+        s->probed = (cn_probed){0};
     for (uint32_t i = 0; i < v->n_parts; i++) {
         const cn_view_part *p = &v->parts[i];
         cn_row_set rows = {permit->rows[i], permit->n_rows[i]};
@@ -200,13 +220,21 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     for (uint32_t i = 0; i < v->n_parts; i++) {
         permitted += permit->n_rows[i];
         st.coded &= v->parts[i].coded;
+        st.without_cells += v->ix.set.cells && v->parts[i].flat && !v->parts[i].cells && cn_seg_rows(v->parts[i].seg) >= CN_CELLS_FROM;
         st.any_coded |= v->parts[i].coded && permit->n_rows[i];
     }
     uint64_t t1 = cn_mono_ns();
     if (e == CN_OK)
         e = search(v, q, permit, permitted, s, hits, ret_n);
     cn_permit_unref(permit);
-    st.permitted = st.scored = (uint32_t)permitted;
+    st.permitted = (uint32_t)permitted;
+    st.scored = q->mode == CN_MODE_LEXICAL ? st.permitted : s->probed.scored;
+    if (q->mode != CN_MODE_LEXICAL) {
+        st.by_cells = s->probed.by_cells;
+        st.abandoned = s->probed.abandoned;
+        st.cells_read = s->probed.cells;
+        st.rows_expected = s->probed.expected;
+    }
     if (q->mode == CN_MODE_LEXICAL || q->mode == CN_MODE_HYBRID) {
         const cn_asked *a = &s->lexical.asked;
         st.terms = s->lexical.terms;

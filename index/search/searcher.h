@@ -40,8 +40,15 @@ typedef struct cn_lexical { /* a question, made ready for every segment */
     cn_range *ranges;          /* CN_HIGHLIGHTS_MAX */
 } cn_lexical;
 
+typedef struct cn_probed { /* the last search by vectors */
+    uint32_t by_cells, abandoned, cells, expected;
+    uint32_t scored; /* rows */
+} cn_probed;
+
 struct cn_searcher {
     cn_scratch *scratch;
+    cn_cells_scratch *cells;
+    cn_probed probed;
     cn_lexical lexical;
     cn_scored *scored;          /* one segment's */
     cn_hit *best, *part, *next; /* of the segments so far, of one more, of both: k each */

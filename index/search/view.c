@@ -132,6 +132,10 @@ static cn_err hide_all(cn_view *v, const cn_view *old) {
 }
 
 /* ---------- opening ---------- */
+static cn_cells *cells_of(const cn_view *v, cn_seg *seg, cn_flat *flat, bool coded) {
+    return coded && v->ix.set.cells ? cn_seg_cells(seg, &v->space, flat) : NULL;
+}
+
 static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
     cn_view_part *p = &v->parts[i];
     const cn_part *m = &v->ver.parts[i];
@@ -142,7 +146,11 @@ static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
     p->dead = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
     if (!p->dead)
         return cn_fail(CN_DAMAGED, "the list of dead documents of a segment cannot be read");
-    return v->space.dim && cn_seg_rows(p->seg) ? cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded) : CN_OK;
+    if (v->space.dim && cn_seg_rows(p->seg)) {
+        CN_TRY(cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded));
+        p->cells = cells_of(v, p->seg, p->flat, p->coded);
+    }
+    return CN_OK;
 }
 
 /* Policy and version of one epoch: one that was read before a flip and the other after it would be a state that never was. */
@@ -183,7 +191,7 @@ static bool same_part(cn_tenant *t, const cn_view *v, uint32_t i) {
         return false;
     if (v->space.dim && cn_seg_rows(p->seg) && cn_seg_flat(p->seg, &v->space, &flat, &coded) != CN_OK)
         return false;
-    return flat == p->flat && coded == p->coded;
+    return flat == p->flat && coded == p->coded && cells_of(v, p->seg, flat, coded) == p->cells;
 }
 
 /* Epochs grow for the whole tenant: by a member, or by a flip of another index. Would a view made now, pinned already, be the

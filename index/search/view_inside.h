@@ -21,6 +21,7 @@ typedef struct cn_view_part {
     cn_seg *seg;
     cn_flat *flat;         /* borrowed from the segment; NULL: no vectors */
     bool coded;
+    cn_cells *cells;       /* borrowed likewise, of an index of that kind; NULL: none */
     roaring_bitmap_t *dead;   /* in this version */
     roaring_bitmap_t *hidden; /* by the policy's patterns; NULL: it has none */
     cn_touched *touched;   /* by document */

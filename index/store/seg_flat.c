@@ -5,7 +5,6 @@
 #include "index/store/seg_inside.h"
 
 #define KIND CN_FLAT_KIND
-#define SPACE_ARRAY UINT32_MAX   /* array number under which the digest of the space is kept */
 #define CODED_FROM 4096          /* rows; fewer are scanned as fast without codes */
 #define AGAIN_NS 1000000000ull   /* between two attempts to get codes */
 
@@ -21,10 +20,10 @@ typedef struct flat_view {
     uint64_t tried_ns;
 } flat_view;
 
-static cn_digest space_digest(const cn_space *sp) {
+cn_digest cn_seg_space_digest(const cn_space *sp, uint32_t format) {
     cn_sha256 s;
     cn_sha256_begin(&s);
-    cn_sha256_u64(&s, CN_FLAT_FORMAT);
+    cn_sha256_u64(&s, format);
     cn_sha256_u64(&s, (uint64_t)sp->metric);
     cn_sha256_u64(&s, sp->dim);
     cn_sha256_u64(&s, sp->seed);
@@ -59,23 +58,25 @@ typedef struct flat_build {
 
 static cn_err build(void *ctx, cn_put_array *put, void *put_ctx) {
     const flat_build *b = ctx;
-    CN_TRY(put(put_ctx, SPACE_ARRAY, 0, b->digest, sizeof *b->digest));
+    CN_TRY(put(put_ctx, CN_SPACE_ARRAY, 0, b->digest, sizeof *b->digest));
     return cn_flat_build(b->vecs, b->space, b->threads, put, put_ctx);
 }
 
-static bool has_codes(cn_seg *s, const cn_digest *space, cn_derived **ret) {
+bool cn_seg_space_derived(cn_seg *s, const char *kind, const cn_digest *space, cn_derived **ret) {
     cn_derived *d;
     const void *p;
     size_t n;
-    if (cn_derived_open(s, KIND, &d) != CN_OK)
+    if (cn_derived_open(s, kind, &d) != CN_OK)
         return false;
-    if (cn_derived_get(d, SPACE_ARRAY, 0, &p, &n) == CN_OK && n == sizeof *space && memcmp(p, space, n) == 0) {
+    if (cn_derived_get(d, CN_SPACE_ARRAY, 0, &p, &n) == CN_OK && n == sizeof *space && memcmp(p, space, n) == 0) {
         *ret = d;
         return true;
     }
     cn_derived_close(d);
     return false;
 }
+
+static bool has_codes(cn_seg *s, const cn_digest *space, cn_derived **ret) { return cn_seg_space_derived(s, KIND, space, ret); }
 
 static cn_err build_codes(cn_seg *s, const cn_vecs *v, const cn_space *space, const cn_digest *digest, unsigned threads) {
     flat_build b = {v, space, digest, threads};
@@ -88,7 +89,7 @@ cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads) {
     if (cn_seg_rows(s) < CODED_FROM || cn_seg_dim(s) == 0)
         return CN_OK;
     CN_TRY(cn_seg_vecs(s, &v));
-    cn_digest digest = space_digest(space);
+    cn_digest digest = cn_seg_space_digest(space, CN_FLAT_FORMAT);
     if (has_codes(s, &digest, &d)) {
         cn_derived_close(d);
         return CN_OK;
@@ -191,7 +192,7 @@ static flat_view *coded_view(cn_seg *s, const cn_space *space, const cn_digest *
 }
 
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded) {
-    cn_digest digest = space_digest(space);
+    cn_digest digest = cn_seg_space_digest(space, CN_FLAT_FORMAT);
     flat_view *f = NULL;
     pthread_mutex_lock(&s->lock);
     cn_err e = plain_view(s, space, &digest, &f);

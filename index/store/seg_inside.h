@@ -1,5 +1,5 @@
 /* seg_inside.h -- an open segment, for its own files only: seg.c (open, close), seg_read.c (reading), seg_check.c
- * (validating), derived.c, seg_flat.c and seg_postings.c (what is made from it).
+ * (validating), derived.c, seg_flat.c, seg_cells.c and seg_postings.c (what is made from it).
  *
  * Owns:    what it points to, except what lies in the map.
  * Thread:  unchanged once it is open, but for `made`, under its lock.
@@ -51,5 +51,9 @@ static inline void cn_seg_keep(cn_seg *s, cn_seg_made *m) { /* under its lock */
     s->made = m;
 }
 cn_err cn_derived_sound(const cn_derived *d);
+/* What is derived from vectors says of which space it is, and in which format. */
+#define CN_SPACE_ARRAY UINT32_MAX /* array number under which that digest is kept */
+cn_digest cn_seg_space_digest(const cn_space *sp, uint32_t format);
+bool cn_seg_space_derived(cn_seg *s, const char *kind, const cn_digest *space, cn_derived **ret); /* false: there is none that can be opened */
 cn_err cn_seg_record(cn_seg *s, uint32_t doc, cn_record *ret);
 cn_err cn_seg_fill(cn_seg *s, const cn_record *rec, cn_doc *ret); /* all but text, outline and chunks */

@@ -10,6 +10,7 @@
 #pragma once
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
+#include "engine/cells/cells.h"
 #include "index/store/data.h"
 #include "index/text/analyser.h"
 
@@ -132,6 +133,13 @@ cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void 
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded);
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
+/* The cells over `flat`, an open one of cn_seg_flat() with codes; opened on first use, borrowed from the segment. Never made here,
+ * for that takes seconds. NULL: its rows are few, or no sound file of them is there: then the flat scan answers. */
+#define CN_CELLS_FROM 32768 /* rows; the scan of fewer by codes is as fast */
+cn_cells *cn_seg_cells(cn_seg *s, const cn_space *space, const cn_flat *flat);
+/* At sealing and compaction, once the codes are built; what is there and sound stays, and *ret_made is false. */
+cn_err cn_seg_build_cells(cn_seg *s, const cn_space *space, unsigned threads, bool *ret_made);
+
 /* The postings of the segment's rows by this analyser, made and kept on first use; borrowed from the segment. In memory where
  * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE, which is the answer for a second
  * then. CN_DEADLINE (cn_mono_ns(); 0: none) while other threads make them, or as many others as may; who makes them goes on
@@ -146,7 +154,7 @@ cn_err cn_seg_use_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns
 cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx);
 
 /* ---------- files ---------- */
-#define CN_SEG_KINDS 3
+#define CN_SEG_KINDS 4
 extern const char *const cn_seg_kinds[CN_SEG_KINDS]; /* NULL: the rows; then each kind of derived file */
 /* How many files of it there are; adds their bytes. */
 uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_bytes);

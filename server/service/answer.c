@@ -17,7 +17,7 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
         return CN_OK;
     bool exact = cn_question_is_exact(q);
     cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
-                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .exact = exact, .per_doc = q->per_doc, .distinct = q->distinct,
+                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .recall = q->recall > 0 ? q->recall : CN_CELLS_RECALL, .exact = exact, .per_doc = q->per_doc, .distinct = q->distinct,
                       .operators = q->operators, .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
 }
@@ -265,11 +265,16 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     const cn_search_stats *stats = &q->stats;
     cn_pack_cstr(out, "plan");
     bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
-    cn_pack_map(out, 7u + 2u * lexical + 4u * (lexical && q->operators));
+    cn_pack_map(out, 12u + 2u * lexical + 4u * (lexical && q->operators));
     cn_out_uint(out, "segments", stats->segments);
     cn_out_uint(out, "permitted", stats->permitted);
     cn_out_uint(out, "scored", stats->scored);
     cn_out_bool(out, "coded", stats->coded);
+    cn_out_uint(out, "without_cells", stats->without_cells);
+    cn_out_uint(out, "by_cells", stats->by_cells);
+    cn_out_uint(out, "abandoned", stats->abandoned);
+    cn_out_uint(out, "cells_read", stats->cells_read);
+    cn_out_uint(out, "rows_expected", stats->rows_expected);
     cn_out_uint(out, "permit_us", stats->permit_ns / 1000);
     cn_out_uint(out, "embed_us", q->embed_ns / 1000);
     cn_out_uint(out, "search_us", stats->search_ns / 1000);

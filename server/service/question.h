@@ -17,7 +17,7 @@ typedef struct cn_question {
     uint32_t k, per_doc;
     bool distinct;
     float min_relevance;
-    double recall;              /* the least that is wanted; 0: as the mode gives it */
+    double recall;              /* the least that is wanted; 0: as the index's kind gives it */
     cn_str mode;                /* as asked for; empty: the index's default. Once it is open: the name of `how` */
     cn_mode how;                /* once it is open */
     const cn_filter *filter;
@@ -43,6 +43,7 @@ cn_err cn_question_read(cn_call *c, cn_str tenant, const msgpack_object *own, co
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q);
 /* Once it is open: is it searched without leaving anything out? */
 bool cn_question_is_exact(const cn_question *q);
+#define CN_CELLS_RECALL .95   /* what an index of kind cells reaches where a question does not say */
 #define CN_DENSE_RECALL .999 /* what mode dense reaches; more than that is asked for exactly */
 /* The texts of those questions that need it and have not failed, those of one model together. Where the embedder fails each is
  * lexical from then on, or has failed with that error. */

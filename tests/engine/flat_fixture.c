@@ -64,11 +64,19 @@ bool store_same(const store *a, const store *b) {
 
 /* --- rows --- */
 #define CENTRES 20
+#define TOPICS 400
 
 static void clustered(float *x, uint32_t dim, const float *centres, float size) {
     const float *c = centres + random_bits() % CENTRES * dim;
     for (uint32_t i = 0; i < dim; i++)
         x[i] = size * (c[i] + 0.4f * random_float() + 0.2f);
+}
+
+static void of_topic(float *x, uint32_t dim, const float *centres, float size) {
+    uint32_t topic = (uint32_t)(random_bits() % TOPICS);
+    const float *c = centres + (size_t)(topic % CENTRES) * dim, *t = centres + (size_t)(CENTRES + topic) * dim;
+    for (uint32_t i = 0; i < dim; i++)
+        x[i] = size * (c[i] + 0.7f * t[i] + 0.4f * random_float() + 0.2f);
 }
 
 static void uniform(float *x, uint32_t dim, float size) {
@@ -89,6 +97,8 @@ static void fill_row(const fixture *f, uint32_t row, const float *centres) {
     float *x = row_of(f, row);
     if (f->plan.kind == ROWS_UNIFORM)
         uniform(x, dim, f->plan.size);
+    else if (f->plan.kind == ROWS_TOPICS)
+        of_topic(x, dim, centres, f->plan.size);
     else if (f->plan.kind == ROWS_SPARSE)
         sparse(x, dim, f->plan.size);
     else if (f->plan.kind == ROWS_TWINS && row % 50 == 49)
@@ -105,9 +115,9 @@ static void make_rows(fixture *f) {
     const fixture_plan *p = &f->plan;
     uint32_t n_blocks = p->n / p->block_rows + 1;
     const float **blocks = cn_calloc(n_blocks, sizeof *blocks);
-    float *centres = cn_alloc((size_t)CENTRES * p->dim * sizeof *centres);
+    float *centres = cn_alloc((size_t)(CENTRES + TOPICS) * p->dim * sizeof *centres);
     CU_ASSERT_FATAL(blocks && centres);
-    for (uint32_t i = 0; i < CENTRES * p->dim; i++)
+    for (uint32_t i = 0; i < (CENTRES + TOPICS) * p->dim; i++)
         centres[i] = random_float();
     for (uint32_t b = 0; b < n_blocks; b++) {
         uint32_t left = p->n - b * p->block_rows, rows = left < p->block_rows ? left : p->block_rows;

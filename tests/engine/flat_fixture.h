@@ -10,6 +10,7 @@
 
 typedef enum rows_kind {
     ROWS_CLUSTERED, /* 20 directions with noise, off the origin: as embedders give them */
+    ROWS_TOPICS,    /* the same directions, each with topics of its own, as real texts have */
     ROWS_UNIFORM,   /* each component by itself: the hardest for codes */
     ROWS_FAR,       /* clustered, a hundred times as far from the origin as from each other */
     ROWS_SPARSE,    /* one component in ten is not zero */

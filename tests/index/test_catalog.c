@@ -102,10 +102,11 @@ static void indexes(void) {
     uint64_t id = ix.id, before, after;
     OK(cn_epoch(t, &before));
     ix.set.keep_days = 3;
-    ix.set.local_only = true;
+    CU_ASSERT(!ix.set.cells);
+    ix.set.cells = ix.set.local_only = true;
     OK(cn_index_set(t, CN_STR("docs"), &ix.set, &who));
     OK(cn_index_get(t, CN_STR("docs"), &arena, &ix));
-    CU_ASSERT(ix.set.local_only && ix.set.keep_days == 3);
+    CU_ASSERT(ix.set.cells && ix.set.local_only && ix.set.keep_days == 3);
     ix.set.metric = CN_L2;
     CU_ASSERT_EQUAL(cn_index_set(t, CN_STR("docs"), &ix.set, &who), CN_INVALID);
     OK(cn_epoch(t, &after));

@@ -106,6 +106,7 @@ const cmd cmd_table[] = {
           {"--chunker", "TEXT", "chunker", CMD_TEXT, "structure, 'structure tokens=200 overlap=32', 'fixed tokens=128' or document (structure)"},
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none (dense; texts without a model: lexical)"},
+          {"--kind", "flat|cells", "kind", CMD_TEXT, "how vectors are found: all looked at by codes, or in large segments only some cells of them (flat)"},
           {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none; 'german title=3 headings=0': how often words there count (english)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
@@ -114,11 +115,12 @@ const cmd cmd_table[] = {
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
-     OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
+     OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--kind", "flat|cells", "kind", CMD_TEXT, "how vectors are found"},
+          {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere"}, {"--no-local-only", NULL, "local_only", CMD_NOT, "they may"}, REASON),
-     "  cairn index set acme/docs --keep-versions 10", NULL, NULL},
+     "Kind cells takes effect for segments made from now on; `cairn compact` makes the cells of those that there are.\n  cairn index set acme/docs --keep-versions 10", NULL, NULL},
     {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), "  cairn index drop acme/old --reason 'replaced by acme/docs'", NULL, NULL},
 
     {"ingest", "ingest.start", "read documents into a new version", {IX, {"PATH", "paths", CMD_TEXT, true, true}},
@@ -172,7 +174,7 @@ const cmd cmd_table[] = {
      OPTS({"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"},
           {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"}, {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"},
-          {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out (kind flat: .999; cells: .95)"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--distinct", NULL, "distinct", CMD_FLAG, "of passages with the same text the best one alone"},
           {"--operators", NULL, "operators", CMD_FLAG, "read \"quoted phrases\" and prefix* in TEXT (modes lexical and hybrid)"},
@@ -198,11 +200,11 @@ const cmd cmd_table[] = {
           {"--threads", "N", NULL, CMD_UINT, "how many ask at once (1)"}, {"--batch", "N", NULL, CMD_UINT, "so many questions a call (1)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out (kind flat: .999; cells: .95)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
      "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
-     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, and whether codes were scanned before floats.\n"
+     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, whether codes were scanned before floats,\nand whether only some cells of them were read.\n"
      "Row numbers are the ids of documents that came from .npy, .fvecs or .fbin.\n"
      "  cairn bench acme/docs --queries questions.txt --threads 2\n"
      "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
@@ -214,7 +216,7 @@ const cmd cmd_table[] = {
           {"-k", "N", NULL, CMD_UINT, "how many documents of each question (100)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out (kind flat: .999; cells: .95)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--against-version", "N", NULL, CMD_UINT, "ask this version too, and tell the difference"}, {"--against-mode", "MODE", NULL, CMD_TEXT, "the same for a mode"},
           {"--run", "FILE", NULL, CMD_TEXT, "write the rankings, as trec_eval reads them"}),
@@ -331,7 +333,7 @@ const cmd cmd_table[] = {
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS({"--as", "L,...", "labels", CMD_COMMAS, "for a holder of exactly these labels (public)"}, {"--principal", "P", "principal", CMD_TEXT, "for this member, with its groups, or key:ID"},
           {"-k", "N", "k", CMD_UINT, "how many hits (10)"}, {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
-          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out"},
+          {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out (kind flat: .999; cells: .95)"},
           {"--operators", NULL, "operators", CMD_FLAG, "read \"quoted phrases\" and prefix* in TEXT (modes lexical and hybrid)"},
           {"--min-relevance", "R", "min_relevance", CMD_FLOAT, "only hits of at least this, 0 to 1 (0)"}, {"--per-doc", "N", "per_doc", CMD_UINT, "at most so many hits of a document (any number)"},
           {"--version", "N", "version", CMD_UINT, "of another version than the active one"}, SOURCE, REASON),
