@@ -146,8 +146,6 @@ int cn_time_parse(const char *p, size_t n, int64_t *ret_wall_us) {
     return 0;
 }
 
-#define PROMPT_NICE (-10)
-
 void cn_thread_prompt(void) {
     struct { /* as in linux/sched/types.h, which glibc does not know yet */
         uint32_t size, policy;
@@ -155,11 +153,7 @@ void cn_thread_prompt(void) {
         int32_t nice;
         uint32_t priority;
         uint64_t runtime, deadline, period;
-    } a = {.size = sizeof a, .policy = SCHED_OTHER, .flags = 1 /* what it starts is not like it */, .nice = PROMPT_NICE, .runtime = 100000};
-    if (syscall(SYS_sched_setattr, 0, &a, 0) == 0)
-        return;
-    a.nice = getpriority(PRIO_PROCESS, 0);
-    a.flags = 0;
+    } a = {.size = sizeof a, .policy = SCHED_OTHER, .nice = getpriority(PRIO_PROCESS, 0), .runtime = 100000};
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 

@@ -29,9 +29,7 @@ static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }
 void cn_std_files(void);
 
 /* The calling thread works for a moment at a time and wants to begin soon: it asks for slices of 0.1 ms (sched_setattr(2)),
- * so that from Linux 6.12 on it goes before threads that run for long, and for nice -10, which the system grants where
- * RLIMIT_NICE or CAP_SYS_NICE say so: a thread that has just worked for longer than its share would wait for the next tick
- * of the clock otherwise. What is not granted changes nothing. */
+ * so that from Linux 6.12 on it goes before threads that run for long. Elsewhere nothing changes. */
 void cn_thread_prompt(void);
 
 uint64_t cn_thread_cpu_ns(void);   /* what the calling thread has spent */

@@ -15,7 +15,7 @@
 
 #define INLINE_FRAME 65536        /* larger requests are never looked into on a loop */
 #define INLINE_US 200             /* a search known to take less runs where it was read */
-#define HELD_US 2000              /* and one that took so long has held its loop: job.c */
+#define HELD_US 2000              /* and one that worked so long is dear at once: job.c */
 #define TURN_US 250              /* one tenant's requests run on a loop so long in one turn of it; the rest goes to a pool */
 #define TAKE_US 500              /* and so long they are taken from its connections at all; the rest waits for the next turn */
 #define QUERY_NICE 5              /* of the query workers: a loop that all wait for goes first */

@@ -57,14 +57,14 @@ uint32_t cost_known(net *n, uint32_t like, uint32_t *ret_epoch) {
 }
 
 /* What a search costs, for the next one like it. The first of an epoch also makes what the others find made; that is no cost of
- * theirs. One that read nothing (epoch 0) says nothing. What is known to be cheap and held its thread for long may find its set
- * of rows in the cache no more: the third time in a row it is dear. Not the first: a thread may have lost its processor. */
-static void learn_cost(net *n, uint32_t like, uint64_t us, uint64_t epoch) {
+ * theirs. One that read nothing (epoch 0) says nothing. What is known to be cheap and worked for long (cpu_us: of the processor
+ * alone, which a thread may lose for longer) did not find its set of rows in the cache, and will not the next time: it is dear. */
+static void learn_cost(net *n, uint32_t like, uint64_t us, uint64_t cpu_us, uint64_t epoch) {
     if (!like || !epoch)
         return;
     uint32_t then, before = cost_known(n, like, &then);
-    bool same = before && then == (uint32_t)epoch, held = same && before <= INLINE_US && us > HELD_US;
-    uint64_t now = held ? 2 * (before > INLINE_US / 4 ? before : INLINE_US / 4) : same ? towards(before, us) : before ? before : us;
+    bool same = before && then == (uint32_t)epoch;
+    uint64_t now = same && cpu_us > HELD_US ? us : same ? towards(before, us) : before ? before : us;
     now = now < 1 ? 1 : now > UINT16_MAX ? UINT16_MAX : now;
     atomic_store_explicit(&n->costs[like % COSTS], epoch << 32 | (uint64_t)(like >> 16) << 16 | now, memory_order_relaxed);
 }
@@ -78,7 +78,7 @@ static void log_slow(net *n, const cn_message *m, const identity *who, uint64_t 
 
 void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns, uint64_t limit_ms, uint32_t like, cn_buf *out) {
     cn_message m;
-    uint64_t began = cn_mono_ns();
+    uint64_t began = cn_mono_ns(), cpu = like ? cn_thread_cpu_ns() : 0;
     size_t before = out->n;
     cn_err err = cn_message_parse(frame, &m);
     CN_ASSERT(err == CN_OK); /* whoever hands it over has parsed it */
@@ -93,7 +93,7 @@ void run_request(net *n, kit *k, identity *who, cn_str frame, uint64_t start_ns,
     }
     if (err == CN_INTERNAL || err == CN_DAMAGED)
         cn_log(CN_LOG_ERROR, "request.failed", "method=" CN_STR_FMT " code=%s %s", CN_STR_ARG(m.method), cn_err_name(err), cn_error_detail());
-    learn_cost(n, like, (cn_mono_ns() - began) / 1000, k->call.epoch);
+    learn_cost(n, like, (cn_mono_ns() - began) / 1000, like ? (cn_thread_cpu_ns() - cpu) / 1000 : 0, k->call.epoch);
     log_slow(n, &m, who, start_ns, err);
     cn_call_reset(&k->call);
 }
