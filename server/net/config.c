@@ -181,18 +181,26 @@ static cn_err one_of(const char *name, const char *text, const char *const *allo
     return cn_fail(CN_INVALID, "%s = \"%s\"; see cairnd --help for what it may be", name, text);
 }
 
-/* What could never be read is told at the start, and not to the first who names a file below it. The tenant may come later. */
+/* The folder may come later, and so may the tenant. */
 static cn_err check_root(const char *text) {
     const char *eq = strchr(text, '=');
-    struct stat st;
     if (!eq || eq[1] != '/')
         return cn_fail(CN_INVALID, "import_root = \"%s\"; it must be TENANT=PATH with a whole path, like acme=/srv/docs", text);
     cn_err err = cn_name_check((cn_str){text, (size_t)(eq - text)}, "tenant");
-    if (err != CN_OK)
-        return cn_wrap(err, "import_root = \"%s\"", text);
-    if (stat(eq + 1, &st) != 0)
-        return cn_fail(CN_INVALID, "import_root = \"%s\": %s; make the folder, or take the line out", text, strerror(errno));
-    return S_ISDIR(st.st_mode) ? CN_OK : cn_fail(CN_INVALID, "import_root = \"%s\" is not a folder", text);
+    return err == CN_OK ? CN_OK : cn_wrap(err, "import_root = \"%s\"", text);
+}
+
+void cn_config_away(const cn_config *c, void (*tell)(const char *text)) {
+    char text[CN_CONFIG_LINE + 256];
+    struct stat st;
+    for (size_t i = 0; i < c->n_import_roots; i++) {
+        const char *root = c->import_roots[i];
+        bool there = stat(strchr(root, '=') + 1, &st) == 0;
+        if (there && S_ISDIR(st.st_mode))
+            continue;
+        snprintf(text, sizeof text, "import_root = \"%s\": %s; nothing below it can be ingested until the folder is there", root, there ? "it is not a folder" : strerror(errno));
+        tell(text);
+    }
 }
 
 static unsigned number(const cn_config *c, const char *name) { return (unsigned)cn_settings_int(c->settings, name); }

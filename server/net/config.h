@@ -27,6 +27,8 @@ typedef struct cn_config {
 /* CN_INVALID naming option, variable or file:line. */
 cn_err cn_config_load(int argc, char **argv, cn_config *ret);
 void cn_config_done(cn_config *c);
+/* Tells of each import root that is no folder now: a warning, since it may come later, with a mount. */
+void cn_config_away(const cn_config *c, void (*tell)(const char *text));
 /* Names, by commas, of the settings in which the two differ and that a running server does not take over. */
 void cn_config_restart(const cn_config *running, const cn_config *fresh, cn_buf *out);
 void cn_config_help(cn_buf *out);

@@ -27,9 +27,14 @@ static cn_err check(const cn_config *c) {
     return CN_OK;
 }
 
+static void print_away(const char *text) { fprintf(stderr, "cairnd: warning: %s\n", text); }
+static void log_away(const char *text) { cn_log(CN_LOG_WARN, "config.import_root", "%s", text); }
+
 static cn_err read_again(void *ctx, cn_config *ret) {
     command_line *l = ctx;
-    return cn_config_load(l->argc, l->argv, ret);
+    CN_TRY(cn_config_load(l->argc, l->argv, ret));
+    cn_config_away(ret, log_away);
+    return CN_OK;
 }
 
 static cn_err serve(cn_config *c, command_line *l) {
@@ -38,6 +43,7 @@ static cn_err serve(cn_config *c, command_line *l) {
                             .trace = CN_TRACE_ON, .trace_bytes = c->trace_bytes, .trace_keep_us = c->trace_keep_us, .upkeep = &c->upkeep};
     cn_service *s;
     CN_TRY(check(c));
+    cn_config_away(c, log_away);
     CN_TRY(cn_service_open(&opts, &s));
     cn_err err = cn_server_run(c, s, read_again, l);
     cn_service_close(s);
@@ -62,6 +68,7 @@ int main(int argc, char **argv) {
         puts("cairnd " CAIRN_VERSION);
     else if (c.check_only) {
         status = check(&c) == CN_OK ? 0 : USAGE;
+        cn_config_away(&c, print_away);
         fprintf(status ? stderr : stdout, "cairnd: %s\n", status ? cn_error_detail() : "the settings are right");
     } else {
         cn_log_sink_set(c.log_format, c.log_level);

@@ -328,9 +328,10 @@ class Settings(WithData):
         self.assertIn("nowhere to listen", self.refused("--data", self.data.path, code=2))
         self.assertIn("no data directory: give --data DIR (`cairn --data DIR init` makes one)", self.refused("--listen", "unix:/tmp/x", code=2))
         self.assertIn("must be tcp://", self.refused("--data", self.data.path, "--listen", "http://x", "--check-config", code=2))
-        for root, why in (("acme", "must be TENANT=PATH"), ("acme=docs", "with a whole path"), ("Ac me=/tmp", "tenant"), ("acme=/no/such/folder", "No such file"),
-                          (f"acme={__file__}", "is not a folder")):
+        for root, why in (("acme", "must be TENANT=PATH"), ("acme=docs", "with a whole path"), ("Ac me=/tmp", "tenant")):
             self.assertRegex(self.refused(*base, "--import-root", root, "--check-config", code=2), f'import_root = "{root}".*{why}')
+        for root, why in (("acme=/no/such/folder", "No such file"), (f"acme={__file__}", "it is not a folder")):
+            self.assertRegex(self.refused(*base, "--import-root", root, "--check-config", code=0), f'warning: import_root = "{root}": {why}')
         self.refused(*base, "--import-root", f"made-later={self.data.dir}", "--check-config", code=0)
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
             f.write("[cairnd]\nqueue = 7\n; fine so far\nquue = 8\n")
@@ -480,6 +481,20 @@ class Life(WithData):
         for _ in range(3):
             answer = c.call("query_batch", **many)["results"]
             self.assertGreater(len(msgpack.packb(answer)), 5 << 20)
+        self.assertEqual(server.stop(), 0)
+
+    def test_an_import_root_that_is_away_stops_nothing(self):
+        conf = os.path.join(self.data.dir, "cairnd.conf")
+        with open(conf, "w") as f:
+            f.write("import_root = acme=/no/such/folder\n")
+        server = self.start("--config", conf)
+        warned = lambda: [e for e in server.log() if e["event"] == "config.import_root" and e["level"] == "warn"]
+        self.assertEqual(len(warned()), 1)
+        server.p.send_signal(signal.SIGHUP)
+        end = time.time() + 20
+        while not (said := [e for e in server.log() if e["event"] == "server.reload"]) and time.time() < end:
+            time.sleep(0.02)
+        self.assertEqual(([e["level"] for e in said], len(warned())), (["info"], 2))
         self.assertEqual(server.stop(), 0)
 
     def test_hangup_names_what_needs_a_restart(self):
