@@ -166,7 +166,10 @@ cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, c
     if (!cn_str_is(who->via, "rpc"))
         return cn_catalog_insist(t, add_refusal, &r);
     CN_TRY(cn_refusals_note(t, who, action, &write));
-    return write ? cn_catalog_write(t, add_refusal, &r) : CN_OK;
+    cn_err err = write ? cn_catalog_write(t, add_refusal, &r) : CN_OK;
+    if (err != CN_OK)
+        cn_refusals_unwritten(t, who, action);
+    return err;
 }
 
 typedef struct told {
@@ -275,7 +278,6 @@ static cn_err list_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out) {
     walk w = {.before = before, .n = n, .seen = seen, .ctx = ctx, .out = out};
-    cn_refusals_settle(t);
     return cn_catalog_read(t, list_all, &w);
 }
 

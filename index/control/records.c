@@ -24,17 +24,21 @@ cn_err cn_catalog_begin(cn_tenant *t, cn_catalog *ret, MDB_txn **ret_txn) {
     return cn_txn_write(cn_tenant_control(t), ret_txn);
 }
 
-cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
+static cn_err write_by(cn_tenant *t, cn_err (*begin)(cn_env *e, MDB_txn **ret), cn_catalog_fn *fn, void *ctx) {
     cn_env *env = cn_tenant_control(t);
     cn_catalog c;
     MDB_txn *txn;
-    CN_TRY(cn_catalog_begin(t, &c, &txn));
+    CN_TRY(cn_catalog_open(t, &c));
+    CN_TRY(begin(env, &txn));
     cn_err err = fn(ctx, &c, txn);
     if (err == CN_OK)
         return cn_txn_commit(env, txn);
     cn_txn_abort(env, txn);
     return err;
 }
+
+cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx) { return write_by(t, cn_txn_write, fn, ctx); }
+cn_err cn_catalog_write_now(cn_tenant *t, cn_catalog_fn *fn, void *ctx) { return write_by(t, cn_txn_write_now, fn, ctx); }
 
 cn_err cn_catalog_insist(cn_tenant *t, cn_catalog_fn *fn, void *ctx) {
     cn_err err = cn_catalog_write(t, fn, ctx);

@@ -36,6 +36,8 @@ cn_err cn_catalog_begin(cn_tenant *t, cn_catalog *ret, MDB_txn **ret_txn);
 typedef cn_err cn_catalog_fn(void *ctx, const cn_catalog *c, MDB_txn *txn);
 /* Runs fn in a transaction that is committed when it returns CN_OK. */
 cn_err cn_catalog_write(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
+/* The same where nobody may wait for another writer: CN_OVERLOADED at once. */
+cn_err cn_catalog_write_now(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 /* The same for what must not fail on a full disk (denial, the ways back, modes, audit): it may take the reserve (reserve.h),
  * and then fn runs anew. Jobs never call it. */
 cn_err cn_catalog_insist(cn_tenant *t, cn_catalog_fn *fn, void *ctx);

@@ -24,23 +24,56 @@ typedef struct series {
 typedef struct holder {
     cn_tenant *t;
     pthread_mutex_t lock;
+    uint64_t retry_ns;   /* before, nothing is written: it failed */
     series v[CN_REFUSALS], others;
 } holder;
 
 /* ---------- a count becomes a record ---------- */
-typedef struct count {
-    cn_tenant *t;
-    const series *s;
-} count;
+typedef struct due {
+    const holder *h;
+    uint64_t now_ns;
+} due;
 
-static cn_err add_count(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    (void)c;
-    const count *n = ctx;
+static const series *at(const holder *h, uint32_t i) { return i < CN_REFUSALS ? &h->v[i] : &h->others; }
+
+static bool is_over(const series *s, uint64_t now_ns) { return s->action && now_ns >= s->end_ns; }
+
+static cn_err add_count(cn_tenant *t, MDB_txn *txn, const series *s) {
     char since[CN_TIME_TEXT], outcome[160];
-    cn_time_text(n->s->from_us, since);
-    snprintf(outcome, sizeof outcome, "refused: %llu more attempts since %s, counted and not written one by one", (unsigned long long)n->s->counted, since);
-    const cn_actor who = {cn_str_of(n->s->who), CN_STR("rpc"), CN_STR("")};
-    return cn_audit_add(n->t, txn, &who, n->s->action, CN_STR(""), outcome, (cn_str){0});
+    cn_time_text(s->from_us, since);
+    snprintf(outcome, sizeof outcome, "refused: %llu more attempts since %s, counted and not written one by one", (unsigned long long)s->counted, since);
+    const cn_actor who = {cn_str_of(s->who), CN_STR("rpc"), CN_STR("")};
+    return cn_audit_add(t, txn, &who, s->action, CN_STR(""), outcome, (cn_str){0});
+}
+
+static cn_err add_counts(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)c;
+    const due *d = ctx;
+    for (uint32_t i = 0; i <= CN_REFUSALS; i++) {
+        const series *s = at(d->h, i);
+        if (is_over(s, d->now_ns) && s->counted)
+            CN_TRY(add_count(d->h->t, txn, s));
+    }
+    return CN_OK;
+}
+
+static bool is_there(const cn_tenant *t) {
+    char path[CN_PATH_MAX];
+    return snprintf(path, sizeof path, "%s/control.mdb", cn_tenant_dir(t)) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
+/* All that is due, at once or not at all; whoever meets this has an error of its own to tell. */
+static bool write_counts(holder *h, uint64_t now_ns) {
+    char text[CN_ERROR_TEXT];
+    if (now_ns < h->retry_ns || !is_there(h->t)) /* or dropped */
+        return false;
+    snprintf(text, sizeof text, "%s", cn_error_detail());
+    cn_err err = cn_catalog_write_now(h->t, add_counts, &(due){h, now_ns});
+    if (err != CN_OK) {
+        h->retry_ns = now_ns + CN_REFUSALS_RETRY_US * 1000;
+        cn_fail(err, "%s", text);
+    }
+    return err == CN_OK;
 }
 
 static void begin(series *s, uint64_t span_us, uint32_t at_once) {
@@ -51,20 +84,24 @@ static void begin(series *s, uint64_t span_us, uint32_t at_once) {
     s->counted = 0;
 }
 
-/* Its time is over: it ends, or goes on for twice as long. */
-static void settle(cn_tenant *t, series *s) {
+/* Its time is over: it ends, or goes on for twice as long once its count is written. */
+static void settle(series *s, bool written) {
     uint64_t longer = 2 * s->span_us;
     if (!s->counted)
         s->action = NULL;
-    else if (cn_catalog_write(t, add_count, &(count){t, s}) == CN_OK)
+    else if (written)
         begin(s, longer < CN_REFUSALS_MOST_US ? longer : CN_REFUSALS_MOST_US, CN_REFUSALS_AT_ONCE);
 }
 
 static void settle_all(holder *h, uint64_t now_ns) {
+    bool any = false;
+    for (uint32_t i = 0; i <= CN_REFUSALS && !any; i++)
+        any = is_over(at(h, i), now_ns) && at(h, i)->counted;
+    bool written = any && write_counts(h, now_ns);
     for (uint32_t i = 0; i <= CN_REFUSALS; i++) {
         series *s = i < CN_REFUSALS ? &h->v[i] : &h->others;
-        if (s->action && now_ns >= s->end_ns)
-            settle(h->t, s);
+        if (is_over(s, now_ns))
+            settle(s, written);
     }
 }
 
@@ -79,16 +116,10 @@ static cn_err make_holder(cn_tenant *t, void **ret) {
     return CN_OK;
 }
 
-static bool is_there(const cn_tenant *t) {
-    char path[CN_PATH_MAX];
-    return snprintf(path, sizeof path, "%s/control.mdb", cn_tenant_dir(t)) < (int)sizeof path && access(path, F_OK) == 0;
-}
-
 /* All that is counted is written: nobody would write it later. */
 static void free_holder(void *p) {
     holder *h = p;
-    if (is_there(h->t)) /* not dropped */
-        settle_all(h, UINT64_MAX);
+    settle_all(h, UINT64_MAX);
     pthread_mutex_destroy(&h->lock);
     cn_free(h);
 }
@@ -113,7 +144,9 @@ static series *find(holder *h, const char *who, const char *action) {
     return free ? free : &h->others;
 }
 
-static bool note(holder *h, const char *who, const char *action) {
+static series *series_of(holder *h, const cn_actor *a, const char *action) {
+    char who[WHO_MAX];
+    snprintf(who, sizeof who, CN_STR_FMT, CN_STR_ARG(a->who));
     series *s = find(h, who, action);
     if (!s->action) {
         bool named = s != &h->others;
@@ -121,6 +154,10 @@ static bool note(holder *h, const char *who, const char *action) {
         s->action = named ? action : "other actions";
         begin(s, CN_REFUSALS_FIRST_US, 0);
     }
+    return s;
+}
+
+static bool note(series *s) {
     bool write = s->at_once < CN_REFUSALS_AT_ONCE;
     s->at_once += write;
     s->counted += !write;
@@ -129,19 +166,26 @@ static bool note(holder *h, const char *who, const char *action) {
 
 cn_err cn_refusals_note(cn_tenant *t, const cn_actor *who, const char *action, bool *ret_write) {
     holder *h;
-    char name[WHO_MAX];
     CN_TRY(take(t, &h));
-    snprintf(name, sizeof name, CN_STR_FMT, CN_STR_ARG(who->who));
     settle_all(h, cn_mono_ns());
-    *ret_write = note(h, name, action);
+    *ret_write = note(series_of(h, who, action));
     pthread_mutex_unlock(&h->lock);
     return CN_OK;
 }
 
-void cn_refusals_settle(cn_tenant *t) {
+void cn_refusals_unwritten(cn_tenant *t, const cn_actor *who, const char *action) {
     holder *h;
     if (take(t, &h) != CN_OK)
         return;
+    series_of(h, who, action)->counted++;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void settle_one(void *p) {
+    holder *h = p;
+    pthread_mutex_lock(&h->lock);
     settle_all(h, cn_mono_ns());
     pthread_mutex_unlock(&h->lock);
 }
+
+void cn_refusals_settle(cn_data *d) { cn_tenant_each_slot(d, CN_SLOT_REFUSALS, settle_one); }

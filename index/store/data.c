@@ -363,3 +363,25 @@ cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, 
         *ret = p;
     return e;
 }
+
+/* The open tenant after this one (NULL: the first) that keeps something there, referenced. */
+static cn_tenant *next_with(cn_data *d, const cn_tenant *t, unsigned slot) {
+    pthread_mutex_lock(&d->lock);
+    cn_tenant *next = t ? t->next : d->open;
+    while (next && !next->slots[slot].p)
+        next = next->next;
+    if (next)
+        next->refs++;
+    pthread_mutex_unlock(&d->lock);
+    return next;
+}
+
+void cn_tenant_each_slot(cn_data *d, unsigned slot, void (*fn)(void *p)) {
+    cn_tenant *t = next_with(d, NULL, slot);
+    while (t) {
+        fn(t->slots[slot].p);
+        cn_tenant *next = next_with(d, t, slot);
+        cn_tenant_unref(t);
+        t = next;
+    }
+}

@@ -53,3 +53,5 @@ cn_env *cn_tenant_work(cn_tenant *t);  /* opened at first use; NULL with cn_erro
  * slot of the same or a higher number. A warm call is one atomic load. */
 enum { CN_SLOT_TRACE, CN_SLOT_POLICY, CN_SLOT_MEMBERS, CN_SLOT_VIEWS, CN_SLOT_REFUSALS, CN_SLOTS };
 cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, void **ret), void (*done)(void *p), void **ret);
+/* Calls fn with what each open tenant keeps in this slot, if it does; the tenant stays open meanwhile. */
+void cn_tenant_each_slot(cn_data *d, unsigned slot, void (*fn)(void *p));

@@ -57,6 +57,7 @@ cn_err cn_txn_read(cn_env *e, MDB_txn **ret);
  * CN_WRITER_WAIT_MS it gives up with CN_OVERLOADED naming them. */
 #define CN_WRITER_WAIT_MS 10000
 cn_err cn_txn_write(cn_env *e, MDB_txn **ret);
+cn_err cn_txn_write_now(cn_env *e, MDB_txn **ret); /* waits for no writer: CN_OVERLOADED at once */
 cn_err cn_txn_commit(cn_env *e, MDB_txn *txn);
 void cn_txn_abort(cn_env *e, MDB_txn *txn); /* also ends a read transaction; NULL is fine */
 

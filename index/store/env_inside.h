@@ -19,7 +19,7 @@ typedef struct cn_writer {
 
 cn_err cn_writer_init(cn_writer *w, const char *env_path);
 void cn_writer_done(cn_writer *w);
-cn_err cn_writer_lock(cn_writer *w, const char *env_path);
+cn_err cn_writer_lock(cn_writer *w, const char *env_path, uint64_t most_ms);
 void cn_writer_unlock(cn_writer *w);
 
 /* LMDB's lock file as it was when the environment was opened. */

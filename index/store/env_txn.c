@@ -163,15 +163,18 @@ static cn_err begin(cn_env *e, cn_err (*try_it)(cn_env *e, MDB_txn **ret), MDB_t
 
 cn_err cn_txn_read(cn_env *e, MDB_txn **ret) { return begin(e, try_reading, ret); }
 
-cn_err cn_txn_write(cn_env *e, MDB_txn **ret) {
+static cn_err write_within(cn_env *e, uint64_t most_ms, MDB_txn **ret) {
     cn_mdb_forget();
     if (cn_env_shared(e))
-        CN_TRY(cn_writer_lock(&e->writer, e->path));
+        CN_TRY(cn_writer_lock(&e->writer, e->path, most_ms));
     cn_err err = begin(e, try_writing, ret);
     if (err != CN_OK && cn_env_shared(e))
         cn_writer_unlock(&e->writer);
     return err;
 }
+
+cn_err cn_txn_write(cn_env *e, MDB_txn **ret) { return write_within(e, CN_WRITER_WAIT_MS, ret); }
+cn_err cn_txn_write_now(cn_env *e, MDB_txn **ret) { return write_within(e, 0, ret); }
 
 /* Says whether the transaction about to end is the writer; it is no longer. */
 static bool end_writing(cn_env *e, const MDB_txn *txn) {

@@ -69,7 +69,7 @@ static void describe_self(const cn_writer *w, char *text, size_t size) {
 static uint64_t ms_since(uint64_t start_ns) { return (cn_mono_ns() - start_ns) / 1000000; }
 
 typedef struct wait {
-    uint64_t start_ns;
+    uint64_t start_ns, most_ms;
     bool logged;
     unsigned us; /* the next pause */
 } wait_t;
@@ -77,7 +77,7 @@ typedef struct wait {
 /* After a failed try: pauses a little, or gives up. */
 static cn_err pause_or_fail(wait_t *wait, const char *path, const char *holder) {
     uint64_t ms = ms_since(wait->start_ns);
-    if (ms >= CN_WRITER_WAIT_MS)
+    if (ms >= wait->most_ms)
         return cn_fail(CN_OVERLOADED, "%s has been held for writing by %s; waited %.1f s; end or continue that one, then try again", path, holder, (double)ms / 1e3);
     if (ms >= LOG_AFTER_MS && !wait->logged) {
         cn_log(CN_LOG_WARN, "writer.wait", "%s is held for writing by %s", path, holder);
@@ -94,7 +94,7 @@ static cn_err lock_mutex(cn_writer *w, const char *path, wait_t *wait) {
     while (pthread_mutex_trylock(&w->mutex) != 0) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += 1; /* woken at once when it is let go; else look at the clock once a second */
+        until.tv_sec += wait->most_ms > 0; /* woken at once when it is let go; else look at the clock once a second */
         if (pthread_mutex_timedlock(&w->mutex, &until) == 0)
             return CN_OK;
         describe_self(w, holder, sizeof holder);
@@ -103,8 +103,8 @@ static cn_err lock_mutex(cn_writer *w, const char *path, wait_t *wait) {
     return CN_OK;
 }
 
-cn_err cn_writer_lock(cn_writer *w, const char *path) {
-    wait_t wait = {.start_ns = cn_mono_ns(), .us = 50};
+cn_err cn_writer_lock(cn_writer *w, const char *path, uint64_t most_ms) {
+    wait_t wait = {.start_ns = cn_mono_ns(), .most_ms = most_ms, .us = 50};
     char holder[96];
     CN_TRY(lock_mutex(w, path, &wait));
     for (int rc; (rc = try_file(w->fd, F_WRLCK)) != 0;) {

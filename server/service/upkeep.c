@@ -7,6 +7,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/scrub.h"
+#include "index/control/refusals.h"
 #include "index/store/reserve.h"
 #include "ingest/embed/embed.h"
 #include "server/service/keeper.h"
@@ -226,6 +227,7 @@ static bool rest(cn_upkeep *u, uint64_t until_ns, cn_upkeep_opts *ret) {
         if (changed || cn_mono_ns() >= u->reserve_due_ns) {
             keep_reserve(u, ret, changed);
             forget_mended(u);
+            cn_refusals_settle(u->data);
         }
     } while (!changed && cn_mono_ns() < until_ns);
     return true;

@@ -1,5 +1,6 @@
 /* upkeep.h -- the one thread of a server that looks after its files while nobody asks: makes the reserve again (reserve.h)
- * once there is room for it, and reads every file anew, slowly, so that damage is found before it is asked for.
+ * once there is room for it, writes the counts of refused attempts (index/control/refusals.h), and reads every file anew,
+ * slowly, so that damage is found before it is asked for.
  *
  * A round reads of each tenant the catalog, and each file that a version names (index/catalog/scrub.h), no faster than
  * scrub_rate, and begins scrub_every after the one before. A damaged file is logged (`scrub.damaged`, in each round that finds

@@ -11,9 +11,9 @@
 
 #define OK(x) CU_ASSERT_EQUAL(x, CN_OK)
 static cn_os os;
-static uint64_t later_us;
+static uint64_t later_us, hurry_us; /* hurry: how much passes at each look */
 static int64_t wall(void) { return cn_os_real.wall_us() + (int64_t)later_us; }
-static uint64_t mono(void) { return cn_os_real.mono_ns() + later_us * 1000; }
+static uint64_t mono(void) { return cn_os_real.mono_ns() + (later_us += hurry_us) * 1000; }
 
 static int set_up(void) {
     os = cn_os_real;
@@ -46,6 +46,7 @@ static void refuse(const char *who, const char *action, unsigned times) {
 
 /* The newest record's outcome, after its count was written. */
 static void newest(char room[256]) {
+    cn_refusals_settle(s_data);
     CN_AUTO_BUF cn_buf b = {.cap = 1 << 20};
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     OK(cn_audit_list(s_tenant, 0, 1, NULL, NULL, &b));
@@ -116,11 +117,64 @@ static void test_counts_are_written_at_the_end(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(last, " more attempts since "));
 }
 
+static MDB_txn *hold_writer(void) {
+    MDB_txn *txn = NULL;
+    OK(cn_txn_write(cn_tenant_control(s_tenant), &txn));
+    return txn;
+}
+
+static void test_another_writer_keeps_nobody_waiting(void) {
+    CN_AUTO_BUF cn_buf b = {.cap = 1 << 20};
+    uint64_t stamp, after;
+    bool write;
+    cn_actor a = key("key:w");
+    later_us += 2 * CN_REFUSALS_MOST_US;
+    cn_refusals_settle(s_data);
+    refuse("key:w", "policy.hide", 20);
+    refuse("key:v", "policy.hide", 20);
+    later_us += CN_REFUSALS_FIRST_US;
+    uint64_t n = records();
+    MDB_txn *txn = hold_writer();
+    cn_fail(CN_DENIED, "of whoever asked");
+    uint64_t began = cn_os_real.mono_ns();
+    cn_refusals_settle(s_data);
+    OK(cn_refusals_note(s_tenant, &a, "policy.hide", &write)); /* no record */
+    OK(cn_audit_list(s_tenant, 0, 1, NULL, NULL, &b));
+    CU_ASSERT(!write && cn_os_real.mono_ns() - began < 500000000);
+    CU_ASSERT_STRING_EQUAL(cn_error_detail(), "of whoever asked");
+    cn_txn_abort(cn_tenant_control(s_tenant), txn);
+    cn_refusals_settle(s_data); /* too soon after it failed */
+    CU_ASSERT_EQUAL(records(), n);
+    later_us += CN_REFUSALS_RETRY_US;
+    OK(cn_env_stamp(cn_tenant_control(s_tenant), &stamp));
+    cn_refusals_settle(s_data);
+    OK(cn_env_stamp(cn_tenant_control(s_tenant), &after));
+    CU_ASSERT_EQUAL(records(), n + 2);
+    CU_ASSERT_EQUAL(after, stamp + 1); /* in one transaction */
+}
+
+static void test_what_could_not_be_written_is_counted(void) {
+    char last[256];
+    cn_actor a = key("key:u");
+    later_us += 2 * CN_REFUSALS_MOST_US;
+    cn_refusals_settle(s_data);
+    MDB_txn *txn = hold_writer();
+    hurry_us = (uint64_t)CN_WRITER_WAIT_MS * 1000;
+    CU_ASSERT_EQUAL(cn_audit_refused(s_tenant, &a, "policy.hide", CN_STR("d"), "it may not"), CN_OVERLOADED);
+    hurry_us = 0;
+    cn_txn_abort(cn_tenant_control(s_tenant), txn);
+    later_us += CN_REFUSALS_FIRST_US;
+    newest(last);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last, "policy.hide refused: 1 more attempts since 20"));
+}
+
 void add_refusals_suite(void) {
     CU_pSuite s = CU_add_suite("refusals", set_up, tear_down);
     CU_add_test(s, "the first are written, the rest is counted", test_the_first_are_written_and_the_rest_is_counted);
     CU_add_test(s, "ever more rarely", test_ever_more_rarely);
     CU_add_test(s, "whoever works on the files", test_who_works_on_the_files);
+    CU_add_test(s, "another writer keeps nobody waiting", test_another_writer_keeps_nobody_waiting);
+    CU_add_test(s, "what could not be written is counted", test_what_could_not_be_written_is_counted);
     CU_add_test(s, "counts are written at the end", test_counts_are_written_at_the_end);
     CU_add_test(s, "more callers than are told apart", test_more_callers_than_are_told_apart);
 }
