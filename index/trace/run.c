@@ -29,7 +29,11 @@ typedef struct looking {
     bool note, found;
 } looking;
 
-static bool is_held(int fd) { return flock(fd, LOCK_SH | LOCK_NB) != 0; }
+/* One that ended well in between has unlinked it, and then let go. */
+static bool is_cut(int fd) {
+    struct stat st;
+    return flock(fd, LOCK_SH | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
 
 /* The time goes into the file before its name does, so that no time is read that is too early. */
 static cn_err note(const looking *l, const char *path, int fd) {
@@ -51,7 +55,7 @@ static cn_err look_at(void *ctx, const char *name) {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? CN_OK : cn_fail_errno(errno, "%s", path);
-    bool cut = !is_held(fd);
+    bool cut = is_cut(fd);
     l->found |= cut;
     cn_err e = cut && l->note ? note(l, path, fd) : CN_OK;
     close(fd);

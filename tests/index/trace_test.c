@@ -2,12 +2,15 @@
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/os.h"
+#include "index/trace/run.h"
 #include "index/trace/trace.h"
 #include "tests/index/small.h"
 
@@ -352,6 +355,37 @@ static void test_gap(void) {
     CU_ASSERT(s.gaps == 1 && s.n == 0);
 }
 
+static _Atomic bool over;
+
+static void *begin_and_end(void *arg) {
+    for (int i = 0; i < 2000; i++) {
+        cn_trace_run *r = NULL;
+        OK(cn_trace_run_begin(arg, &r));
+        cn_trace_run_end(r, true);
+    }
+    over = true;
+    return NULL;
+}
+
+/* Each time its mark is unlinked while it may be looked at. */
+static void test_one_that_ends_well_is_not_cut(void) {
+    pthread_t other;
+    cn_trace_run *r = NULL;
+    int64_t cut = 0;
+    unsigned wrong = 0;
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&other, NULL, begin_and_end, s_data), 0);
+    while (!over) {
+        OK(cn_trace_run_cut(s_data, &cut));
+        wrong += cut != CN_NO_TIME;
+    }
+    pthread_join(other, NULL);
+    CU_ASSERT_EQUAL(wrong, 0);
+    OK(cn_trace_run_begin(s_data, &r));
+    cn_trace_run_end(r, false);
+    OK(cn_trace_run_cut(s_data, &cut));
+    CU_ASSERT_NOT_EQUAL(cut, CN_NO_TIME);
+}
+
 int main(void) {
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 2;
@@ -368,6 +402,7 @@ int main(void) {
     CU_add_test(s, "a damaged record", test_one_record);
     CU_add_test(s, "any byte damaged", test_any_byte);
     CU_add_test(s, "a gap is always told", test_gap);
+    CU_add_test(s, "one that ends well is not cut", test_one_that_ends_well_is_not_cut);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();
