@@ -1,5 +1,6 @@
 #include "server/service/recorder.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/store/dir.h"
 #include "index/trace/run.h"
 #include "server/service/inside.h"
 
@@ -44,10 +46,11 @@ struct cn_recorder {
     pthread_cond_t wake, done;
     char *fill;
     size_t n;
-    uint64_t pushed, taken, finished; /* records: given or lost, taken by the thread, and dealt with */
+    uint64_t pushed, taken, finished; /* records: given or lost (again, where that could not be noted), taken by the thread, and dealt with */
     lost lost[LOST_MAX];
     uint32_t n_lost;
     bool lost_more;             /* of tenants that are not in that list */
+    bool noting;                /* the thread has taken that list, and not dealt with all of it */
     uint32_t share[SHARES];     /* bytes in `fill`, by tenant's hash */
     bool urgent;
     _Atomic bool stop;
@@ -103,7 +106,7 @@ static void lose(cn_recorder *r, cn_tenant *t, uint64_t records, bool counted) {
     cn_tenant *mine = cn_tenant_ref(t);
     pthread_mutex_lock(&r->lock);
     bool kept = note_lost(r, mine, records);
-    r->pushed += counted;
+    r->pushed++;
     pthread_mutex_unlock(&r->lock);
     if (counted)
         drop(r, t, records);
@@ -143,7 +146,7 @@ void cn_recorder_push(cn_recorder *r, cn_tenant *t, const cn_trace_entry *e) {
 
 /* Under the lock: of this tenant (NULL: of any) a loss is not in the store yet. */
 static bool owes(const cn_recorder *r, const cn_tenant *t) {
-    bool owed = r->lost_more;
+    bool owed = r->lost_more || r->noting;
     for (uint32_t i = 0; i < r->n_lost && !owed; i++)
         owed = !t || r->lost[i].t == t;
     return owed;
@@ -157,7 +160,7 @@ bool cn_recorder_flush(cn_recorder *r, const cn_tenant *t) {
     uint64_t all = r->pushed;
     r->urgent = true;
     pthread_cond_signal(&r->wake);
-    while (r->finished < all && pthread_cond_timedwait(&r->done, &r->lock, &until) == 0)
+    while ((r->finished < all || r->noting) && pthread_cond_timedwait(&r->done, &r->lock, &until) == 0)
         ;
     bool whole = r->finished >= all && !owes(r, t);
     pthread_mutex_unlock(&r->lock);
@@ -182,13 +185,12 @@ void cn_recorder_limit(cn_recorder *r, const cn_trace_limits *limits) {
 }
 
 /* ---------- the thread ---------- */
-/* Was the tenant dropped since? One of the same name, made after it, gets nothing of it. */
-static bool is_current(cn_recorder *r, const cn_tenant *t) {
+/* CN_NOT_FOUND: the tenant was dropped since. One of the same name, made after it, gets nothing of it. */
+static cn_err check_current(cn_recorder *r, const cn_tenant *t) {
     cn_tenant *now;
-    if (cn_tenant_open(r->s->data, cn_str_of(cn_tenant_name(t)), &now) != CN_OK)
-        return false;
+    CN_TRY(cn_tenant_open(r->s->data, cn_str_of(cn_tenant_name(t)), &now));
     cn_tenant_unref(now);
-    return now == t;
+    return now == t ? CN_OK : CN_NOT_FOUND;
 }
 
 static void say(cn_recorder *r, const cn_tenant *t) {
@@ -203,9 +205,10 @@ static void say(cn_recorder *r, const cn_tenant *t) {
 static void put(cn_recorder *r, cn_tenant *t, uint32_t n, uint64_t gap) {
     cn_trace_limits lim = {atomic_load(&r->max_bytes), atomic_load(&r->keep_us)};
     bool leaving = atomic_load(&r->stop) && r->failing; /* a store that nobody may write to now must not keep the process from ending */
-    if (!is_current(r, t))
+    cn_err err = check_current(r, t);
+    if (err == CN_NOT_FOUND)
         return;
-    if (!leaving && cn_trace_put(t, r->batch, n, r->as_noted ? NULL : &lim) == CN_OK) {
+    if (!leaving && err == CN_OK && cn_trace_put(t, r->batch, n, r->as_noted ? NULL : &lim) == CN_OK) {
         r->failing = false;
         atomic_fetch_add(&r->written, gap ? 0 : n);
         return;
@@ -268,46 +271,54 @@ static void write_all(cn_recorder *r) {
     }
 }
 
-/* NULL: it has no store, or cannot be opened. */
-static cn_tenant *with_store(const cn_recorder *r, cn_str name) {
-    char path[4096];
+/* CN_NOT_FOUND: it has no store, or was dropped. */
+static cn_err open_with_store(const cn_recorder *r, cn_str name, cn_tenant **ret) {
+    char path[CN_PATH_MAX];
     struct stat st;
-    cn_tenant *t;
-    if (snprintf(path, sizeof path, "%s/tenants/" CN_STR_FMT "/trace.mdb", cn_data_dir(r->s->data), CN_STR_ARG(name)) >= (int)sizeof path || stat(path, &st) != 0)
-        return NULL;
-    return cn_tenant_open(r->s->data, name, &t) == CN_OK ? t : NULL;
+    CN_TRY(cn_path(path, sizeof path, "%s/tenants/" CN_STR_FMT "/trace.mdb", cn_data_dir(r->s->data), CN_STR_ARG(name)));
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? CN_NOT_FOUND : cn_fail_errno(errno, "%s", path);
+    return cn_tenant_open(r->s->data, name, ret);
 }
 
 static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
     (void)made_us;
     cn_recorder *r = ctx;
     cn_trace_limits lim = {atomic_load(&r->max_bytes), atomic_load(&r->keep_us)};
-    cn_tenant *t = with_store(r, name);
-    bool more = t != NULL;
+    cn_tenant *t;
+    bool more = true;
+    if (open_with_store(r, name, &t) != CN_OK)
+        return CN_OK;
     while (more && cn_trace_prune(t, &lim, &more) == CN_OK)
         ;
-    if (t)
-        cn_tenant_unref(t);
+    cn_tenant_unref(t);
     return CN_OK;
+}
+
+static void lose_more(cn_recorder *r) {
+    pthread_mutex_lock(&r->lock);
+    r->lost_more = true;
+    r->pushed++;
+    pthread_mutex_unlock(&r->lock);
 }
 
 static cn_err gap_in_tenant(void *ctx, cn_str name, int64_t made_us) {
     (void)made_us;
-    cn_tenant *t = with_store(ctx, name);
-    if (t) {
+    cn_tenant *t;
+    cn_err err = open_with_store(ctx, name, &t);
+    if (err == CN_OK) {
         put_gap(ctx, t, 0);
         cn_tenant_unref(t);
+    } else if (err != CN_NOT_FOUND) {
+        lose_more(ctx);
     }
     return CN_OK;
 }
 
 /* It is not known whose: a store that is not there yet begins after them. */
 static void write_gap_everywhere(cn_recorder *r) {
-    if (cn_tenant_list(r->s->data, gap_in_tenant, r) == CN_OK)
-        return;
-    pthread_mutex_lock(&r->lock);
-    r->lost_more = true;
-    pthread_mutex_unlock(&r->lock);
+    if (cn_tenant_list(r->s->data, gap_in_tenant, r) != CN_OK)
+        lose_more(r);
 }
 
 static bool has_work(const cn_recorder *r) { return r->n || r->urgent || r->stop; }
@@ -330,8 +341,9 @@ static bool take(cn_recorder *r, uint64_t look_ms, lost lost_now[LOST_MAX], uint
     r->taken = r->pushed;
     *ret_lost = r->n_lost;
     memcpy(lost_now, r->lost, r->n_lost * sizeof *lost_now);
-    r->n_lost = 0;
     *ret_lost_more = r->lost_more;
+    r->noting = r->n_lost || r->lost_more;
+    r->n_lost = 0;
     r->lost_more = false;
     memset(r->share, 0, sizeof r->share);
     bool more = !r->stop || r->n_drain;
@@ -356,6 +368,7 @@ static void *run(void *arg) {
             write_gap_everywhere(r);
         pthread_mutex_lock(&r->lock);
         r->finished = r->taken;
+        r->noting = false;
         pthread_cond_broadcast(&r->done);
         pthread_mutex_unlock(&r->lock);
         if (!more)

@@ -371,6 +371,30 @@ static void test_many_tenants_lose_records(void) {
     }
 }
 
+/* t0 is closed since the test before, and cannot be opened for a while: its gap is owed until it can. */
+static void test_a_gap_that_cannot_be_noted_is_owed(void) {
+    enum { MANY = 68 };
+    char name[16], path[160], away[168];
+    cn_tenant *t[MANY], *none;
+    snprintf(path, sizeof path, "%s/tenants/t0/control.mdb", f.dir);
+    snprintf(away, sizeof away, "%s.away", path);
+    for (int i = 1; i < MANY; i++) {
+        snprintf(name, sizeof name, "t%d", i);
+        t[i] = tenant(name);
+    }
+    CU_ASSERT(cn_recorder_flush(f.s->recorder, NULL));
+    CU_ASSERT_EQUAL_FATAL(rename(path, away), 0);
+    CU_ASSERT_EQUAL_FATAL(cn_tenant_open(f.s->data, CN_STR("t0"), &none), CN_DAMAGED);
+    for (int i = 1; i < MANY; i++)
+        cn_recorder_lose(f.s->recorder, t[i]);
+    CU_ASSERT(!cn_recorder_flush(f.s->recorder, NULL));
+    CU_ASSERT(!cn_recorder_flush(f.s->recorder, t[1])); /* whose it is, is not known */
+    CU_ASSERT_EQUAL(rename(away, path), 0);
+    CU_ASSERT(cn_recorder_flush(f.s->recorder, NULL));
+    for (int i = 1; i < MANY; i++)
+        cn_tenant_unref(t[i]);
+}
+
 static void set_up(void) {
     fixture_init(&f);
     cn_arena_init(&keys, 4096, 1 << 20);
@@ -398,6 +422,7 @@ int main(void) {
     CU_add_test(s, "a full queue", test_dropped);
     CU_add_test(s, "a flood is one tenant's", test_a_flood_is_one_tenants);
     CU_add_test(s, "many tenants lose records", test_many_tenants_lose_records);
+    CU_add_test(s, "a gap that cannot be noted is owed", test_a_gap_that_cannot_be_noted_is_owed);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
