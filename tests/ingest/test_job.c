@@ -296,6 +296,13 @@ static void dry_run_writes_nothing(void) {
     cn_job_result r = run(&o, CN_OK);
     CU_ASSERT(r.counts.added == 100 && r.version == 0 && r.job[0] == 0);
     CU_ASSERT_EQUAL(active("dry"), 0);
+    static const atomic_bool gone = true;
+    o.gone = &gone;
+    run(&o, CN_UNAVAILABLE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "whoever asked has closed the connection"));
+    o.dry_run = false; /* a job itself goes on */
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.counts.added == 100 && r.version == 1);
 }
 
 static void puts_from_memory(void) {
