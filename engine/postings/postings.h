@@ -63,7 +63,7 @@ typedef struct cn_wanted {
 } cn_wanted;
 
 typedef struct cn_lookup {
-    const cn_wanted *terms;    /* each once, but for those that join others */
+    const cn_wanted *terms;    /* each once; those that join others, and the first of such a group, may repeat others */
     uint32_t n;
     float k1, b, mean;         /* mean: length of a row; over 0 */
     uint32_t k;
