@@ -146,8 +146,7 @@ static cn_err begun_in(const cn_postings *p, const cn_postings_run *r, cn_str be
             return CN_OK;
         CN_TRY(cn_posting_list_open(r, i, &l));
         CN_TRY(count_in(p, r, &l, rows, &n));
-        if (n)
-            CN_TRY(fn(ctx, term, n));
+        CN_TRY(fn(ctx, term, n));
     }
     return CN_OK;
 }

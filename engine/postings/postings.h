@@ -49,8 +49,9 @@ typedef struct cn_row_set {
 uint64_t cn_postings_tokens(const cn_postings *p, cn_row_set rows);
 /* How many of these rows hold the term. */
 cn_err cn_postings_count(const cn_postings *p, cn_str term, cn_row_set rows, uint32_t *ret);
-/* Calls fn for each term that begins so and stands in one of these rows, and says in how many; a term may come several times, its
- * rows then add up. The term is fn's only during the call. What fn returns other than CN_OK ends it. */
+/* Calls fn for each term that begins so, and says in how many of these rows it stands: also in none, so that fn can look at the
+ * time. A term may come several times, its rows then add up; it is fn's only during the call. What fn returns other than CN_OK
+ * ends it. */
 typedef cn_err cn_begun_fn(void *ctx, cn_str term, uint32_t rows);
 cn_err cn_postings_begun(const cn_postings *p, cn_str beginning, cn_row_set rows, cn_begun_fn *fn, void *ctx);
 
@@ -62,7 +63,7 @@ typedef struct cn_wanted {
 } cn_wanted;
 
 typedef struct cn_lookup {
-    const cn_wanted *terms;    /* each once, but for those that join others */
+    const cn_wanted *terms;    /* each once; those that join others, and the first of such a group, may repeat others */
     uint32_t n;
     float k1, b, mean;         /* mean: length of a row; over 0 */
     uint32_t k;

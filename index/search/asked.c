@@ -8,6 +8,7 @@ void cn_asked_done(cn_asked *a) {
     cn_table_done(&a->table);
     cn_free(a->words);
     cn_free(a->bytes);
+    cn_free(a->text);
 }
 
 static cn_err make_room(cn_asked *a, const cn_analyser *analyser) {
@@ -179,8 +180,29 @@ static void leave_out_stop_words(cn_asked *a) {
     }
 }
 
+static bool is_known(const cn_asked *a, const cn_analyser *analyser, cn_str text, bool operators) {
+    return a->known && a->operators == operators && cn_str_eq((cn_str){a->text, a->n_text}, text) && cn_terms_are(a->terms, analyser);
+}
+
+static cn_err keep_text(cn_asked *a, cn_str text, bool operators) {
+    if (text.n > a->room_text) {
+        if (!cn_resize(a->text, text.n))
+            return cn_fail_memory();
+        a->room_text = text.n;
+    }
+    if (text.n)
+        memcpy(a->text, text.p, text.n);
+    a->n_text = text.n;
+    a->operators = operators;
+    a->known = true;
+    return CN_OK;
+}
+
 cn_err cn_asked_read(cn_asked *a, const cn_analyser *analyser, cn_str text, bool operators) {
     reading r = {.a = a, .left = text, .operators = operators};
+    if (is_known(a, analyser, text, operators))
+        return CN_OK;
+    a->known = false;
     CN_TRY(make_room(a, analyser));
     cn_table_clear(&a->table);
     a->n = a->n_places = a->phrases = a->n_prefixes = 0;
@@ -190,7 +212,7 @@ cn_err cn_asked_read(cn_asked *a, const cn_analyser *analyser, cn_str text, bool
     if (r.quoted)
         end_phrase(&r);
     leave_out_stop_words(a);
-    return CN_OK;
+    return keep_text(a, text, operators);
 }
 
 bool cn_prefix_fits(const cn_asked_prefix *p, cn_str term) {

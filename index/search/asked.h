@@ -8,7 +8,7 @@
  *                 begins so and is no stop word. What is looked up are terms, which are stems: those that begin so, and the one
  *                 that the prefix would have as a word itself. Elsewhere a star is a sign like others.
  * Every other text is read as without them.
- * Owns:    its words, of the question read last.
+ * Owns:    its words, of the question read last, and that question, so that it is not read again for each text it is looked for in.
  * Thread:  one at a time.
  * Limits:  CN_TERMS_MAX different words, those behind are passed over; CN_PHRASE_WORDS words in quotes and CN_PREFIXES_MAX
  *          prefixes, else CN_INVALID. Warm it takes nothing from the heap. */
@@ -47,6 +47,9 @@ typedef struct cn_asked {
     uint8_t length[CN_PHRASE_WORDS]; /* of the phrase that ends there */
     cn_asked_prefix prefix[CN_PREFIXES_MAX];
     uint32_t n_prefixes;
+    char *text;           /* the question read last */
+    size_t n_text, room_text;
+    bool known, operators; /* known: the above is what it says, read so */
 } cn_asked;
 
 cn_err cn_asked_read(cn_asked *a, const cn_analyser *analyser, cn_str text, bool operators);

@@ -48,7 +48,7 @@ static cn_err take(void *ctx, cn_str term, uint32_t rows) {
     gathering *g = ctx;
     g->calls++;
     CN_TRY(in_time(g));
-    if (term.n > CN_TERM_MAX || cn_terms_stop(g->l->asked.terms, term))
+    if (rows == 0 || term.n > CN_TERM_MAX || cn_terms_stop(g->l->asked.terms, term))
         return CN_OK;
     return add(g->l, term, rows);
 }

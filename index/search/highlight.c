@@ -63,7 +63,8 @@ cn_err cn_highlight(cn_view *v, cn_searcher *s, cn_str question, bool operators,
         return cn_fail_memory();
     CN_TRY(cn_asked_read(&l->asked, &v->analyser, question, operators));
     m.v = l->ranges;
-    CN_TRY(cn_terms_each(l->asked.terms, text, mark, &m));
+    if (l->asked.n + l->asked.n_prefixes)
+        CN_TRY(cn_terms_each(l->asked.terms, text, mark, &m));
     *ret = m.v;
     *ret_n = m.n;
     return CN_OK;

@@ -9,34 +9,49 @@
 #define FINISH_ARENA ((size_t)64 << 20)
 
 /* ---------- guards ---------- */
-/* The lowest version below v, v among them, from which on none was ever active. */
-static cn_err never_active(cn_run *r, cn_arena *a, const cn_version *v, uint64_t *ret) {
+/* Down from v over versions that were never active, v among them, to the first; before: how many documents it has, should it be
+ * none but v. What they lost themselves adds up until one comes that is kept: what was lost above it can be told from its rows. */
+static cn_err never_active(cn_run *r, cn_arena *a, const cn_version *v, cn_guard *g, uint64_t *ret_kept) {
     cn_version x = *v;
-    *ret = v->number;
-    while (x.base) {
-        cn_err err = cn_version_get(r->t, r->o.index, x.base, a, &x);
+    for (;;) {
+        if (!(x.marks & CN_MARK_DROPPED)) {
+            *ret_kept = x.number;
+            g->deleted = g->relabelled = 0;
+        }
+        g->first = x.number;
+        g->before = x.number == v->number ? 0 : x.counts.documents;
+        g->deleted += x.counts.deleted;
+        g->relabelled += x.counts.relabelled;
+        cn_err err = x.base ? cn_version_get(r->t, r->o.index, x.base, a, &x) : CN_NOT_FOUND;
         if (err == CN_NOT_FOUND || (err == CN_OK && x.marks & CN_MARK_EVER_ACTIVE))
             return CN_OK;
         CN_TRY(err);
-        *ret = x.number;
     }
-    return CN_OK;
 }
 
-/* A version built on the active one differs from it as its job says; of another the difference is worked out. */
+/* A version built on the active one differs from it as its job says; of another the difference is worked out. Where none was ever
+ * active, from the first on. */
 static cn_err against(cn_run *r, cn_arena *a, uint64_t active, const cn_version *v, cn_guard *g) {
     cn_loss loss = {v->counts.deleted, v->counts.relabelled};
-    cn_version before = {0};
-    uint64_t with = active ? active : v->base;
-    if (active && active != v->base)
-        CN_TRY(cn_version_loss(r->t, r->o.index, active, v->number, &loss));
-    cn_err err = with ? cn_version_get(r->t, r->o.index, with, a, &before) : CN_NOT_FOUND;
-    if (err != CN_OK && err != CN_NOT_FOUND)
-        return err;
-    g->before = before.counts.documents ? before.counts.documents : r->counts.read;
-    g->deleted = loss.deleted;
-    g->relabelled = loss.relabelled;
-    return never_active(r, a, v, &g->first);
+    cn_version before;
+    uint64_t kept = 0;
+    CN_TRY(never_active(r, a, v, g, &kept));
+    if (active) {
+        if (active != v->base)
+            CN_TRY(cn_version_loss(r->t, r->o.index, active, v->number, &loss));
+        CN_TRY(cn_version_get(r->t, r->o.index, active, a, &before));
+        g->before = before.counts.documents;
+        g->deleted = loss.deleted;
+        g->relabelled = loss.relabelled;
+    } else if (kept != v->number) {
+        CN_TRY(cn_version_loss(r->t, r->o.index, kept, v->number, &loss));
+        g->deleted += loss.deleted;
+        g->relabelled += loss.relabelled;
+        g->first += g->first == kept; /* nothing is wrong with what the others are compared with */
+    }
+    if (!g->before)
+        g->before = r->counts.read;
+    return CN_OK;
 }
 
 static cn_err guarded(cn_run *r, cn_arena *a, uint64_t active, const cn_version *v, char *why, size_t n, bool *ret) {

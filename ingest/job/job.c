@@ -211,6 +211,7 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
     }
     CN_TRY(read_all(r));
     if (r->dry) {
+        CN_TRY(cn_run_may_go_on(r));
         ret->state = CN_JOB_DONE;
         r->counts.documents = (r->has_head ? r->head.counts.documents : 0) + r->counts.added - r->counts.deleted;
         ret->counts = r->counts;

@@ -35,6 +35,7 @@ typedef struct cn_job_opts {
     char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
     unsigned threads;                        /* 0: all processors */
     const atomic_bool *leave;                /* once true the job ends as if killed, to be resumed; NULL: never */
+    const atomic_bool *gone;                 /* once true a dry run ends, whose answer nobody waits for any more; NULL: never */
 } cn_job_opts;
 
 /* Every field as a plain `cairn ingest` would have it. */

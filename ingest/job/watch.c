@@ -48,9 +48,12 @@ static cn_err with_row(cn_run *r, cn_err (*fn)(cn_tenant *t, cn_job_row *row, bo
 
 cn_err cn_run_save(cn_run *r) { return with_row(r, cn_jobs_save); }
 
+static bool nobody_waits(const cn_run *r) { return r->dry && r->o.gone && atomic_load(r->o.gone); }
+
 /* Under the lock. */
 static void look_whether_to_leave(cn_run *r) {
-    if (r->left || !r->o.leave || !atomic_load(r->o.leave))
+    bool leaves = (r->o.leave && atomic_load(r->o.leave)) || nobody_waits(r);
+    if (r->left || !leaves)
         return;
     r->left = true;
     if (r->line) {
@@ -60,6 +63,8 @@ static void look_whether_to_leave(cn_run *r) {
 }
 
 cn_err cn_run_left(const cn_run *r) {
+    if (r->dry)
+        return cn_fail(CN_UNAVAILABLE, "the dry run was left, since %s; ask for it again", nobody_waits(r) ? "whoever asked has closed the connection" : "the program ends");
     if (!cn_str_is(r->row.kind, "ingest"))
         return cn_fail(CN_UNAVAILABLE, "job %s was left, since the program ends; ask for it again", r->row.id);
     return cn_fail(CN_UNAVAILABLE, "job %s was left, since the program ends; `cairn ingest %s/" CN_STR_FMT " --resume %s` goes on with it", r->row.id,

@@ -295,6 +295,7 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     cn_job_result r = {0};
     cn_err err = cn_get_bool(p, "wait", &wait);
     k->job.leave = k->again.leave = cn_runner_leaving(cn_service_runner(s));
+    k->job.gone = dry ? c->gone : NULL;
     if (k->job.resume.n >= sizeof job)
         err = cn_job_unknown(k->job.resume);
     cn_job_new_id(id);
@@ -552,7 +553,7 @@ static const cn_param p_start[] = {
     {"rows", "str", false, "JSON Lines with ids, labels and metadata for a file of vectors"},
     {"map", "str", false, "NAME=FIELD,...: which field of a row is which"},
     {"sync", "bool", false, "delete what this source no longer has"}, ACTIVATE,
-    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost; waits in any case"},
+    {"reparse", "bool", false, "make every document anew"}, {"dry_run", "bool", false, "only tell what it would do and cost; waits in any case, has no time limit, and ends when the connection is closed"},
     {"strict_input", "bool", false, "a document that cannot be read stops the activation"},
     {"max_deleted", "uint", false, "activate though so many go"}, {"max_relabelled", "uint", false, "activate though so many change labels"},
     {"max_rejected", "uint", false, "activate though so many cannot be read"},

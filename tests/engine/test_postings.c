@@ -194,13 +194,14 @@ static void check_counts(const corpus *c) {
 /* ---------- beginnings ---------- */
 typedef struct begun {
     cn_str beginning;
-    uint32_t rows[VOCABULARY], calls;
+    uint32_t rows[VOCABULARY], calls, without;
 } begun;
 
 static cn_err add_begun(void *ctx, cn_str term, uint32_t rows) {
     begun *b = ctx;
     b->calls++;
-    CU_ASSERT(rows > 0 && term.n >= b->beginning.n && memcmp(term.p, b->beginning.p, b->beginning.n) == 0);
+    b->without += rows == 0;
+    CU_ASSERT(term.n >= b->beginning.n && memcmp(term.p, b->beginning.p, b->beginning.n) == 0);
     char text[32] = "";
     memcpy(text, term.p, term.n < sizeof text - 1 ? term.n : sizeof text - 1);
     b->rows[strtoul(text + 1, NULL, 10)] += rows;
@@ -210,6 +211,7 @@ static cn_err add_begun(void *ctx, cn_str term, uint32_t rows) {
 static void test_begun(void) {
     static const char *const beginnings[] = {"w1", "w14", "w399", "w7-", "w", "x", "", "w7-a-longer-one-still"};
     char text[32];
+    uint32_t without = 0;
     corpus c;
     corpus_init(&c, 700, false);
     for (uint32_t share = 100; share > 0; share /= 3) {
@@ -219,6 +221,7 @@ static void test_begun(void) {
             cn_row_set rows = {c.permitted, c.n_permitted};
             cn_err e = cn_postings_begun(c.p, b.beginning, rows, add_begun, &b);
             CU_ASSERT(e == (b.calls == 40 ? CN_DEADLINE : CN_OK));
+            without += b.without;
             for (uint32_t w = 0; w < VOCABULARY && e == CN_OK; w++) {
                 uint32_t n = 0;
                 bool fits = strncmp(word(w, text).p, beginnings[i], b.beginning.n) == 0;
@@ -227,6 +230,7 @@ static void test_begun(void) {
             }
         }
     }
+    CU_ASSERT(without > 0); /* of what stands in no row that may be seen it hears too, to end in time */
     corpus_done(&c);
 }
 
@@ -450,8 +454,8 @@ static void copy_store(const store *from, store *to) {
 }
 
 static cn_err ignore_begun(void *ctx, cn_str term, uint32_t rows) {
-    (void)ctx;
-    CU_ASSERT(term.n >= 2 && term.p[1] == '1' && rows > 0);
+    (void)ctx, (void)rows;
+    CU_ASSERT(term.n >= 2 && term.p[1] == '1');
     return CN_OK;
 }
 

@@ -110,6 +110,26 @@ static void phrases(void) {
     stands("\"\xe4\xba\xac\xe9\x83\xbd\"", "\xe6\x9d\xb1\xe4\xba\xac\xe9\x83\xbd", true);
 }
 
+/* The same question is not read again; another one is, also where only the way to read it differs. */
+static void read_once(void) {
+    OK(ask("english", "running \"dogs\"", true));
+    asked.words[0].times = 77;
+    OK(ask("english", "running \"dogs\"", true));
+    CU_ASSERT(asked.n == 2 && asked.words[0].times == 77);
+    OK(ask("english", "running \"dogs\"", false));
+    CU_ASSERT(asked.n == 2 && asked.words[0].times == 1 && asked.phrases == 0);
+    OK(ask("none", "running \"dogs\"", false));
+    CU_ASSERT(cn_str_is(cn_asked_term(&asked, 0), "running"));
+    OK(ask("none", "running", false));
+    CU_ASSERT_EQUAL(asked.n, 1);
+    OK(ask("none", "", false));
+    CU_ASSERT_EQUAL(asked.n, 0);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(ask("none", "aa* bb* cc* dd* ee* ff* gg* hh* ii*", true), CN_INVALID);
+    OK(ask("none", "", false));
+    CU_ASSERT_EQUAL(asked.n + asked.n_prefixes, 0);
+}
+
 /* ---------- highlights ---------- */
 static const s_row rows[] = {{"a", "stones on the moor", "public", "", ""}};
 static cn_searcher *searcher;
@@ -208,6 +228,7 @@ void add_asked_suite(void) {
     CU_add_test(s, "plain", plain);
     CU_add_test(s, "limits", limits);
     CU_add_test(s, "phrases", phrases);
+    CU_add_test(s, "read once", read_once);
     CU_add_test(s, "highlights", highlights);
     CU_add_test(s, "many highlights", many_highlights);
     CU_add_test(s, "no memory", no_memory);

@@ -244,6 +244,49 @@ static void guards_forget_what_came_back(void) {
     CU_ASSERT_EQUAL(active("nights"), 6);
 }
 
+/* Where no version was ever active, what is lost is counted from the first on. */
+static void guards_hold_before_the_first_is_active(void) {
+    make_index("young");
+    cn_job_opts o;
+    options(&o, "young");
+    o.activate = false;
+    rows(0, 1200, 0, 0);
+    cn_job_result r = run(&o, CN_OK);
+    CU_ASSERT(r.state == CN_JOB_DONE && r.version == 1 && !r.activated);
+    rows(0, 1200, 0, 1);
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.state == CN_JOB_GUARDED && r.version == 2);
+    o.activate = true;
+    rows(1200, 1201, 0, 0);
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.state == CN_JOB_GUARDED && r.version == 3 && !r.activated);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "1200 of 1200 documents would be relabelled"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "`cairn drop` versions 2 to 3"));
+    CU_ASSERT_EQUAL(active("young"), 0);
+    o.sync = true;
+    rows(1200, 1201, 0, 0);
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.state == CN_JOB_GUARDED && r.version == 4);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "1200 of 1200 documents would be deleted"));
+    CU_ASSERT_EQUAL(cn_version_drop(tenant, CN_STR("young"), 1, &actor), CN_OK); /* then what is left of the chain still tells */
+    o.sync = false;
+    rows(1201, 1202, 0, 0);
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.state == CN_JOB_GUARDED && r.version == 5);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "1200 of 1200 documents would be deleted"));
+    CU_ASSERT_EQUAL(active("young"), 0);
+    make_index("mended");
+    static const unsigned groups[] = {0, 1, 0};
+    for (unsigned i = 0; i < 3; i++) {
+        options(&o, "mended");
+        o.activate = i == 2;
+        rows(0, 1200, 0, groups[i]);
+        r = run(&o, CN_OK);
+        CU_ASSERT_EQUAL(r.state, i == 1 ? CN_JOB_GUARDED : CN_JOB_DONE);
+    }
+    CU_ASSERT_EQUAL(active("mended"), 3); /* as the first has them */
+}
+
 static void dry_run_writes_nothing(void) {
     make_index("dry");
     rows(0, 100, 0, 0);
@@ -253,6 +296,13 @@ static void dry_run_writes_nothing(void) {
     cn_job_result r = run(&o, CN_OK);
     CU_ASSERT(r.counts.added == 100 && r.version == 0 && r.job[0] == 0);
     CU_ASSERT_EQUAL(active("dry"), 0);
+    static const atomic_bool gone = true;
+    o.gone = &gone;
+    run(&o, CN_UNAVAILABLE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "whoever asked has closed the connection"));
+    o.dry_run = false; /* a job itself goes on */
+    r = run(&o, CN_OK);
+    CU_ASSERT(r.counts.added == 100 && r.version == 1);
 }
 
 static void puts_from_memory(void) {
@@ -411,6 +461,7 @@ int main(int argc, char **argv) {
     CU_add_test(s, "bad rows cost themselves alone", bad_rows_cost_themselves_alone);
     CU_add_test(s, "guards hold back", guards_hold_back);
     CU_add_test(s, "guards forget what came back", guards_forget_what_came_back);
+    CU_add_test(s, "guards hold before the first is active", guards_hold_before_the_first_is_active);
     CU_add_test(s, "a dry run writes nothing", dry_run_writes_nothing);
     CU_add_test(s, "puts from memory", puts_from_memory);
     CU_add_test(s, "resumed after a restore", resumed_after_a_restore);

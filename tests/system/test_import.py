@@ -29,7 +29,7 @@ class Import(unittest.TestCase):
         cls.root = os.path.join(cls.data.dir, "root")
         cls.outside = put(cls.data.dir, "outside/secret.jsonl", row("secret"))
         os.mkdir(cls.root)
-        cls.server = Server(cls.data, "--import-root", f"acme={cls.root}")
+        cls.server = Server(cls.data, "--import-root", f"acme={cls.root}", "--slow-query", "1ms")
         cls.rpc = Rpc(cls.server, cls.data.make_key("--scope", "ingest,query,activate", "--labels", "public"))
 
     @classmethod
@@ -65,6 +65,15 @@ class Import(unittest.TestCase):
             self.assertEqual((r["state"], r["job"], r["counts"]["added"]), ("done", "", 2), r)
             self.assertIn("estimate", r)
         self.assertEqual(self.rpc.call("ingest.list"), jobs)
+
+    def test_a_dry_run_ends_when_whoever_asked_is_gone(self):
+        path = put(self.data.dir, "root/long/rows.jsonl", "".join(row(f"d{i}", "words " * 40) for i in range(100000)))
+        self.addCleanup(os.unlink, path)
+        going = Rpc(self.server, self.data.make_key("--scope", "ingest", "--labels", "public"))
+        going.send("ingest.start", index="in", source="long", paths=[path], dry_run=True)
+        time.sleep(0.05)
+        going.s.close()
+        self.server.wait_log("request.slow", method="ingest.start", outcome="UNAVAILABLE")
 
     def test_nothing_else(self):
         put(self.root, "b.jsonl", row("b"))
