@@ -385,9 +385,13 @@ static void test_a_gap_that_cannot_be_noted_is_owed(void) {
     CU_ASSERT(cn_recorder_flush(f.s->recorder, NULL));
     CU_ASSERT_EQUAL_FATAL(rename(path, away), 0);
     CU_ASSERT_EQUAL_FATAL(cn_tenant_open(f.s->data, CN_STR("t0"), &none), CN_DAMAGED);
-    for (int i = 1; i < MANY; i++)
-        cn_recorder_lose(f.s->recorder, t[i]);
-    CU_ASSERT(!cn_recorder_flush(f.s->recorder, NULL));
+    bool whole = true;
+    for (int tries = 0; whole && tries < 20; tries++) { /* the recorder's thread may take the first before the last are lost */
+        for (int i = 1; i < MANY; i++)
+            cn_recorder_lose(f.s->recorder, t[i]);
+        whole = cn_recorder_flush(f.s->recorder, NULL);
+    }
+    CU_ASSERT(!whole);
     CU_ASSERT(!cn_recorder_flush(f.s->recorder, t[1])); /* whose it is, is not known */
     CU_ASSERT_EQUAL(rename(away, path), 0);
     CU_ASSERT(cn_recorder_flush(f.s->recorder, NULL));

@@ -132,7 +132,7 @@ class Scrub(unittest.TestCase):
         self.assertGreater(len(self.query()), 0)
         os.truncate(control, 8192)
         with self.assertRaisesRegex(Failed, "^DAMAGED"):
-            self.query()
+            self.conn.call("versions.list", index="docs") # a question may still find all that it needs in memory
         self.assertEqual([(d["index"], d["version"], d["file"]) for d in self.conn.call("health")["damaged"]], [(None, None, "control.mdb")])
         self.assertEqual([(d["tenant"], d["file"]) for d in self.root.call("health")["damaged"]], [("acme", "control.mdb")])
         self.until(self.events, "no round found it")
