@@ -184,7 +184,8 @@ static cn_err verdict(int status, cn_buf *errors) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 3 && !*said)
         return cn_fail(CN_UNAVAILABLE, "a parser could not lock itself in: this system allows no seccomp filter");
     if (WIFSIGNALED(status))
-        return cn_fail(CN_INVALID, "pdftotext ended by signal %d on it", WTERMSIG(status));
+        return cn_fail(CN_INVALID, "pdftotext ended by signal %d on it: it is damaged, no PDF, or too much for %u MiB of memory; mend it, or split it", WTERMSIG(status),
+                       (unsigned)(CN_WORKER_BYTES >> 20));
     if (strstr(said, "assword"))
         return cn_fail(CN_INVALID, "an encrypted PDF; remove its password first");
     return cn_fail(CN_INVALID, "a damaged or cut off PDF (pdftotext: %.*s)", (int)strcspn(said, "\n"), said);

@@ -188,6 +188,14 @@ class BadInput(unittest.TestCase):
         good = [g.replace("}", ',"vector":[1,2,3]}') for g in (GOOD, GOOD_LAST)]
         self.rows([('{"id":"a","text":"x","labels":["public"],"vector":%s}' % v, say) for v, say in VECTORS], *good)
 
+    def test_more_than_pdftotext_can_hold(self):
+        """It ends by a signal, which alone would tell nobody what to do."""
+        path = self.write("large.pdf", b"%PDF-1.4\n")
+        os.truncate(path, 1 << 30)
+        r = self.ingest(path)
+        self.assertEqual(r["counts"]["rejected"], 1)
+        self.says(self.listed(r["job"])[0]["why"], ["pdftotext", "512 MiB", "split it"], "large.pdf")
+
     def test_broken_bytes_in_rows(self):
         path = self.write("rows.jsonl", b"\xef\xbb\xbf" + GOOD.encode() + b'{"id":"x","text":"\xff"}\n\n' + GOOD_LAST.encode()[:-1])
         r = self.ingest(path, "--activate")
