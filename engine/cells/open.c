@@ -19,14 +19,6 @@ static bool same_head(const cn_cells_head *h, const cn_flat *f) {
     return true;
 }
 
-static cn_err get_sized(cn_get_array *get, void *ctx, uint32_t array, uint32_t block, size_t want, const void **ret) {
-    size_t n;
-    CN_TRY(get(ctx, array, block, ret, &n));
-    if (n != want)
-        return cn_fail(CN_DAMAGED, "array %u block %u of the cells has %zu bytes, not %zu; they will be made anew", array, block, n, want);
-    return CN_OK;
-}
-
 /* Cells follow one another without a gap and hold all rows. */
 static cn_err check_cells(const cn_cells *c) {
     uint64_t rows = 0, block = 0;
@@ -64,7 +56,7 @@ static cn_err check_rows(const cn_cells *c) {
 static cn_err copy(cn_get_array *get, void *ctx, uint32_t array, size_t bytes, void *ret) {
     const void *from;
     void *p;
-    CN_TRY(get_sized(get, ctx, array, 0, bytes, &from));
+    CN_TRY(cn_get_sized(get, ctx, "cells", array, 0, bytes, &from));
     p = cn_alloc(bytes);
     if (!p)
         return cn_fail_memory();
@@ -80,7 +72,7 @@ static cn_err open_arrays(cn_cells *c, cn_get_array *get, void *ctx) {
     CN_TRY(check_cells(c));
     CN_TRY(copy(get, ctx, CN_CELLS_ARRAY_ROWS, (size_t)h->blocks * CN_FASTSCAN_ROWS * sizeof *c->rows, &c->rows));
     CN_TRY(check_rows(c));
-    CN_TRY(get_sized(get, ctx, CN_CELLS_ARRAY_CENTROIDS, 0, (size_t)h->cells * h->padded * sizeof(float), &p));
+    CN_TRY(cn_get_sized(get, ctx, "cells", CN_CELLS_ARRAY_CENTROIDS, 0, (size_t)h->cells * h->padded * sizeof(float), &p));
     uint32_t chunks = cn_cells_chunks(h->blocks);
     c->centroid = cn_alloc(h->cells * sizeof *c->centroid);
     c->chunk = cn_alloc(chunks * sizeof *c->chunk);
@@ -90,7 +82,7 @@ static cn_err open_arrays(cn_cells *c, cn_get_array *get, void *ctx) {
         c->centroid[i] = (const float *)p + (size_t)i * h->padded;
     for (uint32_t i = 0; i < chunks; i++) {
         uint32_t left = h->blocks - i * CN_CELLS_CHUNK, n = left < CN_CELLS_CHUNK ? left : CN_CELLS_CHUNK;
-        CN_TRY(get_sized(get, ctx, CN_CELLS_ARRAY_BITS, i, n * cn_code_block_bytes(&c->flat->head), &p));
+        CN_TRY(cn_get_sized(get, ctx, "cells", CN_CELLS_ARRAY_BITS, i, n * cn_code_block_bytes(&c->flat->head), &p));
         c->chunk[i] = p;
     }
     return CN_OK;
@@ -98,7 +90,7 @@ static cn_err open_arrays(cn_cells *c, cn_get_array *get, void *ctx) {
 
 static cn_err open_all(cn_cells *c, cn_get_array *get, void *ctx) {
     const void *p;
-    CN_TRY(get_sized(get, ctx, CN_CELLS_ARRAY_HEAD, 0, sizeof c->head, &p));
+    CN_TRY(cn_get_sized(get, ctx, "cells", CN_CELLS_ARRAY_HEAD, 0, sizeof c->head, &p));
     memcpy(&c->head, p, sizeof c->head);
     if (!same_head(&c->head, c->flat))
         return cn_fail(CN_DAMAGED, "the head of the cells does not fit the segment's codes; they will be made anew");

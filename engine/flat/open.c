@@ -11,17 +11,9 @@ static bool same_head(const cn_flat_head *h, const cn_vecs *v) {
            isfinite(h->spread);
 }
 
-static cn_err get_sized(cn_get_array *get, void *ctx, uint32_t array, uint32_t block, size_t want, const void **ret) {
-    size_t n;
-    CN_TRY(get(ctx, array, block, ret, &n));
-    if (n != want)
-        return cn_fail(CN_DAMAGED, "array %u block %u of the codes has %zu bytes, not %zu; they will be made anew", array, block, n, want);
-    return CN_OK;
-}
-
 static cn_err open_head(cn_flat *f, cn_get_array *get, void *ctx) {
     const void *p;
-    CN_TRY(get_sized(get, ctx, CN_FLAT_ARRAY_HEAD, 0, sizeof f->head, &p));
+    CN_TRY(cn_get_sized(get, ctx, "codes", CN_FLAT_ARRAY_HEAD, 0, sizeof f->head, &p));
     memcpy(&f->head, p, sizeof f->head);
     if (!same_head(&f->head, &f->v))
         return cn_fail(CN_DAMAGED, "the head of the codes does not fit the segment's vectors; they will be made anew");
@@ -33,9 +25,9 @@ static cn_err open_chunk(cn_flat *f, uint32_t i, cn_get_array *get, void *ctx) {
     uint32_t left = f->v.n - i * CN_CHUNK_ROWS, rows = left < CN_CHUNK_ROWS ? left : CN_CHUNK_ROWS;
     size_t room = (rows + CN_FASTSCAN_ROWS - 1) / CN_FASTSCAN_ROWS * CN_FASTSCAN_ROWS;
     const void *bits, *int8, *factors;
-    CN_TRY(get_sized(get, ctx, CN_FLAT_ARRAY_BITS, i, room / CN_FASTSCAN_ROWS * cn_code_block_bytes(&f->head), &bits));
-    CN_TRY(get_sized(get, ctx, CN_FLAT_ARRAY_INT8, i, room * f->head.padded, &int8));
-    CN_TRY(get_sized(get, ctx, CN_FLAT_ARRAY_FACTORS, i, room * 4 * sizeof(float), &factors));
+    CN_TRY(cn_get_sized(get, ctx, "codes", CN_FLAT_ARRAY_BITS, i, room / CN_FASTSCAN_ROWS * cn_code_block_bytes(&f->head), &bits));
+    CN_TRY(cn_get_sized(get, ctx, "codes", CN_FLAT_ARRAY_INT8, i, room * f->head.padded, &int8));
+    CN_TRY(cn_get_sized(get, ctx, "codes", CN_FLAT_ARRAY_FACTORS, i, room * 4 * sizeof(float), &factors));
     c->bits = bits;
     c->int8 = int8;
     c->scale = factors;

@@ -4,12 +4,6 @@
 
 static cn_err damaged(const char *what) { return cn_fail(CN_DAMAGED, "postings: %s; they will be made anew", what); }
 
-static cn_err get_sized(cn_get_array *get, void *ctx, uint32_t array, uint32_t run, size_t want, const void **ret) {
-    size_t n;
-    CN_TRY(get(ctx, array, run, ret, &n));
-    return n == want ? CN_OK : damaged("an array has a wrong length");
-}
-
 static cn_err get_any(cn_get_array *get, void *ctx, uint32_t array, uint32_t run, const void **ret, size_t *ret_n) {
     CN_TRY(get(ctx, array, run, ret, ret_n));
     return *ret_n <= UINT32_MAX ? CN_OK : damaged("an array is too long");
@@ -27,13 +21,13 @@ static cn_err open_run(uint32_t i, uint32_t first_row, uint32_t rows_left, cn_ge
     const void *p, *lengths, *offsets, *terms, *entries, *lists;
     size_t term_bytes, list_bytes;
     cn_postings_run r;
-    CN_TRY(get_sized(get, ctx, CN_P_RUN, i, sizeof r.head, &p));
+    CN_TRY(cn_get_sized(get, ctx, "postings", CN_P_RUN, i, sizeof r.head, &p));
     memcpy(&r.head, p, sizeof r.head);
     if (r.head.first_row != first_row || first_row % 64 || r.head.rows == 0 || r.head.rows > CN_POSTINGS_RUN_ROWS || r.head.rows > rows_left)
         return damaged("a run's rows do not follow those before");
-    CN_TRY(get_sized(get, ctx, CN_P_LENGTHS, i, r.head.rows * sizeof(uint32_t), &lengths));
-    CN_TRY(get_sized(get, ctx, CN_P_OFFSETS, i, (r.head.terms + 1ull) * sizeof(uint32_t), &offsets));
-    CN_TRY(get_sized(get, ctx, CN_P_ENTRIES, i, (r.head.terms + 1ull) * sizeof(cn_entry), &entries));
+    CN_TRY(cn_get_sized(get, ctx, "postings", CN_P_LENGTHS, i, r.head.rows * sizeof(uint32_t), &lengths));
+    CN_TRY(cn_get_sized(get, ctx, "postings", CN_P_OFFSETS, i, (r.head.terms + 1ull) * sizeof(uint32_t), &offsets));
+    CN_TRY(cn_get_sized(get, ctx, "postings", CN_P_ENTRIES, i, (r.head.terms + 1ull) * sizeof(cn_entry), &entries));
     CN_TRY(get_any(get, ctx, CN_P_TERMS, i, &terms, &term_bytes));
     CN_TRY(get_any(get, ctx, CN_P_LISTS, i, &lists, &list_bytes));
     r.lengths = lengths;
@@ -62,7 +56,7 @@ static cn_err open_runs(cn_postings *p, cn_get_array *get, void *ctx) {
 cn_err cn_postings_open(uint32_t rows, cn_get_array *get, void *ctx, cn_postings **ret) {
     const void *at;
     cn_postings_head h;
-    CN_TRY(get_sized(get, ctx, CN_P_HEAD, 0, sizeof h, &at));
+    CN_TRY(cn_get_sized(get, ctx, "postings", CN_P_HEAD, 0, sizeof h, &at));
     memcpy(&h, at, sizeof h);
     /* runs: each but the last has 64 rows or more, so a false number takes no memory */
     if (memcmp(h.magic, "cnpost01", sizeof h.magic) != 0 || h.rows != rows || h.runs > rows / 64 + 1)
