@@ -157,6 +157,8 @@ void cn_thread_prompt(void) {
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
+void cn_give_way(void) { sched_yield(); }
+
 uint64_t cn_thread_cpu_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);

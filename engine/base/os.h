@@ -32,6 +32,13 @@ void cn_std_files(void);
  * so that from Linux 6.12 on it goes before threads that run for long. Elsewhere nothing changes. */
 void cn_thread_prompt(void);
 
+/* Between two steps of long work: who waits for this processor goes first, and need not wait for the clock's next tick. */
+void cn_give_way(void);
+static inline void cn_give_way_at(uint32_t step) { /* of small steps: at each 64th */
+    if (step % 64 == 63)
+        cn_give_way();
+}
+
 uint64_t cn_thread_cpu_ns(void);   /* what the calling thread has spent */
 uint64_t cn_children_cpu_ns(void); /* what ended children of this process have spent, theirs included */
 

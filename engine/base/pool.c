@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 
 typedef struct item {
     cn_job_fn *fn;
@@ -113,6 +114,7 @@ static void *serve(void *arg) {
     while (take(p, &it, &l)) {
         it.fn(it.arg);
         leave(p, l);
+        cn_give_way();
     }
     return NULL;
 }

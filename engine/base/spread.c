@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "engine/base/os.h"
+
 struct cn_shares {
     cn_spread_fn *fn;
     void *ctx;
@@ -12,6 +14,7 @@ struct cn_shares {
 };
 
 bool cn_shares_next(cn_shares *s, uint32_t *ret_from, uint32_t *ret_to) {
+    cn_give_way();
     uint64_t from = atomic_fetch_add(&s->next, s->share);
     if (from >= s->rows)
         return false;

@@ -120,6 +120,7 @@ static cn_err add_fresh(seal *s, cn_seg *fresh) {
         s->replaced += was;
         s->changed[s->n_changed++] = key;
         s->v.counts.unlabelled += labels.allow.n == 0;
+        cn_give_way_at(doc);
     }
     s->v.counts.chunks += rows_of(fresh);
     return CN_OK;

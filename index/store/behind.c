@@ -19,7 +19,7 @@ typedef struct task {
 struct cn_behind {
     cn_env *env;
     cn_seg_id id;
-    uint64_t put, dirty;  /* bytes: ever, and since the last commit; the caller's */
+    uint64_t put, dirty, open; /* bytes: ever, since the last commit that was asked for, since any; the caller's */
 
     /* whose turn it is: the thread's while there are tasks, else the caller's */
     MDB_txn *txn;
@@ -101,6 +101,7 @@ static void *run(void *arg) {
         bool broken = b->err != CN_OK;
         pthread_mutex_unlock(&b->lock);
         cn_err err = broken ? CN_OK : do_task(b, t);
+        cn_give_way();
         pthread_mutex_lock(&b->lock);
         if (err != CN_OK)
             note_failure(b, err);
@@ -173,6 +174,7 @@ cn_err cn_behind_put(cn_behind *b, char kind, uint32_t a, uint32_t no, cn_str ta
     for (unsigned i = 0; i < n; i++) {
         b->put += pieces[i].n;
         b->dirty += pieces[i].n;
+        b->open += pieces[i].n;
     }
     if (!has_thread(b)) {
         CN_TRY(told(b));
@@ -183,9 +185,9 @@ cn_err cn_behind_put(cn_behind *b, char kind, uint32_t a, uint32_t no, cn_str ta
     return ask(b, t);
 }
 
-cn_err cn_behind_commit(cn_behind *b) {
+static cn_err ask_commit(cn_behind *b) {
     task *t;
-    b->dirty = 0;
+    b->open = 0;
     if (!has_thread(b)) {
         CN_TRY(told(b));
         return here(b, commit(b));
@@ -194,6 +196,13 @@ cn_err cn_behind_commit(cn_behind *b) {
     t->commit = true;
     return ask(b, t);
 }
+
+cn_err cn_behind_commit(cn_behind *b) {
+    b->dirty = 0;
+    return ask_commit(b);
+}
+
+cn_err cn_behind_step(cn_behind *b) { return b->open < CN_BEHIND_STEP ? CN_OK : ask_commit(b); }
 
 uint64_t cn_behind_dirty(const cn_behind *b) { return b->dirty; }
 

@@ -26,7 +26,7 @@ static cn_err path_of(const cn_seg *s, const char *kind, const char *end, char p
 
 static cn_err put(void *behind, uint32_t array, uint32_t block, const void *bytes, size_t n) {
     CN_TRY(cn_behind_put(behind, 'x', array, block, (cn_str){NULL, 0}, &(cn_piece){bytes, n}, 1));
-    return cn_behind_dirty(behind) < CN_BEHIND_COMMIT ? CN_OK : cn_behind_commit(behind);
+    return cn_behind_step(behind);
 }
 
 static cn_err fill(const cn_seg *s, cn_behind *b, const char *kind, cn_err (*build)(void *ctx, cn_put_array *put, void *put_ctx), void *ctx) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "engine/base/pack.h"
 #include "index/store/segment_format.h"
 
@@ -101,6 +102,7 @@ static int by_key(const void *a, const void *b) { return memcmp(a, b, sizeof(cn_
 /* Adds the bucket's entry to the table, unless the bucket is empty. */
 static cn_err make_bucket(making *m, uint32_t bucket, cn_buf *out) {
     m->n = 0;
+    cn_give_way_at(bucket);
     for (m->seg = 0; m->seg < m->live->n; m->seg++)
         CN_TRY(cn_seg_bucket(m->live->segs[m->seg], m->bits, bucket, gather, m));
     if (m->n == 0)

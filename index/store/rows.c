@@ -28,7 +28,7 @@ cn_err cn_rows_head(cn_blocks *b, cn_seg_head *ret) {
     memcpy(&h, p.p, sizeof h);
     if (h.format > CN_SEG_FORMAT)
         return cn_fail(CN_REFUSED, "%s has format %u; this program knows formats up to %d: use a newer cairn", b->path, h.format, CN_SEG_FORMAT);
-    bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && h.block_rows == cn_seg_block_rows(h.dim) && h.rows <= CN_SEGMENT_ROWS_MAX &&
+    bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && h.block_rows <= CN_VEC_BLOCK_ROWS && (h.block_rows & (h.block_rows - 1)) == 0 && !h.block_rows == !h.dim && h.rows <= CN_SEGMENT_ROWS_MAX &&
                 h.docs <= CN_SEGMENT_ROWS_MAX && h.sources <= CN_SOURCES_MAX && h.stubs <= h.docs && (h.stubs == 0 || h.format > 1);
     if (!sane)
         return cn_fail_file(b->path, ": its header cannot be right");

@@ -21,7 +21,8 @@ static cn_err usable(const cn_segw *w) {
 }
 
 cn_err cn_segw_put(cn_segw *w, char kind, uint32_t a, uint32_t b, cn_str tail, const cn_piece *pieces, unsigned n) {
-    return cn_behind_put(w->disk, kind, a, b, tail, pieces, n);
+    CN_TRY(cn_behind_put(w->disk, kind, a, b, tail, pieces, n));
+    return kind == 'n' || kind == 'h' ? CN_OK : cn_behind_step(w->disk); /* the note and the header count in one commit */
 }
 
 cn_err cn_segw_lend(cn_segw *w, cn_blocks *ret) {
@@ -327,8 +328,6 @@ static cn_err add_vectors(cn_segw *w, const cn_doc *d) {
         if (in + 1 < room)
             continue;
         CN_TRY(put_vecs(w, row / room, room));
-        if (cn_behind_dirty(w->disk) >= 2 * CN_BEHIND_COMMIT)
-            CN_TRY(cn_behind_commit(w->disk));
     }
     return CN_OK;
 }

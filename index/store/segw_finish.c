@@ -3,6 +3,7 @@
 #include <roaring/roaring.h>
 #include <stdlib.h>
 
+#include "engine/base/os.h"
 #include "index/store/segw_inside.h"
 
 typedef struct finish {
@@ -14,8 +15,7 @@ typedef struct finish {
 } finish;
 
 static cn_err put_array(finish *f, enum cn_seg_array a, const uint32_t *v, size_t n) {
-    CN_TRY(cn_segw_put(f->w, 'a', a, 0, (cn_str){NULL, 0}, &(cn_piece){v, n * sizeof *v}, 1));
-    return cn_behind_dirty(f->w->disk) >= CN_BEHIND_COMMIT ? cn_behind_commit(f->w->disk) : CN_OK;
+    return cn_segw_put(f->w, 'a', a, 0, (cn_str){NULL, 0}, &(cn_piece){v, n * sizeof *v}, 1);
 }
 
 static cn_err new_array(size_t n, uint32_t **ret) {
@@ -99,6 +99,7 @@ static cn_err make_by_key(finish *f) {
         uint32_t from = b ? end[b - 1] : 0;
         if (end[b] - from > 1)
             qsort_r(v + from, end[b] - from, sizeof *v, by_digest, f);
+        cn_give_way_at(b);
     }
     return put_array(f, CN_ARRAY_BY_KEY, v, docs);
 }
@@ -153,6 +154,7 @@ static cn_err make_items(finish *f, item *v) {
         CN_TRY(cn_rows_doc(&f->rows, d, &rec));
         if (rec.id.n == 0) /* a stub */
             continue;
+        cn_give_way_at(d);
         first = skip == SIZE_MAX ? rec.id : first;
         skip = shared(first, rec.id, skip);
     }
@@ -160,6 +162,7 @@ static cn_err make_items(finish *f, item *v) {
         CN_TRY(cn_rows_doc(&f->rows, d, &rec));
         if (rec.head.source >= sources)
             return cn_fail_file(f->w->path, ": document %u has no source", d);
+        cn_give_way_at(d);
         v[d] = (item){.prefix = prefix_of(rec.id, skip), .source = place[rec.head.source], .doc = d};
     }
     return CN_OK;

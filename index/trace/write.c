@@ -170,8 +170,10 @@ static cn_err put_all(const cn_trace_store *s, MDB_txn *txn, const cn_trace_entr
         st.limits = *limits;
     cn_trace_limits lim = st.limits;
     CN_TRY(within_map(s, txn, &lim));
-    for (uint32_t i = 0; i < n && lim.bytes; i++)
+    for (uint32_t i = 0; i < n && lim.bytes; i++) {
         CN_TRY(put_one(s, txn, &v[i], &st));
+        cn_give_way_at(i);
+    }
     CN_TRY(prune(s, txn, &lim, &st, ret_more));
     return cn_trace_state_put(s, txn, &st);
 }

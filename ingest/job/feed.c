@@ -1,4 +1,5 @@
 /* Rows into batches: from a source, from memory, or from the head's own documents. */
+#include "engine/base/os.h"
 #include "ingest/job/run.h"
 
 cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret) { return cn_source_next(r->feed.source, a, &ret->raw); }
@@ -58,7 +59,7 @@ cn_err cn_run_fill(void *run, cn_batch *b) {
         know_dim(r, it);
         it->skip = r->fed++ < r->skip_to;
         bytes += payload(it);
-        b->n++;
+        cn_give_way_at(b->n++);
     }
     b->items = items;
     cn_spend(r, CN_COST_READ, from);

@@ -223,9 +223,11 @@ static cn_err embed(cn_run *r, cn_line *l, cn_batch *b) {
 
 static void make_leaves(const cn_run *r, cn_line *l, cn_batch *b) {
     cn_item *items = b->items;
-    for (uint32_t i = 0; i < b->n && !r->dry && !cn_line_stopping(l); i++)
+    for (uint32_t i = 0; i < b->n && !r->dry && !cn_line_stopping(l); i++) {
         if (items[i].fate != CN_FATE_REJECTED && items[i].how != CN_HOW_KEEP && !items[i].skip)
             items[i].leaf = cn_leaf_of(&items[i].doc, r->recipe.dim);
+        cn_give_way_at(i);
+    }
 }
 
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
@@ -233,8 +235,10 @@ cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b) {
     cn_run *r = run;
     cn_item *items = b->items;
     uint64_t from = cn_thread_cpu_ns();
-    for (uint32_t i = 0; i < b->n && !cn_line_stopping(l); i++)
+    for (uint32_t i = 0; i < b->n && !cn_line_stopping(l); i++) {
         CN_TRY(prepare(r, &b->arena, &items[i]));
+        cn_give_way_at(i);
+    }
     cn_spend(r, CN_COST_MATCH, from);
     CN_TRY(cn_line_stopping(l) ? CN_OK : embed(r, l, b));
     from = cn_thread_cpu_ns();

@@ -9,6 +9,7 @@
  *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed
  * 152  32  digest of the policy by which the rows were made */
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
@@ -268,6 +269,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
         any_late |= late[i] = !rejected && it->fate == CN_FATE_REJECTED;
         if (r->seq == r->skip_to)
             CN_TRY(at_skip_end(r));
+        cn_give_way_at(i);
     }
     if (any_late)
         CN_TRY(list_rejects(r, b, late));
