@@ -11,6 +11,11 @@ uint32_t cn_seg_block_rows(uint32_t dim) {
     return n;
 }
 
+static bool block_rows_fit(const cn_seg_head *h) {
+    uint32_t n = h->block_rows;
+    return h->dim ? n && n <= CN_VEC_BLOCK_ROWS && (n & (n - 1)) == 0 && (n == 1 || (uint64_t)n * h->dim * sizeof(float) <= CN_VEC_BLOCK_MOST) : n == 0;
+}
+
 static cn_err damaged(const cn_rows *r, const char *what) { return cn_fail_file(r->blocks->path, ": %s", what); }
 
 /* ---------- loading ---------- */
@@ -28,7 +33,7 @@ cn_err cn_rows_head(cn_blocks *b, cn_seg_head *ret) {
     memcpy(&h, p.p, sizeof h);
     if (h.format > CN_SEG_FORMAT)
         return cn_fail(CN_REFUSED, "%s has format %u; this program knows formats up to %d: use a newer cairn", b->path, h.format, CN_SEG_FORMAT);
-    bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && h.block_rows <= CN_VEC_BLOCK_ROWS && (h.block_rows & (h.block_rows - 1)) == 0 && !h.block_rows == !h.dim && h.rows <= CN_SEGMENT_ROWS_MAX &&
+    bool sane = h.format > 0 && h.dim <= CN_DIM_MAX && block_rows_fit(&h) && h.rows <= CN_SEGMENT_ROWS_MAX &&
                 h.docs <= CN_SEGMENT_ROWS_MAX && h.sources <= CN_SOURCES_MAX && h.stubs <= h.docs && (h.stubs == 0 || h.format > 1);
     if (!sane)
         return cn_fail_file(b->path, ": its header cannot be right");
@@ -45,10 +50,12 @@ static cn_err expect(const cn_rows *r, char kind, uint32_t want, uint32_t *ret_f
     return CN_OK;
 }
 
+/* The last block of a file that is being built may hold more than the header counts, of what a killed job had added since. */
 static cn_err expect_bytes(const cn_rows *r, uint32_t at, uint32_t n, uint32_t each, uint64_t size) {
     for (uint32_t done = 0; done < n; at++) {
         uint32_t here = n - done < each ? n - done : each;
-        if (r->blocks->v[at].head->bytes != here * size)
+        uint64_t bytes = r->blocks->v[at].head->bytes;
+        if (bytes < here * size || (bytes > here * size && (r->head.state != CN_SEG_OPEN || done + here < n)))
             return damaged(r, "a block of rows or keys has a wrong length");
         done += here;
     }

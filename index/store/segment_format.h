@@ -44,6 +44,7 @@
 #define CN_IDS_BLOCK 4096          /* documents; a power of two */
 #define CN_SMALL_BLOCK (256u << 10)  /* bytes at which a block of documents or texts is closed */
 #define CN_VEC_BLOCK (512u << 10)  /* bytes of a block of vectors, at most (but one row at least) */
+#define CN_VEC_BLOCK_MOST (4u << 20) /* the same of files of earlier programs */
 #define CN_VEC_BLOCK_ROWS 65536
 #define CN_SOURCES_MAX 4096        /* in one segment */
 #define CN_CLASS_BYTES_MAX (512ull << 20)

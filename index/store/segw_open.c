@@ -262,8 +262,8 @@ static cn_err resume(cn_segw *w) {
     cn_err e = take_all(w, &b, &r);
     cn_rows_done(&r);
     cn_blocks_done(&b);
-    w->changed = true; /* its header may say that it is sealed */
-    return e;
+    w->changed = true; /* its header may say that it is sealed, which it is not with the first step that adds to it */
+    return e == CN_OK ? cn_segw_commit(w) : e;
 }
 
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {

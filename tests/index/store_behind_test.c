@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "index/store/behind.h"
+#include "index/store/dir.h"
+#include "index/store/segment_format.h"
 #include "tests/index/store_test.h"
 
 #define BLOCK (300u << 10)
@@ -87,6 +89,30 @@ static void only_commits_stay(void) {
     if (OK(cn_txn_read(env, &txn))) {
         CU_ASSERT_EQUAL(mdb_stat(txn, 1, &st), 0);
         CU_ASSERT_EQUAL(st.ms_entries, BLOCKS / 2 + 1);
+        cn_txn_abort(env, txn);
+    }
+    end(&f, env, NULL);
+}
+
+/* Nobody asked for a commit, but most of the file could be cut where it was. */
+static void steps_are_committed(void) {
+    fixture f;
+    cn_env *env;
+    cn_behind *b;
+    MDB_txn *txn;
+    MDB_stat st;
+    if (!begin(&f, &env, &b))
+        return;
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        OK(put(b, i));
+        OK(cn_behind_step(b));
+    }
+    CU_ASSERT_TRUE(cn_behind_dirty(b) > (uint64_t)BLOCK * BLOCKS);
+    OK(cn_behind_wait(b));
+    cn_behind_free(b);
+    if (OK(cn_txn_read(env, &txn))) {
+        CU_ASSERT_EQUAL(mdb_stat(txn, 1, &st), 0);
+        CU_ASSERT_TRUE(st.ms_entries <= BLOCKS && st.ms_entries + CN_BEHIND_STEP / BLOCK >= BLOCKS);
         cn_txn_abort(env, txn);
     }
     end(&f, env, NULL);
@@ -186,11 +212,60 @@ static void a_large_segment_comes_back(void) {
     fixture_done(&f);
 }
 
+/* The header says so many rows a block, as an earlier program wrote it. */
+static void set_block_rows(const char *path, const cn_seg_id *file, uint32_t rows) {
+    cn_env *env;
+    cn_blocks t;
+    cn_seg_head head;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    uint32_t n;
+    if (!OK(cn_env_open(path, CN_ENV_BUILD, false, &env)) || !OK(cn_txn_write(env, &txn)))
+        return;
+    CU_ASSERT_EQUAL(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
+    if (OK(cn_blocks_load(&t, path, file, txn, dbi))) {
+        memcpy(&head, cn_block_raw(&t, cn_blocks_first(&t, 'h', 0, &n)).p, sizeof head);
+        head.block_rows = rows;
+        OK(cn_block_put(txn, dbi, file, 'h', 0, 0, (cn_str){NULL, 0}, &(cn_piece){(const char *)&head, sizeof head}, 1));
+        cn_blocks_done(&t);
+    }
+    OK(cn_txn_commit(env, txn));
+    cn_env_close(env);
+}
+
+static void other_blocks_of_vectors_are_read(void) {
+    fixture f;
+    cn_segw *w = NULL;
+    cn_seg *s = NULL;
+    cn_digest digest;
+    char path[CN_PATH_MAX];
+    if (!fixture_init(&f) || !OK(cn_segw_new(f.tenant, DIM, &w)))
+        return;
+    cn_seg_id file = cn_segw_id(w);
+    cn_segw_leave(w);
+    OK(cn_seg_path(f.tenant, &file, NULL, path, sizeof path));
+    static const uint32_t wrong[] = {0, 3, 8192, 1u << 31};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        set_block_rows(path, &file, wrong[i]);
+        FAILS(cn_segw_open_again(f.tenant, &file, &w), CN_DAMAGED);
+    }
+    CU_ASSERT_NOT_EQUAL(cn_seg_block_rows(DIM), 4096);
+    set_block_rows(path, &file, 4096);
+    if (OK(cn_segw_open_again(f.tenant, &file, &w)) && OK(add(w, 0, DOCS)) && OK(cn_segw_seal(w, &digest)) && OK(cn_seg_open(f.tenant, &file, &digest, &s))) {
+        same_documents(s);
+        OK(cn_seg_validate(s));
+    }
+    cn_seg_close(s);
+    fixture_done(&f);
+}
+
 void behind_suite(void) {
     CU_pSuite s = CU_add_suite("behind", NULL, NULL);
     CU_ADD_TEST(s, all_blocks_arrive);
     CU_ADD_TEST(s, only_commits_stay);
+    CU_ADD_TEST(s, steps_are_committed);
     CU_ADD_TEST(s, stops_in_the_middle);
     CU_ADD_TEST(s, a_failure_is_told_to_all);
     CU_ADD_TEST(s, a_large_segment_comes_back);
+    CU_ADD_TEST(s, other_blocks_of_vectors_are_read);
 }
