@@ -28,8 +28,9 @@ static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }
  * (ulimit -f) is an error from then on, and no signal. */
 void cn_std_files(void);
 
-/* The calling thread works for a moment at a time and wants to begin soon: it asks for slices of 0.1 ms (sched_setattr(2)),
- * so that from Linux 6.12 on it goes before threads that run for long. Elsewhere nothing changes. */
+/* The calling thread, and those that it starts, work for a moment at a time and want to begin soon: they ask for slices of
+ * 0.1 ms (sched_setattr(2)), so that from Linux 6.12 on they go before threads that run for long, and giving way costs them
+ * no more than that. Elsewhere nothing changes. */
 void cn_thread_prompt(void);
 
 /* Between two steps of long work: who waits for this processor goes first, and need not wait for the clock's next tick. */

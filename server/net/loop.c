@@ -199,7 +199,6 @@ cn_err loop_init(loop *l, net *n, unsigned number) {
 }
 
 void loop_run(loop *l) {
-    cn_thread_prompt();
     uv_run(&l->uv, UV_RUN_DEFAULT);
 }
 

@@ -53,7 +53,7 @@ static cn_err serve(cn_config *c, command_line *l) {
 int main(int argc, char **argv) {
     cn_std_files();
     cn_parse_worker_main(argc, argv);
-    cn_thread_prompt(); /* all threads: a slice is for those that give way between two steps */
+    cn_thread_prompt();
     command_line line = {argc, argv};
     cn_config c;
     if (cn_config_load(argc, argv, &c) != CN_OK) {
