@@ -61,13 +61,14 @@ METHOD(tenant_list) {
 static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_buf *out) {
     cn_modes m;
     CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
-    cn_pack_map(out, 18);
+    cn_pack_map(out, 19);
     cn_out_str(out, "index", ix->name);
     cn_out_str(out, "embedder", ix->set.embedder);
     cn_out_str(out, "precision", ix->set.precision);
     cn_out_str(out, "chunker", ix->set.chunker);
     cn_out_cstr(out, "metric", cn_metric_name(ix->set.metric));
     cn_out_str(out, "mode", ix->set.mode);
+    cn_out_cstr(out, "fusion", cn_fusion_name(ix->set.rrf));
     cn_out_cstr(out, "kind", cn_index_kind(&ix->set));
     cn_out_str(out, "analyser", ix->set.analyser.n ? ix->set.analyser : CN_STR(CN_ANALYSER_DEFAULT));
     cn_out_uint(out, "dim", ix->set.dim);
@@ -119,7 +120,10 @@ static cn_err take_kind(const msgpack_object *p, bool *io_cells) {
 /* What may change at any time. */
 static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
     uint64_t versions = set->keep_versions, days = set->keep_days;
+    cn_str fusion = {NULL, 0};
     CN_TRY(cn_get_str(p, "mode", &set->mode));
+    CN_TRY(cn_get_str(p, "fusion", &fusion));
+    CN_TRY(cn_fusion_parse(fusion, &set->rrf));
     CN_TRY(take_kind(p, &set->cells));
     CN_TRY(cn_get_uint(p, "keep_versions", 0, 1000000, &versions));
     CN_TRY(cn_get_uint(p, "keep_days", 0, 36500, &days));
@@ -420,6 +424,7 @@ METHOD(model_list) {
 }
 
 #define SOFT {"mode", "str", false, "default mode of queries: dense, exact, lexical or hybrid"}, \
+             {"fusion", "str", false, "how mode hybrid makes one list of two by default: scores or rrf; scores"}, \
              {"kind", "str", false, "how vectors are found: flat (all are looked at by codes), or cells (of segments from 32,768 rows up only some are; making one costs seconds)"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \

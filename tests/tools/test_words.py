@@ -9,7 +9,7 @@ import unittest
 from place import CAIRN, RULES, TEXT, Place, run
 
 SEALED = {"job", "state", "counts", "activated", "why", "elapsed_ms", "chunks_embedded", "tokens", "cpu_ms", "rejected"}
-INDEX = {"index", "embedder", "precision", "chunker", "metric", "mode", "kind", "dim", "keep_versions", "keep_days", "activate", "local_only", "active", "newest", "hold", "made"}
+INDEX = {"index", "embedder", "precision", "chunker", "metric", "mode", "fusion", "kind", "dim", "keep_versions", "keep_days", "activate", "local_only", "active", "newest", "hold", "made"}
 HIT = {"doc", "source", "chunk", "score", "relevance", "text", "title", "headings", "bytes", "page", "uri", "modified", "digest", "meta"}
 MADE = {"tenant", "index", "version", "root", "embedder", "embedder_digest", "parser", "chunker", "policy_epoch", "mode", "search", "trace_id", "degraded", "build"}
 COUNTS = {"read", "added", "unchanged", "changed", "relabelled", "rejected", "deleted", "documents", "chunks", "unlabelled", "skipped"}
