@@ -446,6 +446,17 @@ class HttpEmbedder(unittest.TestCase):
         self.assertIn("DEADLINE", hurried.get("error", str(hurried)))
         self.assertEqual((patient["hits"][0]["doc"], patient["made_by"]["mode"], patient["made_by"]["degraded"]), ("d4", "dense", []))
 
+    def test_those_in_a_hurry_do_not_take_it_for_down(self):
+        """Questions with less time than the service needs are late by themselves; nobody else is answered worse for them."""
+        self.add("--query-timeout", "15000", "--breaker", "3")
+        rpc = self.serve()
+        self.service.always = "slow"
+        for i in range(5):
+            with self.assertRaisesRegex(Failed, "^DEADLINE"):
+                rpc.call("query", index="docs", text=f"Row {i} in haste.", k=1, mode="dense", deadline_ms=50)
+        patient = rpc.call("query", index="docs", text="Row 4 says so.", k=1, mode="dense")
+        self.assertEqual((patient["hits"][0]["doc"], patient["made_by"]["degraded"]), ("d4", []))
+
     def test_a_description_that_is_replaced_while_it_is_used(self):
         self.add()
         rpc = self.serve()
