@@ -3,7 +3,11 @@
 #include "server/service/operate.h"
 #include "server/service/reading.h"
 
+#include <unistd.h>
+
+#include "engine/base/mem.h"
 #include "ingest/chunk/chunk.h"
+#include "ingest/embed/store.h"
 
 static const char *data_dir(cn_service *s) { return cn_data_dir(cn_service_data(s)); }
 
@@ -147,7 +151,7 @@ static cn_err take_metric(const msgpack_object *p, cn_metric *ret) {
 }
 
 /* The model decides precision, digest and dimension; without one, vectors come with the rows. */
-static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settings *set, uint32_t *ret_max_tokens) {
+static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settings *set, uint32_t *ret_max_tokens, int *ret_held) {
     CN_TRY(cn_get_str(p, "embedder", &set->embedder));
     CN_TRY(cn_get_str(p, "precision", &set->precision));
     if (cn_str_is(set->embedder, "none")) {
@@ -157,6 +161,7 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
         return CN_OK;
     }
     cn_embedder *e;
+    CN_TRY(cn_model_hold(data_dir(s), set->embedder, false, ret_held));
     CN_TRY(cn_embedder_open(data_dir(s), set->embedder, set->precision, &e));
     cn_err err = set->local_only ? cn_embedder_local_only(e) : CN_OK;
     set->precision = cn_embedder_precision(e);
@@ -167,8 +172,14 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
     return err;
 }
 
+static void let_go(const int *held) {
+    if (*held >= 0)
+        close(*held);
+}
+
 METHOD(index_create) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
+    CN_CLEANUP(let_go) int held = -1; /* its model, until the index is there */
     cn_index_settings set;
     cn_chunker chunker;
     cn_actor who;
@@ -179,7 +190,7 @@ METHOD(index_create) {
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(take_soft(p, &set));
     CN_TRY(take_metric(p, &set.metric));
-    CN_TRY(take_model(s, p, &set, &max_tokens));
+    CN_TRY(take_model(s, p, &set, &max_tokens, &held));
     CN_TRY(cn_get_str(p, "chunker", &set.chunker));
     CN_TRY(cn_chunker_parse(set.chunker, max_tokens, &chunker));
     CN_TRY(cn_get_str(p, "analyser", &set.analyser));

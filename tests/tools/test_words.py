@@ -57,6 +57,8 @@ CHANGES = [
     (("member", "remove", "acme", "user:bo"), {"member"}),
     (("member", "sync", "acme", "-"), {"members"}),
     (("model", "add", "tiny", "MODEL"), {"model"}),
+    (("model", "add", "spare", "MODEL"), {"model"}),
+    (("model", "remove", "spare"), {"model"}),
     (("model", "distill", "fast", "--from", "tiny", "--texts", "DOCS"), {"model", "dim", "documents", "rejected", "passages", "words"}),
     (("index", "create", "acme/new", "--embedder", "none"), INDEX),
     (("index", "set", "acme/new", "--mode", "exact"), INDEX),

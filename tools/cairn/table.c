@@ -89,6 +89,10 @@ const cmd cmd_table[] = {
      "carries no text, but what words stand together in its texts shows in it.\n"
      "  cairn model distill fast --from minilm --texts ./docs\n"
      "  cairn model distill fast --from minilm --index acme/docs --passages 50000", run_model_distill, NULL},
+    {"model remove", NULL, "take a model away that no kept version was made with", {{"NAME", NULL, CMD_TEXT, false, false}}, NULL,
+     "A version, or an index without any that was made for it, holds a model; which one is told. A model whose files are damaged\n"
+     "goes in any case, to be added again. A running server answers with what it has in memory until it stops.\n"
+     "  cairn model remove old", run_model_remove, NULL},
     {"model list", "admin.model_list", "models at hand", {{0}}, NULL, "  cairn model list", NULL, "models: model kind dim max_tokens digest"},
     {"model bench", NULL, "chunks and tokens a second of a model on this host", {{"NAME", NULL, CMD_TEXT, false, false}},
      OPTS({"--tokens", "N", NULL, CMD_UINT, "of each chunk (128)"}, {"--batch", "N", NULL, CMD_UINT, "chunks a call (32)"},
