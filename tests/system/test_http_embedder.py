@@ -411,6 +411,16 @@ class HttpEmbedder(unittest.TestCase):
         self.assertIn("precision", self.cairn("index", "create", "acme/docs", "--embedder", "far", "--precision", "int8", code=1).stderr)
 
     # ---------- the command ----------
+    def test_a_benchmark_of_the_model_asks_before_it_costs(self):
+        self.add("--max-batch", "8")
+        self.assertIn("--yes", self.cairn("model", "bench", "far", code=5).stderr)
+        self.assertEqual(self.service.seen, [])
+        r = self.map("model", "bench", "far", "--yes")
+        self.assertGreater(r["chunks_per_s"], 0)
+        texts = {t for a in self.asked() for t in a["input"]}
+        self.assertGreater(len(texts), 10)
+        self.assertGreater(len({len(t) // 100 for t in texts}), 2)
+
     def test_a_benchmark_tells_what_fell_back(self):
         """The first question is answered as asked, and then the service goes down."""
         self.add("--breaker", "2", "--query-timeout", "1000")

@@ -280,6 +280,8 @@ class Models(unittest.TestCase):
         self.assertEqual(sorted(got), ["chunks_per_s", "tokens_per_s"])
         self.assertGreater(got["chunks_per_s"], 0)
         self.assertAlmostEqual(got["tokens_per_s"] / got["chunks_per_s"], 16, places=6)
+        got = json.loads(self.cairn("model", "bench", "tiny", "-o", "json"))
+        self.assertAlmostEqual(got["tokens_per_s"] / got["chunks_per_s"], LIMIT * (1 + 2 + 3 + 4) / 16, places=6)  # several lengths
         self.cairn("model", "bench", "tiny", "--tokens", "33", code=2)
         self.assertIn("--tokens", self.err)
 
