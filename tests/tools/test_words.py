@@ -23,6 +23,8 @@ READS = [
     (("index", "list", "acme"), {"indexes"}, "indexes", INDEX),
     (("index", "show", "acme/docs"), INDEX, None, ()),
     (("gate", "show", "acme/docs"), {"index", "requirements", "by", "at", "reason", "versions"}, "versions", {"version", "state", "gate", "unmet", "results"}),
+    (("eval", "list", "acme/docs"), {"index", "evaluations"}, None, ()),
+    (("eval", "show", "acme/docs", "core"), {"index", "evaluations"}, None, ()),
     (("jobs", "list", "acme"), {"jobs"}, "jobs", {"job", "index", "source", "state", "step", "started", "updated", "counts", "why"}),
     (("documents", "list", "acme/docs"), {"documents"}, "documents", {"source", "doc", "title", "uri", "mime", "modified", "chunks", "bytes"}),
     (("documents", "get", "acme/docs", "open.txt"), {"source", "doc", "text", "meta", "passages"}, "passages", {"chunk", "bytes", "page", "headings"}),

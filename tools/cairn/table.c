@@ -225,9 +225,15 @@ const cmd cmd_table[] = {
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "of mode hybrid (the index's own)"}, {"--recall", "R", "recall", CMD_FLOAT, "the least recall wanted; over .999 nothing is left out (kind flat: .999; cells: .95)"},
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--against-version", "N", NULL, CMD_UINT, "ask this version too, and tell the difference"}, {"--against-mode", "MODE", NULL, CMD_TEXT, "the same for a mode"},
-          {"--run", "FILE", NULL, CMD_TEXT, "write the rankings, as trec_eval reads them"}),
-     "Measures are trec_eval's, under the names of ir_measures; a question that finds nothing counts 0. p is the chance that\nsuch a difference comes about by luck (10,000 random exchanges of paired questions).\n"
-     "  cairn eval run acme/docs --beir cranfield\n  cairn eval run acme/docs --beir cranfield --version 8 --against-version 7", run_eval, NULL},
+          {"--run", "FILE", NULL, CMD_TEXT, "write the rankings, as trec_eval reads them"},
+          {"--store", "NAME", NULL, CMD_TEXT, "keep the figures with the version, as results NAME/nDCG@10, ... that a gate can require"}),
+     "Measures are trec_eval's, under the names of ir_measures; a question that finds nothing counts 0. p is the chance that\nsuch a difference comes about by luck (10,000 random exchanges of paired questions).\nWith --store a gate can require what was measured: 'NAME/nDCG@10>=0.42'.\n"
+     "  cairn eval run acme/docs --beir cranfield\n  cairn eval run acme/docs --beir cranfield --version 8 --against-version 7\n"
+     "  cairn eval run acme/docs --beir cranfield --version 8 --store cranfield", run_eval, NULL},
+    {"eval list", "eval.list", "what versions showed of judged questions", {IX}, OPTS({"--version", "N", "version", CMD_UINT, "only of this version"}),
+     "Of `eval run --store`, and of frozen sets that `gate run` asked.\n  cairn eval list acme/docs --version 8", NULL, "evaluations: name version state queries metrics by at"},
+    {"eval show", "eval.list", "the same of one name, version by version", {IX, {"NAME", "name", CMD_TEXT, false, false}}, NULL, "  cairn eval show acme/docs cranfield", NULL,
+     "evaluations: version state queries metrics by at"},
     {"eval score", NULL, "the same measures of a run file, of any engine", {{"RUN", NULL, CMD_TEXT, false, false}},
      OPTS({"--qrels", "FILE", NULL, CMD_TEXT, "judgements: TREC's 'query 0 document grade', or BEIR's table"}),
      "  cairn eval score ranking.run --qrels cranfield/qrels/test.tsv", run_eval_score, NULL},
