@@ -21,6 +21,16 @@ bool cn_index_mode_known(cn_str mode) { return cn_str_is(mode, "dense") || cn_st
 
 const char *cn_index_kind(const cn_index_settings *s) { return s->cells ? "cells" : "flat"; }
 
+const char *cn_fusion_name(bool rrf) { return rrf ? "rrf" : "scores"; }
+
+cn_err cn_fusion_parse(cn_str name, bool *io_rrf) {
+    bool rrf = cn_str_is(name, "rrf");
+    if (name.n && !rrf && !cn_str_is(name, "scores"))
+        return cn_fail(CN_INVALID, "there is no fusion \"" CN_STR_FMT "\"; it is scores or rrf", CN_STR_ARG(name));
+    *io_rrf = name.n ? rrf : *io_rrf;
+    return CN_OK;
+}
+
 static cn_err settings_check(const cn_index_settings *s) {
     cn_analyser analyser;
     if (!cn_index_mode_known(s->mode))
@@ -67,7 +77,7 @@ static uint64_t space_seed(void) {
 
 static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     const cn_index_settings *s = &ix->set;
-    cn_pack_map(b, 15);
+    cn_pack_map(b, 16);
     cn_pack_cstr(b, "id"), cn_pack_uint(b, ix->id);
     cn_pack_cstr(b, "active"), cn_pack_uint(b, ix->active);
     cn_pack_cstr(b, "newest"), cn_pack_uint(b, ix->newest);
@@ -76,6 +86,7 @@ static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     cn_pack_cstr(b, "chunker"), cn_pack_str(b, s->chunker);
     cn_pack_cstr(b, "metric"), cn_pack_cstr(b, cn_metric_name(s->metric));
     cn_pack_cstr(b, "mode"), cn_pack_str(b, s->mode);
+    cn_pack_cstr(b, "fusion"), cn_pack_cstr(b, cn_fusion_name(s->rrf));
     cn_pack_cstr(b, "kind"), cn_pack_cstr(b, cn_index_kind(s));
     cn_pack_cstr(b, "analyser"), cn_pack_str(b, s->analyser);
     cn_pack_cstr(b, "dim"), cn_pack_uint(b, s->dim);

@@ -11,12 +11,14 @@
 
 bool cn_index_mode_known(cn_str mode);
 const char *cn_index_kind(const cn_index_settings *s); /* "flat" or "cells" */
+const char *cn_fusion_name(bool rrf); /* "scores" or "rrf" */
+cn_err cn_fusion_parse(cn_str name, bool *io_rrf); /* one that is empty leaves it */
 void cn_index_settings_default(cn_index_settings *s);
 
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
 cn_err cn_index_get(cn_tenant *t, cn_str name, cn_arena *a, cn_index_info *ret); /* CN_NOT_FOUND */
 cn_err cn_index_list(cn_tenant *t, cn_arena *a, cn_index_info **ret, uint32_t *ret_n);
-/* Changes what may change without a rebuild (mode, cells, keep_versions, keep_days, activate, local_only); INVALID names what may not. */
+/* Changes what may change without a rebuild (mode, rrf, cells, keep_versions, keep_days, activate, local_only); INVALID names what may not. */
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
 /* The same by a function that changes what it finds, inside the transaction: two at once lose nothing of each other. */
 typedef cn_err cn_index_edit_fn(void *ctx, cn_index_settings *io);

@@ -16,6 +16,7 @@ typedef struct cn_index_settings {
     uint32_t keep_versions; /* gc keeps this many before the active one */
     uint32_t keep_days;
     bool activate;          /* jobs flip by default */
+    bool rrf;               /* mode hybrid adds up reciprocal ranks by default; else it weighs scores */
     bool cells;             /* its kind: cells are made of large segments; else flat (index/store/segment.h) */
     bool local_only;        /* texts and questions go to no embedder elsewhere (http) */
     cn_digest embedder_digest; /* of the model when the index was created; a version's recipe says what it used */

@@ -1,8 +1,10 @@
 /* fuse.c -- two ranked lists of hits to one. Each half's scores are counted in standard deviations from the mean of its first
- * CN_HYBRID_DEPTH hits, and the two are weighed (a convex combination, which Bruch, Gai and Ingber 2023 found better than
- * reciprocal ranks; so it is on our sets). A half is worth no less than its hit at that depth, which is also what it is worth
- * to a hit that it does not have: so the order of what either half has among its first is the same whatever depth was
- * searched. What neither has there comes behind, by reciprocal ranks (Cormack, Clarke and Buettcher 2009). */
+ * CN_HYBRID_DEPTH rows, and the two are weighed (a convex combination, which Bruch, Gai and Ingber 2023 found better than
+ * reciprocal ranks; so it is on our sets). Where fewer rows hold a word of the question, others are counted with the 0 that
+ * BM25 gives them: so a word that stands in one passage alone says much of it. A half is worth no less than its row at that
+ * depth, which is also what it is worth to a hit that it does not have: so the order of what either half has among its first
+ * is the same whatever depth was searched. Or, where it is asked for, reciprocal ranks are added up (Cormack, Clarke and
+ * Buettcher 2009), of the same first rows. What neither has there comes behind, by reciprocal ranks. */
 #include <math.h>
 
 #include "index/search/searcher.h"
@@ -43,16 +45,19 @@ typedef struct spread {
     double least;           /* of them, in deviations; 0 with those */
 } spread;
 
-static spread spread_of(const cn_hit *v, uint32_t n) {
+static double score_at(const cn_hit *v, uint32_t n, uint32_t i) { return i < n ? (double)v[i].score : 0; }
+
+/* Of the n hits and, up to `rows` in all, of rows that score 0. */
+static spread spread_of(const cn_hit *v, uint32_t n, uint64_t rows) {
     spread s = {0};
     double squares = 0;
-    n = n < CN_HYBRID_DEPTH ? n : CN_HYBRID_DEPTH;
-    for (uint32_t i = 0; i < n; i++)
-        s.mean += (double)v[i].score / n;
-    for (uint32_t i = 0; i < n; i++)
-        squares += ((double)v[i].score - s.mean) * ((double)v[i].score - s.mean);
-    s.deviation = n ? sqrt(squares / n) : 0;
-    s.least = s.deviation > 0 ? ((double)v[n - 1].score - s.mean) / s.deviation : 0;
+    uint32_t first = rows < CN_HYBRID_DEPTH ? (uint32_t)rows : CN_HYBRID_DEPTH;
+    for (uint32_t i = 0; i < first; i++)
+        s.mean += score_at(v, n, i) / first;
+    for (uint32_t i = 0; i < first; i++)
+        squares += (score_at(v, n, i) - s.mean) * (score_at(v, n, i) - s.mean);
+    s.deviation = first ? sqrt(squares / first) : 0;
+    s.least = s.deviation > 0 ? (score_at(v, n, first - 1) - s.mean) / s.deviation : 0;
     return s;
 }
 
@@ -62,8 +67,10 @@ static double worth(cn_half h, const spread *s) { return among_first(h) && s->de
 
 static double by_rank(cn_half h) { return h.rank ? 1.0 / (double)(CN_FUSE_RANK + h.rank) : 0; }
 
-static float fused_score(const cn_hit *x, const spread *dense, const spread *lexical) {
-    double score = CN_FUSE_DENSE * worth(x->dense, dense) + (1 - CN_FUSE_DENSE) * worth(x->lexical, lexical);
+static double first_by_rank(cn_half h) { return among_first(h) ? by_rank(h) : 0; }
+
+static float fused_score(const cn_hit *x, const spread *dense, const spread *lexical, bool rrf) {
+    double score = rrf ? first_by_rank(x->dense) + first_by_rank(x->lexical) : CN_FUSE_DENSE * worth(x->dense, dense) + (1 - CN_FUSE_DENSE) * worth(x->lexical, lexical);
     bool behind = !among_first(x->dense) && !among_first(x->lexical);
     return (float)(behind ? score - 1 + by_rank(x->dense) + by_rank(x->lexical) : score);
 }
@@ -98,9 +105,9 @@ static cn_err sort(cn_hit *v, uint32_t n) {
     return CN_OK;
 }
 
-cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint32_t *ret_n) {
+cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint64_t permitted, bool rrf, uint32_t *ret_n) {
     uint32_t n = dense, slot;
-    spread by_vectors = spread_of(s->fused, dense), by_words = spread_of(s->best, lexical);
+    spread by_vectors = spread_of(s->fused, dense, dense), by_words = spread_of(s->best, lexical, permitted);
     memset(s->told, 0, s->room_told * sizeof *s->told);
     for (uint32_t i = 0; i < dense; i++) {
         find(s, &s->fused[i], &slot);
@@ -109,7 +116,7 @@ cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint32_t *ret_n
     }
     add_lexical(s, lexical, &n);
     for (uint32_t i = 0; i < n; i++)
-        s->fused[i].score = fused_score(&s->fused[i], &by_vectors, &by_words);
+        s->fused[i].score = fused_score(&s->fused[i], &by_vectors, &by_words, rrf);
     CN_TRY(sort(s->fused, n));
     *ret_n = n;
     return CN_OK;

@@ -182,10 +182,13 @@ static cn_err search_parts(cn_view *v, const cn_query *q, bool by_words, const c
 /* Both halves, to the same depth, and one list of them. */
 static cn_err search_both(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
     uint32_t dense, lexical;
+    uint64_t permitted = 0;
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        permitted += permit->n_rows[i];
     CN_TRY(search_parts(v, q, false, permit, k, s, &dense));
     memcpy(s->fused, s->best, dense * sizeof *s->fused);
     CN_TRY(search_parts(v, q, true, permit, k, s, &lexical));
-    return cn_fuse(s, dense, lexical, ret_n);
+    return cn_fuse(s, dense, lexical, permitted, q->rrf, ret_n);
 }
 
 static cn_err find_all(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, cn_hit **ret, uint32_t *ret_n) {

@@ -26,13 +26,14 @@ cn_err cn_searcher_new(cn_searcher **ret);
 void cn_searcher_free(cn_searcher *s);
 
 /* dense: near vectors, within a rare miss, or by cells as many of them as the recall asks for; exact: none missed; lexical: rows that hold the question's words, by BM25; hybrid:
- * dense and lexical, fused by their ranks. */
+ * dense and lexical, fused (fuse.c). */
 typedef enum cn_mode { CN_MODE_DENSE, CN_MODE_EXACT, CN_MODE_LEXICAL, CN_MODE_HYBRID } cn_mode;
 typedef struct cn_query {
     cn_principal who;          /* verified by the caller; at least {public} */
     const float *vector;       /* the version's dim; not for lexical */
     cn_str text;               /* for lexical and hybrid */
     bool exact;                /* hybrid: its dense half is that of mode exact */
+    bool rrf;                  /* hybrid: its halves are fused by reciprocal ranks; else by their scores */
     uint32_t k;
     cn_mode mode;
     double recall;             /* the least wanted of vectors, dense or the dense half of hybrid, where there are cells; 0, or over CN_CELLS_RECALL_MAX: a rare miss */
@@ -82,7 +83,7 @@ cn_err cn_view_lexical(cn_view *v, uint64_t deadline_ns);
  * BM25 counts over the rows that the principal may read in this version, whatever the filter: how many there are, how long
  * they are on average, how many hold a word. So scores say nothing of other rows, and a filter leaves them as they are.
  * hybrid: .6 and .4 of the scores by vectors and by words, each in standard deviations from the mean of its first 100 (fuse.c):
- * a number for the order alone, mostly between -3 and 6. */
+ * a number for the order alone, mostly between -3 and 6. With rrf: 1 / (60 + rank), of both halves' first 100 added up. */
 cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats);
 
 /* Where a question's words stand in a text: words that were asked outside of quotes or begin as its prefixes say, and phrases

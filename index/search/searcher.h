@@ -82,5 +82,6 @@ typedef struct cn_phrase_look {
 } cn_phrase_look;
 /* Do all phrases of the question stand in the row? ctx: a cn_phrase_look. */
 cn_err cn_phrases_stand(void *ctx, uint32_t row, bool *ret);
-/* s->fused[0..dense) and s->best[0..lexical), each in its order, become s->fused in the order of the fused scores. */
-cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint32_t *ret_n);
+/* s->fused[0..dense) and s->best[0..lexical), each in its order, of so many rows that may be found, become s->fused in the
+ * order of the fused scores; rrf: of reciprocal ranks. */
+cn_err cn_fuse(cn_searcher *s, uint32_t dense, uint32_t lexical, uint64_t permitted, bool rrf, uint32_t *ret_n);

@@ -36,7 +36,7 @@ struct cn_embedder {
     cn_token_table table; /* its rows, instead of bert; rows NULL: another kind */
     cn_http *http;  /* instead of weights; price: of a million tokens */
     double price;
-    cn_file_mark described; /* of its description, as it was before it was read */
+    cn_file_mark described; /* of its manifest, or description, as it was before it was read */
     bool opening;   /* by one thread; others wait for `opened` */
     pthread_mutex_t lock; /* over `free` */
     space *free;
@@ -91,7 +91,7 @@ static cn_err load_http(cn_embedder *e) {
     cn_http_config c;
     if (strcmp(e->precision, "fp32") != 0)
         return cn_fail(CN_INVALID, "model \"%s\" is a service elsewhere, whose precision is not ours to choose; leave out the precision", e->name);
-    e->described = cn_model_http_mark(e->data_dir, cn_str_of(e->name));
+    e->described = cn_model_mark(e->data_dir, cn_str_of(e->name), CN_HTTP_FILE);
     CN_TRY(cn_model_open_http(e->data_dir, cn_str_of(e->name), &c));
     e->c.hidden = c.dim;
     e->c.max_tokens = c.max_tokens;
@@ -134,7 +134,7 @@ static cn_err load_static(cn_embedder *e) {
     if (err == CN_OK)
         err = cn_static_check(&e->table, e->pieces);
     if (err == CN_INVALID)
-        return cn_wrap(CN_DAMAGED, "model \"%s\"; remove its folder and distill it again", e->name);
+        return cn_wrap(CN_DAMAGED, "model \"%s\"; remove it (`cairn model remove`) and distill it again", e->name);
     CN_TRY(err);
     e->c.hidden = e->table.dim;
     e->c.max_tokens = m.max_tokens;
@@ -144,6 +144,7 @@ static cn_err load_static(cn_embedder *e) {
 
 static cn_err load(cn_embedder *e) {
     cn_manifest m;
+    e->described = cn_model_mark(e->data_dir, cn_str_of(e->name), CN_MANIFEST_FILE);
     CN_TRY(cn_model_manifest(e->data_dir, cn_str_of(e->name), &m));
     return strcmp(m.kind, "http") == 0 ? load_http(e) : strcmp(m.kind, "static") == 0 ? load_static(e) : load_bert(e);
 }
@@ -171,9 +172,7 @@ static cn_err default_precision(const char *data_dir, cn_str name, cn_str *ret) 
 }
 
 bool cn_embedder_is_current(const cn_embedder *e) {
-    if (!e->http)
-        return true;
-    cn_file_mark now = cn_model_http_mark(e->data_dir, cn_str_of(e->name));
+    cn_file_mark now = cn_model_mark(e->data_dir, cn_str_of(e->name), e->http ? CN_HTTP_FILE : CN_MANIFEST_FILE);
     return now.inode == 0 || memcmp(&now, &e->described, sizeof now) == 0; /* what is gone changes nothing */
 }
 

@@ -33,7 +33,7 @@ cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, 
  * for the other kinds, which have no other. */
 cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret);
 void cn_embedder_unref(cn_embedder *e);
-bool cn_embedder_is_current(const cn_embedder *e); /* false: a remote one whose description was replaced since; an open gives the new one */
+bool cn_embedder_is_current(const cn_embedder *e); /* false: its folder, or a remote one's description, was replaced since; an open gives the new one */
 cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
 cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */

@@ -127,24 +127,22 @@ static cn_err pause_for(const ask *a, uint64_t ns) {
     return CN_OK;
 }
 
-/* Half of the pause by chance, so that those who failed together do not come back together. */
-static uint64_t pause_ms(const ask *a) {
+uint64_t cn_http_pause_ms(uint32_t tries, uint64_t retry_after_ms, uint32_t chance) {
     uint64_t ms = PAUSE_FIRST_MS;
-    uint32_t chance;
-    for (uint32_t i = 1; i < a->tries && ms < PAUSE_MOST_MS; i++)
+    for (uint32_t i = 1; i < tries && ms < PAUSE_MOST_MS; i++)
         ms *= 2;
-    cn_random(&chance, sizeof chance);
     ms = ms / 2 + chance % (ms / 2 + 1);
-    return a->reply.retry_after_ms > ms ? a->reply.retry_after_ms : ms;
+    return retry_after_ms > ms ? retry_after_ms + chance % (retry_after_ms / 10 + 1) : ms;
 }
 
 static bool fits(const ask *a, uint64_t ns) { return cn_mono_ns() + ns < a->until_ns; }
 
+static bool late(const ask *a) { return a->w && a->w->until_ns && cn_mono_ns() >= a->w->until_ns; }
+
 static cn_err give_up(const ask *a, cn_err err) {
     if (err == CN_END || err == CN_OVERLOADED)
         return err;
-    bool late = a->w && a->w->until_ns && cn_mono_ns() >= a->w->until_ns;
-    cn_err code = late ? CN_DEADLINE : CN_UNAVAILABLE;
+    cn_err code = late(a) ? CN_DEADLINE : CN_UNAVAILABLE;
     return a->tries > 1 ? cn_fail(code, "%s (the last of %u tries)", cn_error_detail(), a->tries) : code;
 }
 
@@ -174,16 +172,17 @@ static cn_err enter(const ask *a, bool *ret_probe) {
     return CN_OK;
 }
 
+/* A caller who stopped, or had less time than the service is given, says nothing of the service. */
 static cn_err try_guarded(ask *a, outcome *ret) {
     bool probe;
     *ret = NEVER;
     CN_TRY(enter(a, &probe));
     a->tries++;
     cn_err err = try_once(a, ret);
-    if (*ret == AGAIN || *ret == NEVER)
+    bool well = *ret == GOOD || *ret == TEXTS, left = *ret == STOPPED || (err == CN_DEADLINE && late(a));
+    if (!well && !left)
         remember(a->h);
-    bool well = *ret == GOOD || *ret == TEXTS;
-    cn_breaker_leave(&a->h->breaker, cn_mono_ns(), probe, well ? CN_BREAKER_WELL : *ret == STOPPED ? CN_BREAKER_NOTHING : CN_BREAKER_FAILED);
+    cn_breaker_leave(&a->h->breaker, cn_mono_ns(), probe, well ? CN_BREAKER_WELL : left ? CN_BREAKER_NOTHING : CN_BREAKER_FAILED);
     return err;
 }
 
@@ -193,9 +192,12 @@ static cn_err ask_on(ask *a) {
         cn_err err = try_guarded(a, &how);
         if (err == CN_OK || how != AGAIN || a->tries >= a->most)
             return err == CN_OK ? err : give_up(a, err);
-        uint64_t ms = pause_ms(a);
+        uint32_t chance;
+        uint64_t after = a->reply.retry_after_ms;
+        cn_random(&chance, sizeof chance);
+        uint64_t ms = cn_http_pause_ms(a->tries, after, chance);
         if (!fits(a, ms * MS))
-            return a->reply.retry_after_ms == ms ? cn_wrap(give_up(a, err), "it wants to be asked again only in %llu s", (unsigned long long)(ms / 1000)) : give_up(a, err);
+            return after && !fits(a, after * MS) ? cn_wrap(give_up(a, err), "it wants to be asked again only in %llu s", (unsigned long long)(after / 1000)) : give_up(a, err);
         CN_TRY(pause_for(a, ms * MS));
     }
 }

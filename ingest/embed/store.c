@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,7 +77,7 @@ static cn_err write_manifest(const char *folder, const cn_manifest *m) {
         cn_pack_uint(&b, m->sizes[k]);
     cn_record_close(&b, at);
     CN_TRY(cn_buf_check(&b));
-    return write_file(folder, "manifest", cn_buf_str(&b));
+    return write_file(folder, CN_MANIFEST_FILE, cn_buf_str(&b));
 }
 
 static cn_err read_fields(const msgpack_object *o, cn_manifest *m) {
@@ -107,7 +108,7 @@ static cn_err parse_manifest(const char *path, cn_str bytes, cn_manifest *ret) {
     cn_manifest m = {0};
     CN_TRY(cn_record_read(&u, bytes, CN_MANIFEST_FORMAT, path));
     if (read_fields(&u.o, &m) != CN_OK)
-        return cn_wrap(CN_DAMAGED, "%s; remove this model's folder and add the model again", path);
+        return cn_wrap(CN_DAMAGED, "%s; remove the model (`cairn model remove`) and add it again", path);
     *ret = m;
     return CN_OK;
 }
@@ -128,7 +129,7 @@ static cn_err read_file(const char *path, char *bytes, size_t room, size_t *ret_
 static cn_err read_manifest(const char *folder, cn_manifest *ret) {
     char path[PATH_BYTES], bytes[4096];
     size_t n;
-    CN_TRY(join(path, folder, "manifest"));
+    CN_TRY(join(path, folder, CN_MANIFEST_FILE));
     CN_TRY(read_file(path, bytes, sizeof bytes, &n));
     return parse_manifest(path, (cn_str){bytes, n}, ret);
 }
@@ -140,12 +141,16 @@ static cn_err of_model(const char *folder, cn_err err) {
     return err;
 }
 
+static cn_err no_model(cn_str name) {
+    return cn_fail(CN_NOT_FOUND, "no model \"" CN_STR_FMT "\"; `cairn model list` shows those there are, `cairn model add` brings one", CN_STR_ARG(name));
+}
+
 cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
     char path[PATH_BYTES];
     CN_TRY(model_path(data_dir, name, path));
     struct stat st;
     if (stat(path, &st) != 0 && errno == ENOENT)
-        return cn_fail(CN_NOT_FOUND, "no model \"" CN_STR_FMT "\"; `cairn model list` shows those there are, `cairn model add` brings one", CN_STR_ARG(name));
+        return no_model(name);
     cn_err err = read_manifest(path, ret);
     return of_model(path, err == CN_NOT_FOUND ? cn_wrap(CN_DAMAGED, "model \"" CN_STR_FMT "\"", CN_STR_ARG(name)) : err);
 }
@@ -154,7 +159,7 @@ cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret) {
 static cn_err is_same(const cn_model_dir *d, const cn_manifest *m, const char *path) {
     cn_digest now = cn_model_dir_digest(d);
     if (!cn_digest_eq(&now, &m->digest))
-        return cn_fail(CN_DAMAGED, "the files in %s are not those of the model that was added; remove the folder and add the model again", path);
+        return cn_fail(CN_DAMAGED, "the files in %s are not those of the model that was added; remove the model (`cairn model remove`) and add it again", path);
     return CN_OK;
 }
 
@@ -166,11 +171,11 @@ cn_err cn_model_open(const char *data_dir, cn_str name, cn_manifest *ret_manifes
     CN_TRY(model_path(data_dir, name, path));
     cn_err err = strcmp(m.kind, "static") == 0 ? cn_model_dir_open_table(path, &d) : cn_model_dir_open(path, &d);
     if (err == CN_INVALID)
-        return of_model(path, cn_wrap(CN_DAMAGED, "%s; remove the folder and add the model again", path));
+        return of_model(path, cn_wrap(CN_DAMAGED, "%s; remove the model (`cairn model remove`) and add it again", path));
     CN_TRY(err);
     for (cn_model_part k = 0; k < CN_PART_COUNT && err == CN_OK; k++)
         if (d.part[k].bytes.n != m.sizes[k])
-            err = cn_fail(CN_DAMAGED, "%s/%s has %zu bytes, but had %llu when the model was added; remove the folder and add the model again", path,
+            err = cn_fail(CN_DAMAGED, "%s/%s has %zu bytes, but had %llu when the model was added; remove the model (`cairn model remove`) and add it again", path,
                           d.part[k].name[0] ? d.part[k].name : "(a file that is gone)", d.part[k].bytes.n, (unsigned long long)m.sizes[k]);
     if (err == CN_OK)
         err = is_same(&d, &m, path);
@@ -193,7 +198,7 @@ cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret
     CN_TRY(join(path, folder, CN_HTTP_FILE));
     CN_TRY(read_file(path, json, sizeof json, &n));
     if (cn_http_config_read((cn_str){json, n}, &c) != CN_OK)
-        return of_model(folder, cn_wrap(CN_DAMAGED, "%s; put it right, or remove the folder and add the model again", path));
+        return of_model(folder, cn_wrap(CN_DAMAGED, "%s; put it right, or remove the model (`cairn model remove`) and add it again", path));
     cn_digest digest = cn_http_config_digest(&c);
     if (!cn_digest_eq(&digest, &m.digest))
         return of_model(folder, cn_fail(CN_DAMAGED, "%s has another url, model or dimensions than when the model was added; put them back, or add it under another name", path));
@@ -201,10 +206,10 @@ cn_err cn_model_open_http(const char *data_dir, cn_str name, cn_http_config *ret
     return CN_OK;
 }
 
-cn_file_mark cn_model_http_mark(const char *data_dir, cn_str name) {
+cn_file_mark cn_model_mark(const char *data_dir, cn_str name, const char *file) {
     char folder[PATH_BYTES], path[PATH_BYTES];
     struct stat st;
-    if (model_path(data_dir, name, folder) != CN_OK || join(path, folder, CN_HTTP_FILE) != CN_OK || stat(path, &st) != 0)
+    if (model_path(data_dir, name, folder) != CN_OK || join(path, folder, file) != CN_OK || stat(path, &st) != 0)
         return (cn_file_mark){0};
     return (cn_file_mark){st.st_dev, st.st_ino, (uint64_t)st.st_size, (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
 }
@@ -399,7 +404,7 @@ static cn_err same_or_conflict(const char *data_dir, cn_str name, const cn_manif
 
 /* The description of a service that is here already, by another one of the same service. */
 static cn_err replace_http(const char *from, const char *to) {
-    static const char *const files[] = {CN_HTTP_FILE, "manifest"};
+    static const char *const files[] = {CN_HTTP_FILE, CN_MANIFEST_FILE};
     for (int i = 0; i < 2; i++) {
         char was[PATH_BYTES], is[PATH_BYTES];
         CN_TRY(join(was, from, files[i]));
@@ -410,17 +415,23 @@ static cn_err replace_http(const char *from, const char *to) {
     return sync_folder(to);
 }
 
-static cn_err add(const char *data_dir, cn_str name, fill_fn *fill, const void *from) {
-    char models[PATH_BYTES], path[PATH_BYTES], tmp[PATH_BYTES], unique[32] = ".tmp-";
+/* A name under models/ that no model can have, and that sweep() knows. */
+static cn_err unique_path(const char *models, char path[PATH_BYTES]) {
+    char unique[32] = ".tmp-";
     uint8_t random[8];
+    cn_random(random, sizeof random);
+    cn_hex(random, sizeof random, unique + 5);
+    return join(path, models, unique);
+}
+
+static cn_err add(const char *data_dir, cn_str name, fill_fn *fill, const void *from) {
+    char models[PATH_BYTES], path[PATH_BYTES], tmp[PATH_BYTES];
     cn_manifest m;
     CN_TRY(model_path(data_dir, name, path));
     CN_TRY(join(models, data_dir, "models"));
     CN_TRY(make_folder(models));
     sweep(models);
-    cn_random(random, sizeof random);
-    cn_hex(random, sizeof random, unique + 5);
-    CN_TRY(join(tmp, models, unique));
+    CN_TRY(unique_path(models, tmp));
     if (mkdir(tmp, 0755) != 0)
         return cn_fail_errno(errno, "%s", tmp);
     cn_err err = fill(from, tmp, &m);
@@ -450,6 +461,41 @@ cn_err cn_model_add_http(const char *data_dir, cn_str name, const cn_http_config
     if (!c.dim)
         CN_TRY(cn_http_learn_dim(text, &c));
     return add(data_dir, name, fill_http, &c);
+}
+
+/* --- holding and removing --- */
+
+cn_err cn_model_hold(const char *data_dir, cn_str name, bool alone, int *ret_fd) {
+    char path[PATH_BYTES];
+    struct stat held, named;
+    CN_TRY(model_path(data_dir, name, path));
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? no_model(name) : cn_fail_errno(errno, "%s", path);
+    cn_err err = CN_OK;
+    if (flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0)
+        err = errno != EWOULDBLOCK ? cn_fail_errno(errno, "%s", path)
+              : alone ? cn_fail(CN_CONFLICT, "a job, or an index that is being made, works with the model \"" CN_STR_FMT "\"; remove it afterwards", CN_STR_ARG(name))
+                      : cn_fail(CN_CONFLICT, "the model \"" CN_STR_FMT "\" is being removed", CN_STR_ARG(name));
+    else if (fstat(fd, &held) != 0 || stat(path, &named) != 0 || held.st_ino != named.st_ino || held.st_dev != named.st_dev)
+        err = no_model(name); /* it went, or another came, between the two */
+    if (err != CN_OK)
+        close(fd);
+    else
+        *ret_fd = fd;
+    return err;
+}
+
+cn_err cn_model_discard(const char *data_dir, cn_str name) {
+    char models[PATH_BYTES], path[PATH_BYTES], tmp[PATH_BYTES];
+    CN_TRY(model_path(data_dir, name, path));
+    CN_TRY(join(models, data_dir, "models"));
+    CN_TRY(unique_path(models, tmp));
+    if (rename(path, tmp) != 0)
+        return cn_fail_errno(errno, "%s", path);
+    CN_TRY(sync_folder(models));
+    remove_folder(tmp, 1);
+    return CN_OK;
 }
 
 /* --- listing --- */

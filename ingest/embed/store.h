@@ -23,12 +23,16 @@ typedef struct cn_manifest {
 cn_err cn_model_manifest(const char *data_dir, cn_str name, cn_manifest *ret);
 /* An http embedder's description; CN_DAMAGED when it is not of the service that was added. */
 cn_err cn_model_open_http(const char *data_dir, cn_str name, struct cn_http_config *ret);
-/* What tells one state of that description's file from another; all 0: it cannot be looked at. */
+/* What tells one state of a file of its folder from another; all 0: it cannot be looked at. */
+#define CN_MANIFEST_FILE "manifest"
 typedef struct cn_file_mark {
     uint64_t device, inode, bytes;
     int64_t written_ns;
 } cn_file_mark;
-cn_file_mark cn_model_http_mark(const char *data_dir, cn_str name);
+cn_file_mark cn_model_mark(const char *data_dir, cn_str name, const char *file);
+/* Until *ret_fd is closed nobody removes the model (alone: nobody works with it either). CN_CONFLICT: somebody does; CN_NOT_FOUND. */
+cn_err cn_model_hold(const char *data_dir, cn_str name, bool alone, int *ret_fd);
+cn_err cn_model_discard(const char *data_dir, cn_str name); /* held alone: takes its folder away */
 /* Keeps a static embedder: the table under the vocabulary that its rows are of. Under the name of another model: CN_CONFLICT. */
 struct cn_token_table;
 cn_err cn_model_add_table(const char *data_dir, cn_str name, const struct cn_token_table *t, cn_str vocab);

@@ -141,9 +141,11 @@ static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
     uint64_t number;
     cn_digest root;
     cn_buf_init(&settings, 4096);
-    cn_pack_map(&settings, 1);
+    cn_pack_map(&settings, 1u + r->index.set.rrf);
     cn_pack_cstr(&settings, "mode");
     cn_pack_str(&settings, r->index.set.mode);
+    if (r->index.set.rrf) /* the default is not said, as in versions of earlier builds */
+        cn_pack_cstr(&settings, "fusion"), cn_pack_cstr(&settings, cn_fusion_name(true));
     CN_TRY(cn_buf_check(&settings));
     CN_TRY(cn_run_recipe_end(r));
     cn_seal s = {.index = r->o.index, .base = r->has_head ? r->head.number : 0, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),

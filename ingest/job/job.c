@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
@@ -27,6 +28,7 @@ static cn_err run_new(cn_tenant *t, const cn_actor *who, cn_run **ret) {
     r->who = *who;
     r->start_ns = cn_mono_ns();
     r->children_ns = cn_children_cpu_ns();
+    r->model_fd = -1;
     cn_arena_init(&r->arena, 16384, RUN_ARENA);
     cn_job_row_init(&r->row);
     pthread_mutex_init(&r->saving, NULL);
@@ -45,6 +47,8 @@ static void run_free(cn_run **p) {
         cn_segw_leave(r->w);
     cn_parser_free(r->parser);
     cn_embedder_unref(r->embedder);
+    if (r->model_fd >= 0)
+        close(r->model_fd);
     if (r->policy)
         cn_policy_unref(r->policy);
     cn_ledger_close(&r->ledger);

@@ -84,6 +84,7 @@ typedef struct cn_run {
     cn_ledger ledger;
     cn_policy *policy;
     cn_embedder *embedder;     /* NULL: none */
+    int model_fd;              /* holds it against removal; -1: none */
     cn_parser *parser;         /* made when first needed */
     cn_err parser_err;
     pthread_mutex_t parser_lock;

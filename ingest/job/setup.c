@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ingest/embed/store.h"
 #include "ingest/job/run.h"
 
 static cn_err open_head(cn_run *r) {
@@ -41,7 +42,9 @@ static cn_err open_embedder(cn_run *r) {
         r->dim_known = w->dim != 0;
         return CN_OK;
     }
-    CN_TRY(cn_embedder_open(cn_data_dir(cn_tenant_data(r->t)), w->embedder, w->precision, &r->embedder));
+    const char *dir = cn_data_dir(cn_tenant_data(r->t));
+    CN_TRY(cn_model_hold(dir, w->embedder, false, &r->model_fd));
+    CN_TRY(cn_embedder_open(dir, w->embedder, w->precision, &r->embedder));
     if (r->index.set.local_only)
         CN_TRY(cn_embedder_local_only(r->embedder));
     w->precision = cn_embedder_precision(r->embedder);

@@ -128,7 +128,7 @@ static uint32_t lane_hash(const conn *c, cn_str tenant) {
 /* Searches of one index for one principal by one filter cost about the same, unless they ask for much more, for certainty, or
  * of another version. Begun with what strangers do not know: so nobody can make up a search that is taken for another. */
 static uint32_t cost_like(uint32_t h, const conn *c, cn_str method, const msgpack_object *map) {
-    static const char *const fields[] = {"index", "mode", "as", "labels", "filter", "version", "per_doc", "distinct", "expand", "section", "max_tokens", "also", "highlight"};
+    static const char *const fields[] = {"index", "mode", "fusion", "operators", "as", "labels", "filter", "version", "per_doc", "distinct", "expand", "section", "max_tokens", "also", "highlight"};
     uint64_t k = 0;
     double recall = 0;
     cn_get_uint(map, "k", 0, UINT32_MAX, &k); /* what is wrong is refused by the method */

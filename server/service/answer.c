@@ -17,7 +17,7 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
         return CN_OK;
     bool exact = cn_question_is_exact(q);
     cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
-                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .recall = q->recall > 0 ? q->recall : CN_CELLS_RECALL, .exact = exact, .per_doc = q->per_doc, .distinct = q->distinct,
+                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .recall = q->recall > 0 ? q->recall : CN_CELLS_RECALL, .exact = exact, .rrf = q->rrf, .per_doc = q->per_doc, .distinct = q->distinct,
                       .operators = q->operators, .deadline_ns = q->deadline_ns};
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
 }
@@ -265,7 +265,10 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     const cn_search_stats *stats = &q->stats;
     cn_pack_cstr(out, "plan");
     bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
-    cn_pack_map(out, 12u + 2u * lexical + 4u * (lexical && q->operators));
+    bool hybrid = q->how == CN_MODE_HYBRID;
+    cn_pack_map(out, 12u + hybrid + 2u * lexical + 4u * (lexical && q->operators));
+    if (hybrid)
+        cn_out_cstr(out, "fusion", cn_fusion_name(q->rrf));
     cn_out_uint(out, "segments", stats->segments);
     cn_out_uint(out, "permitted", stats->permitted);
     cn_out_uint(out, "scored", stats->scored);

@@ -3,7 +3,11 @@
 #include "server/service/operate.h"
 #include "server/service/reading.h"
 
+#include <unistd.h>
+
+#include "engine/base/mem.h"
 #include "ingest/chunk/chunk.h"
+#include "ingest/embed/store.h"
 
 static const char *data_dir(cn_service *s) { return cn_data_dir(cn_service_data(s)); }
 
@@ -61,13 +65,14 @@ METHOD(tenant_list) {
 static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_buf *out) {
     cn_modes m;
     CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
-    cn_pack_map(out, 18);
+    cn_pack_map(out, 19);
     cn_out_str(out, "index", ix->name);
     cn_out_str(out, "embedder", ix->set.embedder);
     cn_out_str(out, "precision", ix->set.precision);
     cn_out_str(out, "chunker", ix->set.chunker);
     cn_out_cstr(out, "metric", cn_metric_name(ix->set.metric));
     cn_out_str(out, "mode", ix->set.mode);
+    cn_out_cstr(out, "fusion", cn_fusion_name(ix->set.rrf));
     cn_out_cstr(out, "kind", cn_index_kind(&ix->set));
     cn_out_str(out, "analyser", ix->set.analyser.n ? ix->set.analyser : CN_STR(CN_ANALYSER_DEFAULT));
     cn_out_uint(out, "dim", ix->set.dim);
@@ -119,7 +124,10 @@ static cn_err take_kind(const msgpack_object *p, bool *io_cells) {
 /* What may change at any time. */
 static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
     uint64_t versions = set->keep_versions, days = set->keep_days;
+    cn_str fusion = {NULL, 0};
     CN_TRY(cn_get_str(p, "mode", &set->mode));
+    CN_TRY(cn_get_str(p, "fusion", &fusion));
+    CN_TRY(cn_fusion_parse(fusion, &set->rrf));
     CN_TRY(take_kind(p, &set->cells));
     CN_TRY(cn_get_uint(p, "keep_versions", 0, 1000000, &versions));
     CN_TRY(cn_get_uint(p, "keep_days", 0, 36500, &days));
@@ -143,7 +151,7 @@ static cn_err take_metric(const msgpack_object *p, cn_metric *ret) {
 }
 
 /* The model decides precision, digest and dimension; without one, vectors come with the rows. */
-static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settings *set, uint32_t *ret_max_tokens) {
+static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settings *set, uint32_t *ret_max_tokens, int *ret_held) {
     CN_TRY(cn_get_str(p, "embedder", &set->embedder));
     CN_TRY(cn_get_str(p, "precision", &set->precision));
     if (cn_str_is(set->embedder, "none")) {
@@ -153,6 +161,7 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
         return CN_OK;
     }
     cn_embedder *e;
+    CN_TRY(cn_model_hold(data_dir(s), set->embedder, false, ret_held));
     CN_TRY(cn_embedder_open(data_dir(s), set->embedder, set->precision, &e));
     cn_err err = set->local_only ? cn_embedder_local_only(e) : CN_OK;
     set->precision = cn_embedder_precision(e);
@@ -163,8 +172,14 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
     return err;
 }
 
+static void let_go(const int *held) {
+    if (*held >= 0)
+        close(*held);
+}
+
 METHOD(index_create) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
+    CN_CLEANUP(let_go) int held = -1; /* its model, until the index is there */
     cn_index_settings set;
     cn_chunker chunker;
     cn_actor who;
@@ -175,7 +190,7 @@ METHOD(index_create) {
     CN_TRY(cn_arg_actor(c, p, &who));
     CN_TRY(take_soft(p, &set));
     CN_TRY(take_metric(p, &set.metric));
-    CN_TRY(take_model(s, p, &set, &max_tokens));
+    CN_TRY(take_model(s, p, &set, &max_tokens, &held));
     CN_TRY(cn_get_str(p, "chunker", &set.chunker));
     CN_TRY(cn_chunker_parse(set.chunker, max_tokens, &chunker));
     CN_TRY(cn_get_str(p, "analyser", &set.analyser));
@@ -420,6 +435,7 @@ METHOD(model_list) {
 }
 
 #define SOFT {"mode", "str", false, "default mode of queries: dense, exact, lexical or hybrid"}, \
+             {"fusion", "str", false, "how mode hybrid makes one list of two by default: scores or rrf; scores"}, \
              {"kind", "str", false, "how vectors are found: flat (all are looked at by codes), or cells (of segments from 32,768 rows up only some are; making one costs seconds)"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \

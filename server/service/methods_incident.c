@@ -385,6 +385,7 @@ static const cn_param p_why[] = {INDEX, DOC, {"text", "str", false, "the questio
                                  {"vector", "vector", false, "bin of float32 little-endian, or a list of numbers"}, AS, VERSION,
                                  {"k", "uint", false, "how many passages, 1 to 10000; 10"}, {"filter", "map", false, "metadata: {and: [{field: \"lang\", eq: \"en\"}, ...]}"},
                                  {"mode", "str", false, "dense, exact, hybrid or lexical; the index's default"},
+                                 {"fusion", "str", false, "of mode hybrid: scores (both halves' weighed) or rrf (reciprocal ranks); the index's default"},
                                  {"operators", "bool", false, "reads \"quoted phrases\" and prefix* in the text: a passage without the phrases is no hit by words"},
                                  {"min_relevance", "float", false, "leaves out passages below it, 0 to 1"},
                                  {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"},

@@ -131,6 +131,7 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
 #define VERSION {"version", "uint", false, "another version than the active one (scope versions)"}
 #define HOW {"k", "uint", false, "how many passages, 1 to 10000; 10"}, WHO, {"filter", "map", false, "metadata: {and: [{field: \"lang\", eq: \"en\"}, ...]}"}, \
             {"mode", "str", false, "dense, exact, hybrid or lexical; the index's default"}, \
+            {"fusion", "str", false, "of mode hybrid: scores (both halves' weighed) or rrf (reciprocal ranks); the index's default"}, \
             {"min_relevance", "float", false, "leaves out passages below it, 0 to 1"}, \
             {"min_version", "uint", false, "refuses while an older version is active: to read one's own write"}, VERSION, \
             {"deadline_ms", "uint", false, "gives up after so long"}, {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"}, \

@@ -4,6 +4,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
+#include "ingest/embed/kept.h"
 #include "server/service/vector_cache.h"
 
 typedef struct slot {
@@ -57,10 +58,12 @@ void cn_models_free(cn_models *m) {
     cn_free(m);
 }
 
-static slot *find(cn_models *m, const cn_recipe *r) {
-    for (unsigned i = 0; i < m->n; i++)
-        if (cn_str_is(r->embedder, m->slots[i].name) && cn_str_is(r->precision, m->slots[i].precision))
+static slot *find(cn_models *m, const cn_recipe *r, cn_digest digest) {
+    for (unsigned i = 0; i < m->n; i++) {
+        cn_digest its = cn_embedder_digest(m->slots[i].e);
+        if (cn_str_is(r->embedder, m->slots[i].name) && cn_str_is(r->precision, m->slots[i].precision) && cn_digest_eq(&its, &digest))
             return &m->slots[i];
+    }
     return NULL;
 }
 
@@ -79,7 +82,7 @@ static cn_err add_slot(cn_models *m, const cn_recipe *r, cn_embedder *e) {
 
 /* Takes e over, unless the slot has it already: another thread was quicker. */
 static cn_err keep_locked(cn_models *m, const cn_recipe *r, cn_embedder *e) {
-    slot *s = find(m, r);
+    slot *s = find(m, r, cn_embedder_digest(e));
     cn_err err = CN_OK;
     if (s && s->e != e) {
         if (!cn_grow(m->replaced, m->n_replaced, m->room_replaced))
@@ -111,29 +114,17 @@ static cn_err open_model(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
     return CN_OK;
 }
 
-/* Opened outside the lock: it may take seconds, and others ask with other models meanwhile. */
+/* Opened outside the lock: it may take seconds, and others ask with other models meanwhile. What is in memory answers, whatever
+ * stands in its folder now; but of a service elsewhere the description that is there counts. */
 static cn_err take(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
     pthread_mutex_lock(&m->lock);
-    slot *s = find(m, r);
+    slot *s = find(m, r, r->embedder_digest);
     cn_embedder *e = s ? s->e : NULL;
     pthread_mutex_unlock(&m->lock);
-    if (!e || !cn_embedder_is_current(e))
+    if (!e || (cn_embedder_is_remote(e) && !cn_embedder_is_current(e)))
         return open_model(m, r, ret);
     *ret = e;
     return CN_OK;
-}
-
-static cn_err same_model(const cn_recipe *r, cn_embedder *e) {
-    cn_digest here = cn_embedder_digest(e);
-    if (cn_digest_eq(&here, &r->embedder_digest) && cn_embedder_dim(e) == r->dim)
-        return CN_OK;
-    char want[17], got[17];
-    cn_hex(r->embedder_digest.b, 8, want);
-    cn_hex(here.b, 8, got);
-    return cn_fail(CN_UNAVAILABLE,
-                   "this version was embedded with \"" CN_STR_FMT "\" of digest %s, and the model of that name here has %s: add the "
-                   "first one again (cairn model add), or rebuild the index",
-                   CN_STR_ARG(r->embedder), want, got);
 }
 
 cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
@@ -141,7 +132,7 @@ cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
         return cn_fail(CN_INVALID, "this index has no embedder, its vectors come with the rows: give `vector` instead of `text`");
     cn_embedder *e;
     CN_TRY(take(m, recipe, &e));
-    CN_TRY(same_model(recipe, e));
+    CN_TRY(cn_embedder_fits(e, recipe));
     *ret = e;
     return CN_OK;
 }

@@ -15,7 +15,7 @@ cn_err cn_models_new(const char *data_dir, cn_models **ret);
 void cn_models_free(cn_models *m);
 /* The embedder a version was made with: same name, precision and digest; borrowed. INVALID: the version has none;
  * UNAVAILABLE: it is not here, or another model stands under its name. A service elsewhere whose description was replaced
- * (cn_model_add_http) is opened anew. */
+ * (cn_model_add_http) is opened anew, and so is a folder that was, where a version needs what is in it now. */
 cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret);
 
 /* Measured once for each embedder in use. threads: as for embedding. */

@@ -64,6 +64,7 @@ static void take_trace(cn_str parent, char text[33]) {
 static cn_err read_words(const msgpack_object *own, const msgpack_object *also, cn_question *q) {
     cn_str on_degraded = CN_STR("answer"), parent = {NULL, 0};
     CN_TRY(cn_get_str(from(own, also, "mode"), "mode", &q->mode));
+    CN_TRY(cn_get_str(from(own, also, "fusion"), "fusion", &q->fusion));
     CN_TRY(cn_get_bool(from(own, also, "explain"), "explain", &q->explain));
     CN_TRY(cn_get_bool(from(own, also, "distinct"), "distinct", &q->distinct));
     CN_TRY(cn_get_bool(from(own, also, "operators"), "operators", &q->operators));
@@ -179,6 +180,8 @@ static cn_err settle_halves(cn_question *q) {
 
 static cn_err settle_mode(cn_question *q) {
     CN_TRY(read_mode(q));
+    q->rrf = q->reading.index->set.rrf;
+    CN_TRY(cn_fusion_parse(q->fusion, &q->rrf));
     CN_TRY(obey_incident(q));
     return settle_halves(q);
 }

@@ -20,6 +20,8 @@ typedef struct cn_question {
     double recall;              /* the least that is wanted; 0: as the index's kind gives it */
     cn_str mode;                /* as asked for; empty: the index's default. Once it is open: the name of `how` */
     cn_mode how;                /* once it is open */
+    cn_str fusion;              /* as asked for; empty: the index's default */
+    bool rrf;                   /* that, once it is open */
     const cn_filter *filter;
     bool operators;             /* its text has phrases and prefixes */
     bool highlight;

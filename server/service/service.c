@@ -142,7 +142,7 @@ void cn_call_done(cn_call *c) {
     *c = (cn_call){0};
 }
 
-const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_gate, cn_methods_policy, cn_methods_member, cn_methods_audit,
+const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_gate, cn_methods_eval, cn_methods_policy, cn_methods_member, cn_methods_audit,
                                        cn_methods_ingest, cn_methods_incident, cn_methods_operate, cn_methods_admin, NULL};
 
 const cn_method *cn_method_find(cn_str name) {

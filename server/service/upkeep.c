@@ -271,7 +271,7 @@ static bool is_model(const cn_damaged *x) { return strncmp(x->file, MODELS, strl
 /* What is no file of a version: a tenant's catalog and jobs, the host's list, a model. */
 static void tell_other(cn_upkeep *u, cn_str tenant) {
     cn_damaged x = cn_damaged_of(u->data, tenant, (cn_str){NULL, 0});
-    tell(u, &x, true, is_model(&x) ? "remove it and add the model again (`cairn model add`)" : "bring it back from a backup and start the server anew");
+    tell(u, &x, true, is_model(&x) ? "remove it (`cairn model remove`) and add it again (`cairn model add`)" : "bring it back from a backup and start the server anew");
 }
 
 /* A block is read when what was read before is paid for in time. */

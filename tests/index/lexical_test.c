@@ -137,9 +137,41 @@ static void cut_off(void) {
     cn_view_unref(v);
 }
 
+/* ---------- hybrid ---------- */
+/* A word that stands in one passage only finds it, however near others are by their vectors: small.h gives the first row the
+ * vector furthest from this one. With reciprocal ranks it comes beside the nearest. */
+static void rare_word(void) {
+    enum { NEIGHBOURS = 200 };
+    static char id[NEIGHBOURS][8];
+    static s_row all[NEIGHBOURS + 1] = {{"rare", "the code XK9 appears", "public", "", ""}};
+    static const float vector[SMALL_DIM] = {0, 1, 0, 0};
+    for (int i = 0; i < NEIGHBOURS; i++) {
+        snprintf(id[i], sizeof id[i], "n%03d", i);
+        all[i + 1] = (s_row){id[i], "the path over a moor", "public", "", ""};
+    }
+    s_index("h");
+    CU_ASSERT_FATAL(s_seal("h", all, NEIGHBOURS + 1, NULL) == 1 && s_activate("h", 1) == CN_OK);
+    cn_view *v;
+    cn_searcher *s;
+    CU_ASSERT_FATAL(cn_view_open(s_tenant, CN_STR("h"), 0, &v) == CN_OK && cn_searcher_new(&s) == CN_OK);
+    for (int rrf = 0; rrf < 2; rrf++) {
+        cn_hit hits[10];
+        cn_doc d, second;
+        uint32_t n = 0;
+        cn_query q = {.who = cn_principal_of(s_labels("public")), .vector = vector, .text = CN_STR("what is XK9"), .k = 10, .mode = CN_MODE_HYBRID, .rrf = rrf, .min_score = -INFINITY};
+        OK(cn_search(v, &q, s, hits, &n, NULL));
+        CU_ASSERT_FATAL(n == 10 && cn_seg_doc_brief(hits[0].seg, hits[0].doc, &d) == CN_OK && cn_seg_doc_brief(hits[1].seg, hits[1].doc, &second) == CN_OK);
+        CU_ASSERT(cn_str_is(rrf ? second.id : d.id, "rare"));
+        CU_ASSERT(!rrf || (cn_str_is(d.id, "n199") && hits[0].score == hits[1].score && hits[0].score == (float)(1.0 / 61)));
+    }
+    cn_searcher_free(s);
+    cn_view_unref(v);
+}
+
 void add_lexical_suite(void) {
     CU_pSuite s = CU_add_suite("lexical", set_up, tear_down);
     CU_add_test(s, "within a time", within_a_time);
     CU_add_test(s, "operators", looked_up);
     CU_add_test(s, "a prefix cut off", cut_off);
+    CU_add_test(s, "a rare word in mode hybrid", rare_word);
 }

@@ -134,4 +134,4 @@ void w_question(w_world *w, w_asked *ret);
 int w_by_order(const void *a, const void *b);
 bool w_same_text(const w_hit *a, const w_hit *b);
 uint32_t w_lexical(const w_world *w, const w_index *ix, uint32_t version, w_who who, const o_filter *f, const w_asked *asked, w_hit *all);
-uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t depth, w_hit *all);
+uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t rows, bool rrf, uint32_t depth, w_hit *all);

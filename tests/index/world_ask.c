@@ -47,7 +47,7 @@ typedef struct model {
 
 static uint32_t fused(w_world *w, model *m, const cn_query *q, uint32_t permitted) {
     for (uint32_t depth = q->k < 100 ? 100 : q->k;; depth *= 4) {
-        uint32_t n = w_fuse(m->dense, m->n_dense, m->lexical, m->n_lexical, depth, m->fused), fit;
+        uint32_t n = w_fuse(m->dense, m->n_dense, m->lexical, m->n_lexical, permitted, q->rrf, depth, m->fused), fit;
         w_hit *copy = malloc((n + 1) * sizeof *copy);
         memcpy(copy, m->fused, n * sizeof *copy);
         fit = at_most(w, copy, n, q);
@@ -159,7 +159,7 @@ void w_ask(w_world *w) {
     w_question(w, &asked);
     o_doc_random(&w->r, W_DIM, &from);
     o_filter *f = o_chance(&w->r, 40) ? o_filter_random(&w->r, 2) : NULL;
-    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode, .text = cn_str_of(asked.text), .operators = asked.operators,
+    cn_query q = {.who = w_principal(&w->a, who), .vector = from.chunks ? from.vec[0] : (const float[W_DIM]){1, 1}, .k = k, .mode = mode->mode, .text = cn_str_of(asked.text), .operators = asked.operators, .rrf = o_chance(&w->r, 30),
                   .filter = make_filter(w, f), .min_score = mode->mode <= CN_MODE_EXACT && o_chance(&w->r, 15) ? (float)o_below(&w->r, 4) / 2 : -INFINITY,
                   .per_doc = o_chance(&w->r, 30) ? 1 + o_below(&w->r, 2) : 0, .distinct = o_chance(&w->r, 30)};
     cn_search_stats stats = {0};

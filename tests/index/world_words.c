@@ -182,23 +182,38 @@ static uint32_t rank_in(const w_hit *x, const w_hit *half, uint32_t n, uint32_t 
     return 0;
 }
 
-/* The score at a rank in standard deviations from the mean of the half's first CN_HYBRID_DEPTH; 0, and what lies deeper: as the last of those. */
-static double in_deviations(const w_hit *half, uint32_t n, uint32_t rank) {
-    double mean = 0, squares = 0;
-    uint32_t first = n < CN_HYBRID_DEPTH ? n : CN_HYBRID_DEPTH;
-    for (uint32_t i = 0; i < first; i++)
-        mean += (double)half[i].score / first;
-    for (uint32_t i = 0; i < first; i++)
-        squares += ((double)half[i].score - mean) * ((double)half[i].score - mean);
-    if (!(squares > 0))
-        return 0;
-    uint32_t at = rank == 0 || rank > first ? first : rank;
-    return ((double)half[at - 1].score - mean) / sqrt(squares / first);
+/* A half as hybrid weighs it: the scores of its first CN_HYBRID_DEPTH rows, those of no hit 0. */
+typedef struct half {
+    double score[CN_HYBRID_DEPTH];
+    uint32_t rows;
+} half;
+
+static half half_of(const w_hit *hits, uint32_t n, uint32_t rows) {
+    half h = {.rows = rows < CN_HYBRID_DEPTH ? rows : CN_HYBRID_DEPTH};
+    for (uint32_t i = 0; i < n && i < h.rows; i++)
+        h.score[i] = hits[i].score;
+    return h;
 }
 
-/* Of both halves the first `depth`, their scores weighed, into `all`. */
-uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t depth, w_hit *all) {
+/* The score at a rank in standard deviations from the mean; of 0, and of what lies deeper: as the last of them. */
+static double in_deviations(const half *h, uint32_t rank) {
+    double mean = 0, squares = 0;
+    for (uint32_t i = 0; i < h->rows; i++)
+        mean += h->score[i] / h->rows;
+    for (uint32_t i = 0; i < h->rows; i++)
+        squares += (h->score[i] - mean) * (h->score[i] - mean);
+    if (!(squares > 0))
+        return 0;
+    return (h->score[(rank == 0 || rank > h->rows ? h->rows : rank) - 1] - mean) / sqrt(squares / h->rows);
+}
+
+static double reciprocal(uint32_t rank, uint32_t depth) { return rank && rank <= depth ? 1.0 / (60 + rank) : 0; }
+
+/* Of both halves the first `depth`, of so many rows that may be found, into `all`: their scores weighed, or with rrf their
+ * reciprocal ranks. */
+uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint32_t n_lexical, uint32_t rows, bool rrf, uint32_t depth, w_hit *all) {
     uint32_t n = 0;
+    half by_vectors = half_of(dense, n_dense, n_dense), by_words = half_of(lexical, n_lexical, rows);
     n_dense = n_dense < depth ? n_dense : depth;
     n_lexical = n_lexical < depth ? n_lexical : depth;
     for (uint32_t i = 0; i < n_dense; i++)
@@ -208,9 +223,11 @@ uint32_t w_fuse(const w_hit *dense, uint32_t n_dense, const w_hit *lexical, uint
             all[n++] = lexical[i];
     for (uint32_t i = 0; i < n; i++) {
         uint32_t a = rank_in(&all[i], dense, n_dense, depth), b = rank_in(&all[i], lexical, n_lexical, depth);
-        double score = 0.6 * in_deviations(dense, n_dense, a) + (1 - 0.6) * in_deviations(lexical, n_lexical, b);
+        double score = 0.6 * in_deviations(&by_vectors, a) + (1 - 0.6) * in_deviations(&by_words, b);
+        if (rrf)
+            score = reciprocal(a, CN_HYBRID_DEPTH) + reciprocal(b, CN_HYBRID_DEPTH);
         bool behind = (a == 0 || a > CN_HYBRID_DEPTH) && (b == 0 || b > CN_HYBRID_DEPTH);
-        all[i].score = (float)(behind ? score - 1 + (a ? 1.0 / (60 + a) : 0) + (b ? 1.0 / (60 + b) : 0) : score);
+        all[i].score = (float)(behind ? score - 1 + reciprocal(a, UINT32_MAX) + reciprocal(b, UINT32_MAX) : score);
     }
     qsort(all, n, sizeof *all, w_by_order);
     return n;

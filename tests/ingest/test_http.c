@@ -4,6 +4,7 @@
 
 #include "engine/base/mem.h"
 #include "ingest/embed/breaker.h"
+#include "ingest/embed/http.h"
 #include "ingest/embed/http_answer.h"
 #include "tests/ingest/embed_test.h"
 
@@ -186,6 +187,24 @@ static void a_breaker_opens_probes_and_closes(void) {
     cn_breaker_done(&b);
 }
 
+/* Half of a pause of our own, and a tenth beyond Retry-After, are by chance: within the range, and at both of its ends. */
+static void pauses_are_kept_apart(void) {
+    static const struct {
+        uint32_t tries;
+        uint64_t after, least, most;
+    } v[] = {{1, 0, 250, 500}, {3, 0, 1000, 2000}, {40, 0, 16000, 32000}, {1, 1000, 1000, 1100}, {1, 3600000, 3600000, 3960000}, {2, 10, 500, 1000}};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+        uint64_t least = UINT64_MAX, most = 0;
+        for (uint32_t chance = 0; chance < 400000; chance++) {
+            uint64_t ms = cn_http_pause_ms(v[i].tries, v[i].after, chance);
+            least = ms < least ? ms : least;
+            most = ms > most ? ms : most;
+        }
+        CU_ASSERT(least == v[i].least && most == v[i].most);
+        CU_ASSERT(cn_http_pause_ms(v[i].tries, v[i].after, UINT32_MAX) <= v[i].most);
+    }
+}
+
 void add_http_tests(void) {
     CU_pSuite s = CU_add_suite("http", NULL, NULL);
     ADD(s, answers_come_in_the_order_of_the_texts);
@@ -196,4 +215,5 @@ void add_http_tests(void) {
     ADD(s, descriptions_come_back_as_they_were);
     ADD(s, descriptions_that_are_refused);
     ADD(s, a_breaker_opens_probes_and_closes);
+    ADD(s, pauses_are_kept_apart);
 }

@@ -411,6 +411,16 @@ class HttpEmbedder(unittest.TestCase):
         self.assertIn("precision", self.cairn("index", "create", "acme/docs", "--embedder", "far", "--precision", "int8", code=1).stderr)
 
     # ---------- the command ----------
+    def test_a_benchmark_of_the_model_asks_before_it_costs(self):
+        self.add("--max-batch", "8")
+        self.assertIn("--yes", self.cairn("model", "bench", "far", code=5).stderr)
+        self.assertEqual(self.service.seen, [])
+        r = self.map("model", "bench", "far", "--yes")
+        self.assertGreater(r["chunks_per_s"], 0)
+        texts = {t for a in self.asked() for t in a["input"]}
+        self.assertGreater(len(texts), 10)
+        self.assertGreater(len({len(t) // 100 for t in texts}), 2)
+
     def test_a_benchmark_tells_what_fell_back(self):
         """The first question is answered as asked, and then the service goes down."""
         self.add("--breaker", "2", "--query-timeout", "1000")
@@ -445,6 +455,17 @@ class HttpEmbedder(unittest.TestCase):
         hurried, patient = rpc.call("query_batch", index="docs", k=1, mode="dense", queries=[{"text": "Row 3 says so.", "deadline_ms": 200}, {"text": "Row 4 says so."}])["results"]
         self.assertIn("DEADLINE", hurried.get("error", str(hurried)))
         self.assertEqual((patient["hits"][0]["doc"], patient["made_by"]["mode"], patient["made_by"]["degraded"]), ("d4", "dense", []))
+
+    def test_those_in_a_hurry_do_not_take_it_for_down(self):
+        """Questions with less time than the service needs are late by themselves; nobody else is answered worse for them."""
+        self.add("--query-timeout", "15000", "--breaker", "3")
+        rpc = self.serve()
+        self.service.always = "slow"
+        for i in range(5):
+            with self.assertRaisesRegex(Failed, "^DEADLINE"):
+                rpc.call("query", index="docs", text=f"Row {i} in haste.", k=1, mode="dense", deadline_ms=50)
+        patient = rpc.call("query", index="docs", text="Row 4 says so.", k=1, mode="dense")
+        self.assertEqual((patient["hits"][0]["doc"], patient["made_by"]["degraded"]), ("d4", []))
 
     def test_a_description_that_is_replaced_while_it_is_used(self):
         self.add()

@@ -22,15 +22,26 @@ def f32(x):
 
 
 def fused(dense, lexical):
-    """The score of each document among the first 100 of a half: both in deviations from their means, weighed."""
-    halves = []
-    for hits in (dense, lexical):
-        mean = sum(h["score"] / len(hits) for h in hits)
-        deviation = math.sqrt(sum((h["score"] - mean) * (h["score"] - mean) for h in hits) / len(hits)) if hits else 0
-        halves.append([(h["doc"], (h["score"] - mean) / deviation if deviation else 0) for h in hits])
-    a, b = map(dict, halves)
-    least = [v[-1][1] if v else 0 for v in halves]
+    """The score of each document among the first 100 of a half: both in deviations from their means, weighed. The dense half
+    has all that may be read, or 100 of it, and what the other lacks of those counts 0."""
+    halves, least = [], []
+    for hits in dense, lexical:
+        scores = [h["score"] for h in hits] + [0] * (len(dense) - len(hits))
+        mean = sum(x / len(scores) for x in scores)
+        deviation = math.sqrt(sum((x - mean) * (x - mean) for x in scores) / len(scores))
+        halves.append({h["doc"]: (h["score"] - mean) / deviation if deviation else 0 for h in hits})
+        least.append((scores[-1] - mean) / deviation if deviation else 0)
+    a, b = halves
     return {doc: f32(.6 * a.get(doc, least[0]) + (1 - .6) * b.get(doc, least[1])) for doc in a.keys() | b.keys()}
+
+
+def by_ranks(dense, lexical):
+    """The same by reciprocal ranks."""
+    score = {}
+    for hits in dense, lexical:
+        for rank, h in enumerate(hits, 1):
+            score[h["doc"]] = score.get(h["doc"], 0) + 1 / (60 + rank)
+    return {doc: f32(x) for doc, x in score.items()}
 
 
 class Place:
@@ -168,10 +179,33 @@ class Lexical(unittest.TestCase):
         for labels in (("public",), ("group:hr", "user:ana")):
             for text in (self.question() for _ in range(10)):
                 halves = [self.ask(text, labels, "docs", mode=m, k=100)["hits"] for m in ("exact", "lexical")]
-                want = sorted(fused(*halves).items(), key=lambda x: (-x[1], x[0]))[:20]
-                a = self.ask(text, labels, "docs", mode="hybrid", k=20, recall=1)
-                self.assertEqual([(h["doc"], h["score"]) for h in a["hits"]], want)
-                self.assertEqual((a["made_by"]["mode"], a["made_by"]["degraded"]), ("hybrid", []))
+                for fuse, how in (fused, {}), (fused, {"fusion": "scores"}), (by_ranks, {"fusion": "rrf"}):
+                    want = sorted(fuse(*halves).items(), key=lambda x: (-x[1], x[0]))[:20]
+                    a = self.ask(text, labels, "docs", mode="hybrid", k=20, recall=1, **how)
+                    self.assertEqual([(h["doc"], h["score"]) for h in a["hits"]], want)
+                    self.assertEqual((a["made_by"]["mode"], a["made_by"]["degraded"]), ("hybrid", []))
+
+    def test_fusion_by_default(self):
+        ask = lambda **kw: self.admin.call("query", index="docs", text="cairn fox", mode="hybrid", explain=True, **kw)
+        scores, ranks = (ask(fusion=f)["hits"] for f in ("scores", "rrf"))
+        self.assertNotEqual([h["score"] for h in scores], [h["score"] for h in ranks])
+        for setting, want in ("rrf", ranks), ("scores", scores):
+            self.place.cairn("index", "set", "acme/docs", "--fusion", setting)
+            self.assertEqual(json.loads(self.place.cairn("index", "show", "acme/docs", "-o", "json").stdout)["fusion"], setting)
+            a = ask()
+            self.assertEqual((a["hits"], a["plan"]["fusion"]), (want, setting))
+        self.assertEqual(self.admin.call("incident.why_not", index="docs", text="cairn fox", mode="hybrid", fusion="rrf", doc=ranks[0]["doc"])["score"], ranks[0]["score"])
+        self.assertNotIn("fusion", self.admin.call("query", index="docs", text="cairn fox", mode="dense", fusion="rrf", explain=True)["plan"])
+        with self.assertRaisesRegex(Failed, '^INVALID: there is no fusion "ranks"; it is scores or rrf'):
+            ask(fusion="ranks")
+        self.assertIn("it is scores or rrf", self.place.cairn("index", "set", "acme/docs", "--fusion", "ranks", check=False).stderr)
+
+    def test_a_word_of_one_passage(self):
+        """An error code that one passage holds brings that first, whatever stands near by its vectors."""
+        rows = [{"id": "code", "text": "map hut ERR-4711 valley", "labels": ["public"]}] + [{"id": f"n{i:03}", "text": "cairn stone moor " + " ".join(VOCABULARY[i % 16:]), "labels": ["public"]} for i in range(200)]
+        self.place.cairn("index", "create", "acme/codes", "--embedder", "tiny", "--chunker", "document")
+        self.place.ingest("codes", [{**r, "text": r["text"][:60]} for r in rows])
+        self.assertEqual(self.ask("what does 4711 mean", index="codes", mode="hybrid")["hits"][0]["doc"], "code")
 
     def test_hybrid_explained(self):
         a = self.admin.call("query", index="docs", text="cairn fox", mode="hybrid", k=10, explain=True)

@@ -113,7 +113,24 @@ class Doctor(unittest.TestCase):
             f.write(b"\xff" * 8)
         self.finds("BAD", "model tiny", ["cairn model add"])
         shutil.rmtree(os.path.join(self.data, "models/tiny"))
-        self.finds("BAD", "acme/docs", ["no question can be embedded", "cairn model add"])
+        self.finds("BAD", "acme/docs", ["version 2: no question can be embedded", "cairn model add"])
+
+    def test_models_of_kept_versions(self):
+        """What counts is what each kept version was made with, not what the index was made for."""
+        other = os.path.join(self.dir, "other")
+        shutil.copytree(self.whole.model, other)
+        self.edit(os.path.join(other, "vocab.txt"), b"hello", b"howdy")
+        run("model", "add", "other", other, data=self.data)
+        run("rebuild", "acme/docs", "--embedder", "other", "--activate", data=self.data)
+        self.finds("ok", "acme/docs", ["version 3, 3 documents"])
+        shutil.move(os.path.join(self.data, "models/tiny"), self.dir)
+        self.finds("BAD", "acme/docs", ["version 1: no question can be embedded", "cairn model add"])
+        shutil.copytree(os.path.join(self.data, "models/other"), os.path.join(self.data, "models/tiny"))
+        self.finds("BAD", "acme/docs", ["version 2: no question can be embedded", 'embedded with "tiny" of digest', "`cairn model remove tiny`"])
+        for version in ("1", "2"):
+            run("drop", "acme/docs", version, data=self.data)
+        run("model", "remove", "tiny", data=self.data)
+        self.finds("ok", "acme/docs", ["version 3, 3 documents"])
 
     def test_versions(self):
         for name in glob.glob(os.path.join(self.data, "tenants/acme/segments/*.mdb")):

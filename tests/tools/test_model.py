@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """`cairn model` and `cairn embed`, on the small random model; `model get` with a package registry that is played."""
+import fcntl
 import json
 import os
 import re
@@ -7,8 +8,12 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
+from serving import Failed, Rpc, Server
 
 CAIRN = os.environ["CAIRN_BIN"]
 MAKE_MODEL = os.environ["MAKE_MODEL"]
@@ -111,6 +116,110 @@ class Models(unittest.TestCase):
         kinds = {m["model"]: m["kind"] for m in json.loads(self.cairn("model", "list", "-o", "json"))["models"]}
         self.assertEqual(kinds, {"tiny": "damaged", "other": "bert"})
 
+    # --- remove ---
+
+    def other(self):
+        """Another model than tiny, in a folder of its own."""
+        folder = os.path.join(self.dir, "other")
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        with open(os.path.join(folder, "vocab.txt"), "r+b") as f:
+            raw = f.read()
+            f.seek(0)
+            f.write(raw.replace(b"hello", b"howdy", 1))
+        return folder
+
+    def index(self, name="acme"):
+        """An index by tiny with one document and its version."""
+        self.cairn("tenant", "add", name)
+        self.cairn("index", "create", name + "/docs", "--embedder", "tiny")
+        path = os.path.join(self.dir, "a.txt")
+        with open(path, "w") as f:
+            f.write("hello world")
+        self.cairn("ingest", name + "/docs", path, "--label", "public", "--activate")
+        return path
+
+    def names(self):
+        return [m["model"] for m in json.loads(self.cairn("model", "list", "-o", "json"))["models"]]
+
+    def held(self, name, *words, code=5):
+        self.cairn("model", "remove", name, code=code)
+        for word in words:
+            self.assertIn(word, self.err)
+        self.assertIn(name, self.names())
+
+    def test_a_model_is_removed_when_no_version_needs_it(self):
+        self.add()
+        self.cairn("model", "add", "other", self.other())
+        self.cairn("model", "remove", "nobody", code=3)
+        self.cairn("tenant", "add", "acme")
+        self.cairn("index", "create", "acme/new", "--embedder", "tiny")
+        self.held("tiny", "the index acme/new was made for", "`cairn index drop`")
+        self.cairn("index", "drop", "acme/new")
+        self.index("beta")
+        self.held("tiny", "version 1 of beta/docs was made with", "`cairn drop`")
+        self.cairn("rebuild", "beta/docs", "--embedder", "other", "--activate")
+        self.held("tiny", "version 1 of beta/docs")
+        self.held("other", "version 2 of beta/docs")
+        self.cairn("drop", "beta/docs", "1")
+        self.assertEqual(self.cairn("model", "remove", "tiny"), "model tiny removed\n")
+        self.assertEqual(self.names(), ["other"])
+        self.assertEqual([n for n in os.listdir(os.path.join(self.data, "models")) if n != "other"], [])
+        self.assertIn("a.txt", self.cairn("query", "beta/docs", "hello"))
+        self.cairn("model", "add", "tiny", self.other())  # the name is free
+        self.cairn("model", "remove", "tiny")  # version 1 of that name was dropped, and it had another digest
+
+    def test_a_model_that_is_in_use_stays(self):
+        self.add()
+        self.cairn("tenant", "add", "acme")
+        folder = os.open(os.path.join(self.data, "models/tiny"), os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_SH)  # as a job does
+        self.held("tiny", "works with the model", "afterwards")
+        self.cairn("index", "create", "acme/docs", "--embedder", "tiny")
+        fcntl.flock(folder, fcntl.LOCK_EX)  # as removing does
+        self.cairn("index", "create", "acme/more", "--embedder", "tiny", code=5)
+        self.assertIn("is being removed", self.err)
+        self.cairn("ingest", "acme/docs", self.folder, code=5)
+        self.assertIn("is being removed", self.err)
+
+    def test_a_damaged_model_is_removed_and_added_again(self):
+        self.add()
+        self.cairn("tenant", "add", "acme")
+        self.cairn("index", "create", "acme/docs", "--embedder", "tiny")
+        os.truncate(os.path.join(self.data, "models/tiny/model.safetensors"), 1000)
+        self.cairn("embed", "tiny", text=b"hello\n", code=1)
+        self.assertIn("`cairn model remove`", self.err)
+        self.cairn("model", "remove", "tiny")
+        self.add()
+        self.cairn("embed", "tiny", text=b"hello\n")
+
+    def test_a_folder_that_is_replaced_under_a_server(self):
+        """What is in memory answers its versions on; a version of what stands there now is answered by that, without a restart."""
+        self.add()
+        self.index()
+        key = json.loads(self.cairn("key", "add", "acme", "--scope", "query,versions", "--labels", "public", "-o", "json"))["key"]
+        place = type("Place", (), {"dir": self.dir, "path": self.data})
+
+        def serve():
+            server = Server(place)
+            self.addCleanup(server.stop)
+            return server, Rpc(server, key)
+
+        server, rpc = serve()
+        ask = lambda text, **kw: rpc.call("query", index="docs", text=text, mode="dense", on_degraded="error", **kw)["made_by"]["embedder_digest"]
+        first = ask("hello one")
+        os.rename(os.path.join(self.data, "models/tiny"), os.path.join(self.dir, "aside"))
+        self.cairn("model", "add", "tiny", self.other())
+        self.assertEqual(ask("hello two"), first)
+        self.cairn("rebuild", "acme/docs", "--embedder", "tiny", "--activate")
+        self.assertNotEqual(ask("hello three"), first)
+        self.assertEqual(ask("hello four", version=1), first)
+        server.stop()
+        server, rpc = serve()
+        self.assertNotEqual(ask("hello five"), first)
+        with self.assertRaisesRegex(Failed, "^UNAVAILABLE: .*`cairn model remove tiny`.*`cairn rebuild`"):
+            ask("hello six", version=1)
+
     # --- embed ---
 
     def test_embed_writes_an_array(self):
@@ -171,6 +280,8 @@ class Models(unittest.TestCase):
         self.assertEqual(sorted(got), ["chunks_per_s", "tokens_per_s"])
         self.assertGreater(got["chunks_per_s"], 0)
         self.assertAlmostEqual(got["tokens_per_s"] / got["chunks_per_s"], 16, places=6)
+        got = json.loads(self.cairn("model", "bench", "tiny", "-o", "json"))
+        self.assertAlmostEqual(got["tokens_per_s"] / got["chunks_per_s"], LIMIT * (1 + 2 + 3 + 4) / 16, places=6)  # several lengths
         self.cairn("model", "bench", "tiny", "--tokens", "33", code=2)
         self.assertIn("--tokens", self.err)
 

@@ -9,7 +9,7 @@ import unittest
 from place import CAIRN, RULES, TEXT, Place, run
 
 SEALED = {"job", "state", "counts", "activated", "why", "elapsed_ms", "chunks_embedded", "tokens", "cpu_ms", "rejected"}
-INDEX = {"index", "embedder", "precision", "chunker", "metric", "mode", "kind", "dim", "keep_versions", "keep_days", "activate", "local_only", "active", "newest", "hold", "made"}
+INDEX = {"index", "embedder", "precision", "chunker", "metric", "mode", "fusion", "kind", "dim", "keep_versions", "keep_days", "activate", "local_only", "active", "newest", "hold", "made"}
 HIT = {"doc", "source", "chunk", "score", "relevance", "text", "title", "headings", "bytes", "page", "uri", "modified", "digest", "meta"}
 MADE = {"tenant", "index", "version", "root", "embedder", "embedder_digest", "parser", "chunker", "policy_epoch", "mode", "search", "trace_id", "degraded", "build"}
 COUNTS = {"read", "added", "unchanged", "changed", "relabelled", "rejected", "deleted", "documents", "chunks", "unlabelled", "skipped"}
@@ -23,6 +23,8 @@ READS = [
     (("index", "list", "acme"), {"indexes"}, "indexes", INDEX),
     (("index", "show", "acme/docs"), INDEX, None, ()),
     (("gate", "show", "acme/docs"), {"index", "requirements", "by", "at", "reason", "versions"}, "versions", {"version", "state", "gate", "unmet", "results"}),
+    (("eval", "list", "acme/docs"), {"index", "evaluations"}, None, ()),
+    (("eval", "show", "acme/docs", "core"), {"index", "evaluations"}, None, ()),
     (("jobs", "list", "acme"), {"jobs"}, "jobs", {"job", "index", "source", "state", "step", "started", "updated", "counts", "why"}),
     (("documents", "list", "acme/docs"), {"documents"}, "documents", {"source", "doc", "title", "uri", "mime", "modified", "chunks", "bytes"}),
     (("documents", "get", "acme/docs", "open.txt"), {"source", "doc", "text", "meta", "passages"}, "passages", {"chunk", "bytes", "page", "headings"}),
@@ -57,6 +59,8 @@ CHANGES = [
     (("member", "remove", "acme", "user:bo"), {"member"}),
     (("member", "sync", "acme", "-"), {"members"}),
     (("model", "add", "tiny", "MODEL"), {"model"}),
+    (("model", "add", "spare", "MODEL"), {"model"}),
+    (("model", "remove", "spare"), {"model"}),
     (("model", "distill", "fast", "--from", "tiny", "--texts", "DOCS"), {"model", "dim", "documents", "rejected", "passages", "words"}),
     (("index", "create", "acme/new", "--embedder", "none"), INDEX),
     (("index", "set", "acme/new", "--mode", "exact"), INDEX),

@@ -73,6 +73,7 @@ int run_scrub(const cmd *c, cmd_call *call);
 int run_model_add(const cmd *c, cmd_call *call);
 int run_model_distill(const cmd *c, cmd_call *call);
 int run_model_get(const cmd *c, cmd_call *call);
+int run_model_remove(const cmd *c, cmd_call *call);
 int run_model_bench(const cmd *c, cmd_call *call);
 int run_embed(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);

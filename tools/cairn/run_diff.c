@@ -330,10 +330,10 @@ static int compare_answers(const cmd *row, const cmd_call *call, const char *pat
 
 /* What belongs to asking, where nothing is asked. */
 static cn_err only_the_diff(const cmd_call *call) {
-    static const char *const fields[] = {"k", "labels", "as", "filter", "mode"}, *const names[] = {"-k", "--as", "--principal", "--filter", "--mode"};
+    static const char *const fields[] = {"k", "labels", "as", "filter", "mode", "fusion"}, *const names[] = {"-k", "--as", "--principal", "--filter", "--mode", "--fusion"};
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, call->params.p, call->params.n));
-    for (int i = 0; i < 5; i++)
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (cn_get(&u.o, fields[i]))
             return cn_fail(CN_INVALID, "%s is for asking questions: give them with --queries FILE", names[i]);
     return CN_OK;

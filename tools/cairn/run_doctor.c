@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/kernels/kernels.h"
 #include "index/catalog/check.h"
@@ -17,7 +18,7 @@
 #include "index/store/damage.h"
 #include "index/store/reserve.h"
 #include "index/trace/trace.h"
-#include "ingest/embed/embed.h"
+#include "ingest/embed/kept.h"
 #include "ingest/job/job.h"
 #include "ingest/parse/parse.h"
 #include "tools/cairn/local.h"
@@ -133,20 +134,28 @@ static cn_err check_model(void *ctx, cn_str name, cn_str kind, uint32_t dim, uin
     if (cn_model_verify(cn_data_dir(d->data), name) == CN_OK)
         cmd_finding(&d->f, CMD_OK, what, CN_STR_FMT ", %u dimensions, %u tokens", CN_STR_ARG(kind), dim, max_tokens);
     else
-        cmd_finding(&d->f, CMD_BAD, what, "%s; remove %s/models/" CN_STR_FMT " and add it again: `cairn model add`", cn_error_detail(), cn_data_dir(d->data), CN_STR_ARG(name));
+        cmd_finding(&d->f, CMD_BAD, what, "%s; `cairn model remove " CN_STR_FMT "` takes it away, `cairn model add` brings it back", cn_error_detail(), CN_STR_ARG(name));
     return CN_OK;
 }
 
-static bool model_is_there(doctor *d, const char *what, const cn_index_info *ix) {
-    cn_embedder *e;
-    if (cn_str_is(ix->set.embedder, "none"))
-        return true;
-    if (cn_embedder_open(cn_data_dir(d->data), ix->set.embedder, ix->set.precision, &e) == CN_OK) {
-        cn_embedder_unref(e);
-        return true;
-    }
-    cmd_finding(&d->f, CMD_BAD, what, "no question can be embedded: %s", cn_error_detail());
-    return false;
+/* What a rollback may lead to is asked too: a kept version whose model is not here answers by words alone. */
+static void check_models_of(doctor *d, const char *what, const cn_version *v, uint32_t n) {
+    cn_embedder *e = NULL;
+    for (uint32_t i = 0; i < n; i++)
+        if (!(v[i].marks & CN_MARK_DROPPED) && !cn_str_is(v[i].recipe.embedder, "none") && cn_model_of(cn_data_dir(d->data), &v[i].recipe, &e) != CN_OK)
+            cmd_finding(&d->f, CMD_BAD, what, "version %llu: no question can be embedded: %s", (unsigned long long)v[i].number, cn_error_detail());
+    cn_embedder_unref(e);
+}
+
+static void check_models(doctor *d, cn_tenant *t, const char *what, cn_str index) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_version *v;
+    uint32_t n;
+    cn_arena_init(&a, 16384, (size_t)256 << 20);
+    if (cn_version_list(t, index, &a, &v, &n) == CN_OK)
+        check_models_of(d, what, v, n);
+    else
+        cmd_finding(&d->f, CMD_BAD, what, "its versions cannot be listed: %s", cn_error_detail());
 }
 
 static void check_modes(doctor *d, cn_tenant *t, const char *what, cn_str index) {
@@ -165,8 +174,7 @@ static void check_index(doctor *d, cn_tenant *t, const cn_index_info *ix) {
     cn_view *v;
     snprintf(what, sizeof what, "%s/" CN_STR_FMT, cn_tenant_name(t), CN_STR_ARG(ix->name));
     check_modes(d, t, what, ix->name);
-    if (!model_is_there(d, what, ix))
-        return;
+    check_models(d, t, what, ix->name);
     if (!ix->active) {
         cmd_finding(&d->f, CMD_NOTE, what, "no version is active yet: `cairn ingest %s PATH --activate`", what);
         return;

@@ -18,54 +18,103 @@ static cn_err open_model(const cmd *c, const cmd_call *call, cn_embedder **ret) 
 
 /* ---------- model bench ---------- */
 #define BENCH_SECONDS 5.0
+#define BENCH_TOKENS 128u /* of the longest, where no length is said */
 #define THREADS_MAX 256
 
-static cn_err bench(cn_embedder *e, uint32_t tokens, uint32_t batch, uint32_t threads, double *ret_chunks) {
-    CN_AUTO_FREE char *text = cn_alloc((size_t)tokens * 2);
-    CN_AUTO_FREE cn_str *texts = cn_calloc(batch, sizeof *texts);
-    CN_AUTO_FREE float *out = cn_calloc(batch, cn_embedder_dim(e) * sizeof *out);
-    if (!text || !texts || !out)
+/* Words as people write them; some are rare, and one token of a model is not one of another. */
+static const char prose[] =
+    "A cairn is a heap of stones that somebody left to mark a path. Walkers who come over the moor in fog look for the next one before they leave the last. "
+    "Nobody owns them, and whoever passes adds a stone. In the north they stand on ridges and fords, on old boundaries and above graves; some are older than any map. "
+    "Surveyors measured 417 of them between 1861 and 1874, and wrote down height, bearing and the condition of each. Where frost had thrown one over, the entry reads \"ruinous\". "
+    "The farmers' association pays for repairs, provided that an application is made in writing by the end of March. It keeps the receipts for ten years. "
+    "How high should a new one be? Three feet will do, wide at the foot and built without mortar, so that the wind goes through it and the snow does not lie. ";
+#define PROSE_WORDS 100 /* it has more, and a word is a token at least */
+#define SENTENCES 10    /* of it, that texts begin with */
+
+/* n texts of so many tokens with [CLS] and [SEP]; 0: of several lengths, as passages have. */
+static cn_err make_texts(cn_embedder *e, uint32_t tokens, uint32_t n, cn_arena *a, cn_str *ret) {
+    uint32_t most = tokens ? tokens : cn_embedder_max_tokens(e) < BENCH_TOKENS ? cn_embedder_max_tokens(e) : BENCH_TOKENS, starts[SENTENCES], known = 0, count;
+    size_t times = 2 + most / PROSE_WORDS, one = sizeof prose - 1;
+    char *text = cn_arena_alloc(a, times * one);
+    cn_token *t;
+    if (!text)
         return cn_fail_memory();
-    for (uint32_t i = 0; i + 2 < tokens; i++) /* a letter is one token of any of these models; [CLS] and [SEP] are the other two */
-        memcpy(text + (size_t)i * 2, "a ", 2);
-    for (uint32_t i = 0; i < batch; i++)
-        texts[i] = (cn_str){text, (size_t)(tokens - 2) * 2};
+    for (size_t i = 0; i < times; i++)
+        memcpy(text + i * one, prose, one);
+    CN_TRY(cn_tokenize(e, (cn_str){text, times * one}, a, &t, &count));
+    for (uint32_t i = 0; i < count && t[i].from < one && known < SENTENCES; i++)
+        if (t[i].from == 0 || (t[i].from >= 2 && text[t[i].from - 2] == '.'))
+            starts[known++] = i;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t first = starts[i % known], length = tokens ? tokens : most * (1 + i % 4) / 4;
+        uint32_t last = first + (length < 3 ? 3 : length) - 3;
+        ret[i] = (cn_str){text + t[first].from, t[last].to - t[first].from};
+    }
+    return CN_OK;
+}
+
+static cn_err bench(cn_embedder *e, const cn_str *texts, uint32_t batch, uint32_t threads, double *ret_chunks, double *ret_tokens) {
+    CN_AUTO_FREE float *out = cn_calloc(batch, cn_embedder_dim(e) * sizeof *out);
+    cn_embed_cost cost;
+    if (!out)
+        return cn_fail_memory();
     CN_TRY(cn_embed(e, texts, batch < threads ? batch : threads, threads, out, NULL)); /* each thread's memory */
-    uint64_t from = cn_mono_ns(), chunks = 0;
+    uint64_t from = cn_mono_ns(), chunks = 0, tokens = 0;
     double seconds = 0;
     while (seconds < BENCH_SECONDS) {
-        CN_TRY(cn_embed(e, texts, batch, threads, out, NULL));
+        CN_TRY(cn_embed_told(e, texts, batch, threads, NULL, out, &cost));
         chunks += batch;
+        tokens += cost.tokens;
         seconds = (double)(cn_mono_ns() - from) / 1e9;
     }
     *ret_chunks = (double)chunks / seconds;
+    *ret_tokens = (double)tokens / seconds;
     return CN_OK;
+}
+
+static cn_err may_bench(const cmd *c, const cmd_call *call, const cn_embedder *e) {
+    if (!cn_embedder_is_remote(e) || cmd_value(c, call, "--yes"))
+        return CN_OK;
+    return cn_fail(CN_REFUSED, "model \"%s\" is a service elsewhere: for %.0f seconds it would be sent texts, and may want money for each; with --yes that is done", call->words[0], BENCH_SECONDS);
+}
+
+static cn_err bench_made(cn_embedder *e, uint32_t tokens, uint32_t batch, uint32_t threads, double *ret_chunks, double *ret_tokens) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_arena_init(&a, 65536, (size_t)64 << 20);
+    cn_str *texts = cn_arena_zalloc(&a, batch, sizeof *texts);
+    if (!texts)
+        return cn_fail_memory();
+    CN_TRY(make_texts(e, tokens, batch, &a, texts));
+    return bench(e, texts, batch, threads, ret_chunks, ret_tokens);
 }
 
 int run_model_bench(const cmd *c, cmd_call *call) {
     CN_CLEANUP(unref_p) cn_embedder *e = NULL;
     CN_AUTO_BUF cn_buf out;
-    double chunks;
-    uint32_t tokens = 128, batch = 32, threads = 1;
+    double chunks, tokens_per_s;
+    uint32_t tokens = 0, batch = 32, threads = 1;
     cn_buf_init(&out, 4096);
     cn_err err = open_model(c, call, &e);
     if (err != CN_OK)
         return cmd_fail(err);
-    err = cmd_number(c, call, "--tokens", tokens, 3, cn_embedder_max_tokens(e), &tokens);
+    if (cmd_value(c, call, "--tokens"))
+        err = cmd_number(c, call, "--tokens", tokens, 3, cn_embedder_max_tokens(e), &tokens);
     if (err == CN_OK)
         err = cmd_number(c, call, "--batch", batch, 1, CN_EMBED_BATCH, &batch);
     if (err == CN_OK)
         err = cmd_number(c, call, "--threads", threads, 1, THREADS_MAX, &threads);
     if (err != CN_OK)
         return cmd_usage(err);
-    err = bench(e, tokens, batch, threads, &chunks);
+    err = may_bench(c, call, e);
+    if (err == CN_OK)
+        err = bench_made(e, tokens, batch, threads, &chunks, &tokens_per_s);
     if (err != CN_OK)
         return cmd_fail(err);
     cn_pack_map(&out, 2);
     cn_pack_cstr(&out, "chunks_per_s");
     cn_pack_f64(&out, chunks);
     cn_pack_cstr(&out, "tokens_per_s");
-    cn_pack_f64(&out, chunks * tokens);
+    cn_pack_f64(&out, tokens_per_s);
     return cmd_print(c, cn_buf_str(&out));
 }
 

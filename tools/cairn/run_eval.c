@@ -1,5 +1,5 @@
 /* run_eval.c -- eval: questions with judged answers, asked through the whole path (or read from a run file); measures, the
- * questions that do worst, recall by k as a picture, and a second version or mode beside the first. */
+ * questions that do worst, recall by k as a picture, a second version or mode beside the first, and figures that stay. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #define BATCH 16
 #define DEPTH 100
 #define WORST 5
+#define STORE_NAME 48
 #define CALL_MAX ((size_t)256 << 20)
 
 typedef struct question {
@@ -23,6 +24,7 @@ typedef struct ranking {
     float *score;
     uint32_t n;
     cn_scores s;
+    uint64_t version; /* that answered */
 } ranking;
 
 typedef struct eval {
@@ -33,6 +35,8 @@ typedef struct eval {
     ranking *first, *second; /* second NULL: nothing stands beside */
     const char *path;   /* of the questions */
     char beside[96];    /* what stands beside, in words */
+    const char *name;   /* what the figures are stored under; NULL: they are not, or could not be */
+    cn_buf stored;      /* how the version stands by its gate then */
 } eval;
 
 /* ---------- questions ---------- */
@@ -99,7 +103,8 @@ static cn_err take_hits(eval *e, const msgpack_object *result, ranking *ret) {
     CN_TRY(cmd_hits(result, &hits));
     CN_TRY(cmd_as_asked(result));
     uint32_t most = hits->via.array.size;
-    ranking r = {cn_arena_zalloc(&e->a, most + 1u, sizeof *r.docs), cn_arena_zalloc(&e->a, most + 1u, sizeof *r.score), 0, {{0}, {0}, 0}};
+    ranking r = {cn_arena_zalloc(&e->a, most + 1u, sizeof *r.docs), cn_arena_zalloc(&e->a, most + 1u, sizeof *r.score), 0, {{0}, {0}, 0}, 0};
+    cn_get_uint(cn_get(result, "made_by"), "version", 0, UINT64_MAX, &r.version);
     for (uint32_t i = 0; r.docs && r.score && i < most; i++) {
         double score = 0;
         cn_str doc = cn_arena_str(&e->a, cn_obj_str(cn_get(&hits->via.array.ptr[i], "doc")));
@@ -323,7 +328,11 @@ static cn_err pack_worst(const eval *e, cn_buf *out) {
 }
 
 static cn_err pack_result(const eval *e, cn_buf *out) {
-    cn_pack_map(out, 4u + (e->second != NULL));
+    cn_pack_map(out, 4u + (e->second != NULL) + (e->name != NULL));
+    if (e->name) {
+        cn_pack_cstr(out, "stored");
+        cn_buf_add(out, e->stored.p, e->stored.n);
+    }
     cn_pack_cstr(out, "queries"), cn_pack_uint(out, e->n);
     cn_pack_cstr(out, "metrics"), pack_measures(e, e->first, out);
     cn_pack_cstr(out, "recall");
@@ -397,9 +406,73 @@ static int report(const cmd *c, const eval *e) {
     if (cmd_the_env.out != OUT_TABLE)
         return cmd_print(c, cn_buf_str(&out));
     print_measures(e, &u.o);
+    if (e->name) {
+        uint64_t version = 0;
+        const msgpack_object *stored = cn_get(&u.o, "stored");
+        cn_get_uint(stored, "version", 0, UINT64_MAX, &version);
+        printf("stored as %s/... of version %llu; its gate: " CN_STR_FMT "\n", e->name, (unsigned long long)version, CN_STR_ARG(cn_obj_str(cn_get(stored, "gate"))));
+    }
     print_picture(e);
     print_worst(cn_get(&u.o, "worst"));
     return 0;
+}
+
+/* ---------- figures that stay ---------- */
+/* Those under one name are of as many documents a question, or they could not be compared. */
+static cn_err may_store(const cmd *c, const cmd_call *call, const eval *e, const char *name) {
+    size_t n = strlen(name);
+    if (n == 0 || n > STORE_NAME || strcspn(name, "/:") < n)
+        return cn_fail(CN_INVALID, "--store takes a name of 1 to %d characters, without / and :", STORE_NAME);
+    return cmd_value(c, call, "-k") && e->depth != DEPTH ? cn_fail(CN_INVALID, "figures that are stored are of %d documents a question: leave out -k", DEPTH) : CN_OK;
+}
+
+static cn_err version_of(const eval *e, uint64_t *ret) {
+    for (uint32_t i = 1; i < e->n; i++)
+        if (e->first[i].version != e->first[0].version)
+            return cn_fail(CN_CONFLICT, "version %llu answered at first, and version %llu later, so nothing is stored; name one with --version", (unsigned long long)e->first[0].version,
+                           (unsigned long long)e->first[i].version);
+    *ret = e->first[0].version;
+    return CN_OK;
+}
+
+static cn_err pack_submit(const cmd_call *call, const eval *e, const char *name, uint64_t version, cn_buf *out) {
+    static const char *const kept[] = {"tenant", "index"};
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    char key[128];
+    uint32_t n = 2;
+    CN_TRY(cn_unpack(&u, call->params.p, call->params.n));
+    size_t at = cn_pack_map_open(out);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (cn_get(&u.o, kept[i]))
+            cn_pack_cstr(out, kept[i]), cn_pack_object(out, cn_get(&u.o, kept[i])), n++;
+    cn_pack_cstr(out, "version"), cn_pack_uint(out, version);
+    cn_pack_cstr(out, "results");
+    cn_pack_map(out, CN_MEASURES + 1);
+    for (int m = 0; m <= CN_MEASURES; m++) {
+        snprintf(key, sizeof key, "%s/%s", name, m < CN_MEASURES ? cn_measure_names[m] : "questions");
+        cn_pack_cstr(out, key), cn_pack_f64(out, m < CN_MEASURES ? mean(e, e->first, m, 0) : e->n);
+    }
+    cn_pack_map_close(out, at, n);
+    return cn_buf_check(out);
+}
+
+/* Handed in as results of the version that answered: what a gate requires, and `eval list` shows. */
+static cn_err store(const cmd_call *call, const char *name, eval *e) {
+    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf out = {0};
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    uint64_t version;
+    cn_buf_init(&params, 1 << 20);
+    CN_TRY(version_of(e, &version));
+    CN_TRY(pack_submit(call, e, name, version, &params));
+    CN_TRY(cmd_call_method("gate.submit", cn_buf_str(&params), &out));
+    CN_TRY(cn_unpack(&u, out.p, out.n));
+    cn_pack_map(&e->stored, 3);
+    cn_pack_cstr(&e->stored, "name"), cn_pack_cstr(&e->stored, name);
+    cn_pack_cstr(&e->stored, "version"), cn_pack_uint(&e->stored, version);
+    cn_pack_cstr(&e->stored, "gate"), cn_pack_str(&e->stored, cn_obj_str(cn_get(&u.o, "gate")));
+    e->name = name;
+    return cn_buf_check(&e->stored);
 }
 
 /* ---------- the commands ---------- */
@@ -429,24 +502,34 @@ static cn_err ask_beside(const cmd *c, const cmd_call *call, eval *e) {
 static void eval_done(eval *e) {
     cn_judge_free(e->j);
     cn_free(e->q);
+    cn_buf_done(&e->stored);
     cn_arena_done(&e->a);
 }
 
 static cn_err measure(const cmd *c, const cmd_call *call, eval *e) {
-    const char *run = cmd_value(c, call, "--run");
+    const char *run = cmd_value(c, call, "--run"), *name = cmd_value(c, call, "--store");
     CN_TRY(cmd_number(c, call, "-k", DEPTH, 1, 10000, &e->depth));
+    if (name)
+        CN_TRY(may_store(c, call, e, name));
     CN_TRY(open_files(c, call, e));
     CN_TRY(ask_all(e, cn_buf_str(&call->params), NULL, (cn_str){NULL, 0}, &e->first));
     CN_TRY(ask_beside(c, call, e));
     return run ? write_run(e, run) : CN_OK;
 }
 
+/* What was measured is told, also where it could not be stored. */
 int run_eval(const cmd *c, cmd_call *call) {
+    const char *name = cmd_value(c, call, "--store");
     cmd_the_env.no_trace = true;
     eval e = {0};
     cn_arena_init(&e.a, 1 << 16, (size_t)8 << 30);
-    cn_err err = measure(c, call, &e);
+    cn_buf_init(&e.stored, 4096);
+    cn_err err = measure(c, call, &e), kept = err == CN_OK && name ? store(call, name, &e) : CN_OK;
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", cn_error_detail());
     int code = err == CN_OK ? report(c, &e) : cmd_fail(err);
+    if (kept != CN_OK && code == 0)
+        code = cmd_fail(cn_fail(kept, "%s", why));
     eval_done(&e);
     return code;
 }

@@ -1,4 +1,4 @@
-/* run_model.c -- models, which need no tenant: model add, model get. */
+/* run_model.c -- models, which need no tenant: model add, model get, model remove. */
 #include <errno.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 
 #include "engine/base/digest.h"
 #include "engine/base/mem.h"
-#include "ingest/embed/embed.h"
 #include "ingest/embed/http_config.h"
+#include "ingest/embed/kept.h"
 #include "tools/cairn/local.h"
 
 extern char **environ;
@@ -180,4 +180,21 @@ int run_model_get(const cmd *c, cmd_call *call) {
     if (err != CN_OK)
         return cmd_fail(err);
     return added(c, call->words[0]);
+}
+
+/* ---------- model remove ---------- */
+int run_model_remove(const cmd *c, cmd_call *call) {
+    const char *dir = cmd_data_dir();
+    cn_data *data;
+    cn_err err = dir ? cn_data_open(dir, &data) : CN_INVALID;
+    if (err != CN_OK)
+        return cmd_fail(err);
+    err = cn_model_remove(data, cn_str_of(call->words[0]));
+    cn_data_close(data);
+    if (err != CN_OK)
+        return cmd_fail(err);
+    if (cmd_the_env.out != OUT_TABLE)
+        return cmd_print_one(c, "model", call->words[0]);
+    printf("model %s removed\n", call->words[0]);
+    return 0;
 }
