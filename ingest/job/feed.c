@@ -23,6 +23,17 @@ cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret) {
     return CN_OK;
 }
 
+/* Documents of the head that came, or changed, while a rebuild was made. */
+cn_err cn_feed_places(cn_run *r, cn_arena *a, cn_item *ret) {
+    (void)a;
+    if (r->feed.n_places == 0)
+        return CN_END;
+    ret->at = *r->feed.places++;
+    r->feed.n_places--;
+    ret->found = ret->rest = true;
+    return CN_OK;
+}
+
 /* The first document says whether an index without a model holds vectors, and of which dimension. */
 static void know_dim(cn_run *r, const cn_item *it) {
     if (r->dim_known || it->rest || it->raw.err != CN_OK || it->raw.op != CN_OP_PUT)

@@ -1,0 +1,225 @@
+"""A rebuild while the index lives: jobs write, people erase and roll back, programs are killed, and nothing is lost of it.
+
+The new model is a service that answers when the test says so, so that a rebuild lasts as long as is wanted."""
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from serving import CAIRN, Failed, Rpc, Server, run
+
+DIM = 8
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        s, asked = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        texts, model = asked["input"], asked["model"]
+        if model == s.slow:
+            s.asked.set()
+            s.go.wait(60)
+            time.sleep(s.delay * len(texts))
+        s.texts += texts
+        digests = [hashlib.sha256((model + t).encode()).digest() for t in texts]
+        bad = any("too much for it" in t for t in texts) and model == s.slow
+        raw = json.dumps({"data": [{"index": i, "embedding": [1.0 + b / 256 for b in d[:DIM]]} for i, d in enumerate(digests)], "usage": {"total_tokens": len(texts)}}).encode()
+        self.send_response(400 if bad else 200)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        try:
+            self.wfile.write(raw)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+
+class Service(ThreadingHTTPServer):
+    """Model m-2 is slow: it waits for `go`, then `delay` seconds a text."""
+    daemon_threads = True
+    slow = "m-2"
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.go, self.asked, self.delay, self.texts = threading.Event(), threading.Event(), 0, []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, address):
+        pass
+
+    def close(self):
+        self.go.set()
+        self.shutdown()
+        self.server_close()
+
+
+def document(i, say="says so", *labels):
+    return {"id": f"d{i}", "text": f"Row {i} {say}. " * 3, "labels": list(labels) or ["public"]}
+
+
+class Rebuild(unittest.TestCase):
+    def setUp(self):
+        self.service = Service()
+        self.addCleanup(self.service.close)
+        self.dir = tempfile.mkdtemp(prefix="cairn-rebuild-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.path = os.path.join(self.dir, "data")
+        self.cairn("init")
+        self.cairn("tenant", "add", "acme")
+        for n in (1, 2):
+            self.cairn("model", "add", f"model{n}", "--http", self.service.url, "--model", f"m-{n}", "--dimensions", str(DIM), "--max-batch", "4")
+        self.cairn("index", "create", "acme/docs", "--embedder", "model1", "--activate")
+        self.server = Server(self)
+        self.addCleanup(self.server.stop)
+        self.rpc = Rpc(self.server, json.loads(self.cairn("key", "add", "acme", "--scope", "query,ingest,activate,versions,policy", "--labels", "public", "-o", "json").stdout)["key"])
+        self.docs = {f"d{i}": document(i) for i in range(40)}
+        self.put(*self.docs.values())
+
+    # ---------- helpers ----------
+    def cairn(self, *args, code=0, text=None):
+        p = run(*args, data=self.path, check=False, text=text)
+        self.assertEqual(p.returncode, code, f"cairn {' '.join(args)}\n{p.stdout}{p.stderr}")
+        return p
+
+    def map(self, *args, **kw):
+        return json.loads(self.cairn(*args, "-o", "json", **kw).stdout)
+
+    def put(self, *docs, index="docs", **kw):
+        for d in docs:
+            self.docs[d["id"]] = d
+        return self.rpc.call("documents.put", index=index, documents=list(docs), **kw)
+
+    def delete(self, *ids):
+        for i in ids:
+            del self.docs[i]
+        return self.rpc.call("documents.delete", index="docs", docs=list(ids))
+
+    def start(self, *args):
+        self.service.asked.clear()
+        p = subprocess.Popen([CAIRN, "rebuild", "acme/docs", *args, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env={**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "CAIRN_DATA": self.path})
+        self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait(), p.stdout.close(), p.stderr.close()))
+        self.assertTrue(self.service.asked.wait(30), "the model was not asked")
+        return p
+
+    def end(self, p, code=0):
+        out, err = p.communicate(timeout=120)
+        self.assertEqual(p.returncode, code, out + err)
+        return json.loads(out) if out else err
+
+    def versions(self):
+        return self.map("versions", "acme/docs")["versions"]
+
+    def version(self, n):
+        return next(v for v in self.versions() if v["version"] == n)
+
+    def active(self):
+        return self.map("index", "show", "acme/docs")["active"]
+
+    def fresh(self, model="model2", chunker=()):
+        """The root of these documents, had they been read by this model in the first place."""
+        self.service.go.set()
+        self.made = getattr(self, "made", 0) + 1
+        self.cairn("index", "create", f"acme/fresh{self.made}", "--embedder", model, *chunker)
+        return self.rpc.call("documents.put", index=f"fresh{self.made}", documents=list(self.docs.values()))["root"]
+
+    def trials(self):
+        return [v["version"] for v in self.versions() if "trial" in v["marks"] and v["state"] != "dropped"]
+
+    def much_happens(self):
+        self.put(document(100, "is new"), document(3, "is another now"))
+        self.put(document(5, "says so", "group:hr"))
+        self.put({"id": "d6", "labels": ["group:hr", "public"]})
+        self.docs["d6"] = document(6, "says so", "group:hr", "public")
+        self.delete("d7", "d8")
+        self.put(document(8, "came back"))
+        self.cairn("policy", "erase", "acme", "d9", "--reason", "asked to be forgotten")
+        del self.docs["d9"]
+
+    # ---------- what comes meanwhile ----------
+    def test_it_catches_up_with_what_came_meanwhile(self):
+        p = self.start("--embedder", "model2")
+        self.much_happens()
+        self.cairn("compact", "acme/docs")
+        before = self.active()
+        self.service.go.set()
+        r = self.end(p)
+        self.assertEqual((r["state"], r["activated"], self.active()), ("done", False, before))
+        self.assertEqual((r["counts"]["documents"], r["counts"]["rejected"]), (len(self.docs), 0))
+        self.assertEqual(r["root"], self.fresh())
+        self.assertEqual(self.trials(), [r["version"]])  # what was passed on the way is gone
+        self.assertEqual(self.version(r["version"])["base"], before)
+
+    def test_only_what_came_is_made_again(self):
+        p = self.start("--embedder", "model2")
+        self.put(document(100, "is new"))
+        self.service.texts.clear()
+        self.service.go.set()
+        self.end(p)
+        self.assertLessEqual(len(self.service.texts), 40 + 1)
+
+    def test_nothing_builds_on_it_and_nobody_flips_to_it(self):
+        """The index activates what jobs seal; a rebuild is not among them, nor does a later job take its model."""
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2")
+        self.assertEqual((r["activated"], self.active()), (False, 1))
+        self.assertEqual(self.version(2)["marks"], ["trial"])
+        put = self.put(document(100, "is new"))
+        self.assertEqual((put["activated"], put["version"], self.version(3)["embedder"], self.version(3)["base"]), (True, 3, "model1", 1))
+        err = self.cairn("activate", "acme/docs", "2", code=5).stderr
+        self.assertIn("--catch-up 2", err)
+        self.assertEqual(self.active(), 3)
+        r = self.map("rebuild", "acme/docs", "--catch-up", "2")
+        self.assertEqual((r["version"], r["root"], r["activated"]), (4, self.fresh(), False))
+        self.cairn("activate", "acme/docs", "4")
+        self.assertEqual((self.version(4)["marks"], self.version(4)["state"]), ([], "active"))
+        put = self.put(document(101, "is newer"))
+        self.assertEqual((put["activated"], self.version(5)["embedder"], put["root"]), (True, "model2", self.fresh()))
+        self.assertIn("no rebuild that waits", self.cairn("rebuild", "acme/docs", "--catch-up", "4", code=1).stderr)
+        self.assertIn("no way back", self.cairn("rollback", "acme/docs", "--to", "2", "--reason", "a test", code=5).stderr)
+
+    def test_puts_all_the_time(self):
+        """Each 50 ms one, none of which fails, until the rebuilt version answers, and on."""
+        over, said, failed = threading.Event(), [], []
+        writer = Rpc(self.server, json.loads(self.cairn("key", "add", "acme", "--scope", "ingest", "--labels", "public", "-o", "json").stdout)["key"])
+
+        def write():
+            while not over.wait(0.05):
+                d = document(200 + len(said), "is one of many")
+                try:
+                    writer.call("documents.put", index="docs", documents=[d])
+                    said.append(d)
+                except Failed as e:
+                    failed.append(e)
+
+        t = threading.Thread(target=write)
+        t.start()
+        self.addCleanup(lambda: (over.set(), t.join()))
+        self.service.delay = 0.02
+        p = self.start("--embedder", "model2", "--activate")
+        self.service.go.set()
+        r = self.end(p)
+        time.sleep(0.5)
+        over.set()
+        t.join()
+        self.assertEqual(failed, [])
+        self.assertGreater(len(said), 10)
+        self.assertTrue(r["activated"], r)
+        for d in said:
+            self.docs[d["id"]] = d
+        self.service.delay = 0
+        self.assertEqual((self.version(self.active())["root"], self.version(self.active())["embedder"]), (self.fresh(), "model2"))
+
+
+if __name__ == "__main__":
+    unittest.main()
