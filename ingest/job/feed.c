@@ -2,6 +2,8 @@
 #include "engine/base/os.h"
 #include "ingest/job/run.h"
 
+#define CHUNK_BYTES ((size_t)1024)
+
 cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret) { return cn_source_next(r->feed.source, a, &ret->raw); }
 
 cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret) {
@@ -42,8 +44,13 @@ static void know_dim(cn_run *r, const cn_item *it) {
     r->dim_known = true;
 }
 
-static size_t payload(const cn_item *it) {
-    return it->raw.bytes.n + it->raw.meta.n + (it->raw.vector ? it->raw.dim * sizeof(float) : 0) + (it->rest ? 1024 : 64);
+/* Of a document of the head, whose text is not read yet, by its chunks. */
+static size_t payload(const cn_run *r, const cn_item *it) {
+    if (it->rest) {
+        const uint32_t *first = cn_seg_doc_row(cn_ledger_seg(&r->ledger, it->at)) + it->at.doc;
+        return CHUNK_BYTES * (1 + (size_t)(first[1] - first[0]));
+    }
+    return it->raw.bytes.n + it->raw.meta.n + (it->raw.vector ? it->raw.dim * sizeof(float) : 0) + 64;
 }
 
 static void show_progress(cn_run *r) {
@@ -69,7 +76,7 @@ cn_err cn_run_fill(void *run, cn_batch *b) {
         CN_TRY(err);
         know_dim(r, it);
         it->skip = r->fed++ < r->skip_to;
-        bytes += payload(it);
+        bytes += payload(r, it);
         cn_give_way_at(b->n++);
     }
     b->items = items;

@@ -225,6 +225,7 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
         return CN_OK;
     CN_TRY(seal(r, 0, &c->v));
     c->again = c->v.number != r->index.newest + 1;
+    c->all = resumed; /* what was made before the stop knows nothing of what was erased since */
     return CN_OK;
 }
 

@@ -12,7 +12,7 @@ import time
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from serving import CAIRN, Failed, Rpc, Server, run
+from serving import CAIRN, Failed, Rpc, Server, count, run
 
 DIM = 8
 
@@ -27,10 +27,11 @@ class Handler(BaseHTTPRequestHandler):
         s, asked = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         texts, model = asked["input"], asked["model"]
         if model == s.slow:
-            s.asked.set()
-            s.go.wait(60)
+            if len(s.texts) >= s.free:
+                s.asked.set()
+                s.go.wait(60)
             time.sleep(s.delay * len(texts))
-        s.texts += texts
+            s.texts += texts
         digests = [hashlib.sha256((model + t).encode()).digest() for t in texts]
         bad = any("too much for it" in t for t in texts) and model == s.slow
         raw = json.dumps({"data": [{"index": i, "embedding": [1.0 + b / 256 for b in d[:DIM]]} for i, d in enumerate(digests)], "usage": {"total_tokens": len(texts)}}).encode()
@@ -44,13 +45,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Service(ThreadingHTTPServer):
-    """Model m-2 is slow: it waits for `go`, then `delay` seconds a text."""
+    """Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text. `texts` are those it was asked for."""
     daemon_threads = True
     slow = "m-2"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.go, self.asked, self.delay, self.texts = threading.Event(), threading.Event(), 0, []
+        self.go, self.asked, self.free, self.delay, self.texts = threading.Event(), threading.Event(), 0, 0, []
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -111,6 +112,14 @@ class Rebuild(unittest.TestCase):
         self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait(), p.stdout.close(), p.stderr.close()))
         self.assertTrue(self.service.asked.wait(30), "the model was not asked")
         return p
+
+    def kill(self, p):
+        p.kill()
+        p.wait()
+        return self.job()
+
+    def job(self):
+        return next(j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "rebuild")
 
     def end(self, p, code=0):
         out, err = p.communicate(timeout=120)
@@ -219,6 +228,106 @@ class Rebuild(unittest.TestCase):
             self.docs[d["id"]] = d
         self.service.delay = 0
         self.assertEqual((self.version(self.active())["root"], self.version(self.active())["embedder"]), (self.fresh(), "model2"))
+
+    def test_a_rollback_meanwhile(self):
+        self.put(document(1, "was better before"))
+        p = self.start("--embedder", "model2")
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.docs["d1"] = document(1)
+        self.service.go.set()
+        r = self.end(p)
+        self.assertEqual((r["root"], self.version(r["version"])["base"]), (self.fresh(), 1))
+
+    def test_another_one_activated_meanwhile(self):
+        """Two are tried side by side: the second one goes on, with the documents of whatever answers then."""
+        self.service.go.set()
+        one = self.map("rebuild", "acme/docs", "--chunker", "fixed tokens=8 overlap=0")
+        two = self.map("rebuild", "acme/docs", "--embedder", "model2")
+        self.cairn("activate", "acme/docs", str(one["version"]))
+        self.put(document(100, "is new"))
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(two["version"]), "--activate")
+        self.assertEqual((r["activated"], r["root"]), (True, self.fresh()))
+
+    # ---------- killed ----------
+    def long_documents(self):
+        self.put(*(document(300 + i, f"says {i} " + "and goes on " * 400) for i in range(60)))
+
+    def test_killed_while_its_documents_are_made(self):
+        self.long_documents()
+        self.service.free = 150
+        p = self.start("--embedder", "model2")
+        time.sleep(0.5)
+        job = self.kill(p)
+        made, self.service.texts = self.service.texts, []
+        self.service.free = 0
+        self.much_happens()
+        self.service.go.set()
+        self.assertIn("`cairn rebuild` with --resume", self.cairn("ingest", "acme/docs", "--resume", job, code=1).stderr)
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertEqual(r["job"], job)
+        self.assertGreater(len(set(made) - set(self.service.texts)), 10)  # what was kept is not asked for again
+        self.assertEqual(r["root"], self.fresh())
+        self.assertEqual(self.trials(), [r["version"]])
+
+    def test_killed_while_it_catches_up(self):
+        p = self.start("--embedder", "model2", "--activate")
+        self.put(document(100, "came meanwhile"))
+        self.service.asked.clear()
+        self.service.free = 40
+        self.service.go.set()
+        self.service.go.clear()
+        self.assertTrue(self.service.asked.wait(30))
+        job = self.kill(p)
+        self.assertEqual(len(self.trials()), 1)  # the long part is done for good
+        self.much_happens()
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertEqual((r["root"], r["activated"], self.trials()), (self.fresh(), True, []))
+        self.assertLess(len(self.service.texts), 40 + 10 + len(self.docs))
+
+    def test_killed_at_any_moment(self):
+        self.service.go.set()
+        self.service.delay = 0.002
+        quietly = {"env": {**os.environ, "CAIRN_DATA": self.path}, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        p = subprocess.Popen([CAIRN, "rebuild", "acme/docs", "--embedder", "model2", "--activate"], **quietly)
+        for i in range(count(12, 60)):
+            time.sleep(0.05 + 0.013 * i)
+            job = self.kill(p)
+            state = self.map("jobs", "show", "acme", job)["state"]
+            if state == "done":
+                break
+            self.put(document(400 + i, "came between"))
+            p = subprocess.Popen([CAIRN, "rebuild", "acme/docs", "--resume", job], **quietly)
+        else:
+            p.wait(60)
+        self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "done")
+        self.service.delay = 0
+        self.assertEqual((self.version(self.active())["root"], self.version(self.active())["embedder"], self.trials()), (self.fresh(), "model2", []))
+
+    def test_cancelled(self):
+        p = self.start("--embedder", "model2")
+        job = self.job()
+        self.cairn("jobs", "cancel", "acme", job)
+        self.service.go.set()
+        self.end(p, code=5)
+        self.assertEqual((self.trials(), self.active()), ([], 1))
+
+    # ---------- one bad document ----------
+    def test_a_document_that_the_model_makes_nothing_of(self):
+        """It costs that document, and is said; the rebuild of all others is not lost. Changed, it comes in."""
+        vectors = os.path.join(self.dir, "v.jsonl")
+        with open(vectors, "w") as f:
+            for i in range(5):
+                f.write(json.dumps({"id": f"v{i}", "labels": ["public"], "vector": [1, i, 2, 1], **({"text": f"Row {i}."} if i != 3 else {})}) + "\n")
+        self.cairn("index", "create", "acme/given", "--embedder", "none")
+        self.cairn("ingest", "acme/given", vectors, "--activate")
+        self.service.go.set()
+        r = self.map("rebuild", "acme/given", "--embedder", "model2", "--activate")
+        self.assertEqual((r["state"], r["activated"]), ("done", True), r)
+        self.assertEqual({k: r["counts"][k] for k in ("read", "changed", "rejected", "deleted", "documents")}, {"read": 5, "changed": 4, "rejected": 1, "deleted": 1, "documents": 4})
+        (said,) = self.map("jobs", "show", "acme", r["job"], "--rejected")["rejected"]
+        self.assertEqual(said["doc"], "v3")
+        self.assertIn("nothing to embed", said["why"])
 
 
 if __name__ == "__main__":
