@@ -18,7 +18,7 @@ DIM = 8
 
 
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, wbufsize = "HTTP/1.1", 1 << 16  # one packet an answer
 
     def log_message(self, *args):
         pass
@@ -247,6 +247,27 @@ class Rebuild(unittest.TestCase):
         self.put(document(100, "is new"))
         r = self.map("rebuild", "acme/docs", "--catch-up", str(two["version"]), "--activate")
         self.assertEqual((r["activated"], r["root"]), (True, self.fresh()))
+
+    # ---------- looked at before it answers ----------
+    def test_side_by_side(self):
+        questions = os.path.join(self.dir, "asked.txt")
+        with open(questions, "w") as f:
+            f.write("".join(f"Row {i} says so.\n" for i in range(6)))
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--queries", questions, "-k", "3")
+        got = r["compared"]
+        self.assertEqual((r["version"], r["activated"], self.active()), (2, False, 1))
+        self.assertEqual((got["from"], got["to"], got["queries"]), (1, 2, 6))
+        self.assertEqual(got["same"] + got["reordered"] + got["changed"], 6)
+        self.assertGreater(got["changed"], 0)  # another model's vectors are others
+        self.assertEqual(got, self.map("diff", "acme/docs", "1", "2", "--queries", questions, "-k", "3"))
+        table = self.cairn("rebuild", "acme/docs", "--catch-up", "2", "--queries", questions).stdout
+        self.assertIn("of version 1 beside those of version 2", table)
+        self.assertIn("leave --activate out", self.cairn("rebuild", "acme/docs", "--embedder", "model2", "--queries", questions, "--activate", code=2).stderr)
+        self.assertIn("--queries FILE", self.cairn("rebuild", "acme/docs", "--embedder", "model2", "-k", "3", code=2).stderr)
+        asked = len(self.service.texts)
+        self.cairn("rebuild", "acme/docs", "--embedder", "model2", "--queries", questions + "x", code=3)
+        self.assertEqual(len(self.service.texts), asked)  # said before anything is made
 
     # ---------- killed ----------
     def long_documents(self):
