@@ -44,12 +44,32 @@ static void know_dim(cn_run *r, const cn_item *it) {
     r->dim_known = true;
 }
 
-/* Of a document of the head, whose text is not read yet, by its chunks. */
+/* Its text is not read yet. */
+static size_t by_chunks(const cn_run *r, cn_place at) {
+    const uint32_t *first = cn_seg_doc_row(cn_ledger_seg(&r->ledger, at)) + at.doc;
+    return CHUNK_BYTES * (1 + (size_t)(first[1] - first[0]));
+}
+
+void cn_feed_begin_rest(cn_run *r) {
+    uint64_t docs = 0, all = 0, taken = 0;
+    for (uint32_t i = 0; i < r->ledger.n; i++)
+        for (uint32_t doc = 0; doc < r->ledger.parts[i].docs; doc++) {
+            size_t n = cn_ledger_lives(&r->ledger.parts[i], doc) ? by_chunks(r, (cn_place){i, doc}) : 0;
+            bool done = n && cn_ledger_taken(&r->ledger.parts[i], doc);
+            all += n;
+            taken += done ? n : 0;
+            docs += n && !done;
+        }
+    pthread_mutex_lock(&r->lock);
+    uint64_t before = r->rebuild ? taken : r->now.bytes_all; /* what an ingest took is in the bytes of its source */
+    r->feed = (cn_feed){.next = cn_feed_rest, .bytes_done = before, .bytes_all = before + all - taken};
+    r->now.docs_all = r->counts.read + docs;
+    pthread_mutex_unlock(&r->lock);
+}
+
 static size_t payload(const cn_run *r, const cn_item *it) {
-    if (it->rest) {
-        const uint32_t *first = cn_seg_doc_row(cn_ledger_seg(&r->ledger, it->at)) + it->at.doc;
-        return CHUNK_BYTES * (1 + (size_t)(first[1] - first[0]));
-    }
+    if (it->rest)
+        return by_chunks(r, it->at);
     return it->raw.bytes.n + it->raw.meta.n + (it->raw.vector ? it->raw.dim * sizeof(float) : 0) + 64;
 }
 
@@ -58,6 +78,8 @@ static void show_progress(cn_run *r) {
     r->fed_now = r->fed;
     if (r->feed.source)
         cn_source_progress(r->feed.source, &r->now.bytes_done, &r->now.bytes_all, &r->now.docs_all);
+    else if (r->feed.bytes_all)
+        r->now.bytes_done = r->feed.bytes_done, r->now.bytes_all = r->feed.bytes_all;
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -76,7 +98,9 @@ cn_err cn_run_fill(void *run, cn_batch *b) {
         CN_TRY(err);
         know_dim(r, it);
         it->skip = r->fed++ < r->skip_to;
-        bytes += payload(r, it);
+        size_t n = payload(r, it);
+        bytes += n;
+        r->feed.bytes_done += n;
         cn_give_way_at(b->n++);
     }
     b->items = items;

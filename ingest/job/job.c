@@ -159,7 +159,7 @@ static cn_err read_source(cn_run *r) {
 static cn_err read_rest(cn_run *r) {
     if (!r->remake)
         return CN_OK;
-    r->feed = (cn_feed){.next = cn_feed_rest};
+    cn_feed_begin_rest(r);
     return cn_run_line(r);
 }
 

@@ -153,7 +153,6 @@ static void forget(catching *c) {
 /* Each document of now is made, unfit, or erased. */
 static cn_err make(catching *c) {
     cn_run *r = c->r;
-    r->counts = (cn_counts){0};
     r->feed = (cn_feed){.next = cn_feed_places, .places = c->places, .n_places = c->n_places};
     cn_run_step(r, "catching up");
     CN_TRY(cn_run_line(r));
@@ -199,13 +198,6 @@ static cn_err round_of(catching *c, bool *ret_moved) {
 }
 
 /* ---------- the first version ---------- */
-static void show_all(cn_run *r) {
-    pthread_mutex_lock(&r->lock);
-    r->now.docs_all = r->ledger.live;
-    r->now.docs_before = r->counts.read;
-    pthread_mutex_unlock(&r->lock);
-}
-
 static cn_err first(catching *c, bool resumed, bool *ret_none) {
     cn_run *r = c->r;
     if (resumed && r->row.has_file)
@@ -216,8 +208,7 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
     if (resumed)
         CN_TRY(cn_run_pass_over(r));
     if (r->remake) {
-        show_all(r);
-        r->feed = (cn_feed){.next = cn_feed_rest};
+        cn_feed_begin_rest(r);
         CN_TRY(cn_run_line(r));
     }
     *ret_none = r->dry || ((!r->w || !cn_segw_docs(r->w)) && !r->n_removed);

@@ -63,6 +63,7 @@ typedef struct cn_feed {
     cn_place place;
     const cn_place *places; /* documents of the head to be made anew */
     uint64_t n_places;
+    uint64_t bytes_done, bytes_all; /* of documents of the head: guessed by their chunks, for progress */
 } cn_feed;
 
 typedef struct cn_run {
@@ -140,6 +141,7 @@ cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret);
 cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret);
 cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret);
 cn_err cn_feed_places(cn_run *r, cn_arena *a, cn_item *ret);
+void cn_feed_begin_rest(cn_run *r); /* the rest of the head comes next: progress knows how much that is */
 cn_err cn_run_fill(void *run, cn_batch *b);
 /* make.c */
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);

@@ -87,9 +87,18 @@ cn_err cn_run_start_anew(cn_run *r) {
     r->chain = r->skip_chain = (cn_digest){{0}};
     r->stale = false;
     r->counts = (cn_counts){0};
+    r->now.docs_before = 0;
     r->row.has_file = false;
     cn_ledger_forget(&r->ledger);
     return cn_rejects_cut(r->t, r->row.id, 0);
+}
+
+/* Done before the stop: no part of this run's rate. */
+static void show_before(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    r->now.counts = r->counts;
+    r->now.docs_before = r->counts.read;
+    pthread_mutex_unlock(&r->lock);
 }
 
 cn_err cn_run_take_up(cn_run *r) {
@@ -101,7 +110,10 @@ cn_err cn_run_take_up(cn_run *r) {
         return cn_run_start_anew(r);
     CN_TRY(err);
     CN_TRY(read_note(r, &usable));
-    return usable ? cn_rejects_cut(r->t, r->row.id, r->skip_to) : cn_run_start_anew(r);
+    if (!usable)
+        return cn_run_start_anew(r);
+    show_before(r);
+    return cn_rejects_cut(r->t, r->row.id, r->skip_to);
 }
 
 cn_err cn_run_take_up_rebuild(cn_run *r, uint64_t *ret_of) {
@@ -137,6 +149,8 @@ cn_err cn_run_pass_over(cn_run *r) {
         return cn_run_start_anew(r);
     CN_TRY(pass_over(r, &done));
     r->counts = (cn_counts){.read = done, .changed = done};
+    r->fed = done;
+    show_before(r);
     return cn_rejects_cut(r->t, r->row.id, 0);
 }
 

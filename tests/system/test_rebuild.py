@@ -1,12 +1,17 @@
 """A rebuild while the index lives: jobs write, people erase and roll back, programs are killed, and nothing is lost of it.
 
 The new model is a service that answers when the test says so, so that a rebuild lasts as long as is wanted."""
+import fcntl
 import hashlib
 import json
 import os
+import pty
+import re
 import shutil
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -332,6 +337,42 @@ class Rebuild(unittest.TestCase):
         self.service.go.set()
         self.end(p, code=5)
         self.assertEqual((self.trials(), self.active()), ([], 1))
+
+    # ---------- progress ----------
+    def watch(self, *args, until=None):
+        """[(seconds, share, seconds left)] of the line on a terminal, and how long it took; until(share): killed there."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        p = subprocess.Popen([CAIRN, *args], env={**os.environ, "CAIRN_DATA": self.path, "TERM": "xterm"}, stdin=slave, stdout=subprocess.DEVNULL, stderr=slave)
+        os.close(slave)
+        seen, begun = [], time.monotonic()
+        while True:
+            try:
+                text = os.read(master, 65536).decode()
+            except OSError:
+                break
+            for share, left in re.findall(r" (\d+)% .*?, (\d+) s left", text):
+                seen.append((time.monotonic() - begun, int(share) / 100, int(left)))
+            if until and seen and seen[-1][1] >= until:
+                p.kill()
+                break
+        p.wait()
+        os.close(master)
+        return seen, time.monotonic() - begun
+
+    def check_left(self, seen, took):
+        off = [abs(left - (took - at)) / (took - at) for at, share, left in seen if share < 0.8 and at > took / 4]
+        self.assertGreater(len(off), 3, seen)
+        self.assertLess(sorted(off)[len(off) // 2], 0.2, (took, seen))
+
+    def test_the_time_that_is_left(self):
+        """Told of what this run has done: what one before it had done costs no time any more."""
+        self.service.go.set()
+        self.put(*(document(500 + i, "goes on and on " * 15) for i in range(600)))
+        self.service.texts, self.service.delay = [], 0.03
+        self.check_left(*self.watch("rebuild", "acme/docs", "--embedder", "model2"))
+        self.watch("rebuild", "acme/docs", "--embedder", "model2", "--chunker", "document", until=0.4)
+        self.check_left(*self.watch("rebuild", "acme/docs", "--resume", self.job()))
 
     # ---------- one bad document ----------
     def test_a_document_that_the_model_makes_nothing_of(self):
