@@ -43,6 +43,7 @@ typedef struct seal {
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
     bool frozen;            /* a mode set meanwhile: the job can be resumed after it */
+    bool outdated;          /* the head is of another model now: the job makes its rows anew from this file */
     bool refused;           /* the commit said no, or did not begin: the files that it would have named are nobody's */
     cn_version v;           /* what is being made */
 } seal;
@@ -82,7 +83,8 @@ static cn_err read_head(seal *s) {
     s->of = s->head = cn_version_head_of(s->all, s->n_all);
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
-    if (moved && (!descends(s, head, o->base) || !same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker)))
+    s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker));
+    if (moved && (!descends(s, head, o->base) || s->outdated))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
     if (o->recipe->metric != s->ix.set.metric)
@@ -552,7 +554,7 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_acto
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
-    let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !o->trial_of);
+    let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !s.outdated && !o->trial_of);
     if (err != CN_OK)
         return err;
     *ret_number = s.v.number;

@@ -38,15 +38,15 @@ cn_err cn_feed_places(cn_run *r, cn_arena *a, cn_item *ret) {
 
 /* The first document says whether an index without a model holds vectors, and of which dimension. */
 static void know_dim(cn_run *r, const cn_item *it) {
-    if (r->dim_known || it->rest || it->raw.err != CN_OK || it->raw.op != CN_OP_PUT)
+    if (r->dim_known || it->rest || it->own || it->raw.err != CN_OK || it->raw.op != CN_OP_PUT)
         return;
     r->recipe.dim = it->raw.vector ? it->raw.dim : 0;
     r->dim_known = true;
 }
 
 /* Its text is not read yet. */
-static size_t by_chunks(const cn_run *r, cn_place at) {
-    const uint32_t *first = cn_seg_doc_row(cn_ledger_seg(&r->ledger, at)) + at.doc;
+static size_t by_chunks(cn_seg *seg, uint32_t doc) {
+    const uint32_t *first = cn_seg_doc_row(seg) + doc;
     return CHUNK_BYTES * (1 + (size_t)(first[1] - first[0]));
 }
 
@@ -54,7 +54,7 @@ void cn_feed_begin_rest(cn_run *r) {
     uint64_t docs = 0, all = 0, taken = 0;
     for (uint32_t i = 0; i < r->ledger.n; i++)
         for (uint32_t doc = 0; doc < r->ledger.parts[i].docs; doc++) {
-            size_t n = cn_ledger_lives(&r->ledger.parts[i], doc) ? by_chunks(r, (cn_place){i, doc}) : 0;
+            size_t n = cn_ledger_lives(&r->ledger.parts[i], doc) ? by_chunks(r->ledger.parts[i].seg, doc) : 0;
             bool done = n && cn_ledger_taken(&r->ledger.parts[i], doc);
             all += n;
             taken += done ? n : 0;
@@ -69,7 +69,9 @@ void cn_feed_begin_rest(cn_run *r) {
 
 static size_t payload(const cn_run *r, const cn_item *it) {
     if (it->rest)
-        return by_chunks(r, it->at);
+        return by_chunks(cn_ledger_seg(&r->ledger, it->at), it->at.doc);
+    if (it->own)
+        return by_chunks(r->own, it->at.doc);
     return it->raw.bytes.n + it->raw.meta.n + (it->raw.vector ? it->raw.dim * sizeof(float) : 0) + 64;
 }
 

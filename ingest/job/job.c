@@ -14,7 +14,7 @@
 #include "ingest/job/run.h"
 
 #define RUN_ARENA ((size_t)256 << 20)
-#define START_OVER 4  /* times that a rebuild may be activated under one job */
+#define TIMES_AGAIN 4 /* times that a rebuild may be activated under one job */
 #define PUT_TRIES 100 /* of 50 ms: two small writes to one source wait for each other */
 
 static const cn_line_ops line_ops = {cn_run_fill, cn_run_work, cn_run_write};
@@ -185,40 +185,17 @@ static cn_err read_once(cn_run *r) {
     return r->stale ? cn_fail(CN_CONFLICT, "the input is shorter than when the job stopped") : CN_OK;
 }
 
-static bool reads_stdin(const cn_run *r) {
-    for (uint32_t i = 0; i < r->o.from.n_paths; i++)
-        if (strcmp(r->o.from.paths[i], "-") == 0)
-            return true;
-    return false;
-}
-
 /* A resumed job whose input is another now starts anew. */
 static cn_err read_all(cn_run *r) {
     cn_run_step(r, "reading");
     cn_err err = read_once(r);
     if (err != CN_CONFLICT || !r->stale)
         return err;
-    if (reads_stdin(r))
-        return cn_fail(CN_INVALID, "standard input is not what it was when the job stopped; run it anew");
+    for (uint32_t i = 0; i < r->o.from.n_paths; i++)
+        if (strcmp(r->o.from.paths[i], "-") == 0)
+            return cn_fail(CN_INVALID, "standard input is not what it was when the job stopped; run it anew");
     CN_TRY(cn_run_start_anew(r));
     return read_once(r);
-}
-
-/* Someone activated a rebuild meanwhile: what was made for the head of before is of another model. */
-static bool model_changed(cn_run *r) {
-    cn_version now;
-    return r->has_head && !r->dry && cn_version_head(r->t, r->o.index, &r->arena, &now) == CN_OK && cn_run_other_rows(&now.recipe, &r->head.recipe);
-}
-
-/* Once more from the first row, by the new head's model. */
-static cn_err start_over(cn_run *r) {
-    if (reads_stdin(r))
-        return cn_fail(CN_CONFLICT, "a rebuild was activated while this job read standard input, and its rows are of the model of before; run it again");
-    CN_TRY(cn_run_start_anew(r));
-    cn_run_close(r);
-    r->feed.next_doc = 0;
-    CN_TRY(cn_run_open(r));
-    return read_all(r);
 }
 
 static cn_err finish(cn_run *r, cn_job_result *ret) {
@@ -228,10 +205,10 @@ static cn_err finish(cn_run *r, cn_job_result *ret) {
     return err;
 }
 
-static cn_err finish_or_start_over(cn_run *r, cn_job_result *ret) {
+static cn_err finish_by_the_head(cn_run *r, cn_job_result *ret) {
     cn_err err = finish(r, ret);
-    for (int i = 0; i < START_OVER && err == CN_CONFLICT && model_changed(r); i++) {
-        CN_TRY(start_over(r));
+    for (int i = 0; i < TIMES_AGAIN && err == CN_CONFLICT && cn_run_model_changed(r); i++) {
+        CN_TRY(cn_run_again(r));
         err = finish(r, ret);
     }
     return err;
@@ -256,7 +233,7 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
         ret->counts = r->counts;
         return CN_OK;
     }
-    return finish_or_start_over(r, ret);
+    return finish_by_the_head(r, ret);
 }
 
 /* ---------- the end ---------- */

@@ -115,7 +115,7 @@ static bool embed_stop(void *line) { return cn_line_stopping(line); }
 
 /* A service elsewhere that refuses costs the job, but nothing of its work; of one that is down the job says so at its end. */
 static cn_err embed_failed(const cn_run *r, cn_err err) {
-    bool resumes = !r->dry && !r->feed.docs;
+    bool resumes = !r->dry && !cn_str_is(r->row.kind, "put");
     if (err == CN_END || err == CN_UNAVAILABLE || !cn_embedder_is_remote(r->embedder) || !resumes)
         return err;
     return cn_fail(err, "%s; `cairn %s %s/" CN_STR_FMT " --resume %s` goes on with the job", cn_error_detail(), cn_run_verb(r), cn_tenant_name(r->t),

@@ -4,7 +4,7 @@
  *   make.c  what becomes of a row: look up, parse, chunk, embed           worker threads
  *   reuse.c vectors that a changed row keeps
  *   write.c rows into the file, in order, with counts and notes           the caller's thread
- *   catchup.c  a rebuild: what other jobs brought since its documents were read
+ *   rebuild.c  a rebuild's steps;  again.c  rows made once more, after a rebuild became active under the job
  *   job.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
  * Owns:    cn_run owns everything it opened, until cn_job_run() and its like end.
  * Thread:  each field says whose it is.
@@ -39,6 +39,7 @@ typedef struct cn_item {
     cn_digest vector;   /* of raw.vector; zero: none */
     cn_place at;        /* in the head, when found */
     bool found, rest;   /* rest: not read from the source but from the head, to be made anew */
+    bool own;           /* at is in run.own: a row of this job, to be made again */
     bool erased;        /* the row found is one of an erased document: nothing of it may be used again */
     bool skip;          /* a resumed job has done it already */
     cn_fate fate;
@@ -89,6 +90,7 @@ typedef struct cn_run {
     cn_chunker chunker;
     cn_ledger ledger;
     cn_policy *policy;
+    cn_seg *own;               /* rows of this job, of the model of before; NULL but in again.c */
     cn_embedder *embedder;     /* NULL: none */
     cn_parser *parser;         /* made when first needed */
     cn_err parser_err;
@@ -143,6 +145,10 @@ cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret);
 cn_err cn_feed_places(cn_run *r, cn_arena *a, cn_item *ret);
 void cn_feed_begin_rest(cn_run *r); /* the rest of the head comes next: progress knows how much that is */
 cn_err cn_run_fill(void *run, cn_batch *b);
+/* again.c: is the head of another model than what this job built on? Then its rows, whose sealing failed, are made by that. */
+bool cn_run_model_changed(cn_run *r);
+cn_err cn_run_again(cn_run *r);
+cn_err cn_feed_own(cn_run *r, cn_arena *a, cn_item *ret);
 /* make.c */
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);
 /* classify.c: key, digests, fate and how of one row */

@@ -31,6 +31,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         s, asked = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         texts, model = asked["input"], asked["model"]
+        if any("held up" in t for t in texts) and model != s.slow:
+            s.held.set()
+            s.later.wait(60)
         if model == s.slow:
             if len(s.texts) >= s.free:
                 s.asked.set()
@@ -50,13 +53,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Service(ThreadingHTTPServer):
-    """Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text. `texts` are those it was asked for."""
+    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text. `texts` are those it was asked for."""
     daemon_threads = True
     slow = "m-2"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.go, self.asked, self.free, self.delay, self.texts = threading.Event(), threading.Event(), 0, 0, []
+        self.held, self.later = threading.Event(), threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -65,6 +69,7 @@ class Service(ThreadingHTTPServer):
 
     def close(self):
         self.go.set()
+        self.later.set()
         self.shutdown()
         self.server_close()
 
@@ -252,6 +257,52 @@ class Rebuild(unittest.TestCase):
         self.put(document(100, "is new"))
         r = self.map("rebuild", "acme/docs", "--catch-up", str(two["version"]), "--activate")
         self.assertEqual((r["activated"], r["root"]), (True, self.fresh()))
+
+    # ---------- jobs across a flip ----------
+    def across(self, text, *args):
+        """An ingest that began before a rebuild was sealed and activated, and ends after it."""
+        self.service.go.set()
+        self.service.held.clear()
+        self.service.later.clear()
+        p = subprocess.Popen([CAIRN, "ingest", "acme/docs", *args, "-o", "json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "CAIRN_DATA": self.path})
+        self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait(), p.stdout.close(), p.stderr.close()))
+        p.stdin.write(text)
+        p.stdin.close()
+        p.stdin = None
+        self.assertTrue(self.service.held.wait(30))
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")
+        self.assertTrue(r["activated"], r)
+        self.service.later.set()
+        return self.end(p)
+
+    def test_an_ingest_across_a_flip(self):
+        """Nothing is read twice and nothing is lost: its rows are made again by the model that answers now."""
+        lines = [document(i, "is held up") for i in range(30, 50)] + [{"id": "d1", "labels": ["group:hr"]}, document(2), {"id": "d3", "op": "delete"}]
+        text = "".join(json.dumps(x) + "\n" for x in lines)
+        r = self.across(text, "-", "--format", "jsonl")
+        self.docs.update({d["id"]: d for d in lines[:20]})
+        self.docs["d1"] = document(1, "says so", "group:hr")
+        del self.docs["d3"]
+        self.assertEqual((r["state"], r["activated"], self.version(r["version"])["embedder"]), ("done", True, "model2"), r)
+        want = {"read": 22, "added": 10, "changed": 10, "relabelled": 1, "unchanged": 1, "rejected": 0, "deleted": 1, "documents": len(self.docs)}
+        self.assertEqual({k: r["counts"][k] for k in want}, want)
+        self.assertEqual(r["root"], self.fresh())
+
+    def test_an_ingest_that_a_rebuild_ends_beside(self):
+        """What is only a trial is nothing to it."""
+        self.service.go.set()
+        rows = os.path.join(self.dir, "rows.jsonl")
+        with open(rows, "w") as f:
+            f.write("".join(json.dumps(document(i, "is held up")) + "\n" for i in range(30, 50)))
+        p = subprocess.Popen([CAIRN, "ingest", "acme/docs", rows, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "CAIRN_DATA": self.path})
+        self.addCleanup(lambda: (p.stdout.close(), p.stderr.close()))
+        self.assertTrue(self.service.held.wait(30))
+        self.assertEqual(self.map("rebuild", "acme/docs", "--embedder", "model2")["version"], 2)
+        self.service.later.set()
+        r = self.end(p)
+        self.docs.update({f"d{i}": document(i, "is held up") for i in range(30, 50)})
+        self.assertEqual((r["state"], r["activated"], self.version(r["version"])["embedder"]), ("done", True, "model1"))
+        self.assertEqual(r["root"], self.fresh("model1"))
 
     # ---------- looked at before it answers ----------
     def test_side_by_side(self):
