@@ -445,6 +445,7 @@ static cn_err name_version(seal *s) {
 /* Whoever holds the seals of an index waits for no one at its own. */
 static cn_err name_in_turn(seal *s) {
     int fd = -1;
+    s->refused = true;
     if (!s->o->trial_of)
         CN_TRY(cn_turn_take(s->t, s->ix.id, false, &fd));
     cn_err err = name_version(s);

@@ -19,6 +19,7 @@ typedef struct catching {
     cn_run *r;
     cn_version v;           /* the trial so far; its manifest lies in the run's arena */
     bool all;               /* nothing is known of how v was made: look at each of its documents */
+    bool stopped;           /* v was begun before a stop: what was erased since may be in it */
     bool again;             /* a version was given a number meanwhile, and v's list may not speak of it */
     cn_ledger old, made;    /* of v's base; of v, where that is asked for */
     cn_place *places;       /* in the ledger of now: to be made */
@@ -131,7 +132,7 @@ static cn_err keep_unfit(catching *c) {
 static cn_err differences(catching *c, const cn_digest *policy_before) {
     cn_digest policy = cn_policy_digest(c->r->policy);
     c->n_places = c->erased = c->r->n_removed = 0;
-    if (c->all || !cn_digest_eq(&policy, policy_before))
+    if (c->all || c->stopped || !cn_digest_eq(&policy, policy_before))
         CN_TRY(cn_ledger_open(c->r->t, &c->v, &c->made));
     CN_TRY(find_new(c));
     CN_TRY(find_gone(c));
@@ -187,7 +188,7 @@ static cn_err catch_up(catching *c, bool *ret_moved) {
     *ret_moved = c->again || c->n_places || r->n_removed || now.number != c->v.base;
     if (*ret_moved)
         CN_TRY(make(c));
-    c->all = c->again = false;
+    c->all = c->stopped = c->again = false;
     return CN_OK;
 }
 
@@ -216,7 +217,7 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
         return CN_OK;
     CN_TRY(seal(r, 0, &c->v));
     c->again = c->v.number != r->index.newest + 1;
-    c->all = resumed; /* what was made before the stop knows nothing of what was erased since */
+    c->stopped = resumed;
     return CN_OK;
 }
 
@@ -253,7 +254,10 @@ static cn_err go_on(catching *c) {
     CN_TRY(cn_chunker_words(of->chunker, &r->arena, &r->recipe.chunker));
     r->of = c->v.base;
     c->all = true;
-    return cn_run_open(r);
+    CN_TRY(cn_run_open(r));
+    if (r->head.number != c->v.base) /* it was dropped: nothing tells what has changed since */
+        cn_ledger_close(&r->ledger);
+    return cn_rejects_cut(r->t, r->row.id, 0); /* what is missing is tried again */
 }
 
 /* ---------- the end ---------- */

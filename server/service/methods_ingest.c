@@ -378,7 +378,6 @@ METHOD(ingest_rebuild) {
     CN_CLEANUP(task_free_p) task *k = NULL;
     CN_TRY(task_new(s, c, tenant, p, &k));
     cn_rebuild_opts *o = &k->again;
-    bool said;
     uint64_t threads = 0;
     k->rebuild = true;
     CN_TRY(cn_get_str(p, "resume", &o->resume));
@@ -399,7 +398,7 @@ METHOD(ingest_rebuild) {
     CN_TRY(keep(k, &o->embedder));
     CN_TRY(keep(k, &o->precision));
     CN_TRY(keep(k, &o->chunker));
-    CN_TRY(take_activate(c, p, &o->activate, &said));
+    CN_TRY(take_activate(c, p, &o->activate, &k->job.activate_set));
     if (o->resume.n)
         o->activate = cn_access_has(c->caller, CN_SCOPE(activate));
     CN_TRY(check_resumed(c, k, o->index));

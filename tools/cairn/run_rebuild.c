@@ -6,8 +6,8 @@
 #define PARAMS_MAX ((size_t)1 << 20)
 
 /* Options that belong to asking, as fields of the questions. */
-static const char *const asking[] = {"k", "limit", "labels", "as", "filter", "mode"};
-static const char *const options[] = {"-k", "--limit", "--as", "--principal", "--filter", "--mode"};
+static const char *const asking[] = {"k", "limit", "labels", "as"};
+static const char *const options[] = {"-k", "--limit", "--as", "--principal"};
 #define ASKING (sizeof asking / sizeof *asking)
 
 static bool of_asking(cn_str field) {

@@ -162,7 +162,6 @@ const cmd cmd_table[] = {
           {"--queries", "FILE", NULL, CMD_TEXT, "then show its answers to these questions beside the active version's, as `diff` does"},
           {"-k", "N", "k", CMD_UINT, "the first N documents of each answer (10)"}, {"--limit", "N", "limit", CMD_UINT, "show at most so many questions (5)"},
           {"--as", "L,...", "labels", CMD_COMMAS, "asked with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "asked as this member, with its groups"},
-          {"--filter", "EXPR", "filter", CMD_FILTER, "of the questions, on metadata"}, {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how they are asked (the index's own mode)"},
           {"--activate", NULL, "activate", CMD_FLAG, "make it answer once it is up to date (only where this is said)"},
           {"--dry-run", NULL, "dry_run", CMD_FLAG, "only tell what it would do and cost"},
           {"--resume", "JOB", "resume", CMD_TEXT, "go on with a rebuild that was interrupted, with the options it had"},
@@ -170,7 +169,7 @@ const cmd cmd_table[] = {
      "The active version answers and jobs go on meanwhile, by the model and chunker they had; what they bring is made too, before the\n"
      "rebuild ends. The version it makes is a trial, on which no job builds, until someone activates it; while newer ones came, that\n"
      "is refused until --catch-up has brought their documents in.\n  cairn rebuild acme/docs --embedder other --queries asked.txt\n"
-     "  cairn activate acme/docs 8\n"
+     "  cairn rebuild acme/docs --catch-up 8 --activate\n"
      "  cairn rebuild acme/docs --chunker 'fixed tokens=128' --activate", run_rebuild, NULL},
     {"documents list", "documents.list", "documents that you may read", {IX},
      OPTS({"--source", "NAME", "source", CMD_TEXT, "only of this source"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"},
