@@ -307,24 +307,27 @@ static cn_err nothing_made(cn_run *r, cn_job_result *ret) {
     return CN_OK;
 }
 
+static void after_the_flip(catching *c, cn_job_result *ret) {
+    ret->state = CN_JOB_DONE;
+    ret->counts = c->v.counts;
+    ret->activated = true;
+    cn_run_tell_version(&c->v, ret);
+    drop_passed(c->r, c->v.number);
+}
+
 static cn_err rebuild(catching *c, bool resumed, cn_job_result *ret) {
     cn_run *r = c->r;
     bool none = false;
     r->recipe = (cn_recipe){.embedder = r->o.embedder, .precision = r->o.precision, .chunker = r->o.chunker};
     cn_run_step(r, "reading");
     cn_err err = find_trial(r, resumed, &c->v);
-    if (err == CN_NOT_FOUND)
-        CN_TRY(first(c, resumed, &none));
-    else if (err == CN_OK && c->v.marks & CN_MARK_TRIAL)
-        CN_TRY(go_on(c));
-    else if (err == CN_OK) { /* killed after the flip */
-        ret->state = CN_JOB_DONE;
-        ret->counts = c->v.counts;
-        ret->activated = true;
-        cn_run_tell_version(&c->v, ret);
+    if (err != CN_NOT_FOUND)
+        CN_TRY(err);
+    if (err == CN_OK && !(c->v.marks & CN_MARK_TRIAL)) {
+        after_the_flip(c, ret);
         return CN_OK;
     }
-    CN_TRY(err == CN_NOT_FOUND ? CN_OK : err);
+    CN_TRY(err == CN_OK ? go_on(c) : first(c, resumed, &none));
     return none ? nothing_made(r, ret) : to_the_end(c, ret);
 }
 

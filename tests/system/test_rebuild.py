@@ -408,8 +408,10 @@ class Rebuild(unittest.TestCase):
         self.service.delay = 0.002
         quietly = {"env": {**os.environ, "CAIRN_DATA": self.path}, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         p = subprocess.Popen([CAIRN, "rebuild", "acme/docs", "--embedder", "model2", "--activate"], **quietly)
+        while not any(j["kind"] == "rebuild" for j in self.map("jobs", "list", "acme")["jobs"]):
+            time.sleep(0.01)
         for i in range(count(12, 60)):
-            time.sleep(0.05 + 0.013 * i)
+            time.sleep(0.013 * i)
             job = self.kill(p)
             state = self.map("jobs", "show", "acme", job)["state"]
             if state == "done":
