@@ -66,6 +66,8 @@ static bool same_rows(const cn_recipe *a, const cn_recipe *b) {
 /* A trial lies on another, or on none: then all its rows are in the job's file. */
 static cn_err read_trial(seal *s) {
     const cn_seal *o = s->o;
+    if (o->trial_of > s->n_all || o->base > s->n_all)
+        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while it was rebuilt; rebuild anew", CN_STR_ARG(o->index));
     s->of = &s->all[o->trial_of - 1];
     s->head = o->base ? &s->all[o->base - 1] : NULL;
     if (s->head && cn_version_dropped(s->head))

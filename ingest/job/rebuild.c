@@ -13,7 +13,7 @@
 
 #define ROUNDS 64
 #define SHORT_NS 1000000000ull /* of a round, so that others may wait for one more */
-#define REBUILD_ARENA ((size_t)64 << 20)
+#define HEAD_ARENA ((size_t)1 << 30)
 
 typedef struct catching {
     cn_run *r;
@@ -174,13 +174,23 @@ static cn_err open_now(catching *c, const cn_version *now, cn_digest *ret_policy
     return cn_ledger_open(r->t, now, &r->ledger);
 }
 
+/* Many versions may be looked at for it, and in many rounds: only it is kept. */
+static cn_err head_now(cn_run *r, cn_version *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_version head;
+    cn_arena_init(&a, 16384, HEAD_ARENA);
+    CN_TRY(cn_version_head(r->t, r->o.index, &a, &head));
+    CN_TRY(cn_version_get(r->t, r->o.index, head.number, &r->arena, ret));
+    return ret->marks & CN_MARK_DROPPED ? cn_fail(CN_CONFLICT, "version %" PRIu64 " was dropped at this moment; go on with the rebuild (--resume)", head.number) : CN_OK;
+}
+
 /* *ret_moved: there was something to make. */
 static cn_err catch_up(catching *c, bool *ret_moved) {
     cn_run *r = c->r;
     cn_version now;
     cn_digest policy;
     *ret_moved = false;
-    cn_err err = cn_version_head(r->t, r->o.index, &r->arena, &now);
+    cn_err err = head_now(r, &now);
     if (err != CN_OK)
         return err == CN_NOT_FOUND ? CN_OK : err; /* nothing that it could lack */
     CN_TRY(open_now(c, &now, &policy));

@@ -258,6 +258,24 @@ class Rebuild(unittest.TestCase):
         r = self.map("rebuild", "acme/docs", "--catch-up", str(two["version"]), "--activate")
         self.assertEqual((r["activated"], r["root"]), (True, self.fresh()))
 
+    def test_what_was_narrowed_meanwhile_stays_so_after_a_rollback(self):
+        """By a version that never answered itself: what the rebuilt one denies is denied in those before it."""
+        seen = lambda *more: sorted(d["doc"] for d in self.map("documents", "list", "acme/docs", "--as", "public", "--limit", "100", *more)["documents"])
+        p = self.start("--embedder", "model2")
+        self.put(document(5, "says so", "group:hr"), activate=False)
+        self.service.go.set()
+        r = self.end(p)
+        self.put(document(6, "says so", "group:hr"), activate=False)
+        self.assertEqual(self.active(), 1)
+        self.assertIn("d5", seen())
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(r["version"]), "--activate")
+        self.assertTrue(r["activated"], r)
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.assertEqual((self.active(), "d4" in seen(), "d5" in seen(), "d6" in seen()), (1, True, False, False))
+        self.cairn("release", "acme/docs")
+        self.put(document(7, "says more"))  # what is built on the version gone back to denies it too
+        self.assertEqual(("d5" in seen(), "d6" in seen(), "d7" in seen()), (False, False, True))
+
     def test_its_base_is_gone(self):
         """Nothing tells any more what has changed since: all is made anew, and nothing old stays."""
         self.service.go.set()
