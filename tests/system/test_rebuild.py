@@ -442,6 +442,17 @@ class Rebuild(unittest.TestCase):
         self.service.delay = 0
         self.assertEqual((self.version(self.active())["root"], self.version(self.active())["embedder"], self.trials()), (self.fresh(), "model2", []))
 
+    def test_a_server_that_stops(self):
+        job = self.rpc.call("ingest.rebuild", index="docs", embedder="model2")["job"]
+        self.assertTrue(self.service.asked.wait(30))
+        self.server.stop()
+        told = self.map("jobs", "show", "acme", job)
+        self.assertEqual(told["state"], "interrupted")
+        self.assertIn(f"`cairn rebuild acme/docs --resume {job}`", told["why"])
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertEqual((r["job"], r["counts"]["documents"], self.trials()), (job, 40, [2]))
+
     def test_cancelled(self):
         p = self.start("--embedder", "model2")
         job = self.job()
