@@ -15,8 +15,8 @@
 typedef struct cn_carry {
     cn_tenant *t;
     uint64_t index_id;
-    const cn_version *head;   /* NULL: none, and nothing to carry */
-    const cn_living *base;    /* the head's documents */
+    const cn_version *head;   /* as which it is read; NULL: none, and nothing to carry */
+    const cn_living *base;    /* the documents it is made from */
     const cn_policy *policy;
     cn_seg *written;          /* the job's rows, which win; NULL: none */
     const cn_seal *seal;      /* for what it removes, and the dimension */

@@ -43,6 +43,18 @@ static cn_err may_be_active(const cn_version *v, cn_str reason) {
     return CN_OK;
 }
 
+/* Jobs build on what is active from then on: what came after the trial's base would be gone with the next of them. */
+static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *v) {
+    uint64_t head;
+    if (!(v->marks & CN_MARK_TRIAL))
+        return CN_OK;
+    CN_TRY(cn_version_head_in(c, txn, &x->ix, x->a, &head));
+    if (head == v->base)
+        return CN_OK;
+    return cn_fail(CN_CONFLICT, "version %llu is a rebuild of version %llu, and the newest is %llu by now; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu` makes one that is up to date",
+                   (unsigned long long)v->number, (unsigned long long)v->base, (unsigned long long)head, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
+}
+
 static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
     cn_modes modes;
     CN_TRY(cn_modes_load(c, txn, x->ix.id, x->a, &modes));
@@ -99,7 +111,7 @@ static cn_err point(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version
         if (left)
             CN_TRY(join_way_back(x, c, txn, left, v));
     }
-    v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)CN_MARK_SUSPECT;
+    v->marks = (v->marks | CN_MARK_EVER_ACTIVE) & ~(unsigned)(CN_MARK_SUSPECT | CN_MARK_TRIAL);
     x->ix.active = x->to = v->number;
     CN_TRY(cn_version_store(c, txn, x->ix.id, v));
     return cn_index_store(c, txn, &x->ix);
@@ -160,6 +172,7 @@ static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (x->by_job)
         CN_TRY(may_write(x, c, txn));
     CN_TRY(may_be_active(&v, x->who->reason));
+    CN_TRY(up_to_date(x, c, txn, &v));
     CN_TRY(gated(x, c, txn, &v));
     CN_TRY(point(x, c, txn, NULL, &v));
     return finish(x, txn, v.number);
@@ -211,6 +224,8 @@ static cn_err way_to(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_versio
         return cn_fail(CN_REFUSED, "version %llu does not come before %llu, the active one; `cairn activate` goes forward",
                        (unsigned long long)ret->number, (unsigned long long)now->number);
     CN_TRY(may_be_active(ret, x->who->reason));
+    if (ret->marks & CN_MARK_TRIAL)
+        return cn_fail(CN_REFUSED, "version %llu is a rebuild that never answered, and no way back; `cairn activate` makes it answer", (unsigned long long)ret->number);
     return ret->marks & CN_MARK_EVER_ACTIVE ? CN_OK : gated(x, c, txn, ret); /* what has never answered is no way back past the gate */
 }
 

@@ -39,9 +39,18 @@ static rule rule_of(const cn_index_info *ix, const cn_version *v, uint32_t n) {
     return r;
 }
 
+/* What a trial is compared with when it catches up. */
+static bool has_trial(const rule *r, uint64_t number) {
+    for (uint32_t i = 0; i < r->n; i++)
+        if ((r->all[i].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED)) == CN_MARK_TRIAL && r->all[i].base == number)
+            return true;
+    return false;
+}
+
 static bool may_go(const rule *r, const cn_version *v) {
     bool good = cn_version_good(v);
-    if (v->marks & (CN_MARK_DROPPED | CN_MARK_PINNED) || v->number == r->ix->active || v->number == r->head || v->number == r->back)
+    if (v->marks & (CN_MARK_DROPPED | CN_MARK_PINNED) || v->number == r->ix->active || v->number == r->head || v->number == r->back ||
+        has_trial(r, v->number))
         return false;
     if (v->made_us >= r->young || v->first_active_us >= r->young)
         return false;

@@ -206,7 +206,9 @@ static cn_err gather(work *w) {
     for (uint32_t i = 0; i < r->n_retained; i++) /* older ones are covered by the base's list */
         if (r->base_version && r->retained[i].number > r->base_version->number)
             CN_TRY(compare_strays(w, &r->retained[i]));
-    return r->base_version ? cn_revoked_each(r->base->own, carry, w) : CN_OK;
+    if (r->base_version)
+        CN_TRY(cn_revoked_each(r->base->own, carry, w));
+    return r->also ? cn_revoked_each(r->also, carry, w) : CN_OK;
 }
 
 /* ---------- the list ---------- */

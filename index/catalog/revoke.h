@@ -11,6 +11,7 @@ typedef struct cn_revoke {
     const cn_living *now;          /* the new version's documents */
     const cn_living *base;         /* the head it was made from */
     const cn_version *base_version; /* NULL: none */
+    cn_seg *also;                  /* the own file of a version that `now` was made from too, whose list goes on; NULL: none */
     cn_seg *const *written;        /* files of rows of the new version; each may be NULL */
     uint32_t n_written;
     const cn_version *retained;    /* every version not dropped */

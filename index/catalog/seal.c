@@ -8,8 +8,10 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/carry.h"
+#include "index/catalog/codes.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/revoke.h"
+#include "index/catalog/turn.h"
 #include "index/control/inforce.h"
 #include "index/policy/policy.h"
 
@@ -29,8 +31,10 @@ typedef struct seal {
     cn_index_info ix;
     cn_version *all;        /* of the index */
     uint32_t n_all;
-    const cn_version *head; /* NULL: none */
+    const cn_version *head; /* what it is made from: the index's head, or the trial `base`; NULL: none */
+    const cn_version *of;   /* whose documents it holds: the head, or of a trial what that says */
     cn_living base, now;    /* now borrows base's segments, with more of them dead */
+    cn_living of_living;    /* of a trial, while `of` is kept */
     cn_key *changed;        /* keys whose leaf differs from the head's */
     uint64_t n_changed, replaced, deleted;
     cn_policy *policy;
@@ -39,6 +43,7 @@ typedef struct seal {
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
     bool frozen;            /* a mode set meanwhile: the job can be resumed after it */
+    bool outdated;          /* the head is of another model now: the job makes its rows anew from this file */
     bool refused;           /* the commit said no, or did not begin: the files that it would have named are nobody's */
     cn_version v;           /* what is being made */
 } seal;
@@ -58,13 +63,30 @@ static bool same_rows(const cn_recipe *a, const cn_recipe *b) {
     return cn_digest_eq(&a->embedder_digest, &b->embedder_digest) && cn_str_eq(a->embedder, b->embedder) && a->metric == b->metric && a->dim == b->dim;
 }
 
+/* A trial lies on another, or on none: then all its rows are in the job's file. */
+static cn_err read_trial(seal *s) {
+    const cn_seal *o = s->o;
+    if (o->trial_of > s->n_all || o->base > s->n_all)
+        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while it was rebuilt; rebuild anew", CN_STR_ARG(o->index));
+    s->of = &s->all[o->trial_of - 1];
+    s->head = o->base ? &s->all[o->base - 1] : NULL;
+    if (s->head && cn_version_dropped(s->head))
+        return cn_fail(CN_CONFLICT, "version %llu, which this rebuild made and goes on from, was dropped; rebuild anew", (unsigned long long)o->base);
+    if (!cn_version_dropped(s->of))
+        CN_TRY(cn_live_open(s->t, s->of, &s->of_living));
+    return cn_live_open(s->t, s->head, &s->base);
+}
+
 static cn_err read_head(seal *s) {
     const cn_seal *o = s->o;
     CN_TRY(cn_version_state(s->t, o->index, s->a, &s->ix, &s->all, &s->n_all));
-    s->head = cn_version_head_of(s->all, s->n_all);
+    if (o->trial_of)
+        return read_trial(s);
+    s->of = s->head = cn_version_head_of(s->all, s->n_all);
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
-    if (moved && (!descends(s, head, o->base) || !same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker)))
+    s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker));
+    if (moved && (!descends(s, head, o->base) || s->outdated))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
     if (o->recipe->metric != s->ix.set.metric)
@@ -101,7 +123,7 @@ static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
     roaring_bitmap_add(s->now.dead[part], doc);
     bool narrowed;
-    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->head->number, key, &labels, s->a, &left, &narrowed));
+    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->of->number, key, &labels, s->a, &left, &narrowed));
     s->revived |= narrowed || cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
     s->v.counts.chunks -= first[doc + 1] - first[doc];
     s->v.counts.unlabelled -= labels.allow.n == 0;
@@ -142,8 +164,8 @@ static cn_err remove_keys(seal *s) {
 }
 
 static cn_err count(seal *s) {
-    uint64_t before = s->head ? s->head->counts.documents : 0, docs = (uint64_t)docs_of(s->fresh[JOB]) + docs_of(s->fresh[CARRIED]);
-    uint64_t after = before - s->replaced - s->deleted + docs;
+    uint64_t before = s->of ? s->of->counts.documents : 0, docs = (uint64_t)docs_of(s->fresh[JOB]) + docs_of(s->fresh[CARRIED]);
+    uint64_t after = (s->head ? s->head->counts.documents : 0) - s->replaced - s->deleted + docs;
     const cn_counts *told = &s->o->counts;
     if (after != before + told->added - told->deleted)
         return cn_fail(CN_INTERNAL, "the counts do not add up: %llu documents before, %llu said to be added and %llu deleted, but %llu after",
@@ -265,13 +287,18 @@ static cn_err put_parts(seal *s, cn_segw *w, const uint32_t *kept, cn_str bucket
     return cn_segw_put_part(w, CN_PART_REVOKED, CN_STR(""), revoked);
 }
 
+/* A trial's rows permit no more than those of its base. */
+static bool goes_without_saying(const seal *s, const cn_version *v) {
+    return cn_version_dropped(v) || ((v->marks & CN_MARK_TRIAL) && v->base && !cn_version_dropped(&s->all[v->base - 1]));
+}
+
 static cn_err retained(const seal *s, cn_version **ret, uint32_t *ret_n) {
     cn_version *v = cn_arena_zalloc(s->a, s->n_all + 1u, sizeof *v);
     uint32_t n = 0;
     if (!v)
         return cn_fail_memory();
     for (uint32_t i = 0; i < s->n_all; i++)
-        if (!cn_version_dropped(&s->all[i]))
+        if (!goes_without_saying(s, &s->all[i]))
             v[n++] = s->all[i];
     *ret = v;
     *ret_n = n;
@@ -292,7 +319,9 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     uint32_t n_old = 0;
     cn_segw *w;
     CN_TRY(retained(s, &old, &n_old));
-    cn_revoke r = {s->t, &s->now, &s->base, s->head, s->fresh, FRESH, old, n_old};
+    const bool trial = s->o->trial_of;
+    const cn_version *base = trial && cn_version_dropped(s->of) ? NULL : s->of;
+    cn_revoke r = {s->t, &s->now, trial ? &s->of_living : &s->base, base, trial ? s->base.own : NULL, s->fresh, FRESH, old, n_old};
     CN_TRY(cn_revoke_make(&r, &list, &s->v.revoked));
     CN_TRY(all_sound(s));
     CN_TRY(cn_segw_new(s->t, 0, &w));
@@ -358,9 +387,9 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
     cn_modes modes;
-    uint64_t head;
+    uint64_t head = s->o->base;
     cn_version base = {0};
-    bool same_policy;
+    bool same_policy, first = s->o->trial_of && !s->o->base; /* whoever made it looks again */
     CN_TRY(cn_policy_current(s->looked, txn, c->policy, &same_policy));
     s->moved = !same_policy;
     if (s->moved)
@@ -370,17 +399,18 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     s->frozen = cn_modes_may_write(&modes) != CN_OK; /* set since the job looked */
     if (s->frozen)
         return CN_REFUSED;
-    CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
+    if (!s->o->trial_of)
+        CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
     if (head)
         CN_TRY(cn_version_load(c, txn, ix.id, head, &a, &base));
-    bool same = head == (s->head ? s->head->number : 0) && (!head || cn_digest_eq(&base.own_digest, &s->head->own_digest)); /* compaction changes it */
-    if (ix.id != s->ix.id || ix.newest != s->n_all || !same)
+    bool same = head == (s->head ? s->head->number : 0) && (!head || (!cn_version_dropped(&base) && cn_digest_eq(&base.own_digest, &s->head->own_digest))); /* compaction changes it */
+    if (ix.id != s->ix.id || (ix.newest != s->n_all && !first) || !same)
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
     for (int i = 0; i < FRESH; i++)
         if (s->fresh[i])
             CN_TRY(there(s->t, &s->fresh_part[i].id));
-    ix.newest = s->v.number = s->n_all + 1u;
+    s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     if (ix.set.dim == 0)
         ix.set.dim = s->v.recipe.dim;
@@ -414,50 +444,15 @@ static cn_err name_version(seal *s) {
     return s->moved ? cn_fail(CN_OVERLOADED, "the policy was changed each time that the version was about to be named; try again") : CN_OK;
 }
 
-/* ---------- codes ---------- */
-
-typedef struct freeze {
-    cn_space_key key;
-    uint64_t seed;
-    cn_str mean;
-} freeze;
-
-static cn_err put_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    freeze *z = ctx;
-    cn_str key = {(const char *)z->key.b, sizeof z->key.b}, was;
-    const cn_field f[] = {{"seed", CN_F_U64, &z->seed, 0}, {"mean", CN_F_BIN, &z->mean, 0}};
-    cn_err err = cn_db_get(txn, c->space, key, &was);
-    return err == CN_NOT_FOUND ? cn_fields_put(txn, c->space, key, f, 2) : err;
-}
-
-/* The first vectors decide the mean, in a transaction of its own: whoever comes second takes the first one's. */
-static cn_err freeze_space(seal *s, cn_seg *fresh, const cn_index_info *ix, cn_arena *a) {
-    cn_vecs vecs;
-    CN_TRY(cn_seg_vecs(fresh, &vecs));
-    float *mean = cn_arena_zalloc(a, vecs.dim, sizeof *mean);
-    if (!mean)
-        return cn_fail_memory();
-    CN_TRY(cn_space_mean(&vecs, s->o->recipe->metric, mean));
-    freeze z = {cn_space_key_of(ix->id, s->o->recipe), ix->seed, {(const char *)mean, vecs.dim * sizeof *mean}};
-    return cn_catalog_write(s->t, put_space, &z);
-}
-
-static cn_err build_codes(seal *s, cn_seg *fresh) {
-    CN_CATALOG_ARENA(a);
-    cn_index_info ix;
-    cn_space space;
-    bool made;
-    if (rows_of(fresh) == 0 || s->o->recipe->dim == 0)
-        return CN_OK;
-    CN_TRY(cn_index_get(s->t, s->o->index, &a, &ix));
-    cn_err err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
-    if (err == CN_NOT_FOUND) {
-        CN_TRY(freeze_space(s, fresh, &ix, &a));
-        err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
-    }
-    CN_TRY(err);
-    CN_TRY(cn_seg_build_flat(fresh, &space, cn_cpus()));
-    return ix.set.cells ? cn_seg_build_cells(fresh, &space, cn_cpus(), &made) : CN_OK;
+/* Whoever holds the seals of an index waits for no one at its own. */
+static cn_err name_in_turn(seal *s) {
+    int fd = -1;
+    s->refused = true;
+    if (!s->o->trial_of)
+        CN_TRY(cn_turn_take(s->t, s->ix.id, false, &fd));
+    cn_err err = name_version(s);
+    cn_turn_end(fd);
+    return err;
 }
 
 /* ---------- all of it ---------- */
@@ -478,13 +473,13 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     CN_TRY(err);
     if (rows_of(s->fresh[which]) && cn_seg_dim(s->fresh[which]) != s->o->recipe->dim)
         return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh[which]), s->o->recipe->dim);
-    CN_TRY(build_codes(s, s->fresh[which]));
+    CN_TRY(cn_codes_make(s->t, s->o->index, s->o->recipe, s->fresh[which]));
     return cn_version_postings(s->fresh[which], s->o->recipe, NULL, NULL);
 }
 
 static cn_err carry(seal *s) {
     cn_segw *w = NULL;
-    const cn_carry c = {s->t, s->ix.id, s->head, &s->base, s->policy, s->fresh[JOB], s->o};
+    const cn_carry c = {s->t, s->ix.id, s->head ? s->of : NULL, &s->base, s->policy, s->fresh[JOB], s->o};
     cn_err err = cn_carry_narrowed(&c, &w);
     if (err == CN_OK)
         return take_rows(s, w, CARRIED);
@@ -507,7 +502,7 @@ static cn_err prepare(seal *s, bool *ret_same) {
         CN_TRY(append_fresh(s, s->fresh[i]));
     CN_TRY(manifest(s, &live, &kept));
     CN_TRY(make_root(s, &live, &buckets));
-    *ret_same = s->head && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
+    *ret_same = s->head && !s->o->trial_of && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
     return *ret_same ? all_sound(s) : make_own(s, kept, cn_buf_str(&buckets));
 }
 
@@ -526,12 +521,12 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     *ret_again = s->refused = false;
     s->a = &a;
     s->v = (cn_version){.recipe = *s->o->recipe, .answer_settings = s->o->answer_settings, .made_us = cn_wall_us(), .first_active_us = CN_NO_TIME,
-                        .made_by = s->who->who, .job = s->o->job};
+                        .made_by = s->who->who, .job = s->o->job, .marks = s->o->trial_of ? CN_MARK_TRIAL : 0};
     cn_err err = prepare(s, ret_same);
     bool made = err == CN_OK && !*ret_same;
     if (made) {
-        s->v.base = s->head ? s->head->number : 0;
-        err = name_version(s);
+        s->v.base = s->of ? s->of->number : 0;
+        err = name_in_turn(s);
         *ret_again = err == CN_CONFLICT;
         if (s->frozen)
             err = cn_refused(s->t, err, s->who, "version.seal", s->o->index);
@@ -542,7 +537,8 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     }
     cn_live_close(&s->now);
     cn_live_close(&s->base);
-    s->now = s->base = (cn_living){0};
+    cn_live_close(&s->of_living);
+    s->now = s->base = s->of_living = (cn_living){0};
     let_go(s, CARRIED, !made || s->refused);
     cn_policy_unref(s->policy);
     s->policy = NULL;
@@ -561,7 +557,7 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_acto
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
-    let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen);
+    let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !s.outdated && !o->trial_of);
     if (err != CN_OK)
         return err;
     *ret_number = s.v.number;

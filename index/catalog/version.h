@@ -1,6 +1,8 @@
 /* version.h -- immutable snapshots of an index: sealing, the active pointer, and the ways back (DESIGN.md section 8).
  *
- * States: sealed -> dropped (building is the job's own; active is the pointer). Marks: suspect, quarantined, pinned.
+ * States: sealed -> dropped (building is the job's own; active is the pointer). Marks: suspect, quarantined, pinned, trial.
+ * A trial is what a rebuild made: the documents of its base by another model or chunker. Jobs go on building on the head, so no
+ * model changes before a person activates the trial, which then is the head. That is refused while the head has moved past its base.
  * Owns:    results live in the arena given.
  * Thread:  any; changes take the control writer, in transactions of at most 10 ms.
  * Limits:  numbers are u64, from 1, without gaps. */
@@ -11,7 +13,7 @@
 
 cn_err cn_version_get(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_version *ret); /* 0: the active one */
 cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret, uint32_t *ret_n);
-/* What a job builds on: the newest sealed version neither suspect nor quarantined nor dropped; CN_NOT_FOUND when there is none. */
+/* What a job builds on: the newest sealed version neither suspect nor quarantined nor dropped nor a trial; CN_NOT_FOUND when there is none. */
 cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret);
 
 /* Parts of a version's own file; a third, CN_PART_REVOKED, is inforce.h's. */
@@ -43,6 +45,7 @@ cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, 
 typedef struct cn_seal {
     cn_str index;
     uint64_t base;                  /* what the caller read as head; sealing fails with CN_CONFLICT when the head moved and rebase is not possible */
+    uint64_t trial_of;              /* not 0: made a trial, of this version's documents; it lies on the trial `base` (0: on none), wherever the head is */
     const cn_recipe *recipe;
     cn_str answer_settings;
     const cn_key *removed;          /* keys deleted; keys rewritten need not be listed: a row in the new file replaces an older one */
@@ -56,13 +59,15 @@ typedef struct cn_seal {
  * finds what it replaces in the head, makes tombstones, bucket table, root and revocation list, seals the file, and
  * commits the version in one control transaction. If another source's job sealed meanwhile, the work is done again on
  * the new head (other sources' documents are untouched by construction). Freezes the index's mean at the first vectors.
- * CN_CONFLICT too when a document of the file was erased and restored since `policy`: its row is one of before. */
+ * CN_CONFLICT too when a document of the file was erased and restored since `policy`: its row is one of before. The file of a
+ * trial stays whatever happens, for a resume, and so does one that the head's model has changed under; another's goes where a
+ * resume would come to the same end. */
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root);
 
 /* ---------- the pointer ---------- */
 #define CN_ANY_VERSION UINT64_MAX
 /* Compare-and-set: expect is the version believed active (CN_ANY_VERSION: whichever; 0: none). CN_CONFLICT names the one
- * found. CN_REFUSED: quarantined; suspect without a reason; the index's gate (gate.h) is not met; under a hold
+ * found; so it does for a trial whose base is no more the head. CN_REFUSED: quarantined; suspect without a reason; the index's gate (gate.h) is not met; under a hold
  * or a freeze for jobs (by_job). Refusals are audited. */
 cn_err cn_version_activate(cn_tenant *t, cn_str index, uint64_t number, uint64_t expect, bool by_job, const cn_actor *who, uint64_t *ret_before);
 /* A person's word past the index's gate (gate.h): with a reason, and the audit record says what was not met. */

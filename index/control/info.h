@@ -44,7 +44,7 @@ typedef struct cn_counts {
     uint64_t skipped;                /* files in folders that are no documents: not among those read */
 } cn_counts;
 
-enum { CN_MARK_SUSPECT = 1, CN_MARK_QUARANTINED = 2, CN_MARK_PINNED = 4, CN_MARK_DROPPED = 8, CN_MARK_EVER_ACTIVE = 16 };
+enum { CN_MARK_SUSPECT = 1, CN_MARK_QUARANTINED = 2, CN_MARK_PINNED = 4, CN_MARK_DROPPED = 8, CN_MARK_EVER_ACTIVE = 16, CN_MARK_TRIAL = 32 };
 
 typedef struct cn_version {
     uint64_t number;
@@ -57,7 +57,7 @@ typedef struct cn_version {
     cn_digest own_digest;
     uint64_t revoked;             /* entries of its revocation list (inforce.h) */
     cn_counts counts;
-    uint64_t base;                /* the version it was made from; 0: none */
+    uint64_t base;                /* the version it was made from, of a trial the one whose documents it holds; 0: none */
     unsigned marks;
     int64_t made_us, first_active_us; /* CN_NO_TIME: never */
     cn_str made_by, job;

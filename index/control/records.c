@@ -199,7 +199,7 @@ cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
     cn_field f[VERSION_FIELDS];
     version_fields(&x, &y, f);
     CN_TRY(cn_fields_read(value, "the record of a version", a, f, VERSION_FIELDS));
-    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.marks >= 2 * CN_MARK_EVER_ACTIVE)
+    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
         return cn_fail(CN_DAMAGED, "the record of version %llu: its values do not fit together", (unsigned long long)x.number);
     CN_TRY(cn_recipe_unpack(y.recipe, a, &x.recipe));
     x.n_parts = (uint32_t)(y.parts.n / sizeof(cn_part));
@@ -256,7 +256,7 @@ cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_a
 }
 
 bool cn_version_dropped(const cn_version *v) { return v->marks & CN_MARK_DROPPED; }
-bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED)); }
+bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED | CN_MARK_TRIAL)); }
 
 cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret) {
     for (uint64_t n = ix->newest; n > 0; n--) {

@@ -67,7 +67,7 @@ cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info
 /* The head among them: NULL when there is none. */
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);
-bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined nor dropped */
+bool cn_version_good(const cn_version *v); /* neither suspect nor quarantined nor dropped, and no trial: jobs may build on it */
 
 #define CN_TARGET 96
 cn_str cn_target(cn_str index, uint64_t number, char text[CN_TARGET]); /* "docs/3" */

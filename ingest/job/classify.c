@@ -152,9 +152,43 @@ static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
     return CN_OK;
 }
 
+/* What the source said of it, but for the text, which is parsed already. */
+static void said_by(cn_item *it, const cn_doc *d) {
+    it->raw = (cn_raw){.op = CN_OP_PUT, .id = d->id, .title = d->title, .uri = d->uri, .labels = d->labels, .meta = d->meta, .modified = d->modified,
+                       .where = CN_STR("the job's own rows")};
+    it->row = d->row;
+}
+
+static cn_err classify_own(cn_run *r, cn_arena *a, cn_item *it) {
+    cn_digest leaf;
+    cn_doc old;
+    uint32_t doc = it->at.doc;
+    CN_TRY(cn_seg_doc_full(r->own, doc, a, &it->doc));
+    CN_TRY(cn_seg_leaf(r->own, doc, &it->key, &leaf));
+    said_by(it, &it->doc);
+    it->found = cn_ledger_find(&r->ledger, &it->key, &it->at);
+    CN_TRY(look_for_erasure(r, it));
+    if (cn_policy_erased(r->policy, &it->key))
+        return cn_item_reject(a, it, "it was erased for good; `policy restore` with a reason permits it again");
+    it->fate = CN_FATE_ADDED;
+    it->how = CN_HOW_STORED;
+    if (!it->found)
+        return CN_OK;
+    CN_TRY(cn_seg_doc_brief(cn_ledger_seg(&r->ledger, it->at), it->at.doc, &old));
+    decide(r, it, &old);
+    if (it->how == CN_HOW_KEEP)
+        CN_TRY(grant_again(r, a, it));
+    if (it->how == CN_HOW_COPY)
+        return with_stored(r, a, it, false);
+    it->how = it->how == CN_HOW_PARSE ? CN_HOW_STORED : it->how;
+    return CN_OK;
+}
+
 cn_err cn_classify(cn_run *r, cn_arena *a, cn_item *it) {
     if (it->rest)
         return classify_rest(r, a, it);
+    if (it->own)
+        return classify_own(r, a, it);
     cn_raw *raw = &it->raw;
     bool named = check_id(raw) == CN_OK;
     if (named) {

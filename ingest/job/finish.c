@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "engine/base/mem.h"
+#include "ingest/job/finish.h"
 #include "ingest/job/guard.h"
-#include "ingest/job/run.h"
 
 #define FINISH_ARENA ((size_t)64 << 20)
 
@@ -99,7 +99,7 @@ static cn_err guard_of_active(cn_run *r, cn_arena *a, const cn_version *v, cn_jo
     return CN_OK;
 }
 
-static cn_err maybe_flip(cn_run *r, const cn_version *v, cn_job_result *ret) {
+cn_err cn_run_maybe_flip(cn_run *r, const cn_version *v, cn_job_result *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_arena_init(&a, 4096, FINISH_ARENA);
     bool stop, wanted = r->o.activate_set ? r->o.activate : r->index.set.activate;
@@ -129,14 +129,14 @@ static cn_err add_up(const cn_counts *c) {
     return cn_fail(CN_INTERNAL, "the job's counts do not add up: %" PRIu64 " read", c->read);
 }
 
-static void take_version(const cn_version *v, cn_job_result *ret) {
+void cn_run_tell_version(const cn_version *v, cn_job_result *ret) {
     ret->version = v->number;
     ret->root = v->root;
     ret->counts.documents = v->counts.documents;
     ret->counts.chunks = v->counts.chunks;
 }
 
-static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
+cn_err cn_run_seal(cn_run *r, uint64_t base, uint64_t trial_of, cn_arena *a, cn_version *ret) {
     CN_AUTO_BUF cn_buf settings;
     uint64_t number;
     cn_digest root;
@@ -148,7 +148,7 @@ static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
         cn_pack_cstr(&settings, "fusion"), cn_pack_cstr(&settings, cn_fusion_name(true));
     CN_TRY(cn_buf_check(&settings));
     CN_TRY(cn_run_recipe_end(r));
-    cn_seal s = {.index = r->o.index, .base = r->has_head ? r->head.number : 0, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
+    cn_seal s = {.index = r->o.index, .base = base, .trial_of = trial_of, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
                  .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id), .policy = r->policy};
     cn_segw *w = r->w;
     r->w = NULL;
@@ -158,7 +158,9 @@ static cn_err seal(cn_run *r, cn_arena *a, cn_version *ret) {
     return cn_version_get(r->t, r->o.index, number, a, ret);
 }
 
-static cn_err unchanged(cn_run *r, cn_job_result *ret) {
+cn_err cn_run_unchanged(cn_run *r, cn_job_result *ret) {
+    cn_segw_abort(r->w);
+    r->w = NULL;
     ret->state = CN_JOB_UNCHANGED;
     if (!r->has_head)
         return CN_OK;
@@ -167,7 +169,7 @@ static cn_err unchanged(cn_run *r, cn_job_result *ret) {
     ret->root = r->head.root;
     if (!r->o.activate_set || !r->o.activate) /* only a clear word flips to a version that some job left idle */
         return CN_OK;
-    return maybe_flip(r, &r->head, ret);
+    return cn_run_maybe_flip(r, &r->head, ret);
 }
 
 /* A job killed after its version was sealed, and before its row said so. */
@@ -192,8 +194,17 @@ cn_err cn_run_find_sealed(cn_run *r, cn_job_result *ret) {
     r->fed = v.counts.read + v.counts.skipped; /* nothing is read again, and the guard asks whether anything was found */
     ret->counts = v.counts;
     ret->state = CN_JOB_DONE;
-    take_version(&v, ret);
-    return maybe_flip(r, &v, ret);
+    cn_run_tell_version(&v, ret);
+    return cn_run_maybe_flip(r, &v, ret);
+}
+
+cn_err cn_run_ready(cn_run *r) {
+    CN_TRY(add_up(&r->counts));
+    for (uint32_t i = 0; i < r->ledger.n; i++) /* rows copied from a file cut short meanwhile must not be kept */
+        CN_TRY(cn_seg_sound(r->ledger.parts[i].seg));
+    cn_run_step(r, "sealing");
+    CN_TRY(cn_run_may_go_on(r));
+    return cn_modes_let_job(r->t, r->o.index, false, &r->who); /* what was built is kept, and the job can be resumed */
 }
 
 cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
@@ -201,22 +212,14 @@ cn_err cn_run_finish(cn_run *r, cn_job_result *ret) {
     cn_arena_init(&a, 4096, FINISH_ARENA);
     cn_version v;
     bool any = r->w && cn_segw_docs(r->w);
-    CN_TRY(add_up(&r->counts));
     ret->counts = r->counts;
-    if (!any && !r->n_removed) {
-        cn_segw_abort(r->w);
-        r->w = NULL;
-        return unchanged(r, ret);
-    }
-    for (uint32_t i = 0; i < r->ledger.n; i++) /* rows copied from a file cut short meanwhile must not be kept */
-        CN_TRY(cn_seg_sound(r->ledger.parts[i].seg));
-    cn_run_step(r, "sealing");
-    CN_TRY(cn_run_may_go_on(r));
-    CN_TRY(cn_modes_let_job(r->t, r->o.index, false, &r->who)); /* what was built is kept, and the job can be resumed */
-    CN_TRY(seal(r, &a, &v));
+    if (!any && !r->n_removed)
+        return cn_run_unchanged(r, ret);
+    CN_TRY(cn_run_ready(r));
+    CN_TRY(cn_run_seal(r, r->has_head ? r->head.number : 0, 0, &a, &v));
     ret->state = CN_JOB_DONE;
     if (r->has_head && v.number == r->head.number)
-        return unchanged(r, ret);
-    take_version(&v, ret);
-    return maybe_flip(r, &v, ret);
+        return cn_run_unchanged(r, ret);
+    cn_run_tell_version(&v, ret);
+    return cn_run_maybe_flip(r, &v, ret);
 }

@@ -15,6 +15,7 @@
 #include "ingest/job/run.h"
 
 #define RUN_ARENA ((size_t)256 << 20)
+#define TIMES_AGAIN 4 /* times that a rebuild may be activated under one job */
 #define PUT_TRIES 100 /* of 50 ms: two small writes to one source wait for each other */
 
 static const cn_line_ops line_ops = {cn_run_fill, cn_run_work, cn_run_write};
@@ -46,14 +47,10 @@ static void run_free(cn_run **p) {
     if (r->w)
         cn_segw_leave(r->w);
     cn_parser_free(r->parser);
-    cn_embedder_unref(r->embedder);
-    if (r->model_fd >= 0)
-        close(r->model_fd);
-    if (r->policy)
-        cn_policy_unref(r->policy);
-    cn_ledger_close(&r->ledger);
+    cn_run_close(r);
     cn_job_row_done(&r->row);
     cn_free(r->removed);
+    cn_free(r->unfit);
     cn_keyset_done(&r->dry_keys);
     cn_arena_done(&r->arena);
     pthread_cond_destroy(&r->wake);
@@ -80,7 +77,8 @@ static cn_err fill_row(cn_run *r, const char *kind) {
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, 1 << 20);
     CN_TRY(cn_name_check(r->o.index, "index"));
-    CN_TRY(cn_name_check(r->o.from.source, "source"));
+    if (!r->rebuild) /* which is none's */
+        CN_TRY(cn_name_check(r->o.from.source, "source"));
     CN_TRY(cn_opts_pack(&r->o, &b));
     CN_TRY(keep(&w->arena, r->o.index, &w->index));
     CN_TRY(keep(&w->arena, r->o.from.source, &w->source));
@@ -115,7 +113,7 @@ static cn_err claim(cn_run *r, const char *kind, unsigned tries) {
 static cn_err take_up(cn_run *r) {
     cn_job_opts kept;
     cn_job_opts_default(&kept);
-    CN_TRY(cn_jobs_take_up(r->t, r->o.resume, &r->row));
+    CN_TRY(cn_jobs_take_up(r->t, r->o.resume, cn_run_verb(r), &r->row));
     CN_TRY(cn_opts_unpack(r->row.opts, &r->arena, &kept));
     if (r->o.index.n && !cn_str_eq(r->o.index, kept.index))
         return cn_fail(CN_INVALID, "job %s is of index " CN_STR_FMT, r->row.id, CN_STR_ARG(kept.index));
@@ -131,7 +129,7 @@ static cn_err take_up(cn_run *r) {
 }
 
 /* ---------- the steps ---------- */
-static cn_err run_line(cn_run *r) {
+cn_err cn_run_line(cn_run *r) {
     cn_line *l;
     CN_TRY(cn_line_new(&line_ops, r, r->threads, CN_JOB_BYTES / 4, CN_ARENA_CAP, &l)); /* texts, chunks and vectors grow to a few times their input */
     pthread_mutex_lock(&r->lock);
@@ -152,7 +150,7 @@ static cn_err run_line(cn_run *r) {
 static cn_err read_source(cn_run *r) {
     r->feed = (cn_feed){.next = cn_feed_source};
     CN_TRY(cn_source_open(&r->o.from, &r->feed.source));
-    cn_err err = run_line(r);
+    cn_err err = cn_run_line(r);
     pthread_mutex_lock(&r->lock);
     cn_source_close(r->feed.source);
     r->feed.source = NULL;
@@ -163,8 +161,8 @@ static cn_err read_source(cn_run *r) {
 static cn_err read_rest(cn_run *r) {
     if (!r->remake)
         return CN_OK;
-    r->feed = (cn_feed){.next = cn_feed_rest};
-    return run_line(r);
+    cn_feed_begin_rest(r);
+    return cn_run_line(r);
 }
 
 static cn_err unseen(void *run, const cn_key *key) {
@@ -179,8 +177,8 @@ static cn_err unseen(void *run, const cn_key *key) {
 
 static cn_err read_once(cn_run *r) {
     if (r->feed.next == cn_feed_memory)
-        CN_TRY(run_line(r));
-    else if (!r->rebuild)
+        CN_TRY(cn_run_line(r));
+    else
         CN_TRY(read_source(r));
     if (r->o.sync && !r->unnamed) /* any of the unseen may be one of those */
         CN_TRY(cn_ledger_unseen(&r->ledger, r->o.from.source, unseen, r));
@@ -202,11 +200,27 @@ static cn_err read_all(cn_run *r) {
     return read_once(r);
 }
 
+static cn_err finish(cn_run *r, cn_job_result *ret) {
+    uint64_t from = cn_thread_cpu_ns();
+    cn_err err = cn_run_finish(r, ret);
+    cn_spend(r, CN_COST_SEAL, from);
+    return err;
+}
+
+static cn_err finish_by_the_head(cn_run *r, cn_job_result *ret) {
+    cn_err err = finish(r, ret);
+    for (int i = 0; i < TIMES_AGAIN && err == CN_CONFLICT && cn_run_model_changed(r); i++) {
+        CN_TRY(cn_run_again(r));
+        err = finish(r, ret);
+    }
+    return err;
+}
+
 static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
     r->threads = threads_of(r);
+    if (r->rebuild)
+        return cn_run_rebuild(r, resumed, ret);
     CN_TRY(cn_run_open(r));
-    if (r->rebuild && !r->has_head)
-        return cn_fail(CN_NOT_FOUND, "index " CN_STR_FMT " has no version to rebuild", CN_STR_ARG(r->o.index));
     if (resumed) {
         cn_err err = cn_run_find_sealed(r, ret);
         if (err != CN_NOT_FOUND)
@@ -221,10 +235,7 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
         ret->counts = r->counts;
         return CN_OK;
     }
-    uint64_t from = cn_thread_cpu_ns();
-    cn_err err = cn_run_finish(r, ret);
-    cn_spend(r, CN_COST_SEAL, from);
-    return err;
+    return finish_by_the_head(r, ret);
 }
 
 /* ---------- the end ---------- */
@@ -255,11 +266,11 @@ static void fill_cost(cn_run *r, cn_job_result *ret) {
 static void say_why(const cn_run *r, cn_err err, cn_job_result *ret) {
     const char *why = cn_error_detail();
     bool memory = err == CN_OVERLOADED && strstr(why, "out of memory") && r->threads > 1;
-    bool kept = err == CN_UNAVAILABLE && ret->state == CN_JOB_FAILED && r->row.has_file && cn_str_is(r->row.kind, "ingest");
+    bool kept = err == CN_UNAVAILABLE && ret->state == CN_JOB_FAILED && r->row.has_file && !cn_str_is(r->row.kind, "put");
     int n = snprintf(ret->why, sizeof ret->why, memory ? "%s; fewer --threads than %u take less" : "%s", why, r->threads);
     if (kept && n > 0 && (size_t)n < sizeof ret->why)
-        snprintf(ret->why + n, sizeof ret->why - (size_t)n, ". What is done is kept: go on with `cairn ingest %s/" CN_STR_FMT " --resume %s`, or free its space with `cairn jobs cancel %s %s`",
-                 cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id, cn_tenant_name(r->t), r->row.id);
+        snprintf(ret->why + n, sizeof ret->why - (size_t)n, ". What is done is kept: go on with `cairn %s %s/" CN_STR_FMT " --resume %s`, or free its space with `cairn jobs cancel %s %s`",
+                 cn_run_verb(r), cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id, cn_tenant_name(r->t), r->row.id);
 }
 
 static void failed(cn_run *r, cn_err err, cn_job_result *ret) {
@@ -372,17 +383,25 @@ cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *wh
     CN_TRY(run_new(t, who, &r));
     cn_job_opts_default(&r->o);
     r->o.index = o->index;
-    r->o.from.source = CN_STR("rebuild");
+    r->o.from.source = CN_STR("");
+    r->o.embedder = o->embedder, r->o.precision = o->precision, r->o.chunker = o->chunker;
+    r->o.catch_up = o->catch_up;
     r->o.activate = o->activate;
-    r->o.activate_set = o->activate_set;
+    r->o.activate_set = true;
     r->o.threads = o->threads;
     memcpy(r->o.id, o->id, sizeof r->o.id);
+    r->o.resume = o->resume;
     r->o.leave = o->leave;
+    r->o.gone = o->gone;
     r->progress = progress;
     r->progress_ctx = ctx;
     r->rebuild = true;
-    r->recipe = (cn_recipe){.embedder = o->embedder, .precision = o->precision, .chunker = o->chunker};
-    CN_TRY(cn_modes_let_job(t, o->index, true, who));
-    CN_TRY(claim(r, "rebuild", 0));
-    return go(r, false, ret);
+    r->dry = o->dry_run;
+    if (!r->dry)
+        CN_TRY(cn_modes_let_job(t, o->index, true, who));
+    if (o->resume.n)
+        CN_TRY(take_up(r));
+    else if (!r->dry)
+        CN_TRY(claim(r, "rebuild", 0));
+    return go(r, o->resume.n > 0, ret);
 }

@@ -31,6 +31,8 @@ typedef struct cn_job_opts {
     bool sync, activate, reparse, dry_run, strict_input;
     bool activate_set;                       /* activate was said; else the index's setting */
     uint64_t max_deleted, max_relabelled, max_rejected; /* guards; UINT64_MAX: the default of 10% and 1,000 */
+    cn_str embedder, precision, chunker;     /* of a rebuild: as it wants them; empty: as the head has it */
+    uint64_t catch_up;                       /* of a rebuild: the trial it goes on from; 0: none */
     cn_str resume;                           /* job id to take up, with the options it was started with; it activates only with `activate` too */
     char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
     unsigned threads;                        /* 0: all processors */
@@ -56,7 +58,7 @@ typedef struct cn_job_progress {
     char step[16];                           /* "reading", "embedding", "sealing" */
     cn_counts counts;
     uint64_t chunks_embedded, tokens, bytes_done, bytes_all, docs_all; /* 0: unknown */
-    uint64_t elapsed_ms;
+    uint64_t elapsed_ms, docs_before;        /* docs_before: of counts.read, done before a stop: not in this time */
 } cn_job_progress;
 typedef void cn_job_progress_fn(void *ctx, const cn_job_progress *p);
 
@@ -85,12 +87,17 @@ cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32
 typedef struct cn_rebuild_opts {
     cn_str index;
     cn_str embedder, precision, chunker;     /* empty: as the head has it */
-    bool activate, activate_set;
+    uint64_t catch_up;                       /* not 0: bring this trial up to date, by its own model and chunker */
+    bool activate;                           /* never by the index's setting: no job flips to another model by itself */
+    bool dry_run;
+    cn_str resume;                           /* as in cn_job_opts */
     char id[CN_JOB_ID_TEXT];
     unsigned threads;
-    const atomic_bool *leave;                /* as in cn_job_opts; a rebuild is asked for again */
+    const atomic_bool *leave, *gone;         /* as in cn_job_opts */
 } cn_rebuild_opts;
-/* A new version from stored text: another chunker or embedder. The documents are those of the head. */
+/* A new version from stored text: another chunker or embedder. It is sealed as a trial (index/catalog/version.h), and what other
+ * jobs brought meanwhile is made too, as another trial on the first, until nothing is missing; those passed on the way are dropped.
+ * A document that the new model or chunker can make nothing of is rejected, and not in the version. */
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
 
 /* What a job was told about labels, as far as its row says: a row's own labels win over the first rule that fits, which wins

@@ -116,6 +116,9 @@ bool cn_ledger_find(const cn_ledger *l, const cn_key *key, cn_place *ret) {
     return false;
 }
 
+bool cn_ledger_lives(const cn_ledger_part *p, uint32_t doc) { return doc < p->docs && !has(p->dead, doc); }
+bool cn_ledger_taken(const cn_ledger_part *p, uint32_t doc) { return has(p->taken, doc); }
+
 void cn_ledger_see(cn_ledger *l, cn_place at) { set(l->parts[at.part].seen, at.doc); }
 
 bool cn_ledger_take(cn_ledger *l, cn_place at) {

@@ -35,6 +35,9 @@ static inline cn_seg *cn_ledger_seg(const cn_ledger *l, cn_place at) { return l-
 void cn_ledger_see(cn_ledger *l, cn_place at);
 bool cn_ledger_take(cn_ledger *l, cn_place at); /* sees it too; false: it was taken before */
 
+bool cn_ledger_lives(const cn_ledger_part *p, uint32_t doc);
+bool cn_ledger_taken(const cn_ledger_part *p, uint32_t doc);
+
 /* The first live document from *io_at on that is not taken; false: none is left. Start with {0, 0}. */
 bool cn_ledger_next_rest(const cn_ledger *l, cn_place *io_at);
 /* Calls fn with the key of each live document of this source that was not seen. */

@@ -105,7 +105,7 @@ static cn_err prepare(cn_run *r, cn_arena *a, cn_item *it) {
     if (err == CN_OK)
         err = cn_reuse_vectors(r, a, it);
     bool its_own = err == CN_INVALID || err == CN_DEADLINE; /* the document's fault; anything else would be no reason to go on without it */
-    if (!its_own || (it->how == CN_HOW_STORED && it->rest))
+    if (!its_own || (it->rest && !r->rebuild))
         return err;
     return cn_item_reject(a, it, cn_error_detail());
 }
@@ -115,10 +115,10 @@ static bool embed_stop(void *line) { return cn_line_stopping(line); }
 
 /* A service elsewhere that refuses costs the job, but nothing of its work; of one that is down the job says so at its end. */
 static cn_err embed_failed(const cn_run *r, cn_err err) {
-    bool resumes = !r->dry && !r->rebuild && !r->feed.docs;
+    bool resumes = !r->dry && !cn_str_is(r->row.kind, "put");
     if (err == CN_END || err == CN_UNAVAILABLE || !cn_embedder_is_remote(r->embedder) || !resumes)
         return err;
-    return cn_fail(err, "%s; `cairn ingest %s/" CN_STR_FMT " --resume %s` goes on with the job", cn_error_detail(), cn_tenant_name(r->t),
+    return cn_fail(err, "%s; `cairn %s %s/" CN_STR_FMT " --resume %s` goes on with the job", cn_error_detail(), cn_run_verb(r), cn_tenant_name(r->t),
                    CN_STR_ARG(r->row.index), r->row.id);
 }
 

@@ -210,20 +210,26 @@ cn_err cn_jobs_claim(cn_tenant *t, cn_job_row *r, bool *ret_has_old, cn_seg_id *
     return err;
 }
 
-static cn_err may_take_up(const cn_job_row *r) {
+static cn_err of_another_kind(const cn_job_row *r) {
+    if (cn_str_is(r->kind, "put"))
+        return cn_fail(CN_INVALID, "job %s is a put and cannot be resumed; ask for it again", r->id);
+    return cn_fail(CN_INVALID, "job %s goes on by `cairn " CN_STR_FMT "` with --resume", r->id, CN_STR_ARG(r->kind));
+}
+
+static cn_err may_take_up(const cn_job_row *r, const char *kind) {
     if (r->state == CN_JOB_RUNNING || r->state == CN_JOB_FAILED || r->state == CN_JOB_INTERRUPTED)
-        return cn_str_is(r->kind, "ingest") ? CN_OK : cn_fail(CN_INVALID, "job %s is a %.*s and cannot be resumed; ask for it again", r->id, CN_STR_ARG(r->kind));
+        return cn_str_is(r->kind, kind) ? CN_OK : of_another_kind(r);
     return cn_fail(CN_INVALID, "job %s is %s; only a job that was interrupted or failed can be resumed", r->id, cn_job_state_name(r->state));
 }
 
-cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, cn_job_row *r) {
+cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, const char *kind, cn_job_row *r) {
     char key[RUNNING_KEY];
     bool has_old = false;
     cn_seg_id old;
     CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
     CN_TRY(cn_tables_write(t, &w));
     CN_TRY(load_row(&w, job, r, NULL));
-    CN_TRY(may_take_up(r));
+    CN_TRY(may_take_up(r, kind));
     if (cn_joblock_held(t, r->id))
         return conflict(r);
     CN_TRY(cn_joblock_take(t, r->id, &r->lock));

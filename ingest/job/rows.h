@@ -38,8 +38,9 @@ void cn_job_row_done(cn_job_row *r); /* frees memory and lets the lock go; the r
 /* Enters the job as running. CN_CONFLICT names the job that runs for the same index and source, and its pid. One that was
  * killed there is marked as superseded: *ret_old then tells its file, for the caller to remove. */
 cn_err cn_jobs_claim(cn_tenant *t, cn_job_row *r, bool *ret_has_old, cn_seg_id *ret_old);
-/* Takes up an interrupted or failed job. CN_NOT_FOUND; CN_CONFLICT: it runs, or another does; CN_INVALID: it has ended. */
-cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, cn_job_row *r);
+/* Takes up an interrupted or failed job of this kind. CN_NOT_FOUND; CN_CONFLICT: it runs, or another does; CN_INVALID: it has ended,
+ * or is of another kind. */
+cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, const char *kind, cn_job_row *r);
 /* Writes the row; *ret_cancel: someone asked the job to stop (r->why then says who). */
 cn_err cn_jobs_save(cn_tenant *t, cn_job_row *r, bool *ret_cancel);
 /* The same, but nothing is written, so no disk is waited for. */

@@ -4,6 +4,7 @@
  *   make.c  what becomes of a row: look up, parse, chunk, embed           worker threads
  *   reuse.c vectors that a changed row keeps
  *   write.c rows into the file, in order, with counts and notes           the caller's thread
+ *   rebuild.c  a rebuild's steps;  again.c  rows made once more, after a rebuild became active under the job
  *   job.c   the steps from claim to flip;  watch.c  progress, cancelling  one thread of its own
  * Owns:    cn_run owns everything it opened, until cn_job_run() and its like end.
  * Thread:  each field says whose it is.
@@ -38,6 +39,7 @@ typedef struct cn_item {
     cn_digest vector;   /* of raw.vector; zero: none */
     cn_place at;        /* in the head, when found */
     bool found, rest;   /* rest: not read from the source but from the head, to be made anew */
+    bool own;           /* at is in run.own: a row of this job, to be made again */
     bool erased;        /* the row found is one of an erased document: nothing of it may be used again */
     bool skip;          /* a resumed job has done it already */
     cn_fate fate;
@@ -60,6 +62,9 @@ typedef struct cn_feed {
     const cn_raw *docs;
     uint32_t n_docs, next_doc;
     cn_place place;
+    const cn_place *places; /* documents of the head to be made anew */
+    uint64_t n_places;
+    uint64_t bytes_done, bytes_all; /* of documents of the head: guessed by their chunks, for progress */
 } cn_feed;
 
 typedef struct cn_run {
@@ -69,6 +74,7 @@ typedef struct cn_run {
     cn_job_progress_fn *progress;
     void *progress_ctx;
     bool rebuild, dry;
+    uint64_t of;               /* of a rebuild that goes on: the version whose documents it made; 0: the head */
     bool withheld;             /* it was to activate, and who resumed it may not */
     unsigned threads;
     cn_arena arena;            /* for the run's own strings */
@@ -80,9 +86,11 @@ typedef struct cn_run {
     cn_recipe recipe;
     cn_analyser analyser;     /* its name is the recipe's */
     char chunker_text[96];
+    cn_digest recipe_digest;   /* of model, precision and chunker, as a note has it */
     cn_chunker chunker;
     cn_ledger ledger;
     cn_policy *policy;
+    cn_seg *own;               /* rows of this job, of the model of before; NULL but in again.c */
     cn_embedder *embedder;     /* NULL: none */
     int model_fd;              /* holds it against removal; -1: none */
     cn_parser *parser;         /* made when first needed */
@@ -106,6 +114,8 @@ typedef struct cn_run {
     uint64_t parsed_over;      /* documents of the head made anew from their bytes, or deleted */
     cn_key *removed;
     uint64_t n_removed, room_removed;
+    cn_key *unfit;             /* of a rebuild: documents that are in no version of it, since nothing could be made of them */
+    uint64_t n_unfit, room_unfit;
     uint64_t listed;           /* rejected documents listed */
     cn_keyset dry_keys;        /* a dry run's: what its file would hold */
     uint64_t est_chunks, est_tokens; /* of those */
@@ -126,11 +136,20 @@ typedef struct cn_run {
 
 static inline void cn_spend(cn_run *r, cn_cost c, uint64_t from_ns) { atomic_fetch_add(&r->cost[c], cn_thread_cpu_ns() - from_ns); }
 
+/* By which command it is asked for, and gone on with. */
+static inline const char *cn_run_verb(const cn_run *r) { return r->rebuild ? "rebuild" : "ingest"; }
+
 /* feed.c */
 cn_err cn_feed_source(cn_run *r, cn_arena *a, cn_item *ret);
 cn_err cn_feed_memory(cn_run *r, cn_arena *a, cn_item *ret);
 cn_err cn_feed_rest(cn_run *r, cn_arena *a, cn_item *ret);
+cn_err cn_feed_places(cn_run *r, cn_arena *a, cn_item *ret);
+void cn_feed_begin_rest(cn_run *r); /* the rest of the head comes next: progress knows how much that is */
 cn_err cn_run_fill(void *run, cn_batch *b);
+/* again.c: is the head of another model than what this job built on? Then its rows, whose sealing failed, are made by that. */
+bool cn_run_model_changed(cn_run *r);
+cn_err cn_run_again(cn_run *r);
+cn_err cn_feed_own(cn_run *r, cn_arena *a, cn_item *ret);
 /* make.c */
 cn_err cn_run_work(void *run, cn_line *l, unsigned worker, cn_batch *b);
 /* classify.c: key, digests, fate and how of one row */
@@ -142,6 +161,9 @@ cn_err cn_item_reject(cn_arena *a, cn_item *it, const char *why);
 cn_err cn_run_write(void *run, cn_batch *b);
 cn_err cn_run_take_up(cn_run *r);       /* opens the file of an interrupted job and reads its note */
 cn_err cn_run_start_anew(cn_run *r);    /* throws away what was built */
+/* Of a rebuild: opens the file again, before the head, and tells which version it is made of; then what is in it is not made again. */
+cn_err cn_run_take_up_rebuild(cn_run *r, uint64_t *ret_of);
+cn_err cn_run_pass_over(cn_run *r);
 cn_err cn_remove_key(void *run, const cn_key *key);
 /* watch.c */
 cn_err cn_watch_start(cn_run *r, pthread_t *ret);
@@ -151,8 +173,14 @@ cn_err cn_run_cancelled(const cn_run *r); /* CN_REFUSED, with its text */
 cn_err cn_run_left(const cn_run *r);      /* CN_UNAVAILABLE, with its text */
 cn_err cn_run_save(cn_run *r);            /* the row as it is now; learns whether someone asked to stop */
 cn_err cn_run_may_go_on(cn_run *r);       /* looks now whether someone asked to stop */
+/* job.c */
+cn_err cn_run_line(cn_run *r);            /* what the feed gives, to its end */
+/* rebuild.c: from the first row to the flip */
+cn_err cn_run_rebuild(cn_run *r, bool resumed, cn_job_result *ret);
 /* setup.c: index, head, recipe, embedder, ledger */
 cn_err cn_run_open(cn_run *r);
+void cn_run_close(cn_run *r); /* so that it can be opened again, on another head */
+bool cn_run_other_rows(const cn_recipe *a, const cn_recipe *b); /* of another model, metric or chunker */
 cn_err cn_run_recipe_end(cn_run *r);    /* what is known only after the last row: dimension, parsers */
 /* finish.c */
 cn_err cn_run_finish(cn_run *r, cn_job_result *ret);      /* seal, guards, flip */

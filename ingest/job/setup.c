@@ -1,13 +1,16 @@
 /* What a job needs before its first row: the index, its head, the recipe, the model, the policy. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ingest/embed/store.h"
 #include "ingest/job/run.h"
 
 static cn_err open_head(cn_run *r) {
     CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &r->index));
-    cn_err err = cn_version_head(r->t, r->o.index, &r->arena, &r->head);
+    cn_err err = r->of ? cn_version_get(r->t, r->o.index, r->of, &r->arena, &r->head) : CN_NOT_FOUND;
+    if (err == CN_NOT_FOUND || (err == CN_OK && r->head.marks & CN_MARK_DROPPED))
+        err = cn_version_head(r->t, r->o.index, &r->arena, &r->head);
     r->has_head = err == CN_OK;
     if (err != CN_OK && err != CN_NOT_FOUND)
         return err;
@@ -35,6 +38,8 @@ static cn_err choose(cn_run *r, cn_str *chunker) {
 static cn_err open_embedder(cn_run *r) {
     cn_recipe *w = &r->recipe;
     if (!w->embedder.n || cn_str_is(w->embedder, "none")) {
+        if (r->o.precision.n)
+            return cn_fail(CN_INVALID, "precision \"" CN_STR_FMT "\" is of a model, and this index has none; name one (--embedder)", CN_STR_ARG(r->o.precision));
         w->embedder = CN_STR("none");
         w->precision = CN_STR("");
         bool same = r->has_head && cn_str_is(r->head.recipe.embedder, "none");
@@ -54,9 +59,20 @@ static cn_err open_embedder(cn_run *r) {
     return CN_OK;
 }
 
-static bool differs(const cn_recipe *a, const cn_recipe *b) {
+bool cn_run_other_rows(const cn_recipe *a, const cn_recipe *b) {
     return !cn_str_eq(a->embedder, b->embedder) || !cn_digest_eq(&a->embedder_digest, &b->embedder_digest) || !cn_str_eq(a->precision, b->precision) ||
            !cn_str_eq(a->chunker, b->chunker) || a->metric != b->metric; /* another analyser needs other postings, not other rows */
+}
+
+static cn_digest recipe_of(const cn_run *r) {
+    cn_sha256 s;
+    cn_sha256_begin(&s);
+    cn_sha256_add(&s, r->recipe.embedder_digest.b, 32);
+    cn_sha256_field(&s, r->recipe.precision);
+    cn_sha256_field(&s, cn_str_of(r->chunker_text));
+    cn_digest d = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return d;
 }
 
 cn_err cn_run_open(cn_run *r) {
@@ -68,14 +84,29 @@ cn_err cn_run_open(cn_run *r) {
     CN_TRY(cn_chunker_parse(chunker, most, &r->chunker));
     cn_chunker_text(&r->chunker, r->chunker_text);
     r->recipe.chunker = cn_str_of(r->chunker_text);
+    r->recipe_digest = recipe_of(r);
     r->recipe.parser = cn_str_of(cn_parser_version());
     r->recipe.normaliser = cn_str_of(cn_normaliser_version());
     CN_TRY(cn_analyser_parse(r->index.set.analyser, &r->analyser));
     r->recipe.analyser = cn_str_of(r->analyser.name);
-    r->remake = r->has_head && differs(&r->recipe, &r->head.recipe);
+    r->remake = r->has_head && cn_run_other_rows(&r->recipe, &r->head.recipe);
     r->o.from.dim = r->embedder ? 0 : r->recipe.dim;
     r->o.from.metric = r->recipe.metric;
     return CN_OK;
+}
+
+void cn_run_close(cn_run *r) {
+    cn_embedder_unref(r->embedder);
+    r->embedder = NULL;
+    if (r->model_fd >= 0)
+        close(r->model_fd);
+    r->model_fd = -1;
+    if (r->policy)
+        cn_policy_unref(r->policy);
+    r->policy = NULL;
+    cn_ledger_close(&r->ledger);
+    r->recipe = (cn_recipe){0};
+    r->remake = r->has_head = r->dim_known = false;
 }
 
 /* "a" and "b" make "a | b", unless one of the parts of a is b already. */
@@ -97,7 +128,10 @@ static cn_err joined(cn_run *r, cn_str old, cn_str now, cn_str *ret) {
 /* A version whose rows were made by more than one parser names each: the recipe says what is true of its rows. */
 cn_err cn_run_recipe_end(cn_run *r) {
     cn_recipe *w = &r->recipe;
-    if (r->has_head && r->parsed_over < r->ledger.live) {
+    if (r->rebuild) { /* its rows were parsed by whatever the head's were */
+        w->parser = r->head.recipe.parser;
+        w->normaliser = r->head.recipe.normaliser;
+    } else if (r->has_head && r->parsed_over < r->ledger.live) {
         CN_TRY(joined(r, r->head.recipe.parser, w->parser, &w->parser));
         CN_TRY(joined(r, r->head.recipe.normaliser, w->normaliser, &w->normaliser));
     }

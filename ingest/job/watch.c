@@ -65,10 +65,10 @@ static void look_whether_to_leave(cn_run *r) {
 cn_err cn_run_left(const cn_run *r) {
     if (r->dry)
         return cn_fail(CN_UNAVAILABLE, "the dry run was left, since %s; ask for it again", nobody_waits(r) ? "whoever asked has closed the connection" : "the program ends");
-    if (!cn_str_is(r->row.kind, "ingest"))
+    if (cn_str_is(r->row.kind, "put"))
         return cn_fail(CN_UNAVAILABLE, "job %s was left, since the program ends; ask for it again", r->row.id);
-    return cn_fail(CN_UNAVAILABLE, "job %s was left, since the program ends; `cairn ingest %s/" CN_STR_FMT " --resume %s` goes on with it", r->row.id,
-                   cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id);
+    return cn_fail(CN_UNAVAILABLE, "job %s was left, since the program ends; `cairn %s %s/" CN_STR_FMT " --resume %s` goes on with it", r->row.id,
+                   cn_run_verb(r), cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id);
 }
 
 cn_err cn_run_cancelled(const cn_run *r) {

@@ -1,20 +1,21 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 4
+ *   0   4  format: 5
  *   4   4  zero
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
  *  24  32  chain over them (digests.h)
  *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed
- * 152  32  digest of the policy by which the rows were made */
+ * 152  32  digest of the policy by which the rows were made
+ * 184  32  digest of the recipe: a model or chunker of the same name may be another by the time of a resume */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 4
+#define NOTE_FORMAT 5
 #define KEEP_NS 2000000000ull
 #define ID_LISTED 512 /* bytes of a rejected document's id */
 
@@ -23,16 +24,16 @@ typedef struct note {
     uint64_t base, rows;
     cn_digest chain;
     uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped, unnamed;
-    cn_digest policy;
+    cn_digest policy, recipe;
 } note;
-_Static_assert(sizeof(note) == 184, "the layout of the note is fixed");
+_Static_assert(sizeof(note) == 216, "the layout of the note is fixed");
 
 static cn_err leave_note(cn_run *r) {
     const cn_counts *c = &r->counts;
     note n = {.format = NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
               .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
               .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
-              .policy = cn_policy_digest(r->policy)};
+              .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest};
     return cn_segw_note(r->w, (cn_str){(const char *)&n, sizeof n});
 }
 
@@ -44,16 +45,28 @@ static bool made_of_erased(cn_run *r, const note *n) {
     return !cn_digest_eq(&now, &n->policy) && cn_policy_restored_since(r->policy, NULL, came_back, r->w) != CN_OK;
 }
 
-static cn_err read_note(cn_run *r, bool *ret_usable) {
+/* All zero where the file has none that we know. */
+static cn_err load_note(cn_run *r, note *ret) {
     CN_AUTO_BUF cn_buf b;
-    note n;
     cn_buf_init(&b, 1 << 20);
     CN_TRY(cn_segw_get_note(r->w, &b));
+    *ret = (note){0};
+    if (b.n == sizeof *ret)
+        memcpy(ret, b.p, sizeof *ret);
+    if (ret->format != NOTE_FORMAT)
+        *ret = (note){0};
+    return CN_OK;
+}
+
+static bool usable(cn_run *r, const note *n) {
+    return n->format && n->base == (r->has_head ? r->head.number : 0) && cn_digest_eq(&n->recipe, &r->recipe_digest) && !made_of_erased(r, n);
+}
+
+static cn_err read_note(cn_run *r, bool *ret_usable) {
+    note n;
+    CN_TRY(load_note(r, &n));
     *ret_usable = false;
-    if (b.n != sizeof n)
-        return CN_OK;
-    memcpy(&n, b.p, sizeof n);
-    if (n.format != NOTE_FORMAT || n.base != (r->has_head ? r->head.number : 0) || made_of_erased(r, &n))
+    if (!usable(r, &n))
         return CN_OK;
     r->skip_to = n.rows;
     r->skip_chain = n.chain;
@@ -74,9 +87,18 @@ cn_err cn_run_start_anew(cn_run *r) {
     r->chain = r->skip_chain = (cn_digest){{0}};
     r->stale = false;
     r->counts = (cn_counts){0};
+    r->now.docs_before = 0;
     r->row.has_file = false;
     cn_ledger_forget(&r->ledger);
     return cn_rejects_cut(r->t, r->row.id, 0);
+}
+
+/* Done before the stop: no part of this run's rate. */
+static void show_before(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    r->now.counts = r->counts;
+    r->now.docs_before = r->counts.read;
+    pthread_mutex_unlock(&r->lock);
 }
 
 cn_err cn_run_take_up(cn_run *r) {
@@ -88,7 +110,48 @@ cn_err cn_run_take_up(cn_run *r) {
         return cn_run_start_anew(r);
     CN_TRY(err);
     CN_TRY(read_note(r, &usable));
-    return usable ? cn_rejects_cut(r->t, r->row.id, r->skip_to) : cn_run_start_anew(r);
+    if (!usable)
+        return cn_run_start_anew(r);
+    show_before(r);
+    return cn_rejects_cut(r->t, r->row.id, r->skip_to);
+}
+
+cn_err cn_run_take_up_rebuild(cn_run *r, uint64_t *ret_of) {
+    note n;
+    cn_err err = cn_segw_open_again(r->t, &r->row.file, &r->w);
+    if (err == CN_NOT_FOUND || err == CN_DAMAGED)
+        return CN_OK;
+    CN_TRY(err);
+    CN_TRY(load_note(r, &n));
+    *ret_of = n.base;
+    return CN_OK;
+}
+
+static cn_err pass_over(cn_run *r, uint64_t *ret) {
+    cn_key key;
+    cn_digest leaf;
+    for (cn_place at = {0}; cn_ledger_next_rest(&r->ledger, &at); at.doc++) {
+        CN_TRY(cn_seg_leaf(cn_ledger_seg(&r->ledger, at), at.doc, &key, &leaf));
+        if (cn_segw_has(r->w, &key))
+            *ret += cn_ledger_take(&r->ledger, at);
+    }
+    return CN_OK;
+}
+
+/* By their keys: compaction may have put the head's documents into another order. What was rejected is tried again. */
+cn_err cn_run_pass_over(cn_run *r) {
+    note n;
+    uint64_t done = 0;
+    if (!r->w)
+        return cn_run_start_anew(r);
+    CN_TRY(load_note(r, &n));
+    if (!usable(r, &n))
+        return cn_run_start_anew(r);
+    CN_TRY(pass_over(r, &done));
+    r->counts = (cn_counts){.read = done, .changed = done};
+    r->fed = done;
+    show_before(r);
+    return cn_rejects_cut(r->t, r->row.id, 0);
 }
 
 /* The file is named in the job's row before anything is in it, so that a resume finds it. */
@@ -175,6 +238,15 @@ static void count(cn_run *r, const cn_item *it) {
         c->unlabelled++;
 }
 
+/* A rebuild does without a document that nothing can be made of. */
+static cn_err leave_out(cn_run *r, const cn_item *it) {
+    if (!cn_grow(r->unfit, r->n_unfit, r->room_unfit))
+        return cn_fail_memory();
+    r->unfit[r->n_unfit++] = it->key;
+    r->counts.deleted++;
+    return cn_remove_key(r, &it->key);
+}
+
 /* A row that the job had done before it was stopped: only the bits are set again. */
 static cn_err write_skipped(cn_run *r, cn_item *it) {
     if (!it->found || it->rest)
@@ -228,7 +300,7 @@ static cn_err write_row(cn_run *r, cn_batch *b, cn_item *it) {
     if (it->fate != CN_FATE_REJECTED && it->fate != CN_FATE_SKIPPED && it->how != CN_HOW_KEEP)
         CN_TRY(add_row(r, b, it));
     count(r, it);
-    return CN_OK;
+    return it->rest && it->fate == CN_FATE_REJECTED ? leave_out(r, it) : CN_OK;
 }
 
 static cn_err at_skip_end(cn_run *r) {

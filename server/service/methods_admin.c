@@ -88,7 +88,7 @@ static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_bu
     return CN_OK;
 }
 
-/* A rebuild changes what the next job goes on with: what is told is the newest version's recipe, as soon as there is one. */
+/* A rebuild that was activated changes what the next job goes on with: what is told is the head's recipe, as soon as there is one. */
 static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
     cn_version head;
     cn_err err = ix->newest ? cn_version_head(t, ix->name, a, &head) : CN_NOT_FOUND;

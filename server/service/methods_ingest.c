@@ -197,10 +197,12 @@ static cn_err take_flags(const cn_call *c, const msgpack_object *p, cn_job_opts 
 }
 
 /* ---------- running ---------- */
+static const cn_str *resumed(const task *k) { return k->rebuild ? &k->again.resume : &k->job.resume; }
+
 static void out_progress(cn_buf *b, const task *k, const cn_job_progress *n) {
-    cn_pack_map(b, 10);
-    if (k->job.resume.n)
-        cn_out_str(b, "job", k->job.resume);
+    cn_pack_map(b, 11);
+    if (resumed(k)->n)
+        cn_out_str(b, "job", *resumed(k));
     else
         cn_out_cstr(b, "job", k->rebuild ? k->again.id : k->job.id);
     cn_out_cstr(b, "state", cn_job_state_name(n->state));
@@ -211,6 +213,7 @@ static void out_progress(cn_buf *b, const task *k, const cn_job_progress *n) {
     cn_out_uint(b, "bytes_done", n->bytes_done);
     cn_out_uint(b, "bytes_all", n->bytes_all);
     cn_out_uint(b, "docs_all", n->docs_all);
+    cn_out_uint(b, "docs_before", n->docs_before);
     cn_out_uint(b, "elapsed_ms", n->elapsed_ms);
 }
 
@@ -289,17 +292,18 @@ static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
 
 /* Takes k over. */
 static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k, cn_buf *out) {
-    bool wait = c->caller->kind == CN_CALLER_OPERATOR, dry = !k->rebuild && k->job.dry_run;
+    bool wait = c->caller->kind == CN_CALLER_OPERATOR, dry = k->rebuild ? k->again.dry_run : k->job.dry_run;
     char *id = k->rebuild ? k->again.id : k->job.id;
     char job[33];
     cn_job_result r = {0};
     cn_err err = cn_get_bool(p, "wait", &wait);
     k->job.leave = k->again.leave = cn_runner_leaving(cn_service_runner(s));
-    k->job.gone = dry ? c->gone : NULL;
-    if (k->job.resume.n >= sizeof job)
-        err = cn_job_unknown(k->job.resume);
+    k->job.gone = k->again.gone = dry ? c->gone : NULL;
+    cn_str resume = *resumed(k);
+    if (resume.n >= sizeof job)
+        err = cn_job_unknown(resume);
     cn_job_new_id(id);
-    snprintf(job, sizeof job, CN_STR_FMT, CN_STR_ARG(k->job.resume.n && err == CN_OK ? k->job.resume : cn_str_of(id)));
+    snprintf(job, sizeof job, CN_STR_FMT, CN_STR_ARG(resume.n && err == CN_OK ? resume : cn_str_of(id)));
     if (err == CN_OK && !wait && !dry) { /* of a dry run there is nothing but its answer */
         err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, k});
         if (err == CN_OK) {
@@ -321,14 +325,14 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
 
 /* A resumed job works on its own index; so that must be the one that was asked for and may be reached. It reads what it was
  * given, which this caller must be allowed to; said before the job is taken up, so that it stays as it was. */
-static cn_err check_resumed(cn_call *c, task *k) {
-    cn_str index;
-    if (!k->job.resume.n)
+static cn_err check_resumed(cn_call *c, task *k, cn_str of) {
+    cn_str index, job = *resumed(k);
+    if (!job.n)
         return CN_OK;
-    CN_TRY(cn_job_index(k->t, k->job.resume, &c->arena, &index));
-    if (!cn_str_eq(index, k->job.index))
-        return cn_job_unknown(k->job.resume);
-    return cn_job_may_resume(k->t, k->job.resume, &k->job.from, &c->arena);
+    CN_TRY(cn_job_index(k->t, job, &c->arena, &index));
+    if (!cn_str_eq(index, of))
+        return cn_job_unknown(job);
+    return k->rebuild ? CN_OK : cn_job_may_resume(k->t, job, &k->job.from, &c->arena); /* a rebuild reads no files */
 }
 
 /* A job that is resumed has its options already; a word that would change nothing is refused. */
@@ -355,7 +359,7 @@ METHOD(ingest_start) {
     CN_TRY(cn_arg_str(p, "index", &k->job.index));
     CN_TRY(keep(k, &k->job.index));
     CN_TRY(take_paths(s, c, tenant, p, k));
-    CN_TRY(check_resumed(c, k));
+    CN_TRY(check_resumed(c, k, k->job.index));
     CN_TRY(take_source(p, k));
     CN_TRY(take_labels(c, p, k));
     CN_TRY(take_trust(c, p, &k->job.from.trust));
@@ -374,16 +378,30 @@ METHOD(ingest_rebuild) {
     CN_CLEANUP(task_free_p) task *k = NULL;
     CN_TRY(task_new(s, c, tenant, p, &k));
     cn_rebuild_opts *o = &k->again;
+    uint64_t threads = 0;
     k->rebuild = true;
+    CN_TRY(cn_get_str(p, "resume", &o->resume));
+    if (o->resume.n)
+        CN_TRY(check_resume_alone(p));
     CN_TRY(cn_arg_str(p, "index", &o->index));
     CN_TRY(cn_get_str(p, "embedder", &o->embedder));
     CN_TRY(cn_get_str(p, "precision", &o->precision));
     CN_TRY(cn_get_str(p, "chunker", &o->chunker));
+    CN_TRY(cn_get_uint(p, "catch_up", 0, UINT32_MAX, &o->catch_up));
+    if (o->catch_up && (o->embedder.n || o->precision.n || o->chunker.n))
+        return cn_fail(CN_INVALID, "field \"catch_up\" goes on with the model and chunker that version has; name no other");
+    CN_TRY(cn_get_bool(p, "dry_run", &o->dry_run));
+    CN_TRY(cn_get_uint(p, "threads", 1, 1024, &threads));
+    o->threads = (unsigned)threads;
+    CN_TRY(keep(k, &o->resume));
     CN_TRY(keep(k, &o->index));
     CN_TRY(keep(k, &o->embedder));
     CN_TRY(keep(k, &o->precision));
     CN_TRY(keep(k, &o->chunker));
-    CN_TRY(take_activate(c, p, &o->activate, &o->activate_set));
+    CN_TRY(take_activate(c, p, &o->activate, &k->job.activate_set));
+    if (o->resume.n)
+        o->activate = cn_access_has(c->caller, CN_SCOPE(activate));
+    CN_TRY(check_resumed(c, k, o->index));
     task *given = k;
     k = NULL;
     return start(s, c, p, given, out);
@@ -559,7 +577,11 @@ static const cn_param p_start[] = {
     {"max_rejected", "uint", false, "activate though so many cannot be read"},
     {"resume", "str", false, "a job that was interrupted"}, {"threads", "uint", false, "how many to use"}, WAIT, REASON, END};
 static const cn_param p_rebuild[] = {INDEX, {"embedder", "str", false, "another model"}, {"precision", "str", false, "its precision"},
-                                     {"chunker", "str", false, "another chunker"}, ACTIVATE, WAIT, REASON, END};
+                                     {"chunker", "str", false, "another chunker"},
+                                     {"catch_up", "uint", false, "a version that a rebuild made, and that newer documents are to be brought into"},
+                                     {"activate", "bool", false, "make it answer when it is up to date, which needs the scope activate; never by how the index is set"},
+                                     {"dry_run", "bool", false, "only tell what it would do and cost; waits in any case, has no time limit, and ends when the connection is closed"},
+                                     {"resume", "str", false, "a rebuild that was interrupted"}, {"threads", "uint", false, "how many to use"}, WAIT, REASON, END};
 static const cn_param p_none[] = {END};
 static const cn_param p_show[] = {{"job", "str", true, "id of the job"}, {"rejected", "bool", false, "list what could not be read, and why"}, END};
 static const cn_param p_cancel[] = {{"job", "str", true, "id of the job"}, REASON, END};
@@ -568,7 +590,7 @@ static const cn_param p_delete[] = {INDEX, {"docs", "list of str", true, "ids"},
 
 const cn_method cn_methods_ingest[] = {
     {"ingest.start", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "read documents into a new version", p_start, ingest_start},
-    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "a new version from stored text, by another chunker or embedder", p_rebuild, ingest_rebuild},
+    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "a version from stored text by another chunker or embedder, a trial until it is activated", p_rebuild, ingest_rebuild},
     {"ingest.list", CN_SCOPE(ingest), CN_METHOD_PART, "jobs, newest first", p_none, ingest_list},
     {"ingest.show", CN_SCOPE(ingest), CN_METHOD_PART, "one job", p_show, ingest_show},
     {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART | CN_METHOD_CHANGES, "ask a job to stop, or give up one that stopped and free the space of what it built", p_cancel, ingest_cancel},

@@ -17,7 +17,7 @@ void cn_out_marks(cn_buf *b, unsigned marks) {
     static const struct {
         unsigned bit;
         const char *name;
-    } names[] = {{CN_MARK_SUSPECT, "suspect"}, {CN_MARK_QUARANTINED, "quarantined"}, {CN_MARK_PINNED, "pinned"}};
+    } names[] = {{CN_MARK_SUSPECT, "suspect"}, {CN_MARK_QUARANTINED, "quarantined"}, {CN_MARK_PINNED, "pinned"}, {CN_MARK_TRIAL, "trial"}};
     cn_pack_cstr(b, "marks");
     size_t at = cn_pack_array_open(b);
     uint32_t n = 0;

@@ -293,7 +293,7 @@ static void a_dead_job_is_interrupted(void) {
     CU_ASSERT_EQUAL(seen.state, CN_JOB_INTERRUPTED);
     cn_job_row_done(&seen);
     cn_job_row_init(&seen);
-    CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(a.id), &seen), CN_OK);
+    CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(a.id), "ingest", &seen), CN_OK);
     CU_ASSERT_EQUAL(seen.state, CN_JOB_RUNNING);
     CU_ASSERT_TRUE(seen.has_file && seen.file.b[0] == 7);
     CU_ASSERT(cn_str_is(seen.opts, "o"));
@@ -302,12 +302,12 @@ static void a_dead_job_is_interrupted(void) {
     CU_ASSERT_EQUAL(cn_jobs_claim(tenant, &b, &has_old, &old), CN_OK);
     CU_ASSERT_TRUE(has_old && old.b[0] == 7);
     cn_job_row_init(&seen);
-    CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(a.id), &seen), CN_CONFLICT);
+    CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(a.id), "ingest", &seen), CN_CONFLICT);
     cn_job_row_done(&seen);
     b.state = CN_JOB_DONE;
     CU_ASSERT_EQUAL(cn_jobs_end(tenant, &b), CN_OK);
     cn_job_row_init(&seen);
-    CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(b.id), &seen), CN_INVALID);
+    CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(b.id), "ingest", &seen), CN_INVALID);
     cn_job_row_done(&seen);
     cn_job_row_done(&a), cn_job_row_done(&b);
 }

@@ -43,10 +43,8 @@ static void compose(char *text, const char *job) {
     else if (cmd_is_remote())
         snprintf(text, TEXT_MAX, "cairn: stopped watching; the job goes on in the server: `cairn jobs show %s %s` tells how it stands, `cairn jobs cancel %s %s` ends it\n", tenant, job,
                  tenant, job);
-    else if (rebuild)
-        snprintf(text, TEXT_MAX, "cairn: stopped; nothing of it is visible. A rebuild cannot be resumed: ask for it again\n");
     else
-        snprintf(text, TEXT_MAX, "cairn: stopped; nothing of it is visible. To go on from here:\n  %s ingest %s --resume %s\n", cairn, place, job);
+        snprintf(text, TEXT_MAX, "cairn: stopped; nothing of it is visible. To go on from here:\n  %s %s %s --resume %s\n", cairn, rebuild ? "rebuild" : "ingest", place, job);
 }
 
 void cmd_interrupt_begin(const char *method, const msgpack_object *params) {
@@ -59,7 +57,7 @@ void cmd_interrupt_begin(const char *method, const msgpack_object *params) {
     clears = cmd_progress_wanted();
     compose(texts[0], "JOB");
     size_t n = strlen(texts[0]);
-    if (!rebuild && !dry)
+    if (!dry)
         snprintf(texts[0] + n, TEXT_MAX - n, "  (`cairn jobs list %s` tells which JOB)\n", tenant);
     atomic_store(&say, texts[0]);
     sigaction(SIGINT, &act, NULL);

@@ -65,6 +65,9 @@ void cmd_progress_end(void);                     /* takes the line away */
 void cmd_interrupt_begin(const char *method, const msgpack_object *params);
 void cmd_interrupt_job(cn_str job); /* its id is known now */
 void cmd_interrupt_end(void);
+/* A job run to its end, and the exit code that says what became of its version. */
+cn_err cmd_call_job(const char *method, cn_str params, cn_buf *out);
+int cmd_code_of_job(const cmd_call *call, cn_str result);
 bool cmd_is_job(const char *method); /* one that may run long: ingest.start, ingest.rebuild */
 
 int run_init(const cmd *c, cmd_call *call);
@@ -77,6 +80,7 @@ int run_model_remove(const cmd *c, cmd_call *call);
 int run_model_bench(const cmd *c, cmd_call *call);
 int run_embed(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);
+int run_rebuild(const cmd *c, cmd_call *call);
 int run_query(const cmd *c, cmd_call *call);
 int run_bench(const cmd *c, cmd_call *call);
 int run_diff(const cmd *c, cmd_call *call);

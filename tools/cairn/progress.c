@@ -59,8 +59,19 @@ static void add_bar(line *l, double part) {
         add(l, " [%s]", bar);
 }
 
+/* done: of the whole, in this time. Work is told of by batches: what was done until the last of them counts with the time until
+ * then, and time has gone by since. Below 0: not known yet. */
+static double seconds_left(double seconds, double part, double done) {
+    static double told, at;
+    if (done != told)
+        told = done, at = seconds;
+    double left = done > 0.02 ? at * (1 - part) / done - (seconds - at) : -1;
+    return left > 0 || done <= 0.02 ? left : 0;
+}
+
 static void draw(cn_str step, double part, const msgpack_object *job) {
-    uint64_t docs = number(cn_get(job, "counts"), "read"), all = number(job, "docs_all");
+    uint64_t docs = number(cn_get(job, "counts"), "read"), all = number(job, "docs_all"), before = number(job, "docs_before");
+    uint64_t here = docs > before ? docs - before : 0; /* in this time; a resumed job had the others already */
     double seconds = (double)number(job, "elapsed_ms") / 1000;
     line l = {.room = columns() - 1};
     add(&l, "%-9.*s", (int)step.n, step.p ? step.p : "");
@@ -72,9 +83,10 @@ static void draw(cn_str step, double part, const msgpack_object *job) {
     add(&l, " documents");
     add(&l, ", %llu chunks", (unsigned long long)number(job, "chunks_embedded"));
     if (seconds > 0.5)
-        add(&l, ", %.0f/s", (double)docs / seconds);
-    if (part > 0.02 && part < 1 && seconds > 1)
-        add(&l, ", %.0f s left", seconds / part - seconds);
+        add(&l, ", %.0f/s", (double)here / seconds);
+    double left = seconds_left(seconds, part, docs ? part * (double)here / (double)docs : part);
+    if (left >= 0 && part < 1 && seconds > 1)
+        add(&l, ", %.0f s left", left);
     fprintf(stderr, "\r\033[K%.*s", (int)l.n, l.text);
     fflush(stderr);
 }
@@ -91,7 +103,7 @@ void cmd_progress(void *ctx, cn_str packed_map) {
     if (!cmd_progress_wanted() || !cn_str_is(cn_obj_str(cn_get(&u.o, "state")), "running"))
         return; /* the end is drawn from the result */
     uint64_t docs = number(cn_get(&u.o, "counts"), "read"), all = number(&u.o, "docs_all"), done = number(&u.o, "bytes_done"), bytes = number(&u.o, "bytes_all");
-    double part = all >= docs && all ? (double)docs / (double)all : bytes ? (double)done / (double)bytes : 0;
+    double part = bytes ? (double)done / (double)bytes : all >= docs && all ? (double)docs / (double)all : 0;
     part = part > 0.99 ? 0.99 : part; /* sealing is still to come */
     furthest = part > furthest ? part : furthest;
     draw(cn_obj_str(cn_get(&u.o, "step")), furthest, &u.o);

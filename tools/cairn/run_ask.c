@@ -141,7 +141,7 @@ int run_query(const cmd *c, cmd_call *call) {
 
 /* ---------- ingest ---------- */
 /* The exit code says what became of the version: 5 sealed but not activated, 6 some documents were rejected. */
-static int code_of_job(const cmd_call *call, cn_str result) {
+int cmd_code_of_job(const cmd_call *call, cn_str result) {
     CN_AUTO_UNPACKED cn_unpacked r = {0};
     CN_AUTO_UNPACKED cn_unpacked p = {0};
     uint64_t rejected = 0;
@@ -165,12 +165,16 @@ static void keep_freed_pages(void) {
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
+cn_err cmd_call_job(const char *method, cn_str params, cn_buf *out) {
+    keep_freed_pages();
+    return cmd_call_method(method, params, out);
+}
+
 int run_ingest(const cmd *c, cmd_call *call) {
     CN_AUTO_BUF cn_buf out = {0};
-    keep_freed_pages();
-    cn_err err = cmd_call_method(c->method, cn_buf_str(&call->params), &out);
+    cn_err err = cmd_call_job(c->method, cn_buf_str(&call->params), &out);
     int code = print_one(c, err, &out);
-    return code ? code : code_of_job(call, cn_buf_str(&out));
+    return code ? code : cmd_code_of_job(call, cn_buf_str(&out));
 }
 
 /* ---------- mode ---------- */

@@ -6,7 +6,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
 #include "tools/cairn/bench.h"
-#include "tools/cairn/local.h"
+#include "tools/cairn/diff.h"
 
 #define BATCH 16u
 #define SHOWN 5u   /* questions, where --limit says nothing */
@@ -281,15 +281,39 @@ static cn_err print_all(const compare *c, const totals *t) {
     return CN_OK;
 }
 
-static int report(const cmd *row, compare *c) {
+static int report_table(const cmd *row, const compare *c, const totals *t, cn_str before) {
+    int code = before.n ? cmd_print(row, before) : 0;
+    if (code)
+        return code;
+    if (before.n)
+        putchar('\n');
+    cn_err err = print_all(c, t);
+    return err == CN_OK ? 0 : cmd_fail(err);
+}
+
+static cn_err pack_all(const compare *c, const totals *t, cn_str before, cn_buf *out) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    if (!before.n)
+        return pack_result(c, t, out);
+    CN_TRY(cn_unpack(&u, before.p, before.n));
+    cn_pack_map(out, u.o.via.map.size + 1u);
+    for (uint32_t i = 0; i < u.o.via.map.size; i++) {
+        cn_pack_object(out, &u.o.via.map.ptr[i].key);
+        cn_pack_object(out, &u.o.via.map.ptr[i].val);
+    }
+    cn_pack_cstr(out, "compared");
+    return pack_result(c, t, out);
+}
+
+static int report(const cmd *row, compare *c, cn_str before) {
     CN_AUTO_BUF cn_buf out;
     cn_buf_init(&out, CALL_MAX);
     totals t = count(c);
     qsort(c->v, c->asked.n, sizeof *c->v, most_changed);
-    cn_err err = cmd_the_env.out == OUT_TABLE ? print_all(c, &t) : pack_result(c, &t, &out);
-    if (err != CN_OK)
-        return cmd_fail(err);
-    return cmd_the_env.out == OUT_TABLE ? 0 : cmd_print(row, cn_buf_str(&out));
+    if (cmd_the_env.out == OUT_TABLE)
+        return report_table(row, c, &t, before);
+    cn_err err = pack_all(c, &t, before, &out);
+    return err == CN_OK ? cmd_print(row, cn_buf_str(&out)) : cmd_fail(err);
 }
 
 /* ---------- the command ---------- */
@@ -304,8 +328,8 @@ static cn_err take_options(compare *c) {
     return CN_OK;
 }
 
-static cn_err ask_both(compare *c, const cmd_call *call, const char *path) {
-    CN_TRY(cn_unpack(&c->common, call->params.p, call->params.n));
+static cn_err ask_both(compare *c, cn_str params, const char *path) {
+    CN_TRY(cn_unpack(&c->common, params.p, params.n));
     CN_TRY(take_options(c));
     CN_TRY(bench_questions_read(path, &c->asked));
     CN_TRY(ask_all(c));
@@ -316,12 +340,12 @@ static cn_err ask_both(compare *c, const cmd_call *call, const char *path) {
     return CN_OK;
 }
 
-static int compare_answers(const cmd *row, const cmd_call *call, const char *path) {
+int diff_answers(const cmd *row, cn_str params, const char *path, cn_str before) {
     compare c = {0};
     cmd_the_env.no_trace = true;
     cn_arena_init(&c.a, 1 << 16, (size_t)8 << 30);
-    cn_err err = ask_both(&c, call, path);
-    int code = err == CN_OK ? report(row, &c) : cmd_fail(err);
+    cn_err err = ask_both(&c, params, path);
+    int code = err == CN_OK ? report(row, &c, before) : cmd_fail(err);
     bench_questions_done(&c.asked);
     cn_unpacked_done(&c.common);
     cn_arena_done(&c.a);
@@ -343,7 +367,7 @@ int run_diff(const cmd *c, cmd_call *call) {
     CN_AUTO_BUF cn_buf out = {0};
     const char *path = cmd_value(c, call, "--queries");
     if (path)
-        return compare_answers(c, call, path);
+        return diff_answers(c, cn_buf_str(&call->params), path, (cn_str){0});
     cn_err err = only_the_diff(call);
     if (err != CN_OK)
         return cmd_usage(err);

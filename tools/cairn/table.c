@@ -163,10 +163,20 @@ const cmd cmd_table[] = {
      "  cairn jobs cancel acme 20261124T093000-1f2e3d4c5b6a7988", NULL, NULL},
     {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker or embedder", {IX},
      OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "another model"}, {"--precision", "P", "precision", CMD_TEXT, "its precision: fp32 or int8"},
-          {"--chunker", "TEXT", "chunker", CMD_TEXT, "another chunker"}, ACTIVATE, REASON),
-     "The active version answers and jobs go on meanwhile. `diff` with --queries shows the answers of both versions side by side,\n"
-     "before anyone activates the new one.\n  cairn rebuild acme/docs --embedder other\n"
-     "  cairn rebuild acme/docs --chunker 'fixed tokens=128' --activate", run_ingest, NULL},
+          {"--chunker", "TEXT", "chunker", CMD_TEXT, "another chunker"},
+          {"--catch-up", "N", "catch_up", CMD_UINT, "bring version N, which a rebuild made, up to what jobs brought since"},
+          {"--queries", "FILE", NULL, CMD_TEXT, "then show its answers to these questions beside the active version's, as `diff` does"},
+          {"-k", "N", "k", CMD_UINT, "the first N documents of each answer (10)"}, {"--limit", "N", "limit", CMD_UINT, "show at most so many questions (5)"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "asked with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "asked as this member, with its groups"},
+          {"--activate", NULL, "activate", CMD_FLAG, "make it answer once it is up to date (only where this is said)"},
+          {"--dry-run", NULL, "dry_run", CMD_FLAG, "only tell what it would do and cost"},
+          {"--resume", "JOB", "resume", CMD_TEXT, "go on with a rebuild that was interrupted, with the options it had"},
+          {"--threads", "N", "threads", CMD_UINT, "how many at once (all processors)"}, REASON),
+     "The active version answers and jobs go on meanwhile, by the model and chunker they had; what they bring is made too, before the\n"
+     "rebuild ends. The version it makes is a trial, on which no job builds, until someone activates it; while newer ones came, that\n"
+     "is refused until --catch-up has brought their documents in.\n  cairn rebuild acme/docs --embedder other --queries asked.txt\n"
+     "  cairn rebuild acme/docs --catch-up 8 --activate\n"
+     "  cairn rebuild acme/docs --chunker 'fixed tokens=128' --activate", run_rebuild, NULL},
     {"documents list", "documents.list", "documents that you may read", {IX},
      OPTS({"--source", "NAME", "source", CMD_TEXT, "only of this source"}, {"--after", "NEXT", "after", CMD_TEXT, "go on behind a page"},
           {"--limit", "N", "limit", CMD_UINT, "at most so many (100)"}, {"--version", "N", "version", CMD_UINT, "of another version than the active one"},

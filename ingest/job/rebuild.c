@@ -1,0 +1,352 @@
+/* A rebuild: every document of the head made anew, then what other jobs brought meanwhile, until nothing is missing.
+ *
+ * The first version is the long one; it is sealed wherever the head has gone to by then, and is not lost any more. Each round then
+ * compares the version whose documents it holds with the head of now, makes what differs, and seals that on top. Rounds get as
+ * short as what arrives in one; the last is made while nobody else seals, so it ends with the very documents of the head. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "engine/base/mem.h"
+#include "engine/base/os.h"
+#include "index/catalog/turn.h"
+#include "ingest/job/finish.h"
+
+#define ROUNDS 64
+#define SHORT_NS 1000000000ull /* of a round, so that others may wait for one more */
+#define HEAD_ARENA ((size_t)1 << 30)
+
+typedef struct catching {
+    cn_run *r;
+    cn_version v;           /* the trial so far; its manifest lies in the run's arena */
+    bool all;               /* nothing is known of how v was made: look at each of its documents */
+    bool stopped;           /* v was begun before a stop: what was erased since may be in it */
+    bool again;             /* a version was given a number meanwhile, and v's list may not speak of it */
+    cn_ledger old, made;    /* of v's base; of v, where that is asked for */
+    cn_place *places;       /* in the ledger of now: to be made */
+    uint64_t n_places, room;
+    uint64_t erased;        /* documents of now that nobody may use any more */
+} catching;
+
+/* ---------- what differs ---------- */
+static const cn_ledger_part *same_part(const cn_ledger *l, const cn_ledger_part *p) {
+    for (uint32_t i = 0; i < l->n; i++)
+        if (memcmp(cn_seg_get_id(l->parts[i].seg), cn_seg_get_id(p->seg), sizeof(cn_seg_id)) == 0)
+            return &l->parts[i];
+    return NULL;
+}
+
+static cn_err same_row(const cn_ledger *old, const cn_key *key, const cn_digest *leaf, bool *ret) {
+    cn_place at;
+    cn_key k;
+    cn_digest before;
+    *ret = cn_ledger_find(old, key, &at);
+    if (!*ret)
+        return CN_OK;
+    CN_TRY(cn_seg_leaf(cn_ledger_seg(old, at), at.doc, &k, &before));
+    *ret = cn_digest_eq(&before, leaf);
+    return CN_OK;
+}
+
+static cn_err look_at(catching *c, cn_place at, const cn_ledger_part *before) {
+    cn_key key;
+    cn_digest leaf;
+    cn_place there;
+    bool same = before && cn_ledger_lives(before, at.doc);
+    if (same && !c->all)
+        return CN_OK;
+    CN_TRY(cn_seg_leaf(cn_ledger_seg(&c->r->ledger, at), at.doc, &key, &leaf));
+    if (!same)
+        CN_TRY(same_row(&c->old, &key, &leaf, &same));
+    if (same && (!c->all || cn_ledger_find(&c->made, &key, &there)))
+        return CN_OK;
+    if (!cn_grow(c->places, c->n_places, c->room))
+        return cn_fail_memory();
+    c->places[c->n_places++] = at;
+    return CN_OK;
+}
+
+/* Documents of now that v lacks, or has as they were. */
+static cn_err find_new(catching *c) {
+    const cn_ledger *now = &c->r->ledger;
+    for (uint32_t i = 0; i < now->n; i++) {
+        const cn_ledger_part *before = same_part(&c->old, &now->parts[i]);
+        for (uint32_t doc = 0; doc < now->parts[i].docs; doc++) {
+            if (cn_ledger_lives(&now->parts[i], doc))
+                CN_TRY(look_at(c, (cn_place){i, doc}, before));
+            cn_give_way_at(doc);
+        }
+    }
+    return CN_OK;
+}
+
+/* Documents of v that now lacks. */
+static cn_err find_gone(catching *c) {
+    const cn_ledger *before = c->all ? &c->made : &c->old, *now = &c->r->ledger;
+    for (uint32_t i = 0; i < before->n; i++) {
+        const cn_ledger_part *p = &before->parts[i], *after = same_part(now, p);
+        for (uint32_t doc = 0; doc < p->docs; doc++) {
+            cn_key key;
+            cn_digest leaf;
+            cn_place at;
+            if (!cn_ledger_lives(p, doc) || (after && cn_ledger_lives(after, doc)))
+                continue;
+            CN_TRY(cn_seg_leaf(p->seg, doc, &key, &leaf));
+            if (!cn_ledger_find(now, &key, &at))
+                CN_TRY(cn_remove_key(c->r, &key));
+        }
+    }
+    return CN_OK;
+}
+
+static cn_err look_at_erased(void *ctx, const cn_erasure *e) {
+    catching *c = ctx;
+    cn_place at;
+    bool erased = false;
+    if (cn_ledger_find(&c->r->ledger, &e->key, &at))
+        CN_TRY(cn_policy_doc_erased(c->r->policy, cn_ledger_seg(&c->r->ledger, at), at.doc, &erased));
+    c->erased += erased;
+    return erased && cn_ledger_find(&c->made, &e->key, &at) ? cn_remove_key(c->r, &e->key) : CN_OK;
+}
+
+/* Those that nothing could be made of, and that now has as they were. */
+static cn_err keep_unfit(catching *c) {
+    cn_run *r = c->r;
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < r->n_unfit; i++) {
+        cn_place at;
+        cn_key key;
+        cn_digest leaf;
+        bool stays, erased = false;
+        if (!cn_ledger_find(&r->ledger, &r->unfit[i], &at))
+            continue;
+        CN_TRY(cn_seg_leaf(cn_ledger_seg(&r->ledger, at), at.doc, &key, &leaf));
+        CN_TRY(cn_policy_doc_erased(r->policy, cn_ledger_seg(&r->ledger, at), at.doc, &erased));
+        CN_TRY(same_row(&c->old, &key, &leaf, &stays));
+        if (stays && !erased)
+            r->unfit[kept++] = key;
+    }
+    r->n_unfit = kept;
+    return CN_OK;
+}
+
+static cn_err differences(catching *c, const cn_digest *policy_before) {
+    cn_digest policy = cn_policy_digest(c->r->policy);
+    c->n_places = c->erased = c->r->n_removed = 0;
+    if (c->all || c->stopped || !cn_digest_eq(&policy, policy_before))
+        CN_TRY(cn_ledger_open(c->r->t, &c->v, &c->made));
+    CN_TRY(find_new(c));
+    CN_TRY(find_gone(c));
+    CN_TRY(keep_unfit(c));
+    return cn_policy_erasures(c->r->policy, look_at_erased, c);
+}
+
+/* ---------- one round ---------- */
+static cn_err seal(cn_run *r, uint64_t base, cn_version *ret) {
+    CN_TRY(cn_run_ready(r));
+    return cn_run_seal(r, base, r->head.number, &r->arena, ret);
+}
+
+static void forget(catching *c) {
+    cn_ledger_close(&c->old);
+    cn_ledger_close(&c->made);
+}
+
+/* Each document of now is made, unfit, or erased. */
+static cn_err make(catching *c) {
+    cn_run *r = c->r;
+    r->feed = (cn_feed){.next = cn_feed_places, .places = c->places, .n_places = c->n_places};
+    cn_run_step(r, "catching up");
+    CN_TRY(cn_run_line(r));
+    uint64_t read = r->ledger.live - c->erased;
+    r->counts = (cn_counts){.read = read, .changed = read - r->n_unfit, .rejected = r->n_unfit, .deleted = c->erased + r->n_unfit};
+    return seal(r, c->v.number, &c->v);
+}
+
+static cn_err open_now(catching *c, const cn_version *now, cn_digest *ret_policy) {
+    cn_run *r = c->r;
+    *ret_policy = cn_policy_digest(r->policy);
+    c->old = r->ledger;
+    r->ledger = (cn_ledger){0};
+    cn_policy_unref(r->policy);
+    r->policy = NULL;
+    CN_TRY(cn_policy_load(r->t, &r->policy));
+    r->head = *now;
+    return cn_ledger_open(r->t, now, &r->ledger);
+}
+
+/* Many versions may be looked at for it, and in many rounds: only it is kept. */
+static cn_err head_now(cn_run *r, cn_version *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_version head;
+    cn_arena_init(&a, 16384, HEAD_ARENA);
+    CN_TRY(cn_version_head(r->t, r->o.index, &a, &head));
+    CN_TRY(cn_version_get(r->t, r->o.index, head.number, &r->arena, ret));
+    return ret->marks & CN_MARK_DROPPED ? cn_fail(CN_CONFLICT, "version %" PRIu64 " was dropped at this moment; go on with the rebuild (--resume)", head.number) : CN_OK;
+}
+
+/* *ret_moved: there was something to make. */
+static cn_err catch_up(catching *c, bool *ret_moved) {
+    cn_run *r = c->r;
+    cn_version now;
+    cn_digest policy;
+    *ret_moved = false;
+    cn_err err = head_now(r, &now);
+    if (err != CN_OK)
+        return err == CN_NOT_FOUND ? CN_OK : err; /* nothing that it could lack */
+    CN_TRY(open_now(c, &now, &policy));
+    CN_TRY(differences(c, &policy));
+    *ret_moved = c->again || c->n_places || r->n_removed || now.number != c->v.base;
+    if (*ret_moved)
+        CN_TRY(make(c));
+    c->all = c->stopped = c->again = false;
+    return CN_OK;
+}
+
+static cn_err round_of(catching *c, bool *ret_moved) {
+    cn_err err = catch_up(c, ret_moved);
+    forget(c);
+    return err;
+}
+
+/* ---------- the first version ---------- */
+static cn_err first(catching *c, bool resumed, bool *ret_none) {
+    cn_run *r = c->r;
+    if (resumed && r->row.has_file)
+        CN_TRY(cn_run_take_up_rebuild(r, &r->of));
+    CN_TRY(cn_run_open(r));
+    if (!r->has_head)
+        return cn_fail(CN_NOT_FOUND, "index " CN_STR_FMT " has no version to rebuild", CN_STR_ARG(r->o.index));
+    if (resumed)
+        CN_TRY(cn_run_pass_over(r));
+    if (r->remake) {
+        cn_feed_begin_rest(r);
+        CN_TRY(cn_run_line(r));
+    }
+    *ret_none = r->dry || ((!r->w || !cn_segw_docs(r->w)) && !r->n_removed);
+    if (*ret_none)
+        return CN_OK;
+    CN_TRY(seal(r, 0, &c->v));
+    c->again = c->v.number != r->index.newest + 1;
+    c->stopped = resumed;
+    return CN_OK;
+}
+
+/* ---------- going on from one ---------- */
+static cn_err newest_of_job(cn_run *r, cn_version *ret) {
+    cn_version *v;
+    uint32_t n;
+    CN_TRY(cn_version_list(r->t, r->o.index, &r->arena, &v, &n));
+    for (uint32_t i = n; i-- > 0;)
+        if (cn_str_is(v[i].job, r->row.id) && !(v[i].marks & CN_MARK_DROPPED)) {
+            *ret = v[i];
+            return CN_OK;
+        }
+    return CN_NOT_FOUND;
+}
+
+static cn_err trial_named(cn_run *r, cn_version *ret) {
+    CN_TRY(cn_version_get(r->t, r->o.index, r->o.catch_up, &r->arena, ret));
+    if ((ret->marks & (CN_MARK_TRIAL | CN_MARK_DROPPED)) == CN_MARK_TRIAL)
+        return CN_OK;
+    return cn_fail(CN_INVALID, "version %" PRIu64 " is no rebuild that waits to be activated, so there is nothing for it to catch up with", r->o.catch_up);
+}
+
+/* CN_NOT_FOUND: from the beginning. */
+static cn_err find_trial(cn_run *r, bool resumed, cn_version *ret) {
+    cn_err err = resumed ? newest_of_job(r, ret) : CN_NOT_FOUND;
+    return err == CN_NOT_FOUND && r->o.catch_up ? trial_named(r, ret) : err;
+}
+
+static cn_err go_on(catching *c) {
+    cn_run *r = c->r;
+    const cn_recipe *of = &c->v.recipe;
+    r->recipe = (cn_recipe){.embedder = of->embedder, .precision = of->precision};
+    CN_TRY(cn_chunker_words(of->chunker, &r->arena, &r->recipe.chunker));
+    r->of = c->v.base;
+    c->all = true;
+    CN_TRY(cn_run_open(r));
+    if (r->head.number != c->v.base) /* it was dropped: nothing tells what has changed since */
+        cn_ledger_close(&r->ledger);
+    return cn_rejects_cut(r->t, r->row.id, 0); /* what is missing is tried again */
+}
+
+/* ---------- the end ---------- */
+/* Versions of this job that a later one of it has left behind. */
+static void drop_passed(cn_run *r, uint64_t but) {
+    cn_version *v;
+    uint32_t n;
+    if (cn_version_list(r->t, r->o.index, &r->arena, &v, &n) != CN_OK)
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i].number != but && cn_str_is(v[i].job, r->row.id) && (v[i].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED | CN_MARK_PINNED)) == CN_MARK_TRIAL)
+            cn_version_drop(r->t, r->o.index, v[i].number, &r->who);
+}
+
+static cn_err last_round(catching *c, cn_job_result *ret) {
+    bool moved;
+    CN_TRY(round_of(c, &moved));
+    c->r->counts = ret->counts = c->v.counts;
+    ret->state = CN_JOB_DONE;
+    cn_run_tell_version(&c->v, ret);
+    return cn_run_maybe_flip(c->r, &c->v, ret);
+}
+
+static cn_err to_the_end(catching *c, cn_job_result *ret) {
+    bool moved = true;
+    int fd = -1;
+    for (int i = 0; moved && i < ROUNDS; i++) {
+        uint64_t from = cn_mono_ns();
+        CN_TRY(round_of(c, &moved));
+        moved = moved && cn_mono_ns() - from > SHORT_NS;
+    }
+    CN_TRY(cn_turn_take(c->r->t, c->r->index.id, true, &fd));
+    cn_err err = last_round(c, ret);
+    cn_turn_end(fd);
+    if (err == CN_OK)
+        drop_passed(c->r, c->v.number);
+    return err;
+}
+
+static cn_err nothing_made(cn_run *r, cn_job_result *ret) {
+    ret->counts = r->counts;
+    if (!r->dry)
+        return cn_run_unchanged(r, ret);
+    CN_TRY(cn_run_may_go_on(r));
+    ret->state = CN_JOB_DONE;
+    ret->counts.documents = r->head.counts.documents - r->counts.deleted;
+    return CN_OK;
+}
+
+static void after_the_flip(catching *c, cn_job_result *ret) {
+    ret->state = CN_JOB_DONE;
+    ret->counts = c->v.counts;
+    ret->activated = true;
+    cn_run_tell_version(&c->v, ret);
+    drop_passed(c->r, c->v.number);
+}
+
+static cn_err rebuild(catching *c, bool resumed, cn_job_result *ret) {
+    cn_run *r = c->r;
+    bool none = false;
+    r->recipe = (cn_recipe){.embedder = r->o.embedder, .precision = r->o.precision, .chunker = r->o.chunker};
+    cn_run_step(r, "reading");
+    cn_err err = find_trial(r, resumed, &c->v);
+    if (err != CN_NOT_FOUND)
+        CN_TRY(err);
+    if (err == CN_OK && !(c->v.marks & CN_MARK_TRIAL)) {
+        after_the_flip(c, ret);
+        return CN_OK;
+    }
+    CN_TRY(err == CN_OK ? go_on(c) : first(c, resumed, &none));
+    return none ? nothing_made(r, ret) : to_the_end(c, ret);
+}
+
+cn_err cn_run_rebuild(cn_run *r, bool resumed, cn_job_result *ret) {
+    catching c = {.r = r};
+    cn_err err = rebuild(&c, resumed, ret);
+    forget(&c);
+    cn_free(c.places);
+    if (err != CN_OK && r->cancelled && !r->left)
+        drop_passed(r, 0);
+    return err;
+}
