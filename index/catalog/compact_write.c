@@ -124,9 +124,11 @@ static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rew
     CN_TRY(build_postings(s, o, r));
     if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
         return CN_OK;
-    cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
+    const cn_recipe *recipe = &r->from[0]->version->recipe;
+    cn_err e = cn_version_space(s->t, s->ix.id, recipe, s->a, &space);
     if (e != CN_OK)
         return e == CN_NOT_FOUND ? CN_OK : e;
+    CN_TRY(cn_space_for(s->t, &s->ix, recipe, r->seg, s->a, &space)); /* small files may become one that is large enough for a mean */
     go_on_without(s, r->seg, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
     build_cells(s, r->seg, &space, o, &made);
     return CN_OK;

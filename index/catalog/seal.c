@@ -416,32 +416,6 @@ static cn_err name_version(seal *s) {
 
 /* ---------- codes ---------- */
 
-typedef struct freeze {
-    cn_space_key key;
-    uint64_t seed;
-    cn_str mean;
-} freeze;
-
-static cn_err put_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    freeze *z = ctx;
-    cn_str key = {(const char *)z->key.b, sizeof z->key.b}, was;
-    const cn_field f[] = {{"seed", CN_F_U64, &z->seed, 0}, {"mean", CN_F_BIN, &z->mean, 0}};
-    cn_err err = cn_db_get(txn, c->space, key, &was);
-    return err == CN_NOT_FOUND ? cn_fields_put(txn, c->space, key, f, 2) : err;
-}
-
-/* The first vectors decide the mean, in a transaction of its own: whoever comes second takes the first one's. */
-static cn_err freeze_space(seal *s, cn_seg *fresh, const cn_index_info *ix, cn_arena *a) {
-    cn_vecs vecs;
-    CN_TRY(cn_seg_vecs(fresh, &vecs));
-    float *mean = cn_arena_zalloc(a, vecs.dim, sizeof *mean);
-    if (!mean)
-        return cn_fail_memory();
-    CN_TRY(cn_space_mean(&vecs, s->o->recipe->metric, mean));
-    freeze z = {cn_space_key_of(ix->id, s->o->recipe), ix->seed, {(const char *)mean, vecs.dim * sizeof *mean}};
-    return cn_catalog_write(s->t, put_space, &z);
-}
-
 static cn_err build_codes(seal *s, cn_seg *fresh) {
     CN_CATALOG_ARENA(a);
     cn_index_info ix;
@@ -450,12 +424,7 @@ static cn_err build_codes(seal *s, cn_seg *fresh) {
     if (rows_of(fresh) == 0 || s->o->recipe->dim == 0)
         return CN_OK;
     CN_TRY(cn_index_get(s->t, s->o->index, &a, &ix));
-    cn_err err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
-    if (err == CN_NOT_FOUND) {
-        CN_TRY(freeze_space(s, fresh, &ix, &a));
-        err = cn_version_space(s->t, ix.id, s->o->recipe, &a, &space);
-    }
-    CN_TRY(err);
+    CN_TRY(cn_space_for(s->t, &ix, s->o->recipe, fresh, &a, &space));
     CN_TRY(cn_seg_build_flat(fresh, &space, cn_cpus()));
     return ix.set.cells ? cn_seg_build_cells(fresh, &space, cn_cpus(), &made) : CN_OK;
 }

@@ -130,6 +130,7 @@ cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void 
 
 /* The exact-search view of the segment, its codes built and kept on first use; borrowed from the segment. space is the
  * index's. Without a writable directory, or while another process builds, it is the plain float scan (*ret_coded false). */
+#define CN_CODED_FROM 4096 /* rows; fewer are scanned as fast without codes, and are in no space */
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded);
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
