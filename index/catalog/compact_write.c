@@ -77,9 +77,7 @@ static cn_err copy(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) 
 }
 
 static cn_err hold(const cn_survey *s, cn_rewrite *r) {
-    char path[CN_PATH_MAX];
-    CN_TRY(cn_seg_path(s->t, &r->part.id, NULL, path, sizeof path));
-    CN_TRY(cn_lock_file(path, false, &r->lock));
+    CN_TRY(cn_seg_hold(s->t, &r->part.id, &r->lock));
     return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
 }
 
