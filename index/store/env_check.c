@@ -365,8 +365,9 @@ static cn_err blank_fd(check *c) {
     CN_TRY(newest_meta(c, &m, &other));
     c->blank = m.txn;
     CN_TRY(walk_meta(c, &m, false));
-    off_t end = (off_t)(c->pages * c->psize);
-    return end >= st.st_size || ftruncate(c->fd, end) == 0 ? CN_OK : cn_fail_errno(errno, "cutting %s", c->path);
+    for (uint64_t page = c->pages; page * c->psize < c->size; page++) /* its length stays: whoever has it open takes a shorter one for damaged */
+        CN_TRY(blank(c, page));
+    return CN_OK;
 }
 
 cn_err cn_env_blank(const char *path) {

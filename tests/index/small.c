@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <roaring/roaring.h>
 #include <unistd.h>
 
 #include "index/catalog/sweep.h"
+#include "index/store/bitmap.h"
 
 #define LIT(z) {(z), sizeof(z) - 1}
 char s_dir[64];
@@ -74,6 +74,15 @@ static bool put(cn_segw *w, const s_row *r, uint32_t i) {
     return told(cn_segw_add(w, &d), r->id);
 }
 
+static bool listed(cn_str list, uint32_t doc) {
+    roaring_bitmap_t *b;
+    if (!told(cn_bitmap_read(list, "a list", &b), "list"))
+        return false;
+    bool is = roaring_bitmap_contains(b, doc);
+    roaring_bitmap_free(b);
+    return is;
+}
+
 static bool in_head(const cn_version *head, const char *id) {
     cn_key key = cn_key_of(CN_STR("default"), cn_str_of(id));
     cn_seg *s, *own;
@@ -86,13 +95,7 @@ static bool in_head(const cn_version *head, const char *id) {
         if (cn_seg_open(s_tenant, &head->parts[i].id, &head->parts[i].digest, &s) != CN_OK)
             continue;
         if (cn_seg_find(s, &key, &doc) && cn_version_tombs(own, &head->parts[i].id, &dead) == CN_OK) {
-            roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
-            found = b && !roaring_bitmap_contains(b, doc);
-            roaring_bitmap_free(b);
-            b = cn_seg_stubs(s) && cn_version_stubs(own, &head->parts[i].id, &dead) == CN_OK ? roaring_bitmap_portable_deserialize_safe(dead.p, dead.n) : NULL;
-            found |= b && roaring_bitmap_contains(b, doc); /* to a job a stub is there */
-            if (b)
-                roaring_bitmap_free(b);
+            found = !listed(dead, doc) || (cn_seg_stubs(s) && cn_version_stubs(own, &head->parts[i].id, &dead) == CN_OK && listed(dead, doc)); /* to a job a stub is there */
         }
         cn_seg_close(s);
     }
