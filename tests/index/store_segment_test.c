@@ -267,6 +267,7 @@ static void add_until_killed(fixture *f, const cn_seg_id *id, uint32_t dim, uint
         if (cn_segw_note(w, cn_str_of(note)) != CN_OK || cn_segw_add(w, &d) != CN_OK || (n + 1 == commit_at && cn_segw_commit(w) != CN_OK))
             give_up();
     }
+    usleep(commit_at / 1000 % 2 * 200000); /* in every other round what was put since the commit is in the file too */
     kill(getpid(), SIGKILL);
 }
 
