@@ -31,8 +31,8 @@ static inline const float *cn_vec(const cn_vecs *v, uint32_t row) {
     return v->blocks[row / v->block_rows] + (uint64_t)in * v->dim;
 }
 
-/* The space all codes of one index live in: frozen at the index's first sealing, the same for all its segments, so that
- * one rotated query serves them all. mean: dim floats (of normalised rows for cosine). */
+/* The space all codes of one index live in: frozen before its first codes are made, the same for all its segments, so that
+ * one rotated query serves them all. mean: dim floats (of normalised rows for cosine); NULL: all zero. */
 typedef struct cn_space {
     cn_metric metric;
     uint32_t dim;
@@ -40,7 +40,9 @@ typedef struct cn_space {
     const float *mean;
 } cn_space;
 
-cn_err cn_space_mean(const cn_vecs *v, cn_metric metric, float *mean); /* the mean of at most 65,536 rows spread evenly */
+/* The mean of at most 65,536 rows spread evenly, in steps of at least 64 times what one of them moves it: it outlives its
+ * rows, and whoever knows all of them but one does not get that one from it. Of few rows it is zero, or nearly. */
+cn_err cn_space_mean(const cn_vecs *v, cn_metric metric, float *mean);
 
 /* CN_INVALID for a vector that cannot be searched: a component that is not finite (named), or one so long that scores
  * overflow (over 7e18), or (cosine) all zero or shorter than 1e-18. Scores of two that pass are finite. */

@@ -7,22 +7,35 @@
 #include "engine/flat/inside.h"
 
 #define MEAN_ROWS 65536u
+#define MEAN_HIDES 64 /* a step of the mean is at least so many times what one row can move it */
 
-static void add_row(const float *x, uint32_t dim, cn_metric metric, double *sum) {
+static void add_row(const float *x, uint32_t dim, cn_metric metric, double *sum, double *most) {
     double norm = metric == CN_COSINE ? (double)cn_norm2(x, dim) : 1, scale = norm > 0 ? 1 / sqrt(norm) : 0;
-    for (uint32_t j = 0; j < dim; j++)
-        sum[j] += (double)x[j] * scale;
+    for (uint32_t j = 0; j < dim; j++) {
+        double y = (double)x[j] * scale;
+        sum[j] += y;
+        most[j] = fabs(y) > most[j] ? fabs(y) : most[j];
+    }
+}
+
+/* To a power of two, so that it is the same float everywhere. */
+static float in_steps(double mean, double moved) {
+    int exponent;
+    (void)frexp(moved * MEAN_HIDES, &exponent);
+    double step = ldexp(1, exponent);
+    return moved > 0 ? (float)(nearbyint(mean / step) * step) : 0;
 }
 
 cn_err cn_space_mean(const cn_vecs *v, cn_metric metric, float *mean) {
     uint32_t n = v->n < MEAN_ROWS ? v->n : MEAN_ROWS;
-    CN_AUTO_FREE double *sum = cn_calloc(v->dim, sizeof *sum);
+    CN_AUTO_FREE double *sum = cn_calloc(2 * (size_t)v->dim, sizeof *sum);
     if (!sum)
         return cn_fail_memory();
+    double *most = sum + v->dim;
     for (uint32_t i = 0; i < n; i++)
-        add_row(cn_vec(v, (uint32_t)((uint64_t)i * v->n / n)), v->dim, metric, sum);
+        add_row(cn_vec(v, (uint32_t)((uint64_t)i * v->n / n)), v->dim, metric, sum, most);
     for (uint32_t j = 0; j < v->dim; j++)
-        mean[j] = n ? (float)(sum[j] / n) : 0;
+        mean[j] = n ? in_steps(sum[j] / n, most[j] / n) : 0;
     return CN_OK;
 }
 

@@ -1,6 +1,5 @@
 #include "index/catalog/check.h"
 
-#include <math.h>
 #include <stdio.h>
 
 #include "index/catalog/frozen.h"
@@ -86,37 +85,6 @@ cn_err cn_version_check(cn_tenant *t, const cn_version *v) {
     return e;
 }
 
-/* ---------- the spaces of codes ---------- */
-static cn_err check_mean(const char *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float x;
-        memcpy(&x, bytes + i * sizeof x, sizeof x);
-        if (!isfinite(x))
-            return cn_fail(CN_DAMAGED, "the mean of an index's vectors has a component that is no number");
-    }
-    return CN_OK;
-}
-
-static cn_err check_space(void *ctx, cn_str key, cn_str value, bool *stop) {
-    (void)ctx, (void)stop;
-    CN_CATALOG_ARENA(a);
-    cn_str mean = {0};
-    uint64_t seed = 0;
-    const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
-    if (key.n != sizeof(cn_space_key))
-        return cn_fail(CN_DAMAGED, "the key of an index's mean has %zu bytes", key.n);
-    CN_TRY(cn_fields_read(value, "the mean of an index's vectors", &a, f, 2));
-    uint64_t dim = cn_be64(key.p + 8);
-    if (dim == 0 || dim > CN_DIM_MAX || mean.n != dim * sizeof(float))
-        return cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %llu dimensions", mean.n, (unsigned long long)dim);
-    return check_mean(mean.p, dim);
-}
-
-static cn_err check_spaces(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    cn_err e = cn_db_each(txn, c->space, (cn_str){"", 0}, check_space, ctx);
-    return e == CN_DAMAGED ? cn_wrap(e, "restore control.mdb from a backup") : e;
-}
-
 /* As whoever asks the version finds out. */
 static cn_err space_there(cn_tenant *t, uint64_t index_id, const cn_version *v) {
     CN_CATALOG_ARENA(a);
@@ -173,7 +141,7 @@ cn_err cn_tenant_check(cn_tenant *t, cn_check_fn *fn, void *ctx) {
     fn(ctx, CN_STR("policy"), cn_policy_check(t));
     fn(ctx, CN_STR("members"), cn_members_check(t));
     CN_TRY(cn_index_list(t, &a, &ix, &n));
-    fn(ctx, CN_STR("spaces"), cn_catalog_read(t, check_spaces, NULL));
+    fn(ctx, CN_STR("spaces"), cn_catalog_read(t, cn_spaces_check, NULL));
     for (uint32_t i = 0; i < n; i++)
         check_index(t, &ix[i], fn, ctx);
     return CN_OK;

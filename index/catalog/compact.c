@@ -8,6 +8,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/compact_inside.h"
+#include "index/catalog/leftover.h"
 #include "index/catalog/sweep.h"
 #include "index/control/audit.h"
 #include "index/store/dir.h"
@@ -248,6 +249,14 @@ static cn_err may_begin(job *j) {
     return cn_modes_may_write(&m);
 }
 
+static cn_err let_go_leftovers(job *j) {
+    cn_policy *p;
+    CN_TRY(cn_policy_load(j->t, &p));
+    cn_err e = cn_leftovers_let_go(j->t, j->index, p, j->who);
+    cn_policy_unref(p);
+    return e;
+}
+
 static cn_err all_of_it(job *j) {
     bool again = true;
     cn_err e = j->o->dry ? CN_OK : may_begin(j);
@@ -255,7 +264,10 @@ static cn_err all_of_it(job *j) {
     for (int i = 0; i < TRIES && again; i++)
         e = try_once(j, &again);
     CN_TRY(e);
-    return j->o->dry ? CN_OK : remove_old(j);
+    if (j->o->dry)
+        return CN_OK;
+    CN_TRY(let_go_leftovers(j));
+    return remove_old(j);
 }
 
 cn_err cn_version_compact(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret) {

@@ -12,6 +12,8 @@
  * that another has changed; versions sealed meanwhile on the old files follow. Then the old files are let go, and unlinked
  * a minute later by this call (with wait), the next one, or gc. Killed at any moment, it leaves the old state or the new
  * one, and files that the sweep takes.
+ * What killed jobs, sealings and compactions of the tenant left, and no version names, goes too where it holds an erased
+ * document (leftover.h): such a job begins anew when it is resumed.
  * Of an index of kind cells those that are missing or damaged are made too, also of files that stay (not with `erased`).
  * In the audit chain: "version.compact" in the transaction that switches, with the erased documents; "version.erased" when
  * an old file that held such is gone.

@@ -1,5 +1,7 @@
 /* compact_switch.c -- manifests that name new files. A version's lists (dead, stubs, buckets, revocations) are put into a new
  * file of its own beside everything else; the control transaction only compares and names. */
+#include <unistd.h>
+
 #include "engine/base/os.h"
 #include "index/catalog/compact_inside.h"
 #include "index/catalog/live.h"
@@ -16,6 +18,7 @@
 typedef struct ready { /* a version with its new manifest, not yet named */
     cn_version v;
     cn_part was_own;
+    int held;      /* its own file, until it is named: see cn_seg_hold() */
     bool named;
 } ready;
 
@@ -174,7 +177,7 @@ static cn_err make_ready(batch *b, const cn_version *was) {
         e = fill_own(b, was, &live, own, &x);
         if (e != CN_OK)
             cn_segw_abort(own);
-        else if ((e = cn_segw_seal(own, &x.v.own_digest)) != CN_OK)
+        else if ((e = cn_segw_seal(own, &x.v.own_digest)) != CN_OK || (e = cn_seg_hold(b->w->s->t, &x.v.own, &x.held)) != CN_OK)
             cn_seg_files_unlink(b->w->s->t, &x.v.own);
     }
     cn_live_close(&live);
@@ -325,6 +328,7 @@ static cn_err one_round(cn_switch *w, bool *ret_more) {
             w->versions++;
         else if (!b.v[i].named || !w->unsure)
             cn_seg_files_unlink(w->s->t, &b.v[i].v.own);
+        close(b.v[i].held);
     }
     cn_policy_unref(b.policy);
     *ret_more = b.n > 0;

@@ -77,9 +77,7 @@ static cn_err copy(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) 
 }
 
 static cn_err hold(const cn_survey *s, cn_rewrite *r) {
-    char path[CN_PATH_MAX];
-    CN_TRY(cn_seg_path(s->t, &r->part.id, NULL, path, sizeof path));
-    CN_TRY(cn_lock_file(path, false, &r->lock));
+    CN_TRY(cn_seg_hold(s->t, &r->part.id, &r->lock));
     return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
 }
 
@@ -124,9 +122,11 @@ static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rew
     CN_TRY(build_postings(s, o, r));
     if (cn_seg_dim(r->seg) == 0 || cn_seg_rows(r->seg) == 0)
         return CN_OK;
-    cn_err e = cn_version_space(s->t, s->ix.id, &r->from[0]->version->recipe, s->a, &space);
+    const cn_recipe *recipe = &r->from[0]->version->recipe;
+    cn_err e = cn_version_space(s->t, s->ix.id, recipe, s->a, &space);
     if (e != CN_OK)
         return e == CN_NOT_FOUND ? CN_OK : e;
+    CN_TRY(cn_space_for(s->t, &s->ix, recipe, r->seg, s->a, &space)); /* small files may become one that is large enough for a mean */
     go_on_without(s, r->seg, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
     build_cells(s, r->seg, &space, o, &made);
     return CN_OK;

@@ -1,11 +1,24 @@
 #include "index/catalog/erased.h"
 
 #include "index/catalog/compact_inside.h"
+#include "index/catalog/leftover.h"
 #include "index/catalog/sweep.h"
 
 static cn_err note_any(void *ctx, const cn_erasure *e) {
     (void)e;
     *(bool *)ctx = true;
+    return CN_OK;
+}
+
+/* They are not any index's: each one's compaction takes them. */
+static cn_err leftovers(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_erased *io) {
+    cn_leftovers l;
+    CN_TRY(cn_leftovers_find(t, p, a, &l));
+    if (l.n && (io->documents == 0 || l.since_us < io->since_us))
+        io->since_us = l.since_us;
+    io->documents += l.documents;
+    io->files += l.n;
+    io->building = l.building;
     return CN_OK;
 }
 
@@ -18,7 +31,7 @@ static cn_err survey(cn_tenant *t, cn_str index, const cn_policy *p, cn_erased *
     io->documents = s.erased;
     io->since_us = s.since_us;
     cn_survey_close(&s);
-    return CN_OK;
+    return leftovers(t, p, &a, io);
 }
 
 cn_err cn_erased_look(cn_tenant *t, cn_str index, cn_erased *ret) {

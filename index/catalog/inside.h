@@ -14,6 +14,10 @@ typedef struct cn_space_key {
     uint8_t b[48]; /* index id, dim, digest of embedder and metric */
 } cn_space_key;
 cn_space_key cn_space_key_of(uint64_t index_id, const cn_recipe *r);
+cn_err cn_space_read(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_recipe *r, cn_arena *a, cn_space *ret);
+/* The space for codes of this segment, before they are made: one that has no mean yet takes the segment's, if it is to be coded. */
+cn_err cn_space_for(cn_tenant *t, const cn_index_info *ix, const cn_recipe *r, cn_seg *s, cn_arena *a, cn_space *ret);
+cn_err cn_spaces_check(void *ctx, const cn_catalog *c, MDB_txn *txn); /* each record there is */
 
 cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret); /* id 0: of the tenant */
 cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);

@@ -58,11 +58,11 @@ cn_err cn_version_stubs(cn_seg *own, const cn_seg_id *segment, cn_str *ret) {
 static cn_err open_stubs(const cn_part *p, cn_living *l, uint32_t i) {
     cn_str bytes;
     cn_err e = cn_seg_stubs(l->segs[i]) ? cn_version_stubs(l->own, &p->id, &bytes) : CN_NOT_FOUND;
-    if (e != CN_NOT_FOUND)
-        CN_TRY(e);
-    l->stubs[i] = e == CN_OK ? roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n) : roaring_bitmap_create();
-    if (!l->stubs[i])
-        return cn_fail(CN_DAMAGED, "the list of erased documents of a segment cannot be read");
+    if (e == CN_OK)
+        e = cn_bitmap_read(bytes, "the list of erased documents of a segment", &l->stubs[i]);
+    else if (e == CN_NOT_FOUND)
+        e = (l->stubs[i] = roaring_bitmap_create()) ? CN_OK : cn_fail_memory();
+    CN_TRY(e);
     return roaring_bitmap_is_subset(l->stubs[i], l->dead[i]) ? CN_OK : cn_fail(CN_DAMAGED, "an erased document of a version is not among its dead ones");
 }
 
@@ -71,9 +71,7 @@ static cn_err open_part(cn_tenant *t, const cn_part *p, cn_living *l, uint32_t i
     CN_TRY(cn_seg_open(t, &p->id, &p->digest, &l->segs[i]));
     l->n = i + 1;
     CN_TRY(cn_version_tombs(l->own, &p->id, &dead));
-    l->dead[i] = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
-    if (!l->dead[i])
-        return cn_fail(CN_DAMAGED, "the list of dead documents of a segment cannot be read");
+    CN_TRY(cn_bitmap_read(dead, "the list of dead documents of a segment", &l->dead[i]));
     if (!roaring_bitmap_is_empty(l->dead[i]) && roaring_bitmap_maximum(l->dead[i]) >= cn_seg_docs(l->segs[i]))
         return cn_fail(CN_DAMAGED, "the list of dead documents of a segment names one that it does not have");
     return open_stubs(p, l, i);

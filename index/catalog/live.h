@@ -12,9 +12,8 @@
  * Thread:  opened by one; then any may read.
  * Limits:  a manifest's length. */
 #pragma once
-#include <roaring/roaring.h>
-
 #include "index/catalog/version.h"
+#include "index/store/bitmap.h"
 
 typedef struct cn_living {
     uint32_t n;

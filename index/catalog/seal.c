@@ -19,7 +19,7 @@
 #define POLICY_TRIES 1000 /* each time the policy was changed between the look and the transaction */
 #define LIST_MAX ((size_t)2 << 30)
 
-enum { JOB, CARRIED, FRESH }; /* files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try */
+enum { JOB, CARRIED, FRESH, OWN = FRESH, FILES }; /* files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try */
 
 typedef struct seal {
     cn_tenant *t;
@@ -27,6 +27,7 @@ typedef struct seal {
     const cn_actor *who;
     cn_seg *fresh[FRESH];   /* the new rows; NULL: none */
     cn_part fresh_part[FRESH];
+    int held[FILES];        /* the files made, until they are named: see cn_seg_hold(); -1: not */
     cn_arena *a;            /* of one try */
     cn_index_info ix;
     cn_version *all;        /* of the index */
@@ -329,7 +330,7 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     cn_err err = put_parts(s, w, kept, buckets, cn_buf_str(&list));
     if (err != CN_OK)
         cn_segw_abort(w);
-    else if ((err = cn_segw_seal(w, &s->v.own_digest)) != CN_OK)
+    else if ((err = cn_segw_seal(w, &s->v.own_digest)) != CN_OK || (err = cn_seg_hold(s->t, &s->v.own, &s->held[OWN])) != CN_OK)
         cn_seg_files_unlink(s->t, &s->v.own);
     return err;
 }
@@ -467,6 +468,8 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     part->id = cn_segw_id(w);
     cn_err err = cn_segw_seal(w, &part->digest);
     if (err == CN_OK)
+        err = cn_seg_hold(s->t, &part->id, &s->held[which]);
+    if (err == CN_OK)
         err = cn_seg_open(s->t, &part->id, &part->digest, &s->fresh[which]);
     if (err != CN_OK && which != JOB) /* the job's own stays, for a resume */
         cn_seg_files_unlink(s->t, &part->id);
@@ -506,13 +509,20 @@ static cn_err prepare(seal *s, bool *ret_same) {
     return *ret_same ? all_sound(s) : make_own(s, kept, cn_buf_str(&buckets));
 }
 
+static void release(seal *s, int which) {
+    if (s->held[which] >= 0)
+        close(s->held[which]);
+    s->held[which] = -1;
+}
+
 static void let_go(seal *s, int which, bool unlinked) {
-    if (!s->fresh[which])
-        return;
-    cn_seg_close(s->fresh[which]);
-    s->fresh[which] = NULL;
-    if (unlinked)
-        cn_seg_files_unlink(s->t, &s->fresh_part[which].id);
+    if (s->fresh[which]) {
+        cn_seg_close(s->fresh[which]);
+        s->fresh[which] = NULL;
+        if (unlinked)
+            cn_seg_files_unlink(s->t, &s->fresh_part[which].id);
+    }
+    release(s, which);
 }
 
 /* A commit that failed on its way to the disk may have arrived: its files stay, for the sweep if no version names them. */
@@ -540,6 +550,7 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     cn_live_close(&s->of_living);
     s->now = s->base = s->of_living = (cn_living){0};
     let_go(s, CARRIED, !made || s->refused);
+    release(s, OWN);
     cn_policy_unref(s->policy);
     s->policy = NULL;
     s->v.parts = NULL;
@@ -551,7 +562,7 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
 static bool final(cn_err err) { return err == CN_CONFLICT || err == CN_REFUSED || err == CN_INVALID || err == CN_INTERNAL; }
 
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root) {
-    seal s = {.t = t, .o = o, .who = who};
+    seal s = {.t = t, .o = o, .who = who, .held = {-1, -1, -1}};
     bool again = true, same = false;
     cn_err err = take_rows(&s, w, JOB);
     for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)

@@ -61,52 +61,6 @@ cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret)
     return CN_OK;
 }
 
-/* ---------- the space of codes ---------- */
-
-cn_space_key cn_space_key_of(uint64_t index_id, const cn_recipe *r) {
-    cn_space_key k;
-    cn_catalog_key head = cn_key2(index_id, r->dim);
-    cn_sha256 s;
-    cn_sha256_begin(&s);
-    cn_sha256_field(&s, r->embedder);
-    cn_sha256_add(&s, r->embedder_digest.b, 32);
-    cn_sha256_u64(&s, (uint64_t)r->metric);
-    cn_digest d = cn_sha256_get(&s);
-    cn_sha256_end(&s);
-    memcpy(k.b, head.b, 16);
-    memcpy(k.b + 16, d.b, 32);
-    return k;
-}
-
-typedef struct space_get {
-    uint64_t index_id;
-    const cn_recipe *recipe;
-    cn_arena *a;
-    cn_space *ret;
-} space_get;
-
-static cn_err read_space(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    space_get *g = ctx;
-    cn_space_key key = cn_space_key_of(g->index_id, g->recipe);
-    cn_str value, mean = {0};
-    uint64_t seed = 0;
-    const cn_field f[] = {{"seed", CN_F_U64, &seed, 0}, {"mean", CN_F_BIN, &mean, 0}};
-    CN_TRY(cn_db_get(txn, c->space, (cn_str){(const char *)key.b, sizeof key.b}, &value));
-    cn_err e = cn_fields_read(value, "the mean of an index's vectors", g->a, f, 2);
-    if (e == CN_OK && mean.n != g->recipe->dim * sizeof(float))
-        e = cn_fail(CN_DAMAGED, "the mean of an index's vectors has %zu bytes for %u dimensions", mean.n, g->recipe->dim);
-    if (e != CN_OK)
-        return e == CN_DAMAGED ? cn_wrap(e, "restore control.mdb from a backup") : e;
-    *g->ret = (cn_space){g->recipe->metric, g->recipe->dim, seed, (const float *)(const void *)mean.p};
-    return CN_OK;
-}
-
-cn_err cn_version_space(cn_tenant *t, uint64_t index_id, const cn_recipe *recipe, cn_arena *a, cn_space *ret) {
-    space_get g = {index_id, recipe, a, ret};
-    cn_err err = recipe->dim ? cn_catalog_read(t, read_space, &g) : CN_NOT_FOUND;
-    return err == CN_NOT_FOUND ? cn_fail(CN_NOT_FOUND, "the index has no vectors yet") : err;
-}
-
 cn_err cn_version_postings(cn_seg *s, const cn_recipe *recipe, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx) {
     cn_analyser analyser;
     CN_TRY(cn_analyser_parse(recipe->analyser, &analyser));
@@ -157,8 +111,7 @@ static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     x->space = (cn_space){0};
     if (x->version.recipe.dim == 0 || x->version.counts.chunks == 0)
         return CN_OK;
-    space_get g = {x->ix.id, &x->version.recipe, p->r.a, &x->space};
-    cn_err err = read_space(&g, c, txn);
+    cn_err err = cn_space_read(c, txn, x->ix.id, &x->version.recipe, p->r.a, &x->space);
     return err == CN_NOT_FOUND ? cn_fail(CN_DAMAGED, "the space of version %llu's vectors is missing", (unsigned long long)x->version.number) : err;
 }
 

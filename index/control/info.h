@@ -33,7 +33,7 @@ typedef struct cn_index_info {
     int64_t made_us;
     int64_t flipped_us;       /* when a version last became active for its first time; grows whatever the clock does */
     uint64_t seed;            /* of the code space */
-    bool has_mean;            /* frozen at the first sealing that brought vectors */
+    bool has_mean;            /* a sealing has brought vectors: their space is there */
 } cn_index_info;
 
 typedef struct cn_counts {

@@ -8,13 +8,14 @@ static cn_err find_stub(cn_view *v, const cn_key *key, bool *ret) {
         uint32_t doc;
         cn_str bytes;
         cn_seg *s = v->parts[i].seg;
+        roaring_bitmap_t *b;
         cn_err e = cn_seg_stubs(s) && cn_seg_find(s, key, &doc) ? cn_version_stubs(v->own, cn_seg_get_id(s), &bytes) : CN_NOT_FOUND;
-        roaring_bitmap_t *b = e == CN_OK ? roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n) : NULL;
-        if (e != CN_NOT_FOUND && !b)
-            return e == CN_OK ? cn_fail(CN_DAMAGED, "the list of erased documents of a segment cannot be read") : e;
-        *ret = b && roaring_bitmap_contains(b, doc);
-        if (b)
-            roaring_bitmap_free(b);
+        if (e == CN_NOT_FOUND)
+            continue;
+        CN_TRY(e);
+        CN_TRY(cn_bitmap_read(bytes, "the list of erased documents of a segment", &b));
+        *ret = roaring_bitmap_contains(b, doc);
+        roaring_bitmap_free(b);
     }
     return CN_OK;
 }

@@ -143,9 +143,7 @@ static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
     v->n_parts = i + 1;
     CN_TRY(cn_seg_open(t, &m->id, &m->digest, &p->seg));
     CN_TRY(cn_version_tombs(v->own, &m->id, &dead));
-    p->dead = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
-    if (!p->dead)
-        return cn_fail(CN_DAMAGED, "the list of dead documents of a segment cannot be read");
+    CN_TRY(cn_bitmap_read(dead, "the list of dead documents of a segment", &p->dead));
     if (v->space.dim && cn_seg_rows(p->seg)) {
         CN_TRY(cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded));
         p->cells = cells_of(v, p->seg, p->flat, p->coded);

@@ -5,10 +5,10 @@
  * Limits:  CN_PERMITS sets a view, the least recently used goes. */
 #pragma once
 #include <pthread.h>
-#include <roaring/roaring.h>
 
 #include "index/search/word_counts.h"
 #include "index/search/search.h"
+#include "index/store/bitmap.h"
 
 #define CN_PERMITS 64
 

@@ -33,6 +33,9 @@ void cn_env_close(cn_env *e); /* drops one reference; NULL is fine */
 const char *cn_env_path(const cn_env *e);
 /* Walks the file's tree with bounds checked, without LMDB: size, meta pages, page numbers, page kinds. */
 cn_err cn_env_check(const char *path);
+/* Overwrites the pages that are free with zeros, but for those of the last commit, and what lies beyond the last page: what
+ * killed writers left. Of a file of kind CN_ENV_BUILD with no transaction under way, whose caller is its only user. */
+cn_err cn_env_blank(const char *path);
 cn_err cn_env_sync(cn_env *e);
 /* Lets the kernel begin to write what was committed without syncing, so that a later sync has less to wait for. */
 void cn_env_write_back(cn_env *e);

@@ -47,6 +47,7 @@ typedef struct check {
     uint64_t *seen;       /* a bit a page: none is reached twice */
     uint8_t *stack;       /* one page for each level */
     bool free_tree;
+    uint64_t blank;       /* free pages that transactions before this one gave back are overwritten with zeros */
     uint8_t key[KEY_MAX]; /* the last key met, to prove the order */
     uint32_t key_n;
     bool any_key;
@@ -142,6 +143,12 @@ static cn_err check_overflow(check *c, uint64_t page, uint64_t bytes) {
     return CN_OK;
 }
 
+static cn_err blank(const check *c, uint64_t page) {
+    static const char zeros[32768];
+    ssize_t got = pwrite(c->fd, zeros, c->psize, (off_t)(page * c->psize));
+    return got == (ssize_t)c->psize ? CN_OK : cn_fail_errno(got < 0 ? errno : ENOSPC, "writing %s", c->path);
+}
+
 /* A record of free pages: a count, then numbers, largest first. LMDB would write over what they name. */
 static cn_err check_free(check *c, uint64_t page, const uint8_t *p, uint64_t n) {
     uint64_t count = n >= 8 ? u64(p) : UINT64_MAX;
@@ -152,6 +159,7 @@ static cn_err check_free(check *c, uint64_t page, const uint8_t *p, uint64_t n) 
         if (free_page >= before)
             return damaged(c, "a list of free pages is out of order", page);
         CN_TRY(mark(c, free_page, 1));
+        CN_TRY(u64(c->key) < c->blank ? blank(c, free_page) : CN_OK);
         before = free_page;
     }
     return CN_OK;
@@ -343,6 +351,30 @@ cn_err cn_env_check_file(const char *path, bool whole) {
     if (c.fd < 0)
         return cn_fail_errno(errno, "opening %s", path);
     cn_err e = check_fd(&c, whole);
+    close(c.fd);
+    return e;
+}
+
+/* What the last transaction gave back stays: the other meta page leads to it, and an open looks there. */
+static cn_err blank_fd(check *c) {
+    struct stat st;
+    meta m, other;
+    if (fstat(c->fd, &st) < 0)
+        return cn_fail_errno(errno, "reading %s", c->path);
+    c->size = (uint64_t)st.st_size;
+    CN_TRY(newest_meta(c, &m, &other));
+    c->blank = m.txn;
+    CN_TRY(walk_meta(c, &m, false));
+    for (uint64_t page = c->pages; page * c->psize < c->size; page++) /* its length stays: whoever has it open takes a shorter one for damaged */
+        CN_TRY(blank(c, page));
+    return CN_OK;
+}
+
+cn_err cn_env_blank(const char *path) {
+    check c = {.path = path, .fd = open(path, O_RDWR | O_CLOEXEC)};
+    if (c.fd < 0)
+        return cn_fail_errno(errno, "opening %s", path);
+    cn_err e = blank_fd(&c);
     close(c.fd);
     return e;
 }

@@ -1,11 +1,11 @@
 #include "index/store/root.h"
 
-#include <roaring/roaring.h>
 #include <stdlib.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/pack.h"
+#include "index/store/bitmap.h"
 #include "index/store/segment_format.h"
 
 #define BITS_MAX 16
@@ -184,8 +184,7 @@ static cn_err load_dead(making *m) {
         return cn_fail_memory();
     for (uint32_t i = 0; i < m->live->n; i++) {
         cn_str d = m->live->dead ? m->live->dead[i] : (cn_str){NULL, 0};
-        if (d.n && !(m->dead[i] = roaring_bitmap_portable_deserialize_safe(d.p, d.n)))
-            return cn_fail(CN_DAMAGED, "the tombstones of a segment cannot be read");
+        CN_TRY(d.n ? cn_bitmap_read(d, "the list of dead documents of a segment", &m->dead[i]) : CN_OK);
     }
     return CN_OK;
 }

@@ -1,7 +1,6 @@
 /* A segment read whole: every checksum, and that all it says of itself agrees. */
-#include <roaring/roaring.h>
-
 #include "engine/base/mem.h"
+#include "index/store/bitmap.h"
 #include "index/store/root.h"
 #include "index/store/seg_inside.h"
 
@@ -127,10 +126,11 @@ static cn_err check_ranks(cn_seg *s) {
 static cn_err check_class(cn_seg *s, uint32_t cls, uint64_t *rows) {
     cn_str bytes;
     bool right = true;
+    roaring_bitmap_t *b = NULL;
     CN_TRY(cn_seg_class_rows(s, cls, &bytes));
-    roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n);
-    if (!b)
-        return cn_fail_file(cn_env_path(s->env), ": the rows of class %u cannot be read", cls);
+    cn_err e = cn_bitmap_read(bytes, "the rows of a class", &b);
+    if (e != CN_OK)
+        return e == CN_DAMAGED ? cn_fail_file(cn_env_path(s->env), ": the rows of class %u cannot be read", cls) : e;
     roaring_uint32_iterator_t it;
     for (roaring_init_iterator(b, &it); right && it.has_value; roaring_advance_uint32_iterator(&it), ++*rows)
         right = it.current_value < s->rows.head.rows && s->arrays[CN_ARRAY_DOC_CLASS][s->arrays[CN_ARRAY_ROW_DOC][it.current_value]] == cls;

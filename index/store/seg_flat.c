@@ -5,7 +5,6 @@
 #include "index/store/seg_inside.h"
 
 #define KIND CN_FLAT_KIND
-#define CODED_FROM 4096          /* rows; fewer are scanned as fast without codes */
 #define AGAIN_NS 1000000000ull   /* between two attempts to get codes */
 
 /* All views ever given out stay until the segment closes: callers borrow them. */
@@ -86,7 +85,7 @@ static cn_err build_codes(cn_seg *s, const cn_vecs *v, const cn_space *space, co
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads) {
     cn_vecs v;
     cn_derived *d = NULL;
-    if (cn_seg_rows(s) < CODED_FROM || cn_seg_dim(s) == 0)
+    if (cn_seg_rows(s) < CN_CODED_FROM || cn_seg_dim(s) == 0)
         return CN_OK;
     CN_TRY(cn_seg_vecs(s, &v));
     cn_digest digest = cn_seg_space_digest(space, CN_FLAT_FORMAT);
@@ -151,7 +150,7 @@ static bool get_codes(cn_seg *s, const cn_space *space, const cn_digest *digest,
 
 /* Has the caller to try for codes? One thread at a time, once a second. */
 static bool must_try(cn_seg *s, flat_view *plain) {
-    if (plain->coded || plain->building || cn_seg_rows(s) < CODED_FROM || (plain->tried_ns && cn_mono_ns() - plain->tried_ns < AGAIN_NS))
+    if (plain->coded || plain->building || cn_seg_rows(s) < CN_CODED_FROM || (plain->tried_ns && cn_mono_ns() - plain->tried_ns < AGAIN_NS))
         return false;
     return plain->building = true;
 }

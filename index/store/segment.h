@@ -66,6 +66,23 @@ void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resum
 /* No job will go on with this file: the next sweep need not wait, if no version names it. */
 void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id);
 
+/* Holds a file as if it were being built: from its sealing until a version names it, so that nobody takes it for one that was
+ * left; and to look into one that was. close(2) the number. CN_CONFLICT: somebody else does, and has for 10 seconds (hold), or
+ * does now (try). */
+cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
+cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
+/* A file that a killed job, sealing or compaction left, held by the caller: the keys of its documents, when it was begun (or
+ * cleaned), and whether it is unfinished: then it may hold more than those, of what was being written. CN_DAMAGED: nobody can
+ * go on with it. */
+typedef cn_err cn_segw_key_fn(void *ctx, const cn_key *key);
+typedef struct cn_segw_left {
+    int64_t since_us;
+    bool unfinished;
+} cn_segw_left;
+cn_err cn_segw_look(cn_tenant *t, const cn_seg_id *id, int held, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret);
+/* From an unfinished one what it holds beyond the documents it counts is gone, free pages included; it can still be taken up. */
+cn_err cn_segw_clean(cn_tenant *t, const cn_seg_id *id, int held);
+
 /* ---------- reading ---------- */
 typedef struct cn_seg cn_seg;
 
@@ -130,6 +147,7 @@ cn_err cn_derived_get(void *derived, uint32_t array, uint32_t block, const void 
 
 /* The exact-search view of the segment, its codes built and kept on first use; borrowed from the segment. space is the
  * index's. Without a writable directory, or while another process builds, it is the plain float scan (*ret_coded false). */
+#define CN_CODED_FROM 4096 /* rows; fewer are scanned as fast without codes, and are in no space */
 cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_coded);
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
@@ -162,7 +180,7 @@ uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_byte
 bool cn_seg_is_gone(const cn_tenant *t, const cn_seg_id *id);
 void cn_seg_files_unlink(const cn_tenant *t, const cn_seg_id *id);
 cn_err cn_seg_path(const cn_tenant *t, const cn_seg_id *id, const char *kind, char *path, size_t n); /* kind NULL: the rows */
-/* Files of segments/ that keep does not want, and what killed builders left: at most `most`. */
+/* Files of segments/ that keep, asked of each, does not want, and what killed builders left: at most `most`. */
 typedef struct cn_stray {
     char name[128];
 } cn_stray;

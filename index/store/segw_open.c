@@ -34,6 +34,24 @@ cn_err cn_lock_file(const char *path, bool create, int *ret_fd) {
     return CN_OK;
 }
 
+#define HOLD_TRIES 1000
+#define HOLD_US 10000
+
+cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
+    char path[CN_PATH_MAX];
+    CN_TRY(cn_seg_path(t, id, NULL, path, sizeof path));
+    return cn_lock_file(path, false, ret_fd);
+}
+
+cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
+    cn_err e = cn_seg_try_hold(t, id, ret_fd);
+    for (int i = 0; e == CN_CONFLICT && i < HOLD_TRIES; i++) {
+        usleep(HOLD_US);
+        e = cn_seg_try_hold(t, id, ret_fd);
+    }
+    return e;
+}
+
 /* ---------- closing ---------- */
 
 static void free_writer(cn_segw *w, bool unlink_file) {
@@ -94,7 +112,8 @@ cn_err cn_segw_alloc(cn_segw *w) {
     return w->ids && (w->vecs || !w->head.dim) ? CN_OK : cn_fail_memory();
 }
 
-static cn_err new_writer(cn_tenant *t, const cn_seg_id *id, bool create, cn_segw **ret) {
+/* held: a number that holds the file already; -1: none. */
+static cn_err new_writer(cn_tenant *t, const cn_seg_id *id, bool create, int held, cn_segw **ret) {
     char path[CN_PATH_MAX];
     CN_TRY(cn_seg_path(t, id, NULL, path, sizeof path));
     cn_segw *w = cn_calloc(1, sizeof *w);
@@ -103,7 +122,7 @@ static cn_err new_writer(cn_tenant *t, const cn_seg_id *id, bool create, cn_segw
     w->id = *id;
     w->lock_fd = -1;
     w->path = cn_strdup_n(path, strlen(path));
-    cn_err e = w->path ? cn_lock_file(path, create, &w->lock_fd) : cn_fail_memory();
+    cn_err e = !w->path ? cn_fail_memory() : held < 0 ? cn_lock_file(path, create, &w->lock_fd) : CN_OK;
     if (e == CN_OK)
         e = cn_env_open(path, CN_ENV_BUILD, create, &w->env);
     if (e == CN_OK)
@@ -129,7 +148,7 @@ cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret) {
     if (dim > CN_DIM_MAX)
         return cn_fail(CN_INVALID, "vectors of %u dimensions; at most %d", dim, CN_DIM_MAX);
     cn_random(&id, sizeof id);
-    CN_TRY(new_writer(t, &id, true, &w));
+    CN_TRY(new_writer(t, &id, true, -1, &w));
     cn_err e = start(w, dim);
     if (e != CN_OK) {
         free_writer(w, true);
@@ -263,12 +282,14 @@ static cn_err resume(cn_segw *w) {
     cn_rows_done(&r);
     cn_blocks_done(&b);
     w->changed = true; /* its header may say that it is sealed, which it is not with the first step that adds to it */
-    return e == CN_OK ? cn_segw_commit(w) : e;
+    CN_TRY(e);
+    CN_TRY(cn_segw_commit(w)); /* so that what was dropped is not of the last commit */
+    return cn_env_blank(w->path);
 }
 
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {
     cn_segw *w = NULL;
-    CN_TRY(new_writer(t, id, false, &w));
+    CN_TRY(new_writer(t, id, false, -1, &w));
     cn_err e = resume(w);
     if (e != CN_OK) {
         free_writer(w, false);
@@ -276,6 +297,64 @@ cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {
     }
     *ret = w;
     return CN_OK;
+}
+
+/* ---------- left by whoever built it ---------- */
+
+static cn_err each_key(cn_blocks *b, const cn_seg_head *h, cn_segw_key_fn *fn, void *ctx) {
+    uint32_t n, first = cn_blocks_first(b, 'i', 0, &n);
+    cn_str p = {NULL, 0};
+    for (uint32_t doc = 0; doc < h->docs; doc++) {
+        uint32_t block = doc / CN_IDS_BLOCK, at = doc % CN_IDS_BLOCK;
+        if (at == 0 && block < n)
+            CN_TRY(cn_blocks_get(b, first + block, &p));
+        if (block >= n || (at + 1) * sizeof(cn_id_rec) > p.n)
+            return cn_fail_file(b->path, ": keys are missing");
+        CN_TRY(fn(ctx, &((const cn_id_rec *)(const void *)p.p)[at].key));
+    }
+    return CN_OK;
+}
+
+static cn_err look(cn_segw *w, cn_segw_key_fn *fn, void *ctx, cn_seg_head *ret) {
+    cn_blocks b;
+    CN_TRY(cn_segw_lend(w, &b));
+    cn_err e = cn_rows_head(&b, ret);
+    if (e == CN_OK)
+        e = each_key(&b, ret, fn, ctx);
+    cn_blocks_done(&b);
+    return e;
+}
+
+cn_err cn_segw_look(cn_tenant *t, const cn_seg_id *id, int held, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret) {
+    cn_segw *w = NULL;
+    cn_seg_head head;
+    CN_TRY(new_writer(t, id, false, held, &w));
+    cn_err e = look(w, fn, ctx, &head);
+    free_writer(w, false);
+    if (e == CN_OK)
+        *ret = (cn_segw_left){head.made_us, head.state != CN_SEG_SEALED};
+    return e;
+}
+
+static cn_err no_key(void *ctx, const cn_key *key) {
+    (void)ctx, (void)key;
+    return CN_OK;
+}
+
+cn_err cn_segw_clean(cn_tenant *t, const cn_seg_id *id, int held) {
+    cn_segw *w = NULL;
+    cn_seg_head head;
+    CN_TRY(new_writer(t, id, false, held, &w));
+    cn_err e = look(w, no_key, NULL, &head);
+    if (e == CN_OK && head.state == CN_SEG_SEALED)
+        e = cn_fail(CN_CONFLICT, "%s was sealed meanwhile", w->path);
+    if (e == CN_OK && (e = resume(w)) == CN_OK) {
+        w->head.made_us = cn_wall_us();
+        w->changed = true;
+        e = cn_segw_commit(w);
+    }
+    free_writer(w, false);
+    return e;
 }
 
 /* ---------- sealing ---------- */

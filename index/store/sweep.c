@@ -28,7 +28,7 @@ static cn_err look_at(void *ctx, const char *name) {
     look *l = ctx;
     cn_seg_id id;
     bool tmp;
-    if (l->n == l->most || strlen(name) >= sizeof l->v->name || !id_of(name, &id, &tmp) || (!tmp && l->keep(l->ctx, &id)))
+    if (strlen(name) >= sizeof l->v->name || !id_of(name, &id, &tmp) || (!tmp && l->keep(l->ctx, &id)) || l->n == l->most)
         return CN_OK;
     memcpy(l->v[l->n++].name, name, strlen(name) + 1);
     return CN_OK;

@@ -1,8 +1,7 @@
 #include "ingest/job/ledger.h"
 
-#include <roaring/roaring.h>
-
 #include "engine/base/mem.h"
+#include "index/store/bitmap.h"
 
 #define WORDS(docs) (((size_t)(docs) + 63) / 64)
 
@@ -29,9 +28,10 @@ static bool set_dead(uint32_t doc, void *ctx) {
 }
 
 static cn_err read_bits(cn_str bytes, dead_bits *d) {
-    roaring_bitmap_t *r = roaring_bitmap_portable_deserialize_safe(bytes.p, bytes.n);
-    if (!r)
-        return cn_fail(CN_DAMAGED, "a list of deleted documents cannot be read; run cairn scrub");
+    roaring_bitmap_t *r;
+    cn_err e = cn_bitmap_read(bytes, "a list of deleted documents", &r);
+    if (e != CN_OK)
+        return e == CN_DAMAGED ? cn_fail(e, "a list of deleted documents cannot be read; run cairn scrub") : e;
     roaring_iterate(r, set_dead, d);
     roaring_bitmap_free(r);
     return d->outside ? cn_fail(CN_DAMAGED, "a list of deleted documents names one that does not exist; run cairn scrub") : CN_OK;

@@ -126,7 +126,7 @@ typedef struct looking {
     cn_compactor *c;
     list made;
     tenants seen;
-    bool again;   /* something of the tenant could not be looked at */
+    bool again;   /* something of the tenant could not be looked at, or is being written */
 } looking;
 
 /* What it knew of an index stays: when to try again, and why. */
@@ -134,6 +134,7 @@ static void look_at(looking *l, cn_tenant *t, cn_str index) {
     const cn_erasing *before = find(&l->c->now, cn_tenant_name(t), index);
     cn_erased is;
     cn_err err = cn_erased_look(t, index, &is);
+    l->again |= err == CN_OK && is.building; /* a kill of its job changes nothing in the catalog */
     if (err == CN_NOT_FOUND || (err == CN_OK && is.documents == 0 && is.leaving == 0))
         return;
     cn_erasing *e = add(&l->made, cn_tenant_name(t), index);

@@ -84,7 +84,7 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
 
 typedef struct diff_sink {
     cn_buf *out;
-    cn_reading *sides[2];  /* the two versions, as the caller may read them; NULL: every document is listed, with its labels */
+    cn_reading *sides[2];  /* the two versions, as the caller may read them; NULL: every document counts, and is listed with its labels */
     uint64_t counts[4], limit;
     uint32_t shown;
     bool more;
@@ -93,29 +93,36 @@ typedef struct diff_sink {
 static const char *const diff_names[] = {
     [CN_DIFF_ADDED] = "added", [CN_DIFF_DELETED] = "deleted", [CN_DIFF_CHANGED] = "changed", [CN_DIFF_RELABELLED] = "relabelled"};
 
-static cn_err may_list(diff_sink *d, cn_str source, cn_str id, bool *ret) {
-    *ret = d->sides[0] == NULL;
-    for (int i = 0; i < 2 && d->sides[i] && !*ret; i++) {
-        const cn_reading *r = d->sides[i];
-        cn_seg *seg;
-        uint32_t doc;
-        cn_err err = r->view && r->who.asks.n ? cn_view_doc(r->view, source, id, &r->who, &seg, &doc) : CN_NOT_FOUND;
-        if (err != CN_NOT_FOUND)
-            CN_TRY(err);
-        *ret = err == CN_OK;
+static cn_err may_read(const cn_reading *r, cn_str source, cn_str id, bool *ret) {
+    cn_seg *seg;
+    uint32_t doc;
+    cn_err err = r->view && r->who.asks.n ? cn_view_doc(r->view, source, id, &r->who, &seg, &doc) : CN_NOT_FOUND;
+    *ret = err == CN_OK;
+    return err == CN_NOT_FOUND ? CN_OK : err;
+}
+
+/* As it is to the caller: what may be read in one of the two versions alone is only there. *ret_may false: it is in neither. */
+static cn_err as_read(const diff_sink *d, cn_str source, cn_str id, enum cn_diff_kind *io_kind, bool *ret_may) {
+    bool before = true, after = true;
+    if (d->sides[0]) {
+        CN_TRY(may_read(d->sides[0], source, id, &before));
+        CN_TRY(may_read(d->sides[1], source, id, &after));
     }
+    if (before != after)
+        *io_kind = before ? CN_DIFF_DELETED : CN_DIFF_ADDED;
+    *ret_may = before || after;
     return CN_OK;
 }
 
 static cn_err diff_one(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after) {
     diff_sink *d = ctx;
     bool may, labels = d->sides[0] == NULL;
-    d->counts[kind]++;
-    if (d->more)
+    CN_TRY(as_read(d, source, id, &kind, &may));
+    if (!may)
         return CN_OK;
-    CN_TRY(may_list(d, source, id, &may));
-    d->more = may && d->shown >= d->limit;
-    if (!may || d->more)
+    d->counts[kind]++;
+    d->more = d->more || d->shown >= d->limit;
+    if (d->more)
         return CN_OK;
     d->shown++;
     cn_pack_map(d->out, 3u + (labels && before) + (labels && after));
@@ -129,10 +136,10 @@ static cn_err diff_one(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str 
     return CN_OK;
 }
 
-/* A version that the caller may not look at is left closed, and nothing of it is listed. */
-static void open_side(cn_service *s, cn_call *c, cn_str tenant, cn_str index, uint64_t version, cn_reading *ret) {
-    if (cn_reading_open(s, c, &(cn_reading_opts){.tenant = tenant, .index = index, .version = version}, ret) != CN_OK)
-        *ret = (cn_reading){0};
+/* A version that the caller may not look at is left closed, and nothing of it can be read. */
+static cn_err open_side(cn_service *s, cn_call *c, cn_str tenant, cn_str index, uint64_t version, cn_reading *ret) {
+    cn_err err = cn_reading_open(s, c, &(cn_reading_opts){.tenant = tenant, .index = index, .version = version}, ret);
+    return err == CN_NOT_FOUND || err == CN_DENIED || err == CN_REFUSED ? CN_OK : err;
 }
 
 static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
@@ -148,8 +155,8 @@ static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     CN_TRY(cn_arg_version(p, "to", &n));
     CN_TRY(cn_get_uint(p, "limit", 0, CN_ARG_LIST_MAX, &d.limit));
     if (!cn_access_has(c->caller, CN_SCOPE(audit))) {
-        open_side(s, c, tenant, index, m, &older);
-        open_side(s, c, tenant, index, n, &newer);
+        CN_TRY(open_side(s, c, tenant, index, m, &older));
+        CN_TRY(open_side(s, c, tenant, index, n, &newer));
         d.sides[0] = &older;
         d.sides[1] = &newer;
     }
@@ -327,7 +334,7 @@ ON_TARGET(drop)
 
 static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_diff[] = {INDEX, {"from", "uint", true, "the older version"}, {"to", "uint", true, "the newer version"},
-                                  {"limit", "uint", false, "list at most so many documents (1000); all are counted"}, END};
+                                  {"limit", "uint", false, "list at most so many documents (1000); all that may be read are counted"}, END};
 static const cn_param p_activate[] = {INDEX, {"version", "uint", true, "the version that shall answer"},
                                       {"expect", "uint", false, "only if this version is active now (0: none)"},
                                       {"force", "bool", false, "though the index's gate is not met; needs the scope force, and a reason"}, REASON, END};

@@ -159,10 +159,12 @@ cn_scale cn_models_scale(cn_models *m, cn_embedder *e, unsigned threads) {
     return ret;
 }
 
-static cn_digest key_of(cn_embedder *e, cn_str text) {
+/* By tenant: how soon an answer comes must not tell that another asked the same. */
+static cn_digest key_of(cn_str tenant, cn_embedder *e, cn_str text) {
     cn_sha256 s;
     cn_digest model = cn_embedder_digest(e);
     cn_sha256_begin(&s);
+    cn_sha256_field(&s, tenant);
     cn_sha256_add(&s, model.b, sizeof model.b);
     cn_sha256_add(&s, text.p, text.n);
     cn_digest key = cn_sha256_get(&s);
@@ -204,14 +206,14 @@ static cn_err embed_missing(cn_embedder *e, cn_question_text **q, uint32_t n, un
     return CN_OK;
 }
 
-cn_err cn_models_embed(cn_models *m, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, const cn_embed_wait *w, cn_arena *a) {
+cn_err cn_models_embed(cn_models *m, cn_str tenant, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, const cn_embed_wait *w, cn_arena *a) {
     uint32_t dim = cn_embedder_dim(e), missing = 0;
     cn_question_text **miss = cn_arena_alloc(a, n * sizeof *miss);
     cn_digest *keys = cn_arena_alloc(a, n * sizeof *keys);
     if (!miss || !keys)
         return cn_fail_memory();
     for (uint32_t i = 0; i < n; i++) {
-        cn_digest key = key_of(e, q[i].text);
+        cn_digest key = key_of(tenant, e, q[i].text);
         if (cn_vector_cache_get(m->cache, &key, q[i].vector, dim, &q[i].cut))
             continue;
         keys[missing] = key;

@@ -27,6 +27,6 @@ typedef struct cn_question_text {
     bool cut;        /* the text was longer than the model reads */
 } cn_question_text;
 cn_err cn_models_check_text(cn_str text); /* INVALID: empty, no UTF-8, too long */
-/* Texts checked before. Embeds what is not in the cache, all in one call of the embedder; w: for how long a remote one is
- * waited for. */
-cn_err cn_models_embed(cn_models *m, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, const cn_embed_wait *w, cn_arena *a);
+/* Texts checked before. Embeds what the tenant did not ask lately, all in one call of the embedder; w: for how long a remote one
+ * is waited for. */
+cn_err cn_models_embed(cn_models *m, cn_str tenant, cn_embedder *e, cn_question_text *q, uint32_t n, unsigned threads, const cn_embed_wait *w, cn_arena *a);

@@ -266,7 +266,7 @@ static cn_err embed_texts(cn_service *s, cn_call *c, cn_question **q, uint32_t n
     CN_TRY(cn_models_get(s->models, r, &e));
     CN_TRY(may_leave(e, q, n));
     cn_embed_wait w = {.hurry = true, .until_ns = last_deadline(q, n)};
-    CN_TRY(cn_models_embed(s->models, e, texts, n, s->opts.embed_threads, &w, &c->arena));
+    CN_TRY(cn_models_embed(s->models, cn_str_of(cn_tenant_name(q[0]->reading.t)), e, texts, n, s->opts.embed_threads, &w, &c->arena));
     cn_scale scale = cn_models_scale(s->models, e, s->opts.embed_threads);
     for (uint32_t i = 0; i < n; i++) {
         q[i]->text = texts[i];

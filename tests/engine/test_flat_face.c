@@ -253,19 +253,55 @@ static void test_metrics(void) {
     CU_ASSERT_EQUAL(cn_score(CN_COSINE, a, zero, 3), 0);
 }
 
+#define MANY 4096
+static const float pattern[4][2] = {{3, 4}, {0, 2}, {-5, 0}, {0, 0}};
+
+static void mean_of(float (*rows)[2], uint32_t n, cn_metric metric, float mean[2]) {
+    const float *blocks[1] = {rows[0]};
+    cn_vecs v = {blocks, n, 2, MANY};
+    CU_ASSERT_EQUAL(cn_space_mean(&v, metric, mean), CN_OK);
+}
+
+/* True to half a step of at most 128 rows' worth; of few rows there is none. */
 static void test_mean(void) {
-    static const float rows[4][2] = {{3, 4}, {0, 2}, {-5, 0}, {0, 0}};
-    const float *blocks[2] = {rows[0], rows[2]};
-    cn_vecs v = {blocks, 4, 2, 2};
+    static float rows[MANY][2];
     float mean[2];
-    CU_ASSERT_EQUAL(cn_space_mean(&v, CN_L2, mean), CN_OK);
-    CU_ASSERT(mean[0] == -0.5f && mean[1] == 1.5f);
-    CU_ASSERT_EQUAL(cn_space_mean(&v, CN_COSINE, mean), CN_OK);
-    CU_ASSERT_DOUBLE_EQUAL((double)mean[0], (0.6 + 0 - 1 + 0) / 4, 1e-7);
-    CU_ASSERT_DOUBLE_EQUAL((double)mean[1], (0.8 + 1 + 0 + 0) / 4, 1e-7);
-    v.n = 0;
-    CU_ASSERT_EQUAL(cn_space_mean(&v, CN_COSINE, mean), CN_OK);
-    CU_ASSERT(mean[0] == 0 && mean[1] == 0);
+    for (uint32_t i = 0; i < MANY; i++)
+        memcpy(rows[i], pattern[i % 4], sizeof rows[i]);
+    mean_of(rows, MANY, CN_L2, mean);
+    CU_ASSERT_DOUBLE_EQUAL((double)mean[0], -0.5, 64.0 * 5 / MANY);
+    CU_ASSERT_DOUBLE_EQUAL((double)mean[1], 1.5, 64.0 * 4 / MANY);
+    mean_of(rows, MANY, CN_COSINE, mean);
+    CU_ASSERT_DOUBLE_EQUAL((double)mean[0], (0.6 + 0 - 1 + 0) / 4, 64.0 / MANY);
+    CU_ASSERT_DOUBLE_EQUAL((double)mean[1], (0.8 + 1 + 0 + 0) / 4, 64.0 / MANY);
+    for (uint32_t few = 0; few <= 64; few++) {
+        mean_of(rows, few, CN_COSINE, mean);
+        CU_ASSERT(mean[0] == 0 && mean[1] == 0);
+    }
+}
+
+/* Whoever knows all rows but one, and the mean, does not know that one: of any row in its place the mean is nearly always the
+ * same, and what is left by subtraction lies anywhere within many times its size. */
+static void test_mean_hides_a_row(void) {
+    static float rows[MANY][2];
+    unsigned moved = 0, near = 0;
+    for (unsigned round = 0; round < 200; round++) {
+        double others[2] = {0};
+        float mean[2], with[2];
+        for (uint32_t i = 0; i < MANY; i++)
+            for (int j = 0; j < 2; j++)
+                rows[i][j] = random_float() + 0.3f;
+        for (uint32_t i = 1; i < MANY; i++)
+            for (int j = 0; j < 2; j++)
+                others[j] += (double)rows[i][j];
+        mean_of(rows, MANY, CN_IP, mean);
+        for (int j = 0; j < 2; j++)
+            near += fabs((double)mean[j] * MANY - others[j] - (double)rows[0][j]) < 2;
+        rows[0][0] = -rows[0][0], rows[0][1] = -rows[0][1];
+        mean_of(rows, MANY, CN_IP, with);
+        moved += (unsigned)(mean[0] != with[0]) + (mean[1] != with[1]);
+    }
+    CU_ASSERT(moved < 400 / 10 && near < 400 / 10);
 }
 
 /* Queries down to the smallest floats, of which no mean is taken away: their codes are whole steps or none at all, and the answer
@@ -315,6 +351,7 @@ int main(void) {
     CU_add_test(s, "tiny queries", test_tiny_queries);
     CU_add_test(s, "metrics", test_metrics);
     CU_add_test(s, "mean", test_mean);
+    CU_add_test(s, "the mean hides a row", test_mean_hides_a_row);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures(), ran = CU_get_number_of_tests_run();
     CU_cleanup_registry();

@@ -1,5 +1,5 @@
 /* fuzz_index.c -- any bytes as filters, questions, labels, members, and as what lies on disk: segment files, records of the catalog and the
- * policy, control.mdb.
+ * policy, control.mdb, lists of numbers.
  *
  * The first byte chooses (enum below). A file on disk is a good one with edits: five bytes each, three of place and what is put
  * there, by the fourth as it is, added, or with the rest of its page as zeros. Checksums are mended where what lies behind them
@@ -20,11 +20,12 @@
 #include "index/policy/key.h"
 #include "index/policy/principal.h"
 #include "index/search/filter.h"
+#include "index/store/bitmap.h"
 #include "index/store/segment_format.h"
 #include "tests/fuzz/replay.h"
 #include "tests/index/small.h"
 
-enum { FILTER_TEXT, FILTER_MAP, SEGMENT, SEGMENT_MENDED, OWN_MENDED, CONTROL, INDEX_RECORD, VERSION_RECORD, POLICY_RECORD, LABELS, MEMBERS, BUCKETS, QUESTION, KINDS };
+enum { FILTER_TEXT, FILTER_MAP, SEGMENT, SEGMENT_MENDED, OWN_MENDED, CONTROL, INDEX_RECORD, VERSION_RECORD, POLICY_RECORD, LABELS, MEMBERS, BUCKETS, QUESTION, BITMAP, KINDS };
 #define EDIT 5
 #define PAGE 4096
 
@@ -265,6 +266,26 @@ static void question(cn_str s) {
     cn_view_unref(v);
 }
 
+/* --- lists of numbers: what is taken is one, whatever is done with it --- */
+static void bitmap(cn_str s) {
+    roaring_bitmap_t *b, *not;
+    uint64_t n = 0, last = 0;
+    if (cn_bitmap_read(s, "a list", &b) != CN_OK)
+        return;
+    roaring_uint32_iterator_t it;
+    for (roaring_init_iterator(b, &it); it.has_value; roaring_advance_uint32_iterator(&it), n++) {
+        CN_ASSERT(n == 0 || it.current_value > last);
+        last = it.current_value;
+    }
+    CN_ASSERT(n == roaring_bitmap_get_cardinality(b));
+    not = roaring_bitmap_flip(b, 0, (uint64_t)1 << 17);
+    CN_ASSERT(not && !roaring_bitmap_intersect(b, not) == (roaring_bitmap_and_cardinality(b, not) == 0));
+    roaring_bitmap_or_inplace(not, b);
+    roaring_bitmap_add(not, (uint32_t)last / 2);
+    roaring_bitmap_free(not);
+    roaring_bitmap_free(b);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     if (n < 1)
         return 0;
@@ -281,6 +302,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     case MEMBERS: members(s); break;
     case BUCKETS: cn_buckets_validate(s); break;
     case QUESTION: question(s); break;
+    case BITMAP: bitmap(s); break;
     default: record(kind, s);
     }
     cn_arena_reset(&arena);

@@ -45,40 +45,6 @@ static void check_all(void) {
     CU_ASSERT_EQUAL(bad, 0);
 }
 
-/* ---------- the minute's grace, over at once ---------- */
-typedef struct aged {
-    cn_seg_id id[4096];
-    uint32_t n;
-} aged;
-
-static cn_err note(void *ctx, cn_str key, cn_str value, bool *stop) {
-    aged *a = ctx;
-    (void)value;
-    memcpy(a->id[a->n].b, key.p, CN_SEG_ID);
-    *stop = ++a->n == 4096;
-    return CN_OK;
-}
-
-static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    aged *a = ctx;
-    int64_t at = 1;
-    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
-    CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, note, a));
-    for (uint32_t i = 0; i < a->n; i++)
-        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)a->id[i].b, CN_SEG_ID}, f, 1));
-    return CN_OK;
-}
-
-/* A minute passes, and the sweep goes by. */
-static uint32_t sweep(void) {
-    static aged a;
-    cn_gc_result r = {0};
-    a.n = 0;
-    OK(cn_catalog_write(s_tenant, age, &a));
-    OK(cn_catalog_sweep(s_tenant, &s_who, &r));
-    return r.files;
-}
-
 /* ---------- bytes ---------- */
 static const char secret_text[] = "The heliotrope ledger is under the orangery floor.", secret_title[] = "Zyzzyva minutes",
                   secret_meta[] = "quixotic-cartouche", secret_heading[] = "Marmoreal appendix", secret_uri[] = "file:///palimpsest", secret_outline[] = "outline-of-gules",
@@ -174,7 +140,7 @@ static void test_bytes_are_gone(void) {
     CU_ASSERT(r.erased == 1 && r.versions == 5 && r.segments_before == 4 && r.pending > 0 && r.due_us > 0);
     CU_ASSERT_EQUAL(audited("version.compact", "erased", &n), 1);
     CU_ASSERT_EQUAL(audited("version.erased", "documents", &n), 0);
-    CU_ASSERT(sweep() >= 9); /* four segments and five versions' own files */
+    CU_ASSERT(s_sweep() >= 9); /* four segments and five versions' own files */
     for (size_t i = 0; i < SECRETS; i++)
         CU_ASSERT_EQUAL(s_files_with(secrets[i].p, secrets[i].n), 0);
     CU_ASSERT_EQUAL(audited("version.erased", "documents", &n), 2); /* it lay in two files */
@@ -213,7 +179,7 @@ static void test_restored(void) {
     OK(s_policy(CN_POLICY_RESTORE, "secret", NULL, &s_why));
     CU_ASSERT_EQUAL(compact("r").erased, 1);
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "secret"), 0);
-    sweep();
+    s_sweep();
     check_all();
 }
 
@@ -270,7 +236,7 @@ static void test_lists_stay_in_force(void) {
     OK(s_activate("f", 3));
     CU_ASSERT_EQUAL(s_sees("f", 1, "public", "a"), 0);
     CU_ASSERT(compact("f").rewritten > 0);
-    sweep();
+    s_sweep();
     CU_ASSERT_EQUAL(s_sees("f", 1, "public", "a"), 0);
     CU_ASSERT_EQUAL(s_sees("f", 1, "group:x", "a"), 1);
     OK(cn_policy_reinstate(s_tenant, CN_STR("f"), 3, &s_why, &epoch));
@@ -293,7 +259,7 @@ static void test_reader_goes_on(void) {
     OK(s_activate("g", 4));
     OK(cn_view_open(s_tenant, CN_STR("g"), 0, &old));
     CU_ASSERT_EQUAL(compact("g").segments_after, 1);
-    CU_ASSERT(sweep() > 0);
+    CU_ASSERT(s_sweep() > 0);
     CU_ASSERT(sees(old, "a") && sees(old, "d"));
     OK(cn_view_open(s_tenant, CN_STR("g"), 0, &new));
     CU_ASSERT(new != old && sees(new, "a") && sees(new, "d"));
@@ -320,7 +286,7 @@ static void test_job_on_old_files(void) {
         add_secret(w, secret_label);
         if (!built_anew) {
             CU_ASSERT_EQUAL(compact(index).made, 1);
-            CU_ASSERT(sweep() > 0);
+            CU_ASSERT(s_sweep() > 0);
         }
         OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
         fresh[built_anew] = root;
@@ -451,7 +417,7 @@ static void test_beside_others(void) {
     CU_ASSERT(unfit == 0 && e == CN_OK);
     CU_ASSERT(compactions > 3 && flips > 3);
     check_all();
-    CU_ASSERT(sweep() > 0);
+    CU_ASSERT(s_sweep() > 0);
     OK(cn_catalog_pending(s_tenant, &p));
     CU_ASSERT_EQUAL(p.files, 0); /* nobody sealed on files that were let go */
     check_all();

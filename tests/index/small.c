@@ -1,6 +1,5 @@
 #include "tests/index/small.h"
 
-
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -8,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <roaring/roaring.h>
 #include <unistd.h>
+
+#include "index/catalog/sweep.h"
+#include "index/store/bitmap.h"
 
 #define LIT(z) {(z), sizeof(z) - 1}
 char s_dir[64];
@@ -73,6 +74,15 @@ static bool put(cn_segw *w, const s_row *r, uint32_t i) {
     return told(cn_segw_add(w, &d), r->id);
 }
 
+static bool listed(cn_str list, uint32_t doc) {
+    roaring_bitmap_t *b;
+    if (!told(cn_bitmap_read(list, "a list", &b), "list"))
+        return false;
+    bool is = roaring_bitmap_contains(b, doc);
+    roaring_bitmap_free(b);
+    return is;
+}
+
 static bool in_head(const cn_version *head, const char *id) {
     cn_key key = cn_key_of(CN_STR("default"), cn_str_of(id));
     cn_seg *s, *own;
@@ -85,13 +95,7 @@ static bool in_head(const cn_version *head, const char *id) {
         if (cn_seg_open(s_tenant, &head->parts[i].id, &head->parts[i].digest, &s) != CN_OK)
             continue;
         if (cn_seg_find(s, &key, &doc) && cn_version_tombs(own, &head->parts[i].id, &dead) == CN_OK) {
-            roaring_bitmap_t *b = roaring_bitmap_portable_deserialize_safe(dead.p, dead.n);
-            found = b && !roaring_bitmap_contains(b, doc);
-            roaring_bitmap_free(b);
-            b = cn_seg_stubs(s) && cn_version_stubs(own, &head->parts[i].id, &dead) == CN_OK ? roaring_bitmap_portable_deserialize_safe(dead.p, dead.n) : NULL;
-            found |= b && roaring_bitmap_contains(b, doc); /* to a job a stub is there */
-            if (b)
-                roaring_bitmap_free(b);
+            found = !listed(dead, doc) || (cn_seg_stubs(s) && cn_version_stubs(own, &head->parts[i].id, &dead) == CN_OK && listed(dead, doc)); /* to a job a stub is there */
         }
         cn_seg_close(s);
     }
@@ -168,6 +172,39 @@ uint64_t s_epoch(void) {
 }
 
 void s_segment_path(const cn_seg_id *id, char path[4096]) { told(cn_seg_path(s_tenant, id, NULL, path, 4096), "path"); }
+
+/* ---------- the minute's grace, over at once ---------- */
+typedef struct aged {
+    cn_seg_id id[4096];
+    uint32_t n;
+} aged;
+
+static cn_err note(void *ctx, cn_str key, cn_str value, bool *stop) {
+    aged *a = ctx;
+    (void)value;
+    memcpy(a->id[a->n].b, key.p, CN_SEG_ID);
+    *stop = ++a->n == 4096;
+    return CN_OK;
+}
+
+static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    aged *a = ctx;
+    int64_t at = 1;
+    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, note, a));
+    for (uint32_t i = 0; i < a->n; i++)
+        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)a->id[i].b, CN_SEG_ID}, f, 1));
+    return CN_OK;
+}
+
+uint32_t s_sweep(void) {
+    static aged a;
+    cn_gc_result r = {0};
+    a.n = 0;
+    told(cn_catalog_write(s_tenant, age, &a), "ageing");
+    told(cn_catalog_sweep(s_tenant, &s_who, &r), "sweeping");
+    return r.files;
+}
 
 /* ---------- raw bytes ---------- */
 static struct {

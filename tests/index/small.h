@@ -33,4 +33,5 @@ int s_sees(const char *index, uint64_t number, const char *labels, const char *i
 cn_err s_policy(cn_policy_op op, const char *id, const char *labels, const cn_actor *who);
 uint64_t s_epoch(void);
 void s_segment_path(const cn_seg_id *id, char path[4096]);
+uint32_t s_sweep(void); /* a minute passes, and the sweep goes by: how many files went */
 unsigned s_files_with(const void *p, size_t n); /* files of the data directory whose raw bytes hold these */

@@ -162,6 +162,7 @@ int main(int argc, char **argv) {
     data_suite();
     segment_suite();
     root_suite();
+    bitmap_suite();
     behind_suite();
     derived_suite();
     postings_suite();

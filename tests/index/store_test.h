@@ -39,6 +39,7 @@ void fields_suite(void);
 void data_suite(void);
 void segment_suite(void);
 void root_suite(void);
+void bitmap_suite(void);
 void behind_suite(void);
 void derived_suite(void);
 void postings_suite(void);

@@ -156,6 +156,46 @@ class Compacting(unittest.TestCase):
         for text in SECRET[:2]:
             self.assertEqual(self.files_with(text.encode()), [])
 
+    def killed_job(self, rows, written):
+        """A job that was killed when it had written so many bytes, what its first row says among them."""
+        path = os.path.join(self.data.dir, "long.jsonl")
+        folder = os.path.join(self.data.path, "tenants", "acme", "segments")
+        with open(path, "w") as f:
+            for r in rows:
+                f.write(json.dumps(r) + "\n")
+        p = subprocess.Popen([CAIRN, "--data", self.data.path, "ingest", "acme/docs", path, "--source", "long"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder)) < written or not self.files_with(SECRET[0].encode()):
+            self.assertIsNone(p.poll(), "it ended too soon")
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        job = self.map("jobs", "list", "acme")["jobs"][0]
+        self.assertEqual(job["state"], "interrupted")
+        return job["job"]
+
+    def erase_beside(self, rows, written):
+        """When compact says that it is gone, it is gone, also from the file that the job would be resumed with."""
+        job = self.killed_job(rows, written)
+        self.data.cairn("policy", "erase", "acme", "d1000", "--source", "long", "--reason", "request 4711")
+        self.assertTrue(self.files_with(SECRET[0].encode()))
+        self.assertTrue([f for f in self.map("doctor")["findings"] if "erased documents" in f["detail"]])
+        self.assertTrue(self.map("compact", "acme/docs", "--wait")["gone"])
+        self.assertEqual(self.files_with(SECRET[0].encode()), [])
+        r = self.data.cairn("ingest", "acme/docs", "--resume", job, "-o", "json", check=False)
+        counts = json.loads(r.stdout)["counts"]
+        self.assertEqual((counts["read"], counts["rejected"], counts["added"]), (len(rows), 1, len(rows) - 1))
+        self.assertEqual(self.files_with(SECRET[0].encode()), [])
+
+    def test_an_erasure_reaches_what_a_killed_job_had_written(self):
+        rows = [self.row(1000, SECRET[0] + " words" * 300, "public")] + [self.row(1001 + i, f"other {i} " + "words " * 300, "public") for i in range(30000)]
+        self.erase_beside(rows, 30 << 20)
+        chain = self.map("audit", "show", "acme")["records"]
+        left, gone = [[a for a in chain if a["action"] == "version." + what] for what in ("leftover", "erased")]
+        self.assertTrue(len(left) == 1 and gone and gone[0]["detail"]["compacted"] == left[0]["seq"], chain)
+
+    def test_an_erasure_reaches_what_a_killed_job_was_writing(self):
+        """Before its first commit, as a rule."""
+        self.erase_beside([self.row(1000, SECRET[0] + " words" * 150, "public")] + [self.row(1001 + i, f"other {i} " + "words " * 150, "public") for i in range(30000)], 0)
+
     def test_the_file_of_a_cancelled_job_goes_at_once(self):
         """Killed, then cancelled: nobody will go on with it."""
         folder = os.path.join(self.data.path, "tenants", "acme", "segments")

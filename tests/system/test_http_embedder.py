@@ -249,6 +249,27 @@ class HttpEmbedder(unittest.TestCase):
         self.cairn("model", "add", "fine", "--http", "http://10.0.0.1:80/v1/", "--model", "m", "--dimensions", "8", "--insecure")
         self.assertEqual(self.service.seen, [])
 
+    def test_no_tenant_hears_what_another_asked(self):
+        """A vector is kept for the tenant that asked: nobody else is answered sooner for it."""
+        self.add()
+        keys = []
+        for tenant in ("acme", "other"):
+            if tenant == "other":
+                self.cairn("tenant", "add", tenant)
+            self.cairn("index", "create", tenant + "/texts", "--embedder", "far")
+            self.cairn("ingest", tenant + "/texts", self.rows(2), "--activate")
+            keys.append(self.map("key", "add", tenant, "--scope", "query", "--labels", "public")["key"])
+        server = Server(type("Place", (), {"dir": self.dir, "path": self.path}))
+        self.addCleanup(server.stop)
+        asked = []
+        for key in (keys[0], keys[0], keys[1], keys[1], keys[0]):
+            before = len(self.service.seen)
+            rpc = Rpc(server, key)
+            rpc.call("query", index="texts", text="who says so?", mode="dense")
+            rpc.close()
+            asked.append(len(self.service.seen) - before)
+        self.assertEqual(asked, [1, 0, 1, 0, 0])
+
     def test_a_description_that_was_changed(self):
         self.add()
         path = os.path.join(self.path, "models/far/http.json")
