@@ -53,7 +53,7 @@ static void test_cells(void) {
     for (uint64_t seed = test_seed(1); s.questions < enough && run(seed, &s); seed++)
         ;
     printf("\n  %lu changes, %lu questions, %lu hits, %lu by cells, %lu files compacted", s.changes, s.questions, s.hits, s.by_cells, s.compacted);
-    CU_ASSERT(s.by_cells > s.questions / 50 && s.compacted > 0 && s.hidden > 0);
+    CU_ASSERT(s.by_cells > s.questions / 100 && s.compacted > 0 && s.hidden > 0);
     for (unsigned m = 0; m < W_MODES; m++)
         if (w_modes[m].least < 1) {
             double recall = (double)s.right[m] / (double)s.wanted[m];

@@ -18,7 +18,7 @@ from serving import Data, Failed, Rpc, Server, count, seed
 DOCS, DIM = 300, 12
 WORDS = ["cairn", "stone", "moor", "path", "wind", "north", "peak", "trail", "valley", "river", "bridge", "fox", "owl", "elk", "hut", "map"]
 INDEXES = ["vectors", "texts", "embedded"]
-NAMED = {"tenant", "root", "policy_epoch", "trace_id", "made", "first_active"}
+NAMED = {"tenant", "root", "policy_epoch", "trace_id", "made", "first_active", "uptime_s"}
 READERS = {"public": ["public"], "hr": ["public", "group:hr"], "none": ["group:none"]}
 # What is said to be not there: a document that one tenant holds and the key may not read, and another that none holds. The texts of
 # errors name it, so that both tenants are asked for both.
@@ -87,11 +87,10 @@ class Twins(unittest.TestCase):
             gone = "x-deleted" if others else "passing"  # as many versions: their numbers are told
             put(index, [{"id": "x-revoked", "labels": ["group:board"]}] if others else [{**shared[0], "id": "passing", "labels": []}])
             root.call("documents.delete", index=index, source="s", docs=[gone], activate=True)
-        if others:
-            root.call("policy.deny", source="s", docs=["x-policy"], labels=["public"])
-            root.call("policy.hide", source="s", docs=["x-hidden"])
-            root.call("policy.erase", source="s", docs=["x-erased"])
-            root.call("members.set", member="user:board", labels=["group:board"])
+        root.call("policy.deny", source="s", docs=["x-policy"], labels=["public"])
+        root.call("policy.hide", source="s", docs=["x-hidden"])
+        root.call("policy.erase", source="s", docs=["x-erased"])
+        root.call("members.set", member="user:board", labels=["group:board"])
 
     # --- the same? ---
     def plain(self, value):
@@ -161,7 +160,7 @@ class Twins(unittest.TestCase):
     def requests(self):
         for index in INDEXES:
             yield from (("admin.index_show", {"index": index}), ("versions.list", {"index": index}))
-            for doc in [*ABSENT, *(d["doc"] for d in self.conns["bare", "hr"].call("documents.list", index=index, limit=20)["documents"])]:
+            for doc in [*ABSENT, *(d["doc"] for d in self.same("hr", "documents.list", {"index": index, "limit": 20})["documents"])]:
                 named = {"index": index, "doc": doc, "source": "s"}
                 yield from (("documents.get", named), ("fetch", named), ("fetch", {**named, "bytes": [0, 9]}), ("fetch", {**named, "digest": "00" * 32}),
                             ("documents.get", {**named, "source": "default"}), ("fetch", {**named, "version": 1}))
