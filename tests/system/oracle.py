@@ -1,5 +1,5 @@
 """A naive model of a tenant with two indexes, as DESIGN.md sections 7 and 8 word it, and the changes that are done to it and to a
-real server alike: `ix` of vectors, a passage each; `tx` of texts alone, several passages each. Written apart from the code and
+real server alike: `ix`, embedded, a passage each; `tx` of words alone, several passages each. Written apart from the code and
 from tests/index/world.h: sets, dictionaries, loops. What is asked of both, and what they must answer: oracle_ask.py.
 
 A kind of change is a row of STEPS, a filter's form a row of FORMS."""
@@ -15,7 +15,7 @@ PASSAGE = 8  # words of a passage of `tx`
 
 
 class Row:
-    def __init__(self, r, serial):
+    def __init__(self, r, serial, words=1):
         some = lambda n: frozenset(r.sample(LABELS, r.randint(0, n)))
         self.allow, self.deny, self.require = some(4), some(2) if r.random() < .2 else frozenset(), some(2) if r.random() < .15 else frozenset()
         self.meta = {}
@@ -26,13 +26,12 @@ class Row:
         self.tags = sorted(r.sample(["t1", "t2", "t3"], r.randint(0, 3)))
         if self.tags:
             self.meta["tags"] = self.tags
-        self.vector = [r.randint(1, 5), r.randint(-3, 3), r.randint(-3, 3), serial % 997]
-        self.words = [WORDS[min(r.randrange(12), r.randrange(12))] for _ in range(r.randint(1, 3 * PASSAGE))]
+        self.words = [WORDS[min(r.randrange(12), r.randrange(12))] for _ in range(r.randint(1, words))]
         self.serial, self.stub = serial, False  # a stub: compaction left nothing else of it
 
     def relabelled(self, r, serial):
         other = Row(r, serial)
-        other.meta, other.vector, other.words, other.tags = self.meta, self.vector, self.words, self.tags
+        other.meta, other.words, other.tags = self.meta, self.words, self.tags
         return other
 
     def again(self, serial):
@@ -48,9 +47,8 @@ class Row:
     def text(self):
         return " ".join(self.words)
 
-    def wire(self, doc, vectors=True):
-        return {"id": doc, "text": self.text(), "labels": sorted(self.allow), "deny": sorted(self.deny), "require": sorted(self.require),
-                "meta": self.meta, **({"vector": self.vector} if vectors else {})}
+    def wire(self, doc):
+        return {"id": doc, "text": self.text(), "labels": sorted(self.allow), "deny": sorted(self.deny), "require": sorted(self.require), "meta": self.meta}
 
 
 def narrows(was, now):
@@ -69,8 +67,9 @@ class Version:
 
 
 class Index:
-    def __init__(self, name, vectors):
-        self.name, self.vectors = name, vectors
+    def __init__(self, name, embedded):
+        self.name, self.embedded = name, embedded
+        self.words = 8 if embedded else 3 * PASSAGE  # of a document, at most; more the tiny model does not read
         self.versions = {}
         self.active = 0
         self.way = []  # versions that were ever active, lined up: going back is to the left
@@ -88,7 +87,7 @@ class Index:
 
     def passages(self, row):
         """[(first word, words)]"""
-        return [(0, row.words)] if self.vectors else [(i, row.words[i:i + PASSAGE]) for i in range(0, len(row.words), PASSAGE)]
+        return [(0, row.words)] if self.embedded else [(i, row.words[i:i + PASSAGE]) for i in range(0, len(row.words), PASSAGE)]
 
 
 class Model:
@@ -226,14 +225,15 @@ def put(m, ix, call):
         m.serial += 1
         old = rows.get(key)
         kind = m.r.random() if old else 1
-        new = old.again(m.serial) if kind < .15 else old.relabelled(m.r, m.serial) if kind < .6 else Row(m.r, m.serial)
-        sent.append(new.wire(key[1], ix.vectors))
+        new = old.again(m.serial) if kind < .15 else old.relabelled(m.r, m.serial) if kind < .6 else Row(m.r, m.serial, ix.words)
+        sent.append(new.wire(key[1]))
         if key not in m.erased:
             rows[key] = new
     if sent:
         answer = call("documents.put", source=source, documents=sent)
+        assert answer["counts"]["rejected"] == sum((source, row["id"]) in m.erased for row in sent), answer
         # A row that says what the head says already is left as it is, but for one that a list in force narrows: that grants it again.
-        for k in [k for k, row in was.items() if not m.erased_row(k, row) and row.wire(k[1], ix.vectors) == rows[k].wire(k[1], ix.vectors)
+        for k in [k for k, row in was.items() if not m.erased_row(k, row) and row.wire(k[1]) == rows[k].wire(k[1])
                   and m.left(ix, head, k, row) == (set(row.allow), set(row.deny), set(row.require))]:
             rows[k] = was[k]
         differs = not head or rows != was
