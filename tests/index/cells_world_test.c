@@ -49,7 +49,7 @@ static bool run(uint64_t seed, sums *s) {
 
 static void test_cells(void) {
     sums s = {0};
-    unsigned long enough = test_count(4000, 100000);
+    unsigned long enough = test_count(4000, 40000);
     for (uint64_t seed = test_seed(1); s.questions < enough && run(seed, &s); seed++)
         ;
     printf("\n  %lu changes, %lu questions, %lu hits, %lu by cells, %lu files compacted", s.changes, s.questions, s.hits, s.by_cells, s.compacted);

@@ -79,6 +79,8 @@ static uint32_t as_member(w_world *w) {
 
 w_who w_who_random(w_world *w) {
     uint32_t holds = o_chance(&w->r, 25) ? as_member(w) : w_labels_random(w);
+    if (W_LARGE) /* who may read little is answered without cells */
+        holds |= w_labels_random(w);
     return (w_who){holds, o_chance(&w->r, 30) ? holds & w_labels_random(w) : holds};
 }
 
