@@ -1,14 +1,17 @@
-"""A tenant whose one writer is held (by a stopped command, say) keeps nobody from asking, and no other tenant from changing."""
+"""A tenant whose one writer is held (by a stopped command, say) keeps nobody from asking, and no other tenant from changing; and an
+ingest that is stopped at any moment lets flips through, or they name it."""
 import fcntl
 import json
 import os
+import random
+import signal
 import struct
 import subprocess
 import sys
 import time
 import unittest
 
-from serving import CAIRN, Data, Rpc, Server
+from serving import CAIRN, Data, Failed, Rpc, Server, count, seed
 
 VECTOR = b"\x00\x00\x80\x3f" * 4
 F_OFD_SETLK = 37
@@ -61,6 +64,62 @@ class HeldWriter(unittest.TestCase):
             os.close(fd)
         self.assertEqual(p.wait(30), 0)
         p.stdout.close(), p.stderr.close()
+
+    # --- an ingest that is stopped ---
+    def rows(self, n):
+        """A file of rows, each time others, so that the job has to write all of them."""
+        path = os.path.join(self.data.dir, "more.jsonl")
+        with open(path, "w") as f:
+            f.writelines(json.dumps({"id": f"m{i}", "text": f"round {n} text {i}", "labels": ["public"], "vector": [1, i % 7, n % 5, 1]}) + "\n" for i in range(2000))
+        return path
+
+    def ingest(self, n):
+        return subprocess.Popen([CAIRN, "--data", self.data.path, "ingest", "acme/docs", self.rows(n), "--source", "more"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def named(self, flip, pid, wrong):
+        """Did it flip? Else its words name the one that is stopped."""
+        start = time.time()
+        try:
+            flip()
+        except Failed as e:
+            if f"pid {pid}" not in str(e):
+                wrong.append(f"a flip failed without the pid {pid}: {e}")
+        else:
+            return True
+        finally:
+            if time.time() - start > 60:
+                wrong.append(f"a flip took {time.time() - start:.0f} s")
+        return False
+
+    def test_a_stopped_ingest_holds_no_flip_up_unnamed(self):
+        first = self.ingest(0)
+        first.communicate()
+        self.assertEqual(first.returncode, 0)
+        conn, r, wrong, stopped, through = Rpc(self.server, self.key("acme", "activate", "query")), random.Random(seed(1)), [], 0, 0
+        began = time.time()
+        self.ingest(1).communicate()
+        takes = time.time() - began
+        for n in range(2, 2 + count(10, 200)):
+            job = self.ingest(n)
+            time.sleep(r.random() * takes)
+            os.kill(job.pid, signal.SIGSTOP)  # it is not waited for yet: even an ended one has its pid
+            ended = os.waitid(os.P_PID, job.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            to = 1 + n % 2
+            by_command = lambda: self.data.cairn("activate", "acme/docs", str(to), "--reason", "a test")
+            by_server = lambda: conn.call("versions.activate", index="docs", version=3 - to, reason="a test")
+            stopped += ended is None
+            through += sum([self.named(by_command, job.pid, wrong), self.named(by_server, job.pid, wrong)])
+            os.kill(job.pid, signal.SIGCONT)
+            said = job.communicate(timeout=120)[1]
+            if job.returncode:
+                wrong.append(f"the ingest ended with {job.returncode}: {said}")
+        self.assertEqual(wrong, [])
+        self.assertGreater(stopped, 0)
+        self.assertGreater(through, stopped)  # most moments hold nobody up
+        versions = conn.call("versions.list", index="docs")["versions"]
+        self.assertEqual(len(versions), n + 2)
+        self.data.cairn("audit", "verify", "acme")
+        print(f"{stopped} times stopped, {through} flips went through", file=sys.stderr)
 
 
 if __name__ == "__main__":

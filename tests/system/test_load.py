@@ -2,9 +2,10 @@
 after the response to a denial nobody gets the document.
 
 A way to ask is a row of LOOKS, a way to take a document away a row of TAKES."""
-import itertools
 import json
+import os
 import random
+import subprocess
 import sys
 import threading
 import unittest
@@ -16,8 +17,17 @@ FLIPS = count(100, 1000)
 DENIALS = count(100, 1000)
 CLIENTS = 4
 DOCS = 40
-VECTOR = [1.0, 2.0, 0.0, 1.0]
-MODES = ["dense", "exact"]
+OWNED = 12  # documents that have a source for themselves
+MODES = ["dense", "exact", "lexical", "hybrid"]
+
+
+def question(r, mode=None):
+    """Finds every document, in any mode: all texts say "text"."""
+    return {"text": "text", "k": 2000, "mode": mode or r.choice(MODES)}
+
+
+def source(doc):
+    return doc if doc.startswith("own") else "default"
 
 
 def texts(hits):
@@ -28,19 +38,23 @@ class Load(unittest.TestCase):
     def setUp(self):
         self.data = Data(2)
         self.addCleanup(self.data.close)
-        self.data.cairn("index", "create", "acme/ix", "--embedder", "none", "--keep-versions", "1000")
+        model = os.path.join(self.data.dir, "model")
+        os.mkdir(model)
+        subprocess.run([os.environ["MAKE_MODEL"], model], check=True)
+        self.data.cairn("model", "add", "tiny", model)
+        self.data.cairn("index", "create", "acme/ix", "--embedder", "tiny", "--keep-versions", "1000")
         self.wrong, self.stop, self.asked = [], threading.Event(), Counter()
 
     def ingest(self, word, n, labels=("public", "group:a"), *more):
         """A version of n documents, each of whose texts begins with the word."""
-        rows = "".join(json.dumps({"id": f"d{i}", "text": f"{word} text of {i}", "labels": list(labels), "vector": [1, i % 7, i % 5, 1]}) + "\n" for i in range(n))
+        rows = "".join(json.dumps({"id": f"d{i}", "text": f"{word} text of {i}", "labels": list(labels)}) + "\n" for i in range(n))
         out = self.data.cairn("ingest", "acme/ix", "-", "--sync", "--activate", "-o", "json", *more, text=rows).stdout
         return json.loads(out)["version"]
 
     def serve(self):
         self.server = Server(self.data)
         self.addCleanup(lambda: self.server.p.poll() is None and self.server.stop())
-        self.key = self.data.make_key("--scope", "query,activate,versions,policy,audit,ingest,admin", "--labels", "public")
+        self.key = self.data.make_key("--scope", "query,activate,versions,policy,audit,ingest,operate,admin", "--labels", "public")
         return Rpc(self.server, self.key)
 
     def clients(self, look):
@@ -78,9 +92,9 @@ class Load(unittest.TestCase):
         def look(c, r):
             self.asked["questions"] += 1
             if r.random() < .2:
-                answers = c.call("query_batch", index="ix", queries=[{"vector": VECTOR, "k": 1000, "mode": m} for m in MODES])["results"]
+                answers = c.call("query_batch", index="ix", queries=[question(r, m) for m in MODES])["results"]
             else:
-                answers = [c.call("query", index="ix", vector=VECTOR, k=1000, mode=r.choice(MODES))]
+                answers = [c.call("query", index="ix", **question(r))]
             for answer in answers:
                 if "error" in answer or not whole(answer):
                     self.wrong.append(f"{answer.get('error') or answer['made_by']['version']} {Counter(texts(answer.get('hits', [])))}")
@@ -104,7 +118,7 @@ class Load(unittest.TestCase):
                     continue
                 conn.call("versions.release", index="ix")
                 done["rollbacks"] += 1
-            self.assertEqual(conn.call("query", index="ix", vector=VECTOR, k=1)["made_by"]["version"], active)
+            self.assertEqual(conn.call("query", index="ix", text="text", k=1)["made_by"]["version"], active)
         self.end()
         print(f"{dict(done)} under {self.asked['questions']} questions", file=sys.stderr)
         self.assertGreater(min(done["activations"], done["rollbacks"]), FLIPS // 10)
@@ -112,12 +126,12 @@ class Load(unittest.TestCase):
 
     # --- documents taken away ---
     LOOKS = {
-        "query": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", vector=VECTOR, k=1000, mode=r.choice(MODES))["hits"]},
-        "query, another version": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", vector=VECTOR, k=1000, version=1)["hits"]},
-        "query_batch": lambda c, r, doc: {h["doc"] for a in c.call("query_batch", index="ix", queries=[{"vector": VECTOR, "k": 1000}] * 3)["results"] for h in a["hits"]},
+        "query": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", **question(r))["hits"]},
+        "query, another version": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", version=1, **question(r))["hits"]},
+        "query_batch": lambda c, r, doc: {h["doc"] for a in c.call("query_batch", index="ix", queries=[question(r) for _ in range(3)])["results"] for h in a["hits"]},
         "documents.list": lambda c, r, doc: {d["doc"] for d in c.call("documents.list", index="ix", limit=1000)["documents"]},
-        "documents.get": lambda c, r, doc: {c.call("documents.get", index="ix", doc=doc)["doc"]},
-        "fetch": lambda c, r, doc: {c.call("fetch", index="ix", doc=doc)["doc"]},
+        "documents.get": lambda c, r, doc: {c.call("documents.get", index="ix", doc=doc, source=source(doc))["doc"]},
+        "fetch": lambda c, r, doc: {c.call("fetch", index="ix", doc=doc, source=source(doc))["doc"]},
     }
     # name: (method and fields that take a document away, those that give it back, or None)
     TAKES = {
@@ -126,6 +140,9 @@ class Load(unittest.TestCase):
         "hidden by a glob": (lambda doc: ("policy.hide", {"glob": doc}), lambda doc: ("policy.unhide", {"glob": doc})),
         "by policy.apply": (lambda doc: ("policy.apply", {"changes": [{"op": "hide", "docs": [doc, "other"]}]}),
                             lambda doc: ("policy.apply", {"changes": [{"op": "unhide", "docs": [doc, "other"]}]})),
+        "hidden with its source": (lambda doc: ("policy.hide", {"all_of": source(doc)}), lambda doc: ("policy.unhide", {"all_of": source(doc)})),
+        "revoked by a flip": (lambda doc: ("documents.put", {"index": "ix", "activate": True, "documents": [{"id": doc, "labels": ["group:a"]}]}),
+                              lambda doc: ("documents.put", {"index": "ix", "activate": True, "documents": [{"id": doc, "labels": ["group:a", "public"]}]})),
         "erased": (lambda doc: ("policy.erase", {"docs": [doc]}), None),
     }
 
@@ -146,15 +163,19 @@ class Load(unittest.TestCase):
         return look
 
     def test_what_is_taken_away_is_gone_when_the_response_is_there(self):
-        self.ingest("one", DENIALS)
+        self.ingest("one", min(DENIALS, 200))
         conn = self.serve()
+        for n in range(OWNED):
+            conn.call("documents.put", index="ix", source=f"own{n}", activate=True, documents=[{"id": f"own{n}", "text": "one text", "labels": ["public"]}])
         gone, r, done = {}, random.Random(seed(1)), Counter()
         self.clients(self.watch(gone))
-        fresh = itertools.count()
+        free, owned = [f"d{n}" for n in range(min(DENIALS, 200))], [f"own{n}" for n in range(OWNED)]
         back = []
         for n in range(DENIALS):
-            name = r.choices(list(self.TAKES), [3, 3, 2, 2, 1])[0]
-            doc = f"d{next(fresh)}"
+            name = r.choices(list(self.TAKES), [3, 3, 2, 2, 1, 2, 1])[0]
+            if name == "hidden with its source" and not owned:
+                name = "hidden"
+            doc = (owned if name == "hidden with its source" else free).pop(0)
             take, give = self.TAKES[name]
             method, fields = take(doc)
             if n % 20 == 7 and name == "hidden":  # another process
@@ -164,6 +185,8 @@ class Load(unittest.TestCase):
             gone[doc] = name + " " + str(n)  # a text of its own: who gives back and takes again makes another
             self.wrong += [f"{look} shows {doc} at once" for look in ("query", "documents.list") if doc in self.LOOKS[look](conn, r, doc)]
             done[name] += 1
+            if n % 50 == 25:  # what the flips left in many files is made one
+                conn.call("versions.compact", index="ix")
             if give:
                 back.append((doc, give))
             while len(back) > 30:
@@ -171,6 +194,7 @@ class Load(unittest.TestCase):
                 del gone[doc]
                 method, fields = give(doc)
                 conn.call(method, **fields)
+                (free if source(doc) == "default" else owned).append(doc)
                 if doc not in self.LOOKS["query"](conn, r, doc):
                     self.wrong.append(f"{doc} is not given back")
         self.end()
@@ -184,7 +208,7 @@ class Load(unittest.TestCase):
         app = self.data.make_key("--scope", "query,act-as")
         state = {"in": False, "turn": 0}
         own = Rpc(self.server, app)
-        sees = lambda c: len(c.call("query", index="ix", vector=VECTOR, k=1000, **{"as": "user:ana"})["hits"])
+        sees = lambda c: len(c.call("query", index="ix", **question(None, "dense"), **{"as": "user:ana"})["hits"])
 
         def look(c, r):
             mine = Rpc(self.server, app)
