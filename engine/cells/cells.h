@@ -16,6 +16,12 @@
 #define CN_CELLS_MAX 8192
 #define CN_CELLS_K_MAX 100      /* more hits are the flat scan's */
 #define CN_CELLS_RECALL_MAX .99 /* more recall too */
+#define CN_CELLS_FROM 32768     /* rows; the scan of fewer by codes is as fast */
+
+/* From how many rows a segment has cells. Tests set fewer, before anything is searched: then cells are also read wherever they
+ * can be, whatever that costs. */
+uint32_t cn_cells_from(void);
+void cn_cells_set_from(uint32_t rows);
 
 /* Over the codes of the same rows, which cells stand on. The same rows and space give the same bytes, whatever the threads and
  * the ISA. Where f has no codes there are no cells either: an index that sends every query to the flat scan. */

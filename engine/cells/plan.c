@@ -15,6 +15,11 @@ const double cn_cells_recalls[CN_CELLS_RECALLS] = {.9, .95, .98, CN_CELLS_RECALL
 #define FEW_PERMITTED 8192u  /* rows, or fewer: the scan's, which takes no chances with where they lie */
 #define FURTHER_MOST 2.0f    /* steps from one k of the table to the next, over which its numbers are carried on */
 
+static _Atomic uint32_t from_rows = CN_CELLS_FROM;
+uint32_t cn_cells_from(void) { return from_rows; }
+void cn_cells_set_from(uint32_t rows) { from_rows = rows; }
+static bool eager(void) { return from_rows < CN_CELLS_FROM; }
+
 /* The logarithm to base 2, by a straight line between powers: the same bits everywhere. */
 static float lg(float x) {
     uint32_t bits;
@@ -32,7 +37,7 @@ static float between(float a, float b, float at) { return a + (b - a) * at; }
 
 static bool find_aim(const cn_cells *c, const cn_scan *q, double recall, cn_aim *ret) {
     uint32_t j = 0;
-    if (c->head.cells == 0 || q->k > CN_CELLS_K_MAX || q->n_permitted <= FEW_PERMITTED || !(recall <= CN_CELLS_RECALL_MAX))
+    if (c->head.cells == 0 || q->k > CN_CELLS_K_MAX || (q->n_permitted <= FEW_PERMITTED && !eager()) || !(recall <= CN_CELLS_RECALL_MAX))
         return false;
     while (recall > cn_cells_recalls[j])
         j++;
@@ -62,10 +67,10 @@ cn_cells_told cn_cells_choose(const cn_cells *c, const cn_scan *q, double recall
     float more = CELL_COST * (float)c->head.cells + FOUND_COST * (float)aim.depth;
     float scan = cn_scan_codes(c->flat, q) ? n * (1 - untouched(permitted / n)) + ROW_COST * SCAN_ROWS : ROW_COST * permitted;
     told.expected = aim.rows < c->head.rows ? aim.rows : c->head.rows;
-    if ((float)told.expected + more < scan) {
+    if ((float)told.expected + more < scan || eager()) {
         told.way = CN_WAY_CELLS;
         *ret_aim = aim;
-        *ret_budget = (uint32_t)(scan / 2);
+        *ret_budget = eager() ? c->head.rows : (uint32_t)(scan / 2);
     }
     return told;
 }

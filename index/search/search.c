@@ -220,7 +220,7 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     for (uint32_t i = 0; i < v->n_parts; i++) {
         permitted += permit->n_rows[i];
         st.coded &= v->parts[i].coded;
-        st.without_cells += v->ix.set.cells && v->parts[i].flat && !v->parts[i].cells && cn_seg_rows(v->parts[i].seg) >= CN_CELLS_FROM;
+        st.without_cells += v->ix.set.cells && v->parts[i].flat && !v->parts[i].cells && cn_seg_rows(v->parts[i].seg) >= cn_cells_from();
         st.any_coded |= v->parts[i].coded && permit->n_rows[i];
     }
     uint64_t t1 = cn_mono_ns();

@@ -64,7 +64,7 @@ cn_err cn_seg_build_cells(cn_seg *s, const cn_space *space, unsigned threads, bo
     cn_flat *flat;
     bool coded;
     *ret_made = false;
-    if (cn_seg_rows(s) < CN_CELLS_FROM || cn_seg_dim(s) == 0)
+    if (cn_seg_rows(s) < cn_cells_from() || cn_seg_dim(s) == 0)
         return CN_OK;
     CN_TRY(cn_seg_flat(s, space, &flat, &coded));
     if (!coded || has_cells(s, flat, &digest))
@@ -97,7 +97,7 @@ static cells_view *new_view(cn_seg *s, const cn_space *space, const cn_flat *fla
 
 /* Opened without the lock, for others search meanwhile: who comes second takes the first one's. */
 cn_cells *cn_seg_cells(cn_seg *s, const cn_space *space, const cn_flat *flat) {
-    if (cn_seg_rows(s) < CN_CELLS_FROM)
+    if (cn_seg_rows(s) < cn_cells_from())
         return NULL;
     pthread_mutex_lock(&s->lock);
     cells_view *first = view_of(s, flat);

@@ -134,8 +134,7 @@ cn_err cn_seg_flat(cn_seg *s, const cn_space *space, cn_flat **ret, bool *ret_co
 cn_err cn_seg_build_flat(cn_seg *s, const cn_space *space, unsigned threads); /* at sealing, so that the first query finds it */
 
 /* The cells over `flat`, an open one of cn_seg_flat() with codes; opened on first use, borrowed from the segment. Never made here,
- * for that takes seconds. NULL: its rows are few, or no sound file of them is there: then the flat scan answers. */
-#define CN_CELLS_FROM 32768 /* rows; the scan of fewer by codes is as fast */
+ * for that takes seconds. NULL: its rows are few (cn_cells_from()), or no sound file of them is there: then the flat scan answers. */
 cn_cells *cn_seg_cells(cn_seg *s, const cn_space *space, const cn_flat *flat);
 /* At sealing and compaction, once the codes are built; what is there and sound stays, and *ret_made is false. */
 cn_err cn_seg_build_cells(cn_seg *s, const cn_space *space, unsigned threads, bool *ret_made);

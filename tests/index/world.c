@@ -24,14 +24,25 @@ void w_wrong(w_world *w, const char *fmt, ...) {
 }
 
 const char *w_source(uint32_t doc) { return sources[doc % W_SOURCES]; }
-void w_id(uint32_t doc, char id[32]) { snprintf(id, 32, doc < 40 ? "doc-%u" : "a/doc-%u", doc); }
+void w_id(uint32_t doc, char id[32]) { snprintf(id, 32, doc < W_ROOT ? "doc-%u" : "a/doc-%u", doc); }
+
+uint32_t w_number(cn_str id) {
+    char text[32];
+    snprintf(text, sizeof text, CN_STR_FMT, CN_STR_ARG(id));
+    const char *dash = strrchr(text, '-');
+    return dash ? (uint32_t)strtoul(dash + 1, NULL, 10) % W_DOCS : 0;
+}
 
 static bool glob_fits(int glob, uint32_t doc) { /* what each of w_globs means, doc by doc */
+    bool in_root = doc < W_ROOT;
+    uint32_t first = doc;
+    while (first >= 10)
+        first /= 10;
     switch (glob) {
-    case 0: return doc == 1 || (doc >= 10 && doc < 20);
-    case 1: return doc >= 40;
-    case 2: return doc < 40;
-    case 3: return doc >= 40 && doc < 50;
+    case 0: return in_root && first == 1;
+    case 1: return !in_root;
+    case 2: return in_root;
+    case 3: return !in_root && doc / 10 == 4;
     default: return true;
     }
 }
@@ -155,6 +166,7 @@ static bool make_index(w_world *w, uint32_t i) {
     cn_index_settings_default(&s);
     snprintf(ix->name, sizeof ix->name, "ix%u", i);
     ix->metric = s.metric = (cn_metric)((w->r.s + i) % 3);
+    s.cells = true;
     s.keep_versions = 2;
     s.keep_days = 0;
     return cn_index_create(w->t, cn_str_of(ix->name), &s, &who) == CN_OK;
@@ -275,7 +287,7 @@ static void job(w_world *w, w_index *ix) {
     if (ix->n == W_VERSIONS)
         return;
     memcpy(next.row, ix->v[head].row, sizeof next.row);
-    for (uint32_t i = 0, n = 1 + o_below(&w->r, head ? 6 : 30); i < n; i++) {
+    for (uint32_t i = 0, n = head ? 1 + o_below(&w->r, W_NEXT) : W_FIRST / 2 + o_below(&w->r, W_FIRST / 2); i < n; i++) {
         uint32_t doc = o_below(&w->r, W_DOCS);
         const w_row *old = next.row[doc];
         if (w->erased[doc] || (old && old != ix->v[head].row[doc])) /* rejected; written by this job already */

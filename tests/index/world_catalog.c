@@ -1,6 +1,5 @@
 /* The catalog against the model: pointer, hold and marks of each version, and what two versions differ in. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "tests/index/world.h"
 
@@ -39,13 +38,6 @@ typedef struct differ {
     bool seen[W_DOCS];
 } differ;
 
-static uint32_t number_of(cn_str id) {
-    char text[32];
-    snprintf(text, sizeof text, CN_STR_FMT, CN_STR_ARG(id));
-    const char *dash = strrchr(text, '-');
-    return dash ? (uint32_t)strtoul(dash + 1, NULL, 10) % W_DOCS : 0;
-}
-
 static enum cn_diff_kind kind_of(const w_row *x, const w_row *y) {
     if (!x || !y)
         return x ? CN_DIFF_DELETED : CN_DIFF_ADDED;
@@ -56,7 +48,7 @@ static enum cn_diff_kind kind_of(const w_row *x, const w_row *y) {
 
 static cn_err differs(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str id, const cn_triple *before, const cn_triple *after) {
     differ *d = ctx;
-    uint32_t doc = number_of(id);
+    uint32_t doc = w_number(id);
     const w_row *x = w_whole(d->from->row[doc]), *y = w_whole(d->to->row[doc]);
     (void)source;
     if (d->seen[doc] || (!x && !y) || kind != kind_of(x, y))

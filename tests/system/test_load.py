@@ -17,7 +17,18 @@ DENIALS = count(100, 1000)
 CLIENTS = 4
 DOCS = 40
 VECTOR = [1.0, 2.0, 0.0, 1.0]
-MODES = ["dense", "exact"]
+OWNED = count(12, 120)  # documents that have a source for themselves
+# How each mode finds every document: all texts say "text".
+MODES = {"dense": {"vector": VECTOR}, "exact": {"vector": VECTOR}, "lexical": {"text": "text"}, "hybrid": {"vector": VECTOR, "text": "text"}}
+
+
+def question(r, k=2000):
+    mode = r.choice(list(MODES))
+    return {"k": k, "mode": mode, **MODES[mode]}
+
+
+def source(doc):
+    return doc if doc.startswith("own") else "default"
 
 
 def texts(hits):
@@ -78,9 +89,9 @@ class Load(unittest.TestCase):
         def look(c, r):
             self.asked["questions"] += 1
             if r.random() < .2:
-                answers = c.call("query_batch", index="ix", queries=[{"vector": VECTOR, "k": 1000, "mode": m} for m in MODES])["results"]
+                answers = c.call("query_batch", index="ix", queries=[{"k": 1000, "mode": m, **q} for m, q in MODES.items()])["results"]
             else:
-                answers = [c.call("query", index="ix", vector=VECTOR, k=1000, mode=r.choice(MODES))]
+                answers = [c.call("query", index="ix", **question(r))]
             for answer in answers:
                 if "error" in answer or not whole(answer):
                     self.wrong.append(f"{answer.get('error') or answer['made_by']['version']} {Counter(texts(answer.get('hits', [])))}")
@@ -112,12 +123,12 @@ class Load(unittest.TestCase):
 
     # --- documents taken away ---
     LOOKS = {
-        "query": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", vector=VECTOR, k=1000, mode=r.choice(MODES))["hits"]},
-        "query, another version": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", vector=VECTOR, k=1000, version=1)["hits"]},
-        "query_batch": lambda c, r, doc: {h["doc"] for a in c.call("query_batch", index="ix", queries=[{"vector": VECTOR, "k": 1000}] * 3)["results"] for h in a["hits"]},
+        "query": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", **question(r))["hits"]},
+        "query, another version": lambda c, r, doc: {h["doc"] for h in c.call("query", index="ix", version=1, **question(r))["hits"]},
+        "query_batch": lambda c, r, doc: {h["doc"] for a in c.call("query_batch", index="ix", queries=[question(r) for _ in range(3)])["results"] for h in a["hits"]},
         "documents.list": lambda c, r, doc: {d["doc"] for d in c.call("documents.list", index="ix", limit=1000)["documents"]},
-        "documents.get": lambda c, r, doc: {c.call("documents.get", index="ix", doc=doc)["doc"]},
-        "fetch": lambda c, r, doc: {c.call("fetch", index="ix", doc=doc)["doc"]},
+        "documents.get": lambda c, r, doc: {c.call("documents.get", index="ix", doc=doc, source=source(doc))["doc"]},
+        "fetch": lambda c, r, doc: {c.call("fetch", index="ix", doc=doc, source=source(doc))["doc"]},
     }
     # name: (method and fields that take a document away, those that give it back, or None)
     TAKES = {
@@ -126,6 +137,9 @@ class Load(unittest.TestCase):
         "hidden by a glob": (lambda doc: ("policy.hide", {"glob": doc}), lambda doc: ("policy.unhide", {"glob": doc})),
         "by policy.apply": (lambda doc: ("policy.apply", {"changes": [{"op": "hide", "docs": [doc, "other"]}]}),
                             lambda doc: ("policy.apply", {"changes": [{"op": "unhide", "docs": [doc, "other"]}]})),
+        "hidden with its source": (lambda doc: ("policy.hide", {"all_of": source(doc)}), lambda doc: ("policy.unhide", {"all_of": source(doc)})),
+        "revoked by a flip": (lambda doc: ("documents.put", {"index": "ix", "activate": True, "documents": [{"id": doc, "labels": ["group:a"]}]}),
+                              lambda doc: ("documents.put", {"index": "ix", "activate": True, "documents": [{"id": doc, "labels": ["group:a", "public"]}]})),
         "erased": (lambda doc: ("policy.erase", {"docs": [doc]}), None),
     }
 
@@ -148,13 +162,17 @@ class Load(unittest.TestCase):
     def test_what_is_taken_away_is_gone_when_the_response_is_there(self):
         self.ingest("one", DENIALS)
         conn = self.serve()
+        for n in range(OWNED):
+            conn.call("documents.put", index="ix", source=f"own{n}", activate=True, documents=[{"id": f"own{n}", "text": "one text", "labels": ["public"], "vector": VECTOR}])
         gone, r, done = {}, random.Random(seed(1)), Counter()
         self.clients(self.watch(gone))
-        fresh = itertools.count()
+        fresh, owned = itertools.count(), [f"own{n}" for n in range(OWNED)]
         back = []
         for n in range(DENIALS):
-            name = r.choices(list(self.TAKES), [3, 3, 2, 2, 1])[0]
-            doc = f"d{next(fresh)}"
+            name = r.choices(list(self.TAKES), [3, 3, 2, 2, 1, 2, 1])[0]
+            if name == "hidden with its source" and not owned:
+                name = "hidden"
+            doc = owned.pop() if name == "hidden with its source" else f"d{next(fresh)}"
             take, give = self.TAKES[name]
             method, fields = take(doc)
             if n % 20 == 7 and name == "hidden":  # another process
