@@ -35,7 +35,9 @@ void cn_free(void *p);                       /* NULL is fine */
 /* Bytes of the piece that this thread asked for last, if that was refused; told once, 0 else. */
 size_t cn_alloc_refused(void);
 
-/* Tests: how many pieces were asked for since start; and the n-th from now fails (0: none does). */
+/* Tests: how many pieces were asked for since start; and the n-th from now fails (0: none does). What libraries allocate is
+ * outside: CRoaring asks malloc, has no hook to be given another (its versions from 0.6 on have one), and most of its functions
+ * could not say that memory is out; LMDB, msgpack-c and OpenSSL ask malloc too. */
 uint64_t cn_alloc_count(void);
 void cn_alloc_fail_at(uint64_t nth);
 

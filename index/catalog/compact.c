@@ -225,13 +225,12 @@ static cn_err try_once(job *j, bool *ret_again) {
 static cn_err remove_old(job *j) {
     cn_gc_result gone = {0};
     cn_pending p;
-    CN_TRY(cn_catalog_pending(j->t, &p));
-    int64_t until = p.due_us + WAIT_MORE_US;
-    for (;;) {
+    for (int64_t until = 0;;) {
         cn_err e = cn_catalog_sweep(j->t, j->who, &gone);
         if (e != CN_OVERLOADED) /* by others' changes: then they stay pending */
             CN_TRY(e);
         CN_TRY(cn_catalog_pending(j->t, &p));
+        until = until ? until : p.due_us + WAIT_MORE_US;
         if (p.files == 0 || !j->o->wait || cn_wall_us() > until)
             break;
         usleep(WAIT_US);

@@ -285,6 +285,10 @@ static cn_err name_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     }
     if (named == 0)
         return CN_OK;
+    for (uint32_t g = 0; g < b->w->n; g++) {
+        const cn_seg_id *id = &b->w->made[g].part.id;
+        CN_TRY(cn_db_del(txn, c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}));
+    }
     CN_TRY(audited(b, txn, named));
     CN_TRY(note_erasing(b, c, txn));
     b->w->unsure = true;

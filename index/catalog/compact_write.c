@@ -5,6 +5,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/compact_inside.h"
+#include "index/catalog/needed.h"
 #include "index/store/dir.h"
 #include "index/store/segw_inside.h"
 
@@ -54,12 +55,15 @@ static cn_err copy_file(cn_segw *w, cn_surveyed *x, const cn_compact_opts *o, cn
     return cn_seg_sound(x->seg); /* one cut short while it was read gave zeros */
 }
 
+/* From its beginning, for a killed compaction leaves it behind, with texts that may be erased after. Naming takes it out. */
+static cn_err retire_it(void *ctx, const cn_catalog *c, MDB_txn *txn) { return cn_retire_files(c, txn, ctx, 1); }
+
 static cn_err copy(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) {
     cn_arena a;
     cn_segw *w;
     CN_TRY(cn_segw_new(s->t, cn_seg_dim(r->from[0]->seg), &w));
-    cn_err e = CN_OK;
     r->part.id = cn_segw_id(w);
+    cn_err e = cn_catalog_write(s->t, retire_it, &r->part.id);
     cn_arena_init(&a, 1 << 16, DOC_ARENA);
     for (uint32_t i = 0; e == CN_OK && i < r->n; i++) {
         r->base[i] = cn_segw_docs(w);

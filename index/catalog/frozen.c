@@ -54,7 +54,9 @@ static cn_err pack_body(const cn_frozen_set *s, cn_buf *b) {
     cn_pack_array(b, s->n);
     for (uint32_t i = 0; i < s->n; i++)
         pack_question(b, &s->v[i]);
-    return b->failed ? cn_fail(CN_INVALID, "the set would take over %zu MiB; freeze fewer questions", CN_FROZEN_BYTES >> 20) : CN_OK;
+    if (b->failed && !b->refused)
+        return cn_fail(CN_INVALID, "the set would take over %zu MiB; freeze fewer questions", CN_FROZEN_BYTES >> 20);
+    return cn_buf_check(b);
 }
 
 /* ---------- records ---------- */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
@@ -11,6 +12,7 @@
 #include "index/catalog/needed.h"
 #include "index/control/audit.h"
 #include "index/store/dir.h"
+#include "index/store/segw_inside.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
 #define UNNAMED_US ((int64_t)3600 * 1000000) /* a file not yet named by a version is left alone for so long */
@@ -34,18 +36,31 @@ typedef struct sweep { /* of one batch */
     cn_stray stray[SWEEP_MAX];
     uint32_t n_strays;
     erased gone;
+    cn_needed forgotten; /* held erased documents, are named no more, and a kill came before they were let go */
     bool more;
 } sweep;
 
-static bool young_file(const sweep *g, const cn_seg_id *id) {
+static bool written_since(const sweep *g, const cn_seg_id *id, int64_t us) {
     char path[4096];
     struct stat st;
     if (cn_seg_path(g->t, id, NULL, path, sizeof path) != CN_OK || stat(path, &st) != 0)
         return false;
-    return cn_wall_us() - (int64_t)st.st_mtime * 1000000 < UNNAMED_US;
+    return cn_wall_us() - (int64_t)st.st_mtime * 1000000 < us;
 }
 
-/* Anything doubtful is kept. */
+/* By a compaction that lives, which has its lock; what is derived from it is not locked. */
+static bool being_made(const sweep *g, const cn_seg_id *id) {
+    char path[CN_PATH_MAX];
+    int fd = -1;
+    cn_err err = cn_seg_path(g->t, id, NULL, path, sizeof path);
+    if (err == CN_OK)
+        err = cn_lock_file(path, false, &fd);
+    if (fd >= 0)
+        close(fd);
+    return err == CN_CONFLICT;
+}
+
+/* Anything doubtful is kept. What a compaction makes is among the retired until it is named. */
 static bool needed(sweep *g, const cn_seg_id *id) {
     int64_t at = 0;
     cn_str value;
@@ -54,10 +69,10 @@ static bool needed(sweep *g, const cn_seg_id *id) {
         return true;
     cn_err err = cn_db_get(g->txn, g->c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}, &value);
     if (err == CN_NOT_FOUND)
-        return young_file(g, id);
+        return written_since(g, id, UNNAMED_US);
     if (err == CN_OK)
         err = cn_fields_read(value, "the record of a retired file", NULL, f, 1);
-    if (err == CN_OK && cn_wall_us() - at >= CN_GRACE_US)
+    if (err == CN_OK && cn_wall_us() - at >= CN_GRACE_US && !written_since(g, id, CN_GRACE_US) && !being_made(g, id))
         return false;
     if (err != CN_OK)
         g->err = err;
@@ -81,12 +96,30 @@ static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     return CN_OK;
 }
 
+static cn_err find_forgotten(void *ctx, cn_str key, cn_str value, bool *stop) {
+    sweep *g = ctx;
+    cn_seg_id id;
+    cn_err err = cn_db_get(g->txn, g->c->retired, key, &value);
+    (void)stop;
+    if (err != CN_NOT_FOUND || key.n != CN_SEG_ID)
+        return err == CN_NOT_FOUND ? CN_OK : err;
+    memcpy(id.b, key.p, CN_SEG_ID);
+    if (cn_needed_has(&g->needed, &id) || cn_seg_is_gone(g->t, &id))
+        return CN_OK;
+    if (!cn_arena_grow(g->a, g->forgotten.v, g->forgotten.n, g->forgotten.room))
+        return cn_fail_memory();
+    g->forgotten.v[g->forgotten.n++] = id;
+    return CN_OK;
+}
+
 /* Reading the folder takes long, and is done before the writer is taken: whoever names a file changes the catalog. */
 static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
     g->c = c;
     g->txn = txn;
+    g->forgotten = (cn_needed){0};
     CN_TRY(cn_needed_make(c, txn, g->a, &g->needed));
+    CN_TRY(cn_db_each(txn, c->erasing, (cn_str){0}, find_forgotten, g));
     CN_TRY(cn_seg_strays(g->t, keep, g, g->stray, SWEEP_MAX, &g->n_strays));
     return g->err;
 }
@@ -192,6 +225,7 @@ static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     uint32_t before = g->got->files;
     CN_TRY(cn_seg_strays_remove(g->t, g->stray, g->n_strays, &g->got->files, &g->got->bytes));
     CN_TRY(forget_retired(g, c, txn));
+    CN_TRY(cn_retire_files(c, txn, g->forgotten.v, g->forgotten.n));
     bool any = g->got->files > before; /* files that someone holds are left for another time */
     g->more = g->n_strays == SWEEP_MAX;
     CN_TRY(forget_orphans(g, c, txn, &any));
@@ -266,7 +300,7 @@ typedef struct leaving {
     int64_t due_us;
 } leaving;
 
-/* Not among the retired: a kill came between, and the sweep takes it as a file that was never named. */
+/* Not among the retired: a kill came between, and the next sweep puts it there. */
 static cn_err count_leaving(void *ctx, cn_str key, cn_str value, bool *stop) {
     leaving *l = ctx;
     cn_str index = {NULL, 0}, retired;

@@ -3,8 +3,8 @@
  *
  * Owns:    nothing.
  * Thread:  any; one transaction after the other, each short.
- * Limits:  64 files a transaction, looked for before it; a file that someone builds (holds its lock) is left alone, and one that was never named
- *          for an hour. */
+ * Limits:  64 files a transaction, looked for before it; a file that someone builds (holds its lock) is left alone, one that was never named
+ *          for an hour, one that a compaction made in vain for a minute. */
 #pragma once
 #include "index/catalog/version.h"
 #include "index/control/records.h"

@@ -12,7 +12,7 @@
  * policy     ...                                  policy/policy_inside.h
  * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
- * retired    segment id                           {at}: when its last version went
+ * retired    segment id                           {at}: when its last version went, or a compaction began to write it
  * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
  *                                                 documents; record: the audit record of that
  * Owns:    nothing.

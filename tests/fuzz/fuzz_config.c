@@ -1,4 +1,5 @@
-/* fuzz_config.c -- any bytes as a configuration file, as JSON, and as a file for `policy apply`.
+/* fuzz_config.c -- any bytes as a configuration file, as JSON, as a file for `policy apply`, as judgements and questions of TREC and
+ * BEIR.
  *
  * Owns:    a file in memory, under its name in /proc; a service on a directory of its own.
  * Thread:  one.
@@ -11,6 +12,7 @@
 #include "server/net/config.h"
 #include "tests/fuzz/replay.h"
 #include "tests/server/fixture.h"
+#include "tools/cairn/judged.h"
 
 static fixture f;
 static int file = -1;
@@ -27,11 +29,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     return file >= 0 ? 0 : 1;
 }
 
+static bool put_file(cn_str s) { return ftruncate(file, 0) == 0 && pwrite(file, s.p, s.n, 0) == (ssize_t)s.n; }
+
 static void config(cn_str s) {
     static char name[] = "cairnd", option[] = "--config", data[] = "--data=/nowhere", listen[] = "--listen=unix:/nowhere";
     char *argv[] = {name, option, path, data, listen, NULL};
     cn_config c = {0};
-    if (ftruncate(file, 0) != 0 || pwrite(file, s.p, s.n, 0) != (ssize_t)s.n)
+    if (!put_file(s))
         return;
     if (cn_config_load(5, argv, &c) == CN_OK) {
         CN_ASSERT(c.loops >= 1 && c.queue >= 1 && c.max_frame >= 1024 && c.max_connections >= 1 && c.unix_mode <= 0777);
@@ -82,14 +86,40 @@ static void apply(cn_str s) {
     cn_call_reset(&f.call);
 }
 
+/* ---------- judgements ---------- */
+static void grades(cn_str s) {
+    cn_judgements *j;
+    if (!put_file(s))
+        return;
+    if (judged_grades(path, &j) != CN_OK) {
+        CN_ASSERT(cn_error_detail()[0]);
+        return;
+    }
+    CN_ASSERT(cn_judge_queries(j) > 0);
+    cn_judge_free(j);
+}
+
+static cn_err inside(void *ctx, cn_str id, cn_str text, unsigned long line) {
+    const cn_str *all = ctx;
+    CN_ASSERT(id.n + text.n <= all->n && line > 0);
+    return CN_OK;
+}
+
+static void questions(cn_str s) {
+    if (put_file(s) && judged_questions(path, inside, &s) != CN_OK)
+        CN_ASSERT(cn_error_detail()[0]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     if (n < 1)
         return 0;
     cn_str s = {(const char *)bytes + 1, n - 1};
-    switch (bytes[0] % 3) {
+    switch (bytes[0] % 8) {
     case 0: config(s); break;
     case 1: json(s); break;
-    default: apply(s);
+    case 2: apply(s); break;
+    case 3: grades(s); break;
+    default: questions(s);
     }
     return 0;
 }

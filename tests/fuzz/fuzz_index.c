@@ -1,9 +1,8 @@
 /* fuzz_index.c -- any bytes as filters, questions, labels, members, and as what lies on disk: segment files, records of the catalog and the
  * policy, control.mdb, lists of numbers.
  *
- * The first byte chooses (enum below). A file on disk is a good one with edits: five bytes each, three of place and what is put
- * there, by the fourth as it is, added, or with the rest of its page as zeros. Checksums are mended where what lies behind them
- * shall be reached. Whatever is taken must then work: be read, validated, matched, asked.
+ * The first byte chooses (enum below). A file on disk is a good one with edits (edited.h). Checksums are mended where what lies behind them shall be
+ * reached. Whatever is taken must then work: be read, validated, matched, asked.
  * Owns:    a tenant in a directory of its own, removed at the end.
  * Thread:  one.
  * Limits:  those of replay.h. */
@@ -11,52 +10,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <fcntl.h>
-
 #include "index/policy/policy_inside.h"
 #include "index/policy/glob.h"
 #include "index/policy/key.h"
 #include "index/policy/principal.h"
 #include "index/search/filter.h"
 #include "index/store/bitmap.h"
-#include "index/store/segment_format.h"
+#include "tests/fuzz/edited.h"
 #include "tests/fuzz/replay.h"
 #include "tests/index/small.h"
 
 enum { FILTER_TEXT, FILTER_MAP, SEGMENT, SEGMENT_MENDED, OWN_MENDED, CONTROL, INDEX_RECORD, VERSION_RECORD, POLICY_RECORD, LABELS, MEMBERS, BUCKETS, QUESTION, BITMAP, KINDS };
-#define EDIT 5
-#define PAGE 4096
-
-typedef struct file {
-    char path[4096];
-    uint8_t *bytes, *good;
-    size_t n;
-} file;
 static file segment, own, control;
 static cn_seg_id segment_id, own_id;
 static cn_arena arena;
 static cn_searcher *searcher;
-
-static void take(file *f, const char *path) {
-    FILE *in = fopen(path, "rb");
-    CN_ASSERT(in);
-    snprintf(f->path, sizeof f->path, "%s", path);
-    fseek(in, 0, SEEK_END);
-    f->n = (size_t)ftell(in);
-    rewind(in);
-    f->bytes = malloc(f->n);
-    f->good = malloc(f->n);
-    CN_ASSERT(f->bytes && f->good && fread(f->good, 1, f->n, in) == f->n);
-    fclose(in);
-}
-
-static void put(const file *f, const uint8_t *bytes, size_t n) {
-    int fd = open(f->path, O_WRONLY | O_CLOEXEC);
-    CN_ASSERT(fd >= 0 && pwrite(fd, bytes, n, 0) == (ssize_t)n && ftruncate(fd, (off_t)n) == 0);
-    close(fd);
-}
 
 static void clean_up(void) {
     cn_searcher_free(searcher);
@@ -85,40 +53,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     segment_id = v.parts[0].id;
     own_id = v.own;
     s_segment_path(&segment_id, path);
-    take(&segment, path);
+    file_take(&segment, path);
     s_segment_path(&own_id, path);
-    take(&own, path);
+    file_take(&own, path);
     snprintf(path, sizeof path, "%s/tenants/acme/control.mdb", s_dir);
     close_tenant();
-    take(&control, path);
+    file_take(&control, path);
     CN_ASSERT(s_open_again() && cn_searcher_new(&searcher) == CN_OK);
     atexit(clean_up);
     return 0;
-}
-
-/* --- edits --- */
-static void edit(file *f, cn_str s) {
-    memcpy(f->bytes, f->good, f->n);
-    for (; s.n >= EDIT; s = (cn_str){s.p + EDIT, s.n - EDIT}) {
-        const uint8_t *e = (const uint8_t *)s.p;
-        size_t at = ((size_t)e[0] << 16 | (size_t)e[1] << 8 | e[2]) % f->n;
-        if (e[3] % 4 == 3)
-            memset(f->bytes + at, 0, PAGE - at % PAGE < f->n - at ? PAGE - at % PAGE : f->n - at);
-        else
-            f->bytes[at] = (uint8_t)(e[3] % 4 == 2 ? f->bytes[at] + e[4] : e[4]);
-    }
-}
-
-static void mend(file *f) {
-    for (size_t at = 16; at + CN_BLOCK_HEAD <= f->n; at += PAGE) {
-        cn_block_head h;
-        memcpy(&h, f->bytes + at, sizeof h);
-        if (h.magic != CN_BLOCK_MAGIC || h.bytes > f->n - at - CN_BLOCK_HEAD)
-            continue;
-        h.crc = 0;
-        h.crc = cn_crc32c(cn_crc32c(0, &h, sizeof h), f->bytes + at + CN_BLOCK_HEAD, h.bytes);
-        memcpy(f->bytes + at, &h, sizeof h);
-    }
 }
 
 static cn_err ignore_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
@@ -154,25 +97,25 @@ static void read_segment(cn_seg *s) {
 
 static void look_at_file(file *f, const cn_seg_id *id, cn_str s, bool mended) {
     cn_seg *seg;
-    edit(f, s);
+    file_edit(f, s);
     if (mended)
-        mend(f);
-    put(f, f->bytes, f->n);
+        file_mend(f);
+    file_put(f, f->bytes);
     if (cn_seg_open(s_tenant, id, NULL, &seg) == CN_OK) {
         read_segment(seg);
         cn_seg_close(seg);
     } else {
         CN_ASSERT(cn_error_detail()[0]);
     }
-    put(f, f->good, f->n);
+    file_put(f, f->good);
 }
 
 static void look_at_control(cn_str s) {
     uint64_t n;
     cn_digest head;
     close_tenant();
-    edit(&control, s);
-    put(&control, control.bytes, control.n);
+    file_edit(&control, s);
+    file_put(&control, control.bytes);
     if (cn_data_open(s_dir, &s_data) == CN_OK && cn_tenant_open(s_data, CN_STR("acme"), &s_tenant) == CN_OK) {
         s_sees("p", 0, "public,group:y,user:v", "c");
         s_sees("p", 1, "group:x", "b");
@@ -182,7 +125,7 @@ static void look_at_control(cn_str s) {
         cn_tenant_unref(s_tenant);
     if (s_data)
         cn_data_close(s_data);
-    put(&control, control.good, control.n);
+    file_put(&control, control.good);
     CN_ASSERT(s_open_again());
 }
 

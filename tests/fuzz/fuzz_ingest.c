@@ -1,10 +1,10 @@
-/* fuzz_ingest.c -- any bytes as rows, tables, vectors, documents, front matter, metadata.
+/* fuzz_ingest.c -- any bytes as rows, tables, vectors, documents, front matter, metadata, packed files.
  *
  * The first byte chooses what the rest is given to. Whatever it is, the answer is an error with a text, or sound: texts in
  * UTF-8, blocks in order and inside the text, vectors of a possible dimension.
  * With clang: CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
  *               -Dc_args=-fsanitize=fuzzer-no-link;  build-fuzz/tests/fuzz/fuzz_ingest -max_len=65536
- * Owns:    a file in memory, under its name in /proc.
+ * Owns:    a file in memory, under its name in /proc; a process that unpacks.
  * Thread:  one.
  * Limits:  those of replay.h. */
 #include <stdio.h>
@@ -17,20 +17,22 @@
 #include "engine/base/utf8.h"
 #include "ingest/parse/charset.h"
 #include "ingest/parse/normal.h"
+#include "ingest/parse/unpack.h"
 #include "ingest/source/front.h"
 #include "ingest/source/source.h"
 #include "tests/fuzz/replay.h"
 
 static cn_arena arena;
+static cn_unpacker *unpacker;
 static int file = -1;
 static char path[64];
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    (void)argc, (void)argv;
+    cn_parse_worker_main(*argc, *argv);
     cn_arena_init(&arena, 1 << 20, (size_t)1 << 30);
     file = memfd_create("input", 0);
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    return file >= 0 ? 0 : 1;
+    return file >= 0 && cn_unpacker_new(&unpacker) == CN_OK ? 0 : 1;
 }
 
 /* --- sources --- */
@@ -46,12 +48,27 @@ static void check_raw(const cn_raw *r) {
         CN_ASSERT(r->labels.allow.v[i].n <= CN_LABEL_MAX);
 }
 
+static bool put_file(cn_str s) { return ftruncate(file, 0) == 0 && pwrite(file, s.p, s.n, 0) == (ssize_t)s.n && lseek(file, 0, SEEK_SET) == 0; }
+
+#define UNPACKED_MAX ((size_t)64 << 20) /* more is input.h's to refuse */
+
+static void packed(cn_str s, cn_packing packing) {
+    static char bytes[1 << 16];
+    size_t n = 1, all = 0;
+    bool cut = false;
+    cn_err err = put_file(s) ? cn_unpack_begin(unpacker, file, packing) : CN_END;
+    for (; err == CN_OK && n && all < UNPACKED_MAX; all += n)
+        err = cn_unpack_read(unpacker, bytes, sizeof bytes, &n, &cut);
+    CN_ASSERT(err == CN_OK || err == CN_END || (err == CN_INVALID && cn_error_detail()[0]));
+    CN_ASSERT(cn_unpack_taken(unpacker) <= s.n);
+}
+
 static void rows(cn_str s, cn_format format) {
     const char *paths[1] = {path};
     const cn_source_opts o = {.paths = paths, .n_paths = 1, .format = format, .trust = CN_TRUST_FRONT_MATTER, .source = CN_STR("default")};
     cn_source *src;
     cn_raw raw;
-    if (ftruncate(file, 0) != 0 || pwrite(file, s.p, s.n, 0) != (ssize_t)s.n || cn_source_open(&o, &src) != CN_OK)
+    if (!put_file(s) || cn_source_open(&o, &src) != CN_OK)
         return;
     for (unsigned n = 0; n < 70000 && cn_source_next(src, &arena, &raw) == CN_OK; n++)
         check_raw(&raw);
@@ -108,15 +125,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     if (n < 1)
         return 0;
     cn_str s = {(const char *)bytes + 1, n - 1};
-    unsigned which = bytes[0] % 14;
+    unsigned which = bytes[0] % 16;
     if (which < 6)
         rows(s, formats[which]);
     else if (which < 12)
         document(s, kinds[which - 6]);
     else if (which == 12)
         charset(s);
-    else
+    else if (which == 13)
         front(s);
+    else
+        packed(s, which == 14 ? CN_PACK_GZ : CN_PACK_ZST);
     cn_arena_reset(&arena);
     return 0;
 }

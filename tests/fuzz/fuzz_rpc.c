@@ -1,4 +1,5 @@
-/* What a stranger may send: bytes in any pieces -> frames -> messages -> the methods themselves, by nobody and by a key.
+/* What a stranger may send: bytes in any pieces -> frames -> messages -> the methods themselves, by nobody, by a key that reads,
+ * and by one that may do everything in its tenant.
  *
  * With clang: CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false \
  *               -Dc_args=-fsanitize=fuzzer-no-link;  build-fuzz/tests/fuzz/fuzz_rpc
@@ -14,19 +15,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 static fixture f;
 static cn_arena keys;
-static cn_caller key;
+static cn_caller key, all;
+static unsigned calls; /* since the tenant was made */
+#define CALLS_MAX 500 /* then it is made anew: what the last key did to it would be all that is met */
 
 static void clean_up(void) {
     cn_arena_done(&keys);
     fixture_done(&f);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    (void)argc, (void)argv;
+static void make(void) {
     char text[CN_KEY_TEXT];
     fixture_init(&f);
     cn_arena_init(&keys, 4096, 1 << 20);
     make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"query\",\"versions\",\"audit\",\"act-as\"]}", &keys, &key, text);
+    make_key(&f, "{\"tenant\":\"acme\",\"scopes\":[\"query\",\"ingest\",\"activate\",\"force\",\"versions\",\"policy\",\"operate\",\"audit\",\"admin\"],"
+                 "\"labels\":[\"public\",\"group:hr\"]}", &keys, &all, text);
+    ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"docs2\",\"embedder\":\"none\"}");
+    ask(&f, &f.operator, "documents.put", "{\"tenant\":\"acme\",\"index\":\"docs2\",\"activate\":true,\"documents\":["
+                                         "{\"id\":\"e0\",\"text\":\"the public two\",\"labels\":[\"public\"],\"vector\":[0,1,0,0]}]}");
+    ask(&f, &f.operator, "policy.erase", "{\"tenant\":\"acme\",\"docs\":[\"gone\"]}");
+    calls = 0;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    (void)argc, (void)argv;
+    make();
     atexit(clean_up);
     return 0;
 }
@@ -54,6 +68,9 @@ static void call(cn_caller *who, const cn_message *m) {
     CN_ASSERT(cn_pack_check(out.p, out.n, &whole) == CN_OK && whole == out.n);
 }
 
+/* For the old files of a compaction to go, which takes a minute. */
+static bool waits(const cn_message *m) { return cn_str_is(m->method, "versions.compact") && memmem(m->params.p, m->params.n, "wait", 4); }
+
 static void message(cn_str frame) {
     cn_message m;
     cn_str text;
@@ -65,6 +82,13 @@ static void message(cn_str frame) {
         return;
     call(&f.nobody, &m);
     call(&key, &m);
+    if (waits(&m))
+        return;
+    call(&all, &m);
+    if (++calls == CALLS_MAX) {
+        clean_up();
+        make();
+    }
 }
 
 /* The first byte says in which steps the rest arrives. */

@@ -6,7 +6,9 @@
 
 #include "tests/fuzz/replay.h"
 
+#ifndef ROUNDS
 #define ROUNDS 20000
+#endif
 #define INPUT_MAX 65536
 
 static uint8_t input[INPUT_MAX];

@@ -192,8 +192,10 @@ static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     int64_t at = 1;
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
     CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, note, a));
-    for (uint32_t i = 0; i < a->n; i++)
+    for (uint32_t i = 0; i < a->n; i++) {
         CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)a->id[i].b, CN_SEG_ID}, f, 1));
+        cn_segw_abandon(s_tenant, &a->id[i]); /* as if it had been written long ago */
+    }
     return CN_OK;
 }
 

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "index/catalog/check.h"
+#include "index/catalog/compact.h"
+#include "index/catalog/sweep.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -344,6 +346,63 @@ static void test_many_versions(void) {
     CU_ASSERT_EQUAL(s_sees("many", 29, "public", "m29"), 1);
 }
 
+/* ---------- a compaction under way ---------- */
+typedef struct aged {
+    cn_seg_id id[64];
+    uint32_t n, made;
+} aged;
+
+static cn_err note_retired(void *ctx, cn_str key, cn_str value, bool *stop) {
+    aged *a = ctx;
+    (void)value;
+    memcpy(a->id[a->n].b, key.p, CN_SEG_ID);
+    *stop = ++a->n == 64;
+    return CN_OK;
+}
+
+/* What it makes is among the files let go, from its beginning: that was long ago now. */
+static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    aged *a = ctx;
+    int64_t at = 1;
+    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, note_retired, a));
+    for (uint32_t i = 0; i < a->n; i++) {
+        cn_segw_abandon(s_tenant, &a->id[i]);
+        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)a->id[i].b, CN_SEG_ID}, f, 1));
+    }
+    return CN_OK;
+}
+
+static bool sweep_beside(void *ctx, uint64_t bytes) {
+    aged a = {.n = 0};
+    char path[4096];
+    (void)bytes;
+    OK(cn_catalog_write(s_tenant, age, &a));
+    OK(cn_catalog_sweep(s_tenant, &s_who, &(cn_gc_result){0}));
+    for (uint32_t i = 0; i < a.n; i++) {
+        s_segment_path(&a.id[i], path);
+        a.made += access(path, F_OK) == 0;
+    }
+    CU_ASSERT_EQUAL(a.made, 1);
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+static void test_compaction_beside_a_sweep(void) {
+    static const s_row two[] = {{"b", "second", "public", "", ""}, {"c", "third", "public", "", ""}};
+    unsigned swept = 0;
+    cn_compact_result r;
+    cn_pending left;
+    s_index("w");
+    CU_ASSERT_EQUAL(s_seal("w", two, 1, NULL), 1);
+    CU_ASSERT_EQUAL(s_seal("w", two + 1, 1, NULL), 2);
+    CU_ASSERT_EQUAL_FATAL(s_activate("w", 2), CN_OK);
+    CU_ASSERT_EQUAL(cn_version_compact(s_tenant, CN_STR("w"), &(cn_compact_opts){.pace = sweep_beside, .pace_ctx = &swept}, &s_why, &r), CN_OK);
+    CU_ASSERT(swept > 0 && r.made > 0);
+    CU_ASSERT(cn_catalog_pending(s_tenant, &left) == CN_OK && left.files > 0); /* the old ones; the new one was named */
+    CU_ASSERT_EQUAL(s_sees("w", 2, "public", "b"), 1);
+}
+
 void add_upkeep_suite(void) {
     CU_pSuite s = CU_add_suite("upkeep", set_up, tear_down);
     CU_add_test(s, "the chain", test_chain);
@@ -353,5 +412,6 @@ void add_upkeep_suite(void) {
     CU_add_test(s, "many changes at once", test_many_changes);
     CU_add_test(s, "dropping beside sealing", test_drop_beside_seal);
     CU_add_test(s, "many versions", test_many_versions);
+    CU_add_test(s, "a compaction beside a sweep", test_compaction_beside_a_sweep);
     CU_add_test(s, "all of it checked", test_check);
 }

@@ -52,7 +52,7 @@ static void must(fixture *f, const char *method, const char *json) {
 void fixture_init(fixture *f) {
     *f = (fixture){.operator = {.kind = CN_CALLER_OPERATOR, .who = "uid:0(root)", .via = "command"}, .nobody = {.who = "nobody", .via = "rpc"}};
     cn_data *d;
-    snprintf(f->dir, sizeof f->dir, "/tmp/cairn-test-XXXXXX");
+    snprintf(f->dir, sizeof f->dir, "%s/cairn-test-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     CN_ASSERT(mkdtemp(f->dir) && rmdir(f->dir) == 0);
     CN_ASSERT(cn_data_init(f->dir) == CN_OK && cn_data_open(f->dir, &d) == CN_OK);
     CN_ASSERT(cn_tenant_create(d, CN_STR("acme"), &who) == CN_OK && cn_tenant_create(d, CN_STR("other"), &who) == CN_OK);

@@ -14,8 +14,9 @@ from collections import Counter
 from failing import CALLS, Failing
 from serving import Data, Failed, Rpc, Server, count
 
-SOME = count(4, 1000000)
+SOME = count(2, 1000000)
 VECTOR = [1.0, 2.0, 0.0, 1.0]
+DOCS = ["d0", "d1", "d2", "d5"]
 ERRORS = ("UNAVAILABLE", "INTERNAL", "OVERLOADED", "DAMAGED")
 ALL = "query,ingest,activate,versions,policy,operate,audit,admin"
 
@@ -61,20 +62,49 @@ class Starting(Faulty):
 
 
 class OnServer(Faulty):
-    # name: (its fields for the n-th time, the document that it puts or takes away)
+    """A row: the method, its fields for the n-th time, what it changes; all on one server. READY makes what some need."""
+    INDEX = {"index": "docs"}
     ON_SERVER = {
-        "documents.put": (lambda n, active: {"index": "docs", "activate": True, "documents": [{"id": f"p{n}", "text": f"put {n}", "labels": ["public"], "vector": VECTOR}]},
-                          "p"),
-        "policy.deny": (lambda n, active: {"docs": [f"f{n}"], "labels": ["public"]}, "f"),
-        "policy.hide": (lambda n, active: {"docs": [f"f{n}"]}, "f"),
-        "versions.activate": (lambda n, active: {"index": "docs", "version": 2 if active != 2 else 3, "reason": "test"}, None),
-        "members.set": (lambda n, active: {"member": f"user:u{n}", "labels": ["group:hr"]}, None),
-        "query": (lambda n, active: {"index": "docs", "vector": VECTOR, "k": 1000, "labels": ["public"]}, None),
-        "documents.get": (lambda n, active: {"index": "docs", "doc": "d2"}, None),
+        "put": ("documents.put", lambda self, n: {**self.INDEX, "activate": True, "documents": [{"id": f"p{n}", "text": f"put {n}", "labels": ["public"], "vector": VECTOR}]},
+                lambda self, n: self.there(f"p{n}")),
+        "ingest": ("ingest.start", lambda self, n: {**self.INDEX, "activate": True, "wait": True, "format": "jsonl", "paths": [self.rows(n)]}, lambda self, n: self.there(f"i{n}")),
+        "deny": ("policy.deny", lambda self, n: {"docs": [f"f{n}"], "labels": ["public"]}, lambda self, n: self.there(f"f{n}")),
+        "hide": ("policy.hide", lambda self, n: {"docs": [f"f{n}"]}, lambda self, n: self.there(f"f{n}")),
+        "erase": ("policy.erase", lambda self, n: {"docs": [f"f{n}"]}, lambda self, n: self.there(f"f{n}")),
+        "apply": ("policy.apply", lambda self, n: {"changes": [{"op": "hide", "docs": [f"f{n}"]}, {"op": "deny", "docs": [f"g{n}"], "labels": ["group:x"]}]},
+                  lambda self, n: self.applied(n)),
+        "activate": ("versions.activate", lambda self, n: {**self.INDEX, "version": 2 if self.active() != 2 else 3, "reason": "test"}, lambda self, n: self.active()),
+        "member": ("members.set", lambda self, n: {"member": f"user:u{n}", "labels": ["group:hr"]},
+                   lambda self, n: f"user:u{n}" in {m["member"] for m in self.conn.call("members.list")["members"]}),
+        "compact": ("versions.compact", lambda self, n: self.INDEX, None),
+        "query": ("query", lambda self, n: {**self.INDEX, "vector": VECTOR, "k": 1000, "labels": ["public"]}, None),
+        "words": ("query", lambda self, n: {**self.INDEX, "text": '"text number" te*', "k": 1000, "mode": "lexical", "operators": True, "highlight": True,
+                                            "labels": ["public", f"group:w{n}"]}, None),
+        "get": ("documents.get", lambda self, n: {**self.INDEX, "doc": "d2"}, None),
+        "rollback": ("versions.rollback", lambda self, n: {**self.INDEX, "reason": "test"}, lambda self, n: self.active()), # the last: it leaves a hold
     }
 
+    def rows(self, n):
+        path = os.path.join(self.data.dir, "import", f"{n}.jsonl")
+        with open(path, "w") as f:
+            f.write(json.dumps({"id": f"i{n}", "text": f"row {n}", "labels": ["public"], "vector": VECTOR}) + "\n")
+        return path
+
+    def ready_compact(self, n):
+        """Something to do."""
+        self.conn.call("policy.erase", docs=[f"f{n}"])
+
+    def ready_rollback(self, n):
+        """Somewhere to go back to."""
+        if self.active() < 3:
+            self.conn.call("versions.activate", **self.INDEX, version=3, reason="test")
+
+    READY = {"compact": ready_compact, "rollback": ready_rollback}
+
     def serve(self):
-        self.server = Server(self.data, env=self.failing.env)
+        folder = os.path.join(self.data.dir, "import")
+        os.mkdir(folder)
+        self.server = Server(self.data, "--import-root", "acme=" + folder, env=self.failing.env)
         self.addCleanup(lambda: self.server.p.poll() is None and self.server.stop(signal.SIGKILL))
         self.conn = Rpc(self.server, self.key)
 
@@ -85,24 +115,33 @@ class OnServer(Faulty):
             self.assertTrue(str(e).startswith("NOT_FOUND"), e)
             return False
 
+    def applied(self, n):
+        denied = self.conn.call("policy.show", docs=[f"g{n}"])["documents"][0]["denied"] == ["group:x"]
+        self.assertEqual(self.there(f"f{n}"), not denied)
+        return denied
+
+    def active(self):
+        return self.conn.call("versions.list", index="docs")["active"]
+
     def state(self, name, n):
         """What the operation changes. Nothing fails now, so everything must answer."""
         answer = self.conn.call("query", index="docs", vector=VECTOR, k=3)
         self.assertEqual(len(answer["hits"]), 3)
-        doc = self.ON_SERVER[name][1]
-        if name == "members.set":
-            return f"user:u{n}" in {m["member"] for m in self.conn.call("members.list")["members"]}
-        return answer["made_by"]["version"] if name == "versions.activate" else self.there(f"{doc}{n}") if doc else None
+        look = self.ON_SERVER[name][2]
+        return look(self, n) if look else None
 
     def attempt(self, name, call, at):
         """Runs the operation with its at-th call failing. How many calls of this kind there were."""
         self.number += 1
         n = self.number
+        if name in self.READY:
+            self.READY[name](self, n)
         before = self.state(name, n)
-        fields = self.ON_SERVER[name][0](n, before)
+        method, fields, _ = self.ON_SERVER[name]
+        fields = fields(self, n)
         self.failing.arm(call, at)
         try:
-            self.conn.call(name, **fields)
+            self.conn.call(method, **fields)
             error = None
         except Failed as e:
             error = str(e)
@@ -117,10 +156,10 @@ class OnServer(Faulty):
             self.assertIn(error.split(":")[0], ERRORS, where)
             self.assertGreater(len(error.split(":", 1)[1]), 10, where)
             if after != before:  # of a job only: its own entry could not be written, after the flip
-                self.assertTrue(name == "documents.put" and "work.mdb" in error, where)
+                self.assertTrue(name in ("put", "ingest") and "work.mdb" in error, where)
                 self.seen["done, though the job's entry failed"] += 1
             self.seen[error.split(":")[0]] += 1
-            self.conn.call(name, **fields)  # now nothing fails
+            self.conn.call(method, **fields)  # now nothing fails
             if before is not None:
                 self.assertNotEqual(self.state(name, n), before, where)
         self.assertIsNone(self.server.p.poll(), where)
@@ -128,7 +167,7 @@ class OnServer(Faulty):
 
     def test_each_call_that_fails_under_each_method(self):
         self.key = self.data.make_key("--scope", ALL, "--labels", "public")
-        rows = "".join(json.dumps({"id": f"f{n}", "text": "text", "labels": ["public"], "vector": VECTOR}) + "\n" for n in range(count(1000, 30000)))
+        rows = "".join(json.dumps({"id": f"f{n}", "text": "text", "labels": ["public"], "vector": VECTOR}) + "\n" for n in range(count(2000, 60000)))
         self.data.cairn("ingest", "acme/docs", "-", "--activate", text=rows)
         self.data.cairn("ingest", "acme/docs", "-", "--activate", text='{"id":"one","text":"more","labels":["public"],"vector":[1,1,1,1]}\n')
         self.serve()
@@ -143,7 +182,6 @@ class OnServer(Faulty):
         self.sound()
 
 
-
 class OnFiles(Faulty):
     """The command, a process for each try, on a data directory of its own."""
     INDEX = "acme/docs"
@@ -156,6 +194,11 @@ class OnFiles(Faulty):
         "policy erase": (["policy", "erase", "acme", "d0"], True),
         "query": (["query", INDEX, "--batch", "QUESTIONS"], False),
         "gc": (["gc", INDEX], False),
+        "compact": (["compact", INDEX], False),
+        "policy apply": (["policy", "apply", "acme", "CHANGES"], True),
+        "policy restore": (["policy", "restore", "acme", "d5", "--reason", "test"], True),
+        "member sync": (["member", "sync", "acme", "MEMBERS"], True),
+        "gate run": (["gate", "run", INDEX], True),
     }
 
     def write(self, name, *maps):
@@ -169,8 +212,11 @@ class OnFiles(Faulty):
         for command in (["audit", "verify", "acme"], ["scrub"]):
             p = self.data.cairn(*command, check=False)
             self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
-        answer = json.loads(self.data.cairn("query", self.INDEX, "--batch", self.words["QUESTIONS"], "-o", "json").stdout)
-        return answer["made_by"]["version"], sorted(h["doc"] for h in answer["hits"])
+        read = lambda *args: json.loads(self.data.cairn(*args, "-o", "json").stdout)
+        answer = read("query", self.INDEX, "--batch", self.words["QUESTIONS"])
+        policy = [(d["denied"], d["hidden"], d["erased"]) for d in read("policy", "show", "acme", *DOCS)["documents"]]
+        gate = [(r["name"], r["value"]) for v in read("gate", "show", self.INDEX)["versions"] for r in v["results"] if not r["name"].endswith("_ms")]
+        return answer["made_by"]["version"], sorted(h["doc"] for h in answer["hits"]), policy, read("member", "list", "acme")["members"], gate
 
     def again(self):
         shutil.rmtree(self.data.path)
@@ -208,8 +254,15 @@ class OnFiles(Faulty):
 
     def test_each_call_that_fails_under_each_command(self):
         rows = [{"id": f"r{i}", "text": f"row {i}", "labels": ["public"], "vector": [1, i, 1, 1]} for i in range(5)]
-        self.words = {"ROWS": self.write("rows.jsonl", *rows), "QUESTIONS": self.write("questions.jsonl", {"vector": VECTOR, "k": 1000})}
+        self.words = {"ROWS": self.write("rows.jsonl", *rows), "QUESTIONS": self.write("questions.jsonl", {"vector": VECTOR, "k": 1000}),
+                      "CHANGES": self.write("changes.jsonl", {"op": "hide", "docs": ["d0"]}, {"op": "deny", "docs": ["d1", "d2"], "labels": ["group:x"]}),
+                      "MEMBERS": os.path.join(self.data.dir, "members")}
+        with open(self.words["MEMBERS"], "w") as f:
+            f.write("user:ana group:hr\ngroup:hr group:staff\n")
         self.data.cairn("ingest", self.INDEX, "-", "--activate", text='{"id":"one","text":"more","labels":["public"],"vector":[1,1,1,1]}\n')
+        self.data.cairn("member", "set", "acme", "user:bo", "group:hr")
+        self.data.cairn("policy", "erase", "acme", "d5")
+        self.data.cairn("gate", "freeze", self.INDEX, "core", "--cases", self.write("cases.jsonl", {"id": "q", "vector": VECTOR, "must_find": ["d0"], "relevant": {"d2": 1}}))
         self.copy = os.path.join(self.data.dir, "copy")
         shutil.copytree(self.data.path, self.copy)
         self.before = self.state()
@@ -248,6 +301,35 @@ class OnFiles(Faulty):
             self.assertEqual(once(at)[1], whole, f"killed at {at} of {total}")
         self.tell()
         self.assertGreater(self.seen["2 sealed, 1 active"], 0)
+
+    def test_a_compaction_killed_at_any_sync_leaves_nothing_that_is_erased_after(self):
+        """Neither in the new file that it was about to name, nor in the old one that it was about to let go."""
+        secret = "The heliotrope ledger {} lies under the orangery"
+        files = lambda text: [n for folder, _, names in os.walk(self.data.path) for n in names if text.encode() in open(os.path.join(folder, n), "rb").read()]
+
+        def once(at):
+            index = f"acme/k{at}"
+            rows = [{"id": f"{who}{at}", "text": secret.format(f"{who}{at:03}"), "labels": ["public"], "vector": [1, i, 0, 1]} for i, who in enumerate(("before", "after", "never"))]
+            self.data.cairn("index", "create", index, "--embedder", "none")
+            self.data.cairn("ingest", index, self.write("secret.jsonl", *rows), "--activate")
+            self.data.cairn("policy", "erase", "acme", f"before{at}")
+            self.failing.arm("fdatasync", at, kill=True)
+            p = self.data.cairn("compact", index, check=False, env=self.failing.env)
+            calls = self.failing.disarm()
+            self.assertEqual(p.returncode, -signal.SIGKILL if at else 0, p.stdout + p.stderr)
+            self.data.cairn("policy", "erase", "acme", f"after{at}")
+            return calls
+
+        total = once(0)
+        for at in range(1, total + 1):
+            once(at)
+        for at in range(total + 1):
+            self.data.cairn("compact", f"acme/k{at}")
+        self.assertTrue(json.loads(self.data.cairn("compact", "acme/k0", "--wait", "-o", "json").stdout)["gone"])
+        left = {text: files(text) for at in range(total + 1) for text in (secret.format(f"{who}{at:03}") for who in ("before", "after"))}
+        self.assertEqual({text: f for text, f in left.items() if f}, {})
+        self.assertTrue(all(files(secret.format(f"never{at:03}")) for at in range(total + 1)))
+        print(f"{total} places", file=sys.stderr)
 
 
 if __name__ == "__main__":
