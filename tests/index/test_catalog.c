@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/os.h"
 #include "index/catalog/version.h"
 #include "index/control/inforce.h"
 #include "index/control/records.h"
@@ -28,6 +29,7 @@ static cn_err ok(cn_err e, int line) {
 }
 
 static cn_arena arena;
+static uint64_t began_ns;
 
 static cn_labels labels(const char *text) {
     cn_labels l = {0};
@@ -441,7 +443,7 @@ static void gc_keeps(void) {
     for (uint32_t i = 0; i < n; i++)
         dropped += (v[i].marks & CN_MARK_DROPPED) != 0;
     CU_ASSERT_EQUAL(dropped, 2); /* 3, suspect, and 4, by hand; 1 is active, 2 pinned */
-    CU_ASSERT_EQUAL(r.files, 0); /* a minute has not passed */
+    CU_ASSERT_TRUE(r.files == 0 || cn_mono_ns() - began_ns > 60000000000u); /* a minute has not passed */
     revoked("rev", 2, "a");      /* other indexes' files stay */
 }
 
@@ -486,6 +488,7 @@ static void one_of_two_wins(void) {
 int main(void) {
     char rm[96];
     snprintf(dir, sizeof dir, "%s/cairn-catalog-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    began_ns = cn_mono_ns();
     cn_arena_init(&arena, 1 << 20, (size_t)1 << 30);
     if (!mkdtemp(dir) || rmdir(dir) || ok(cn_data_init(dir), __LINE__) || ok(cn_data_open(dir, &data), __LINE__) ||
         ok(cn_tenant_create(data, CN_STR("acme"), &who), __LINE__) || ok(cn_tenant_open(data, CN_STR("acme"), &t), __LINE__))
