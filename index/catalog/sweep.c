@@ -60,23 +60,23 @@ static bool being_made(const sweep *g, const cn_seg_id *id) {
     return err == CN_CONFLICT;
 }
 
-/* Anything doubtful is kept. What a compaction makes is among the retired until it is named. */
+/* Anything doubtful is kept. What a compaction makes is among the retired until it is named; what held an erased document, and
+ * was let go, waits for its minute alone. */
 static bool needed(sweep *g, const cn_seg_id *id) {
     int64_t at = 0;
-    cn_str value;
+    cn_str value, erasing, key = {(const char *)id->b, CN_SEG_ID};
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
     if (cn_needed_has(&g->needed, id))
         return true;
-    cn_err err = cn_db_get(g->txn, g->c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}, &value);
+    cn_err err = cn_db_get(g->txn, g->c->retired, key, &value);
     if (err == CN_NOT_FOUND)
         return written_since(g, id, UNNAMED_US);
     if (err == CN_OK)
         err = cn_fields_read(value, "the record of a retired file", NULL, f, 1);
-    if (err == CN_OK && cn_wall_us() - at >= CN_GRACE_US && !written_since(g, id, CN_GRACE_US) && !being_made(g, id))
-        return false;
     if (err != CN_OK)
         g->err = err;
-    return true;
+    bool made = cn_db_get(g->txn, g->c->erasing, key, &erasing) == CN_NOT_FOUND && written_since(g, id, CN_GRACE_US);
+    return err != CN_OK || cn_wall_us() - at < CN_GRACE_US || made || being_made(g, id);
 }
 
 static bool keep(void *ctx, const cn_seg_id *id) { return needed(ctx, id); }
