@@ -152,8 +152,10 @@ static cn_err open_one(const char *path, cn_env_kind kind, bool create, const st
     if (!e)
         return open_new(path, kind, create, st, ret);
     CN_TRY(err);
-    *ret = e;
-    return fits ? CN_OK : cn_fail(CN_CONFLICT, "%s is open already for another use", path);
+    if (!fits)
+        return cn_fail(CN_CONFLICT, "%s is open already for another use", path);
+    *ret = e; /* only with a reference: whoever is refused closes what it was given */
+    return CN_OK;
 }
 
 cn_err cn_env_open(const char *path, cn_env_kind kind, bool create, cn_env **ret) {

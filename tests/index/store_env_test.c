@@ -64,7 +64,9 @@ static void one_environment_a_file(void) {
     OK(cn_env_open(link_path, CN_ENV_CONTROL, false, &b)); /* another name of the same file */
     CU_ASSERT_PTR_EQUAL(a, b);
     CU_ASSERT_EQUAL(cn_env_count(), 1);
+    b = NULL;
     FAILS(cn_env_open(path, CN_ENV_SEALED, false, &b), CN_CONFLICT);
+    CU_ASSERT_PTR_NULL(b); /* nothing that the refused would close */
     FAILS(cn_env_dbi(a, "one", false, &x), CN_NOT_FOUND);
     OK(cn_env_dbi(a, "one", true, &x));
     OK(cn_env_dbi(a, "one", false, &y));

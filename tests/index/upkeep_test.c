@@ -348,7 +348,7 @@ static void test_many_versions(void) {
 
 /* ---------- a compaction under way ---------- */
 typedef struct aged {
-    cn_seg_id id[64];
+    cn_seg_id id[4096];
     uint32_t n, made;
 } aged;
 
@@ -356,7 +356,7 @@ static cn_err note_retired(void *ctx, cn_str key, cn_str value, bool *stop) {
     aged *a = ctx;
     (void)value;
     memcpy(a->id[a->n].b, key.p, CN_SEG_ID);
-    *stop = ++a->n == 64;
+    *stop = ++a->n == 4096;
     return CN_OK;
 }
 
@@ -374,8 +374,9 @@ static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 static bool sweep_beside(void *ctx, uint64_t bytes) {
-    aged a = {.n = 0};
+    static aged a;
     char path[4096];
+    a.n = a.made = 0;
     (void)bytes;
     OK(cn_catalog_write(s_tenant, age, &a));
     OK(cn_catalog_sweep(s_tenant, &s_who, &(cn_gc_result){0}));
