@@ -97,6 +97,7 @@ static void read_segment(cn_seg *s) {
 
 static void look_at_file(file *f, const cn_seg_id *id, cn_str s, bool mended) {
     cn_seg *seg;
+    cn_views_flush(s_tenant); /* a question's view has the file open, and what it has checked is not checked again */
     file_edit(f, s);
     if (mended)
         file_mend(f);
