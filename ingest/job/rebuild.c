@@ -232,15 +232,26 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
 }
 
 /* ---------- going on from one ---------- */
+static void leave_file(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    r->row.has_file = false;
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Once the job has a version, dropped or not, its file may be named by those made on that one, and is not to be written to. */
 static cn_err newest_of_job(cn_run *r, cn_version *ret) {
     cn_version *v;
     uint32_t n;
     CN_TRY(cn_version_list(r->t, r->o.index, &r->arena, &v, &n));
-    for (uint32_t i = n; i-- > 0;)
-        if (cn_str_is(v[i].job, r->row.id) && !(v[i].marks & CN_MARK_DROPPED)) {
+    for (uint32_t i = n; i-- > 0;) {
+        if (!cn_str_is(v[i].job, r->row.id))
+            continue;
+        leave_file(r);
+        if (!(v[i].marks & CN_MARK_DROPPED)) {
             *ret = v[i];
             return CN_OK;
         }
+    }
     return CN_NOT_FOUND;
 }
 

@@ -421,6 +421,28 @@ class Rebuild(unittest.TestCase):
         self.assertEqual((r["root"], r["activated"], self.trials()), (self.fresh(), True, []))
         self.assertLess(len(self.service.texts), 40 + 10 + len(self.docs))
 
+    def test_killed_and_its_first_version_dropped(self):
+        """What later versions go on from is no file of the job any more, even where its own version is gone."""
+        p = self.start("--embedder", "model2")
+        self.put(document(100, "came meanwhile"), activate=False)
+        self.service.asked.clear()
+        self.service.free = 40
+        self.service.go.set()
+        self.service.go.clear()
+        self.assertTrue(self.service.asked.wait(30))
+        job = self.kill(p)
+        self.service.go.set()
+        (trial,) = self.trials()
+        self.cairn("drop", "acme/docs", "2")
+        self.cairn("activate", "acme/docs", str(trial))
+        self.put(document(100, "came meanwhile"))
+        for n in (1, trial):
+            self.cairn("drop", "acme/docs", str(n))
+        self.server.stop()
+        self.map("rebuild", "acme/docs", "--resume", job)
+        listed = self.map("documents", "list", "acme/docs", "--limit", "100")["documents"]
+        self.assertEqual({d["doc"] for d in listed}, set(self.docs))
+
     def test_killed_at_any_moment(self):
         self.service.go.set()
         self.service.delay = 0.002
