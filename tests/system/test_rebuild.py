@@ -308,6 +308,7 @@ class Rebuild(unittest.TestCase):
         self.cairn("index", "create", "acme/plain", "--embedder", "none")
         self.rpc.call("documents.put", index="plain", documents=[document(1)])
         self.assertIn("has none", self.cairn("rebuild", "acme/plain", "--precision", "int8", code=1).stderr)
+        self.assertIn("whole rebuild", self.cairn("rebuild", "acme/docs", "--catch-up", "1", "--dry-run", code=1).stderr)
         self.assertIn("name no other", self.cairn("rebuild", "acme/docs", "--catch-up", "1", "--embedder", "model2", code=1).stderr)
 
     def test_a_user_s_source_of_that_name(self):
