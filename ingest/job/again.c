@@ -54,11 +54,27 @@ static void add_counts(cn_run *r, const cn_counts *first) {
     c->unlabelled = first->unlabelled;
 }
 
+static cn_err came_back(void *own, const cn_erasure *e) {
+    uint32_t doc;
+    return cn_seg_find(own, &e->key, &doc) ? cn_fail(CN_CONFLICT, "a document was erased and restored while this job ran; run it again") : CN_OK;
+}
+
+/* The new rows are of the policy of now, and sealing them asks no more what the old ones were made under. */
+static cn_err open_again(cn_run *r) {
+    cn_policy *made_by = r->policy;
+    r->policy = NULL;
+    cn_run_close(r);
+    cn_err err = cn_run_open(r);
+    if (err == CN_OK && r->own)
+        err = cn_policy_restored_since(r->policy, made_by, came_back, r->own);
+    cn_policy_unref(made_by);
+    return err;
+}
+
 static cn_err make_again(cn_run *r) {
     const cn_counts first = r->counts;
     CN_TRY(open_own(r));
-    cn_run_close(r);
-    CN_TRY(cn_run_open(r));
+    CN_TRY(open_again(r));
     r->counts = (cn_counts){0};
     r->feed = (cn_feed){.next = cn_feed_own};
     cn_run_step(r, "embedding");

@@ -319,7 +319,7 @@ class Rebuild(unittest.TestCase):
         self.assertEqual(self.end(p)["state"], "done")
 
     # ---------- jobs across a flip ----------
-    def across(self, text, *args):
+    def across(self, text, *args, meanwhile=lambda: None, code=0):
         """An ingest that began before a rebuild was sealed and activated, and ends after it."""
         self.service.go.set()
         self.service.held.clear()
@@ -330,10 +330,11 @@ class Rebuild(unittest.TestCase):
         p.stdin.close()
         p.stdin = None
         self.assertTrue(self.service.held.wait(30))
+        meanwhile()
         r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")
         self.assertTrue(r["activated"], r)
         self.service.later.set()
-        return self.end(p)
+        return self.end(p, code)
 
     def test_an_ingest_across_a_flip(self):
         """Nothing is read twice and nothing is lost: its rows are made again by the model that answers now."""
@@ -347,6 +348,16 @@ class Rebuild(unittest.TestCase):
         want = {"read": 22, "added": 10, "changed": 10, "relabelled": 1, "unchanged": 1, "rejected": 0, "deleted": 1, "documents": len(self.docs)}
         self.assertEqual({k: r["counts"][k] for k in want}, want)
         self.assertEqual(r["root"], self.fresh())
+
+    def test_an_ingest_across_a_flip_and_a_restore(self):
+        """What it had read of a document before that was erased and restored does not come back by rows made again."""
+        def meanwhile():
+            self.cairn("policy", "erase", "acme", "d31", "--reason", "asked to be forgotten")
+            self.cairn("policy", "restore", "acme", "d31", "--reason", "may be sent again")
+        text = "".join(json.dumps(document(i, "is held up")) + "\n" for i in range(30, 35))
+        self.across(text, "-", "--format", "jsonl", meanwhile=meanwhile, code=5)
+        listed = {d["doc"] for d in self.map("documents", "list", "acme/docs", "--limit", "100")["documents"]}
+        self.assertEqual(listed, set(self.docs) - {"d31"})
 
     def test_an_ingest_that_a_rebuild_ends_beside(self):
         """What is only a trial is nothing to it."""
