@@ -29,12 +29,24 @@ static cn_err open_own(cn_run *r) {
     return cn_seg_open(r->t, &r->row.file, &digest, &r->own);
 }
 
-static void close_own(cn_run *r, const cn_seg_id *file) {
+/* Failed half way: the job still has all its rows. */
+static void back_to(cn_run *r, const cn_seg_id *file) {
+    cn_segw_abort(r->w);
+    r->w = NULL;
+    pthread_mutex_lock(&r->lock);
+    r->row.file = *file;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void close_own(cn_run *r, const cn_seg_id *file, bool kept) {
     if (!r->own)
         return;
     cn_seg_close(r->own);
     r->own = NULL;
-    cn_seg_files_unlink(r->t, file); /* no version names it */
+    if (kept)
+        back_to(r, file);
+    else
+        cn_seg_files_unlink(r->t, file); /* no version names it */
 }
 
 /* What was unchanged, rejected or deleted is so still; but of what is not in the new head nothing is to be deleted. */
@@ -86,6 +98,6 @@ static cn_err make_again(cn_run *r) {
 cn_err cn_run_again(cn_run *r) {
     const cn_seg_id file = r->row.file;
     cn_err err = make_again(r);
-    close_own(r, &file);
+    close_own(r, &file, err != CN_OK && !r->cancelled);
     return err;
 }

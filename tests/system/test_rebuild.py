@@ -43,7 +43,8 @@ class Handler(BaseHTTPRequestHandler):
         digests = [hashlib.sha256((model + t).encode()).digest() for t in texts]
         bad = any("too much for it" in t for t in texts) and model == s.slow
         raw = json.dumps({"data": [{"index": i, "embedding": [1.0 + b / 256 for b in d[:DIM]]} for i, d in enumerate(digests)], "usage": {"total_tokens": len(texts)}}).encode()
-        self.send_response(400 if bad else 200)
+        gone = model == s.slow and sum("held up" in t for t in s.texts) > s.most
+        self.send_response(404 if gone else 400 if bad else 200)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         try:
@@ -53,14 +54,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Service(ThreadingHTTPServer):
-    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text. `texts` are those it was asked for."""
+    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text; after `most` texts that were held up it is gone. `texts` are those it was asked for."""
     daemon_threads = True
     slow = "m-2"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.go, self.asked, self.free, self.delay, self.texts = threading.Event(), threading.Event(), 0, 0, []
-        self.held, self.later = threading.Event(), threading.Event()
+        self.held, self.later, self.most = threading.Event(), threading.Event(), 1 << 30
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -358,6 +359,18 @@ class Rebuild(unittest.TestCase):
         self.across(text, "-", "--format", "jsonl", meanwhile=meanwhile, code=5)
         listed = {d["doc"] for d in self.map("documents", "list", "acme/docs", "--limit", "100")["documents"]}
         self.assertEqual(listed, set(self.docs) - {"d31"})
+
+    def test_an_ingest_across_a_flip_whose_new_model_fails(self):
+        """Rows half made again are none that a resume goes on with: it takes its input as a whole."""
+        docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
+        text = "".join(json.dumps(d) + "\n" for d in docs)
+        self.service.most = 60
+        self.across(text, "-", "--format", "jsonl", "--threads", "1", meanwhile=lambda: self.docs.update({d["id"]: d for d in docs}), code=1)
+        (job,) = [j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "ingest"]
+        self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "failed")
+        self.service.most = 1 << 30
+        r = self.map("ingest", "acme/docs", "--resume", job, text=text)
+        self.assertEqual((r["state"], r["root"]), ("done", self.fresh()), r)
 
     def test_an_ingest_that_a_rebuild_ends_beside(self):
         """What is only a trial is nothing to it."""
