@@ -286,6 +286,15 @@ class Rebuild(unittest.TestCase):
         r = self.map("rebuild", "acme/docs", "--catch-up", "2")
         self.assertEqual(r["root"], self.fresh())
 
+    def test_its_index_is_another_of_that_name(self):
+        p = self.start("--embedder", "model2")
+        self.cairn("index", "drop", "acme/docs", "--reason", "a test")
+        self.cairn("index", "create", "acme/docs", "--embedder", "model1", "--activate")
+        self.put(*(document(i, "says another thing") for i in range(40)))
+        self.service.go.set()
+        self.assertIn("was dropped and made anew", self.end(p, code=5))
+        self.assertEqual(self.trials(), [])
+
     def test_gc_keeps_a_trial_and_its_base(self):
         self.service.go.set()
         self.cairn("index", "set", "acme/docs", "--keep-versions", "0", "--keep-days", "0")
