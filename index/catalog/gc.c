@@ -25,13 +25,13 @@ typedef struct rule {
     const cn_version *all;
     uint32_t n;
     uint64_t head, back, kept_from; /* back: where a rollback would go now; kept_from: the first of the N good ones before the active */
-    int64_t young;
+    int64_t young, day;       /* made later: within the days kept; within one */
 } rule;
 
 static rule rule_of(const cn_index_info *ix, const cn_version *v, uint32_t n) {
     const cn_version *head = cn_version_head_of(v, n);
     rule r = {ix, v, n, head ? head->number : 0, ix->active ? v[ix->active - 1].before_active : 0, ix->active,
-              cn_wall_us() - (int64_t)ix->set.keep_days * DAY_US};
+              cn_wall_us() - (int64_t)ix->set.keep_days * DAY_US, cn_wall_us() - DAY_US};
     while (r.back && !cn_version_good(&v[r.back - 1]))
         r.back = v[r.back - 1].before_active;
     for (uint32_t kept = 0; kept < ix->set.keep_versions && r.kept_from > 1; kept += cn_version_good(&v[r.kept_from - 1]))
@@ -47,10 +47,15 @@ static bool has_trial(const rule *r, uint64_t number) {
     return false;
 }
 
+/* Of the rebuild that runs and goes on from it, or up to date and looked at by a person. */
+static bool is_waited_for(const rule *r, const cn_version *v) {
+    return (v->marks & CN_MARK_TRIAL) && (v->base == r->head || v->made_us >= r->day);
+}
+
 static bool may_go(const rule *r, const cn_version *v) {
     bool good = cn_version_good(v);
     if (v->marks & (CN_MARK_DROPPED | CN_MARK_PINNED) || v->number == r->ix->active || v->number == r->head || v->number == r->back ||
-        has_trial(r, v->number))
+        has_trial(r, v->number) || is_waited_for(r, v))
         return false;
     if (v->made_us >= r->young || v->first_active_us >= r->young)
         return false;

@@ -29,12 +29,24 @@ static cn_err open_own(cn_run *r) {
     return cn_seg_open(r->t, &r->row.file, &digest, &r->own);
 }
 
-static void close_own(cn_run *r, const cn_seg_id *file) {
+/* Failed half way: the job still has all its rows. */
+static void back_to(cn_run *r, const cn_seg_id *file) {
+    cn_segw_abort(r->w);
+    r->w = NULL;
+    pthread_mutex_lock(&r->lock);
+    r->row.file = *file;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void close_own(cn_run *r, const cn_seg_id *file, bool kept) {
     if (!r->own)
         return;
     cn_seg_close(r->own);
     r->own = NULL;
-    cn_seg_files_unlink(r->t, file); /* no version names it */
+    if (kept)
+        back_to(r, file);
+    else
+        cn_seg_files_unlink(r->t, file); /* no version names it */
 }
 
 /* What was unchanged, rejected or deleted is so still; but of what is not in the new head nothing is to be deleted. */
@@ -54,11 +66,27 @@ static void add_counts(cn_run *r, const cn_counts *first) {
     c->unlabelled = first->unlabelled;
 }
 
+static cn_err came_back(void *own, const cn_erasure *e) {
+    uint32_t doc;
+    return cn_seg_find(own, &e->key, &doc) ? cn_fail(CN_CONFLICT, "a document was erased and restored while this job ran; run it again") : CN_OK;
+}
+
+/* The new rows are of the policy of now, and sealing them asks no more what the old ones were made under. */
+static cn_err open_again(cn_run *r) {
+    cn_policy *made_by = r->policy;
+    r->policy = NULL;
+    cn_run_close(r);
+    cn_err err = cn_run_open(r);
+    if (err == CN_OK && r->own)
+        err = cn_policy_restored_since(r->policy, made_by, came_back, r->own);
+    cn_policy_unref(made_by);
+    return err;
+}
+
 static cn_err make_again(cn_run *r) {
     const cn_counts first = r->counts;
     CN_TRY(open_own(r));
-    cn_run_close(r);
-    CN_TRY(cn_run_open(r));
+    CN_TRY(open_again(r));
     r->counts = (cn_counts){0};
     r->feed = (cn_feed){.next = cn_feed_own};
     cn_run_step(r, "embedding");
@@ -70,6 +98,6 @@ static cn_err make_again(cn_run *r) {
 cn_err cn_run_again(cn_run *r) {
     const cn_seg_id file = r->row.file;
     cn_err err = make_again(r);
-    close_own(r, &file);
+    close_own(r, &file, err != CN_OK && !r->cancelled);
     return err;
 }

@@ -380,6 +380,8 @@ cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32
 
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret) {
     CN_CLEANUP(run_free) cn_run *r = NULL;
+    if (o->dry_run && (o->catch_up || o->resume.n))
+        return cn_fail(CN_INVALID, "a dry run tells what a whole rebuild would cost; leave out the version to catch up with, and the job to go on with");
     CN_TRY(run_new(t, who, &r));
     cn_job_opts_default(&r->o);
     r->o.index = o->index;

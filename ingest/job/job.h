@@ -89,7 +89,7 @@ typedef struct cn_rebuild_opts {
     cn_str embedder, precision, chunker;     /* empty: as the head has it */
     uint64_t catch_up;                       /* not 0: bring this trial up to date, by its own model and chunker */
     bool activate;                           /* never by the index's setting: no job flips to another model by itself */
-    bool dry_run;
+    bool dry_run;                            /* of a whole rebuild: with catch_up or resume CN_INVALID */
     cn_str resume;                           /* as in cn_job_opts */
     char id[CN_JOB_ID_TEXT];
     unsigned threads;

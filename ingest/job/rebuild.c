@@ -141,9 +141,34 @@ static cn_err differences(catching *c, const cn_digest *policy_before) {
 }
 
 /* ---------- one round ---------- */
+/* Versions of this job that a later one of it has left behind. */
+static void drop_passed(cn_run *r, uint64_t but) {
+    cn_version *v;
+    uint32_t n;
+    if (cn_version_list(r->t, r->o.index, &r->arena, &v, &n) != CN_OK)
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i].number != but && cn_str_is(v[i].job, r->row.id) && (v[i].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED | CN_MARK_PINNED)) == CN_MARK_TRIAL)
+            cn_version_drop(r->t, r->o.index, v[i].number, &r->who);
+}
+
+static cn_err same_index(cn_run *r) {
+    cn_index_info now;
+    CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &now));
+    return now.id == r->index.id ? CN_OK : cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while it was rebuilt; rebuild anew", CN_STR_ARG(r->o.index));
+}
+
+/* Versions of another index of that name have the same numbers; it may have come while this one was sealed. */
 static cn_err seal(cn_run *r, uint64_t base, cn_version *ret) {
     CN_TRY(cn_run_ready(r));
-    return cn_run_seal(r, base, r->head.number, &r->arena, ret);
+    CN_TRY(same_index(r));
+    CN_TRY(cn_run_seal(r, base, r->head.number, &r->arena, ret));
+    cn_err err = same_index(r);
+    if (err == CN_CONFLICT) {
+        drop_passed(r, 0);
+        same_index(r); /* says it again */
+    }
+    return err;
 }
 
 static void forget(catching *c) {
@@ -232,15 +257,26 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
 }
 
 /* ---------- going on from one ---------- */
+static void leave_file(cn_run *r) {
+    pthread_mutex_lock(&r->lock);
+    r->row.has_file = false;
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Once the job has a version, dropped or not, its file may be named by those made on that one, and is not to be written to. */
 static cn_err newest_of_job(cn_run *r, cn_version *ret) {
     cn_version *v;
     uint32_t n;
     CN_TRY(cn_version_list(r->t, r->o.index, &r->arena, &v, &n));
-    for (uint32_t i = n; i-- > 0;)
-        if (cn_str_is(v[i].job, r->row.id) && !(v[i].marks & CN_MARK_DROPPED)) {
+    for (uint32_t i = n; i-- > 0;) {
+        if (!cn_str_is(v[i].job, r->row.id))
+            continue;
+        leave_file(r);
+        if (!(v[i].marks & CN_MARK_DROPPED)) {
             *ret = v[i];
             return CN_OK;
         }
+    }
     return CN_NOT_FOUND;
 }
 
@@ -271,17 +307,6 @@ static cn_err go_on(catching *c) {
 }
 
 /* ---------- the end ---------- */
-/* Versions of this job that a later one of it has left behind. */
-static void drop_passed(cn_run *r, uint64_t but) {
-    cn_version *v;
-    uint32_t n;
-    if (cn_version_list(r->t, r->o.index, &r->arena, &v, &n) != CN_OK)
-        return;
-    for (uint32_t i = 0; i < n; i++)
-        if (v[i].number != but && cn_str_is(v[i].job, r->row.id) && (v[i].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED | CN_MARK_PINNED)) == CN_MARK_TRIAL)
-            cn_version_drop(r->t, r->o.index, v[i].number, &r->who);
-}
-
 static cn_err last_round(catching *c, cn_job_result *ret) {
     bool moved;
     CN_TRY(round_of(c, &moved));

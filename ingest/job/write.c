@@ -1,7 +1,7 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 5
+ *   0   4  format: 5; 0: nothing to go on from
  *   4   4  zero
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
@@ -28,9 +28,10 @@ typedef struct note {
 } note;
 _Static_assert(sizeof(note) == 216, "the layout of the note is fixed");
 
+/* Rows made again were not read from the input: a resume has no place in it to go on from. */
 static cn_err leave_note(cn_run *r) {
     const cn_counts *c = &r->counts;
-    note n = {.format = NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
+    note n = {.format = r->own ? 0 : NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
               .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
               .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
               .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest};

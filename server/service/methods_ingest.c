@@ -388,9 +388,9 @@ METHOD(ingest_rebuild) {
     CN_TRY(cn_get_str(p, "precision", &o->precision));
     CN_TRY(cn_get_str(p, "chunker", &o->chunker));
     CN_TRY(cn_get_uint(p, "catch_up", 0, UINT32_MAX, &o->catch_up));
-    if (o->catch_up && (o->embedder.n || o->precision.n || o->chunker.n))
-        return cn_fail(CN_INVALID, "field \"catch_up\" goes on with the model and chunker that version has; name no other");
     CN_TRY(cn_get_bool(p, "dry_run", &o->dry_run));
+    if (o->catch_up && (o->embedder.n || o->precision.n || o->chunker.n || o->dry_run))
+        return cn_fail(CN_INVALID, "field \"catch_up\" goes on with the model and chunker that version has; name no other, and no \"dry_run\", which tells of a whole rebuild");
     CN_TRY(cn_get_uint(p, "threads", 1, 1024, &threads));
     o->threads = (unsigned)threads;
     CN_TRY(keep(k, &o->resume));

@@ -43,7 +43,8 @@ class Handler(BaseHTTPRequestHandler):
         digests = [hashlib.sha256((model + t).encode()).digest() for t in texts]
         bad = any("too much for it" in t for t in texts) and model == s.slow
         raw = json.dumps({"data": [{"index": i, "embedding": [1.0 + b / 256 for b in d[:DIM]]} for i, d in enumerate(digests)], "usage": {"total_tokens": len(texts)}}).encode()
-        self.send_response(400 if bad else 200)
+        gone = model == s.slow and sum("held up" in t for t in s.texts) > s.most
+        self.send_response(404 if gone else 400 if bad else 200)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         try:
@@ -53,14 +54,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Service(ThreadingHTTPServer):
-    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text. `texts` are those it was asked for."""
+    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text; after `most` texts that were held up it is gone. `texts` are those it was asked for."""
     daemon_threads = True
     slow = "m-2"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.go, self.asked, self.free, self.delay, self.texts = threading.Event(), threading.Event(), 0, 0, []
-        self.held, self.later = threading.Event(), threading.Event()
+        self.held, self.later, self.most = threading.Event(), threading.Event(), 1 << 30
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -285,13 +286,21 @@ class Rebuild(unittest.TestCase):
         r = self.map("rebuild", "acme/docs", "--catch-up", "2")
         self.assertEqual(r["root"], self.fresh())
 
-    def test_gc_keeps_the_base_of_a_trial(self):
+    def test_its_index_is_another_of_that_name(self):
+        p = self.start("--embedder", "model2")
+        self.cairn("index", "drop", "acme/docs", "--reason", "a test")
+        self.cairn("index", "create", "acme/docs", "--embedder", "model1", "--activate")
+        self.put(*(document(i, "says another thing") for i in range(40)))
+        self.service.go.set()
+        self.assertIn("was dropped and made anew", self.end(p, code=5))
+        self.assertEqual(self.trials(), [])
+
+    def test_gc_keeps_a_trial_and_its_base(self):
         self.service.go.set()
         self.cairn("index", "set", "acme/docs", "--keep-versions", "0", "--keep-days", "0")
         for i in range(3):
             self.put(document(100 + i, "is new"))
         self.map("rebuild", "acme/docs", "--embedder", "model2")
-        self.cairn("pin", "acme/docs", "5")
         for i in range(3):
             self.put(document(110 + i, "is newer"))
         self.cairn("gc", "acme/docs")
@@ -308,6 +317,7 @@ class Rebuild(unittest.TestCase):
         self.cairn("index", "create", "acme/plain", "--embedder", "none")
         self.rpc.call("documents.put", index="plain", documents=[document(1)])
         self.assertIn("has none", self.cairn("rebuild", "acme/plain", "--precision", "int8", code=1).stderr)
+        self.assertIn("whole rebuild", self.cairn("rebuild", "acme/docs", "--catch-up", "1", "--dry-run", code=1).stderr)
         self.assertIn("name no other", self.cairn("rebuild", "acme/docs", "--catch-up", "1", "--embedder", "model2", code=1).stderr)
 
     def test_a_user_s_source_of_that_name(self):
@@ -318,7 +328,7 @@ class Rebuild(unittest.TestCase):
         self.assertEqual(self.end(p)["state"], "done")
 
     # ---------- jobs across a flip ----------
-    def across(self, text, *args):
+    def across(self, text, *args, meanwhile=lambda: None, code=0):
         """An ingest that began before a rebuild was sealed and activated, and ends after it."""
         self.service.go.set()
         self.service.held.clear()
@@ -329,10 +339,11 @@ class Rebuild(unittest.TestCase):
         p.stdin.close()
         p.stdin = None
         self.assertTrue(self.service.held.wait(30))
+        meanwhile()
         r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")
         self.assertTrue(r["activated"], r)
         self.service.later.set()
-        return self.end(p)
+        return self.end(p, code)
 
     def test_an_ingest_across_a_flip(self):
         """Nothing is read twice and nothing is lost: its rows are made again by the model that answers now."""
@@ -346,6 +357,28 @@ class Rebuild(unittest.TestCase):
         want = {"read": 22, "added": 10, "changed": 10, "relabelled": 1, "unchanged": 1, "rejected": 0, "deleted": 1, "documents": len(self.docs)}
         self.assertEqual({k: r["counts"][k] for k in want}, want)
         self.assertEqual(r["root"], self.fresh())
+
+    def test_an_ingest_across_a_flip_and_a_restore(self):
+        """What it had read of a document before that was erased and restored does not come back by rows made again."""
+        def meanwhile():
+            self.cairn("policy", "erase", "acme", "d31", "--reason", "asked to be forgotten")
+            self.cairn("policy", "restore", "acme", "d31", "--reason", "may be sent again")
+        text = "".join(json.dumps(document(i, "is held up")) + "\n" for i in range(30, 35))
+        self.across(text, "-", "--format", "jsonl", meanwhile=meanwhile, code=5)
+        listed = {d["doc"] for d in self.map("documents", "list", "acme/docs", "--limit", "100")["documents"]}
+        self.assertEqual(listed, set(self.docs) - {"d31"})
+
+    def test_an_ingest_across_a_flip_whose_new_model_fails(self):
+        """Rows half made again are none that a resume goes on with: it takes its input as a whole."""
+        docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
+        text = "".join(json.dumps(d) + "\n" for d in docs)
+        self.service.most = 60
+        self.across(text, "-", "--format", "jsonl", "--threads", "1", meanwhile=lambda: self.docs.update({d["id"]: d for d in docs}), code=1)
+        (job,) = [j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "ingest"]
+        self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "failed")
+        self.service.most = 1 << 30
+        r = self.map("ingest", "acme/docs", "--resume", job, text=text)
+        self.assertEqual((r["state"], r["root"]), ("done", self.fresh()), r)
 
     def test_an_ingest_that_a_rebuild_ends_beside(self):
         """What is only a trial is nothing to it."""
@@ -420,6 +453,28 @@ class Rebuild(unittest.TestCase):
         r = self.map("rebuild", "acme/docs", "--resume", job)
         self.assertEqual((r["root"], r["activated"], self.trials()), (self.fresh(), True, []))
         self.assertLess(len(self.service.texts), 40 + 10 + len(self.docs))
+
+    def test_killed_and_its_first_version_dropped(self):
+        """What later versions go on from is no file of the job any more, even where its own version is gone."""
+        p = self.start("--embedder", "model2")
+        self.put(document(100, "came meanwhile"), activate=False)
+        self.service.asked.clear()
+        self.service.free = 40
+        self.service.go.set()
+        self.service.go.clear()
+        self.assertTrue(self.service.asked.wait(30))
+        job = self.kill(p)
+        self.service.go.set()
+        (trial,) = self.trials()
+        self.cairn("drop", "acme/docs", "2")
+        self.cairn("activate", "acme/docs", str(trial))
+        self.put(document(100, "came meanwhile"))
+        for n in (1, trial):
+            self.cairn("drop", "acme/docs", str(n))
+        self.server.stop()
+        self.map("rebuild", "acme/docs", "--resume", job)
+        listed = self.map("documents", "list", "acme/docs", "--limit", "100")["documents"]
+        self.assertEqual({d["doc"] for d in listed}, set(self.docs))
 
     def test_killed_at_any_moment(self):
         self.service.go.set()
