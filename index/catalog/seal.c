@@ -563,9 +563,10 @@ static bool final(cn_err err) { return err == CN_CONFLICT || err == CN_REFUSED |
 
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root) {
     seal s = {.t = t, .o = o, .who = who, .held = {-1, -1, -1}};
-    bool again = true, same = false;
+    bool same = false;
     cn_err err = take_rows(&s, w, JOB);
-    for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
+    bool again = err == CN_OK; /* without its rows nothing of the job is sealed */
+    for (int i = 0; i < TRIES && again; i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
     let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !s.outdated && !o->trial_of);

@@ -67,8 +67,8 @@ void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resum
 void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id);
 
 /* Holds a file as if it were being built: from its sealing until a version names it, so that nobody takes it for one that was
- * left; and to look into one that was. close(2) the number. CN_CONFLICT: somebody else does, and has for 10 seconds (hold), or
- * does now (try). */
+ * left; and to look into one that was. close(2) the number. Somebody else does: CN_OVERLOADED when he has for 10 seconds (hold),
+ * CN_CONFLICT at once (try). */
 cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
 cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
 /* A file that a killed job, sealing or compaction left, held by the caller: the keys of its documents, when it was begun (or

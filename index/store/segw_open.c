@@ -43,13 +43,20 @@ cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
     return cn_lock_file(path, false, ret_fd);
 }
 
-cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
+static cn_err wait_for(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
     cn_err e = cn_seg_try_hold(t, id, ret_fd);
     for (int i = 0; e == CN_CONFLICT && i < HOLD_TRIES; i++) {
         usleep(HOLD_US);
         e = cn_seg_try_hold(t, id, ret_fd);
     }
     return e;
+}
+
+cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
+    char hex[2 * CN_SEG_ID + 1];
+    cn_err e = wait_for(t, id, ret_fd);
+    cn_hex(id->b, sizeof id->b, hex);
+    return e != CN_CONFLICT ? e : cn_fail(CN_OVERLOADED, "segment %s is being looked into by another program, and has been for %d seconds; try again", hex, HOLD_TRIES * HOLD_US / 1000000);
 }
 
 /* ---------- closing ---------- */

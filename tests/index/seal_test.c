@@ -2,11 +2,13 @@
 #include <CUnit/CUnit.h>
 #include <dirent.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "index/catalog/index.h"
 #include "index/control/audit.h"
 #include "index/policy/policy.h"
+#include "index/store/segw_inside.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -66,6 +68,27 @@ static void test_over_a_restore(void) {
     OK(seal_carried("r", "a", p));
     cn_policy_unref(p);
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "a"), 1);
+}
+
+/* Somebody else holds the job's file for longer than sealing waits: no version is made without the rows, and they stay. */
+static void test_held_by_another(void) {
+    uint64_t number = 0;
+    cn_digest root;
+    cn_version head;
+    s_index("h");
+    CU_ASSERT_EQUAL(s_seal("h", rows, 3, NULL), 1);
+    cn_seal s = {.index = CN_STR("h"), .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}};
+    cn_segw *w = carry("a");
+    cn_seg_id id = cn_segw_id(w);
+    int held = dup(w->lock_fd);
+    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root), CN_OVERLOADED);
+    close(held);
+    OK(cn_version_head(s_tenant, CN_STR("h"), &s_arena, &head));
+    CU_ASSERT_EQUAL(head.number, 1);
+    OK(cn_segw_open_again(s_tenant, &id, &w));
+    CU_ASSERT_EQUAL(cn_segw_docs(w), 1);
+    OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
+    CU_ASSERT_EQUAL(number, 2);
 }
 
 /* So would what it read of the document before, though no version held it. */
@@ -216,6 +239,7 @@ static void test_refused_settings_are_recorded(void) {
 void add_seal_suite(void) {
     CU_pSuite s = CU_add_suite("sealing", set_up, tear_down);
     CU_add_test(s, "over a restore", test_over_a_restore);
+    CU_add_test(s, "held by another", test_held_by_another);
     CU_add_test(s, "over a restore of what no version held", test_over_a_restore_of_what_no_version_held);
     CU_add_test(s, "over an erasure", test_over_an_erasure);
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
