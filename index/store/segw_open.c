@@ -290,7 +290,9 @@ static cn_err resume(cn_segw *w) {
     cn_blocks_done(&b);
     w->changed = true; /* its header may say that it is sealed, which it is not with the first step that adds to it */
     CN_TRY(e);
-    CN_TRY(cn_segw_commit(w)); /* so that what was dropped is not of the last commit */
+    CN_TRY(cn_segw_commit(w)); /* so that what was dropped is not of the last commit, */
+    w->changed = true;
+    CN_TRY(cn_segw_commit(w)); /* nor are the open blocks that were longer before */
     return cn_env_blank(w->path);
 }
 
@@ -355,7 +357,7 @@ cn_err cn_segw_clean(cn_tenant *t, const cn_seg_id *id, int held) {
     cn_err e = look(w, no_key, NULL, &head);
     if (e == CN_OK && head.state == CN_SEG_SEALED)
         e = cn_fail(CN_CONFLICT, "%s was sealed meanwhile", w->path);
-    if (e == CN_OK && (e = resume(w)) == CN_OK) {
+    if (e == CN_OK && (e = resume(w)) == CN_OK && (e = cn_env_sync(w->env)) == CN_OK) { /* the time says that it is clean: only after that is on the disk */
         w->head.made_us = cn_wall_us();
         w->changed = true;
         e = cn_segw_commit(w);
