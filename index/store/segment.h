@@ -25,7 +25,7 @@ typedef struct cn_segw cn_segw;
 /* A new file; sweep leaves it alone while the flock is held. dim may be 0: no vectors. cn_segw_open_again() takes up a file
  * that a killed job left: all that was committed is there, also when it was killed inside cn_segw_seal() (whose arrays and
  * parts are dropped and made again). Never for a file that a version names. CN_NOT_FOUND when it was swept; CN_CONFLICT
- * while another job has it. */
+ * when another has had it for 10 seconds. */
 cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret);
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret);
 cn_seg_id cn_segw_id(const cn_segw *w);

@@ -298,8 +298,15 @@ static cn_err resume(cn_segw *w) {
 
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {
     cn_segw *w = NULL;
-    CN_TRY(new_writer(t, id, false, -1, &w));
-    cn_err e = resume(w);
+    int fd;
+    CN_TRY(wait_for(t, id, &fd)); /* of somebody who only looks into it there is nothing left then */
+    cn_err e = new_writer(t, id, false, fd, &w);
+    if (e != CN_OK) {
+        close(fd);
+        return e;
+    }
+    w->lock_fd = fd;
+    e = resume(w);
     if (e != CN_OK) {
         free_writer(w, false);
         return e;
