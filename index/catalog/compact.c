@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -256,6 +257,15 @@ static cn_err let_go_leftovers(job *j) {
     return e;
 }
 
+/* The old files go whatever a leftover's failure was. */
+static cn_err let_go_all(job *j) {
+    char why[CN_ERROR_TEXT];
+    cn_err e = let_go_leftovers(j);
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    CN_TRY(remove_old(j));
+    return e == CN_OK ? CN_OK : cn_fail(e, "%s", why);
+}
+
 static cn_err all_of_it(job *j) {
     bool again = true;
     cn_err e = j->o->dry ? CN_OK : may_begin(j);
@@ -265,8 +275,7 @@ static cn_err all_of_it(job *j) {
     CN_TRY(e);
     if (j->o->dry)
         return CN_OK;
-    CN_TRY(let_go_leftovers(j));
-    return remove_old(j);
+    return let_go_all(j);
 }
 
 cn_err cn_version_compact(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret) {

@@ -164,8 +164,7 @@ static cn_err look_at(finding *f, const cn_seg_id *id, cn_leftovers *io) {
     io->building += err == CN_CONFLICT;
     if (err == CN_CONFLICT || err == CN_NOT_FOUND)
         return CN_OK;
-    cn_leftover x = {.id = *id, .unread = err == CN_DAMAGED};
-    CN_TRY(x.unread ? CN_OK : err);
+    cn_leftover x = {.id = *id, .unread = err != CN_OK, .stays = err != CN_OK && err != CN_DAMAGED};
     bool before = is.since_us < f->last_us;
     x.documents = f->erased + (is.since_us < f->restored_us ? f->restored : 0);
     x.unfinished = !x.unread && is.unfinished && before;
@@ -245,8 +244,8 @@ static cn_err flush(going *g) {
 
 /* One that cannot be cleaned goes too; one that somebody has taken up is his. */
 static cn_err clean_or_not(cn_tenant *t, const cn_leftover *x, bool *ret_goes) {
-    bool goes = x->documents || x->unread;
-    cn_err err = goes ? CN_OK : clean(t, &x->id);
+    bool goes = !x->stays && (x->documents || x->unread);
+    cn_err err = goes || x->stays ? CN_OK : clean(t, &x->id);
     *ret_goes = goes || err == CN_DAMAGED;
     return err == CN_DAMAGED || err == CN_CONFLICT || err == CN_NOT_FOUND ? CN_OK : err;
 }

@@ -12,6 +12,7 @@ typedef struct cn_leftover {
     cn_seg_id id;
     uint64_t documents; /* erased, that it holds */
     bool unread;        /* it cannot be read, nor gone on with */
+    bool stays;         /* nor let go: why it cannot be read is no damage, and may pass */
     bool unfinished;    /* begun before an erasure, and may hold of it what it does not count */
 } cn_leftover;
 
@@ -23,6 +24,6 @@ typedef struct cn_leftovers {
     uint32_t building;  /* files under way, which nobody else can read */
 } cn_leftovers;
 cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_leftovers *ret);
-/* Those that hold any, or cannot be read, go with the next sweep, which tells of it in the chain under this index; from the
+/* Those that hold any, or are damaged, go with the next sweep, which tells of it in the chain under this index; from the
  * others what they do not count is taken out. */
 cn_err cn_leftovers_let_go(cn_tenant *t, cn_str index, const cn_policy *p, const cn_actor *who);

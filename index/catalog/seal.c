@@ -383,6 +383,14 @@ static cn_err audited(seal *s, MDB_txn *txn) {
     return cn_audit_add(s->t, txn, s->who, "version.seal", cn_target(s->o->index, v->number, text), "done", cn_buf_str(&b));
 }
 
+/* An erasure may have let it go, and a resume have gone on with it: it goes nowhere now. What it holds the next survey sees. */
+static cn_err take_in(const seal *s, const cn_catalog *c, MDB_txn *txn, const cn_seg_id *id) {
+    cn_str key = {(const char *)id->b, CN_SEG_ID};
+    CN_TRY(there(s->t, id));
+    CN_TRY(cn_db_del(txn, c->retired, key));
+    return cn_db_del(txn, c->erasing, key);
+}
+
 static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     seal *s = ctx;
     CN_CATALOG_ARENA(a);
@@ -410,7 +418,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(there(s->t, &s->v.own));
     for (int i = 0; i < FRESH; i++)
         if (s->fresh[i])
-            CN_TRY(there(s->t, &s->fresh_part[i].id));
+            CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
     s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     if (ix.set.dim == 0)
@@ -563,9 +571,10 @@ static bool final(cn_err err) { return err == CN_CONFLICT || err == CN_REFUSED |
 
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root) {
     seal s = {.t = t, .o = o, .who = who, .held = {-1, -1, -1}};
-    bool again = true, same = false;
+    bool same = false;
     cn_err err = take_rows(&s, w, JOB);
-    for (int i = 0; i < TRIES && again && (err == CN_OK || err == CN_CONFLICT); i++)
+    bool again = err == CN_OK; /* without its rows nothing of the job is sealed */
+    for (int i = 0; i < TRIES && again; i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
     let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !s.outdated && !o->trial_of);

@@ -12,7 +12,7 @@
 #include "index/catalog/needed.h"
 #include "index/control/audit.h"
 #include "index/store/dir.h"
-#include "index/store/segw_inside.h"
+#include "index/store/segment.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
 #define UNNAMED_US ((int64_t)3600 * 1000000) /* a file not yet named by a version is left alone for so long */
@@ -50,14 +50,11 @@ static bool written_since(const sweep *g, const cn_seg_id *id, int64_t us) {
 
 /* By a compaction that lives, which has its lock; what is derived from it is not locked. */
 static bool being_made(const sweep *g, const cn_seg_id *id) {
-    char path[CN_PATH_MAX];
-    int fd = -1;
-    cn_err err = cn_seg_path(g->t, id, NULL, path, sizeof path);
+    int fd;
+    cn_err err = cn_seg_try_hold(g->t, id, &fd);
     if (err == CN_OK)
-        err = cn_lock_file(path, false, &fd);
-    if (fd >= 0)
         close(fd);
-    return err == CN_CONFLICT;
+    return err != CN_OK && err != CN_NOT_FOUND; /* NOT_FOUND: only what is derived is left */
 }
 
 /* Anything doubtful is kept. What a compaction makes is among the retired until it is named; what held an erased document, and
@@ -73,10 +70,15 @@ static bool needed(sweep *g, const cn_seg_id *id) {
         return written_since(g, id, UNNAMED_US);
     if (err == CN_OK)
         err = cn_fields_read(value, "the record of a retired file", NULL, f, 1);
+    bool let_go = false;
+    if (err == CN_OK) {
+        err = cn_db_get(g->txn, g->c->erasing, key, &erasing);
+        let_go = err == CN_OK;
+        err = err == CN_NOT_FOUND ? CN_OK : err;
+    }
     if (err != CN_OK)
         g->err = err;
-    bool made = cn_db_get(g->txn, g->c->erasing, key, &erasing) == CN_NOT_FOUND && written_since(g, id, CN_GRACE_US);
-    return err != CN_OK || cn_wall_us() - at < CN_GRACE_US || made || being_made(g, id);
+    return err != CN_OK || cn_wall_us() - at < CN_GRACE_US || (!let_go && written_since(g, id, CN_GRACE_US)) || being_made(g, id);
 }
 
 static bool keep(void *ctx, const cn_seg_id *id) { return needed(ctx, id); }

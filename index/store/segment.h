@@ -25,7 +25,7 @@ typedef struct cn_segw cn_segw;
 /* A new file; sweep leaves it alone while the flock is held. dim may be 0: no vectors. cn_segw_open_again() takes up a file
  * that a killed job left: all that was committed is there, also when it was killed inside cn_segw_seal() (whose arrays and
  * parts are dropped and made again). Never for a file that a version names. CN_NOT_FOUND when it was swept; CN_CONFLICT
- * while another job has it. */
+ * when another has had it for 10 seconds. */
 cn_err cn_segw_new(cn_tenant *t, uint32_t dim, cn_segw **ret);
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret);
 cn_seg_id cn_segw_id(const cn_segw *w);
@@ -67,8 +67,8 @@ void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resum
 void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id);
 
 /* Holds a file as if it were being built: from its sealing until a version names it, so that nobody takes it for one that was
- * left; and to look into one that was. close(2) the number. CN_CONFLICT: somebody else does, and has for 10 seconds (hold), or
- * does now (try). */
+ * left; and to look into one that was. close(2) the number. Somebody else does: CN_OVERLOADED when he has for 10 seconds (hold),
+ * CN_CONFLICT at once (try). */
 cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
 cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
 /* A file that a killed job, sealing or compaction left, held by the caller: the keys of its documents, when it was begun (or

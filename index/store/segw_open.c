@@ -43,13 +43,20 @@ cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
     return cn_lock_file(path, false, ret_fd);
 }
 
-cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
+static cn_err wait_for(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
     cn_err e = cn_seg_try_hold(t, id, ret_fd);
     for (int i = 0; e == CN_CONFLICT && i < HOLD_TRIES; i++) {
         usleep(HOLD_US);
         e = cn_seg_try_hold(t, id, ret_fd);
     }
     return e;
+}
+
+cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
+    char hex[2 * CN_SEG_ID + 1];
+    cn_err e = wait_for(t, id, ret_fd);
+    cn_hex(id->b, sizeof id->b, hex);
+    return e != CN_CONFLICT ? e : cn_fail(CN_OVERLOADED, "segment %s is being looked into by another program, and has been for %d seconds; try again", hex, HOLD_TRIES * HOLD_US / 1000000);
 }
 
 /* ---------- closing ---------- */
@@ -283,14 +290,23 @@ static cn_err resume(cn_segw *w) {
     cn_blocks_done(&b);
     w->changed = true; /* its header may say that it is sealed, which it is not with the first step that adds to it */
     CN_TRY(e);
-    CN_TRY(cn_segw_commit(w)); /* so that what was dropped is not of the last commit */
+    CN_TRY(cn_segw_commit(w)); /* so that what was dropped is not of the last commit, */
+    w->changed = true;
+    CN_TRY(cn_segw_commit(w)); /* nor are the open blocks that were longer before */
     return cn_env_blank(w->path);
 }
 
 cn_err cn_segw_open_again(cn_tenant *t, const cn_seg_id *id, cn_segw **ret) {
     cn_segw *w = NULL;
-    CN_TRY(new_writer(t, id, false, -1, &w));
-    cn_err e = resume(w);
+    int fd;
+    CN_TRY(wait_for(t, id, &fd)); /* of somebody who only looks into it there is nothing left then */
+    cn_err e = new_writer(t, id, false, fd, &w);
+    if (e != CN_OK) {
+        close(fd);
+        return e;
+    }
+    w->lock_fd = fd;
+    e = resume(w);
     if (e != CN_OK) {
         free_writer(w, false);
         return e;
@@ -348,7 +364,7 @@ cn_err cn_segw_clean(cn_tenant *t, const cn_seg_id *id, int held) {
     cn_err e = look(w, no_key, NULL, &head);
     if (e == CN_OK && head.state == CN_SEG_SEALED)
         e = cn_fail(CN_CONFLICT, "%s was sealed meanwhile", w->path);
-    if (e == CN_OK && (e = resume(w)) == CN_OK) {
+    if (e == CN_OK && (e = resume(w)) == CN_OK && (e = cn_env_sync(w->env)) == CN_OK) { /* the time says that it is clean: only after that is on the disk */
         w->head.made_us = cn_wall_us();
         w->changed = true;
         e = cn_segw_commit(w);

@@ -22,13 +22,18 @@ cn_err cn_embedder_fits(const cn_embedder *e, const cn_recipe *r) {
                    CN_STR_ARG(r->embedder), want, got, CN_STR_ARG(r->embedder));
 }
 
-cn_err cn_model_of(const char *data_dir, const cn_recipe *r, cn_embedder **io) {
+static cn_err open_model(const char *data_dir, const cn_recipe *r, cn_embedder **io) {
     if (!*io || !cn_str_eq(cn_embedder_name(*io), r->embedder) || !cn_str_eq(cn_embedder_precision(*io), r->precision)) {
         cn_embedder *e;
         CN_TRY(cn_embedder_open(data_dir, r->embedder, r->precision, &e));
         cn_embedder_unref(*io);
         *io = e;
     }
+    return CN_OK;
+}
+
+cn_err cn_model_of(const char *data_dir, const cn_recipe *r, cn_embedder **io) {
+    CN_TRY(open_model(data_dir, r, io));
     return cn_embedder_fits(*io, r);
 }
 
@@ -43,7 +48,8 @@ static cn_err needs(search *s, const cn_recipe *r, bool *ret) {
     *ret = false;
     if (!cn_str_eq(r->embedder, s->name))
         return CN_OK;
-    cn_err err = cn_model_of(cn_data_dir(s->d), r, &s->e);
+    CN_TRY(open_model(cn_data_dir(s->d), r, &s->e)); /* one that cannot be opened here may be the one that it was made with */
+    cn_err err = cn_embedder_fits(s->e, r);
     *ret = err == CN_OK;
     return err == CN_UNAVAILABLE ? CN_OK : err; /* made with another one of that name */
 }

@@ -30,7 +30,8 @@ static void out_one(cn_call *c, const cn_version *v, const char *state, const cn
     cn_out_uint(out, "version", v->number);
     cn_out_cstr(out, "state", state);
     cn_pack_cstr(out, "queries");
-    queries ? cn_pack_uint(out, (uint64_t)queries->value) : cn_pack_nil(out);
+    bool counts = queries && queries->value >= 0 && queries->value < 0x1p53; /* a client may hand in any number under that name */
+    counts ? cn_pack_uint(out, (uint64_t)queries->value) : cn_pack_nil(out);
     out_metrics(c, r, name, out);
     cn_out_str(out, "by", first->by);
     cn_out_time(out, "at", first->at_us);

@@ -200,6 +200,22 @@ static void test_under_way(void) {
     CU_ASSERT_EQUAL(secrets(), 0);
 }
 
+/* One that cannot be opened for another reason than damage is told of, and holds nothing else up. */
+static void test_one_that_cannot_be_opened(void) {
+    static const cn_seg_id odd = {{0xab}};
+    char path[4096];
+    s_segment_path(&odd, path);
+    CU_ASSERT_FATAL(symlink("../control.mdb", path) == 0);
+    cn_seg_id id = leave(&(killed){.kept = "beside"});
+    OK(s_policy(CN_POLICY_ERASE, "beside", NULL, &s_why));
+    CU_ASSERT_EQUAL(left().documents, 2);
+    CU_ASSERT_EQUAL(compact().pending, 0);
+    CU_ASSERT_EQUAL(secrets(), 0);
+    CU_ASSERT_FALSE(can_go_on(&id, "beside"));
+    CU_ASSERT_EQUAL(left().documents, 1);
+    unlink(path);
+}
+
 void add_leftover_suite(void) {
     CU_pSuite s = CU_add_suite("leftovers", set_up, tear_down);
     CU_add_test(s, "erased of a killed job", test_erased_of_a_killed_job);
@@ -207,4 +223,5 @@ void add_leftover_suite(void) {
     CU_add_test(s, "taken up again", test_taken_up_again);
     CU_add_test(s, "restored", test_restored);
     CU_add_test(s, "under way", test_under_way);
+    CU_add_test(s, "one that cannot be opened", test_one_that_cannot_be_opened);
 }

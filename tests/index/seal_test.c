@@ -2,11 +2,16 @@
 #include <CUnit/CUnit.h>
 #include <dirent.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/catalog/index.h"
+#include "index/catalog/inside.h"
+#include "index/catalog/sweep.h"
 #include "index/control/audit.h"
 #include "index/policy/policy.h"
+#include "index/store/segw_inside.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -66,6 +71,57 @@ static void test_over_a_restore(void) {
     OK(seal_carried("r", "a", p));
     cn_policy_unref(p);
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "a"), 1);
+}
+
+/* Somebody else holds the job's file for longer than sealing waits: no version is made without the rows, and they stay. */
+static void test_held_by_another(void) {
+    uint64_t number = 0;
+    cn_digest root;
+    cn_version head;
+    s_index("h");
+    CU_ASSERT_EQUAL(s_seal("h", rows, 3, NULL), 1);
+    cn_seal s = {.index = CN_STR("h"), .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}};
+    cn_segw *w = carry("a");
+    cn_seg_id id = cn_segw_id(w);
+    int held = dup(w->lock_fd);
+    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root), CN_OVERLOADED);
+    close(held);
+    OK(cn_version_head(s_tenant, CN_STR("h"), &s_arena, &head));
+    CU_ASSERT_EQUAL(head.number, 1);
+    OK(cn_segw_open_again(s_tenant, &id, &w));
+    CU_ASSERT_EQUAL(cn_segw_docs(w), 1);
+    OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
+    CU_ASSERT_EQUAL(number, 2);
+}
+
+static cn_err let_go(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    int64_t at = cn_wall_us();
+    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    const cn_seg_id *id = ctx;
+    CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}, f, 1));
+    return cn_erasing_put(txn, c->erasing, id, CN_STR("k"), 1, 1);
+}
+
+/* A compaction let go what a job goes on with: once a version names it nothing waits for its end. */
+static void test_let_go_and_gone_on_with(void) {
+    uint64_t number = 0;
+    cn_digest root;
+    cn_pending p;
+    uint32_t files = 1;
+    int64_t due;
+    s_index("k");
+    CU_ASSERT_EQUAL(s_seal("k", rows, 3, NULL), 1);
+    cn_seal s = {.index = CN_STR("k"), .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}};
+    cn_segw *w = carry("a");
+    cn_seg_id id = cn_segw_id(w);
+    OK(cn_catalog_write(s_tenant, let_go, &id));
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT_EQUAL(p.files, 1);
+    OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT_EQUAL(p.files, 0);
+    OK(cn_erasing_look(s_tenant, CN_STR("k"), &files, &due));
+    CU_ASSERT_EQUAL(files, 0);
 }
 
 /* So would what it read of the document before, though no version held it. */
@@ -216,6 +272,8 @@ static void test_refused_settings_are_recorded(void) {
 void add_seal_suite(void) {
     CU_pSuite s = CU_add_suite("sealing", set_up, tear_down);
     CU_add_test(s, "over a restore", test_over_a_restore);
+    CU_add_test(s, "held by another", test_held_by_another);
+    CU_add_test(s, "let go and gone on with", test_let_go_and_gone_on_with);
     CU_add_test(s, "over a restore of what no version held", test_over_a_restore_of_what_no_version_held);
     CU_add_test(s, "over an erasure", test_over_an_erasure);
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);

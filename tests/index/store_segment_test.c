@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -346,14 +347,28 @@ static void a_sealed_file_can_be_taken_up(void) {
     fixture_done(&f);
 }
 
+static void *leave_later(void *w) {
+    usleep(100000);
+    cn_segw_leave(w);
+    return NULL;
+}
+
+/* Whoever has it is waited for: somebody who looks into it is through soon. */
 static void one_job_a_file(void) {
     fixture f;
     cn_segw *w, *second;
+    pthread_t thread;
+    int fd;
     if (!fixture_init(&f) || !OK(cn_segw_new(f.tenant, 0, &w)))
         return;
     cn_seg_id id = cn_segw_id(w);
-    FAILS(cn_segw_open_again(f.tenant, &id, &second), CN_CONFLICT);
-    cn_segw_abort(w);
+    FAILS(cn_seg_try_hold(f.tenant, &id, &fd), CN_CONFLICT);
+    CU_ASSERT_FATAL(pthread_create(&thread, NULL, leave_later, w) == 0);
+    if (OK(cn_segw_open_again(f.tenant, &id, &second))) {
+        FAILS(cn_seg_try_hold(f.tenant, &id, &fd), CN_CONFLICT);
+        cn_segw_abort(second);
+    }
+    pthread_join(thread, NULL);
     fixture_done(&f);
 }
 
