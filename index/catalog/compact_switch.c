@@ -18,7 +18,7 @@
 typedef struct ready { /* a version with its new manifest, not yet named */
     cn_version v;
     cn_part was_own;
-    int held;      /* its own file, until it is named: see cn_seg_hold() */
+    int held;      /* its own file, until it is named: see cn_segw_seal_held() */
     bool named;
 } ready;
 
@@ -177,7 +177,7 @@ static cn_err make_ready(batch *b, const cn_version *was) {
         e = fill_own(b, was, &live, own, &x);
         if (e != CN_OK)
             cn_segw_abort(own);
-        else if ((e = cn_segw_seal(own, &x.v.own_digest)) != CN_OK || (e = cn_seg_hold(b->w->s->t, &x.v.own, &x.held)) != CN_OK)
+        else if ((e = cn_segw_seal_held(own, &x.v.own_digest, &x.held)) != CN_OK)
             cn_seg_files_unlink(b->w->s->t, &x.v.own);
     }
     cn_live_close(&live);

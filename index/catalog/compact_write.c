@@ -74,15 +74,10 @@ static cn_err copy(const cn_survey *s, const cn_compact_opts *o, cn_rewrite *r) 
         cn_segw_abort(w);
         return e;
     }
-    e = cn_segw_seal(w, &r->part.digest);
+    e = cn_segw_seal_held(w, &r->part.digest, &r->lock);
     if (e != CN_OK)
         cn_seg_files_unlink(s->t, &r->part.id);
     return e;
-}
-
-static cn_err hold(const cn_survey *s, cn_rewrite *r) {
-    CN_TRY(cn_seg_hold(s->t, &r->part.id, &r->lock));
-    return cn_seg_open(s->t, &r->part.id, &r->part.digest, &r->seg);
 }
 
 typedef struct paced {
@@ -153,7 +148,7 @@ cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n,
     if (!r.base)
         return cn_fail_memory();
     CN_TRY(copy(s, o, &r));
-    cn_err e = hold(s, &r);
+    cn_err e = cn_seg_open(s->t, &r.part.id, &r.part.digest, &r.seg);
     if (e == CN_OK)
         e = build_derived(s, o, &r);
     if (e != CN_OK)

@@ -27,7 +27,7 @@ typedef struct seal {
     const cn_actor *who;
     cn_seg *fresh[FRESH];   /* the new rows; NULL: none */
     cn_part fresh_part[FRESH];
-    int held[FILES];        /* the files made, until they are named: see cn_seg_hold(); -1: not */
+    int held[FILES];        /* the files made, until they are named: see cn_segw_seal_held(); -1: not */
     cn_arena *a;            /* of one try */
     cn_index_info ix;
     cn_version *all;        /* of the index */
@@ -330,7 +330,7 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     cn_err err = put_parts(s, w, kept, buckets, cn_buf_str(&list));
     if (err != CN_OK)
         cn_segw_abort(w);
-    else if ((err = cn_segw_seal(w, &s->v.own_digest)) != CN_OK || (err = cn_seg_hold(s->t, &s->v.own, &s->held[OWN])) != CN_OK)
+    else if ((err = cn_segw_seal_held(w, &s->v.own_digest, &s->held[OWN])) != CN_OK)
         cn_seg_files_unlink(s->t, &s->v.own);
     return err;
 }
@@ -474,9 +474,7 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     }
     cn_part *part = &s->fresh_part[which];
     part->id = cn_segw_id(w);
-    cn_err err = cn_segw_seal(w, &part->digest);
-    if (err == CN_OK)
-        err = cn_seg_hold(s->t, &part->id, &s->held[which]);
+    cn_err err = cn_segw_seal_held(w, &part->digest, &s->held[which]);
     if (err == CN_OK)
         err = cn_seg_open(s->t, &part->id, &part->digest, &s->fresh[which]);
     if (err != CN_OK && which != JOB) /* the job's own stays, for a resume */

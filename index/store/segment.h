@@ -60,16 +60,16 @@ cn_err cn_segw_put_part(cn_segw *w, char part, cn_str name, cn_str value);
  * part of a version when control.mdb names it. digest: over the heads of all blocks, which hold their checksums. Frees w in
  * any case; after a failure the file stays, for a resume or the sweep. */
 cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest);
+/* The same, and hands out the lock, until a version names the file: else somebody may take it for one that was left. -1 after a
+ * failure; close(2) it. */
+cn_err cn_segw_seal_held(cn_segw *w, cn_digest *ret_digest, int *ret_held);
 void cn_segw_abort(cn_segw *w);   /* closes and unlinks; NULL is fine */
 void cn_segw_leave(cn_segw *w);   /* closes and keeps the file for a later resume */
 
 /* No job will go on with this file: the next sweep need not wait, if no version names it. */
 void cn_segw_abandon(const cn_tenant *t, const cn_seg_id *id);
 
-/* Holds a file as if it were being built: from its sealing until a version names it, so that nobody takes it for one that was
- * left; and to look into one that was. close(2) the number. Somebody else does: CN_OVERLOADED when he has for 10 seconds (hold),
- * CN_CONFLICT at once (try). */
-cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
+/* Holds a file as if it were being built, to look into one that was left. close(2) the number. CN_CONFLICT: somebody else does. */
 cn_err cn_seg_try_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd);
 /* A file that a killed job, sealing or compaction left, held by the caller: the keys of its documents, when it was begun (or
  * cleaned), and whether it is unfinished: then it may hold more than those, of what was being written. CN_DAMAGED: nobody can

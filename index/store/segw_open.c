@@ -52,13 +52,6 @@ static cn_err wait_for(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
     return e;
 }
 
-cn_err cn_seg_hold(const cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
-    char hex[2 * CN_SEG_ID + 1];
-    cn_err e = wait_for(t, id, ret_fd);
-    cn_hex(id->b, sizeof id->b, hex);
-    return e != CN_CONFLICT ? e : cn_fail(CN_OVERLOADED, "segment %s is being looked into by another program, and has been for %d seconds; try again", hex, HOLD_TRIES * HOLD_US / 1000000);
-}
-
 /* ---------- closing ---------- */
 
 static void free_writer(cn_segw *w, bool unlink_file) {
@@ -405,11 +398,22 @@ static cn_err seal(cn_segw *w, cn_digest *ret) {
     return cn_dir_sync(dir);
 }
 
-cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest) {
+cn_err cn_segw_seal_held(cn_segw *w, cn_digest *ret_digest, int *ret_held) {
     cn_digest digest;
     cn_err e = seal(w, &digest);
+    *ret_held = e == CN_OK ? w->lock_fd : -1;
+    if (e == CN_OK)
+        w->lock_fd = -1;
     free_writer(w, false); /* also after a failure: a resume may mend what a full disk cut short */
     if (e == CN_OK)
         *ret_digest = digest;
+    return e;
+}
+
+cn_err cn_segw_seal(cn_segw *w, cn_digest *ret_digest) {
+    int held;
+    cn_err e = cn_segw_seal_held(w, ret_digest, &held);
+    if (held >= 0)
+        close(held);
     return e;
 }

@@ -73,27 +73,6 @@ static void test_over_a_restore(void) {
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "a"), 1);
 }
 
-/* Somebody else holds the job's file for longer than sealing waits: no version is made without the rows, and they stay. */
-static void test_held_by_another(void) {
-    uint64_t number = 0;
-    cn_digest root;
-    cn_version head;
-    s_index("h");
-    CU_ASSERT_EQUAL(s_seal("h", rows, 3, NULL), 1);
-    cn_seal s = {.index = CN_STR("h"), .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}};
-    cn_segw *w = carry("a");
-    cn_seg_id id = cn_segw_id(w);
-    int held = dup(w->lock_fd);
-    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root), CN_OVERLOADED);
-    close(held);
-    OK(cn_version_head(s_tenant, CN_STR("h"), &s_arena, &head));
-    CU_ASSERT_EQUAL(head.number, 1);
-    OK(cn_segw_open_again(s_tenant, &id, &w));
-    CU_ASSERT_EQUAL(cn_segw_docs(w), 1);
-    OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
-    CU_ASSERT_EQUAL(number, 2);
-}
-
 static cn_err let_go(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     int64_t at = cn_wall_us();
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
@@ -272,7 +251,6 @@ static void test_refused_settings_are_recorded(void) {
 void add_seal_suite(void) {
     CU_pSuite s = CU_add_suite("sealing", set_up, tear_down);
     CU_add_test(s, "over a restore", test_over_a_restore);
-    CU_add_test(s, "held by another", test_held_by_another);
     CU_add_test(s, "let go and gone on with", test_let_go_and_gone_on_with);
     CU_add_test(s, "over a restore of what no version held", test_over_a_restore_of_what_no_version_held);
     CU_add_test(s, "over an erasure", test_over_an_erasure);
