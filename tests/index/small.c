@@ -174,13 +174,8 @@ uint64_t s_epoch(void) {
 void s_segment_path(const cn_seg_id *id, char path[4096]) { told(cn_seg_path(s_tenant, id, NULL, path, 4096), "path"); }
 
 /* ---------- the minute's grace, over at once ---------- */
-typedef struct aged {
-    cn_seg_id id[4096];
-    uint32_t n;
-} aged;
-
 static cn_err note(void *ctx, cn_str key, cn_str value, bool *stop) {
-    aged *a = ctx;
+    s_aged *a = ctx;
     (void)value;
     memcpy(a->id[a->n].b, key.p, CN_SEG_ID);
     *stop = ++a->n == 4096;
@@ -188,7 +183,7 @@ static cn_err note(void *ctx, cn_str key, cn_str value, bool *stop) {
 }
 
 static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    aged *a = ctx;
+    s_aged *a = ctx;
     int64_t at = 1;
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
     CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, note, a));
@@ -199,13 +194,19 @@ static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return CN_OK;
 }
 
-uint32_t s_sweep(void) {
-    static aged a;
+bool s_sweep_aged(s_aged *ret, uint32_t *ret_files) {
     cn_gc_result r = {0};
-    a.n = 0;
-    told(cn_catalog_write(s_tenant, age, &a), "ageing");
-    told(cn_catalog_sweep(s_tenant, &s_who, &r), "sweeping");
-    return r.files;
+    ret->n = 0;
+    bool aged = told(cn_catalog_write(s_tenant, age, ret), "ageing"), swept = told(cn_catalog_sweep(s_tenant, &s_who, &r), "sweeping");
+    *ret_files = r.files;
+    return aged && swept;
+}
+
+uint32_t s_sweep(void) {
+    static s_aged a;
+    uint32_t files;
+    s_sweep_aged(&a, &files);
+    return files;
 }
 
 /* ---------- raw bytes ---------- */

@@ -34,4 +34,9 @@ cn_err s_policy(cn_policy_op op, const char *id, const char *labels, const cn_ac
 uint64_t s_epoch(void);
 void s_segment_path(const cn_seg_id *id, char path[4096]);
 uint32_t s_sweep(void); /* a minute passes, and the sweep goes by: how many files went */
+typedef struct s_aged {
+    cn_seg_id id[4096];
+    uint32_t n;
+} s_aged;
+bool s_sweep_aged(s_aged *ret, uint32_t *ret_files); /* the same; ret: the files that waited for it; false: it failed */
 unsigned s_files_with(const void *p, size_t n); /* files of the data directory whose raw bytes hold these */

@@ -347,44 +347,18 @@ static void test_many_versions(void) {
 }
 
 /* ---------- a compaction under way ---------- */
-typedef struct aged {
-    cn_seg_id id[4096];
-    uint32_t n, made;
-} aged;
-
-static cn_err note_retired(void *ctx, cn_str key, cn_str value, bool *stop) {
-    aged *a = ctx;
-    (void)value;
-    memcpy(a->id[a->n].b, key.p, CN_SEG_ID);
-    *stop = ++a->n == 4096;
-    return CN_OK;
-}
-
 /* What it makes is among the files let go, from its beginning: that was long ago now. */
-static cn_err age(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    aged *a = ctx;
-    int64_t at = 1;
-    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
-    CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, note_retired, a));
-    for (uint32_t i = 0; i < a->n; i++) {
-        cn_segw_abandon(s_tenant, &a->id[i]);
-        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)a->id[i].b, CN_SEG_ID}, f, 1));
-    }
-    return CN_OK;
-}
-
 static bool sweep_beside(void *ctx, uint64_t bytes) {
-    static aged a;
+    static s_aged a;
     char path[4096];
-    a.n = a.made = 0;
+    uint32_t made = 0, files;
     (void)bytes;
-    OK(cn_catalog_write(s_tenant, age, &a));
-    OK(cn_catalog_sweep(s_tenant, &s_who, &(cn_gc_result){0}));
+    CU_ASSERT_TRUE(s_sweep_aged(&a, &files));
     for (uint32_t i = 0; i < a.n; i++) {
         s_segment_path(&a.id[i], path);
-        a.made += access(path, F_OK) == 0;
+        made += access(path, F_OK) == 0;
     }
-    CU_ASSERT_EQUAL(a.made, 1);
+    CU_ASSERT_EQUAL(made, 1);
     ++*(unsigned *)ctx;
     return true;
 }
