@@ -7,9 +7,10 @@ BUILD is a release build. Four connections of the C client ask raw vectors of on
 second each (waiting times count from when a query was due), while the trouble lasts and, in turn with that, while nothing
 else happens; for the peers they ask as fast as they can. The medians of the rounds' ratios count. The flood is 32 connections
 of another tenant, each with 16 requests under way, from a process at nice 19, since it would run on another machine; the
-peers are 200 that never read, 200 that send a byte at a time and 200 that stop half-way. Needs numpy and python3-msgpack.
+peers are 200 that never read, 200 that send a byte at a time, 200 that stop half-way and 9,000 that keep silent; the server's
+memory with and without them stands beside. Needs numpy and python3-msgpack, and 20,000 open files for the peers.
 """
-import argparse, os, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, os, resource, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
 
 import msgpack
 import numpy as np
@@ -102,7 +103,7 @@ class Peers(Trouble):
     def begin(self):
         auth = msgpack.packb([0, 0, "auth", [{"key": self.server.key}]])
         self.small = msgpack.packb([0, 1, "query", [{"index": "main", "vector": np.ones(DIM, dtype=np.float32).tobytes(), "k": 10}]])
-        self.never, self.slow, self.half = ([connect(self.server) for _ in range(200)] for _ in range(3))
+        self.never, self.slow, self.half, self.silent = ([connect(self.server) for _ in range(n)] for n in (200, 200, 200, 9000))
         for s in self.never:  # asks and never reads
             s.sendall(auth + 50 * self.small)
         for s in self.half:
@@ -117,7 +118,7 @@ class Peers(Trouble):
 
     def stop(self):
         super().stop()
-        for s in self.never + self.slow + self.half:
+        for s in self.never + self.slow + self.half + self.silent:
             s.close()
 
 
@@ -147,6 +148,7 @@ def main():
     p.add_argument("build"), p.add_argument("--rounds", type=int, default=5), p.add_argument("--each", type=int, default=2000), p.add_argument("--rate", type=int, default=250)
     p.add_argument("--only", choices=KINDS), p.add_argument("--folder"), p.add_argument("--out")
     o = p.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     folder = tempfile.mkdtemp(prefix="cairn-bench-", dir=o.folder)
     figures = {}
     try:
@@ -158,15 +160,15 @@ def main():
             ask()
             rounds = []
             for _ in range(o.rounds):
-                quiet = ask()
+                quiet = {**ask(), **server.rss_mib()}
                 trouble = KINDS[name](server, place)
                 time.sleep(.5)
-                rounds.append((quiet, ask()))
+                rounds.append((quiet, {**ask(), **server.rss_mib()}))
                 trouble.stop()
                 time.sleep(.5)
             for r in sum(rounds, ()):
                 r["qps"] = r["queries"] / r["seconds"]
-            measure = ("qps", "p50_us", "p99_us", "p999_us")
+            measure = ("qps", "p50_us", "p99_us", "p999_us", "anonymous_mib")
             figures[name] = {"control": {m: round(statistics.median(q[m] for q, _ in rounds), 1) for m in measure},
                              "troubled": {m: round(statistics.median(t[m] for _, t in rounds), 1) for m in measure},
                              "ratio": {m: round(statistics.median(t[m] / q[m] for q, t in rounds), 2) for m in measure}}

@@ -210,7 +210,10 @@ class Rounds(unittest.TestCase):
         self.done = Counter()
         self.victim = None
         self.erased = set() # every document that was once
-        self.usual = {}     # seconds that a command of this name takes
+        began = time.monotonic()
+        self.map("versions", "acme/docs")
+        self.start = time.monotonic() - began # seconds that a command takes which does little
+        self.usual = {}                       # and one of this name
 
     def ingest_rows(self, index, *rows, then="--activate"):
         self.data.cairn("ingest", "acme/" + index, "-", then, text="".join(json.dumps(r) + "\n" for r in rows))
@@ -282,7 +285,7 @@ class Rounds(unittest.TestCase):
         name = " ".join(args[:2])
         began = time.monotonic()
         try:
-            p.wait(self.r.uniform(0, self.usual.get(name, 0.2)))
+            p.wait(self.r.uniform(0, self.usual.get(name, self.start)))
             self.usual[name] = time.monotonic() - began
         except subprocess.TimeoutExpired:
             p.kill()
@@ -441,7 +444,7 @@ class Rounds(unittest.TestCase):
         print(dict(self.done), file=sys.stderr)
         self.assertGreater(self.done["acknowledged"], 0)
         killed = {v: self.done["killed " + v] for v in self.VICTIMS}
-        self.assertGreater(sum(killed.values()), len(killed))
+        self.assertGreater(sum(killed.values()), ROUNDS // 5)
         if LONG:
             self.assertEqual([v for v, n in killed.items() if n == 0], [])
 
