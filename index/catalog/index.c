@@ -1,6 +1,7 @@
 #include "index/catalog/index.h"
 
 #include "engine/base/os.h"
+#include "index/catalog/answers.h"
 #include "index/catalog/needed.h"
 #include "index/control/inforce.h"
 #include "index/text/analyser.h"
@@ -52,6 +53,9 @@ typedef struct change {
     cn_index_info *ret;
     cn_index_edit_fn *edit;
     void *edit_ctx;
+    uint64_t id;
+    cn_version head; /* number 0: none */
+    bool seals;      /* what answers is another from then on: that takes a version */
 } change;
 
 /* The last id given lies in "ids": names can be used again, ids never. */
@@ -96,13 +100,13 @@ static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     cn_pack_cstr(b, "local_only"), cn_pack_bool(b, s->local_only);
 }
 
-static cn_err audited(change *x, MDB_txn *txn, const char *action, const cn_index_info *ix) {
+static cn_err audited(cn_tenant *t, MDB_txn *txn, const cn_actor *who, const char *action, const cn_index_info *ix) {
     CN_AUTO_BUF cn_buf detail;
     cn_buf_init(&detail, 16384);
     pack_settings(&detail, ix);
     CN_TRY(cn_buf_check(&detail));
-    CN_TRY(cn_audit_add(x->t, txn, x->who, action, x->name, "done", cn_buf_str(&detail)));
-    return cn_epoch_raise(x->t, txn, NULL);
+    CN_TRY(cn_audit_add(t, txn, who, action, ix->name, "done", cn_buf_str(&detail)));
+    return cn_epoch_raise(t, txn, NULL);
 }
 
 static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -120,7 +124,7 @@ static cn_err create(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         return cn_fail(CN_REFUSED, "a tenant has at most %d indexes", INDEXES_MAX);
     CN_TRY(next_id(c, txn, &ix.id));
     CN_TRY(cn_index_store(c, txn, &ix));
-    return audited(x, txn, "index.create", &ix);
+    return audited(x->t, txn, x->who, "index.create", &ix);
 }
 
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
@@ -183,23 +187,59 @@ static cn_err fixed_check(const cn_index_settings *was, const cn_index_settings 
     return CN_OK;
 }
 
-static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    change *x = ctx;
-    CN_CATALOG_ARENA(a);
-    cn_index_info ix;
-    CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
-    cn_index_settings made = ix.set;
+static cn_err edited(void *ctx, cn_index_settings *io) {
+    const change *x = ctx;
+    cn_index_settings made = *io;
     CN_TRY(x->edit(x->edit_ctx, &made));
     CN_TRY(settings_check(&made));
-    CN_TRY(fixed_check(&ix.set, &made));
-    ix.set = made;
-    CN_TRY(cn_index_store(c, txn, &ix));
-    return audited(x, txn, "index.set", &ix);
+    CN_TRY(fixed_check(io, &made));
+    *io = made;
+    return CN_OK;
 }
 
-cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who) {
-    change x = {.t = t, .name = name, .edit = edit, .edit_ctx = ctx, .who = who};
-    return cn_refused(t, cn_catalog_write(t, set, &x), who, "index.set", name);
+cn_err cn_index_put(cn_tenant *t, const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, const cn_actor *who) {
+    CN_TRY(cn_index_store(c, txn, ix));
+    return audited(t, txn, who, "index.set", ix);
+}
+
+static cn_err load_head(change *x, const cn_catalog *c, MDB_txn *txn, cn_index_info *io) {
+    uint64_t head;
+    CN_TRY(cn_version_head_in(c, txn, io, x->a, &head));
+    if (!head)
+        return CN_OK;
+    CN_TRY(cn_version_load(c, txn, io->id, head, x->a, &x->head));
+    return cn_answers_of(&x->head, &io->set);
+}
+
+static cn_err may_seal(change *x, const cn_catalog *c, MDB_txn *txn) {
+    cn_modes modes;
+    CN_TRY(cn_modes_load(c, txn, x->id, x->a, &modes));
+    return cn_modes_may_begin(&modes);
+}
+
+static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    change *x = ctx;
+    cn_index_info ix;
+    CN_TRY(cn_index_load(c, txn, x->name, x->a, &ix));
+    x->id = ix.id;
+    CN_TRY(load_head(x, c, txn, &ix));
+    cn_index_settings was = ix.set;
+    CN_TRY(edited(x, &ix.set));
+    x->seals = x->head.number && !cn_answers_same(&was, &ix.set);
+    return x->seals ? may_seal(x, c, txn) : cn_index_put(x->t, c, txn, &ix, x->who);
+}
+
+cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who, uint64_t *ret_version) {
+    CN_CATALOG_ARENA(a);
+    change x = {.t = t, .name = name, .edit = edit, .edit_ctx = ctx, .who = who, .a = &a};
+    uint64_t version = 0;
+    cn_digest root;
+    CN_TRY(cn_refused(t, cn_catalog_write(t, set, &x), who, "index.set", name));
+    const cn_seal s = {.index = name, .index_id = x.id, .base = x.head.number, .recipe = &x.head.recipe, .edit = edited, .edit_ctx = &x};
+    if (x.seals)
+        CN_TRY(cn_version_seal(t, &s, NULL, who, &version, &root));
+    *ret_version = version;
+    return CN_OK;
 }
 
 static cn_err put_whole(void *ctx, cn_index_settings *io) {
@@ -209,7 +249,8 @@ static cn_err put_whole(void *ctx, cn_index_settings *io) {
 }
 
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who) {
-    return cn_index_edit(t, name, put_whole, &s, who);
+    uint64_t version;
+    return cn_index_edit(t, name, put_whole, &s, who, &version);
 }
 
 static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
@@ -244,7 +285,7 @@ static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_mode_forget(c, txn, ix.id));
     CN_TRY(cn_gate_forget(c, txn, ix.id, 0));
     CN_TRY(cn_db_del(txn, c->index, x->name));
-    return audited(x, txn, "index.drop", &ix);
+    return audited(x->t, txn, x->who, "index.drop", &ix);
 }
 
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {

@@ -18,9 +18,13 @@ void cn_index_settings_default(cn_index_settings *s);
 cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
 cn_err cn_index_get(cn_tenant *t, cn_str name, cn_arena *a, cn_index_info *ret); /* CN_NOT_FOUND */
 cn_err cn_index_list(cn_tenant *t, cn_arena *a, cn_index_info **ret, uint32_t *ret_n);
-/* Changes what may change without a rebuild (mode, rrf, cells, keep_versions, keep_days, activate, local_only); INVALID names what may not. */
+/* Changes what may change without a rebuild; INVALID names what may not. What changes answers (answers.h: mode, rrf, analyser) is the
+ * head's, once there is one: another seals a version on it that shares all its files, in the transaction that changes the rest.
+ * It is not activated. REFUSED in mode freeze or drain; the rest (cells, keep_versions, keep_days, activate, local_only) is the
+ * index's, and holds at once. */
 cn_err cn_index_set(cn_tenant *t, cn_str name, const cn_index_settings *s, const cn_actor *who);
-/* The same by a function that changes what it finds, inside the transaction: two at once lose nothing of each other. */
+/* The same by a function that changes what it finds, called inside each transaction: two at once lose nothing of each other.
+ * *ret_version: what was sealed; 0: nothing was. */
 typedef cn_err cn_index_edit_fn(void *ctx, cn_index_settings *io);
-cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who);
+cn_err cn_index_edit(cn_tenant *t, cn_str name, cn_index_edit_fn *edit, void *ctx, const cn_actor *who, uint64_t *ret_version);
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who);

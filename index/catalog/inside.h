@@ -7,6 +7,9 @@
 #include "index/catalog/version.h"
 #include "index/control/records.h"
 
+/* An index's record after a change of its settings, with what the audit chain says of it. */
+cn_err cn_index_put(cn_tenant *t, const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, const cn_actor *who);
+
 /* An index and all its versions as of one moment. */
 cn_err cn_version_state(cn_tenant *t, cn_str index, cn_arena *a, cn_index_info *ret_ix, cn_version **ret, uint32_t *ret_n);
 

@@ -7,6 +7,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/answers.h"
 #include "index/catalog/carry.h"
 #include "index/catalog/codes.h"
 #include "index/catalog/inside.h"
@@ -81,6 +82,8 @@ static cn_err read_trial(seal *s) {
 static cn_err read_head(seal *s) {
     const cn_seal *o = s->o;
     CN_TRY(cn_version_state(s->t, o->index, s->a, &s->ix, &s->all, &s->n_all));
+    if (o->index_id && s->ix.id != o->index_id)
+        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while this ran; run it again", CN_STR_ARG(o->index));
     if (o->trial_of)
         return read_trial(s);
     s->of = s->head = cn_version_head_of(s->all, s->n_all);
@@ -94,6 +97,19 @@ static cn_err read_head(seal *s) {
         return cn_fail(CN_INVALID, "index \"" CN_STR_FMT "\" compares by %s, the new rows by %s", CN_STR_ARG(o->index), cn_metric_name(s->ix.set.metric),
                        cn_metric_name(o->recipe->metric));
     return cn_live_open(s->t, s->head, &s->base);
+}
+
+/* ---------- what changes answers ---------- */
+
+static cn_err settings_from(const seal *s, cn_index_settings *io) {
+    if (s->of)
+        CN_TRY(cn_answers_of(s->of, io));
+    return s->o->edit ? s->o->edit(s->o->edit_ctx, io) : CN_OK;
+}
+
+static cn_err settle_answers(seal *s) {
+    CN_TRY(settings_from(s, &s->ix.set));
+    return cn_answers_put(&s->ix.set, s->a, &s->v);
 }
 
 /* ---------- what the new rows replace ---------- */
@@ -273,7 +289,7 @@ static cn_err make_root(seal *s, const cn_live *live, cn_buf *buckets) {
     if (bits != cn_root_bits(s->v.counts.documents))
         before = (cn_str){0};
     CN_TRY(cn_buckets_make(live, s->v.counts.documents, before, s->changed, s->n_changed, buckets));
-    return cn_root_make(s->o->recipe, s->o->answer_settings, s->v.counts.documents, cn_buf_str(buckets), &s->v.root);
+    return cn_root_make(&s->v.recipe, s->v.answer_settings, s->v.counts.documents, cn_buf_str(buckets), &s->v.root);
 }
 
 /* ---------- the version's own file ---------- */
@@ -404,6 +420,8 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (s->moved)
         return CN_OK;
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
+    cn_index_settings set = ix.set;
+    CN_TRY(settings_from(s, &set));
     CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
     s->frozen = cn_modes_may_write(&modes) != CN_OK; /* set since the job looked */
     if (s->frozen)
@@ -413,7 +431,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if (head)
         CN_TRY(cn_version_load(c, txn, ix.id, head, &a, &base));
     bool same = head == (s->head ? s->head->number : 0) && (!head || (!cn_version_dropped(&base) && cn_digest_eq(&base.own_digest, &s->head->own_digest))); /* compaction changes it */
-    if (ix.id != s->ix.id || (ix.newest != s->n_all && !first) || !same)
+    if (ix.id != s->ix.id || (ix.newest != s->n_all && !first) || !same || !cn_answers_same(&set, &s->ix.set))
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
     for (int i = 0; i < FRESH; i++)
@@ -421,10 +439,12 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
             CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
     s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
+    if (s->o->edit)
+        ix.set = set;
     if (ix.set.dim == 0)
         ix.set.dim = s->v.recipe.dim;
     CN_TRY(cn_version_store(c, txn, ix.id, &s->v));
-    CN_TRY(cn_index_store(c, txn, &ix));
+    CN_TRY(s->o->edit ? cn_index_put(s->t, c, txn, &ix, s->who) : cn_index_store(c, txn, &ix));
     return audited(s, txn);
 }
 
@@ -482,8 +502,14 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     CN_TRY(err);
     if (rows_of(s->fresh[which]) && cn_seg_dim(s->fresh[which]) != s->o->recipe->dim)
         return cn_fail(CN_INVALID, "the new rows have %u dimensions, the recipe says %u", cn_seg_dim(s->fresh[which]), s->o->recipe->dim);
-    CN_TRY(cn_codes_make(s->t, s->o->index, s->o->recipe, s->fresh[which]));
-    return cn_version_postings(s->fresh[which], s->o->recipe, NULL, NULL);
+    return cn_codes_make(s->t, s->o->index, s->o->recipe, s->fresh[which]);
+}
+
+/* Of new rows; where settings change of all, for another analyser may be the change. */
+static cn_err postings(seal *s) {
+    for (uint32_t i = s->o->edit ? 0 : s->base.n; i < s->now.n; i++)
+        CN_TRY(cn_version_postings(s->now.segs[i], &s->v.recipe, NULL, NULL));
+    return CN_OK;
 }
 
 static cn_err carry(seal *s) {
@@ -503,15 +529,17 @@ static cn_err prepare(seal *s, bool *ret_same) {
     cn_buf_init(&buckets, LIST_MAX);
     CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
+    CN_TRY(settle_answers(s));
     CN_TRY(carry(s));
     CN_TRY(look_for_returned(s, s->policy));
     CN_TRY(copy_living(s));
     CN_TRY(replace(s));
     for (int i = 0; i < FRESH; i++)
         CN_TRY(append_fresh(s, s->fresh[i]));
+    CN_TRY(postings(s));
     CN_TRY(manifest(s, &live, &kept));
     CN_TRY(make_root(s, &live, &buckets));
-    *ret_same = s->head && !s->o->trial_of && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
+    *ret_same = s->head && !s->o->trial_of && !s->o->edit && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
     return *ret_same ? all_sound(s) : make_own(s, kept, cn_buf_str(&buckets));
 }
 
@@ -536,7 +564,7 @@ static cn_err try_once(seal *s, bool *ret_again, bool *ret_same) {
     CN_CATALOG_ARENA(a);
     *ret_again = s->refused = false;
     s->a = &a;
-    s->v = (cn_version){.recipe = *s->o->recipe, .answer_settings = s->o->answer_settings, .made_us = cn_wall_us(), .first_active_us = CN_NO_TIME,
+    s->v = (cn_version){.recipe = *s->o->recipe, .made_us = cn_wall_us(), .first_active_us = CN_NO_TIME,
                         .made_by = s->who->who, .job = s->o->job, .marks = s->o->trial_of ? CN_MARK_TRIAL : 0};
     cn_err err = prepare(s, ret_same);
     bool made = err == CN_OK && !*ret_same;

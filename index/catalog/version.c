@@ -1,5 +1,6 @@
 #include "index/catalog/version.h"
 
+#include "index/catalog/answers.h"
 #include "index/catalog/inside.h"
 #include "index/control/records.h"
 
@@ -106,6 +107,7 @@ static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_epoch_of(txn, c->meta, &x->epoch));
     CN_TRY(get(&p->r, c, txn));
     x->ix = p->r.ix;
+    CN_TRY(cn_answers_of(&x->version, &x->ix.set));
     CN_TRY(cn_modes_load(c, txn, x->ix.id, p->r.a, &x->modes));
     CN_TRY(digest_of(c, txn, x, &x->of));
     x->space = (cn_space){0};

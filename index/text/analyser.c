@@ -161,6 +161,11 @@ static cn_err unknown(cn_str language) {
     return cn_fail(CN_INVALID, "there is no analyser \"" CN_STR_FMT "\"; a language is %snone", CN_STR_ARG(language), list);
 }
 
+cn_str cn_analyser_words(cn_str name) {
+    const char *at = memmem(name.p, name.n, "language=", 9);
+    return at ? (cn_str){at + 9, (size_t)(name.p + name.n - at) - 9} : name;
+}
+
 static bool take_times(cn_str word, cn_str name, uint8_t *io) {
     uint32_t n = 0;
     if (word.n <= name.n || word.n > name.n + 2 || memcmp(word.p, name.p, name.n) != 0)

@@ -137,18 +137,10 @@ void cn_run_tell_version(const cn_version *v, cn_job_result *ret) {
 }
 
 cn_err cn_run_seal(cn_run *r, uint64_t base, uint64_t trial_of, cn_arena *a, cn_version *ret) {
-    CN_AUTO_BUF cn_buf settings;
     uint64_t number;
     cn_digest root;
-    cn_buf_init(&settings, 4096);
-    cn_pack_map(&settings, 1u + r->index.set.rrf);
-    cn_pack_cstr(&settings, "mode");
-    cn_pack_str(&settings, r->index.set.mode);
-    if (r->index.set.rrf) /* the default is not said, as in versions of earlier builds */
-        cn_pack_cstr(&settings, "fusion"), cn_pack_cstr(&settings, cn_fusion_name(true));
-    CN_TRY(cn_buf_check(&settings));
     CN_TRY(cn_run_recipe_end(r));
-    cn_seal s = {.index = r->o.index, .base = base, .trial_of = trial_of, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
+    cn_seal s = {.index = r->o.index, .base = base, .trial_of = trial_of, .recipe = &r->recipe,
                  .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id), .policy = r->policy};
     cn_segw *w = r->w;
     r->w = NULL;

@@ -87,7 +87,7 @@ cn_err cn_run_open(cn_run *r) {
     r->recipe_digest = recipe_of(r);
     r->recipe.parser = cn_str_of(cn_parser_version());
     r->recipe.normaliser = cn_str_of(cn_normaliser_version());
-    CN_TRY(cn_analyser_parse(r->index.set.analyser, &r->analyser));
+    CN_TRY(cn_analyser_parse(r->has_head ? cn_analyser_words(r->head.recipe.analyser) : r->index.set.analyser, &r->analyser));
     r->recipe.analyser = cn_str_of(r->analyser.name);
     r->remake = r->has_head && cn_run_other_rows(&r->recipe, &r->head.recipe);
     r->o.from.dim = r->embedder ? 0 : r->recipe.dim;

@@ -1,4 +1,5 @@
 /* gate_frozen.c -- gate.freeze, gate.unfreeze, gate.sets: questions by which versions are measured. */
+#include "index/catalog/answers.h"
 #include "index/catalog/frozen.h"
 #include "index/vector.h"
 #include "server/service/gate.h"
@@ -32,7 +33,7 @@ static cn_err open_asked(cn_call *c, cn_tenant *t, cn_str index, asked *ret) {
     if (err == CN_NOT_FOUND)
         x.head.number = 0;
     else
-        CN_TRY(err);
+        CN_TRY(err == CN_OK ? cn_answers_of(&x.head, &x.ix.set) : err);
     bool by_words = cn_str_is(x.ix.set.mode, "lexical") || cn_str_is(x.head.recipe.embedder, "none");
     if (x.head.number && by_words && cn_analyser_parse(x.head.recipe.analyser, &words) == CN_OK)
         CN_TRY(cn_terms_new(&words, &x.terms));

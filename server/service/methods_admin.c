@@ -1,4 +1,5 @@
 /* admin.*: tenants, indexes, keys, models. */
+#include "index/catalog/answers.h"
 #include "server/service/methods_inside.h"
 #include "server/service/operate.h"
 #include "server/service/reading.h"
@@ -62,10 +63,11 @@ METHOD(tenant_list) {
 }
 
 /* ---------- indexes ---------- */
-static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_buf *out) {
+/* more: pairs that the caller adds. */
+static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, uint32_t more, cn_buf *out) {
     cn_modes m;
     CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
-    cn_pack_map(out, 19);
+    cn_pack_map(out, 19 + more);
     cn_out_str(out, "index", ix->name);
     cn_out_str(out, "embedder", ix->set.embedder);
     cn_out_str(out, "precision", ix->set.precision);
@@ -88,7 +90,8 @@ static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, cn_bu
     return CN_OK;
 }
 
-/* A rebuild that was activated changes what the next job goes on with: what is told is the head's recipe, as soon as there is one. */
+/* A rebuild that was activated changes what the next job goes on with, as a change of what answers does: what is told is the head's
+ * recipe and settings, as soon as there is one. */
 static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
     cn_version head;
     cn_err err = ix->newest ? cn_version_head(t, ix->name, a, &head) : CN_NOT_FOUND;
@@ -96,6 +99,7 @@ static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
         return CN_OK;
     CN_TRY(err);
     const cn_recipe *r = &head.recipe;
+    CN_TRY(cn_answers_of(&head, &ix->set));
     ix->set.embedder = r->embedder;
     ix->set.precision = r->precision;
     ix->set.metric = r->metric;
@@ -103,11 +107,11 @@ static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
     return cn_chunker_words(r->chunker, a, &ix->set.chunker);
 }
 
-static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, cn_buf *out) {
+static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, uint32_t more, cn_buf *out) {
     cn_index_info ix;
     CN_TRY(cn_index_get(t, name, &c->arena, &ix));
     CN_TRY(take_recipe(t, &c->arena, &ix));
-    return out_index(t, c, &ix, out);
+    return out_index(t, c, &ix, more, out);
 }
 
 static cn_err take_kind(const msgpack_object *p, bool *io_cells) {
@@ -126,6 +130,7 @@ static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
     uint64_t versions = set->keep_versions, days = set->keep_days;
     cn_str fusion = {NULL, 0};
     CN_TRY(cn_get_str(p, "mode", &set->mode));
+    CN_TRY(cn_get_str(p, "analyser", &set->analyser));
     CN_TRY(cn_get_str(p, "fusion", &fusion));
     CN_TRY(cn_fusion_parse(fusion, &set->rrf));
     CN_TRY(take_kind(p, &set->cells));
@@ -193,10 +198,9 @@ METHOD(index_create) {
     CN_TRY(take_model(s, p, &set, &max_tokens, &held));
     CN_TRY(cn_get_str(p, "chunker", &set.chunker));
     CN_TRY(cn_chunker_parse(set.chunker, max_tokens, &chunker));
-    CN_TRY(cn_get_str(p, "analyser", &set.analyser));
     CN_TRY(cn_call_tenant(s, tenant, &t));
     CN_TRY(cn_index_create(t, name, &set, &who));
-    return show_index(t, c, name, out);
+    return show_index(t, c, name, 0, out);
 }
 
 METHOD(index_show) {
@@ -204,7 +208,7 @@ METHOD(index_show) {
     cn_str name;
     CN_TRY(cn_arg_str(p, "index", &name));
     CN_TRY(cn_call_tenant(s, tenant, &t));
-    return show_index(t, c, name, out);
+    return show_index(t, c, name, 0, out);
 }
 
 METHOD(index_list) {
@@ -220,7 +224,7 @@ METHOD(index_list) {
     for (uint32_t i = 0; i < n; i++)
         if (cn_call_reaches(c, ix[i].name)) {
             CN_TRY(take_recipe(t, &c->arena, &ix[i]));
-            CN_TRY(out_index(t, c, &ix[i], out));
+            CN_TRY(out_index(t, c, &ix[i], 0, out));
             shown++;
         }
     cn_pack_array_close(out, at, shown);
@@ -232,15 +236,51 @@ static cn_err edit_soft(void *ctx, cn_index_settings *io) {
     return take_soft(*p, io);
 }
 
+typedef struct settled { /* a version that has the new settings */
+    uint64_t number;       /* 0: none was sealed */
+    bool activated;
+    const char *why;       /* NULL: it is active, or that was not wanted */
+} settled;
+
+/* As a job would. Documents that do not answer yet are not made to by a change of settings. */
+static cn_err activate_settled(cn_call *c, cn_tenant *t, cn_str index, const cn_actor *who, settled *io) {
+    cn_version v;
+    cn_index_info ix;
+    CN_TRY(cn_version_get(t, index, io->number, &c->arena, &v));
+    CN_TRY(cn_index_get(t, index, &c->arena, &ix));
+    cn_err err = ix.active != v.base                              ? cn_fail(CN_REFUSED, "it has the documents of version %llu, the newest, and that is not active", (unsigned long long)v.base)
+                 : !cn_access_has(c->caller, CN_SCOPE(activate)) ? cn_fail(CN_REFUSED, "this key lacks the scope activate")
+                                                                  : cn_version_activate(t, index, io->number, v.base, true, who, NULL);
+    io->activated = err == CN_OK;
+    if (err != CN_REFUSED && err != CN_CONFLICT)
+        return err == CN_OK ? err : cn_wrap(err, "version %llu has the new settings and is sealed, but to activate it failed", (unsigned long long)v.number);
+    io->why = cn_arena_printf(&c->arena, "version %llu has the new settings and is not active: %s; `cairn activate %s/" CN_STR_FMT " %llu` makes it answer", (unsigned long long)v.number,
+                              cn_error_detail(), cn_tenant_name(t), CN_STR_ARG(index), (unsigned long long)v.number);
+    return io->why ? CN_OK : cn_fail_memory();
+}
+
 METHOD(index_set) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_actor who;
     cn_str name;
+    settled v = {0};
+    bool only = false;
     CN_TRY(cn_arg_str(p, "index", &name));
     CN_TRY(cn_arg_actor(c, p, &who));
+    CN_TRY(cn_get_bool(p, "seal_only", &only));
     CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_index_edit(t, name, edit_soft, &p, &who));
-    return show_index(t, c, name, out);
+    CN_TRY(cn_index_edit(t, name, edit_soft, &p, &who, &v.number));
+    if (v.number && !only)
+        CN_TRY(activate_settled(c, t, name, &who, &v));
+    CN_TRY(show_index(t, c, name, 3, out));
+    cn_pack_cstr(out, "version");
+    if (v.number)
+        cn_pack_uint(out, v.number);
+    else
+        cn_pack_nil(out);
+    cn_out_bool(out, "activated", v.activated);
+    cn_out_cstr(out, "why", v.why);
+    return CN_OK;
 }
 
 METHOD(index_drop) {
@@ -436,6 +476,7 @@ METHOD(model_list) {
 
 #define SOFT {"mode", "str", false, "default mode of queries: dense, exact, lexical or hybrid"}, \
              {"fusion", "str", false, "how mode hybrid makes one list of two by default: scores or rrf; scores"}, \
+             {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english. Behind it title=N and headings=N: how often a word there counts, 0 to 20; 2 and 1"}, \
              {"kind", "str", false, "how vectors are found: flat (all are looked at by codes), or cells (of segments from 32,768 rows up only some are; making one costs seconds)"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \
@@ -447,8 +488,8 @@ static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_index_drop[] = {INDEX, REASON, END};
 static const cn_param p_create[] = {INDEX, {"embedder", "str", false, "a model of DATA/models, or none (vectors come with the rows, or words are searched alone)"},
                                     {"precision", "str", false, "of the model's numbers: int8 (the default of models that have it) or fp32, a third as fast"}, {"chunker", "str", false, "structure, fixed or document, with tokens=N overlap=N"},
-                                    {"metric", "str", false, "cosine, ip or l2"}, {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english. Behind it title=N and headings=N: how often a word there counts, 0 to 20; 2 and 1"}, SOFT, REASON, END};
-static const cn_param p_set[] = {INDEX, SOFT, REASON, END};
+                                    {"metric", "str", false, "cosine, ip or l2"}, SOFT, REASON, END};
+static const cn_param p_set[] = {INDEX, SOFT, {"seal_only", "bool", false, "do not activate the version that has another mode, fusion or analyser"}, REASON, END};
 static const cn_param p_key[] = {{"scopes", "list of str", true, "query, ingest, activate, force, versions, policy, operate, audit, admin, act-as"},
                                  {"labels", "list of str", false, "what its queries may read"}, {"principals", "list of str", false, "patterns an act-as key may name"},
                                  {"index", "str", false, "glob of indexes it reaches"}, {"expires", "str", false, "RFC 3339"},
@@ -462,7 +503,7 @@ const cn_method cn_methods_admin[] = {
     {"admin.index_create", CN_SCOPE(admin), CN_METHOD_DEAR | CN_METHOD_CHANGES, "make an index", p_create, index_create},
     {"admin.index_show", CN_SCOPE(query), 0, "an index's settings and pointer", p_index, index_show},
     {"admin.index_list", CN_SCOPE(query), CN_METHOD_PART, "the tenant's indexes", p_none, index_list},
-    {"admin.index_set", CN_SCOPE(admin), CN_METHOD_CHANGES, "change settings that need no rebuild", p_set, index_set},
+    {"admin.index_set", CN_SCOPE(admin), CN_METHOD_DEAR | CN_METHOD_CHANGES, "change settings that need no rebuild; what changes answers makes a version", p_set, index_set},
     {"admin.index_drop", CN_SCOPE(admin), CN_METHOD_CHANGES, "remove an index with all its versions", p_index_drop, index_drop},
     {"admin.key_add", CN_SCOPE(admin), CN_METHOD_NO_TENANT | CN_METHOD_CHANGES, "make a key; it is shown once", p_key, key_add},
     {"admin.key_list", CN_SCOPE(admin), CN_METHOD_NO_TENANT, "a tenant's keys, or the host's own, without their secrets", p_none, key_list},

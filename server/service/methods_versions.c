@@ -1,4 +1,5 @@
 /* versions.*: what there is, what differs, and which one answers. */
+#include "index/catalog/answers.h"
 #include "index/catalog/compact.h"
 #include "server/service/gate.h"
 #include "server/service/methods_inside.h"
@@ -30,8 +31,10 @@ void cn_out_marks(cn_buf *b, unsigned marks) {
 }
 
 /* `counted`: with what is told of all its documents, permitted or not. */
-static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, const char *gate, bool counted) {
-    cn_pack_map(b, counted ? 15 : 9);
+static cn_err out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, const char *gate, bool counted) {
+    cn_index_settings set;
+    CN_TRY(cn_answers_of(v, &set));
+    cn_pack_map(b, counted ? 18 : 12);
     cn_out_uint(b, "version", v->number);
     cn_out_cstr(b, "state", cn_version_state_name(v, ix));
     cn_out_marks(b, v->marks);
@@ -49,6 +52,10 @@ static void out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix,
     cn_out_time(b, "first_active", v->first_active_us);
     cn_out_str(b, "embedder", v->recipe.embedder);
     cn_out_str(b, "chunker", v->recipe.chunker);
+    cn_out_str(b, "mode", set.mode);
+    cn_out_cstr(b, "fusion", cn_fusion_name(set.rrf));
+    cn_out_str(b, "analyser", set.analyser);
+    return CN_OK;
 }
 
 static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
@@ -77,7 +84,7 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     for (uint32_t i = 0; i < n; i++) {
         const char *gate;
         CN_TRY(cn_gate_word(c, t, index, v[i].number, &g, &gate));
-        out_version(out, &v[i], &ix, v[i].marks & CN_MARK_DROPPED ? NULL : gate, counted);
+        CN_TRY(out_version(out, &v[i], &ix, v[i].marks & CN_MARK_DROPPED ? NULL : gate, counted));
     }
     return CN_OK;
 }
@@ -142,6 +149,34 @@ static cn_err open_side(cn_service *s, cn_call *c, cn_str tenant, cn_str index, 
     return err == CN_NOT_FOUND || err == CN_DENIED || err == CN_REFUSED ? CN_OK : err;
 }
 
+/* What differs but the documents. */
+static cn_err diff_settings(cn_tenant *t, cn_call *c, cn_str index, uint64_t m, uint64_t n, cn_buf *out) {
+    static const char *const names[] = {"mode", "fusion", "analyser", "embedder", "precision", "chunker"};
+    const uint64_t numbers[2] = {m, n};
+    cn_str is[2][sizeof names / sizeof *names];
+    uint32_t differ = 0;
+    for (int i = 0; i < 2; i++) {
+        cn_index_settings set;
+        cn_version v;
+        CN_TRY(cn_version_get(t, index, numbers[i], &c->arena, &v));
+        CN_TRY(cn_answers_of(&v, &set));
+        const cn_str all[] = {set.mode, cn_str_of(cn_fusion_name(set.rrf)), set.analyser, v.recipe.embedder, v.recipe.precision, v.recipe.chunker};
+        memcpy(is[i], all, sizeof all);
+    }
+    cn_pack_cstr(out, "settings");
+    size_t at = cn_pack_array_open(out);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!cn_str_eq(is[0][i], is[1][i])) {
+            differ++;
+            cn_pack_map(out, 3);
+            cn_out_cstr(out, "setting", names[i]);
+            cn_out_str(out, "before", is[0][i]);
+            cn_out_str(out, "after", is[1][i]);
+        }
+    cn_pack_array_close(out, at, differ);
+    return CN_OK;
+}
+
 static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     CN_AUTO_READING cn_reading older = {0};
     CN_AUTO_READING cn_reading newer = {0};
@@ -160,9 +195,10 @@ static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
         d.sides[0] = &older;
         d.sides[1] = &newer;
     }
-    cn_pack_map(out, 8);
+    cn_pack_map(out, 9);
     cn_out_uint(out, "from", m);
     cn_out_uint(out, "to", n);
+    CN_TRY(diff_settings(t, c, index, m, n, out));
     cn_pack_cstr(out, "documents");
     size_t at = cn_pack_array_open(out);
     CN_TRY(cn_version_diff(t, index, m, n, diff_one, &d));

@@ -79,6 +79,7 @@ int run_model_get(const cmd *c, cmd_call *call);
 int run_model_remove(const cmd *c, cmd_call *call);
 int run_model_bench(const cmd *c, cmd_call *call);
 int run_embed(const cmd *c, cmd_call *call);
+int run_index_set(const cmd *c, cmd_call *call);
 int run_ingest(const cmd *c, cmd_call *call);
 int run_rebuild(const cmd *c, cmd_call *call);
 int run_query(const cmd *c, cmd_call *call);

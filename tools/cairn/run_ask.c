@@ -177,6 +177,18 @@ int run_ingest(const cmd *c, cmd_call *call) {
     return code ? code : cmd_code_of_job(call, cn_buf_str(&out));
 }
 
+/* ---------- index set ---------- */
+/* As of a job: 5 where the version that it made is sealed and not active, though it should be. */
+int run_index_set(const cmd *c, cmd_call *call) {
+    CN_AUTO_BUF cn_buf out = {0};
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_err err = cmd_call_method(c->method, cn_buf_str(&call->params), &out);
+    int code = print_one(c, err, &out);
+    if (code || cn_unpack(&u, out.p, out.n) != CN_OK)
+        return code;
+    return cn_obj_str(cn_get(&u.o, "why")).n ? EXIT_REFUSED : 0;
+}
+
 /* ---------- mode ---------- */
 int run_mode(const cmd *c, cmd_call *call) {
     CN_AUTO_BUF cn_buf out = {0};

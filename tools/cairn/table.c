@@ -121,12 +121,18 @@ const cmd cmd_table[] = {
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
-     OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "of mode hybrid"}, {"--kind", "flat|cells", "kind", CMD_TEXT, "how vectors are found"},
+     OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "of mode hybrid"},
+          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words"},
+          {"--seal-only", NULL, "seal_only", CMD_FLAG, "do not activate the version that has another mode, fusion or analyser"}, {"--kind", "flat|cells", "kind", CMD_TEXT, "how vectors are found"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere"}, {"--no-local-only", NULL, "local_only", CMD_NOT, "they may"}, REASON),
-     "Kind cells takes effect for segments made from now on; `cairn compact` makes the cells of those that there are.\n  cairn index set acme/docs --keep-versions 10", NULL, NULL},
+     "Mode, fusion and analyser change answers, and so are a version's: once there is one, to change them makes a version with the\n"
+     "documents of the newest, which is activated as that of a job would be. Where it is not (a hold, a gate, the newest not active)\n"
+     "that is said, with exit code 5. `cairn rollback` brings the settings before back.\n"
+     "Kind cells takes effect for segments made from now on; `cairn compact` makes the cells of those that there are.\n"
+     "  cairn index set acme/docs --mode hybrid --reason 'words count too'\n  cairn index set acme/docs --keep-versions 10", run_index_set, NULL},
     {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), "  cairn index drop acme/old --reason 'replaced by acme/docs'", NULL, NULL},
 
     {"ingest", "ingest.start", "read documents into a new version", {IX, {"PATH", "paths", CMD_TEXT, true, true}},
@@ -249,7 +255,7 @@ const cmd cmd_table[] = {
      "  cairn eval score ranking.run --qrels cranfield/qrels/test.tsv", run_eval_score, NULL},
 
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
-     "versions: version state marks root documents chunks made by first_active gate"},
+     "versions: version state marks root documents chunks mode fusion made by first_active gate"},
     {"diff", "versions.diff", "documents and permissions that differ, or answers to questions", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
      OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000 documents, 5 questions)"},
           {"--queries", "FILE", NULL, CMD_TEXT, "ask both versions these questions: a text a line, .jsonl, or vectors (.npy, .fvecs, .fbin)"},
