@@ -16,6 +16,7 @@
 #include "engine/base/top.h"
 
 #define CN_POSTINGS_KIND "postings"
+#define CN_POSTINGS_KIND_2 "postings2" /* of another analyser */
 #define CN_POSTINGS_FORMAT 1
 #define CN_TERM_MAX 64
 #define CN_TERMS_MAX 1024

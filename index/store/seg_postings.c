@@ -1,4 +1,5 @@
 /* The lexical view of a segment: postings in <id>.postings.mdb, or in memory where the rows are few or no file can be made.
+ * Versions of two analysers may share a segment: <id>.postings2.mdb is the second's, and a third's takes its place.
  *
  * A row is found by its title, its headings and its text; a word of the first two counts as often as the analyser says. */
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include "engine/base/os.h"
 #include "index/store/seg_inside.h"
 
-#define KIND CN_POSTINGS_KIND
 #define DIGEST_ARRAY UINT32_MAX  /* array number under which the analyser's digest is kept */
 #define FILE_FROM 256            /* rows; fewer are made in memory in less time than a file takes to sync */
 #define MEMORY_ROWS (1u << 16)   /* at most so many, where no file can be made: some 20 MB */
@@ -130,17 +130,32 @@ static cn_err build(void *ctx, cn_put_array *put, void *put_ctx) {
     return e;
 }
 
-static bool has_file(cn_seg *s, const cn_analyser *a, cn_derived **ret) {
-    cn_derived *d;
+/* The digest of the analyser whose postings are kept there; NULL: none are that could be read. */
+static const cn_digest *open_place(cn_seg *s, const char *kind, cn_derived **ret) {
     const void *p;
     size_t n;
-    if (cn_derived_open(s, KIND, &d) != CN_OK)
-        return false;
-    if (cn_derived_get(d, DIGEST_ARRAY, 0, &p, &n) == CN_OK && n == sizeof a->digest && memcmp(p, &a->digest, n) == 0) {
-        *ret = d;
-        return true;
+    *ret = NULL;
+    if (cn_derived_open(s, kind, ret) != CN_OK)
+        return NULL;
+    return cn_derived_get(*ret, DIGEST_ARRAY, 0, &p, &n) == CN_OK && n == sizeof(cn_digest) ? p : NULL;
+}
+
+/* *ret_place: where they are, or would go. */
+static bool has_file(cn_seg *s, const cn_analyser *a, cn_derived **ret, const char **ret_place) {
+    static const char *const places[] = {CN_POSTINGS_KIND, CN_POSTINGS_KIND_2};
+    bool taken[2];
+    for (int i = 0; i < 2; i++) {
+        cn_derived *d;
+        const cn_digest *of = open_place(s, places[i], &d);
+        *ret_place = places[i];
+        if (of && cn_digest_eq(of, &a->digest)) {
+            *ret = d;
+            return true;
+        }
+        taken[i] = of != NULL;
+        cn_derived_close(d);
     }
-    cn_derived_close(d);
+    *ret_place = places[taken[0]];
     return false;
 }
 
@@ -174,15 +189,14 @@ static void give_turn(void) {
     pthread_mutex_unlock(&turns);
 }
 
-static cn_err build_file(rows_in *r) { return cn_derived_build(r->s, KIND, build, r); }
-
 cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx) {
     rows_in r = {.s = s, .analyser = a, .pace = pace, .pace_ctx = pace_ctx};
     cn_derived *d = NULL;
+    const char *place;
     if (cn_seg_rows(s) < FILE_FROM)
         return CN_OK;
-    if (!has_file(s, a, &d))
-        return build_file(&r);
+    if (!has_file(s, a, &d, &place))
+        return cn_derived_build(s, place, build, &r);
     cn_derived_close(d);
     return CN_OK;
 }
@@ -215,13 +229,14 @@ static texts *known(const cn_seg *s, const cn_analyser *a) {
 
 /* From the file; made first, or anew, where it is not there or not sound. */
 static cn_err from_file(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns, texts *t) {
+    const char *place = NULL;
     for (int tries = 0; tries < 2; tries++) {
-        if (tries || !has_file(s, a, &t->file)) {
+        if (tries || !has_file(s, a, &t->file, &place)) {
             CN_TRY(take_turn(deadline_ns));
-            cn_err e = build_file(&(rows_in){.s = s, .analyser = a});
+            cn_err e = cn_derived_build(s, place, build, &(rows_in){.s = s, .analyser = a});
             give_turn();
             CN_TRY(e);
-            if (!has_file(s, a, &t->file))
+            if (!has_file(s, a, &t->file, &place))
                 return cn_fail(CN_UNAVAILABLE, "%s: its postings were made and cannot be opened", s->blocks.path);
         }
         cn_err e = cn_postings_open(cn_seg_rows(s), cn_derived_get, t->file, &t->postings);

@@ -171,7 +171,7 @@ cn_err cn_seg_use_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns
 cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx);
 
 /* ---------- files ---------- */
-#define CN_SEG_KINDS 4
+#define CN_SEG_KINDS 5
 extern const char *const cn_seg_kinds[CN_SEG_KINDS]; /* NULL: the rows; then each kind of derived file */
 /* How many files of it there are; adds their bytes. */
 uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_bytes);

@@ -27,7 +27,7 @@ WHY = ["--reason", "test"]
 
 class Operations:
     """One of each kind, chosen for a state: (method, fields, command, the state afterwards), or None where that state has no room for
-    it. Without a method it is for commands alone. Each is one transaction, but for `put`: that seals, then activates."""
+    it. Without a method it is for commands alone. Each is one transaction, but for `put` and `settings`: those seal, then activate."""
 
     def __init__(self, r, folder):
         self.r, self.folder, self.n = r, folder, 0
@@ -46,11 +46,26 @@ class Operations:
 
     def put(self, s):
         n = self.number()
+        s["modes"].append(s["modes"][self.head(s) - 1])
         s["versions"] += 1
         if not s["hold"]:
             self.point(s, s["versions"])
         row = {"id": f"p{n}", "text": f"put {n}", "labels": ["public"], "vector": VECTOR}
         return "documents.put", {"index": "docs", "activate": True, "documents": [row]}, None
+
+    @staticmethod
+    def head(s):
+        return max(v for v in range(1, s["versions"] + 1) if not {"suspect", "quarantined"} & set(s["marks"].get(v, ())))
+
+    def settings(self, s):
+        """Another mode than the newest has: a version on it."""
+        head = self.head(s)
+        mode = self.r.choice([m for m in ("dense", "exact", "hybrid") if m != s["modes"][head - 1]])
+        s["modes"].append(mode)
+        s["versions"] += 1
+        if not s["hold"] and s["active"] == head:
+            self.point(s, s["versions"])
+        return "admin.index_set", {"index": "docs", "mode": mode, "reason": "test"}, ["index", "set", "acme/docs", "--mode", mode, *WHY]
 
     # --- versions ---
     @staticmethod
@@ -229,7 +244,7 @@ class Rounds(unittest.TestCase):
         keys = [k for k in self.map("key", "list", "acme")["keys"] if k["state"] == "valid" and k["index"]]
         self.operations.ids = {k["index"]: k["id"] for k in keys}
         ever = [v for v in versions["versions"] if v["first_active"]]
-        return {"active": versions["active"], "hold": versions["hold"], "versions": len(versions["versions"]),
+        return {"active": versions["active"], "hold": versions["hold"], "versions": len(versions["versions"]), "modes": [v["mode"] for v in versions["versions"]],
                 "marks": {v["version"]: sorted(v["marks"]) for v in versions["versions"] if v["marks"]},
                 "order": [v["version"] for v in sorted(ever, key=lambda v: (v["first_active"], v["version"]))],
                 "policy": {d["doc"]: {k: d[k] for k in ("denied", "hidden", "erased")} for d in policy},
@@ -275,8 +290,13 @@ class Rounds(unittest.TestCase):
         server.log_file.close()
         self.done["acknowledged"] += acknowledged
         self.done["killed server"] += 1
-        sealed = [{**doubtful, **{k: known[k] for k in ("active", "order", "marks")}}] if doubtful and method == "documents.put" else []
+        sealed = [self.sealed(known, doubtful)] if doubtful and method in ("documents.put", "admin.index_set") else []
         return [known] + sealed + [doubtful] * (doubtful is not None)
+
+    @staticmethod
+    def sealed(known, after):
+        """Half way: sealed, and not activated."""
+        return {**after, **{k: known[k] for k in ("active", "order", "marks")}}
 
     def killed(self, *args):
         """Runs a command and kills it after a random time; whether it had ended well before."""
@@ -290,15 +310,17 @@ class Rounds(unittest.TestCase):
         except subprocess.TimeoutExpired:
             p.kill()
         err = p.communicate()[1]
-        self.assertIn(p.returncode, (0, -9), err)
-        self.done[f"{'ended' if p.returncode == 0 else 'killed'} {self.victim}"] += 1
-        return p.returncode == 0
+        self.assertIn(p.returncode, (0, -9, *[5] * (self.victim == "settings")), err) # 5: sealed, and there is a hold
+        self.done[f"{'ended' if p.returncode >= 0 else 'killed'} {self.victim}"] += 1
+        return p.returncode >= 0
 
     def command(self, known, kinds):
         if not self.operations.secret(known, False) and {"erase", "compact"} & set(kinds):
             known = self.more_secrets()
-        _, _, args, after = self.choose(known, kinds)
-        return [after] if self.killed(*args) else [known, after]
+        method, _, args, after = self.choose(known, kinds)
+        if self.killed(*args):
+            return [after]
+        return [known, after] + [self.sealed(known, after)] * (method == "admin.index_set")
 
     def more_secrets(self):
         """Documents to be erased: one of them at once, so that a compaction has work."""
@@ -378,10 +400,11 @@ class Rounds(unittest.TestCase):
 
     OWN = {"server": server, "compact": compact, "compact beside a server": compact_beside, "reinstate": reinstate, "ingest": ingest}
     VICTIMS = {
-        "server": (5, ["put", "activate", "rollback", "release", "pin", "quarantine", "gc", "compact", "deny", "clear", "hide", "unhide", "erase", "restore", "apply",
+        "server": (5, ["put", "settings", "activate", "rollback", "release", "pin", "quarantine", "gc", "compact", "deny", "clear", "hide", "unhide", "erase", "restore", "apply",
                        "member", "index", "key"]),
         "flip": (3, ["activate"]),
         "rollback": (2, ["rollback", "release", "activate"]),
+        "settings": (2, ["settings"]),
         "mark": (1, ["pin", "quarantine"]),
         "policy": (2, ["deny", "clear", "hide", "unhide"]),
         "apply": (1, ["apply"]),

@@ -33,6 +33,7 @@ int main(int argc, char **argv) {
     add_asked_suite();
     add_pick_suite();
     add_seal_suite();
+    add_settings_suite();
     add_compact_suite();
     add_erased_suite();
     add_space_suite();

@@ -207,6 +207,35 @@ static void foreign_ones_are_refused(void) {
     end(&m);
 }
 
+/* The files of two stay beside one another; a third's is the second then, and all answer. */
+static void of_several_analysers(void) {
+    made m;
+    char second[4200];
+    struct stat first, now;
+    cn_analyser german;
+    if (!begin(&m, DOCS) || !OK(cn_analyser_parse(CN_STR("german"), &german)) || !OK(cn_seg_path(m.f.tenant, &m.p.id, CN_POSTINGS_KIND_2, second, sizeof second)))
+        return;
+    OK(cn_seg_build_postings(m.s, &none, NULL, NULL));
+    CU_ASSERT(stat(m.path, &first) == 0 && access(second, F_OK) != 0);
+    OK(cn_seg_build_postings(m.s, &english, NULL, NULL));
+    OK(cn_seg_build_postings(m.s, &none, NULL, NULL));
+    CU_ASSERT(stat(m.path, &now) == 0 && now.st_ino == first.st_ino && access(second, F_OK) == 0);
+    CU_ASSERT(stat(second, &first) == 0);
+    again(&m);
+    CU_ASSERT_EQUAL(count(&m, &none, "moor"), really(&m, "moor"));
+    CU_ASSERT_EQUAL(count(&m, &english, "moor"), really(&m, "moor"));
+    CU_ASSERT(stat(second, &now) == 0 && now.st_ino == first.st_ino);
+    CU_ASSERT_EQUAL(count(&m, &german, "moor"), really(&m, "moor"));
+    CU_ASSERT(stat(second, &now) == 0 && now.st_ino != first.st_ino);
+    CU_ASSERT(truncate(second, 5000) == 0); /* what is damaged is made anew where it was */
+    again(&m);
+    CU_ASSERT_EQUAL(count(&m, &german, "moor"), really(&m, "moor"));
+    CU_ASSERT_EQUAL(count(&m, &none, "moor"), really(&m, "moor"));
+    cn_seg_files_unlink(m.f.tenant, &m.p.id);
+    CU_ASSERT(access(m.path, F_OK) != 0 && access(second, F_OK) != 0);
+    end(&m);
+}
+
 /* While another process makes the file, or where none can be written, they are made in memory. */
 static void without_a_file(void) {
     made m;
@@ -323,6 +352,7 @@ void postings_suite(void) {
     CU_add_test(s, "postings harmed while they are open", harmed_while_open);
     CU_add_test(s, "few rows stay in memory", few_rows_stay_in_memory);
     CU_add_test(s, "another analyser", another_analyser);
+    CU_add_test(s, "of several analysers", of_several_analysers);
     CU_add_test(s, "damage is made anew", damage_is_made_anew);
     CU_add_test(s, "foreign ones are refused", foreign_ones_are_refused);
     CU_add_test(s, "without a file", without_a_file);

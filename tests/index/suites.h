@@ -21,6 +21,7 @@ void add_holding_suite(void);
 void add_lexical_suite(void);
 void add_asked_suite(void);
 void add_seal_suite(void);
+void add_settings_suite(void);
 void add_compact_suite(void);
 void add_erased_suite(void);
 void add_space_suite(void);
