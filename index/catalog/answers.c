@@ -19,11 +19,13 @@ cn_err cn_answers_of(const cn_version *v, cn_index_settings *io) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_str mode = {NULL, 0}, fusion = CN_STR("scores");
     cn_err err = cn_unpack(&u, v->answer_settings.p, v->answer_settings.n);
+    bool rrf;
+    if (err != CN_OK && err != CN_INVALID) /* no memory */
+        return err;
     if (err == CN_OK)
         err = cn_get_str(&u.o, "mode", &mode);
     if (err == CN_OK)
         err = cn_get_str(&u.o, "fusion", &fusion);
-    bool rrf;
     if (err != CN_OK || !cn_index_mode_known(mode) || cn_fusion_parse(fusion, &rrf) != CN_OK)
         return cn_fail(CN_DAMAGED, "the answer settings of version %llu cannot be read", (unsigned long long)v->number);
     io->mode = mode;

@@ -49,8 +49,9 @@ cn_err cn_recipe_unpack(cn_str bytes, cn_arena *a, cn_recipe *ret) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_recipe r = {0};
     uint64_t dim = UINT64_MAX;
-    if (cn_unpack(&u, bytes.p, bytes.n) != CN_OK)
-        return cn_fail(CN_DAMAGED, "a recipe cannot be read");
+    cn_err err = cn_unpack(&u, bytes.p, bytes.n);
+    if (err != CN_OK)
+        return err == CN_INVALID ? cn_fail(CN_DAMAGED, "a recipe cannot be read") : err;
     CN_TRY(take_str(&u.o, "analyser", a, &r.analyser));
     CN_TRY(take_str(&u.o, "chunker", a, &r.chunker));
     CN_TRY(take_str(&u.o, "embedder", a, &r.embedder));

@@ -169,6 +169,26 @@ class Settings(unittest.TestCase):
         self.cairn("compact", "acme/docs")
         self.assertEqual((ask(), ask(version=3)), ((300, 300), (0, 300)))
 
+    def test_a_rebuild_takes_those_of_its_documents(self):
+        self.set("--mode", "exact")
+        self.cairn("rebuild", "acme/docs", "--chunker", "document")
+        self.assertEqual(self.settings(3)[0], "exact")
+        self.set("--mode", "hybrid")
+        self.assertIn("--catch-up 3", self.cairn("activate", "acme/docs", "3", code=5).stderr)
+        self.cairn("rebuild", "acme/docs", "--catch-up", "3", "--activate")
+        v = self.versions()
+        self.assertEqual((v["active"], self.settings(v["active"])[0]), (5, "hybrid"))
+
+    def test_what_could_be_asked_is_that_of_the_newest(self):
+        path = os.path.join(self.data.dir, "asked.jsonl")
+        with open(path, "w") as f:
+            f.write(json.dumps({"id": "q", "vector": VECTOR, "must_find": ["d0"]}) + "\n")
+        self.set("--mode", "lexical")
+        freeze = lambda code: self.cairn("gate", "freeze", "acme/docs", "small", "--cases", path, code=code)
+        self.assertIn("mode lexical", freeze(1).stderr)
+        self.cairn("rollback", "acme/docs")
+        freeze(0)
+
     def test_beside_jobs(self):
         """Each version has the settings of the one before it, or those that somebody set with it."""
         n, failed, made = count(6, 60), [], {}
