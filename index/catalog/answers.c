@@ -1,7 +1,6 @@
 #include "index/catalog/answers.h"
 
 #include "engine/base/pack.h"
-#include "index/catalog/index.h"
 #include "index/text/analyser.h"
 
 static bool same_analyser(cn_str a, cn_str b) {
@@ -32,6 +31,12 @@ cn_err cn_answers_of(const cn_version *v, cn_index_settings *io) {
     io->rrf = rrf;
     io->analyser = cn_analyser_words(v->recipe.analyser);
     return CN_OK;
+}
+
+cn_err cn_answers_next(const cn_version *of, cn_index_edit_fn *edit, void *ctx, cn_index_settings *io) {
+    if (of)
+        CN_TRY(cn_answers_of(of, io));
+    return edit ? edit(ctx, io) : CN_OK;
 }
 
 static cn_err keep(cn_arena *a, cn_str s, cn_str *ret) {

@@ -99,19 +99,6 @@ static cn_err read_head(seal *s) {
     return cn_live_open(s->t, s->head, &s->base);
 }
 
-/* ---------- what changes answers ---------- */
-
-static cn_err settings_from(const seal *s, cn_index_settings *io) {
-    if (s->of)
-        CN_TRY(cn_answers_of(s->of, io));
-    return s->o->edit ? s->o->edit(s->o->edit_ctx, io) : CN_OK;
-}
-
-static cn_err settle_answers(seal *s) {
-    CN_TRY(settings_from(s, &s->ix.set));
-    return cn_answers_put(&s->ix.set, s->a, &s->v);
-}
-
 /* ---------- what the new rows replace ---------- */
 
 static cn_err kill_stub(seal *s, const cn_key *key, bool *ret_was) {
@@ -421,7 +408,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         return CN_OK;
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
     cn_index_settings set = ix.set;
-    CN_TRY(settings_from(s, &set));
+    CN_TRY(cn_answers_next(s->of, s->o->edit, s->o->edit_ctx, &set));
     CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
     s->frozen = cn_modes_may_write(&modes) != CN_OK; /* set since the job looked */
     if (s->frozen)
@@ -439,8 +426,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
             CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
     s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
-    if (s->o->edit)
-        ix.set = set;
+    ix.set = s->o->edit ? set : ix.set;
     if (ix.set.dim == 0)
         ix.set.dim = s->v.recipe.dim;
     CN_TRY(cn_version_store(c, txn, ix.id, &s->v));
@@ -505,9 +491,10 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     return cn_codes_make(s->t, s->o->index, s->o->recipe, s->fresh[which]);
 }
 
-/* Of new rows; where settings change of all, for another analyser may be the change. */
+/* Of new rows; where the analyser is changed, of all. */
 static cn_err postings(seal *s) {
-    for (uint32_t i = s->o->edit ? 0 : s->base.n; i < s->now.n; i++)
+    bool all = s->o->edit && !cn_str_eq(s->v.recipe.analyser, s->of->recipe.analyser);
+    for (uint32_t i = all ? 0 : s->base.n; i < s->now.n; i++)
         CN_TRY(cn_version_postings(s->now.segs[i], &s->v.recipe, NULL, NULL));
     return CN_OK;
 }
@@ -529,7 +516,8 @@ static cn_err prepare(seal *s, bool *ret_same) {
     cn_buf_init(&buckets, LIST_MAX);
     CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
-    CN_TRY(settle_answers(s));
+    CN_TRY(cn_answers_next(s->of, s->o->edit, s->o->edit_ctx, &s->ix.set));
+    CN_TRY(cn_answers_put(&s->ix.set, s->a, &s->v));
     CN_TRY(carry(s));
     CN_TRY(look_for_returned(s, s->policy));
     CN_TRY(copy_living(s));

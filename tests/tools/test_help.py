@@ -92,7 +92,7 @@ class Help(unittest.TestCase):
         for name in commands():
             for option, arg in options_of(out(*name.split(), "--help")).items():
                 for value in arg.split("|") if arg and "|" in arg else []:
-                    words = {"query": ("acme/docs", "x"), "bench": ("acme/docs", "--queries", os.path.join(place.docs, "open.txt")), "index create": (f"acme/{option.strip('-')}{value}",), "index set": ("acme/docs",), "eval run": ("acme/docs", *judged), "diff": ("acme/docs", "1", "2", "--queries", os.path.join(place.docs, "open.txt")), "why-not": ("acme/docs", "x", "open.txt")}[name]
+                    words = {"query": ("acme/docs", "x"), "bench": ("acme/docs", "--queries", os.path.join(place.docs, "open.txt")), "index create": (f"acme/{option.strip('-')}{value}",), "index set": ("acme/docs", "--seal-only"), "eval run": ("acme/docs", *judged), "diff": ("acme/docs", "1", "2", "--queries", os.path.join(place.docs, "open.txt")), "why-not": ("acme/docs", "x", "open.txt")}[name]
                     p = place.cairn(*name.split(), *words, option, value, check=False)
                     self.assertEqual(p.returncode, 0, p.stderr)
 
