@@ -59,7 +59,7 @@ class Version:
     def __init__(self, rows, older=()):
         self.rows = rows  # (source, id) -> Row
         self.suspect = self.quarantined = self.dropped = self.pinned = self.ever = self.in_force = False
-        self.before, self.gone_back_to = 0, False
+        self.before, self.gone_back_to, self.fusion = 0, False, "scores"
         self.lists = {key for v in older if not v.dropped for key, row in rows.items() if narrows(v.rows.get(key), row)}  # whom its list names
 
     def good(self):
@@ -74,6 +74,7 @@ class Index:
         self.active = 0
         self.way = []  # versions that were ever active, lined up: going back is to the left
         self.hold = False
+        self.fusion = "scores"  # of a version that is made from none
 
     def head(self):
         return max((n for n, v in self.versions.items() if v.good()), default=0)
@@ -211,9 +212,10 @@ def sealed(ix, answer, rows, differs):
     if not differs:
         assert "version" not in answer or answer["version"] == ix.head(), (answer, ix.head())
         return
-    n = max(ix.versions, default=0) + 1
+    n, head = max(ix.versions, default=0) + 1, ix.head()
     assert answer["version"] == n, (answer, n)
     ix.versions[n] = Version(rows, list(ix.versions.values()))
+    ix.versions[n].fusion = ix.versions[head].fusion if head else ix.fusion
 
 
 def put(m, ix, call):
@@ -250,6 +252,22 @@ def delete(m, ix, call):
             del rows[k]
         answer = call("documents.delete", source=SOURCES[0], docs=[k[1] for k in gone])
         sealed(ix, answer, carried(m, ix, rows), True)
+
+
+def settings(m, ix, call):
+    """Another fusion: a version with the documents of the head, which answers where that did, unless the pointer is held."""
+    head = ix.head()
+    fusion = "rrf" if (ix.versions[head].fusion if head else ix.fusion) == "scores" else "scores"
+    answer = call("admin.index_set", fusion=fusion)
+    assert answer["activated"] == (head != 0 and ix.active == head and not ix.hold), answer
+    ix.fusion = fusion
+    if head:
+        sealed(ix, answer, carried(m, ix, dict(ix.versions[head].rows)), True)
+        ix.versions[answer["version"]].fusion = fusion
+    if answer["activated"]:
+        point(ix, answer["version"])
+    told = {n: v["fusion"] for n, v in states(call).items()}
+    assert told == {n: v.fusion for n, v in ix.versions.items()}, (told, answer)
 
 
 def activate(m, ix, call):
@@ -396,7 +414,7 @@ def members(m, ix, call):
         m.members[name] = labels
 
 
-STEPS = [(put, 26), (delete, 4), (activate, 16), (rollback, 6), (release, 3), (mark, 5), (drop, 2), (gc, 2), (compact, 3), (label_policy, 16), (hide, 6),
+STEPS = [(put, 26), (delete, 4), (settings, 3), (activate, 16), (rollback, 6), (release, 3), (mark, 5), (drop, 2), (gc, 2), (compact, 3), (label_policy, 16), (hide, 6),
          (hide_many, 5), (erase, 4), (restore, 3), (reinstate, 3), (members, 8)]
 
 

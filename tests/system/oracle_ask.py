@@ -217,6 +217,9 @@ def look_diff(m, ix, holds, root, plain):
     told, narrow = (c("versions.diff", **{"from": a, "to": b}) for c in (root, plain))
     if old.dropped or new.dropped:
         return None if refused(told, "NOT_FOUND") and told == narrow else f"{told}, {narrow} of dropped versions"
+    settings = [{"setting": "fusion", "before": old.fusion, "after": new.fusion}] if old.fusion != new.fusion else []
+    if told["settings"] != settings or narrow["settings"] != settings:
+        return f"versions {a} and {b} differ in {told['settings']}, {narrow['settings']}, not {settings}"
     leaf = lambda row: row and (row.words, row.meta, row.allow, row.deny, row.require)  # a stub keeps its own
     whole = lambda row: row if row and not row.stub else None
     what = lambda x, y: "added" if not x else "deleted" if not y else "changed" if (x.words, x.meta) != (y.words, y.meta) else "relabelled"
