@@ -45,6 +45,7 @@ cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, 
 typedef struct cn_seal {
     cn_str index;
     uint64_t base;                  /* what the caller read as head; sealing fails with CN_CONFLICT when the head moved and rebase is not possible */
+    uint64_t newest;                /* the newest version there was then: what of those up to it becomes the head again was not looked at */
     uint64_t trial_of;              /* not 0: made a trial, of this version's documents; it lies on the trial `base` (0: on none), wherever the head is */
     const cn_recipe *recipe;
     cn_str answer_settings;
