@@ -148,8 +148,17 @@ static void random_policy(o_rand *r) {
     cn_policy_change c[8];
     uint64_t epoch;
     uint32_t n = o_chance(r, 70) ? 1 : 1 + o_below(r, 8);
-    for (uint32_t i = 0; i < n; i++)
+    bool brief = o_chance(r, 10);
+    for (uint32_t i = 0; i < n && !brief; i++)
         c[i] = random_change(r);
+    if (brief) { /* nobody sees it between the two */
+        unsigned doc = o_below(r, DOCS);
+        c[0] = (cn_policy_change){CN_POLICY_ERASE, CN_STR("default"), cn_str_of(ids[doc]), {0}};
+        c[1] = c[0];
+        c[1].op = CN_POLICY_RESTORE;
+        n = 2;
+        erased[doc] = false;
+    }
     OK(cn_policy_apply(s_tenant, c, n, &s_why, &epoch));
 }
 
