@@ -166,8 +166,10 @@ cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
 }
 
 static bool same_erasure(const cn_policy_doc *a, const cn_policy_doc *b) {
-    return a->erased == b->erased && a->erased_us == b->erased_us && a->n_rows == b->n_rows &&
-           (a->n_rows == 0 || memcmp(a->rows, b->rows, a->n_rows * sizeof *a->rows) == 0);
+    if (a->erased != b->erased || a->erased_us != b->erased_us)
+        return false;
+    bool same_rows = a->n_rows == b->n_rows && (a->n_rows == 0 || memcmp(a->rows, b->rows, a->n_rows * sizeof *a->rows) == 0);
+    return a->erased_us != CN_NO_TIME || same_rows; /* a version sealed later may have added rows to one and the same */
 }
 
 cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, cn_erasure_fn *fn, void *ctx) {
