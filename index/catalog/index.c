@@ -2,6 +2,7 @@
 
 #include "engine/base/os.h"
 #include "index/catalog/needed.h"
+#include "index/catalog/turn.h"
 #include "index/control/inforce.h"
 #include "index/text/analyser.h"
 
@@ -52,6 +53,7 @@ typedef struct change {
     cn_index_info *ret;
     cn_index_edit_fn *edit;
     void *edit_ctx;
+    uint64_t id;     /* of the index dropped */
 } change;
 
 /* The last id given lies in "ids": names can be used again, ids never. */
@@ -175,6 +177,7 @@ static cn_err fixed_check(const cn_index_settings *was, const cn_index_settings 
     const char *what = !cn_str_eq(was->embedder, is->embedder) || !cn_digest_eq(&was->embedder_digest, &is->embedder_digest) ? "embedder"
                        : !cn_str_eq(was->precision, is->precision)                                                          ? "precision"
                        : !cn_str_eq(was->chunker, is->chunker)                                                              ? "chunker"
+                       : !cn_str_eq(was->analyser, is->analyser)                                                            ? "analyser"
                        : was->metric != is->metric                                                                          ? "metric"
                        : was->dim != is->dim                                                                                ? "dim"
                                                                                                                             : NULL;
@@ -244,10 +247,13 @@ static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_mode_forget(c, txn, ix.id));
     CN_TRY(cn_gate_forget(c, txn, ix.id, 0));
     CN_TRY(cn_db_del(txn, c->index, x->name));
+    x->id = ix.id;
     return audited(x, txn, "index.drop", &ix);
 }
 
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {
     change x = {.t = t, .name = name, .who = who};
-    return cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name);
+    CN_TRY(cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name));
+    cn_turn_forget(t, x.id);
+    return CN_OK;
 }

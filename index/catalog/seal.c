@@ -10,6 +10,7 @@
 #include "index/catalog/carry.h"
 #include "index/catalog/codes.h"
 #include "index/catalog/inside.h"
+#include "index/catalog/returned.h"
 #include "index/catalog/revoke.h"
 #include "index/catalog/turn.h"
 #include "index/control/inforce.h"
@@ -19,7 +20,8 @@
 #define POLICY_TRIES 1000 /* each time the policy was changed between the look and the transaction */
 #define LIST_MAX ((size_t)2 << 30)
 
-enum { JOB, CARRIED, FRESH, OWN = FRESH, FILES }; /* files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try */
+/* Files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try; then the version's own file. */
+enum { JOB, CARRIED, FRESH, OWN = FRESH, FILES };
 
 typedef struct seal {
     cn_tenant *t;
@@ -40,6 +42,7 @@ typedef struct seal {
     uint64_t n_changed, replaced, deleted;
     cn_policy *policy;
     cn_policy *looked;      /* the newest under which no row came back */
+    cn_returned back;       /* of a trial: those that did, in the job's file */
     bool moved;             /* the policy is not that one any more */
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
@@ -69,8 +72,6 @@ static bool same_rows(const cn_recipe *a, const cn_recipe *b) {
 /* A trial lies on another, or on none: then all its rows are in the job's file. */
 static cn_err read_trial(seal *s) {
     const cn_seal *o = s->o;
-    if (o->trial_of > s->n_all || o->base > s->n_all)
-        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while it was rebuilt; rebuild anew", CN_STR_ARG(o->index));
     s->of = &s->all[o->trial_of - 1];
     s->head = o->base ? &s->all[o->base - 1] : NULL;
     if (s->head && cn_version_dropped(s->head))
@@ -83,12 +84,14 @@ static cn_err read_trial(seal *s) {
 static cn_err read_head(seal *s) {
     const cn_seal *o = s->o;
     CN_TRY(cn_version_state(s->t, o->index, s->a, &s->ix, &s->all, &s->n_all));
+    if ((o->index_id && s->ix.id != o->index_id) || o->trial_of > s->n_all || (o->trial_of && o->base > s->n_all))
+        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while this ran; run it again", CN_STR_ARG(o->index));
     if (o->trial_of)
         return read_trial(s);
     s->of = s->head = cn_version_head_of(s->all, s->n_all);
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
-    s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker));
+    s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker) || !cn_str_eq(s->head->recipe.analyser, o->recipe->analyser));
     if (moved && (!descends(s, head) || s->outdated))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
@@ -339,20 +342,21 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
 
 /* ---------- documents that came back ---------- */
 
-static cn_err came_back(void *ctx, const cn_erasure *e) {
-    uint32_t doc;
-    return cn_seg_find(ctx, &e->key, &doc) ? cn_fail(CN_CONFLICT, "a document was erased and restored while this job ran; run it again") : CN_OK;
-}
-
-/* A restore leaves those rows erased that a version names. A new row may hold what one of them said, and none names it yet. */
-static cn_err look_for_returned(const seal *s, const cn_policy *now) {
-    const cn_policy *const made_by[FRESH] = {s->o->policy, s->policy};
-    for (int i = 0; i < FRESH; i++)
-        if (s->fresh[i] && made_by[i]) {
-            CN_TRY(cn_policy_restored_since(now, made_by[i], came_back, s->fresh[i]));
-            CN_TRY(cn_seg_sound(s->fresh[i]));
-        }
-    return CN_OK;
+/* A restore leaves those rows erased that a version names. A new row may hold what one of them said, and none names it yet. Of a
+ * trial it is erased when it is named: hours of work are not lost for it, and whoever rebuilds makes that document again. */
+static cn_err look_for_returned(seal *s, const cn_policy *now) {
+    cn_returned carried = {0};
+    if (s->fresh[JOB] && (s->o->policy || s->o->trial_of))
+        CN_TRY(cn_returned_find(now, s->o->policy, s->fresh[JOB], &s->back));
+    if (!s->o->trial_of)
+        CN_TRY(cn_returned_none(&s->back));
+    if (!s->fresh[CARRIED])
+        return CN_OK;
+    cn_err err = cn_returned_find(now, s->policy, s->fresh[CARRIED], &carried);
+    if (err == CN_OK)
+        err = cn_returned_none(&carried);
+    cn_returned_done(&carried);
+    return err;
 }
 
 /* ---------- the commit ---------- */
@@ -421,6 +425,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     for (int i = 0; i < FRESH; i++)
         if (s->fresh[i])
             CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
+    CN_TRY(cn_returned_keep_erased(s->t, c, txn, &s->back, &s->fresh_part[JOB].id));
     s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     if (ix.set.dim == 0)
@@ -577,6 +582,7 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_acto
     for (int i = 0; i < TRIES && again; i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
+    cn_returned_done(&s.back);
     let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !s.outdated && !o->trial_of);
     if (err != CN_OK)
         return err;

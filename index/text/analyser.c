@@ -243,11 +243,14 @@ static cn_err digest_of(const cn_analyser *a, cn_digest *ret) {
     return e;
 }
 
+cn_str cn_analyser_words(cn_str name) {
+    const size_t n = sizeof NAME - 1;
+    return name.n > n && memcmp(name.p, NAME, n) == 0 ? (cn_str){name.p + n, name.n - n} : name;
+}
+
 cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret) {
     cn_analyser a = {.language = "", .title = CN_TITLE_TIMES, .headings = CN_HEADINGS_TIMES};
-    cn_str words = setting.n ? setting : CN_STR(CN_ANALYSER_DEFAULT), language = {"", 0};
-    if (words.n > sizeof NAME - 1 && memcmp(words.p, NAME, sizeof NAME - 1) == 0)
-        words = (cn_str){words.p + sizeof NAME - 1, words.n - (sizeof NAME - 1)};
+    cn_str words = setting.n ? cn_analyser_words(setting) : CN_STR(CN_ANALYSER_DEFAULT), language = {"", 0};
     cn_str_next(&words, ' ', &language);
     if (language.n > CN_LANGUAGE_MAX || memchr(language.p, 0, language.n))
         return unknown(language);
