@@ -81,6 +81,7 @@ typedef struct cn_recipe {
     cn_str parser, normaliser, chunker, analyser;   /* each with its settings and version: "structure/1 tokens=200 overlap=32" */
     cn_metric metric;
     uint32_t dim;               /* 0: no vectors yet */
+    cn_digest weights;          /* of a model's files, whatever computes with them; no part of the root. Zero: not known, or embedder_digest says it */
 } cn_recipe;
 
 /* Who does something, for the audit chain. */

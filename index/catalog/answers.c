@@ -29,7 +29,9 @@ cn_err cn_answers_of(const cn_version *v, cn_index_settings *io) {
         return cn_fail(CN_DAMAGED, "the answer settings of version %llu cannot be read", (unsigned long long)v->number);
     io->mode = mode;
     io->rrf = rrf;
-    io->analyser = cn_analyser_words(v->recipe.analyser);
+    cn_str words = cn_analyser_words(v->recipe.analyser);
+    if (words.n < 6 || memcmp(words.p, "words/", 6) != 0) /* of one of an earlier build the index's says what is meant */
+        io->analyser = words;
     return CN_OK;
 }
 

@@ -3,6 +3,7 @@
 #include "engine/base/os.h"
 #include "index/catalog/answers.h"
 #include "index/catalog/needed.h"
+#include "index/catalog/turn.h"
 #include "index/control/inforce.h"
 #include "index/text/analyser.h"
 
@@ -285,10 +286,13 @@ static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_mode_forget(c, txn, ix.id));
     CN_TRY(cn_gate_forget(c, txn, ix.id, 0));
     CN_TRY(cn_db_del(txn, c->index, x->name));
+    x->id = ix.id;
     return audited(x->t, txn, x->who, "index.drop", &ix);
 }
 
 cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {
     change x = {.t = t, .name = name, .who = who};
-    return cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name);
+    CN_TRY(cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name));
+    cn_turn_forget(t, x.id);
+    return CN_OK;
 }

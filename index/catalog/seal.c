@@ -11,6 +11,7 @@
 #include "index/catalog/carry.h"
 #include "index/catalog/codes.h"
 #include "index/catalog/inside.h"
+#include "index/catalog/returned.h"
 #include "index/catalog/revoke.h"
 #include "index/catalog/turn.h"
 #include "index/control/inforce.h"
@@ -20,7 +21,8 @@
 #define POLICY_TRIES 1000 /* each time the policy was changed between the look and the transaction */
 #define LIST_MAX ((size_t)2 << 30)
 
-enum { JOB, CARRIED, FRESH, OWN = FRESH, FILES }; /* files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try */
+/* Files of new rows: the job's own, and what is taken over narrowed (carry.h), made by each try; then the version's own file. */
+enum { JOB, CARRIED, FRESH, OWN = FRESH, FILES };
 
 typedef struct seal {
     cn_tenant *t;
@@ -41,6 +43,7 @@ typedef struct seal {
     uint64_t n_changed, replaced, deleted;
     cn_policy *policy;
     cn_policy *looked;      /* the newest under which no row came back */
+    cn_returned back;       /* of a trial: those that did, in the job's file */
     bool moved;             /* the policy is not that one any more */
     bool revived;           /* a row erased before a restore, or narrowed by a list in force, is replaced: the root may be the
                              * same, the version is not */
@@ -89,7 +92,7 @@ static cn_err read_head(seal *s) {
     s->of = s->head = cn_version_head_of(s->all, s->n_all);
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
-    s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker));
+    s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker) || !cn_str_eq(s->head->recipe.analyser, o->recipe->analyser));
     if (moved && (!descends(s, head) || s->outdated))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
@@ -340,20 +343,21 @@ static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
 
 /* ---------- documents that came back ---------- */
 
-static cn_err came_back(void *ctx, const cn_erasure *e) {
-    uint32_t doc;
-    return cn_seg_find(ctx, &e->key, &doc) ? cn_fail(CN_CONFLICT, "a document was erased and restored while this job ran; run it again") : CN_OK;
-}
-
-/* A restore leaves those rows erased that a version names. A new row may hold what one of them said, and none names it yet. */
-static cn_err look_for_returned(const seal *s, const cn_policy *now) {
-    const cn_policy *const made_by[FRESH] = {s->o->policy, s->policy};
-    for (int i = 0; i < FRESH; i++)
-        if (s->fresh[i] && made_by[i]) {
-            CN_TRY(cn_policy_restored_since(now, made_by[i], came_back, s->fresh[i]));
-            CN_TRY(cn_seg_sound(s->fresh[i]));
-        }
-    return CN_OK;
+/* A restore leaves those rows erased that a version names. A new row may hold what one of them said, and none names it yet. Of a
+ * trial it is erased when it is named: hours of work are not lost for it, and whoever rebuilds makes that document again. */
+static cn_err look_for_returned(seal *s, const cn_policy *now) {
+    cn_returned carried = {0};
+    if (s->fresh[JOB] && (s->o->policy || s->o->trial_of))
+        CN_TRY(cn_returned_find(now, s->o->policy, s->fresh[JOB], &s->back));
+    if (!s->o->trial_of)
+        CN_TRY(cn_returned_none(&s->back));
+    if (!s->fresh[CARRIED])
+        return CN_OK;
+    cn_err err = cn_returned_find(now, s->policy, s->fresh[CARRIED], &carried);
+    if (err == CN_OK)
+        err = cn_returned_none(&carried);
+    cn_returned_done(&carried);
+    return err;
 }
 
 /* ---------- the commit ---------- */
@@ -410,20 +414,20 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_index_settings set = ix.set;
     CN_TRY(cn_answers_next(s->of, s->o->edit, s->o->edit_ctx, &set));
     CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
-    s->frozen = cn_modes_may_write(&modes) != CN_OK; /* set since the job looked */
-    if (s->frozen)
+    if ((s->frozen = cn_modes_may_write(&modes) != CN_OK)) /* set since the job looked */
         return CN_REFUSED;
     if (!s->o->trial_of)
         CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
     if (head)
         CN_TRY(cn_version_load(c, txn, ix.id, head, &a, &base));
     bool same = head == (s->head ? s->head->number : 0) && (!head || (!cn_version_dropped(&base) && cn_digest_eq(&base.own_digest, &s->head->own_digest))); /* compaction changes it */
-    if (ix.id != s->ix.id || (ix.newest != s->n_all && !first) || !same || !cn_answers_same(&set, &s->ix.set))
+    if (ix.id != s->ix.id || (ix.newest != s->n_all && !first) || !same || (!s->of && !cn_answers_same(&set, &s->ix.set)))
         return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" got another version at the same moment; run this again", CN_STR_ARG(s->o->index));
     CN_TRY(there(s->t, &s->v.own));
     for (int i = 0; i < FRESH; i++)
         if (s->fresh[i])
             CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
+    CN_TRY(cn_returned_keep_erased(s->t, c, txn, &s->back, &s->fresh_part[JOB].id));
     s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     ix.set = s->o->edit ? set : ix.set;
@@ -491,14 +495,6 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
     return cn_codes_make(s->t, s->o->index, s->o->recipe, s->fresh[which]);
 }
 
-/* Of new rows; where the analyser is changed, of all. */
-static cn_err postings(seal *s) {
-    bool all = s->o->edit && !cn_str_eq(s->v.recipe.analyser, s->of->recipe.analyser);
-    for (uint32_t i = all ? 0 : s->base.n; i < s->now.n; i++)
-        CN_TRY(cn_version_postings(s->now.segs[i], &s->v.recipe, NULL, NULL));
-    return CN_OK;
-}
-
 static cn_err carry(seal *s) {
     cn_segw *w = NULL;
     const cn_carry c = {s->t, s->ix.id, s->head ? s->of : NULL, &s->base, s->policy, s->fresh[JOB], s->o};
@@ -517,6 +513,7 @@ static cn_err prepare(seal *s, bool *ret_same) {
     CN_TRY(cn_policy_load(s->t, &s->policy));
     CN_TRY(read_head(s));
     CN_TRY(cn_answers_next(s->of, s->o->edit, s->o->edit_ctx, &s->ix.set));
+    s->ix.set.analyser = s->o->trial_of ? s->o->recipe->analyser : s->ix.set.analyser;
     CN_TRY(cn_answers_put(&s->ix.set, s->a, &s->v));
     CN_TRY(carry(s));
     CN_TRY(look_for_returned(s, s->policy));
@@ -524,7 +521,9 @@ static cn_err prepare(seal *s, bool *ret_same) {
     CN_TRY(replace(s));
     for (int i = 0; i < FRESH; i++)
         CN_TRY(append_fresh(s, s->fresh[i]));
-    CN_TRY(postings(s));
+    bool all = s->o->edit && !cn_str_eq(s->v.recipe.analyser, s->of->recipe.analyser); /* the analyser is what is changed */
+    for (uint32_t i = all ? 0 : s->base.n; i < s->now.n; i++)
+        CN_TRY(cn_version_postings(s->now.segs[i], &s->v.recipe, NULL, NULL));
     CN_TRY(manifest(s, &live, &kept));
     CN_TRY(make_root(s, &live, &buckets));
     *ret_same = s->head && !s->o->trial_of && !s->o->edit && !s->revived && cn_digest_eq(&s->head->root, &s->v.root);
@@ -591,6 +590,7 @@ cn_err cn_version_seal(cn_tenant *t, const cn_seal *o, cn_segw *w, const cn_acto
     for (int i = 0; i < TRIES && again; i++)
         err = try_once(&s, &again, &same);
     cn_free(s.changed);
+    cn_returned_done(&s.back);
     let_go(&s, JOB, err == CN_OK ? same : final(err) && !s.frozen && !s.outdated && !o->trial_of);
     if (err != CN_OK)
         return err;

@@ -84,7 +84,7 @@ static bool needed(sweep *g, const cn_seg_id *id) {
 static bool keep(void *ctx, const cn_seg_id *id) { return needed(ctx, id); }
 
 static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
-    (void)value, (void)stop;
+    (void)value;
     sweep *g = ctx;
     cn_seg_id id;
     char path[4096];
@@ -95,6 +95,7 @@ static cn_err forget_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     struct stat st;
     if (stat(path, &st) != 0 && errno == ENOENT)
         g->needed.v[g->needed.n++] = id; /* has room: see forget_retired() */
+    *stop = g->needed.n == SWEEP_MAX;
     return CN_OK;
 }
 
@@ -102,7 +103,6 @@ static cn_err find_forgotten(void *ctx, cn_str key, cn_str value, bool *stop) {
     sweep *g = ctx;
     cn_seg_id id;
     cn_err err = cn_db_get(g->txn, g->c->retired, key, &value);
-    (void)stop;
     if (err != CN_NOT_FOUND || key.n != CN_SEG_ID)
         return err == CN_NOT_FOUND ? CN_OK : err;
     memcpy(id.b, key.p, CN_SEG_ID);
@@ -111,6 +111,7 @@ static cn_err find_forgotten(void *ctx, cn_str key, cn_str value, bool *stop) {
     if (!cn_arena_grow(g->a, g->forgotten.v, g->forgotten.n, g->forgotten.room))
         return cn_fail_memory();
     g->forgotten.v[g->forgotten.n++] = id;
+    *stop = g->forgotten.n == SWEEP_MAX;
     return CN_OK;
 }
 
@@ -126,16 +127,16 @@ static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return g->err;
 }
 
-static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn) {
-    uint64_t n;
-    CN_TRY(cn_db_count(txn, c->retired, &n));
+static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
     cn_needed keep_for_now = g->needed;
-    g->needed = (cn_needed){cn_arena_zalloc(g->a, n + 1, sizeof(cn_seg_id)), 0, 0};
+    g->needed = (cn_needed){cn_arena_zalloc(g->a, SWEEP_MAX, sizeof(cn_seg_id)), 0, 0};
     if (!g->needed.v)
         return cn_fail_memory();
     CN_TRY(cn_db_each(txn, c->retired, (cn_str){0}, forget_one, g));
     for (uint32_t i = 0; i < g->needed.n; i++)
         CN_TRY(cn_db_del(txn, c->retired, (cn_str){(const char *)g->needed.v[i].b, CN_SEG_ID}));
+    g->more |= g->needed.n == SWEEP_MAX;
+    *ret_any |= g->needed.n > 0;
     g->needed = keep_for_now;
     return CN_OK;
 }
@@ -226,10 +227,10 @@ static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
     uint32_t before = g->got->files;
     CN_TRY(cn_seg_strays_remove(g->t, g->stray, g->n_strays, &g->got->files, &g->got->bytes));
-    CN_TRY(forget_retired(g, c, txn));
+    bool any = g->got->files > before || g->forgotten.n; /* files that someone holds are left for another time */
+    g->more = g->n_strays == SWEEP_MAX || g->forgotten.n == SWEEP_MAX;
+    CN_TRY(forget_retired(g, c, txn, &any));
     CN_TRY(cn_retire_files(c, txn, g->forgotten.v, g->forgotten.n));
-    bool any = g->got->files > before; /* files that someone holds are left for another time */
-    g->more = g->n_strays == SWEEP_MAX;
     CN_TRY(forget_orphans(g, c, txn, &any));
     g->more &= any;
     return CN_OK;

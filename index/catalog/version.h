@@ -49,7 +49,7 @@ typedef struct cn_seal {
     uint64_t base;                  /* what the caller read as head; sealing fails with CN_CONFLICT when the head moved and rebase is not possible */
     uint64_t newest;                /* the newest version there was then: what of those up to it becomes the head again was not looked at */
     uint64_t trial_of;              /* not 0: made a trial, of this version's documents; it lies on the trial `base` (0: on none), wherever the head is */
-    const cn_recipe *recipe;        /* the analyser apart, which goes on as all that changes answers (answers.h) */
+    const cn_recipe *recipe;        /* but of a trial the analyser apart, which goes on as all that changes answers (answers.h) */
     cn_index_edit_fn *edit;         /* changes settings of the index with it, in the same transaction; NULL: none. Then a version is sealed
                                      * though no document differs, and it has those of them that change answers */
     void *edit_ctx;
@@ -57,14 +57,15 @@ typedef struct cn_seal {
     uint64_t n_removed;
     cn_counts counts;               /* the job's; documents and chunks are computed here */
     cn_str job;
-    const struct cn_policy *policy; /* by which rows of the file were made of stored ones; NULL: none was */
+    const struct cn_policy *policy; /* by which rows of the file were made of stored ones; NULL: none was; of a trial: not known */
 } cn_seal;
 
 /* Takes the built file (w is freed in any case; NULL when only documents were removed: then a file without rows is made),
  * finds what it replaces in the head, makes tombstones, bucket table, root and revocation list, seals the file, and
  * commits the version in one control transaction. If another source's job sealed meanwhile, the work is done again on
  * the new head (other sources' documents are untouched by construction). Freezes the index's mean at the first vectors.
- * CN_CONFLICT too when a document of the file was erased and restored since `policy`: its row is one of before. The file of a
+ * CN_CONFLICT too when a document of the file was erased and restored since `policy`: its row is one of before. In a trial such
+ * a row is erased from the beginning, as those are that there were at the restore. The file of a
  * trial stays whatever happens, for a resume, and so does one that the head's model has changed under; another's goes where a
  * resume would come to the same end. */
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root);

@@ -20,6 +20,7 @@ typedef struct cn_index_settings {
     bool cells;             /* its kind: cells are made of large segments; else flat (index/store/segment.h) */
     bool local_only;        /* texts and questions go to no embedder elsewhere (http) */
     cn_digest embedder_digest; /* of the model when the index was created; a version's recipe says what it used */
+    cn_digest weights;      /* likewise, of its files alone; zero: not known, or embedder_digest says it */
     uint32_t dim;           /* the model's; for "none" set by the first job; 0 until then */
 } cn_index_settings;
 

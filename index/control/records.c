@@ -108,7 +108,7 @@ uint64_t cn_be64(const char *p) {
 
 /* ---------- indexes ---------- */
 
-#define INDEX_FIELDS 23
+#define INDEX_FIELDS 24
 static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FIELDS]) {
     const cn_field all[INDEX_FIELDS] = {
         {"name", CN_F_STR, &x->name, 0}, {"id", CN_F_U64, &x->id, 0}, {"active", CN_F_U64, &x->active, 0}, {"newest", CN_F_U64, &x->newest, 0},
@@ -119,6 +119,7 @@ static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FI
         {"model", CN_F_FIXED, x->set.embedder_digest.b, 32}, {"dim", CN_F_U32, &x->set.dim, 0},
         {"local_only", CN_F_BOOL | CN_F_MAYBE, &x->set.local_only, 0}, {"analyser", CN_F_STR | CN_F_MAYBE, &x->set.analyser, 0},
         {"cells", CN_F_BOOL | CN_F_MAYBE, &x->set.cells, 0}, {"rrf", CN_F_BOOL | CN_F_MAYBE, &x->set.rrf, 0},
+        {"weights", CN_F_FIXED | CN_F_MAYBE, x->set.weights.b, 32},
     };
     memcpy(f, all, sizeof all);
 }
@@ -162,7 +163,7 @@ typedef struct version_bytes {
     cn_str recipe, parts;
 } version_bytes;
 
-#define VERSION_FIELDS 27
+#define VERSION_FIELDS 28
 static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_FIELDS]) {
     cn_counts *n = &v->counts;
     const cn_field all[VERSION_FIELDS] = {
@@ -176,6 +177,7 @@ static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_F
         {"base", CN_F_U64, &v->base, 0}, {"marks", CN_F_U32, &v->marks, 0}, {"made", CN_F_I64, &v->made_us, 0},
         {"first_active", CN_F_I64, &v->first_active_us, 0}, {"by", CN_F_STR, &v->made_by, 0}, {"job", CN_F_STR, &v->job, 0},
         {"before", CN_F_U64, &v->before_active, 0}, {"place", CN_F_I64 | CN_F_MAYBE, &v->place_us, 0},
+        {"weights", CN_F_FIXED | CN_F_MAYBE, v->recipe.weights.b, 32},
     };
     memcpy(f, all, sizeof all);
 }
@@ -201,7 +203,9 @@ cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
     CN_TRY(cn_fields_read(value, "the record of a version", a, f, VERSION_FIELDS));
     if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
         return cn_fail(CN_DAMAGED, "the record of version %llu: its values do not fit together", (unsigned long long)x.number);
+    const cn_digest weights = x.recipe.weights;
     CN_TRY(cn_recipe_unpack(y.recipe, a, &x.recipe));
+    x.recipe.weights = weights;
     x.n_parts = (uint32_t)(y.parts.n / sizeof(cn_part));
     cn_part *parts = cn_arena_zalloc(a, x.n_parts + 1u, sizeof *parts);
     if (!parts)

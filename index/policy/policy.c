@@ -190,10 +190,16 @@ static bool same_rows(const cn_policy_doc *a, const cn_policy_doc *b) {
     return a->n_rows == b->n_rows && (a->n_rows == 0 || memcmp(a->rows, b->rows, a->n_rows * sizeof *a->rows) == 0);
 }
 
+static bool same_erasure(const cn_policy_doc *a, const cn_policy_doc *b) {
+    if (a->erased != b->erased || a->erased_us != b->erased_us)
+        return false;
+    return a->erased_us != CN_NO_TIME || same_rows(a, b); /* a version sealed later may have added rows to one and the same */
+}
+
 static cn_err restored(void *ctx, const cn_policy_doc *d) {
     const erasures *e = ctx;
     const cn_policy_doc *was = e->before ? cn_policy_find(e->before, &d->key) : NULL;
-    if (d->erased || (d->n_rows == 0 && d->erased_us == CN_NO_TIME) || (was && !was->erased && was->erased_us == d->erased_us && same_rows(was, d)))
+    if (d->erased || (d->n_rows == 0 && d->erased_us == CN_NO_TIME) || (was && same_erasure(was, d)))
         return CN_OK;
     return e->fn(e->ctx, &(cn_erasure){d->key, d->source, d->id, false, d->erased_us});
 }

@@ -71,6 +71,9 @@ cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx);
 /* Calls fn for each document that was erased and restored since `before` (NULL: ever), whether a version held it or not: rows
  * that were made under `before`, and that no version names yet, may say what was erased, and `now` does not know them. */
 cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, cn_erasure_fn *fn, void *ctx);
+/* Inside the transaction that names this segment: its rows of these documents, which were erased and restored, are of before,
+ * and stay erased like those that there were at the restore. The epoch is the caller's to raise. */
+cn_err cn_policy_keep_erased(MDB_txn *txn, MDB_dbi policy, const cn_key *keys, uint32_t n, const cn_seg_id *segment, cn_arena *a);
 cn_digest cn_policy_digest(const cn_policy *p);       /* over all that it says, lists in force aside */
 bool cn_policy_erased(const cn_policy *p, const cn_key *key); /* now: such a document is not taken in */
 /* The document is erased, or was, and this row is one of those that there were when it was restored: it stays erased, in

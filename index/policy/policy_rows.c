@@ -1,4 +1,5 @@
-/* policy_rows.c -- where a document's rows lie at the moment of a restore: these stay erased. */
+/* policy_rows.c -- where a document's rows lie at the moment of a restore, or were about to: these stay erased. */
+#include "engine/base/mem.h"
 #include "index/control/records.h"
 #include "index/policy/policy_inside.h"
 
@@ -43,4 +44,40 @@ cn_err cn_policy_rows_of(const cn_segset *r, const cn_key *key, cn_arena *a, con
     *ret = v;
     *ret_n = n;
     return CN_OK;
+}
+
+#define RECORD_MAX ((size_t)4 << 20)
+
+static cn_err add_row(cn_policy_doc *d, const cn_seg_id *segment, cn_arena *a) {
+    cn_seg_id *rows = cn_arena_alloc(a, (d->n_rows + 1u) * sizeof *rows);
+    if (!rows)
+        return cn_fail_memory();
+    if (d->n_rows)
+        memcpy(rows, d->rows, d->n_rows * sizeof *rows);
+    rows[d->n_rows++] = *segment;
+    d->rows = rows;
+    return CN_OK;
+}
+
+static cn_err keep_one(MDB_txn *txn, MDB_dbi policy, const cn_key *key, const cn_seg_id *segment, cn_arena *a, cn_sum *io) {
+    CN_AUTO_BUF cn_buf b;
+    char at[1 + sizeof *key] = {'d'};
+    cn_str value;
+    cn_policy_doc d;
+    cn_buf_init(&b, RECORD_MAX);
+    memcpy(at + 1, key, sizeof *key);
+    CN_TRY(cn_db_get(txn, policy, (cn_str){at, sizeof at}, &value));
+    CN_TRY(cn_policy_doc_read(value, key, a, &d));
+    CN_TRY(add_row(&d, segment, a));
+    cn_policy_doc_pack(&b, &d);
+    CN_TRY(cn_buf_check(&b));
+    return cn_sum_replace(txn, policy, (cn_str){at, sizeof at}, cn_buf_str(&b), io);
+}
+
+cn_err cn_policy_keep_erased(MDB_txn *txn, MDB_dbi policy, const cn_key *keys, uint32_t n, const cn_seg_id *segment, cn_arena *a) {
+    cn_sum sum;
+    CN_TRY(cn_sum_get(txn, policy, CN_POLICY_WHAT, &sum));
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(keep_one(txn, policy, &keys[i], segment, a, &sum));
+    return cn_sum_put(txn, policy, &sum);
 }

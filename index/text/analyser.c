@@ -161,11 +161,6 @@ static cn_err unknown(cn_str language) {
     return cn_fail(CN_INVALID, "there is no analyser \"" CN_STR_FMT "\"; a language is %snone", CN_STR_ARG(language), list);
 }
 
-cn_str cn_analyser_words(cn_str name) {
-    const char *at = memmem(name.p, name.n, "language=", 9);
-    return at ? (cn_str){at + 9, (size_t)(name.p + name.n - at) - 9} : name;
-}
-
 static bool take_times(cn_str word, cn_str name, uint8_t *io) {
     uint32_t n = 0;
     if (word.n <= name.n || word.n > name.n + 2 || memcmp(word.p, name.p, name.n) != 0)
@@ -248,11 +243,14 @@ static cn_err digest_of(const cn_analyser *a, cn_digest *ret) {
     return e;
 }
 
+cn_str cn_analyser_words(cn_str name) {
+    const size_t n = sizeof NAME - 1;
+    return name.n > n && memcmp(name.p, NAME, n) == 0 ? (cn_str){name.p + n, name.n - n} : name;
+}
+
 cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret) {
     cn_analyser a = {.language = "", .title = CN_TITLE_TIMES, .headings = CN_HEADINGS_TIMES};
-    cn_str words = setting.n ? setting : CN_STR(CN_ANALYSER_DEFAULT), language = {"", 0};
-    if (words.n > sizeof NAME - 1 && memcmp(words.p, NAME, sizeof NAME - 1) == 0)
-        words = (cn_str){words.p + sizeof NAME - 1, words.n - (sizeof NAME - 1)};
+    cn_str words = setting.n ? cn_analyser_words(setting) : CN_STR(CN_ANALYSER_DEFAULT), language = {"", 0};
     cn_str_next(&words, ' ', &language);
     if (language.n > CN_LANGUAGE_MAX || memchr(language.p, 0, language.n))
         return unknown(language);

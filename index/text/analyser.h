@@ -36,7 +36,8 @@ typedef struct cn_analyser {
 /* setting: a language as a user writes it ("english", "none"), with title=N and headings=N behind it or without, or the name of
  * a recipe; empty: the default. CN_INVALID lists what there is. */
 cn_err cn_analyser_parse(cn_str setting, cn_analyser *ret);
-cn_str cn_analyser_words(cn_str name); /* of a recipe's name what a user would write, borrowed from it */
+/* A recipe's name as a user writes it; what an earlier build named stays as it is. */
+cn_str cn_analyser_words(cn_str name);
 
 typedef struct cn_terms cn_terms;
 cn_err cn_terms_new(const cn_analyser *a, cn_terms **ret);

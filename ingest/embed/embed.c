@@ -28,7 +28,7 @@ struct cn_embedder {
     cn_embedder *next; /* in the registry */
     unsigned refs;
     char data_dir[DATA_MAX], name[CN_NAME_MAX + 1], precision[8];
-    cn_digest digest;
+    cn_digest digest, weights;
     cn_bert_config c;
     cn_model_dir dir;
     cn_wordpiece *pieces;
@@ -110,6 +110,7 @@ static cn_err load_bert(cn_embedder *e) {
     CN_TRY(cn_bert_new(&e->c, e->dir.part[CN_PART_WEIGHTS].bytes, strcmp(e->precision, "int8") == 0, false, &e->bert));
     cn_model_dir_drop(&e->dir, CN_PART_WEIGHTS); /* it has its own, in the form that it computes with */
     e->digest = digest_of(e, &m);
+    e->weights = m.digest;
     return CN_OK;
 }
 
@@ -241,6 +242,13 @@ cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_
     return CN_OK;
 }
 
+cn_embedder *cn_embedder_ref(cn_embedder *e) {
+    pthread_mutex_lock(&registry_lock);
+    e->refs++;
+    pthread_mutex_unlock(&registry_lock);
+    return e;
+}
+
 void cn_embedder_unref(cn_embedder *e) {
     if (!e)
         return;
@@ -256,6 +264,7 @@ void cn_embedder_unref(cn_embedder *e) {
 cn_str cn_embedder_name(const cn_embedder *e) { return cn_str_of(e->name); }
 cn_str cn_embedder_precision(const cn_embedder *e) { return strcmp(e->precision, "int8") == 0 ? CN_STR("int8") : CN_STR("fp32"); }
 cn_digest cn_embedder_digest(const cn_embedder *e) { return e->digest; }
+cn_digest cn_embedder_weights(const cn_embedder *e) { return e->weights; }
 uint32_t cn_embedder_dim(const cn_embedder *e) { return e->c.hidden; }
 bool cn_embedder_is_remote(const cn_embedder *e) { return e->http != NULL; }
 

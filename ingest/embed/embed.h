@@ -32,11 +32,16 @@ cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, 
 /* One per process and (name, precision); a second open returns the same, counted, and waits while another thread reads it. precision: "fp32" or "int8"; "": int8 for bert, fp32
  * for the other kinds, which have no other. */
 cn_err cn_embedder_open(const char *data_dir, cn_str name, cn_str precision, cn_embedder **ret);
+cn_embedder *cn_embedder_ref(cn_embedder *e);
 void cn_embedder_unref(cn_embedder *e);
-bool cn_embedder_is_current(const cn_embedder *e); /* false: its folder, or a remote one's description, was replaced since; an open gives the new one */
+static inline void cn_embedder_unref_p(cn_embedder **e) { cn_embedder_unref(*e); }
+/* false: its folder, or a remote one's description, was replaced since; an open gives the new one. Told by the manifest's inode, size
+ * and time: a copy that keeps all three is not seen. */
+bool cn_embedder_is_current(const cn_embedder *e);
 cn_str cn_embedder_name(const cn_embedder *e);
 cn_str cn_embedder_precision(const cn_embedder *e);
 cn_digest cn_embedder_digest(const cn_embedder *e); /* weights, tokenizer, pooling, precision, kind of arithmetic */
+cn_digest cn_embedder_weights(const cn_embedder *e); /* of kind bert its files alone; zero: its digest says all */
 uint32_t cn_embedder_dim(const cn_embedder *e);
 bool cn_embedder_is_remote(const cn_embedder *e);   /* texts go over the network to it */
 /* CN_REFUSED when it is remote: of an index that is set to local_only. */

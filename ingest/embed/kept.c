@@ -9,11 +9,21 @@
 
 #define ARENA ((size_t)256 << 20) /* an index's versions */
 
+static bool same_weights(const cn_embedder *e, const cn_recipe *r) {
+    cn_digest here = cn_embedder_weights(e);
+    return !cn_digest_is_zero(&here) && cn_digest_eq(&here, &r->weights);
+}
+
 cn_err cn_embedder_fits(const cn_embedder *e, const cn_recipe *r) {
     cn_digest here = cn_embedder_digest(e);
     char want[17], got[17];
     if (cn_digest_eq(&here, &r->embedder_digest) && cn_embedder_dim(e) == r->dim)
         return CN_OK;
+    if (same_weights(e, r))
+        return cn_fail(CN_UNAVAILABLE,
+                       "this version was embedded with the model \"" CN_STR_FMT "\" that is here, but by other arithmetic: another OpenBLAS, another kind of processor for "
+                       "it (OPENBLAS_CORETYPE names one), or another build of cairn; bring that back, or `cairn rebuild` makes a version by this one",
+                       CN_STR_ARG(r->embedder));
     cn_hex(r->embedder_digest.b, 8, want);
     cn_hex(here.b, 8, got);
     return cn_fail(CN_UNAVAILABLE,
@@ -50,7 +60,7 @@ static cn_err needs(search *s, const cn_recipe *r, bool *ret) {
         return CN_OK;
     CN_TRY(open_model(cn_data_dir(s->d), r, &s->e)); /* one that cannot be opened here may be the one that it was made with */
     cn_err err = cn_embedder_fits(s->e, r);
-    *ret = err == CN_OK;
+    *ret = err == CN_OK || same_weights(s->e, r);
     return err == CN_UNAVAILABLE ? CN_OK : err; /* made with another one of that name */
 }
 
@@ -73,7 +83,7 @@ static cn_err in_versions(search *s, cn_tenant *t, cn_str index, cn_arena *a) {
 /* Its settings count for the first version alone. */
 static cn_err in_settings(search *s, cn_tenant *t, const cn_index_info *ix, cn_arena *a) {
     const cn_index_settings *set = &ix->set;
-    cn_recipe r = {.embedder = set->embedder, .precision = set->precision, .embedder_digest = set->embedder_digest, .dim = set->dim};
+    cn_recipe r = {.embedder = set->embedder, .precision = set->precision, .embedder_digest = set->embedder_digest, .dim = set->dim, .weights = set->weights};
     cn_version head;
     bool needed;
     cn_err err = cn_version_head(t, ix->name, a, &head);

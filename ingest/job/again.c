@@ -1,6 +1,9 @@
 /* A rebuild was activated while a job read its source: its rows were made by the model of before. They lie in its sealed file with
  * text, labels and metadata, so they are made again from there, by the new head's model; standard input need not come twice. */
+#include <stdio.h>
+
 #include "engine/base/mem.h"
+#include "index/catalog/returned.h"
 #include "ingest/job/run.h"
 
 cn_err cn_feed_own(cn_run *r, cn_arena *a, cn_item *ret) {
@@ -15,7 +18,8 @@ cn_err cn_feed_own(cn_run *r, cn_arena *a, cn_item *ret) {
 
 bool cn_run_model_changed(cn_run *r) {
     cn_version now;
-    return r->has_head && cn_version_head(r->t, r->o.index, &r->arena, &now) == CN_OK && cn_run_other_rows(&now.recipe, &r->head.recipe);
+    return r->has_head && cn_version_head(r->t, r->o.index, &r->arena, &now) == CN_OK &&
+           (cn_run_other_rows(&now.recipe, &r->head.recipe) || !cn_str_eq(now.recipe.analyser, r->head.recipe.analyser));
 }
 
 /* As cn_version_seal() left it; NULL where the job only deletes. */
@@ -29,22 +33,36 @@ static cn_err open_own(cn_run *r) {
     return cn_seg_open(r->t, &r->row.file, &digest, &r->own);
 }
 
-/* Failed half way: the job still has all its rows. */
-static void back_to(cn_run *r, const cn_seg_id *file) {
+static cn_err leave_note(cn_run *r, const cn_seg_id *file, cn_str note) {
+    cn_segw *w;
+    CN_TRY(cn_segw_open_again(r->t, file, &w));
+    cn_err err = cn_segw_note(w, note);
+    if (err == CN_OK)
+        err = cn_segw_commit(w);
+    cn_segw_leave(w);
+    return err;
+}
+
+/* Failed half way: the job still has all its rows, and a resume makes them again without its input. */
+static void back_to(cn_run *r, const cn_seg_id *file, cn_str note, cn_err err) {
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", cn_error_detail());
     cn_segw_abort(r->w);
     r->w = NULL;
     pthread_mutex_lock(&r->lock);
     r->row.file = *file;
     pthread_mutex_unlock(&r->lock);
+    r->reads_again = !note.n || leave_note(r, file, note) != CN_OK;
+    cn_fail(err, "%s", why);
 }
 
-static void close_own(cn_run *r, const cn_seg_id *file, bool kept) {
+static void close_own(cn_run *r, const cn_seg_id *file, cn_str note, cn_err err) {
     if (!r->own)
         return;
     cn_seg_close(r->own);
     r->own = NULL;
-    if (kept)
-        back_to(r, file);
+    if (err != CN_OK && !r->cancelled)
+        back_to(r, file, note, err);
     else
         cn_seg_files_unlink(r->t, file); /* no version names it */
 }
@@ -57,7 +75,7 @@ static void add_counts(cn_run *r, const cn_counts *first) {
         cn_place at;
         gone += cn_ledger_find(&r->ledger, &r->removed[i], &at);
     }
-    uint64_t same = first->unchanged + first->deleted - gone;
+    uint64_t same = first->unchanged + (gone < first->deleted ? first->deleted - gone : 0); /* of two heads one may have what the other lacks */
     c->read += same + first->rejected;
     c->unchanged += same;
     c->rejected += first->rejected;
@@ -66,9 +84,13 @@ static void add_counts(cn_run *r, const cn_counts *first) {
     c->unlabelled = first->unlabelled;
 }
 
-static cn_err came_back(void *own, const cn_erasure *e) {
-    uint32_t doc;
-    return cn_seg_find(own, &e->key, &doc) ? cn_fail(CN_CONFLICT, "a document was erased and restored while this job ran; run it again") : CN_OK;
+static cn_err look_for_returned(const cn_run *r, const cn_policy *made_by) {
+    cn_returned back = {0};
+    cn_err err = cn_returned_find(r->policy, made_by, r->own, &back);
+    if (err == CN_OK)
+        err = cn_returned_none(&back);
+    cn_returned_done(&back);
+    return err;
 }
 
 /* The new rows are of the policy of now, and sealing them asks no more what the old ones were made under. */
@@ -78,7 +100,7 @@ static cn_err open_again(cn_run *r) {
     cn_run_close(r);
     cn_err err = cn_run_open(r);
     if (err == CN_OK && r->own)
-        err = cn_policy_restored_since(r->policy, made_by, came_back, r->own);
+        err = look_for_returned(r, made_by);
     cn_policy_unref(made_by);
     return err;
 }
@@ -97,7 +119,9 @@ static cn_err make_again(cn_run *r) {
 
 cn_err cn_run_again(cn_run *r) {
     const cn_seg_id file = r->row.file;
+    cn_str note;
+    CN_TRY(cn_run_note_whole(r, &note));
     cn_err err = make_again(r);
-    close_own(r, &file, err != CN_OK && !r->cancelled);
+    close_own(r, &file, note, err);
     return err;
 }

@@ -36,6 +36,7 @@ static cn_err run_new(cn_tenant *t, const cn_actor *who, cn_run **ret) {
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->parser_lock, NULL);
     pthread_cond_init(&r->wake, NULL);
+    r->now.share = r->now.seconds_left = -1;
     *ret = r;
     return CN_OK;
 }
@@ -227,7 +228,7 @@ static cn_err steps(cn_run *r, bool resumed, cn_job_result *ret) {
             return err;
         CN_TRY(cn_run_take_up(r));
     }
-    CN_TRY(read_all(r));
+    CN_TRY(r->whole ? cn_run_again(r) : read_all(r));
     if (r->dry) {
         CN_TRY(cn_run_may_go_on(r));
         ret->state = CN_JOB_DONE;
@@ -269,8 +270,8 @@ static void say_why(const cn_run *r, cn_err err, cn_job_result *ret) {
     bool kept = err == CN_UNAVAILABLE && ret->state == CN_JOB_FAILED && r->row.has_file && !cn_str_is(r->row.kind, "put");
     int n = snprintf(ret->why, sizeof ret->why, memory ? "%s; fewer --threads than %u take less" : "%s", why, r->threads);
     if (kept && n > 0 && (size_t)n < sizeof ret->why)
-        snprintf(ret->why + n, sizeof ret->why - (size_t)n, ". What is done is kept: go on with `cairn %s %s/" CN_STR_FMT " --resume %s`, or free its space with `cairn jobs cancel %s %s`",
-                 cn_run_verb(r), cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id, cn_tenant_name(r->t), r->row.id);
+        snprintf(ret->why + n, sizeof ret->why - (size_t)n, ". %s: go on with `cairn %s %s/" CN_STR_FMT " --resume %s`, or free its space with `cairn jobs cancel %s %s`",
+                 r->reads_again ? "Its input is read again" : "What is done is kept", cn_run_verb(r), cn_tenant_name(r->t), CN_STR_ARG(r->row.index), r->row.id, cn_tenant_name(r->t), r->row.id);
 }
 
 static void failed(cn_run *r, cn_err err, cn_job_result *ret) {
@@ -296,6 +297,7 @@ static cn_err end_row(cn_run *r, const cn_job_result *ret) {
     w->activated = ret->activated;
     w->has_file = w->has_file && (ret->state == CN_JOB_FAILED || ret->state == CN_JOB_INTERRUPTED);
     w->step[0] = 0;
+    w->share = w->state == CN_JOB_FAILED || w->state == CN_JOB_CANCELLED || w->state == CN_JOB_INTERRUPTED ? w->share : 1;
     memcpy(w->why, ret->why, sizeof w->why);
     return cn_jobs_end(r->t, w);
 }
@@ -386,7 +388,7 @@ cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *wh
     cn_job_opts_default(&r->o);
     r->o.index = o->index;
     r->o.from.source = CN_STR("");
-    r->o.embedder = o->embedder, r->o.precision = o->precision, r->o.chunker = o->chunker;
+    r->o.embedder = o->embedder, r->o.precision = o->precision, r->o.chunker = o->chunker, r->o.analyser = o->analyser;
     r->o.catch_up = o->catch_up;
     r->o.activate = o->activate;
     r->o.activate_set = true;
@@ -395,6 +397,8 @@ cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *wh
     r->o.resume = o->resume;
     r->o.leave = o->leave;
     r->o.gone = o->gone;
+    r->measure = o->measure;
+    r->measure_ctx = o->measure_ctx;
     r->progress = progress;
     r->progress_ctx = ctx;
     r->rebuild = true;

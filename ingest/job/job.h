@@ -31,7 +31,7 @@ typedef struct cn_job_opts {
     bool sync, activate, reparse, dry_run, strict_input;
     bool activate_set;                       /* activate was said; else the index's setting */
     uint64_t max_deleted, max_relabelled, max_rejected; /* guards; UINT64_MAX: the default of 10% and 1,000 */
-    cn_str embedder, precision, chunker;     /* of a rebuild: as it wants them; empty: as the head has it */
+    cn_str embedder, precision, chunker, analyser; /* of a rebuild: as it wants them; empty: as the head has it */
     uint64_t catch_up;                       /* of a rebuild: the trial it goes on from; 0: none */
     cn_str resume;                           /* job id to take up, with the options it was started with; it activates only with `activate` too */
     char id[CN_JOB_ID_TEXT];                 /* from cn_job_new_id(), for a caller who must know it before; "": one is made */
@@ -59,6 +59,7 @@ typedef struct cn_job_progress {
     cn_counts counts;
     uint64_t chunks_embedded, tokens, bytes_done, bytes_all, docs_all; /* 0: unknown */
     uint64_t elapsed_ms, docs_before;        /* docs_before: of counts.read, done before a stop: not in this time */
+    double share, seconds_left;              /* share: of all, 0 to 1, never falling. Below 0: not known, as of standard input */
 } cn_job_progress;
 typedef void cn_job_progress_fn(void *ctx, const cn_job_progress *p);
 
@@ -86,18 +87,21 @@ cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32
 
 typedef struct cn_rebuild_opts {
     cn_str index;
-    cn_str embedder, precision, chunker;     /* empty: as the head has it */
-    uint64_t catch_up;                       /* not 0: bring this trial up to date, by its own model and chunker */
+    cn_str embedder, precision, chunker, analyser; /* empty: as the head has it */
+    uint64_t catch_up;                       /* not 0: bring this trial up to date, by its own model, chunker and analyser */
     bool activate;                           /* never by the index's setting: no job flips to another model by itself */
     bool dry_run;                            /* of a whole rebuild: with catch_up or resume CN_INVALID */
     cn_str resume;                           /* as in cn_job_opts */
     char id[CN_JOB_ID_TEXT];
     unsigned threads;
     const atomic_bool *leave, *gone;         /* as in cn_job_opts */
+    cn_err (*measure)(void *ctx, uint64_t version); /* stores what the index's gate asks of this version, as far as it can be measured; NULL: nobody can */
+    void *measure_ctx;
 } cn_rebuild_opts;
-/* A new version from stored text: another chunker or embedder. It is sealed as a trial (index/catalog/version.h), and what other
+/* A new version from stored text: another chunker, embedder or analyser. It is sealed as a trial (index/catalog/version.h), and what other
  * jobs brought meanwhile is made too, as another trial on the first, until nothing is missing; those passed on the way are dropped.
- * A document that the new model or chunker can make nothing of is rejected, and not in the version. */
+ * A document that the new model or chunker can make nothing of is rejected, and not in the version. With activate and an index whose
+ * gate asks for results the version is measured, and once more where others came since: results of one say nothing of the next. */
 cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *who, cn_job_progress_fn *progress, void *ctx, cn_job_result *ret);
 
 /* What a job was told about labels, as far as its row says: a row's own labels win over the first rule that fits, which wins
@@ -118,7 +122,7 @@ typedef struct cn_job_reader {
     uint32_t n_roots;
 } cn_job_reader;
 
-/* list appends an array of maps, show one map: {job, index, source, state, step, started, updated, counts, version, why, ...}; newest job first. */
+/* list appends an array of maps, show one map: {job, index, source, state, step, share, seconds_left, started, updated, counts, version, why, ...}; newest job first. */
 cn_err cn_job_list(cn_tenant *t, bool (*seen)(void *ctx, cn_str index), void *ctx, const cn_job_reader *to, cn_buf *out); /* seen NULL: all */
 cn_err cn_job_index(cn_tenant *t, cn_str job, cn_arena *a, cn_str *ret);  /* which index it works on; in the arena */
 /* CN_DENIED, with no word of the path: what the job was given lies where this reader (from.rooted, from.roots) may not look. */

@@ -47,7 +47,7 @@ cn_err cn_opts_pack(const cn_job_opts *o, cn_buf *out) {
     char cwd[PATH_MAX];
     if (!getcwd(cwd, sizeof cwd))
         cwd[0] = 0;
-    cn_pack_map(out, 22);
+    cn_pack_map(out, 23);
     pack_from(&o->from, cwd, out);
     cn_pack_cstr(out, "sync"), cn_pack_bool(out, o->sync);
     cn_pack_cstr(out, "activate"), cn_pack_bool(out, o->activate);
@@ -62,6 +62,7 @@ cn_err cn_opts_pack(const cn_job_opts *o, cn_buf *out) {
     cn_pack_cstr(out, "embedder"), cn_pack_str(out, o->embedder);
     cn_pack_cstr(out, "precision"), cn_pack_str(out, o->precision);
     cn_pack_cstr(out, "chunker"), cn_pack_str(out, o->chunker);
+    cn_pack_cstr(out, "analyser"), cn_pack_str(out, o->analyser);
     cn_pack_cstr(out, "catch_up"), cn_pack_uint(out, o->catch_up);
     return cn_buf_check(out);
 }
@@ -126,6 +127,7 @@ cn_err cn_opts_unpack(cn_str bytes, cn_arena *a, cn_job_opts *ret) {
     CN_TRY(copy(&u.o, "embedder", a, &o.embedder));
     CN_TRY(copy(&u.o, "precision", a, &o.precision));
     CN_TRY(copy(&u.o, "chunker", a, &o.chunker));
+    CN_TRY(copy(&u.o, "analyser", a, &o.analyser));
     CN_TRY(cn_get_uint(&u.o, "catch_up", 0, UINT64_MAX, &o.catch_up));
     CN_TRY(cn_get_bool(&u.o, "sync", &o.sync));
     CN_TRY(cn_get_bool(&u.o, "activate", &o.activate));

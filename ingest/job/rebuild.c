@@ -2,18 +2,25 @@
  *
  * The first version is the long one; it is sealed wherever the head has gone to by then, and is not lost any more. Each round then
  * compares the version whose documents it holds with the head of now, makes what differs, and seals that on top. Rounds get as
- * short as what arrives in one; the last is made while nobody else seals, so it ends with the very documents of the head. */
+ * short as what arrives in one; the last is made while nobody else seals, so it ends with the very documents of the head. Others
+ * wait for that one, so it has few passages to make; if more came at the last moment, they get their turn and it is tried again.
+ *
+ * Where it is to activate and the index has a gate, the version is measured before the last round, and if that changed anything
+ * once more, while others wait: results say nothing of another version (results handed in cannot be made, and are asked for). */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/gate.h"
 #include "index/catalog/turn.h"
 #include "ingest/job/finish.h"
 
 #define ROUNDS 64
 #define SHORT_NS 1000000000ull /* of a round, so that others may wait for one more */
-#define HEAD_ARENA ((size_t)1 << 30)
+#define LAST_PASSAGES 1000u    /* of the last round, about */
+#define MEASURE_NS 20000000000ull /* what takes longer is not measured while others wait: they do for half a minute (turn.h) */
+#define LIST_ARENA ((size_t)1 << 30)
 
 typedef struct catching {
     cn_run *r;
@@ -23,8 +30,9 @@ typedef struct catching {
     bool again;             /* a version was given a number meanwhile, and v's list may not speak of it */
     cn_ledger old, made;    /* of v's base; of v, where that is asked for */
     cn_place *places;       /* in the ledger of now: to be made */
-    uint64_t n_places, room;
+    uint64_t n_places, room, passages; /* passages: of these, as they are now, and one more for each */
     uint64_t erased;        /* documents of now that nobody may use any more */
+    char unmeasured[512];   /* why the gate's results could not be had; empty: they could, or were not wanted */
 } catching;
 
 /* ---------- what differs ---------- */
@@ -35,15 +43,29 @@ static const cn_ledger_part *same_part(const cn_ledger *l, const cn_ledger_part 
     return NULL;
 }
 
-static cn_err same_row(const cn_ledger *old, const cn_key *key, const cn_digest *leaf, bool *ret) {
+/* What was erased, restored and sent again is new, whatever it says: the old row stays erased, and so does what was made of it. */
+static cn_err same_row(const catching *c, const cn_key *key, const cn_digest *leaf, bool *ret) {
     cn_place at;
     cn_key k;
     cn_digest before;
-    *ret = cn_ledger_find(old, key, &at);
+    bool erased;
+    *ret = cn_ledger_find(&c->old, key, &at);
     if (!*ret)
         return CN_OK;
-    CN_TRY(cn_seg_leaf(cn_ledger_seg(old, at), at.doc, &k, &before));
-    *ret = cn_digest_eq(&before, leaf);
+    CN_TRY(cn_seg_leaf(cn_ledger_seg(&c->old, at), at.doc, &k, &before));
+    CN_TRY(cn_policy_doc_erased(c->r->policy, cn_ledger_seg(&c->old, at), at.doc, &erased));
+    *ret = !erased && cn_digest_eq(&before, leaf);
+    return CN_OK;
+}
+
+static cn_err add_place(catching *c, cn_place at) {
+    const uint32_t *first = cn_seg_doc_row(cn_ledger_seg(&c->r->ledger, at)) + at.doc;
+    if (!cn_ledger_take(&c->r->ledger, at))
+        return CN_OK;
+    if (!cn_grow(c->places, c->n_places, c->room))
+        return cn_fail_memory();
+    c->places[c->n_places++] = at;
+    c->passages += 1 + first[1] - first[0];
     return CN_OK;
 }
 
@@ -56,13 +78,8 @@ static cn_err look_at(catching *c, cn_place at, const cn_ledger_part *before) {
         return CN_OK;
     CN_TRY(cn_seg_leaf(cn_ledger_seg(&c->r->ledger, at), at.doc, &key, &leaf));
     if (!same)
-        CN_TRY(same_row(&c->old, &key, &leaf, &same));
-    if (same && (!c->all || cn_ledger_find(&c->made, &key, &there)))
-        return CN_OK;
-    if (!cn_grow(c->places, c->n_places, c->room))
-        return cn_fail_memory();
-    c->places[c->n_places++] = at;
-    return CN_OK;
+        CN_TRY(same_row(c, &key, &leaf, &same));
+    return same && (!c->all || cn_ledger_find(&c->made, &key, &there)) ? CN_OK : add_place(c, at);
 }
 
 /* Documents of now that v lacks, or has as they were. */
@@ -100,12 +117,17 @@ static cn_err find_gone(catching *c) {
 
 static cn_err look_at_erased(void *ctx, const cn_erasure *e) {
     catching *c = ctx;
-    cn_place at;
-    bool erased = false;
-    if (cn_ledger_find(&c->r->ledger, &e->key, &at))
-        CN_TRY(cn_policy_doc_erased(c->r->policy, cn_ledger_seg(&c->r->ledger, at), at.doc, &erased));
+    const cn_policy *p = c->r->policy;
+    cn_place now, there;
+    bool erased = false, made_erased = false, is = cn_ledger_find(&c->r->ledger, &e->key, &now), made = cn_ledger_find(&c->made, &e->key, &there);
+    if (is)
+        CN_TRY(cn_policy_doc_erased(p, cn_ledger_seg(&c->r->ledger, now), now.doc, &erased));
+    if (made)
+        CN_TRY(cn_policy_doc_erased(p, cn_ledger_seg(&c->made, there), there.doc, &made_erased));
     c->erased += erased;
-    return erased && cn_ledger_find(&c->made, &e->key, &at) ? cn_remove_key(c->r, &e->key) : CN_OK;
+    if (erased)
+        return made ? cn_remove_key(c->r, &e->key) : CN_OK;
+    return is && made_erased ? add_place(c, now) : CN_OK; /* it was erased and restored while its row was made, and is not what now has */
 }
 
 /* Those that nothing could be made of, and that now has as they were. */
@@ -121,7 +143,7 @@ static cn_err keep_unfit(catching *c) {
             continue;
         CN_TRY(cn_seg_leaf(cn_ledger_seg(&r->ledger, at), at.doc, &key, &leaf));
         CN_TRY(cn_policy_doc_erased(r->policy, cn_ledger_seg(&r->ledger, at), at.doc, &erased));
-        CN_TRY(same_row(&c->old, &key, &leaf, &stays));
+        CN_TRY(same_row(c, &key, &leaf, &stays));
         if (stays && !erased)
             r->unfit[kept++] = key;
     }
@@ -131,7 +153,7 @@ static cn_err keep_unfit(catching *c) {
 
 static cn_err differences(catching *c, const cn_digest *policy_before) {
     cn_digest policy = cn_policy_digest(c->r->policy);
-    c->n_places = c->erased = c->r->n_removed = 0;
+    c->n_places = c->passages = c->erased = c->r->n_removed = 0;
     if (c->all || c->stopped || !cn_digest_eq(&policy, policy_before))
         CN_TRY(cn_ledger_open(c->r->t, &c->v, &c->made));
     CN_TRY(find_new(c));
@@ -143,32 +165,20 @@ static cn_err differences(catching *c, const cn_digest *policy_before) {
 /* ---------- one round ---------- */
 /* Versions of this job that a later one of it has left behind. */
 static void drop_passed(cn_run *r, uint64_t but) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_version *v;
     uint32_t n;
-    if (cn_version_list(r->t, r->o.index, &r->arena, &v, &n) != CN_OK)
+    cn_arena_init(&a, 16384, LIST_ARENA);
+    if (cn_version_list(r->t, r->o.index, &a, &v, &n) != CN_OK)
         return;
     for (uint32_t i = 0; i < n; i++)
         if (v[i].number != but && cn_str_is(v[i].job, r->row.id) && (v[i].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED | CN_MARK_PINNED)) == CN_MARK_TRIAL)
             cn_version_drop(r->t, r->o.index, v[i].number, &r->who);
 }
 
-static cn_err same_index(cn_run *r) {
-    cn_index_info now;
-    CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &now));
-    return now.id == r->index.id ? CN_OK : cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while it was rebuilt; rebuild anew", CN_STR_ARG(r->o.index));
-}
-
-/* Versions of another index of that name have the same numbers; it may have come while this one was sealed. */
 static cn_err seal(cn_run *r, uint64_t base, cn_version *ret) {
     CN_TRY(cn_run_ready(r));
-    CN_TRY(same_index(r));
-    CN_TRY(cn_run_seal(r, base, r->head.number, &r->arena, ret));
-    cn_err err = same_index(r);
-    if (err == CN_CONFLICT) {
-        drop_passed(r, 0);
-        same_index(r); /* says it again */
-    }
-    return err;
+    return cn_run_seal(r, base, r->head.number, &r->arena, ret);
 }
 
 static void forget(catching *c) {
@@ -203,14 +213,14 @@ static cn_err open_now(catching *c, const cn_version *now, cn_digest *ret_policy
 static cn_err head_now(cn_run *r, cn_version *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_version head;
-    cn_arena_init(&a, 16384, HEAD_ARENA);
+    cn_arena_init(&a, 16384, LIST_ARENA);
     CN_TRY(cn_version_head(r->t, r->o.index, &a, &head));
     CN_TRY(cn_version_get(r->t, r->o.index, head.number, &r->arena, ret));
     return ret->marks & CN_MARK_DROPPED ? cn_fail(CN_CONFLICT, "version %" PRIu64 " was dropped at this moment; go on with the rebuild (--resume)", head.number) : CN_OK;
 }
 
-/* *ret_moved: there was something to make. */
-static cn_err catch_up(catching *c, bool *ret_moved) {
+/* *ret_moved: there was something to make. *io_turn: held alone, or -1; given back where that takes long. */
+static cn_err catch_up(catching *c, int *io_turn, bool *ret_moved) {
     cn_run *r = c->r;
     cn_version now;
     cn_digest policy;
@@ -221,14 +231,18 @@ static cn_err catch_up(catching *c, bool *ret_moved) {
     CN_TRY(open_now(c, &now, &policy));
     CN_TRY(differences(c, &policy));
     *ret_moved = c->again || c->n_places || r->n_removed || now.number != c->v.base;
+    if (c->passages > LAST_PASSAGES) {
+        cn_turn_end(*io_turn);
+        *io_turn = -1;
+    }
     if (*ret_moved)
         CN_TRY(make(c));
     c->all = c->stopped = c->again = false;
     return CN_OK;
 }
 
-static cn_err round_of(catching *c, bool *ret_moved) {
-    cn_err err = catch_up(c, ret_moved);
+static cn_err round_of(catching *c, int *io_turn, bool *ret_moved) {
+    cn_err err = catch_up(c, io_turn, ret_moved);
     forget(c);
     return err;
 }
@@ -253,6 +267,19 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
     CN_TRY(seal(r, 0, &c->v));
     c->again = c->v.number != r->index.newest + 1;
     c->stopped = resumed;
+    r->of_before = false;
+    return CN_OK;
+}
+
+/* ---------- many rounds ---------- */
+static cn_err rounds(catching *c) {
+    bool moved = true;
+    int none = -1;
+    for (int i = 0; moved && i < ROUNDS; i++) {
+        uint64_t from = cn_mono_ns();
+        CN_TRY(round_of(c, &none, &moved));
+        moved = moved && cn_mono_ns() - from > SHORT_NS;
+    }
     return CN_OK;
 }
 
@@ -265,19 +292,36 @@ static void leave_file(cn_run *r) {
 
 /* Once the job has a version, dropped or not, its file may be named by those made on that one, and is not to be written to. */
 static cn_err newest_of_job(cn_run *r, cn_version *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_version *v;
     uint32_t n;
-    CN_TRY(cn_version_list(r->t, r->o.index, &r->arena, &v, &n));
+    cn_arena_init(&a, 16384, LIST_ARENA);
+    CN_TRY(cn_version_list(r->t, r->o.index, &a, &v, &n));
     for (uint32_t i = n; i-- > 0;) {
         if (!cn_str_is(v[i].job, r->row.id))
             continue;
         leave_file(r);
-        if (!(v[i].marks & CN_MARK_DROPPED)) {
-            *ret = v[i];
-            return CN_OK;
-        }
+        if (!(v[i].marks & CN_MARK_DROPPED))
+            return cn_version_get(r->t, r->o.index, v[i].number, &r->arena, ret);
     }
     return CN_NOT_FOUND;
+}
+
+/* A version that got a number while v, the first of its job, was made: v's list of revocations may not speak of it. Later ones
+ * lie on a trial, and are sealed on all that there is. */
+static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_version *all;
+    uint32_t n;
+    bool first = true, any = false;
+    cn_arena_init(&a, 16384, LIST_ARENA);
+    CN_TRY(cn_version_list(r->t, r->o.index, &a, &all, &n));
+    for (uint32_t i = 0; i < v->number - 1; i++) {
+        first = first && !cn_str_eq(all[i].job, v->job);
+        any = any || (all[i].number > v->base && !(all[i].marks & (CN_MARK_DROPPED | CN_MARK_TRIAL)));
+    }
+    *ret = first && any;
+    return CN_OK;
 }
 
 static cn_err trial_named(cn_run *r, cn_version *ret) {
@@ -296,37 +340,106 @@ static cn_err find_trial(cn_run *r, bool resumed, cn_version *ret) {
 static cn_err go_on(catching *c) {
     cn_run *r = c->r;
     const cn_recipe *of = &c->v.recipe;
-    r->recipe = (cn_recipe){.embedder = of->embedder, .precision = of->precision};
+    r->recipe = (cn_recipe){.embedder = of->embedder, .precision = of->precision, .analyser = of->analyser};
     CN_TRY(cn_chunker_words(of->chunker, &r->arena, &r->recipe.chunker));
     r->of = c->v.base;
     c->all = true;
+    CN_TRY(got_between(r, &c->v, &c->again));
     CN_TRY(cn_run_open(r));
     if (r->head.number != c->v.base) /* it was dropped: nothing tells what has changed since */
         cn_ledger_close(&r->ledger);
     return cn_rejects_cut(r->t, r->row.id, 0); /* what is missing is tried again */
 }
 
+/* ---------- the gate ---------- */
+static cn_err is_unmet(const catching *c, bool *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_gate g;
+    cn_gate_results got;
+    cn_arena_init(&a, 4096, LIST_ARENA);
+    CN_TRY(cn_gate_get(c->r->t, c->r->o.index, &a, &g));
+    CN_TRY(cn_gate_results_of(c->r->t, c->r->o.index, c->v.number, &a, &got));
+    *ret = !cn_gate_met(&g, &got);
+    return CN_OK;
+}
+
+/* Where that fails the version is not activated, and it is said why. */
+static cn_err measure(catching *c) {
+    cn_run *r = c->r;
+    cn_run_step(r, "measuring");
+    cn_err err = r->measure(r->measure_ctx, c->v.number);
+    if (err != CN_OK)
+        snprintf(c->unmeasured, sizeof c->unmeasured, "%s", cn_error_detail());
+    return cn_run_may_go_on(r);
+}
+
+/* Whoever waits for the last round is held up by no version that the gate would refuse, nor for longer than it waits. */
+static cn_err measure_ahead(catching *c, bool *ret_once_more) {
+    bool unmet = false;
+    *ret_once_more = false;
+    if (c->r->o.activate && c->r->measure)
+        CN_TRY(is_unmet(c, &unmet));
+    if (!unmet)
+        return CN_OK;
+    uint64_t from = cn_mono_ns();
+    CN_TRY(measure(c));
+    CN_TRY(is_unmet(c, &unmet));
+    *ret_once_more = !unmet && cn_mono_ns() - from < MEASURE_NS;
+    return rounds(c);
+}
+
+static cn_err measure_last(catching *c) {
+    bool unmet;
+    CN_TRY(is_unmet(c, &unmet));
+    return unmet ? measure(c) : CN_OK;
+}
+
 /* ---------- the end ---------- */
-static cn_err last_round(catching *c, cn_job_result *ret) {
+/* The head's very documents, in a turn of one's own. */
+static cn_err last_round(catching *c, int *ret_turn) {
     bool moved;
-    CN_TRY(round_of(c, &moved));
+    for (int i = 0; i < ROUNDS; i++) {
+        int fd;
+        CN_TRY(cn_turn_take(c->r->t, c->r->index.id, true, &fd));
+        cn_err err = round_of(c, &fd, &moved);
+        if (err != CN_OK)
+            cn_turn_end(fd);
+        CN_TRY(err);
+        if (fd >= 0) {
+            *ret_turn = fd;
+            return CN_OK;
+        }
+    }
+    return cn_fail(CN_OVERLOADED, "jobs bring more than %u passages at a time, faster than they are made; go on with the rebuild when there is less (--resume)", LAST_PASSAGES);
+}
+
+static void tell_unmeasured(const catching *c, cn_job_result *ret) {
+    const cn_run *r = c->r;
+    ret->state = CN_JOB_HELD;
+    snprintf(ret->why, sizeof ret->why, "version %" PRIu64 " is not active, since it could not be measured for the gate: %.256s; mend that, and `cairn rebuild %s/" CN_STR_FMT " --catch-up %" PRIu64 " --activate` goes on",
+             c->v.number, c->unmeasured, cn_tenant_name(r->t), CN_STR_ARG(r->o.index), c->v.number);
+}
+
+static cn_err end(catching *c, bool measures, cn_job_result *ret) {
     c->r->counts = ret->counts = c->v.counts;
     ret->state = CN_JOB_DONE;
     cn_run_tell_version(&c->v, ret);
-    return cn_run_maybe_flip(c->r, &c->v, ret);
+    if (measures)
+        CN_TRY(measure_last(c));
+    if (!c->unmeasured[0])
+        return cn_run_maybe_flip(c->r, &c->v, ret);
+    tell_unmeasured(c, ret);
+    return CN_OK;
 }
 
 static cn_err to_the_end(catching *c, cn_job_result *ret) {
-    bool moved = true;
-    int fd = -1;
-    for (int i = 0; moved && i < ROUNDS; i++) {
-        uint64_t from = cn_mono_ns();
-        CN_TRY(round_of(c, &moved));
-        moved = moved && cn_mono_ns() - from > SHORT_NS;
-    }
-    CN_TRY(cn_turn_take(c->r->t, c->r->index.id, true, &fd));
-    cn_err err = last_round(c, ret);
-    cn_turn_end(fd);
+    bool measures;
+    int turn;
+    CN_TRY(rounds(c));
+    CN_TRY(measure_ahead(c, &measures));
+    CN_TRY(last_round(c, &turn));
+    cn_err err = end(c, measures, ret);
+    cn_turn_end(turn);
     if (err == CN_OK)
         drop_passed(c->r, c->v.number);
     return err;
@@ -353,7 +466,7 @@ static void after_the_flip(catching *c, cn_job_result *ret) {
 static cn_err rebuild(catching *c, bool resumed, cn_job_result *ret) {
     cn_run *r = c->r;
     bool none = false;
-    r->recipe = (cn_recipe){.embedder = r->o.embedder, .precision = r->o.precision, .chunker = r->o.chunker};
+    r->recipe = (cn_recipe){.embedder = r->o.embedder, .precision = r->o.precision, .chunker = r->o.chunker, .analyser = r->o.analyser};
     cn_run_step(r, "reading");
     cn_err err = find_trial(r, resumed, &c->v);
     if (err != CN_NOT_FOUND)

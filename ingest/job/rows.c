@@ -34,7 +34,7 @@ void cn_job_new_id(char ret[CN_JOB_ID_TEXT]) {
 }
 
 void cn_job_row_init(cn_job_row *r) {
-    *r = (cn_job_row){.lock = -1};
+    *r = (cn_job_row){.lock = -1, .share = -1, .seconds_left = -1};
     cn_arena_init(&r->arena, 4096, ROW_ARENA);
 }
 
@@ -47,7 +47,7 @@ void cn_job_row_done(cn_job_row *r) {
 /* ---------- a row as bytes ---------- */
 static void pack_row(const cn_job_row *r, bool cancel, cn_buf *out) {
     size_t at = cn_record_open(out, ROW_FORMAT);
-    cn_pack_map(out, 19);
+    cn_pack_map(out, 21);
     cn_pack_cstr(out, "index"), cn_pack_str(out, r->index);
     cn_pack_cstr(out, "source"), cn_pack_str(out, r->source);
     cn_pack_cstr(out, "kind"), cn_pack_str(out, r->kind);
@@ -67,6 +67,8 @@ static void pack_row(const cn_job_row *r, bool cancel, cn_buf *out) {
     cn_pack_cstr(out, "activated"), cn_pack_bool(out, r->activated);
     cn_pack_cstr(out, "why"), cn_pack_cstr(out, r->why);
     cn_pack_cstr(out, "cancel"), cn_pack_bool(out, cancel);
+    cn_pack_cstr(out, "share"), cn_pack_f64(out, r->share);
+    cn_pack_cstr(out, "seconds_left"), cn_pack_f64(out, r->seconds_left);
     cn_record_close(out, at);
 }
 
@@ -107,6 +109,8 @@ static cn_err read_row(const msgpack_object *map, cn_job_row *r) {
     CN_TRY(cn_get_uint(map, "version", 0, UINT64_MAX, &r->version));
     CN_TRY(cn_get_digest32(map, "root", r->root.b));
     CN_TRY(cn_get_bool(map, "activated", &r->activated));
+    CN_TRY(cn_get_f64(map, "share", &r->share)); /* a row of an earlier build has neither */
+    CN_TRY(cn_get_f64(map, "seconds_left", &r->seconds_left));
     CN_TRY(get_fixed(map, "why", r->why, sizeof r->why));
     if (file.n != sizeof r->file.b)
         return cn_fail(CN_DAMAGED, "the row of a job holds no file id");

@@ -21,6 +21,7 @@ typedef struct cn_job_row {
     cn_str opts;                     /* what to resume with (opts.h) */
     cn_job_state state;
     char step[16];
+    double share, seconds_left;      /* as in cn_job_progress */
     int64_t pid, started_us, updated_us;
     bool has_file;
     cn_seg_id file;                  /* being built */

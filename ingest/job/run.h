@@ -86,10 +86,13 @@ typedef struct cn_run {
     cn_recipe recipe;
     cn_analyser analyser;     /* its name is the recipe's */
     char chunker_text[96];
-    cn_digest recipe_digest;   /* of model, precision and chunker, as a note has it */
+    cn_digest recipe_digest;   /* of index, model, precision and chunker, as a note has it */
     cn_chunker chunker;
     cn_ledger ledger;
     cn_policy *policy;
+    bool of_before;            /* of a rebuild gone on with: rows were made under a policy that is not known any more */
+    cn_err (*measure)(void *ctx, uint64_t version); /* of a rebuild: see cn_rebuild_opts */
+    void *measure_ctx;
     cn_seg *own;               /* rows of this job, of the model of before; NULL but in again.c */
     cn_embedder *embedder;     /* NULL: none */
     int model_fd;              /* holds it against removal; -1: none */
@@ -108,6 +111,8 @@ typedef struct cn_run {
     uint64_t seq;
     cn_digest chain, skip_chain;
     uint64_t kept_ns;          /* when what was written was last committed to the file */
+    bool whole;                /* a resumed job's rows are all there, to be made again */
+    bool reads_again;          /* they are not kept for that: a resume takes the input anew */
     bool stale;                /* the input is not what the job was stopped at */
     cn_counts counts;
     uint64_t unnamed;          /* rejected rows of which no one knows whose they were */
@@ -125,6 +130,7 @@ typedef struct cn_run {
     pthread_mutex_t lock;      /* row and now */
     cn_job_row row;
     cn_job_progress now;
+    double told, told_s;       /* the watch's: the share done in this time, when it was told of last, and how long that was */
     uint64_t fed_now;          /* documents that its bytes_done brought; counts.read of them are done */
     cn_line *line;
     bool cancelled, left, over; /* left: told to leave; over: no more watching */
@@ -147,6 +153,7 @@ cn_err cn_feed_places(cn_run *r, cn_arena *a, cn_item *ret);
 void cn_feed_begin_rest(cn_run *r); /* the rest of the head comes next: progress knows how much that is */
 cn_err cn_run_fill(void *run, cn_batch *b);
 /* again.c: is the head of another model than what this job built on? Then its rows, whose sealing failed, are made by that. */
+cn_err cn_run_note_whole(cn_run *r, cn_str *ret); /* write.c: a note that a resume makes all rows again by; empty where it cannot */
 bool cn_run_model_changed(cn_run *r);
 cn_err cn_run_again(cn_run *r);
 cn_err cn_feed_own(cn_run *r, cn_arena *a, cn_item *ret);

@@ -7,7 +7,10 @@
 #include "ingest/job/run.h"
 
 static cn_err open_head(cn_run *r) {
+    uint64_t was = r->index.id;
     CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &r->index));
+    if (was && r->index.id != was)
+        return cn_fail(CN_CONFLICT, "index \"" CN_STR_FMT "\" was dropped and made anew while this ran; run it again", CN_STR_ARG(r->o.index));
     cn_err err = r->of ? cn_version_get(r->t, r->o.index, r->of, &r->arena, &r->head) : CN_NOT_FOUND;
     if (err == CN_NOT_FOUND || (err == CN_OK && r->head.marks & CN_MARK_DROPPED))
         err = cn_version_head(r->t, r->o.index, &r->arena, &r->head);
@@ -54,6 +57,7 @@ static cn_err open_embedder(cn_run *r) {
         CN_TRY(cn_embedder_local_only(r->embedder));
     w->precision = cn_embedder_precision(r->embedder);
     w->embedder_digest = cn_embedder_digest(r->embedder);
+    w->weights = cn_embedder_weights(r->embedder);
     w->dim = cn_embedder_dim(r->embedder);
     r->dim_known = true;
     return CN_OK;
@@ -67,6 +71,7 @@ bool cn_run_other_rows(const cn_recipe *a, const cn_recipe *b) {
 static cn_digest recipe_of(const cn_run *r) {
     cn_sha256 s;
     cn_sha256_begin(&s);
+    cn_sha256_add(&s, &r->index.id, sizeof r->index.id);
     cn_sha256_add(&s, r->recipe.embedder_digest.b, 32);
     cn_sha256_field(&s, r->recipe.precision);
     cn_sha256_field(&s, cn_str_of(r->chunker_text));
@@ -75,8 +80,16 @@ static cn_digest recipe_of(const cn_run *r) {
     return d;
 }
 
+/* Of an analyser of an earlier build the index's setting says what is meant. */
+static cn_err open_analyser(cn_run *r, cn_str asked) {
+    if (asked.n || !r->has_head || cn_analyser_parse(r->head.recipe.analyser, &r->analyser) != CN_OK)
+        CN_TRY(cn_analyser_parse(asked.n ? asked : r->index.set.analyser, &r->analyser));
+    r->recipe.analyser = cn_str_of(r->analyser.name);
+    return CN_OK;
+}
+
 cn_err cn_run_open(cn_run *r) {
-    cn_str chunker = r->recipe.chunker;
+    cn_str chunker = r->recipe.chunker, analyser = r->recipe.analyser;
     CN_TRY(open_head(r));
     CN_TRY(choose(r, &chunker));
     CN_TRY(open_embedder(r));
@@ -87,9 +100,9 @@ cn_err cn_run_open(cn_run *r) {
     r->recipe_digest = recipe_of(r);
     r->recipe.parser = cn_str_of(cn_parser_version());
     r->recipe.normaliser = cn_str_of(cn_normaliser_version());
-    CN_TRY(cn_analyser_parse(r->has_head ? cn_analyser_words(r->head.recipe.analyser) : r->index.set.analyser, &r->analyser));
-    r->recipe.analyser = cn_str_of(r->analyser.name);
-    r->remake = r->has_head && cn_run_other_rows(&r->recipe, &r->head.recipe);
+    CN_TRY(open_analyser(r, analyser));
+    bool other_words = r->rebuild && r->has_head && !cn_str_eq(r->recipe.analyser, r->head.recipe.analyser); /* older versions keep their rows, and so their postings */
+    r->remake = other_words || (r->has_head && cn_run_other_rows(&r->recipe, &r->head.recipe));
     r->o.from.dim = r->embedder ? 0 : r->recipe.dim;
     r->o.from.metric = r->recipe.metric;
     return CN_OK;

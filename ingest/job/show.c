@@ -15,6 +15,11 @@ static void pack_time(cn_buf *out, const char *key, int64_t us) {
     cn_pack_cstr(out, text);
 }
 
+static void pack_known(cn_buf *out, const char *key, double v) {
+    cn_pack_cstr(out, key);
+    v < 0 ? cn_pack_nil(out) : cn_pack_f64(out, v);
+}
+
 static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, const cn_job_reader *to, const cn_folders *hidden, cn_buf *out) {
     char root[CN_HEX_TEXT], why[sizeof r->why];
     cn_hex(r->root.b, sizeof r->root.b, root);
@@ -22,13 +27,15 @@ static void pack_row(cn_tenant *t, const cn_job_row *r, bool more, const cn_job_
     cn_utf8_mend(why, strlen(why));
     why[cn_folders_cut(hidden, why, strlen(why))] = 0;
     bool sealed = r->version != 0;
-    cn_pack_map(out, 12u + !to + (sealed ? 2u : 0u) + more);
+    cn_pack_map(out, 14u + !to + (sealed ? 2u : 0u) + more);
     cn_pack_cstr(out, "job"), cn_pack_cstr(out, r->id);
     cn_pack_cstr(out, "index"), cn_pack_str(out, r->index);
     cn_pack_cstr(out, "source"), cn_pack_str(out, r->source);
     cn_pack_cstr(out, "kind"), cn_pack_str(out, r->kind);
     cn_pack_cstr(out, "state"), cn_pack_cstr(out, cn_job_state_name(r->state));
     cn_pack_cstr(out, "step"), cn_pack_cstr(out, r->state == CN_JOB_RUNNING ? r->step : "");
+    pack_known(out, "share", r->share);
+    pack_known(out, "seconds_left", r->state == CN_JOB_RUNNING ? r->seconds_left : -1);
     pack_time(out, "started", r->started_us);
     pack_time(out, "updated", r->updated_us);
     cn_pack_cstr(out, "by"), cn_pack_str(out, r->who);

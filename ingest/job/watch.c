@@ -95,6 +95,35 @@ static void wait_tick(cn_run *r) {
         ;
 }
 
+#define TOO_LITTLE 0.02 /* of the whole, to know a rate by */
+#define ALMOST 0.99     /* sealing is still to come */
+
+static double share_of(const cn_job_progress *n) {
+    double part = n->bytes_all ? (double)n->bytes_done / (double)n->bytes_all : n->docs_all && n->docs_all >= n->counts.read ? (double)n->counts.read / (double)n->docs_all : -1;
+    return part < ALMOST ? part : ALMOST;
+}
+
+/* done: of the whole, in this time. Work is told of by batches: what was done until the last of them counts with the time until
+ * then, and time has gone by since. */
+static double left_of(cn_run *r, double share, double done, double seconds) {
+    if (done != r->told)
+        r->told = done, r->told_s = seconds;
+    if (done <= TOO_LITTLE)
+        return -1;
+    double left = r->told_s * (1 - share) / done - (seconds - r->told_s);
+    return left > 0 ? left : 0;
+}
+
+/* Under the lock. A share never falls, though more documents may turn up; a resumed job had some of it already. */
+static void look_how_far(cn_run *r, cn_job_progress *io) {
+    uint64_t docs = io->counts.read, before = io->docs_before;
+    double share = share_of(io), here = docs > before ? (double)(docs - before) : 0;
+    io->share = share > r->now.share ? share : r->now.share;
+    io->seconds_left = left_of(r, io->share, docs ? io->share * here / (double)docs : io->share, (double)io->elapsed_ms / 1000);
+    r->now.share = r->row.share = io->share;
+    r->now.seconds_left = r->row.seconds_left = io->seconds_left;
+}
+
 static void *watch(void *arg) {
     cn_run *r = arg;
     pthread_mutex_lock(&r->lock);
@@ -109,6 +138,7 @@ static void *watch(void *arg) {
         now.elapsed_ms = (cn_mono_ns() - r->start_ns) / 1000000;
         now.chunks_embedded = atomic_load(&r->embedded);
         now.tokens = atomic_load(&r->tokens);
+        look_how_far(r, &now);
         pthread_mutex_unlock(&r->lock);
         if (r->progress)
             r->progress(r->progress_ctx, &now);

@@ -1,41 +1,60 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 5; 0: nothing to go on from
- *   4   4  zero
+ *   0   4  format: 6; 0: nothing to go on from
+ *   4   4  1: the whole input is in it, which deletes nothing; else 0
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
  *  24  32  chain over them (digests.h)
  *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed
  * 152  32  digest of the policy by which the rows were made
- * 184  32  digest of the recipe: a model or chunker of the same name may be another by the time of a resume */
+ * 184  32  digest of the recipe: a model or chunker of the same name may be another by the time of a resume
+ * 216   8  id of the index: so may an index */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 5
+#define NOTE_FORMAT 6
 #define KEEP_NS 2000000000ull
+#define VERSIONS_ARENA ((size_t)1 << 30)
 #define ID_LISTED 512 /* bytes of a rejected document's id */
 
 typedef struct note {
-    uint32_t format, zero;
+    uint32_t format, whole;
     uint64_t base, rows;
     cn_digest chain;
     uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped, unnamed;
     cn_digest policy, recipe;
+    uint64_t index;
 } note;
-_Static_assert(sizeof(note) == 216, "the layout of the note is fixed");
+_Static_assert(sizeof(note) == 224, "the layout of the note is fixed");
+
+static note note_of(const cn_run *r) {
+    const cn_counts *c = &r->counts;
+    return (note){.format = NOTE_FORMAT, .index = r->index.id, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
+                  .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
+                  .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
+                  .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest};
+}
 
 /* Rows made again were not read from the input: a resume has no place in it to go on from. */
 static cn_err leave_note(cn_run *r) {
-    const cn_counts *c = &r->counts;
-    note n = {.format = r->own ? 0 : NOTE_FORMAT, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
-              .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
-              .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
-              .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest};
+    note n = note_of(r);
+    n.format = r->own ? 0 : NOTE_FORMAT;
     return cn_segw_note(r->w, (cn_str){(const char *)&n, sizeof n});
+}
+
+/* What is deleted stands in no row: such a job reads its input again. */
+cn_err cn_run_note_whole(cn_run *r, cn_str *ret) {
+    note n = note_of(r);
+    n.whole = 1;
+    *ret = (cn_str){NULL, 0};
+    if (r->n_removed)
+        return CN_OK;
+    *ret = cn_arena_str(&r->arena, (cn_str){(const char *)&n, sizeof n});
+    return ret->p ? CN_OK : cn_fail_memory();
 }
 
 static cn_err came_back(void *ctx, const cn_erasure *e) { return cn_segw_has(ctx, &e->key) ? CN_CONFLICT : CN_OK; }
@@ -59,15 +78,37 @@ static cn_err load_note(cn_run *r, note *ret) {
     return CN_OK;
 }
 
-static bool usable(cn_run *r, const note *n) {
-    return n->format && n->base == (r->has_head ? r->head.number : 0) && cn_digest_eq(&n->recipe, &r->recipe_digest) && !made_of_erased(r, n);
+static bool fits(const cn_run *r, const note *n) {
+    return n->format && n->index == r->index.id && n->base == (r->has_head ? r->head.number : 0) && cn_digest_eq(&n->recipe, &r->recipe_digest);
+}
+
+static bool usable(cn_run *r, const note *n) { return fits(r, n) && !made_of_erased(r, n); }
+
+/* Has what the head was then been built on? Else what was unchanged in it need not be in the head of now. */
+static cn_err still_there(cn_run *r, uint64_t base, bool *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_version *v;
+    uint32_t n;
+    cn_arena_init(&a, 16384, VERSIONS_ARENA);
+    CN_TRY(cn_version_list(r->t, r->o.index, &a, &v, &n));
+    uint64_t at = r->has_head ? r->head.number : 0;
+    while (at > base && at <= n)
+        at = v[at - 1].base;
+    *ret = at == base;
+    return CN_OK;
+}
+
+static cn_err is_whole(cn_run *r, const note *n, bool *ret) {
+    *ret = n->format && n->whole && n->index == r->index.id && !made_of_erased(r, n);
+    return *ret ? still_there(r, n->base, ret) : CN_OK;
 }
 
 static cn_err read_note(cn_run *r, bool *ret_usable) {
     note n;
     CN_TRY(load_note(r, &n));
-    *ret_usable = false;
-    if (!usable(r, &n))
+    CN_TRY(is_whole(r, &n, &r->whole));
+    *ret_usable = r->whole || usable(r, &n);
+    if (!*ret_usable)
         return CN_OK;
     r->skip_to = n.rows;
     r->skip_chain = n.chain;
@@ -76,8 +117,15 @@ static cn_err read_note(cn_run *r, bool *ret_usable) {
     r->listed = n.listed;
     r->parsed_over = n.parsed_over;
     r->unnamed = n.unnamed;
-    *ret_usable = true;
     return CN_OK;
+}
+
+/* The rows stay where they are until they are made again; nothing is read any more. */
+static void close_whole(cn_run *r) {
+    cn_segw_leave(r->w);
+    r->w = NULL;
+    r->seq = r->skip_to;
+    r->fed = r->counts.read + r->counts.skipped;
 }
 
 cn_err cn_run_start_anew(cn_run *r) {
@@ -114,6 +162,8 @@ cn_err cn_run_take_up(cn_run *r) {
     if (!usable)
         return cn_run_start_anew(r);
     show_before(r);
+    if (r->whole)
+        close_whole(r);
     return cn_rejects_cut(r->t, r->row.id, r->skip_to);
 }
 
@@ -146,8 +196,9 @@ cn_err cn_run_pass_over(cn_run *r) {
     if (!r->w)
         return cn_run_start_anew(r);
     CN_TRY(load_note(r, &n));
-    if (!usable(r, &n))
+    if (!fits(r, &n))
         return cn_run_start_anew(r);
+    r->of_before = made_of_erased(r, &n);
     CN_TRY(pass_over(r, &done));
     r->counts = (cn_counts){.read = done, .changed = done};
     r->fed = done;

@@ -492,3 +492,29 @@ cn_err cn_m_gate_run(cn_service *s, cn_call *c, cn_str tenant, const msgpack_obj
     cn_buf_done(&r.failed);
     return err;
 }
+
+static cn_err run_in(cn_service *s, cn_call *c, cn_str tenant, cn_str index, uint64_t version) {
+    CN_AUTO_BUF cn_buf params;
+    CN_AUTO_BUF cn_buf out = {0};
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    cn_buf_init(&params, 4096);
+    cn_buf_init(&out, (size_t)16 << 20);
+    cn_pack_map(&params, 2);
+    cn_out_str(&params, "index", index);
+    cn_out_uint(&params, "version", version);
+    CN_TRY(cn_buf_check(&params));
+    CN_TRY(cn_unpack(&u, params.p, params.n));
+    return cn_m_gate_run(s, c, tenant, &u.o, &out);
+}
+
+cn_err cn_gate_measure(cn_service *s, cn_str tenant, cn_str index, uint64_t version, const cn_actor *who) {
+    cn_caller caller = {.kind = CN_CALLER_OPERATOR, .via = who->via.p};
+    cn_call c;
+    snprintf(caller.who, sizeof caller.who, CN_STR_FMT, CN_STR_ARG(who->who));
+    cn_err err = cn_call_init(&c);
+    c.caller = &caller;
+    if (err == CN_OK)
+        err = run_in(s, &c, tenant, index, version);
+    cn_call_done(&c);
+    return err;
+}

@@ -104,6 +104,7 @@ static cn_err take_recipe(cn_tenant *t, cn_arena *a, cn_index_info *ix) {
     ix->set.precision = r->precision;
     ix->set.metric = r->metric;
     ix->set.dim = r->dim;
+    ix->set.analyser = cn_analyser_words(r->analyser);
     return cn_chunker_words(r->chunker, a, &ix->set.chunker);
 }
 
@@ -171,6 +172,7 @@ static cn_err take_model(cn_service *s, const msgpack_object *p, cn_index_settin
     cn_err err = set->local_only ? cn_embedder_local_only(e) : CN_OK;
     set->precision = cn_embedder_precision(e);
     set->embedder_digest = cn_embedder_digest(e);
+    set->weights = cn_embedder_weights(e);
     set->dim = cn_embedder_dim(e);
     *ret_max_tokens = cn_embedder_text_tokens(e);
     cn_embedder_unref(e);

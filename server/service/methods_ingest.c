@@ -5,7 +5,9 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/vector.h"
+#include "server/service/gate.h"
 #include "server/service/inside.h"
+#include "server/service/job_out.h"
 #include "server/service/methods_inside.h"
 #include "server/service/reading.h"
 #include "server/service/runner.h"
@@ -199,23 +201,7 @@ static cn_err take_flags(const cn_call *c, const msgpack_object *p, cn_job_opts 
 /* ---------- running ---------- */
 static const cn_str *resumed(const task *k) { return k->rebuild ? &k->again.resume : &k->job.resume; }
 
-static void out_progress(cn_buf *b, const task *k, const cn_job_progress *n) {
-    cn_pack_map(b, 11);
-    if (resumed(k)->n)
-        cn_out_str(b, "job", *resumed(k));
-    else
-        cn_out_cstr(b, "job", k->rebuild ? k->again.id : k->job.id);
-    cn_out_cstr(b, "state", cn_job_state_name(n->state));
-    cn_out_cstr(b, "step", n->step);
-    cn_out_counts(b, "counts", &n->counts);
-    cn_out_uint(b, "chunks_embedded", n->chunks_embedded);
-    cn_out_uint(b, "tokens", n->tokens);
-    cn_out_uint(b, "bytes_done", n->bytes_done);
-    cn_out_uint(b, "bytes_all", n->bytes_all);
-    cn_out_uint(b, "docs_all", n->docs_all);
-    cn_out_uint(b, "docs_before", n->docs_before);
-    cn_out_uint(b, "elapsed_ms", n->elapsed_ms);
-}
+static cn_str id_of(const task *k) { return resumed(k)->n ? *resumed(k) : cn_str_of(k->rebuild ? k->again.id : k->job.id); }
 
 static void show_progress(void *ctx, const cn_job_progress *n) {
     task *k = ctx;
@@ -223,9 +209,14 @@ static void show_progress(void *ctx, const cn_job_progress *n) {
         return;
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, 4096);
-    out_progress(&b, k, n);
+    cn_out_job_progress(&b, id_of(k), n);
     if (!b.failed)
         k->progress(k->progress_ctx, cn_buf_str(&b));
+}
+
+static cn_err measure(void *ctx, uint64_t version) {
+    task *k = ctx;
+    return cn_gate_measure(k->s, cn_str_of(cn_tenant_name(k->t)), k->again.index, version, &k->who);
 }
 
 static cn_err run(task *k, cn_job_result *r) {
@@ -240,54 +231,6 @@ static void run_alone(void *arg) {
     if (run(k, &r) == CN_DAMAGED)
         cn_tell_damage(k->s, cn_str_of(cn_tenant_name(k->t)), k->rebuild ? k->again.index : k->job.index);
     task_free(k);
-}
-
-/* CPU time by step, in milliseconds. */
-static void out_cost(cn_buf *out, const cn_job_cost *c) {
-    const struct {
-        const char *name;
-        uint64_t ns;
-    } v[] = {{"read", c->read}, {"match", c->match}, {"parse", c->parse}, {"chunk", c->chunk}, {"embed", c->embed}, {"write", c->write}, {"seal", c->seal}};
-    cn_pack_cstr(out, "cpu_ms");
-    cn_pack_map(out, sizeof v / sizeof *v);
-    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
-        cn_out_uint(out, v[i].name, v[i].ns / 1000000);
-}
-
-static double price_of(const cn_job_result *r, uint64_t tokens) { return r->price * (double)tokens / 1e6; }
-
-static void out_result(cn_buf *out, const cn_job_result *r, bool dry) {
-    bool paid = r->price > 0;
-    cn_pack_map(out, 10u + (r->version ? 2u : 0u) + paid + dry);
-    cn_out_cstr(out, "job", r->job);
-    cn_out_cstr(out, "state", cn_job_state_name(r->state));
-    cn_out_counts(out, "counts", &r->counts);
-    cn_out_bool(out, "activated", r->activated);
-    cn_out_cstr(out, "why", r->why);
-    cn_out_uint(out, "elapsed_ms", r->elapsed_ms);
-    cn_out_uint(out, "chunks_embedded", r->chunks_embedded);
-    cn_out_uint(out, "tokens", r->tokens);
-    out_cost(out, &r->cost);
-    cn_out_uint(out, "rejected", r->counts.rejected);
-    if (paid) {
-        cn_pack_cstr(out, "price");
-        cn_pack_f64(out, price_of(r, r->tokens));
-    }
-    if (r->version) {
-        cn_out_uint(out, "version", r->version);
-        cn_out_hex(out, "root", r->root.b, sizeof r->root.b);
-    }
-    if (dry) {
-        cn_pack_cstr(out, "estimate");
-        cn_pack_map(out, 3u + paid);
-        cn_out_uint(out, "chunks", r->est_chunks);
-        cn_out_uint(out, "tokens", r->est_tokens);
-        if (paid) {
-            cn_pack_cstr(out, "price");
-            cn_pack_f64(out, price_of(r, r->est_tokens));
-        }
-        cn_out_uint(out, "ms", r->est_ms);
-    }
 }
 
 /* Takes k over. */
@@ -318,7 +261,7 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     if (err == CN_OK)
         err = run(k, &r);
     if (err == CN_OK)
-        out_result(out, &r, dry);
+        cn_out_job_result(out, &r, dry);
     task_free(k);
     return err;
 }
@@ -387,10 +330,11 @@ METHOD(ingest_rebuild) {
     CN_TRY(cn_get_str(p, "embedder", &o->embedder));
     CN_TRY(cn_get_str(p, "precision", &o->precision));
     CN_TRY(cn_get_str(p, "chunker", &o->chunker));
+    CN_TRY(cn_get_str(p, "analyser", &o->analyser));
     CN_TRY(cn_get_uint(p, "catch_up", 0, UINT32_MAX, &o->catch_up));
     CN_TRY(cn_get_bool(p, "dry_run", &o->dry_run));
-    if (o->catch_up && (o->embedder.n || o->precision.n || o->chunker.n || o->dry_run))
-        return cn_fail(CN_INVALID, "field \"catch_up\" goes on with the model and chunker that version has; name no other, and no \"dry_run\", which tells of a whole rebuild");
+    if (o->catch_up && (o->embedder.n || o->precision.n || o->chunker.n || o->analyser.n || o->dry_run))
+        return cn_fail(CN_INVALID, "field \"catch_up\" goes on with the model, chunker and analyser that version has; name no other, and no \"dry_run\", which tells of a whole rebuild");
     CN_TRY(cn_get_uint(p, "threads", 1, 1024, &threads));
     o->threads = (unsigned)threads;
     CN_TRY(keep(k, &o->resume));
@@ -398,6 +342,9 @@ METHOD(ingest_rebuild) {
     CN_TRY(keep(k, &o->embedder));
     CN_TRY(keep(k, &o->precision));
     CN_TRY(keep(k, &o->chunker));
+    CN_TRY(keep(k, &o->analyser));
+    o->measure = measure;
+    o->measure_ctx = k;
     CN_TRY(take_activate(c, p, &o->activate, &k->job.activate_set));
     if (o->resume.n)
         o->activate = cn_access_has(c->caller, CN_SCOPE(activate));
@@ -523,7 +470,7 @@ static cn_err put(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     k->job.max_deleted = k->job.max_relabelled = k->job.max_rejected = UINT64_MAX;
     cn_job_new_id(k->job.id);
     CN_TRY(cn_job_put(k->t, &k->job, raws, n, &k->who, &r));
-    out_result(out, &r, false);
+    cn_out_job_result(out, &r, false);
     return CN_OK;
 }
 
@@ -577,7 +524,7 @@ static const cn_param p_start[] = {
     {"max_rejected", "uint", false, "activate though so many cannot be read"},
     {"resume", "str", false, "a job that was interrupted"}, {"threads", "uint", false, "how many to use"}, WAIT, REASON, END};
 static const cn_param p_rebuild[] = {INDEX, {"embedder", "str", false, "another model"}, {"precision", "str", false, "its precision"},
-                                     {"chunker", "str", false, "another chunker"},
+                                     {"chunker", "str", false, "another chunker"}, {"analyser", "str", false, "another analyser of words, as in admin.index_create"},
                                      {"catch_up", "uint", false, "a version that a rebuild made, and that newer documents are to be brought into"},
                                      {"activate", "bool", false, "make it answer when it is up to date, which needs the scope activate; never by how the index is set"},
                                      {"dry_run", "bool", false, "only tell what it would do and cost; waits in any case, has no time limit, and ends when the connection is closed"},
@@ -590,7 +537,7 @@ static const cn_param p_delete[] = {INDEX, {"docs", "list of str", true, "ids"},
 
 const cn_method cn_methods_ingest[] = {
     {"ingest.start", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "read documents into a new version", p_start, ingest_start},
-    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "a version from stored text by another chunker or embedder, a trial until it is activated", p_rebuild, ingest_rebuild},
+    {"ingest.rebuild", CN_SCOPE(ingest), CN_METHOD_DEAR | CN_METHOD_CHANGES, "a version from stored text by another chunker, embedder or analyser, a trial until it is activated", p_rebuild, ingest_rebuild},
     {"ingest.list", CN_SCOPE(ingest), CN_METHOD_PART, "jobs, newest first", p_none, ingest_list},
     {"ingest.show", CN_SCOPE(ingest), CN_METHOD_PART, "one job", p_show, ingest_show},
     {"ingest.cancel", CN_SCOPE(ingest), CN_METHOD_PART | CN_METHOD_CHANGES, "ask a job to stop, or give up one that stopped and free the space of what it built", p_cancel, ingest_cancel},

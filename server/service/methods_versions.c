@@ -32,7 +32,7 @@ void cn_out_marks(cn_buf *b, unsigned marks) {
 
 /* `counted`: with what is told of all its documents, permitted or not. */
 static cn_err out_version(cn_buf *b, const cn_version *v, const cn_index_info *ix, const char *gate, bool counted) {
-    cn_index_settings set;
+    cn_index_settings set = {0};
     CN_TRY(cn_answers_of(v, &set));
     cn_pack_map(b, counted ? 18 : 12);
     cn_out_uint(b, "version", v->number);
@@ -54,7 +54,7 @@ static cn_err out_version(cn_buf *b, const cn_version *v, const cn_index_info *i
     cn_out_str(b, "chunker", v->recipe.chunker);
     cn_out_str(b, "mode", set.mode);
     cn_out_cstr(b, "fusion", cn_fusion_name(set.rrf));
-    cn_out_str(b, "analyser", set.analyser);
+    cn_out_str(b, "analyser", cn_analyser_words(v->recipe.analyser));
     return CN_OK;
 }
 
@@ -156,11 +156,11 @@ static cn_err diff_settings(cn_tenant *t, cn_call *c, cn_str index, uint64_t m, 
     cn_str is[2][sizeof names / sizeof *names];
     uint32_t differ = 0;
     for (int i = 0; i < 2; i++) {
-        cn_index_settings set;
+        cn_index_settings set = {0};
         cn_version v;
         CN_TRY(cn_version_get(t, index, numbers[i], &c->arena, &v));
         CN_TRY(cn_answers_of(&v, &set));
-        const cn_str all[] = {set.mode, cn_str_of(cn_fusion_name(set.rrf)), set.analyser, v.recipe.embedder, v.recipe.precision, v.recipe.chunker};
+        const cn_str all[] = {set.mode, cn_str_of(cn_fusion_name(set.rrf)), cn_analyser_words(v.recipe.analyser), v.recipe.embedder, v.recipe.precision, v.recipe.chunker};
         memcpy(is[i], all, sizeof all);
     }
     cn_pack_cstr(out, "settings");

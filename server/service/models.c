@@ -1,8 +1,10 @@
 #include "server/service/models.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/embed/kept.h"
 #include "server/service/vector_cache.h"
@@ -12,7 +14,8 @@ typedef struct slot {
     cn_embedder *e;
     cn_scale scale;
     bool measured;
-    pthread_mutex_t measuring; /* of the two above */
+    uint64_t asked_ns;         /* for it, last */
+    pthread_mutex_t measuring; /* by one at a time; what comes of it is written under the other lock */
 } slot;
 
 struct cn_models {
@@ -20,8 +23,6 @@ struct cn_models {
     pthread_mutex_t lock; /* of which slots there are; nothing is read or computed under it */
     slot slots[CN_MODELS_MAX];
     unsigned n;
-    cn_embedder **replaced; /* those that lost their slot, for who still asks with them */
-    unsigned n_replaced, room_replaced;
     cn_vector_cache *cache;
 };
 
@@ -47,9 +48,6 @@ void cn_models_free(cn_models *m) {
         return;
     for (unsigned i = 0; i < m->n; i++)
         cn_embedder_unref(m->slots[i].e);
-    for (unsigned i = 0; i < m->n_replaced; i++)
-        cn_embedder_unref(m->replaced[i]);
-    cn_free(m->replaced);
     for (unsigned i = 0; i < CN_MODELS_MAX; i++)
         pthread_mutex_destroy(&m->slots[i].measuring);
     cn_vector_cache_free(m->cache);
@@ -67,38 +65,35 @@ static slot *find(cn_models *m, const cn_recipe *r, cn_digest digest) {
     return NULL;
 }
 
-static cn_err add_slot(cn_models *m, const cn_recipe *r, cn_embedder *e) {
-    if (m->n == CN_MODELS_MAX)
-        return cn_fail(CN_OVERLOADED, "%d models are in use already; restart the server to let unused ones go", CN_MODELS_MAX);
-    slot *s = &m->slots[m->n];
-    if (r->embedder.n >= sizeof s->name || r->precision.n >= sizeof s->precision)
-        return cn_fail(CN_DAMAGED, "the version's recipe names a model no cairn can have");
-    memcpy(s->name, r->embedder.p, r->embedder.n);
-    memcpy(s->precision, r->precision.p, r->precision.n);
-    s->e = e;
-    m->n++;
-    return CN_OK;
+/* The next that is free, or else the one that was asked for longest ago: of a model that was replaced, say. */
+static slot *slot_for(cn_models *m) {
+    if (m->n < CN_MODELS_MAX)
+        return &m->slots[m->n++];
+    slot *old = &m->slots[0];
+    for (unsigned i = 1; i < m->n; i++)
+        if (m->slots[i].asked_ns < old->asked_ns)
+            old = &m->slots[i];
+    return old;
 }
 
-/* Takes e over, unless the slot has it already: another thread was quicker. */
+static void put_in(slot *s, cn_embedder *e) {
+    cn_embedder_unref(s->e); /* who still asks with it has it counted */
+    s->e = cn_embedder_ref(e);
+    s->asked_ns = cn_mono_ns();
+}
+
 static cn_err keep_locked(cn_models *m, const cn_recipe *r, cn_embedder *e) {
     slot *s = find(m, r, cn_embedder_digest(e));
-    cn_err err = CN_OK;
-    if (s && s->e != e) {
-        if (!cn_grow(m->replaced, m->n_replaced, m->room_replaced))
-            err = cn_fail_memory();
-        else
-            m->replaced[m->n_replaced++] = s->e;
-        if (err == CN_OK)
-            s->e = e;
-    } else if (s) {
-        cn_embedder_unref(e);
-    } else {
-        err = add_slot(m, r, e);
+    if (!s) {
+        if (r->embedder.n >= sizeof s->name || r->precision.n >= sizeof s->precision)
+            return cn_fail(CN_DAMAGED, "the version's recipe names a model no cairn can have");
+        s = slot_for(m);
+        snprintf(s->name, sizeof s->name, CN_STR_FMT, CN_STR_ARG(r->embedder));
+        snprintf(s->precision, sizeof s->precision, CN_STR_FMT, CN_STR_ARG(r->precision));
+        s->measured = false;
     }
-    if (err != CN_OK)
-        cn_embedder_unref(e);
-    return err;
+    put_in(s, e);
+    return CN_OK;
 }
 
 static cn_err open_model(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
@@ -109,22 +104,33 @@ static cn_err open_model(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
     pthread_mutex_lock(&m->lock);
     err = keep_locked(m, r, e);
     pthread_mutex_unlock(&m->lock);
-    CN_TRY(err);
-    *ret = e;
-    return CN_OK;
+    if (err == CN_OK)
+        *ret = e;
+    else
+        cn_embedder_unref(e);
+    return err;
+}
+
+static cn_embedder *at_hand(cn_models *m, const cn_recipe *r) {
+    pthread_mutex_lock(&m->lock);
+    slot *s = find(m, r, r->embedder_digest);
+    cn_embedder *e = s ? cn_embedder_ref(s->e) : NULL;
+    if (s)
+        s->asked_ns = cn_mono_ns();
+    pthread_mutex_unlock(&m->lock);
+    return e;
 }
 
 /* Opened outside the lock: it may take seconds, and others ask with other models meanwhile. What is in memory answers, whatever
  * stands in its folder now; but of a service elsewhere the description that is there counts. */
 static cn_err take(cn_models *m, const cn_recipe *r, cn_embedder **ret) {
-    pthread_mutex_lock(&m->lock);
-    slot *s = find(m, r, r->embedder_digest);
-    cn_embedder *e = s ? s->e : NULL;
-    pthread_mutex_unlock(&m->lock);
-    if (!e || (cn_embedder_is_remote(e) && !cn_embedder_is_current(e)))
-        return open_model(m, r, ret);
-    *ret = e;
-    return CN_OK;
+    cn_embedder *e = at_hand(m, r);
+    if (e && (!cn_embedder_is_remote(e) || cn_embedder_is_current(e))) {
+        *ret = e;
+        return CN_OK;
+    }
+    cn_embedder_unref(e);
+    return open_model(m, r, ret);
 }
 
 cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
@@ -132,29 +138,54 @@ cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret) {
         return cn_fail(CN_INVALID, "this index has no embedder, its vectors come with the rows: give `vector` instead of `text`");
     cn_embedder *e;
     CN_TRY(take(m, recipe, &e));
-    CN_TRY(cn_embedder_fits(e, recipe));
-    *ret = e;
-    return CN_OK;
+    cn_err err = cn_embedder_fits(e, recipe);
+    if (err == CN_OK)
+        *ret = e;
+    else
+        cn_embedder_unref(e);
+    return err;
 }
 
+/* NULL: another one has its place by now. */
 static slot *slot_of(cn_models *m, const cn_embedder *e) {
-    slot *s = m->slots;
+    slot *s = NULL;
     pthread_mutex_lock(&m->lock);
-    while (s->e != e) /* it came from here, and none but remote ones goes */
-        s++;
+    for (unsigned i = 0; i < m->n && !s; i++)
+        s = m->slots[i].e == e ? &m->slots[i] : NULL;
     pthread_mutex_unlock(&m->lock);
     return s;
 }
 
+static bool is_known(cn_models *m, const slot *s, const cn_embedder *e, cn_scale *ret) {
+    pthread_mutex_lock(&m->lock);
+    bool known = s->e == e && s->measured;
+    if (known)
+        *ret = s->scale;
+    pthread_mutex_unlock(&m->lock);
+    return known;
+}
+
+static void know(cn_models *m, slot *s, const cn_embedder *e, cn_scale scale) {
+    pthread_mutex_lock(&m->lock);
+    if (s->e == e) {
+        s->scale = scale;
+        s->measured = true;
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
 cn_scale cn_models_scale(cn_models *m, cn_embedder *e, unsigned threads) {
+    cn_scale ret;
     if (cn_embedder_is_remote(e))
         return CN_SCALE_USUAL;
     slot *s = slot_of(m, e);
+    if (!s)
+        return cn_scale_of(e, threads);
     pthread_mutex_lock(&s->measuring);
-    if (!s->measured)
-        s->scale = cn_scale_of(e, threads);
-    s->measured = true;
-    cn_scale ret = s->scale;
+    if (!is_known(m, s, e, &ret)) {
+        ret = cn_scale_of(e, threads);
+        know(m, s, e, ret);
+    }
     pthread_mutex_unlock(&s->measuring);
     return ret;
 }

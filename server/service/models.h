@@ -2,7 +2,7 @@
  *
  * Owns:    one reference to each embedder opened; the cache.
  * Thread:  any.
- * Limits:  CN_MODELS_MAX embedders; CN_QUESTIONS_KEPT vectors, the least recently used goes first. */
+ * Limits:  CN_MODELS_MAX embedders, the one asked for longest ago makes room; CN_QUESTIONS_KEPT vectors, the least recently used goes first. */
 #pragma once
 #include "server/service/scale.h"
 
@@ -13,7 +13,7 @@
 typedef struct cn_models cn_models;
 cn_err cn_models_new(const char *data_dir, cn_models **ret);
 void cn_models_free(cn_models *m);
-/* The embedder a version was made with: same name, precision and digest; borrowed. INVALID: the version has none;
+/* The embedder a version was made with: same name, precision and digest; counted for the caller. INVALID: the version has none;
  * UNAVAILABLE: it is not here, or another model stands under its name. A service elsewhere whose description was replaced
  * (cn_model_add_http) is opened anew, and so is a folder that was, where a version needs what is in it now. */
 cn_err cn_models_get(cn_models *m, const cn_recipe *recipe, cn_embedder **ret);

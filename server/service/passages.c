@@ -124,10 +124,14 @@ static void open_counter(cn_service *s, cn_asking *a, counter *ret) {
     const cn_recipe *r = &a->first.reading.version->recipe;
     *ret = (counter){.left = a->max_tokens};
     bool has = !cn_str_is(r->embedder, "none") && cn_models_get(s->models, r, &ret->e) == CN_OK;
-    if (!has || cn_embedder_is_remote(ret->e)) /* then its vocabulary is not here */
+    if (has && cn_embedder_is_remote(ret->e)) { /* its vocabulary is not here */
+        cn_embedder_unref(ret->e);
         ret->e = NULL;
+    }
     a->counted_by = ret->e ? r->embedder : CN_STR("estimate");
 }
+
+static void counter_done(counter *k) { cn_embedder_unref(k->e); }
 
 static cn_err count(const counter *k, const cn_passage *p, const cn_span *span, uint32_t *ret) {
     return cn_count_tokens(k->e, (cn_str){p->doc.text.p + span->from, span->to - span->from}, ret);
@@ -223,7 +227,7 @@ static cn_err widen(cn_call *c, cn_asking *a, uint32_t i, counter *k) {
 }
 
 cn_err cn_asking_find(cn_service *s, cn_call *c, cn_asking *a) {
-    counter k = {0};
+    CN_CLEANUP(counter_done) counter k = {0};
     CN_TRY(find_all(c, a));
     for (uint32_t i = 0; i < a->n_found; i++) {
         a->v[i].in = i;

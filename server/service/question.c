@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "engine/base/log.h"
+#include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/vector.h"
 
@@ -255,7 +256,7 @@ static uint64_t last_deadline(cn_question **q, uint32_t n) {
 }
 
 static cn_err embed_texts(cn_service *s, cn_call *c, cn_question **q, uint32_t n) {
-    cn_embedder *e;
+    CN_CLEANUP(cn_embedder_unref_p) cn_embedder *e = NULL;
     uint64_t start = cn_mono_ns();
     const cn_recipe *r = &q[0]->reading.version->recipe;
     cn_question_text *texts = cn_arena_alloc(&c->arena, n * sizeof *texts);

@@ -1,7 +1,10 @@
 /* Sealing beside changes of the policy, and where it fails. */
 #include <CUnit/CUnit.h>
 #include <dirent.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/mem.h"
@@ -9,6 +12,7 @@
 #include "index/catalog/index.h"
 #include "index/catalog/inside.h"
 #include "index/catalog/sweep.h"
+#include "index/catalog/turn.h"
 #include "index/control/audit.h"
 #include "index/policy/policy.h"
 #include "index/store/segw_inside.h"
@@ -101,6 +105,29 @@ static void test_let_go_and_gone_on_with(void) {
     CU_ASSERT_EQUAL(p.files, 0);
     OK(cn_erasing_look(s_tenant, CN_STR("k"), &files, &due));
     CU_ASSERT_EQUAL(files, 0);
+}
+
+#define MANY 150 /* over what goes in one transaction */
+
+static cn_err retire_many(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)ctx;
+    for (uint32_t i = 0; i < MANY; i++) {
+        cn_seg_id id;
+        cn_random(&id, sizeof id);
+        CN_TRY(let_go(&id, c, txn));
+    }
+    return CN_OK;
+}
+
+static void test_records_of_many_files_that_are_gone(void) {
+    cn_gc_result gone = {0};
+    cn_pending p;
+    OK(cn_catalog_write(s_tenant, retire_many, NULL));
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT_EQUAL(p.files, MANY);
+    OK(cn_catalog_sweep(s_tenant, &s_who, &gone));
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT_EQUAL(p.files, 0);
 }
 
 /* So would what it read of the document before, though no version held it. */
@@ -197,11 +224,15 @@ static void test_a_failure_leaves_no_file(void) {
 static cn_err seal_trial(const char *index, uint64_t base, uint64_t of, const char *ids, uint64_t docs, uint64_t *ret_number) {
     cn_digest root;
     cn_segw *w = NULL;
-    cn_seal s = {.index = cn_str_of(index), .base = base, .trial_of = of, .recipe = &plain, .job = CN_STR("j"), .counts = {.read = docs, .changed = docs}};
+    cn_policy *p;
+    OK(cn_policy_load(s_tenant, &p));
+    cn_seal s = {.index = cn_str_of(index), .base = base, .trial_of = of, .recipe = &plain, .job = CN_STR("j"), .counts = {.read = docs, .changed = docs}, .policy = p};
     OK(cn_segw_new(s_tenant, SMALL_DIM, &w));
     for (; *ids; ids++)
         carry_into(w, (char[2]){*ids, 0});
-    return cn_version_seal(s_tenant, &s, w, &s_who, ret_number, &root);
+    cn_err err = cn_version_seal(s_tenant, &s, w, &s_who, ret_number, &root);
+    cn_policy_unref(p);
+    return err;
 }
 
 static uint64_t head_of(const char *index) {
@@ -248,6 +279,102 @@ static void test_the_file_of_a_trial_stays(void) {
     CU_ASSERT_EQUAL(seal_trial("s", 7, 1, "abc", 3, &number), CN_CONFLICT);
 }
 
+/* Erased and restored while its file was made: the document's row in it is of before, and all the others are not lost. */
+static void test_a_trial_over_a_restore(void) {
+    static const s_row again[] = {{"a", "first", "public", "", ""}};
+    uint64_t number;
+    cn_digest root;
+    cn_segw *w = NULL;
+    cn_policy *p, *later;
+    s_index("o");
+    CU_ASSERT_EQUAL(s_seal("o", rows, 3, NULL), 1);
+    OK(cn_policy_load(s_tenant, &p));
+    OK(s_policy(CN_POLICY_ERASE, "a", NULL, &s_why));
+    OK(s_policy(CN_POLICY_RESTORE, "a", NULL, &s_why));
+    OK(cn_policy_load(s_tenant, &later));
+    cn_seal s = {.index = CN_STR("o"), .trial_of = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.read = 3, .changed = 3}, .policy = p};
+    OK(cn_segw_new(s_tenant, SMALL_DIM, &w));
+    for (const char *ids = "abc"; *ids; ids++)
+        carry_into(w, (char[2]){*ids, 0});
+    OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
+    CU_ASSERT_EQUAL(s_sees("o", number, "public", "a"), 0);
+    CU_ASSERT_EQUAL(s_sees("o", number, "public", "b"), 1);
+    CU_ASSERT_EQUAL(s_sees("o", number, "public", "c"), 1);
+    cn_policy_unref(p);
+    OK(cn_policy_load(s_tenant, &p)); /* its count and digest hold */
+    CU_ASSERT_EQUAL(s_seal("o", again, 1, NULL), 3);
+    CU_ASSERT_EQUAL(s_sees("o", 3, "public", "a"), 1);
+    CU_ASSERT_EQUAL(s_sees("o", number, "public", "a"), 0);
+    cn_seal next = {.index = CN_STR("o"), .base = 3, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}, .policy = later};
+    OK(cn_version_seal(s_tenant, &next, carry("a"), &s_who, &number, &root)); /* begun after the restore, of which the trial is no other */
+    cn_policy_unref(later);
+    cn_policy_unref(p);
+}
+
+/* Numbers of versions are the same in both. */
+static void test_into_another_index_of_that_name(void) {
+    cn_index_info was;
+    uint64_t number;
+    cn_digest root;
+    s_index("x");
+    CU_ASSERT_EQUAL(s_seal("x", rows, 3, NULL), 1);
+    OK(cn_index_get(s_tenant, CN_STR("x"), &s_arena, &was));
+    cn_seal s = {.index = CN_STR("x"), .index_id = was.id, .base = 1, .recipe = &plain, .job = CN_STR("j"), .counts = {.changed = 1}};
+    OK(cn_version_seal(s_tenant, &s, carry("a"), &s_who, &number, &root));
+    OK(cn_index_drop(s_tenant, CN_STR("x"), &s_why));
+    s_index("x");
+    CU_ASSERT_EQUAL(s_seal("x", rows, 3, NULL), 1);
+    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, carry("a"), &s_who, &number, &root), CN_CONFLICT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "dropped and made anew"));
+}
+
+/* ---------- whose turn it is ---------- */
+#define TURN_OF 77 /* no index's */
+static atomic_bool over;
+
+static void *always_inside(void *ctx) {
+    int *failed = ctx, fd;
+    while (!atomic_load(&over)) {
+        *failed += cn_turn_take(s_tenant, TURN_OF, false, &fd) != CN_OK;
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        cn_turn_end(fd);
+    }
+    return NULL;
+}
+
+/* With several that come all the time somebody always is inside: who wants to be alone gets it all the same, and soon. */
+static void test_a_turn_alone_among_many(void) {
+    pthread_t t[8];
+    int failed[8] = {0}, fd;
+    atomic_store(&over, false);
+    for (int i = 0; i < 8; i++)
+        CU_ASSERT_EQUAL(pthread_create(&t[i], NULL, always_inside, &failed[i]), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    for (int i = 0; i < 3; i++) {
+        uint64_t from = cn_mono_ns();
+        OK(cn_turn_take(s_tenant, TURN_OF, true, &fd));
+        CU_ASSERT(cn_mono_ns() - from < 10000000000u);
+        cn_turn_end(fd);
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < 8; i++) {
+        pthread_join(t[i], NULL);
+        CU_ASSERT_EQUAL(failed[i], 0);
+    }
+}
+
+static void test_a_dropped_index_leaves_no_lock(void) {
+    char path[4096];
+    cn_index_info ix;
+    s_index("l");
+    CU_ASSERT_EQUAL(s_seal("l", rows, 3, NULL), 1);
+    OK(cn_index_get(s_tenant, CN_STR("l"), &s_arena, &ix));
+    snprintf(path, sizeof path, "%s/seal-%llu.lock", cn_tenant_dir(s_tenant), (unsigned long long)ix.id);
+    CU_ASSERT_EQUAL(access(path, F_OK), 0);
+    OK(cn_index_drop(s_tenant, CN_STR("l"), &s_why));
+    CU_ASSERT_NOT_EQUAL(access(path, F_OK), 0);
+}
+
 static uint64_t records(void) {
     cn_audit_head h;
     OK(cn_audit_newest(s_tenant, &h));
@@ -273,11 +400,16 @@ void add_seal_suite(void) {
     CU_pSuite s = CU_add_suite("sealing", set_up, tear_down);
     CU_add_test(s, "over a restore", test_over_a_restore);
     CU_add_test(s, "let go and gone on with", test_let_go_and_gone_on_with);
+    CU_add_test(s, "records of many files that are gone", test_records_of_many_files_that_are_gone);
     CU_add_test(s, "over a restore of what no version held", test_over_a_restore_of_what_no_version_held);
     CU_add_test(s, "over an erasure", test_over_an_erasure);
     CU_add_test(s, "over a version that came back", test_over_a_version_that_came_back);
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
     CU_add_test(s, "trials", test_trials);
     CU_add_test(s, "the file of a trial stays", test_the_file_of_a_trial_stays);
+    CU_add_test(s, "a trial over a restore", test_a_trial_over_a_restore);
+    CU_add_test(s, "into another index of that name", test_into_another_index_of_that_name);
+    CU_add_test(s, "a turn alone among many", test_a_turn_alone_among_many);
+    CU_add_test(s, "a dropped index leaves no lock", test_a_dropped_index_leaves_no_lock);
     CU_add_test(s, "refused settings are recorded", test_refused_settings_are_recorded);
 }

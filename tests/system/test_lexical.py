@@ -407,6 +407,29 @@ class Failing(unittest.TestCase):
         roots = {json.loads(self.place.cairn("versions", "acme/" + name, "-o", "json").stdout)["versions"][0]["root"] for name in ("german", "none", "english")}
         self.assertEqual(len(roots), 3)  # an analyser is part of what a version says
 
+    def test_another_analyser(self):
+        """By a rebuild: the version of before keeps its words, and jobs go on with the new ones once they answer."""
+        index = lambda *args: self.place.cairn(*args, "-o", "json")
+        found = lambda text, *more: [h["doc"] for h in json.loads(index("query", "acme/words", text, *more).stdout)["hits"]]
+        self.place.cairn("index", "create", "acme/words")
+        self.place.ingest("words", [{"id": f"r{i}", "text": f"running dogs {i}", "labels": ["public"]} for i in range(3)])
+        self.place.ingest("words", [{"id": "a", "text": "Die H\u00e4user", "labels": ["public"]}])
+        active = json.loads(index("index", "show", "acme/words").stdout)["active"]
+        self.assertEqual(found("haus"), [])
+        r = json.loads(index("rebuild", "acme/words", "--analyser", "german title=3").stdout)
+        self.assertEqual((r["state"], r["activated"], r["counts"]["documents"]), ("done", False, 4))
+        self.place.cairn("activate", "acme/words", str(r["version"]))
+        self.assertEqual((found("haus"), found("haus", "--version", str(active)), len(found("dog", "--version", str(active)))), (["a"], [], 3))
+        self.place.ingest("words", [{"id": "c", "text": "Die M\u00e4user", "labels": ["public"]}])
+        self.assertEqual((found("maus"), found("haus")), (["c"], ["a"]))
+        self.assertEqual(json.loads(index("index", "show", "acme/words").stdout)["analyser"], "german title=3")
+        p = self.place.cairn("rebuild", "acme/words", "--analyser", "klingon", check=False)
+        self.assertRegex(p.stderr, "there is no analyser.*german")
+        again = json.loads(index("rebuild", "acme/words", "--analyser", "german title=3").stdout)
+        self.assertEqual(again["state"], "unchanged")
+        self.assertTrue(json.loads(index("index", "set", "acme/words", "--analyser", "english").stdout)["activated"])
+        self.assertEqual((found("haus"), len(found("dog"))), ([], 3))
+
 
 class Quality(unittest.TestCase):
     """On the Cranfield collection, where it is at hand: what bm25s reaches there, at least."""

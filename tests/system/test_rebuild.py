@@ -106,6 +106,9 @@ class Rebuild(unittest.TestCase):
     def map(self, *args, **kw):
         return json.loads(self.cairn(*args, "-o", "json", **kw).stdout)
 
+    def row(self, job):
+        return self.map("jobs", "show", "acme", job)
+
     def put(self, *docs, index="docs", **kw):
         for d in docs:
             self.docs[d["id"]] = d
@@ -309,6 +312,17 @@ class Rebuild(unittest.TestCase):
         self.assertEqual(self.map("rebuild", "acme/docs", "--catch-up", "5")["version"], 9)
         self.assertEqual(len(self.service.texts), 3)
 
+    def test_another_analyser_asks_no_model(self):
+        self.service.go.set()
+        self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")
+        self.service.texts.clear()
+        p = self.map("rebuild", "acme/docs", "--analyser", "german")
+        self.put(document(100, "is new"))
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(p["version"]), "--activate")
+        self.assertEqual((r["activated"], r["counts"]["documents"], len(self.service.texts)), (True, 41, 1))
+        self.cairn("index", "create", "acme/german", "--embedder", "model2", "--analyser", "german")
+        self.assertEqual(r["root"], self.rpc.call("documents.put", index="german", documents=list(self.docs.values()))["root"])
+
     def test_what_it_would_cost_and_what_makes_no_sense(self):
         self.service.go.set()
         r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--dry-run")
@@ -326,6 +340,157 @@ class Rebuild(unittest.TestCase):
         self.put(document(100, "is new"), source="rebuild")
         self.service.go.set()
         self.assertEqual(self.end(p)["state"], "done")
+
+    # ---------- erased and restored meanwhile ----------
+    def restored(self, *ids):
+        for word in ("erase", "restore"):
+            self.cairn("policy", word, "acme", *ids, "--reason", "a test")
+
+    def listed(self):
+        return {d["doc"] for d in self.map("documents", "list", "acme/docs", "--limit", "1000")["documents"]}
+
+    def test_documents_erased_and_restored_meanwhile(self):
+        """The rows made of them are of before, and the rebuild goes on: one that was sent again is made again, the other is nowhere."""
+        p = self.start("--embedder", "model2", "--activate")
+        self.restored("d9", "d10", "d11")
+        self.put(document(10), document(11, "says it anew"))
+        del self.docs["d9"]
+        self.service.go.set()
+        r = self.end(p)
+        self.assertEqual((r["state"], r["activated"], r["root"]), ("done", True, self.fresh()), r)
+        self.assertEqual(self.listed(), set(self.docs))
+        self.put(document(9, "came back"))
+        self.assertEqual(self.listed(), set(self.docs))
+        self.cairn("compact", "acme/docs")
+        self.assertEqual(self.listed(), set(self.docs))
+
+    def test_killed_and_documents_restored_meanwhile(self):
+        """What was made of the others is not made again."""
+        self.long_documents()
+        self.service.free = 150
+        p = self.start("--embedder", "model2")
+        time.sleep(0.5)
+        job = self.kill(p)
+        made, self.service.texts = self.service.texts, []
+        self.restored(*(f"d{i}" for i in range(9, 12)))
+        self.put(document(10), document(11, "says it anew"))
+        del self.docs["d9"]
+        self.service.free = 0
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertGreater(len(set(made) - set(self.service.texts)), 10)
+        self.assertEqual(r["root"], self.fresh())
+        self.cairn("activate", "acme/docs", str(r["version"]))
+        self.assertEqual(self.listed(), set(self.docs))
+
+    def test_sent_again_as_it_was(self):
+        """To the letter, but the row of before stays erased in the trial too: it is made again."""
+        self.service.go.set()
+        one = self.map("rebuild", "acme/docs", "--embedder", "model2")
+        self.restored("d4", "d5")
+        self.put(document(4))
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(one["version"]))
+        self.put(document(5))
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(r["version"]), "--activate")
+        self.assertEqual((r["activated"], r["root"]), (True, self.fresh()))
+        self.assertEqual(self.listed(), set(self.docs))
+
+    # ---------- the last round ----------
+    def hold_again(self, free):
+        """Lets the model answer what it was asked, and wait when it has been asked for so many texts."""
+        self.service.asked.clear()
+        self.service.free = free
+        self.service.go.set()
+        self.service.go.clear()
+        self.assertTrue(self.service.asked.wait(60))
+
+    def test_the_last_round_is_short(self):
+        """What comes at the last moment is much: nobody waits for it, and another round is the last."""
+        many = [document(1000 + i, "is one of many") for i in range(700)]
+        self.put(*many)
+        n = len(self.docs)
+        p = self.start("--embedder", "model2", "--activate")
+        self.put(document(100, "is new"))
+        self.hold_again(n)
+        self.put(*({"id": d["id"], "labels": ["group:hr", "public"]} for d in many))  # while one round is made that takes no second
+        self.hold_again(n + 1)
+        self.docs.update({d["id"]: {**d, "labels": ["group:hr", "public"]} for d in many})
+        begun = time.monotonic()
+        self.put(document(101, "came while it was made"))
+        self.assertLess(time.monotonic() - begun, 20)
+        self.service.go.set()
+        r = self.end(p)
+        self.assertEqual((r["activated"], r["root"]), (True, self.fresh()))
+
+    def test_a_version_that_got_its_number_between_and_a_stop(self):
+        """It is quarantined, so that the trial holds the head's documents; but the trial's list does not speak of it."""
+        p = self.start("--embedder", "model2")
+        self.put(document(5, "says so", "group:hr"), activate=False)
+        self.hold_again(40)
+        job = self.kill(p)
+        self.service.go.set()
+        (trial,) = self.trials()
+        self.cairn("quarantine", "acme/docs", "2")
+        self.docs["d5"] = document(5)
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertGreater(r["version"], trial)
+        self.assertEqual((r["root"], self.trials()), (self.fresh(), [r["version"]]))
+
+    # ---------- with a gate ----------
+    def test_a_gate_while_jobs_write(self):
+        """It measures what it made, and once more what it activates: nobody has to know which version that is."""
+        self.cairn("gate", "set", "acme/docs", "documents>=40", "documents:deleted<=0")
+        over, said = threading.Event(), []
+        writer = Rpc(self.server, json.loads(self.cairn("key", "add", "acme", "--scope", "ingest", "--labels", "public", "-o", "json").stdout)["key"])
+
+        def write():
+            while not over.wait(0.05):
+                d = document(200 + len(said), "is one of many")
+                writer.call("documents.put", index="docs", documents=[d])
+                said.append(d)
+
+        t = threading.Thread(target=write)
+        t.start()
+        self.addCleanup(lambda: (over.set(), t.join()))
+        self.service.delay = 0.03
+        p = self.start("--embedder", "model2", "--activate")
+        self.service.go.set()
+        r = self.end(p)
+        over.set()
+        t.join()
+        self.assertEqual((r["state"], r["activated"], self.active()), ("done", True, r["version"]), r)
+        shown = {x["name"]: x["value"] for x in self.map("gate", "show", "acme/docs", str(r["version"]))["versions"][0]["results"]}
+        self.assertEqual(shown["documents"], r["counts"]["documents"])
+
+    def test_a_gate_that_asks_for_what_others_measure(self):
+        """It says which version, and what to do; results of one trial are none of the next."""
+        self.service.go.set()
+        self.cairn("gate", "set", "acme/docs", "nDCG@10>=0.4", "documents>=1")
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate", code=5)
+        self.assertEqual((r["state"], r["activated"], r["version"]), ("held", False, 2))
+        self.assertIn("nDCG@10>=0.4 (none is stored)", r["why"])
+        self.assertIn("`cairn gate submit acme/docs 2 NAME=VALUE`", r["why"])
+        self.assertIn("`cairn rebuild acme/docs --catch-up 2 --activate`", r["why"])
+        self.cairn("gate", "submit", "acme/docs", "2", "nDCG@10=0.45")
+        self.put(document(100, "is new"), activate=False)
+        self.assertIn("`cairn rebuild acme/docs --catch-up 2 --activate`", self.cairn("activate", "acme/docs", "2", code=5).stderr)
+        r = self.map("rebuild", "acme/docs", "--catch-up", "2", "--activate", code=5)
+        self.assertEqual((r["state"], r["version"]), ("held", 4))
+        self.assertIn("gate submit acme/docs 4", r["why"])
+        self.cairn("gate", "submit", "acme/docs", "4", "nDCG@10=0.45")
+        r = self.map("rebuild", "acme/docs", "--catch-up", "4", "--activate")
+        self.assertEqual((r["activated"], self.active(), r["root"]), (True, 4, self.fresh()))
+
+    def test_a_gate_that_cannot_be_measured(self):
+        """The rows are made and sealed all the same, and it says why it is not active."""
+        self.service.go.set()
+        self.cairn("gate", "set", "acme/docs", "documents>=1")
+        self.cairn("mode", "acme/docs", "refuse", "being looked at")
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate", code=5)
+        self.assertEqual((r["state"], r["activated"]), ("held", False))
+        self.assertRegex(r["why"], "version 2 .*being looked at.*`cairn rebuild acme/docs --catch-up 2 --activate`")
+        self.cairn("mode", "acme/docs", "normal")
+        self.assertTrue(self.map("rebuild", "acme/docs", "--catch-up", "2", "--activate")["activated"])
 
     # ---------- jobs across a flip ----------
     def across(self, text, *args, meanwhile=lambda: None, code=0):
@@ -369,16 +534,45 @@ class Rebuild(unittest.TestCase):
         self.assertEqual(listed, set(self.docs) - {"d31"})
 
     def test_an_ingest_across_a_flip_whose_new_model_fails(self):
-        """Rows half made again are none that a resume goes on with: it takes its input as a whole."""
+        """Rows half made again are none that a resume goes on with; the job's own are, and it needs no input for that."""
         docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
         text = "".join(json.dumps(d) + "\n" for d in docs)
         self.service.most = 60
         self.across(text, "-", "--format", "jsonl", "--threads", "1", meanwhile=lambda: self.docs.update({d["id"]: d for d in docs}), code=1)
         (job,) = [j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "ingest"]
-        self.assertEqual(self.map("jobs", "show", "acme", job)["state"], "failed")
+        self.assertEqual(self.row(job)["state"], "failed")
+        self.assertIn(f"What is done is kept: go on with `cairn ingest acme/docs --resume {job}`", self.row(job)["why"])
         self.service.most = 1 << 30
+        r = self.map("ingest", "acme/docs", "--resume", job, text="")
+        self.assertEqual((r["state"], r["root"], r["counts"]["read"], r["counts"]["changed"], r["counts"]["added"]), ("done", self.fresh(), 30, 10, 20), r)
+
+    def test_an_ingest_that_deletes_across_a_flip_whose_new_model_fails(self):
+        """What it deletes stands in no row: it says that it reads its input again."""
+        docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
+        text = "".join(json.dumps(d) + "\n" for d in [*docs, {"id": "d3", "op": "delete"}])
+        self.service.most = 60
+        self.across(text, "-", "--format", "jsonl", "--threads", "1", meanwhile=lambda: self.docs.update({d["id"]: d for d in docs}), code=1)
+        (job,) = [j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "ingest"]
+        self.assertIn("Its input is read again: go on with", self.row(job)["why"])
+        self.service.most = 1 << 30
+        del self.docs["d3"]
         r = self.map("ingest", "acme/docs", "--resume", job, text=text)
         self.assertEqual((r["state"], r["root"]), ("done", self.fresh()), r)
+
+    def test_an_ingest_into_an_index_that_is_another_by_then(self):
+        text = "".join(json.dumps(document(i, "is held up")) + "\n" for i in range(30, 35))
+        p = subprocess.Popen([CAIRN, "ingest", "acme/docs", "-", "--format", "jsonl", "-o", "json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "CAIRN_DATA": self.path})
+        self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait(), p.stdout.close(), p.stderr.close()))
+        p.stdin.write(text)
+        p.stdin.close()
+        p.stdin = None
+        self.assertTrue(self.service.held.wait(30))
+        self.cairn("index", "drop", "acme/docs", "--reason", "a test")
+        self.cairn("index", "create", "acme/docs", "--embedder", "model1", "--activate")
+        self.put(*self.docs.values(), source="other")
+        self.service.later.set()
+        self.assertIn("was dropped and made anew", self.end(p, code=5))
+        self.assertEqual(self.listed(), set(self.docs))
 
     def test_an_ingest_that_a_rebuild_ends_beside(self):
         """What is only a trial is nothing to it."""
@@ -551,6 +745,36 @@ class Rebuild(unittest.TestCase):
         self.check_left(*self.watch("rebuild", "acme/docs", "--embedder", "model2"))
         self.watch("rebuild", "acme/docs", "--embedder", "model2", "--chunker", "document", until=0.4)
         self.check_left(*self.watch("rebuild", "acme/docs", "--resume", self.job()))
+
+    def test_the_share_through_a_server(self):
+        """From nothing to all, never less than before; of standard input nobody knows."""
+        self.service.go.set()
+        self.put(*(document(500 + i, "goes on and on " * 15) for i in range(1000)))
+        self.service.texts, self.service.delay = [], 0.01
+        seen, job = [], self.rpc.call("ingest.rebuild", index="docs", embedder="model2")["job"]
+        begun = time.monotonic()
+        while not seen or seen[-1][3] == "running":
+            row = next((j for j in self.rpc.call("ingest.list")["jobs"] if j["job"] == job), None)
+            if not row:
+                continue  # it is about to begin
+            seen.append((time.monotonic() - begun, row["share"], row["seconds_left"], row["state"]))
+            time.sleep(0.1)
+        shares = [share for _, share, _, _ in seen if share is not None]
+        self.assertEqual((shares, shares[-1], seen[-1][2], seen[-1][3]), (sorted(shares), 1, None, "done"))
+        self.assertTrue(any(0 < share < 0.5 for share in shares) and any(0.5 < share < 1 for share in shares), shares)
+        took = seen[-1][0]
+        off = [abs(left - (took - at)) / took for at, share, left, state in seen if state == "running" and share and left is not None and at > took / 4]
+        self.assertGreater(len(off), 3, seen)
+        self.assertLess(sorted(off)[len(off) // 2], 0.2, (took, seen))
+        p = subprocess.Popen([CAIRN, "ingest", "acme/docs", "-", "--format", "jsonl"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "CAIRN_DATA": self.path})
+        self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait()))
+        p.stdin.write(json.dumps(document(30, "is held up")) + "\n")
+        p.stdin.close()
+        self.assertTrue(self.service.held.wait(30))
+        time.sleep(1.5)
+        (row,) = [j for j in self.rpc.call("ingest.list")["jobs"] if j["state"] == "running"]
+        self.assertEqual((row["share"], row["seconds_left"]), (None, None))
+        self.service.later.set()
 
     # ---------- one bad document ----------
     def test_a_document_that_the_model_makes_nothing_of(self):

@@ -18,6 +18,7 @@ from serving import Failed, Rpc, Server
 CAIRN = os.environ["CAIRN_BIN"]
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 DIM, LIMIT = 24, 32
+OTHERWISE = {"CAIRN_ISA": "scalar", "OPENBLAS_CORETYPE": "Nehalem"}  # as another machine would compute
 
 
 def read_npy(path):
@@ -44,8 +45,8 @@ class Models(unittest.TestCase):
         subprocess.run([MAKE_MODEL, self.folder], check=True)
         self.cairn("init")
 
-    def cairn(self, *args, code=0, text=b"", path=None):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+    def cairn(self, *args, code=0, text=b"", path=None, env=()):
+        env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, **dict(env)}
         env.update(CAIRN_DATA=self.data, TMPDIR=self.dir, **({"PATH": path + ":" + env["PATH"]} if path else {}))
         p = subprocess.run([CAIRN, *args], capture_output=True, env=env, input=text, timeout=120)
         self.out, self.err = p.stdout.decode(), p.stderr.decode()
@@ -167,6 +168,20 @@ class Models(unittest.TestCase):
         self.assertIn("a.txt", self.cairn("query", "beta/docs", "hello"))
         self.cairn("model", "add", "tiny", self.other())  # the name is free
         self.cairn("model", "remove", "tiny")  # version 1 of that name was dropped, and it had another digest
+
+    def test_a_model_stays_for_versions_by_other_arithmetic(self):
+        """An update of OpenBLAS gives the same weights another digest: what was made with them still needs them."""
+        self.add()
+        self.cairn("tenant", "add", "acme")
+        self.cairn("index", "create", "acme/docs", "--embedder", "tiny", "--precision", "fp32", env=OTHERWISE)
+        self.held("tiny", "the index acme/docs was made for")
+        path = os.path.join(self.dir, "a.txt")
+        with open(path, "w") as f:
+            f.write("hello world")
+        self.cairn("ingest", "acme/docs", path, "--label", "public", "--activate", env=OTHERWISE)
+        self.cairn("query", "acme/docs", "hello", "--mode", "dense", "--on-degraded", "error", code=1)
+        self.assertIn("by other arithmetic", self.err)
+        self.held("tiny", "version 1 of acme/docs")
 
     def test_a_model_that_is_in_use_stays(self):
         self.add()

@@ -10,7 +10,6 @@
 #define BAR 14
 #define LINE_MAX_BYTES 256
 static bool shown;
-static double furthest; /* a share never falls, though more documents may turn up */
 
 bool cmd_progress_wanted(void) {
     const char *term = getenv("TERM");
@@ -59,14 +58,11 @@ static void add_bar(line *l, double part) {
         add(l, " [%s]", bar);
 }
 
-/* done: of the whole, in this time. Work is told of by batches: what was done until the last of them counts with the time until
- * then, and time has gone by since. Below 0: not known yet. */
-static double seconds_left(double seconds, double part, double done) {
-    static double told, at;
-    if (done != told)
-        told = done, at = seconds;
-    double left = done > 0.02 ? at * (1 - part) / done - (seconds - at) : -1;
-    return left > 0 || done <= 0.02 ? left : 0;
+/* Below 0: not known. */
+static double known(const msgpack_object *map, const char *key) {
+    double v = -1;
+    const msgpack_object *o = cn_get(map, key);
+    return o && o->type != MSGPACK_OBJECT_NIL && cn_get_f64(map, key, &v) == CN_OK ? v : -1;
 }
 
 static void draw(cn_str step, double part, const msgpack_object *job) {
@@ -84,8 +80,8 @@ static void draw(cn_str step, double part, const msgpack_object *job) {
     add(&l, ", %llu chunks", (unsigned long long)number(job, "chunks_embedded"));
     if (seconds > 0.5)
         add(&l, ", %.0f/s", (double)here / seconds);
-    double left = seconds_left(seconds, part, docs ? part * (double)here / (double)docs : part);
-    if (left >= 0 && part < 1 && seconds > 1)
+    double left = known(job, "seconds_left");
+    if (left >= 0 && part < 1 && (seconds > 1 || cmd_is_remote()))
         add(&l, ", %.0f s left", left);
     fprintf(stderr, "\r\033[K%.*s", (int)l.n, l.text);
     fflush(stderr);
@@ -102,11 +98,8 @@ void cmd_progress(void *ctx, cn_str packed_map) {
     cmd_interrupt_job(cn_obj_str(cn_get(&u.o, "job")));
     if (!cmd_progress_wanted() || !cn_str_is(cn_obj_str(cn_get(&u.o, "state")), "running"))
         return; /* the end is drawn from the result */
-    uint64_t docs = number(cn_get(&u.o, "counts"), "read"), all = number(&u.o, "docs_all"), done = number(&u.o, "bytes_done"), bytes = number(&u.o, "bytes_all");
-    double part = bytes ? (double)done / (double)bytes : all >= docs && all ? (double)docs / (double)all : 0;
-    part = part > 0.99 ? 0.99 : part; /* sealing is still to come */
-    furthest = part > furthest ? part : furthest;
-    draw(cn_obj_str(cn_get(&u.o, "step")), furthest, &u.o);
+    double part = known(&u.o, "share");
+    draw(cn_obj_str(cn_get(&u.o, "step")), part < 0 ? 0 : part, &u.o);
     shown = true;
 }
 

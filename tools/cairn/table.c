@@ -132,6 +132,7 @@ const cmd cmd_table[] = {
      "documents of the newest, which is activated as that of a job would be. Where it is not (a hold, a gate, the newest not active)\n"
      "that is said, with exit code 5. `cairn rollback` brings the settings before back.\n"
      "Kind cells takes effect for segments made from now on; `cairn compact` makes the cells of those that there are.\n"
+     "Another embedder, precision or chunker is of a version too: `cairn rebuild` makes one, and later jobs go on with it once it is active.\n"
      "  cairn index set acme/docs --mode hybrid --reason 'words count too'\n  cairn index set acme/docs --keep-versions 10", run_index_set, NULL},
     {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), "  cairn index drop acme/old --reason 'replaced by acme/docs'", NULL, NULL},
 
@@ -160,16 +161,17 @@ const cmd cmd_table[] = {
      "  cairn ingest acme/docs ./handbook --label group:staff --activate\n"
      "  cairn ingest acme/docs ./site --label-rule 'hr/**=group:hr' --label public --sync --activate\n"
      "  cairn ingest acme/docs rows.jsonl --map id=key,text=body --dry-run", run_ingest, NULL},
-    {"jobs list", "ingest.list", "jobs of a tenant", {TENANT}, NULL, "  cairn jobs list acme", NULL, "jobs: job index source state step started version why"},
+    {"jobs list", "ingest.list", "jobs of a tenant", {TENANT}, NULL, "  cairn jobs list acme", NULL, "jobs: job index source state step share seconds_left started version why"},
     {"jobs show", "ingest.show", "one job", {TENANT, {"JOB", "job", CMD_TEXT, false, false}},
      OPTS({"--rejected", NULL, "rejected", CMD_FLAG, "list what could not be read, and why"}),
      "  cairn jobs show acme 20261124T093000-1f2e3d4c5b6a7988 --rejected", NULL, "rejected: doc where why"},
     {"jobs cancel", "ingest.cancel", "ask a job to stop, or give up one that stopped", {TENANT, {"JOB", "job", CMD_TEXT, false, false}}, OPTS(REASON),
      "What a job that failed or was interrupted has built is kept, to go on from (--resume); given up, its space is free at once.\n"
      "  cairn jobs cancel acme 20261124T093000-1f2e3d4c5b6a7988", NULL, NULL},
-    {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker or embedder", {IX},
+    {"rebuild", "ingest.rebuild", "a new version from stored text, by another chunker, embedder or analyser", {IX},
      OPTS({"--embedder", "NAME", "embedder", CMD_TEXT, "another model"}, {"--precision", "P", "precision", CMD_TEXT, "its precision: fp32 or int8"},
           {"--chunker", "TEXT", "chunker", CMD_TEXT, "another chunker"},
+          {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "another analyser of words; the vectors stay"},
           {"--catch-up", "N", "catch_up", CMD_UINT, "bring version N, which a rebuild made, up to what jobs brought since"},
           {"--queries", "FILE", NULL, CMD_TEXT, "then show its answers to these questions beside the active version's, as `diff` does"},
           {"-k", "N", "k", CMD_UINT, "the first N documents of each answer (10)"}, {"--limit", "N", "limit", CMD_UINT, "show at most so many questions (5)"},
