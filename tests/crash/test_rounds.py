@@ -46,7 +46,7 @@ class Operations:
 
     def put(self, s):
         n = self.number()
-        s["modes"].append(s["modes"][self.head(s) - 1])
+        s["answers"].append(s["answers"][self.head(s) - 1])
         s["versions"] += 1
         if not s["hold"]:
             self.point(s, s["versions"])
@@ -60,8 +60,8 @@ class Operations:
     def settings(self, s):
         """Another mode than the newest has: a version on it."""
         head = self.head(s)
-        mode = self.r.choice([m for m in ("dense", "exact", "hybrid") if m != s["modes"][head - 1]])
-        s["modes"].append(mode)
+        mode = self.r.choice([m for m in ("dense", "exact", "hybrid") if m != s["answers"][head - 1]])
+        s["answers"].append(mode)
         s["versions"] += 1
         if not s["hold"] and s["active"] == head:
             self.point(s, s["versions"])
@@ -251,7 +251,7 @@ class Rounds(unittest.TestCase):
         keys = [k for k in self.map("key", "list", "acme")["keys"] if k["state"] == "valid" and k["index"]]
         self.operations.ids = {k["index"]: k["id"] for k in keys}
         ever = [v for v in versions["versions"] if v["first_active"]]
-        return {"active": versions["active"], "hold": versions["hold"], "versions": len(versions["versions"]), "modes": [v["mode"] for v in versions["versions"]],
+        return {"active": versions["active"], "hold": versions["hold"], "versions": len(versions["versions"]), "answers": [v["mode"] for v in versions["versions"]],
                 "marks": {v["version"]: sorted(v["marks"]) for v in versions["versions"] if v["marks"]},
                 "order": [v["version"] for v in sorted(ever, key=lambda v: (v["first_active"], v["version"]))],
                 "policy": {d["doc"]: {k: d[k] for k in ("denied", "hidden", "erased")} for d in policy},
