@@ -12,7 +12,7 @@
  * that another has changed; versions sealed meanwhile on the old files follow. Then the old files are let go, and unlinked
  * a minute later by this call (with wait), the next one, or gc. Killed at any moment, it leaves the old state or the new
  * one, and files that the sweep takes.
- * What killed jobs, sealings and compactions of the tenant left, and no version names, goes too where it holds an erased
+ * What killed jobs, sealings and compactions of the tenant left, or dropped versions and indexes, and no version names, goes too where it holds an erased
  * document (leftover.h): such a job begins anew when it is resumed.
  * Of an index of kind cells those that are missing or damaged are made too, also of files that stay (not with `erased`).
  * In the audit chain: "version.compact" in the transaction that switches, with the erased documents; "version.erased" when
@@ -48,4 +48,5 @@ typedef struct cn_compact_result {
     int64_t due_us;                           /* when the last of those may be; 0: none is left */
 } cn_compact_result;
 
+/* index empty: of the tenant only what no version names any more, for one whose indexes were dropped. */
 cn_err cn_version_compact(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret);

@@ -7,13 +7,30 @@
 #include "index/control/audit.h"
 #include "server/service/inside.h"
 
+/* What a method does is in the chain under the action's own name, in whatever way it ends. */
+static const char *action_of(const char *method, char room[64]) {
+    static const char *const named[][2] = {
+        {"versions.", "version."}, {"members.", "member."}, {"modes.", "mode."}, {"admin.index_", "index."}, {"admin.key_", "key."}, {"admin.tenant_", "tenant."},
+        {"ingest.cancel", "job.cancel"}, {"ingest.start", "index.ingest"}, {"ingest.rebuild", "index.ingest"}, {"documents.put", "index.ingest"},
+        {"documents.delete", "index.ingest"}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        size_t n = strlen(named[i][0]);
+        if (strncmp(method, named[i][0], n) == 0) {
+            snprintf(room, 64, "%s%s", named[i][1], method + n);
+            return room;
+        }
+    }
+    return method;
+}
+
 /* The fields were not looked at yet: what is no reason or name is left out. */
 static bool note_denied(cn_call *c, cn_tenant *t, const char *method, const msgpack_object *params, const char *why) {
     cn_str index = cn_obj_str(cn_get(params, "index")), none = {NULL, 0};
     cn_actor who;
+    char room[64];
     if (cn_arg_actor(c, params, &who) != CN_OK || !cn_utf8_ok(who.reason))
         who = (cn_actor){cn_str_of(c->caller->who), cn_str_of(c->caller->via), none};
-    return cn_audit_refused(t, &who, method, cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
+    return cn_audit_refused(t, &who, action_of(method, room), cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
 }
 
 /* Whoever can write the chain's file could make the whole chain anew, but not the log. */
