@@ -32,8 +32,9 @@ typedef struct cn_compact_opts {
     bool dry;   /* only tells what would be done */
     bool wait;  /* returns when the old files are gone */
     bool erased; /* only files that hold what the policy has erased, each by itself: the least that takes its bytes away */
-    cn_scrub_pace *pace; /* asked before each document is copied, and again as its words are taken up, with its bytes; false: stop, CN_UNAVAILABLE, nothing was changed.
-                          * With it, one thread works, for who does this in the background. NULL: as fast as it goes */
+    cn_scrub_pace *pace; /* asked before each document is copied, and again as its words are taken up, with its bytes; false: stop,
+                          * CN_UNAVAILABLE, nothing was changed. With it, one thread works, for who does this in the background.
+                          * NULL: as fast as it goes */
     void *pace_ctx;
 } cn_compact_opts;
 

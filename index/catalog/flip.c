@@ -51,8 +51,11 @@ static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const
     CN_TRY(cn_version_head_in(c, txn, &x->ix, x->a, &head));
     if (head == v->base)
         return CN_OK;
-    return cn_fail(CN_CONFLICT, "version %llu is a rebuild of version %llu, and the newest is %llu by now; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu` makes one that is up to date",
-                   (unsigned long long)v->number, (unsigned long long)v->base, (unsigned long long)head, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
+    unsigned long long number = v->number, base = v->base, newest = head;
+    return cn_fail(CN_CONFLICT,
+                   "version %llu is a rebuild of version %llu, and the newest is %llu by now; `cairn rebuild %s/" CN_STR_FMT
+                   " --catch-up %llu` makes one that is up to date",
+                   number, base, newest, cn_tenant_name(x->t), CN_STR_ARG(x->index), number);
 }
 
 static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
@@ -156,8 +159,12 @@ static cn_err gated(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version
     snprintf(x->unmet, sizeof x->unmet, CN_STR_FMT, CN_STR_ARG(cn_buf_str(&unmet)));
     if (x->force)
         return CN_OK;
-    return cn_fail(CN_REFUSED, "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; measure it: `cairn gate run %s/" CN_STR_FMT " %llu`, or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`",
-                   CN_STR_ARG(x->index), (unsigned long long)v->number, x->unmet, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
+    const char *tenant = cn_tenant_name(x->t);
+    unsigned long long number = v->number;
+    return cn_fail(CN_REFUSED,
+                   "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; measure it: `cairn gate run %s/" CN_STR_FMT
+                   " %llu`, or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`",
+                   CN_STR_ARG(x->index), number, x->unmet, tenant, CN_STR_ARG(x->index), number, tenant, CN_STR_ARG(x->index), number);
 }
 
 static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {

@@ -16,7 +16,6 @@
 #include "index/store/segment.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
-#define UNNAMED_US ((int64_t)3600 * 1000000) /* a file not yet named by a version is left alone for so long */
 
 typedef struct erased { /* files that held erased documents, and are gone */
     cn_seg_id id[SWEEP_MAX];
@@ -70,7 +69,7 @@ static bool needed(sweep *g, const cn_seg_id *id) {
         return true;
     cn_err err = cn_db_get(g->txn, g->c->retired, key, &value);
     if (err == CN_NOT_FOUND)
-        return written_since(g, id, UNNAMED_US);
+        return written_since(g, id, CN_UNNAMED_US);
     if (err == CN_OK)
         err = cn_fields_read(value, "the record of a retired file", NULL, f, 1);
     bool let_go = false;

@@ -11,6 +11,8 @@
 
 #define CN_GRACE_US ((int64_t)60 * 1000000) /* between letting go and unlinking: a reader may have read the manifest just before */
 
+#define CN_UNNAMED_US ((int64_t)3600 * 1000000) /* what is not yet named by a version, or by a set, is left alone for so long */
+
 /* Adds what went to io's files and bytes. Files that held erased documents (`erasing`, and whatever else holds one as it goes)
  * leave a record "version.erased" in the audit chain once they are gone from the disk. */
 cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io);

@@ -232,10 +232,10 @@ static cn_err take_since(const msgpack_object *p, int64_t *ret) {
 }
 
 /* A page's `next` ends in this where something was missing up to there, so that the last page knows. */
-#define LACKING '!'
+#define LACKING "!"
 
 static cn_err take_after(exposing *x, cn_str after, int64_t kept_from_us, cn_trace_key *ret) {
-    if (after.p[after.n - 1] == LACKING) {
+    if (after.p[after.n - 1] == LACKING[0]) {
         x->lacking = true;
         after.n--;
     }
@@ -274,7 +274,7 @@ static cn_err note_missing(exposing *x, const cn_look *l, const cn_trace_scan *s
 
 static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_buf *out) {
     cn_trace_state st;
-    char next[CN_TRACE_KEY_TEXT + 1];
+    char key[CN_TRACE_KEY_TEXT], next[CN_TRACE_KEY_TEXT + 1];
     int64_t since = INT64_MIN;
     cn_trace_scan sc = {.deadline_ns = cn_mono_ns() + SCAN_NS};
     CN_TRY(take_since(p, &since));
@@ -296,9 +296,8 @@ static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_
     cn_pack_array(out, x->n_gaps);
     CN_TRY(cn_buf_check(&x->gaps));
     cn_buf_add(out, x->gaps.p, x->gaps.n);
-    cn_trace_key_text(&sc.last, next);
-    if (x->lacking)
-        strcat(next, (const char[]){LACKING, 0});
+    cn_trace_key_text(&sc.last, key);
+    snprintf(next, sizeof next, "%s%s", key, x->lacking ? LACKING : "");
     cn_out_cstr(out, "next", sc.more ? next : NULL);
     return CN_OK;
 }
