@@ -8,18 +8,20 @@
 #include "server/service/inside.h"
 
 /* What a method does is in the chain under the action's own name, in whatever way it ends. */
-static const char *action_of(const char *method, char room[64]) {
+static const char *action_of(const char *method) {
     static const char *const named[][2] = {
-        {"versions.", "version."}, {"members.", "member."}, {"modes.", "mode."}, {"admin.index_", "index."}, {"admin.key_", "key."}, {"admin.tenant_", "tenant."},
-        {"ingest.cancel", "job.cancel"}, {"ingest.start", "index.ingest"}, {"ingest.rebuild", "index.ingest"}, {"documents.put", "index.ingest"},
-        {"documents.delete", "index.ingest"}};
-    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
-        size_t n = strlen(named[i][0]);
-        if (strncmp(method, named[i][0], n) == 0) {
-            snprintf(room, 64, "%s%s", named[i][1], method + n);
-            return room;
-        }
-    }
+        {"versions.activate", "version.activate"}, {"versions.rollback", "version.rollback"}, {"versions.release", "version.release"},
+        {"versions.pin", "version.pin"}, {"versions.unpin", "version.unpin"}, {"versions.quarantine", "version.quarantine"},
+        {"versions.unquarantine", "version.unquarantine"}, {"versions.drop", "version.drop"}, {"versions.gc", "version.gc"},
+        {"versions.compact", "version.compact"}, {"members.add", "member.add"}, {"members.set", "member.set"},
+        {"members.remove", "member.remove"}, {"members.sync", "member.sync"}, {"modes.set", "mode.set"},
+        {"admin.index_create", "index.create"}, {"admin.index_set", "index.set"}, {"admin.index_drop", "index.drop"},
+        {"admin.key_add", "key.add"}, {"admin.key_revoke", "key.revoke"}, {"admin.tenant_add", "tenant.add"},
+        {"admin.tenant_drop", "tenant.drop"}, {"ingest.start", "index.ingest"}, {"ingest.rebuild", "index.ingest"},
+        {"documents.put", "index.ingest"}, {"documents.delete", "index.ingest"}, {"ingest.cancel", "job.cancel"}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (strcmp(method, named[i][0]) == 0)
+            return named[i][1];
     return method;
 }
 
@@ -27,10 +29,9 @@ static const char *action_of(const char *method, char room[64]) {
 static bool note_denied(cn_call *c, cn_tenant *t, const char *method, const msgpack_object *params, const char *why) {
     cn_str index = cn_obj_str(cn_get(params, "index")), none = {NULL, 0};
     cn_actor who;
-    char room[64];
     if (cn_arg_actor(c, params, &who) != CN_OK || !cn_utf8_ok(who.reason))
         who = (cn_actor){cn_str_of(c->caller->who), cn_str_of(c->caller->via), none};
-    return cn_audit_refused(t, &who, action_of(method, room), cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
+    return cn_audit_refused(t, &who, action_of(method), cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
 }
 
 /* Whoever can write the chain's file could make the whole chain anew, but not the log. */
