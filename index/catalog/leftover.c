@@ -133,21 +133,13 @@ static cn_err look_at_whole(void *ctx, const cn_key *key, const cn_digest *leaf,
     return is ? CN_OK : w->fn(w->ctx, key);
 }
 
-static cn_err look_into_held(cn_tenant *t, const cn_seg_id *id, int held, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret) {
+static cn_err look_into(cn_tenant *t, const cn_seg_id *id, int held, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret) {
     whole w = {.fn = fn, .ctx = ctx};
     if (cn_seg_open(t, id, NULL, &w.seg) != CN_OK)
         return cn_segw_look(t, id, held, fn, ctx, ret);
     *ret = (cn_segw_left){.since_us = cn_seg_made_us(w.seg)};
     cn_err err = cn_seg_bucket(w.seg, 0, 0, look_at_whole, &w);
     cn_seg_close(w.seg);
-    return err;
-}
-
-static cn_err look_into(cn_tenant *t, const cn_seg_id *id, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret) {
-    int fd;
-    CN_TRY(hold(t, id, &fd));
-    cn_err err = look_into_held(t, id, fd, fn, ctx, ret);
-    close(fd);
     return err;
 }
 
@@ -181,19 +173,24 @@ static cn_err note_leftover(finding *f, const cn_leftover *x, int64_t since_us, 
 }
 
 /* What it holds; a document that was restored counts where the file was begun before. */
-static cn_err count(finding *f, const cn_seg_id *id, cn_segw_left *ret, uint64_t *ret_documents) {
+static cn_err count(finding *f, const cn_seg_id *id, int held, cn_segw_left *ret, uint64_t *ret_documents) {
     f->erased = f->restored = 0;
     f->first_us = INT64_MAX;
     f->restored_us = CN_NO_TIME;
-    cn_err err = look_into(f->t, id, look_for, f, ret);
+    cn_err err = look_into(f->t, id, held, look_for, f, ret);
     *ret_documents = f->erased + (ret->since_us < f->restored_us ? f->restored : 0);
     return err;
 }
 
 static cn_err look_at(finding *f, const cn_seg_id *id, cn_leftovers *io) {
     cn_segw_left is = {0};
-    uint64_t documents;
-    cn_err err = count(f, id, &is, &documents);
+    uint64_t documents = 0;
+    int fd;
+    cn_err err = hold(f->t, id, &fd);
+    if (err == CN_OK) {
+        err = count(f, id, fd, &is, &documents);
+        close(fd);
+    }
     io->building += err == CN_CONFLICT;
     if (err == CN_CONFLICT || err == CN_NOT_FOUND)
         return CN_OK;
@@ -221,8 +218,13 @@ cn_err cn_leftovers_in(cn_tenant *t, cn_arena *a, const cn_seg_id *v, uint32_t n
     cn_err err = read_gone(&f, p);
     for (uint32_t i = 0; err == CN_OK && f.n_gone && i < n; i++) {
         cn_segw_left is = {0};
-        if (count(&f, &v[i], &is, &ret[i]) != CN_OK)
+        int fd;
+        ret[i] = 0;
+        if (cn_seg_try_hold(t, &v[i], &fd) != CN_OK)
+            continue;
+        if (count(&f, &v[i], fd, &is, &ret[i]) != CN_OK)
             ret[i] = 0;
+        close(fd);
     }
     cn_policy_unref(p);
     return err;
