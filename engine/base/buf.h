@@ -29,8 +29,8 @@ bool cn_buf_grow(cn_buf *b, size_t n);  /* room for n bytes more; false: failed 
 
 /* Inline, for an answer is some hundred small appends. Room for n bytes, to be written by the caller; NULL when failed. */
 static inline void *cn_buf_take(cn_buf *b, size_t n) {
-    bool fits = !b->failed && n <= b->room - b->n && b->n + n <= b->cap;
-    if (!fits && !cn_buf_grow(b, n))
+    bool fits = b->p && !b->failed && n <= b->room - b->n && b->n + n <= b->cap;
+    if (!fits && !cn_buf_grow(b, n ? n : 1))
         return NULL;
     b->n += n;
     return b->p + b->n - n;

@@ -105,6 +105,7 @@ static cn_err make_cells(build *b, unsigned threads) {
     for (uint32_t i = 0; i < chunks; i++)
         c->chunk[i] = b->bits + (size_t)i * CN_CELLS_CHUNK * block;
     cn_spread_rows(threads, h->cells, 1, encode_cells, b);
+    CN_TRY(cn_cells_round(c));
     return cn_cells_measure(c, b->cell_of, threads);
 }
 

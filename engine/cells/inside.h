@@ -2,7 +2,7 @@
  *
  * With y, p and base as engine/flat/inside.h has them, and c the centroid of the row's cell:
  *   score = base + add + <p, c> + <p, r - c>;  <p, r - c> ~ factor <p, u>, u the few bits of r - c
- * so that a query's one table of engine/flat serves every cell, and <p, c> is known from ranking the cells. A cell promises
+ * so that a query's one table of engine/flat serves every cell, and <p, c> is one more product for each cell that is read. A cell promises
  *   most = mean of its rows' add + <p, c> + 2 |p| spread,  spread = root mean square of a component of r - c
  * and is read as long as most + reach |p| is not under the worst of the `depth` best estimates so far. That bar falls where a
  * filter leaves little, so that more cells are read just then. Where the worst of these estimates is so near to the best scores
@@ -68,6 +68,9 @@ struct cn_cells {
     cn_cell *cell;            /* its own copies: what was checked stays so */
     uint32_t *rows;
     const float **centroid;   /* its own; borrowed rows */
+    uint8_t *round;           /* centroids in bytes, to rank by: component ~ round_scale x (byte - 128) */
+    const uint8_t **at_round; /* of each cell */
+    float *round_scale;
     const uint8_t **chunk;    /* its own; borrowed blocks */
 };
 
@@ -97,6 +100,7 @@ uint32_t cn_nearest(const cn_near *n, const float *r, float *room); /* room: cel
 /* Fills the aims of c->head by searches of c. cell_of: each row's cell. */
 cn_err cn_cells_measure(cn_cells *c, const uint32_t *cell_of, unsigned threads);
 void cn_cells_done(cn_cells *c); /* what it owns */
+cn_err cn_cells_round(cn_cells *c); /* from the centroids; CN_DAMAGED where one is not finite */
 
 /* --- a search, step by step --- */
 typedef struct cn_promise {
@@ -105,7 +109,7 @@ typedef struct cn_promise {
 } cn_promise;
 struct cn_cells_scratch {
     cn_top best;          /* places by their estimates, less base; then rows by what bounds leave to them */
-    float *dot;           /* <p, c> of each cell */
+    int32_t *dot;         /* of each cell, in bytes */
     cn_promise *order;    /* a heap: the most promising on top */
     uint32_t n_order;
     cn_scored *found;     /* best, in order */

@@ -1,4 +1,5 @@
 /* A segment's cells found and checked. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -65,6 +66,35 @@ static cn_err copy(cn_get_array *get, void *ctx, uint32_t array, size_t bytes, v
     return CN_OK;
 }
 
+static cn_err round_one(cn_cells *c, uint32_t cell) {
+    uint8_t *to = c->round + (size_t)cell * c->head.padded;
+    const float *x = c->centroid[cell];
+    float most = 0;
+    bool finite = true;
+    for (uint32_t i = 0; i < c->head.padded; i++) {
+        finite &= isfinite(x[i]) != 0;
+        most = cn_maxf(most, fabsf(x[i]));
+    }
+    if (!finite)
+        return cn_fail(CN_DAMAGED, "the centroid of cell %u is not finite; the cells will be made anew", cell);
+    float scale = c->round_scale[cell] = most / 127 >= FLT_MIN ? most / 127 : 0;
+    for (uint32_t i = 0; i < c->head.padded; i++)
+        to[i] = (uint8_t)(128 + (scale > 0 ? (int)nearbyintf(x[i] / scale) : 0));
+    c->at_round[cell] = to;
+    return CN_OK;
+}
+
+cn_err cn_cells_round(cn_cells *c) {
+    c->round = cn_alloc_aligned(64, (size_t)c->head.cells * c->head.padded);
+    c->at_round = cn_alloc(c->head.cells * sizeof *c->at_round);
+    c->round_scale = cn_alloc(c->head.cells * sizeof *c->round_scale);
+    if (!c->round || !c->at_round || !c->round_scale)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < c->head.cells; i++)
+        CN_TRY(round_one(c, i));
+    return CN_OK;
+}
+
 static cn_err open_arrays(cn_cells *c, cn_get_array *get, void *ctx) {
     const cn_cells_head *h = &c->head;
     const void *p;
@@ -85,7 +115,7 @@ static cn_err open_arrays(cn_cells *c, cn_get_array *get, void *ctx) {
         CN_TRY(cn_get_sized(get, ctx, "cells", CN_CELLS_ARRAY_BITS, i, n * cn_code_block_bytes(&c->flat->head), &p));
         c->chunk[i] = p;
     }
-    return CN_OK;
+    return cn_cells_round(c);
 }
 
 static cn_err open_all(cn_cells *c, cn_get_array *get, void *ctx) {
@@ -115,6 +145,9 @@ void cn_cells_done(cn_cells *c) {
     cn_free(c->cell);
     cn_free(c->rows);
     cn_free((void *)(uintptr_t)c->centroid);
+    cn_free(c->round);
+    cn_free((void *)(uintptr_t)c->at_round);
+    cn_free(c->round_scale);
     cn_free((void *)(uintptr_t)c->chunk);
 }
 

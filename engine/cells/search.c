@@ -40,9 +40,11 @@ cn_err cn_cells_rank(const cn_cells *c, const cn_scratch *flat, uint32_t depth, 
     CN_TRY(make_room(c, depth, s));
     s->n_order = n;
     s->over = s->may = 0;
-    cn_kernels_now()->dots(flat->p, c->centroid, c->head.padded, n, s->dot);
-    for (uint32_t i = 0; i < n; i++)
-        s->order[i] = (cn_promise){c->cell[i].add + s->dot[i] + 2 * flat->p_norm * c->cell[i].spread, i};
+    cn_kernels_now()->u8dots(flat->p8, c->at_round, c->head.padded, n, s->dot);
+    for (uint32_t i = 0; i < n; i++) {
+        float dot = flat->p_scale * c->round_scale[i] * (float)(s->dot[i] - 128 * flat->p8_sum);
+        s->order[i] = (cn_promise){c->cell[i].add + dot + 2 * flat->p_norm * c->cell[i].spread, i};
+    }
     for (uint32_t i = n / 2; i-- > 0;)
         sift_down(s->order, n, i);
     return CN_OK;
@@ -65,7 +67,8 @@ void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratc
     const cn_kernels *k = cn_kernels_now();
     const cn_cell *in = &c->cell[cell];
     const cn_flat_head *h = &c->flat->head;
-    float line[2] = {flat->lut_scale, flat->lut_shift}, est[CN_FASTSCAN_ROWS], dot = s->dot[cell];
+    float line[2] = {flat->lut_scale, flat->lut_shift}, est[CN_FASTSCAN_ROWS], dot;
+    k->dots(flat->p, &c->centroid[cell], h->padded, 1, &dot);
     for (uint32_t done = 0; done < in->rows; done += CN_FASTSCAN_ROWS) {
         uint32_t block = in->block + done / CN_FASTSCAN_ROWS, left = in->rows - done;
         const uint32_t *rows = c->rows + (size_t)block * CN_FASTSCAN_ROWS;
@@ -175,7 +178,7 @@ static float tail(float x) {
 static float expected_loss(const cn_scratch *flat, float worst, float deviation) {
     float lost = 0;
     for (uint32_t i = 0; i < flat->top.n; i++)
-        lost += tail((flat->top.heap[i].score - worst) / deviation);
+        lost += tail((cn_ranked_score(&flat->top.heap[i]) - worst) / deviation);
     return lost;
 }
 
@@ -183,7 +186,7 @@ cn_err cn_cells_by(const cn_cells *c, const cn_scan *q, const cn_aim *aim, doubl
                    bool *ret_all) {
     float loss = (float)((1 - recall) * CN_CELLS_LOSS) * (float)q->k;
     for (uint32_t depth = aim->depth;; depth *= DEEPER) {
-        flat->top.n = 0;
+        cn_top_empty(&flat->top);
         CN_TRY(cn_cells_rank(c, flat, depth, s));
         CN_TRY(read_cells(c, q, aim, budget, flat, s, io, ret_all));
         if (!*ret_all)

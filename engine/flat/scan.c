@@ -157,7 +157,7 @@ cn_err cn_flat_exact(const cn_flat *f, const cn_scan *q, cn_scratch *s, cn_score
     if (coded) {
         CN_TRY(scan_bits(f, q, s));
         float bar = cn_top_bar(&s->top);
-        s->top.n = 0;
+        cn_top_empty(&s->top);
         CN_TRY(scan_bounded(f, q, s, bar));
     } else {
         CN_TRY(scan_rows(f, q, s));

@@ -90,27 +90,35 @@ static cn_err find_files(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 /* ---------- what they hold ---------- */
-typedef struct is_named {
-    const cn_seg_id *id;
-    bool is;
-} is_named;
+typedef struct going {
+    cn_tenant *t;
+    cn_str index;
+    const cn_actor *who;
+    const cn_leftover *v[AT_ONCE], *now[AT_ONCE]; /* now: those that no version names */
+    uint32_t n, n_now;
+} going;
 
+/* Who took one up meanwhile may have come to its end. */
 static cn_err look_whether(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_CATALOG_ARENA(a);
-    is_named *n = ctx;
+    going *g = ctx;
     cn_needed named;
     CN_TRY(cn_needed_make(c, txn, &a, &named));
-    n->is = cn_needed_has(&named, n->id);
+    g->n_now = 0;
+    for (uint32_t i = 0; i < g->n; i++)
+        if (!cn_needed_has(&named, &g->v[i]->id))
+            g->now[g->n_now++] = g->v[i];
     return CN_OK;
 }
 
 /* Whoever names a file holds it until then: held here, and still not named, it is nobody's. CN_NOT_FOUND: it is somebody's now. */
 static cn_err hold(cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
-    is_named n = {.id = id};
+    const cn_leftover x = {.id = *id};
+    going g = {.v = {&x}, .n = 1};
     int fd;
     CN_TRY(cn_seg_try_hold(t, id, &fd));
-    cn_err err = cn_catalog_read(t, look_whether, &n);
-    if (err == CN_OK && !n.is) {
+    cn_err err = cn_catalog_read(t, look_whether, &g);
+    if (err == CN_OK && g.n_now) {
         *ret_fd = fd;
         return CN_OK;
     }
@@ -231,27 +239,6 @@ cn_err cn_leftovers_in(cn_tenant *t, cn_arena *a, const cn_seg_id *v, uint32_t n
 }
 
 /* ---------- letting go ---------- */
-typedef struct going {
-    cn_tenant *t;
-    cn_str index;
-    const cn_actor *who;
-    const cn_leftover *v[AT_ONCE], *now[AT_ONCE]; /* now: those that are still in no version */
-    uint32_t n, n_now;
-} going;
-
-/* Who took one up meanwhile may have come to its end. */
-static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
-    CN_CATALOG_ARENA(a);
-    going *g = ctx;
-    cn_needed named;
-    CN_TRY(cn_needed_make(c, txn, &a, &named));
-    g->n_now = 0;
-    for (uint32_t i = 0; i < g->n; i++)
-        if (!cn_needed_has(&named, &g->v[i]->id))
-            g->now[g->n_now++] = g->v[i];
-    return CN_OK;
-}
-
 static cn_err audited(const going *g, MDB_txn *txn) {
     CN_AUTO_BUF cn_buf b;
     cn_buf_init(&b, 16384);
@@ -282,7 +269,7 @@ static cn_err let_go(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 static cn_err flush(going *g) {
-    cn_err err = g->n ? cn_catalog_change(g->t, plan, let_go, g) : CN_OK;
+    cn_err err = g->n ? cn_catalog_change(g->t, look_whether, let_go, g) : CN_OK;
     g->n = 0;
     return err;
 }

@@ -54,10 +54,12 @@ static uint32_t rows_of(const cn_seg *seg) { return seg ? cn_seg_rows(seg) : 0; 
 
 /* ---------- what the head is, and whether this can be put on it ---------- */
 
-static bool descends(const seal *s, uint64_t from, uint64_t of) {
-    while (from > of)
+/* Whether all that lies between was made since the job began, and so by other sources. What was there and set aside may be this
+ * source's own: rows that the job found unchanged are not unchanged there. */
+static bool descends(const seal *s, uint64_t from) {
+    while (from > s->o->base && from > s->o->newest)
         from = s->all[from - 1].base;
-    return from == of;
+    return from == s->o->base;
 }
 
 static bool same_rows(const cn_recipe *a, const cn_recipe *b) {
@@ -87,7 +89,7 @@ static cn_err read_head(seal *s) {
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
     s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker));
-    if (moved && (!descends(s, head, o->base) || s->outdated))
+    if (moved && (!descends(s, head) || s->outdated))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
     if (o->recipe->metric != s->ix.set.metric)

@@ -280,6 +280,21 @@ static cn_err list_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return CN_OK;
 }
 
+cn_err cn_audit_since(const cn_catalog *c, MDB_txn *txn, uint64_t seq, uint64_t max, const char *action, cn_audit_since_fn *fn, void *ctx) {
+    CN_AUTO_UNPACKED cn_unpacked u = {0};
+    head h;
+    CN_TRY(head_get(txn, c->meta, &h));
+    if (h.seq - seq > max)
+        return cn_fail(CN_OVERLOADED, "more than %llu audit records", (unsigned long long)max);
+    while (seq < h.seq) {
+        cn_str value;
+        CN_TRY(record_at(c, txn, ++seq, &u, &value));
+        if (begins(cn_obj_str(cn_get(&u.o, "action")), action))
+            fn(ctx, cn_obj_str(cn_get(&u.o, "target")), cn_get(&u.o, "detail"));
+    }
+    return CN_OK;
+}
+
 cn_err cn_audit_list(cn_tenant *t, uint64_t before, uint32_t n, bool (*seen)(void *ctx, cn_str index), void *ctx, cn_buf *out) {
     walk w = {.before = before, .n = n, .seen = seen, .ctx = ctx, .out = out};
     return cn_catalog_read(t, list_all, &w);

@@ -26,6 +26,7 @@
 #include "index/store/fields.h"
 
 typedef struct cn_catalog {
+    cn_tenant *t;
     MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, gate, members;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */
@@ -46,6 +47,9 @@ cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
  * transaction that sees the very same catalog. Whatever came between has left an audit record: then plan runs anew. */
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx);
 cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* of the newest audit record */
+/* Calls fn with each record after number `seq` whose action begins with `action`. CN_OVERLOADED: there are more than `max`. */
+typedef void cn_audit_since_fn(void *ctx, cn_str target, const msgpack_object *detail);
+cn_err cn_audit_since(const cn_catalog *c, MDB_txn *txn, uint64_t seq, uint64_t max, const char *action, cn_audit_since_fn *fn, void *ctx);
 
 typedef struct cn_catalog_key {
     uint8_t b[16];

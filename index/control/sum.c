@@ -25,6 +25,12 @@ void cn_sum_remove(cn_sum *s, cn_str key, cn_str value) {
     s->records--;
 }
 
+void cn_sum_join(cn_sum *s, const cn_sum *more) {
+    for (size_t i = 0; i < sizeof s->digest.b; i++)
+        s->digest.b[i] ^= more->digest.b[i];
+    s->records += more->records;
+}
+
 bool cn_sum_same(const cn_sum *a, const cn_sum *b) { return a->records == b->records && cn_digest_eq(&a->digest, &b->digest); }
 bool cn_sum_is(cn_str key) { return cn_str_eq(key, KEY); }
 

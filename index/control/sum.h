@@ -15,6 +15,7 @@ typedef struct cn_sum {
 
 void cn_sum_add(cn_sum *s, cn_str key, cn_str value);
 void cn_sum_remove(cn_sum *s, cn_str key, cn_str value);
+void cn_sum_join(cn_sum *s, const cn_sum *more); /* of other records */
 bool cn_sum_same(const cn_sum *a, const cn_sum *b);
 bool cn_sum_is(cn_str key); /* the key of the sum itself */
 /* what: "policy", for the text. CN_DAMAGED when there is none. */

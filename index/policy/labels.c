@@ -163,6 +163,15 @@ cn_err cn_labels_copy(cn_arena *a, cn_labels set, cn_labels *ret) {
     return CN_OK;
 }
 
+cn_err cn_triple_copy(cn_arena *a, const cn_triple *t, cn_triple *ret) {
+    cn_triple copy;
+    CN_TRY(cn_labels_copy(a, t->allow, &copy.allow));
+    CN_TRY(cn_labels_copy(a, t->deny, &copy.deny));
+    CN_TRY(cn_labels_copy(a, t->require, &copy.require));
+    *ret = copy;
+    return CN_OK;
+}
+
 bool cn_labels_has(cn_labels set, cn_str label) {
     uint32_t lo = 0, hi = set.n;
     while (lo < hi) {

@@ -2,13 +2,13 @@
 #include "index/policy/policy_inside.h"
 #include "index/policy/glob.h"
 
-const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key) {
-    uint32_t lo = 0, hi = p->n_docs;
+static const cn_policy_doc *find_in(const cn_policy_block *b, const cn_key *key) {
+    uint32_t lo = 0, hi = b ? b->n : 0;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        int c = memcmp(&p->docs[mid].key, key, sizeof *key);
+        int c = memcmp(&b->v[mid].key, key, sizeof *key);
         if (c == 0)
-            return &p->docs[mid];
+            return &b->v[mid];
         if (c < 0)
             lo = mid + 1;
         else
@@ -16,6 +16,8 @@ const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key) {
     }
     return NULL;
 }
+
+const cn_policy_doc *cn_policy_find(const cn_policy *p, const cn_key *key) { return find_in(p->blocks[key->b[0]], key); }
 
 static const cn_gone *find_gone(const cn_gone_list *l, const cn_key *key) {
     uint32_t lo = 0, hi = l->n;
@@ -37,8 +39,8 @@ static bool counts_for(const cn_gone_list *l, uint64_t index_id, uint64_t versio
 /* What a list that cannot be read takes away is not known: the versions that it counts for are not shown. */
 static cn_err all_whole(const cn_policy *p, uint64_t index_id, uint64_t version) {
     for (uint32_t i = 0; p->n_broken && i < p->n_lists; i++)
-        if (p->lists[i].broken.n && counts_for(&p->lists[i], index_id, version))
-            return cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(p->lists[i].broken));
+        if (p->lists[i]->broken.n && counts_for(p->lists[i], index_id, version))
+            return cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(p->lists[i]->broken));
     return CN_OK;
 }
 
@@ -121,11 +123,11 @@ static cn_err work_out(const cn_policy *p, uint64_t index_id, uint64_t version, 
     cn_effect f = {.labels = *row};
     CN_TRY(all_whole(p, index_id, version));
     for (uint32_t i = 0; i < p->n_lists; i++) {
-        const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
+        const cn_gone *g = counts_for(p->lists[i], index_id, version) ? find_gone(p->lists[i], key) : NULL;
         if (g)
             CN_TRY(revoke(g, a, &f.labels));
         if (g && said)
-            said->lists[said->n_lists++] = (cn_said_list){p->lists[i].number, &g->gone};
+            said->lists[said->n_lists++] = (cn_said_list){p->lists[i]->number, &g->gone};
         f.touched |= g != NULL;
     }
     const cn_policy_doc *d = cn_policy_find(p, key);
@@ -156,27 +158,101 @@ cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version
     return CN_OK;
 }
 
-cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) {
-    for (uint32_t i = 0; i < p->n_docs; i++) {
-        const cn_policy_doc *d = &p->docs[i];
-        if (d->erased || d->n_rows)
-            CN_TRY(fn(ctx, &(cn_erasure){d->key, d->source, d->id, d->erased, d->erased_us}));
-    }
+/* ---------- all documents ---------- */
+typedef cn_err doc_fn(void *ctx, const cn_policy_doc *d);
+
+static cn_err each_in(const cn_policy_block *b, doc_fn *fn, void *ctx) {
+    for (uint32_t i = 0; b && i < b->n; i++)
+        CN_TRY(fn(ctx, &b->v[i]));
     return CN_OK;
 }
 
-static bool same_erasure(const cn_policy_doc *a, const cn_policy_doc *b) {
-    return a->erased == b->erased && a->erased_us == b->erased_us && a->n_rows == b->n_rows &&
-           (a->n_rows == 0 || memcmp(a->rows, b->rows, a->n_rows * sizeof *a->rows) == 0);
+static cn_err each_doc(const cn_policy *p, doc_fn *fn, void *ctx) {
+    for (uint32_t b = 0; b < CN_POLICY_BLOCKS; b++)
+        CN_TRY(each_in(p->blocks[b], fn, ctx));
+    return CN_OK;
+}
+
+typedef struct erasures {
+    const cn_policy *before;
+    cn_erasure_fn *fn;
+    void *ctx;
+} erasures;
+
+static cn_err erasure(void *ctx, const cn_policy_doc *d) {
+    const erasures *e = ctx;
+    return d->erased || d->n_rows ? e->fn(e->ctx, &(cn_erasure){d->key, d->source, d->id, d->erased, d->erased_us}) : CN_OK;
+}
+
+cn_err cn_policy_erasures(const cn_policy *p, cn_erasure_fn *fn, void *ctx) { return each_doc(p, erasure, &(erasures){.fn = fn, .ctx = ctx}); }
+
+static bool same_rows(const cn_policy_doc *a, const cn_policy_doc *b) {
+    return a->n_rows == b->n_rows && (a->n_rows == 0 || memcmp(a->rows, b->rows, a->n_rows * sizeof *a->rows) == 0);
+}
+
+static cn_err restored(void *ctx, const cn_policy_doc *d) {
+    const erasures *e = ctx;
+    const cn_policy_doc *was = e->before ? cn_policy_find(e->before, &d->key) : NULL;
+    if (d->erased || (d->n_rows == 0 && d->erased_us == CN_NO_TIME) || (was && !was->erased && was->erased_us == d->erased_us && same_rows(was, d)))
+        return CN_OK;
+    return e->fn(e->ctx, &(cn_erasure){d->key, d->source, d->id, false, d->erased_us});
 }
 
 cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, cn_erasure_fn *fn, void *ctx) {
-    if (before && cn_sum_same(&now->sum, &before->sum))
-        return CN_OK;
-    for (uint32_t i = 0; i < now->n_docs; i++) {
-        const cn_policy_doc *d = &now->docs[i], *was = before ? cn_policy_find(before, &d->key) : NULL;
-        if (!d->erased && (d->n_rows || d->erased_us != CN_NO_TIME) && !(was && same_erasure(was, d)))
-            CN_TRY(fn(ctx, &(cn_erasure){d->key, d->source, d->id, false, d->erased_us}));
+    return before && cn_sum_same(&now->sum, &before->sum) ? CN_OK : each_doc(now, restored, &(erasures){before, fn, ctx});
+}
+
+/* ---------- what came between two policies ---------- */
+/* The next list from i on that counts for the version; NULL: no more. */
+static const cn_gone_list *next_list(const cn_policy *p, uint32_t *i, uint64_t index_id, uint64_t version) {
+    while (*i < p->n_lists && !counts_for(p->lists[*i], index_id, version))
+        ++*i;
+    return *i < p->n_lists ? p->lists[(*i)++] : NULL;
+}
+
+bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, uint64_t version) {
+    const cn_gone_list *x, *y;
+    uint32_t i = 0, k = 0;
+    if (!cn_policy_same_patterns(now, before))
+        return false;
+    do {
+        x = next_list(now, &i, index_id, version);
+        y = next_list(before, &k, index_id, version);
+    } while (x && x == y && !x->broken.n);
+    return !x && !y;
+}
+
+static bool same_labels(cn_labels a, cn_labels b) {
+    bool same = a.n == b.n;
+    for (uint32_t i = 0; same && i < a.n; i++)
+        same = cn_str_eq(a.v[i], b.v[i]);
+    return same;
+}
+
+static bool same_doc(const cn_policy_doc *a, const cn_policy_doc *b) {
+    return a->hidden == b->hidden && a->erased == b->erased && same_rows(a, b) && same_labels(a->granted, b->granted) && same_labels(a->denied, b->denied);
+}
+
+typedef struct compare {
+    const cn_policy_block *other;
+    bool lacking;          /* only those that the other lacks */
+    cn_policy_key_fn *fn;
+    void *ctx;
+} compare;
+
+static cn_err differs(void *ctx, const cn_policy_doc *d) {
+    const compare *c = ctx;
+    const cn_policy_doc *o = find_in(c->other, &d->key);
+    return o && (c->lacking || same_doc(o, d)) ? CN_OK : c->fn(c->ctx, &d->key);
+}
+
+cn_err cn_policy_changed(const cn_policy *now, const cn_policy *before, cn_policy_key_fn *fn, void *ctx) {
+    for (uint32_t b = 0; b < CN_POLICY_BLOCKS; b++) {
+        const cn_policy_block *x = now->blocks[b], *y = before->blocks[b];
+        if (x == y)
+            continue;
+        CN_TRY(each_in(x, differs, &(compare){y, false, fn, ctx}));
+        CN_TRY(each_in(y, differs, &(compare){x, true, fn, ctx}));
     }
     return CN_OK;
 }
@@ -195,7 +271,7 @@ cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t versio
     cn_triple left = *row;
     CN_TRY(all_whole(p, index_id, version));
     for (uint32_t i = 0; i < p->n_lists; i++) {
-        const cn_gone *g = counts_for(&p->lists[i], index_id, version) ? find_gone(&p->lists[i], key) : NULL;
+        const cn_gone *g = counts_for(p->lists[i], index_id, version) ? find_gone(p->lists[i], key) : NULL;
         if (g)
             CN_TRY(revoke(g, a, &left));
     }
@@ -204,16 +280,25 @@ cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t versio
     return CN_OK;
 }
 
-cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
+cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx) {
     CN_TRY(all_whole(p, index_id, version));
     for (uint32_t i = 0; i < p->n_lists; i++)
-        for (uint32_t k = 0; counts_for(&p->lists[i], index_id, version) && k < p->lists[i].n; k++)
-            CN_TRY(fn(ctx, &p->lists[i].v[k].key));
+        for (uint32_t k = 0; counts_for(p->lists[i], index_id, version) && k < p->lists[i]->n; k++)
+            CN_TRY(fn(ctx, &p->lists[i]->v[k].key));
     return CN_OK;
 }
 
-cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx) {
-    for (uint32_t i = 0; i < p->n_docs; i++)
-        CN_TRY(fn(ctx, &p->docs[i].key));
+typedef struct keys {
+    cn_policy_key_fn *fn;
+    void *ctx;
+} keys;
+
+static cn_err key_of(void *ctx, const cn_policy_doc *d) {
+    const keys *k = ctx;
+    return k->fn(k->ctx, &d->key);
+}
+
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx) {
+    CN_TRY(each_doc(p, key_of, &(keys){fn, ctx}));
     return cn_policy_list_keys(p, index_id, version, fn, ctx);
 }

@@ -1,7 +1,7 @@
 /* policy.h -- what lies over all versions: grants, denials, hiding, erasures; and revocations in force.
  *
  * The policy is loaded whole, compared with the count and digest stored beside it, and shared read-only until its epoch
- * passes. A missing or damaged policy is an error, never an empty one. A list of revocations that cannot be read is an
+ * passes; then what changed is read anew, and the whole compared again. A missing or damaged policy is an error, never an empty one. A list of revocations that cannot be read is an
  * error for the versions of its index that it counts for, and for nothing else: see reinstate.
  * Owns:    cn_policy is shared and counted.
  * Thread:  any.
@@ -41,13 +41,19 @@ typedef struct cn_said {
 } cn_said;
 cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
                          const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said);
+typedef cn_err cn_policy_key_fn(void *ctx, const cn_key *key);
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_pattern_hides). */
-cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx);
 /* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. ret may be row. */
 cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed);
 /* Calls fn with each key in the lists in force over this version, once for each list. */
-cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_err (*fn)(void *ctx, const cn_key *key), void *ctx);
+cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx);
+/* Whether, for this version, all that lies between two policies is what cn_policy_changed() tells: patterns and lists are the
+ * same, and every list can be read. */
+bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, uint64_t version);
+/* Calls fn with the key of each document of which one policy says another thing than the other; at a cost by what changed. */
+cn_err cn_policy_changed(const cn_policy *now, const cn_policy *before, cn_policy_key_fn *fn, void *ctx);
 bool cn_policy_has_patterns(const cn_policy *p);
 bool cn_policy_same_patterns(const cn_policy *p, const cn_policy *q);
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);

@@ -6,7 +6,8 @@
  *   's' source              -> record {source}
  *   '='                     -> sum.h, over all records above
  * rows: ids of segments, 16 bytes each: of a document erased and then restored; its rows in these stay erased.
- * Owns:    a cn_policy owns its arena, in which everything it points to lives.
+ * Owns:    a cn_policy owns its arena, in which its patterns live, and shares blocks and lists, each with an arena of its own,
+ *          with the policies before and after it.
  * Thread:  loaded by one, read by any.
  * Limits:  none of its own. */
 #pragma once
@@ -28,13 +29,25 @@ typedef struct cn_policy_doc {
     uint32_t n_rows;
 } cn_policy_doc;
 
+#define CN_POLICY_BLOCKS 256
+typedef struct cn_policy_block { /* the documents whose keys begin with one byte */
+    _Atomic uint32_t refs;
+    cn_sum sum;            /* of their records */
+    cn_arena a;
+    cn_policy_doc *v;      /* by key */
+    uint32_t n, room;
+} cn_policy_block;
+
 typedef struct cn_gone {
     cn_key key;
     cn_triple gone;
 } cn_gone;
 
 typedef struct cn_gone_list { /* of one version in force, by key */
+    _Atomic uint32_t refs;
     uint64_t index_id, number;
+    cn_part own;           /* the file that holds it */
+    cn_arena a;
     cn_gone *v;
     uint32_t n, room;
     cn_str broken;         /* why it cannot be read, for people; empty: it is whole */
@@ -46,10 +59,10 @@ struct cn_policy {
     cn_sum sum;               /* of what was loaded */
     cn_sum lists_sum;
     cn_arena a;
-    cn_policy_doc *docs;   /* by key */
+    cn_policy_block *blocks[CN_POLICY_BLOCKS]; /* by the first byte; NULL: no document */
     cn_pattern *patterns;
-    cn_gone_list *lists;
-    uint32_t n_docs, room_docs, n_patterns, room_patterns, n_lists, room_lists, n_broken;
+    cn_gone_list **lists;
+    uint32_t n_patterns, room_patterns, n_lists, room_lists, n_broken;
     uint64_t loaded_ns;
 };
 

@@ -1,4 +1,8 @@
-/* policy_load.c -- the whole policy in memory, shared until its epoch passes. */
+/* policy_load.c -- the whole policy in memory, shared until its epoch passes.
+ *
+ * The next one takes over what did not change: lists of revocations by their files, and documents by blocks. Which blocks
+ * changed, the audit records since tell; that this is all, the count and digest over all records prove. Where they do not
+ * come out, everything is read. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,20 +16,40 @@
 #include "index/policy/policy_inside.h"
 
 #define ARENA ((size_t)8 << 30)
+#define BLOCK_ARENA 4096
+#define RECORDS_MAX 1000 /* audit records looked at for what changed; after more, all is read */
 #define RETRY_NS 2000000000ull /* after so long, lists that could not be read are tried again */
 
 typedef struct holder { /* one for each open tenant */
     pthread_mutex_t lock;
     cn_policy *now;
+    uint64_t seq;   /* of the newest audit record when it was read */
 } holder;
+
+static void unref_block(cn_policy_block *b) {
+    if (!b || atomic_fetch_sub(&b->refs, 1) != 1)
+        return;
+    cn_free(b->v);
+    cn_arena_done(&b->a);
+    cn_free(b);
+}
+
+static void unref_list(cn_gone_list *l) {
+    if (atomic_fetch_sub(&l->refs, 1) != 1)
+        return;
+    cn_free(l->v);
+    cn_arena_done(&l->a);
+    cn_free(l);
+}
 
 void cn_policy_unref(cn_policy *p) {
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
     for (uint32_t i = 0; i < p->n_lists; i++)
-        cn_free(p->lists[i].v);
+        unref_list(p->lists[i]);
+    for (uint32_t b = 0; b < CN_POLICY_BLOCKS; b++)
+        unref_block(p->blocks[b]);
     cn_free(p->lists);
-    cn_free(p->docs);
     cn_free(p->patterns);
     cn_arena_done(&p->a);
     cn_free(p);
@@ -52,24 +76,39 @@ static cn_err load_pattern(cn_policy *p, bool glob, cn_str value) {
     return CN_OK;
 }
 
+static cn_policy_block *block_of(cn_policy *p, uint8_t first) {
+    cn_policy_block **at = &p->blocks[first];
+    if (*at)
+        return *at;
+    *at = cn_calloc(1, sizeof **at);
+    if (*at) {
+        cn_arena_init(&(*at)->a, BLOCK_ARENA, ARENA);
+        (*at)->refs = 1;
+    }
+    return *at;
+}
+
 static cn_err load_doc(cn_policy *p, cn_str key, cn_str value) {
     cn_key k;
     if (key.n != 1 + sizeof k)
         return cn_fail(CN_DAMAGED, "a key of the policy has %zu bytes", key.n);
     memcpy(&k, key.p + 1, sizeof k);
-    if (!cn_grow(p->docs, p->n_docs, p->room_docs))
+    cn_policy_block *b = block_of(p, k.b[0]);
+    if (!b || !cn_grow(b->v, b->n, b->room))
         return cn_fail_memory();
-    CN_TRY(cn_policy_doc_read(value, &k, &p->a, &p->docs[p->n_docs]));
-    p->n_docs++;
+    CN_TRY(cn_policy_doc_read(value, &k, &b->a, &b->v[b->n]));
+    cn_sum_add(&b->sum, key, value);
+    b->n++;
     return CN_OK;
 }
 
 typedef struct load {
     cn_policy *p;
+    const cn_policy *old;  /* what may be taken over; NULL: nothing */
     cn_tenant *t;
+    const cn_catalog *c;
     MDB_txn *txn;
-    MDB_dbi indexes;
-    cn_sum sum;
+    cn_sum sum;            /* of all that is not in blocks */
 } load;
 
 static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
@@ -77,22 +116,51 @@ static cn_err load_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     load *l = ctx;
     if (cn_sum_is(key))
         return CN_OK;
-    cn_sum_add(&l->sum, key, value);
     if (key.n && key.p[0] == 'd')
         return load_doc(l->p, key, value);
+    cn_sum_add(&l->sum, key, value);
     if (key.n && (key.p[0] == 'g' || key.p[0] == 's'))
         return load_pattern(l->p, key.p[0] == 'g', value);
     return cn_fail(CN_DAMAGED, "the policy holds a record of an unknown kind; a newer cairn may have written it");
 }
 
+/* ---------- what changed ---------- */
+typedef struct stale {
+    bool block[CN_POLICY_BLOCKS];
+} stale;
+
+static void note_change(void *ctx, cn_str target, const msgpack_object *detail) {
+    stale *s = ctx;
+    s->block[cn_key_of(cn_obj_str(cn_get(detail, "source")), target).b[0]] = true;
+}
+
+/* Blocks that did not change, those that did, and all patterns, which are few. */
+static cn_err load_changed(load *l, const stale *s) {
+    for (uint32_t b = 0; b < CN_POLICY_BLOCKS; b++) {
+        const char prefix[2] = {'d', (char)b};
+        if (s->block[b])
+            CN_TRY(cn_db_each(l->txn, l->c->policy, (cn_str){prefix, 2}, load_one, l));
+        else if ((l->p->blocks[b] = l->old->blocks[b]))
+            atomic_fetch_add(&l->p->blocks[b]->refs, 1);
+    }
+    CN_TRY(cn_db_each(l->txn, l->c->policy, CN_STR("g"), load_one, l));
+    return cn_db_each(l->txn, l->c->policy, CN_STR("s"), load_one, l);
+}
+
+static bool is_whole(const load *l) {
+    cn_sum all = l->sum;
+    for (uint32_t b = 0; b < CN_POLICY_BLOCKS; b++)
+        if (l->p->blocks[b])
+            cn_sum_join(&all, &l->p->blocks[b]->sum);
+    return cn_sum_same(&all, &l->p->sum);
+}
+
 /* ---------- revocations in force ---------- */
 static cn_err load_gone(void *ctx, const cn_key *key, const cn_triple *gone) {
     load *l = ctx;
-    cn_gone_list *list = &l->p->lists[l->p->n_lists - 1];
+    cn_gone_list *list = l->p->lists[l->p->n_lists - 1];
     cn_gone g = {.key = *key};
-    CN_TRY(cn_labels_copy(&l->p->a, gone->allow, &g.gone.allow));
-    CN_TRY(cn_labels_copy(&l->p->a, gone->deny, &g.gone.deny));
-    CN_TRY(cn_labels_copy(&l->p->a, gone->require, &g.gone.require));
+    CN_TRY(cn_triple_copy(&list->a, gone, &g.gone));
     if (!cn_grow(list->v, list->n, list->room))
         return cn_fail_memory();
     if (list->n && memcmp(&list->v[list->n - 1].key, key, sizeof *key) >= 0)
@@ -117,14 +185,14 @@ static cn_err name_one(void *ctx, cn_str key, cn_str value, bool *stop) {
 }
 
 /* Says in the list what is wrong and what to do. `why` is for the log: it names a path of the host. */
-static cn_err note_broken(load *l, cn_gone_list *list, const cn_part *own) {
+static cn_err note_broken(load *l, cn_gone_list *list) {
     char why[CN_ERROR_TEXT], file[CN_HEX_TEXT], text[CN_ERROR_TEXT];
     const char *tenant = cn_tenant_name(l->t);
     naming n = {.id = list->index_id};
     snprintf(why, sizeof why, "%s", cn_error_detail());
-    cn_hex(own->id.b, sizeof own->id.b, file);
+    cn_hex(list->own.id.b, sizeof list->own.id.b, file);
     cn_arena_init(&n.a, 16384, (size_t)16 << 20);
-    cn_err e = cn_db_each(l->txn, l->indexes, (cn_str){"", 0}, name_one, &n);
+    cn_err e = cn_db_each(l->txn, l->c->index, (cn_str){"", 0}, name_one, &n);
     unsigned long long number = list->number;
     snprintf(text, sizeof text, "index " CN_STR_FMT ": the revocations of version %llu cannot be read, so no version before it is shown; restore segments/%s.mdb"
              " of the tenant from a backup, or withdraw them: `cairn policy reinstate %s/" CN_STR_FMT " %llu --reason TEXT`",
@@ -132,7 +200,7 @@ static cn_err note_broken(load *l, cn_gone_list *list, const cn_part *own) {
     cn_log(CN_LOG_ERROR, "policy.damaged", "tenant=%s index=" CN_STR_FMT " version=%llu %s", tenant, CN_STR_ARG(n.name), number, why);
     cn_arena_done(&n.a);
     CN_TRY(e);
-    list->broken = cn_arena_str(&l->p->a, cn_str_of(text));
+    list->broken = cn_arena_str(&list->a, cn_str_of(text));
     l->p->n_broken++;
     return list->broken.p ? CN_OK : cn_fail_memory();
 }
@@ -147,30 +215,84 @@ static cn_err read_list(load *l, const cn_part *own) {
     return e;
 }
 
+static cn_gone_list *taken_over(const cn_policy *old, uint64_t index_id, uint64_t number, const cn_part *own) {
+    for (uint32_t i = 0; old && i < old->n_lists; i++) {
+        cn_gone_list *x = old->lists[i];
+        if (x->index_id == index_id && x->number == number && memcmp(&x->own, own, sizeof *own) == 0 && !x->broken.n) {
+            atomic_fetch_add(&x->refs, 1);
+            return x;
+        }
+    }
+    return NULL;
+}
+
+static cn_gone_list *new_list(uint64_t index_id, uint64_t number, const cn_part *own) {
+    cn_gone_list *x = cn_calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    cn_arena_init(&x->a, 65536, ARENA);
+    x->refs = 1;
+    x->index_id = index_id;
+    x->number = number;
+    x->own = *own;
+    return x;
+}
+
 /* Damage to the file of one version concerns the versions of its index before it, not the whole tenant. */
 static cn_err load_list(void *ctx, uint64_t index_id, uint64_t number, const cn_part *own) {
     load *l = ctx;
     cn_policy *p = l->p;
     if (!cn_grow(p->lists, p->n_lists, p->room_lists))
         return cn_fail_memory();
-    p->lists[p->n_lists++] = (cn_gone_list){.index_id = index_id, .number = number};
-    cn_err e = read_list(l, own);
-    return e == CN_DAMAGED || e == CN_NOT_FOUND ? note_broken(l, &p->lists[p->n_lists - 1], own) : e;
+    cn_gone_list *known = taken_over(l->old, index_id, number, own), *list = known ? known : new_list(index_id, number, own);
+    if (!list)
+        return cn_fail_memory();
+    p->lists[p->n_lists++] = list;
+    cn_err e = known ? CN_OK : read_list(l, own);
+    return e == CN_DAMAGED || e == CN_NOT_FOUND ? note_broken(l, list) : e;
 }
 
 /* ---------- loading ---------- */
 typedef struct loading {
     cn_tenant *t;
     cn_policy *now, *ret; /* now: the one that was there; NULL: none */
-    uint64_t epoch;
+    uint64_t epoch, seq;  /* seq: of now; then of ret */
 } loading;
 
-static cn_err load_all(loading *g, const cn_catalog *c, MDB_txn *txn, cn_policy *p) {
-    load l = {.p = p, .t = g->t, .txn = txn, .indexes = c->index};
-    CN_TRY(cn_db_each(txn, c->policy, (cn_str){"", 0}, load_one, &l));
-    if (!cn_sum_same(&p->sum, &l.sum))
-        return cn_sum_differs(CN_POLICY_WHAT);
-    return cn_inforce_each(g->t, txn, load_list, &l);
+/* By what changed, or all; *ret NULL: what is known to have changed is not all that did. */
+static cn_err load_by(const loading *g, const cn_catalog *c, MDB_txn *txn, const stale *changed, const cn_sum *sum, cn_policy **ret) {
+    load l = {.p = cn_calloc(1, sizeof *l.p), .old = g->now, .t = g->t, .txn = txn, .c = c};
+    if (!l.p)
+        return cn_fail_memory();
+    cn_arena_init(&l.p->a, BLOCK_ARENA, ARENA);
+    l.p->refs = 1;
+    l.p->sum = *sum;
+    l.p->loaded_ns = cn_mono_ns();
+    cn_err e = cn_inforce_sum_get(txn, c->inforce, &l.p->lists_sum);
+    if (e == CN_OK)
+        e = changed ? load_changed(&l, changed) : cn_db_each(txn, c->policy, (cn_str){"", 0}, load_one, &l);
+    bool whole = e == CN_OK && is_whole(&l);
+    if (e == CN_OK && !whole && !changed)
+        e = cn_sum_differs(CN_POLICY_WHAT);
+    if (whole)
+        e = cn_inforce_each(g->t, txn, load_list, &l);
+    if (e == CN_OK && whole)
+        *ret = l.p;
+    else
+        cn_policy_unref(l.p);
+    return e;
+}
+
+/* An audit record that cannot be read is no reason to answer nothing: then all is read. */
+static cn_err load_next(const loading *g, const cn_catalog *c, MDB_txn *txn, const cn_sum *sum, cn_policy **ret) {
+    stale changed = {{0}};
+    cn_policy *p = NULL;
+    if (g->now && cn_audit_since(c, txn, g->seq, RECORDS_MAX, "policy.", note_change, &changed) == CN_OK)
+        CN_TRY(load_by(g, c, txn, &changed, sum, &p));
+    if (!p)
+        CN_TRY(load_by(g, c, txn, NULL, sum, &p));
+    *ret = p;
+    return CN_OK;
 }
 
 static bool try_again(const cn_policy *p) { return p->n_broken && cn_mono_ns() - p->loaded_ns > RETRY_NS; }
@@ -183,22 +305,9 @@ static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_sum_get(txn, c->policy, CN_POLICY_WHAT, &sum));
     CN_TRY(cn_inforce_sum_get(txn, c->inforce, &lists));
     g->ret = g->now;
-    if (g->now && !try_again(g->now) && cn_sum_same(&sum, &g->now->sum) && cn_sum_same(&lists, &g->now->lists_sum))
-        return CN_OK;
-    cn_policy *p = cn_calloc(1, sizeof *p);
-    if (!p)
-        return cn_fail_memory();
-    cn_arena_init(&p->a, 65536, ARENA);
-    p->refs = 1;
-    p->sum = sum;
-    p->lists_sum = lists;
-    p->loaded_ns = cn_mono_ns();
-    cn_err e = load_all(g, c, txn, p);
-    if (e != CN_OK)
-        cn_policy_unref(p);
-    else
-        g->ret = p;
-    return e;
+    if (!g->now || try_again(g->now) || !cn_sum_same(&sum, &g->now->sum) || !cn_sum_same(&lists, &g->now->lists_sum))
+        CN_TRY(load_next(g, c, txn, &sum, &g->ret));
+    return cn_audit_seq(txn, c->meta, &g->seq);
 }
 
 static cn_err make_holder(cn_tenant *t, void **ret) {
@@ -219,7 +328,7 @@ static void free_holder(void *p) {
 }
 
 static cn_err refresh(holder *h, cn_tenant *t) {
-    loading g = {.t = t, .now = h->now};
+    loading g = {.t = t, .now = h->now, .seq = h->seq};
     uint64_t epoch;
     CN_TRY(cn_epoch(t, &epoch));
     if (h->now && h->now->epoch == epoch && !try_again(h->now))
@@ -229,6 +338,7 @@ static cn_err refresh(holder *h, cn_tenant *t) {
     if (g.ret != h->now)
         cn_policy_unref(h->now);
     h->now = g.ret;
+    h->seq = g.seq;
     return CN_OK;
 }
 
@@ -237,8 +347,8 @@ cn_err cn_policy_check(cn_tenant *t) {
     cn_err e = CN_OK;
     CN_TRY(cn_catalog_read(t, load_in, &g));
     for (uint32_t i = 0; e == CN_OK && i < g.ret->n_lists; i++)
-        if (g.ret->lists[i].broken.n)
-            e = cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(g.ret->lists[i].broken));
+        if (g.ret->lists[i]->broken.n)
+            e = cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(g.ret->lists[i]->broken));
     cn_policy_unref(g.ret);
     return e;
 }

@@ -10,26 +10,15 @@ void cn_permit_unref(cn_permit *p) {
         return;
     for (uint32_t i = 0; p->rows && i < p->parts; i++)
         cn_free(p->rows[i]);
+    for (uint32_t i = 0; p->touches && i < p->parts; i++)
+        cn_touches_unref(p->touches[i]);
     cn_free(p->rows);
+    cn_free(p->touches);
     cn_word_counts_free(atomic_load(&p->counts));
     cn_free(p->n_rows);
     cn_free((void *)(uintptr_t)p->who.holds.v);
     cn_free((void *)(uintptr_t)p->who.asks.v);
     cn_free(p);
-}
-
-static const cn_touched *touched(const cn_view_part *p, uint32_t doc) {
-    uint32_t lo = 0, hi = p->n_touched;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (p->touched[mid].doc == doc)
-            return &p->touched[mid];
-        if (p->touched[mid].doc < doc)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
 }
 
 static cn_err class_permits(cn_seg *s, uint32_t cls, const cn_principal *who, bool *ret) {
@@ -41,7 +30,7 @@ static cn_err class_permits(cn_seg *s, uint32_t cls, const cn_principal *who, bo
 
 cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal *who, bool *ret) {
     const cn_view_part *p = &v->parts[part];
-    const cn_touched *t = touched(p, doc);
+    const cn_touched *t = cn_touches_find(p->touches, doc);
     *ret = false;
     if (cn_part_lacks(p, doc) || (t && t->effect.dead))
         return CN_OK;
@@ -61,6 +50,17 @@ cn_err cn_in_time(uint32_t doc, uint64_t deadline_ns) {
 static void set_rows(uint64_t *bits, uint32_t from, uint32_t to) {
     for (uint32_t row = from; row < to; row++)
         bits[row / 64] |= (uint64_t)1 << (row % 64);
+}
+
+/* How many there were. */
+static uint32_t clear_rows(uint64_t *bits, uint32_t from, uint32_t to) {
+    uint32_t n = 0;
+    for (uint32_t row = from; row < to; row++) {
+        uint64_t bit = (uint64_t)1 << (row % 64);
+        n += (bits[row / 64] & bit) != 0;
+        bits[row / 64] &= ~bit;
+    }
+    return n;
 }
 
 static cn_err classes_of(cn_seg *s, const cn_principal *who, bool **ret) {
@@ -83,13 +83,13 @@ typedef struct build {
     const cn_view_part *p;
     const cn_principal *who;
     const cn_filter *filter;
-    const bool *classes;
+    bool *classes;         /* which of them may be seen; NULL: to be asked one by one */
     uint64_t deadline_ns;
     uint64_t *bits;
     uint32_t n;
 } build;
 
-static cn_err matches(build *b, uint32_t doc, bool *ret) {
+static cn_err matches(const build *b, uint32_t doc, bool *ret) {
     cn_doc d;
     *ret = true;
     if (!b->filter)
@@ -99,18 +99,30 @@ static cn_err matches(build *b, uint32_t doc, bool *ret) {
     return CN_OK;
 }
 
-static cn_err add_docs(build *b) {
+static cn_err labels_permit(const build *b, uint32_t doc, const cn_effect *f, bool *ret) {
+    uint32_t cls = cn_seg_doc_class(b->p->seg)[doc];
+    if (f)
+        *ret = !f->dead && cn_triple_permits(&f->labels, b->who);
+    else if (cls >= cn_seg_classes(b->p->seg))
+        *ret = false;
+    else if (b->classes)
+        *ret = b->classes[cls];
+    else
+        return class_permits(b->p->seg, cls, b->who, ret);
+    return CN_OK;
+}
+
+/* The documents of one block of the policy's. */
+static cn_err add_block(build *b, uint32_t block) {
     cn_seg *s = b->p->seg;
-    const uint32_t *cls = cn_seg_doc_class(s), *row = cn_seg_doc_row(s);
-    uint32_t next = 0, docs = cn_seg_docs(s), classes = cn_seg_classes(s);
+    const cn_touch_block *t = b->p->touches->blocks[block];
+    const uint32_t *row = cn_seg_doc_row(s);
+    uint32_t next = 0, docs = cn_seg_docs(s), end = docs - block * CN_TOUCH_BLOCK < CN_TOUCH_BLOCK ? docs : (block + 1) * CN_TOUCH_BLOCK;
     bool any_dead = !roaring_bitmap_is_empty(b->p->dead) || b->p->hidden;
-    for (uint32_t doc = 0; doc < docs; doc++) {
+    for (uint32_t doc = block * CN_TOUCH_BLOCK; doc < end; doc++) {
+        bool may, fits;
         CN_TRY(cn_in_time(doc, b->deadline_ns));
-        bool may = cls[doc] < classes && b->classes[cls[doc]], fits;
-        if (next < b->p->n_touched && b->p->touched[next].doc == doc) {
-            const cn_effect *f = &b->p->touched[next++].effect;
-            may = !f->dead && cn_triple_permits(&f->labels, b->who);
-        }
+        CN_TRY(labels_permit(b, doc, t && next < t->n && t->v[next].doc == doc ? &t->v[next++].effect : NULL, &may));
         if (!may || (any_dead && cn_part_lacks(b->p, doc)))
             continue;
         CN_TRY(matches(b, doc, &fits));
@@ -122,20 +134,39 @@ static cn_err add_docs(build *b) {
     return CN_OK;
 }
 
-static cn_err build_part(const cn_view_part *p, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, uint64_t **ret, uint32_t *ret_n) {
-    bool *classes;
-    build b = {.p = p, .who = who, .filter = filter, .deadline_ns = deadline_ns};
-    CN_TRY(classes_of(p->seg, who, &classes));
-    b.classes = classes;
-    b.bits = cn_calloc(cn_seg_rows(p->seg) / 64u + 1u, sizeof *b.bits);
-    cn_err e = b.bits ? add_docs(&b) : cn_fail_memory();
-    cn_free(classes);
-    if (e != CN_OK) {
-        cn_free(b.bits);
-        return e;
+static cn_err build_whole(build *b) {
+    CN_TRY(classes_of(b->p->seg, b->who, &b->classes));
+    cn_err e = CN_OK;
+    for (uint32_t i = 0; e == CN_OK && i < b->p->touches->n; i++)
+        e = add_block(b, i);
+    cn_free(b->classes);
+    return e;
+}
+
+/* From the set of an earlier policy: only what that said in blocks that are no more is asked again. */
+static cn_err build_from(build *b, const cn_permit *old, uint32_t part) {
+    const uint32_t *row = cn_seg_doc_row(b->p->seg);
+    uint32_t docs = cn_seg_docs(b->p->seg);
+    memcpy(b->bits, old->rows[part], (cn_seg_rows(b->p->seg) / 64u + 1u) * sizeof *b->bits);
+    b->n = old->n_rows[part];
+    for (uint32_t i = 0; i < b->p->touches->n; i++) {
+        uint32_t from = i * CN_TOUCH_BLOCK;
+        if (old->touches[part]->blocks[i] == b->p->touches->blocks[i])
+            continue;
+        b->n -= clear_rows(b->bits, row[from], row[docs - from < CN_TOUCH_BLOCK ? docs : from + CN_TOUCH_BLOCK]);
+        CN_TRY(add_block(b, i));
     }
-    *ret = b.bits;
-    *ret_n = b.n;
+    return CN_OK;
+}
+
+static cn_err build_part(build *b, const cn_permit *old, uint32_t part, cn_permit *p) {
+    b->bits = cn_calloc(cn_seg_rows(b->p->seg) / 64u + 1u, sizeof *b->bits);
+    p->rows[part] = b->bits;
+    if (!b->bits)
+        return cn_fail_memory();
+    p->touches[part] = cn_touches_ref(b->p->touches);
+    CN_TRY(old ? build_from(b, old, part) : build_whole(b));
+    p->n_rows[part] = b->n;
     return CN_OK;
 }
 
@@ -156,7 +187,8 @@ static cn_err copy_labels(cn_labels l, cn_labels *ret) {
     return CN_OK;
 }
 
-static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret) {
+/* old: of the same principal and filter, under an earlier policy; NULL: there is none. */
+static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, const cn_permit *old, cn_permit **ret) {
     cn_permit *p = cn_calloc(1, sizeof *p);
     if (!p)
         return cn_fail_memory();
@@ -164,11 +196,12 @@ static cn_err build_set(cn_view *v, const cn_principal *who, const cn_filter *fi
     p->parts = v->n_parts;
     p->rows = cn_calloc(v->n_parts + 1u, sizeof *p->rows);
     p->n_rows = cn_calloc(v->n_parts + 1u, sizeof *p->n_rows);
-    cn_err e = p->rows && p->n_rows ? copy_labels(who->holds, &p->who.holds) : cn_fail_memory();
+    p->touches = cn_calloc(v->n_parts + 1u, sizeof(cn_touches *));
+    cn_err e = p->rows && p->n_rows && p->touches ? copy_labels(who->holds, &p->who.holds) : cn_fail_memory();
     if (e == CN_OK)
         e = copy_labels(who->asks, &p->who.asks);
     for (uint32_t i = 0; e == CN_OK && i < v->n_parts; i++)
-        e = build_part(&v->parts[i], who, filter, deadline_ns, &p->rows[i], &p->n_rows[i]);
+        e = build_part(&(build){.p = &v->parts[i], .who = who, .filter = filter, .deadline_ns = deadline_ns}, old, i, p);
     if (e != CN_OK)
         cn_permit_unref(p);
     else
@@ -195,11 +228,15 @@ static bool same_labels(cn_labels a, cn_labels b) {
 
 static bool same(const cn_principal *a, const cn_principal *b) { return same_labels(a->holds, b->holds) && same_labels(a->asks, b->asks); }
 
+static bool is_of(const cn_permit *p, uint32_t hash, const cn_principal *who, const cn_digest *filter) {
+    return p->hash == hash && cn_digest_eq(&p->filter, filter) && same(&p->who, who);
+}
+
 static cn_permit *find(cn_view *v, uint32_t hash, const cn_principal *who, const cn_digest *filter) {
-    for (int i = 0; i < CN_PERMITS && v->permits[i]; i++) {
-        cn_permit *p = v->permits[i];
-        if (p->hash == hash && cn_digest_eq(&p->filter, filter) && same(&p->who, who)) {
-            p->used = ++v->clock;
+    for (int i = 0; i < CN_PERMITS && v->permits[i].set; i++) {
+        cn_permit *p = v->permits[i].set;
+        if (is_of(p, hash, who, filter)) {
+            v->permits[i].used = ++v->clock;
             atomic_fetch_add(&p->refs, 1);
             return p;
         }
@@ -207,19 +244,28 @@ static cn_permit *find(cn_view *v, uint32_t hash, const cn_principal *who, const
     return NULL;
 }
 
+/* Made by what this view's policy says? */
+static bool is_current(const cn_view *v, const cn_permit *p) {
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        if (p->touches[i] != v->parts[i].touches)
+            return false;
+    return true;
+}
+
+/* In the place of the same principal's and filter's, a free one, or that of the one not used for longest. */
 static void keep(cn_view *v, cn_permit *p) {
     int at = 0;
     for (int i = 0; i < CN_PERMITS; i++) {
-        if (!v->permits[i]) {
+        if (!v->permits[i].set || is_of(v->permits[i].set, p->hash, &p->who, &p->filter)) {
             at = i;
             break;
         }
-        if (v->permits[i]->used < v->permits[at]->used)
+        if (v->permits[i].used < v->permits[at].used)
             at = i;
     }
-    cn_permit_unref(v->permits[at]);
-    v->permits[at] = p;
-    p->used = ++v->clock;
+    cn_permit_unref(v->permits[at].set);
+    v->permits[at].set = p;
+    v->permits[at].used = ++v->clock;
     atomic_fetch_add(&p->refs, 1);
 }
 
@@ -227,16 +273,20 @@ cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filte
     cn_digest fd = cn_filter_digest(filter);
     uint32_t hash = hash_of(who);
     pthread_mutex_lock(&v->lock);
-    cn_permit *p = find(v, hash, who, &fd);
+    cn_permit *old = find(v, hash, who, &fd), *p = NULL;
     pthread_mutex_unlock(&v->lock);
-    if (!p) {
-        CN_TRY(build_set(v, who, filter, deadline_ns, &p));
-        p->hash = hash;
-        p->filter = fd;
-        pthread_mutex_lock(&v->lock);
-        keep(v, p);
-        pthread_mutex_unlock(&v->lock);
+    if (old && is_current(v, old)) {
+        *ret = old;
+        return CN_OK;
     }
+    cn_err e = build_set(v, who, filter, deadline_ns, old, &p);
+    cn_permit_unref(old);
+    CN_TRY(e);
+    p->hash = hash;
+    p->filter = fd;
+    pthread_mutex_lock(&v->lock);
+    keep(v, p);
+    pthread_mutex_unlock(&v->lock);
     *ret = p;
     return CN_OK;
 }

@@ -21,7 +21,7 @@ static void free_part(cn_view_part *p) {
         roaring_bitmap_free(p->dead);
     if (p->hidden)
         roaring_bitmap_free(p->hidden);
-    cn_free(p->touched);
+    cn_touches_unref(p->touches);
     if (p->seg)
         cn_seg_close(p->seg);
 }
@@ -30,7 +30,7 @@ void cn_view_unref(cn_view *v) {
     if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
         return;
     for (int i = 0; i < CN_PERMITS; i++)
-        cn_permit_unref(v->permits[i]);
+        cn_permit_unref(v->permits[i].set);
     for (uint32_t i = 0; v->parts && i < v->n_parts; i++)
         free_part(&v->parts[i]);
     cn_free(v->parts);
@@ -48,55 +48,89 @@ const cn_modes *cn_view_modes(const cn_view *v) { return &v->modes; }
 uint64_t cn_view_epoch(const cn_view *v) { return v->epoch; }
 
 /* ---------- documents that the policy touches ---------- */
-static cn_err touch(cn_view *v, cn_view_part *p, uint32_t doc) {
-    cn_doc d;
-    cn_key key;
-    cn_digest leaf;
-    cn_effect f;
-    cn_triple row;
-    CN_TRY(cn_seg_leaf(p->seg, doc, &key, &leaf));
-    CN_TRY(cn_seg_doc_brief(p->seg, doc, &d));
-    CN_TRY(cn_seg_class(p->seg, cn_seg_doc_class(p->seg)[doc], &row));
-    CN_TRY(cn_policy_effect(v->policy, v->ix.id, v->ver.number, &key, d.source, d.id, &row, cn_seg_get_id(p->seg), &v->a, &f));
-    if (!f.touched)
-        return CN_OK;
-    if (!cn_grow(p->touched, p->n_touched, p->room_touched))
-        return cn_fail_memory();
-    p->touched[p->n_touched++] = (cn_touched){doc, f};
-    return CN_OK;
-}
+typedef struct found { /* in one part */
+    uint32_t *docs, n, room;
+} found;
 
-static cn_err touch_key(void *ctx, const cn_key *key) {
-    cn_view *v = ctx;
-    for (uint32_t i = 0; i < v->n_parts; i++) {
+typedef struct touching {
+    cn_view *v;
+    found *of; /* each part */
+} touching;
+
+static cn_err find_key(void *ctx, const cn_key *key) {
+    touching *t = ctx;
+    for (uint32_t i = 0; i < t->v->n_parts; i++) {
+        found *f = &t->of[i];
         uint32_t doc;
-        if (cn_seg_find(v->parts[i].seg, key, &doc))
-            CN_TRY(touch(v, &v->parts[i], doc));
+        if (!cn_seg_find(t->v->parts[i].seg, key, &doc))
+            continue;
+        if (!cn_grow(f->docs, f->n, f->room))
+            return cn_fail_memory();
+        f->docs[f->n++] = doc;
     }
     return CN_OK;
 }
 
-static int by_doc(const void *a, const void *b) {
-    uint32_t x = ((const cn_touched *)a)->doc, y = ((const cn_touched *)b)->doc;
-    return (x > y) - (x < y);
+typedef struct touched {
+    const cn_view *v;
+    cn_seg *seg;
+} touched;
+
+static cn_err effect_of(void *ctx, uint32_t doc, cn_arena *a, cn_effect *ret) {
+    const touched *t = ctx;
+    cn_doc d;
+    cn_key key;
+    cn_digest leaf;
+    cn_triple row;
+    CN_TRY(cn_seg_leaf(t->seg, doc, &key, &leaf));
+    CN_TRY(cn_seg_doc_brief(t->seg, doc, &d));
+    CN_TRY(cn_seg_class(t->seg, cn_seg_doc_class(t->seg)[doc], &row));
+    return cn_policy_effect(t->v->policy, t->v->ix.id, t->v->ver.number, &key, d.source, d.id, &row, cn_seg_get_id(t->seg), a, ret);
 }
 
-static void sort_touched(cn_view_part *p) { /* a document may be named by the policy and by several lists: each is whole */
-    if (p->n_touched == 0)
-        return;
-    qsort(p->touched, p->n_touched, sizeof *p->touched, by_doc);
-    uint32_t n = 1;
-    for (uint32_t i = 1; i < p->n_touched; i++)
-        if (p->touched[i].doc != p->touched[n - 1].doc)
-            p->touched[n++] = p->touched[i];
-    p->n_touched = n;
-}
-
-static cn_err touch_all(cn_view *v) {
-    CN_TRY(cn_policy_keys(v->policy, v->ix.id, v->ver.number, touch_key, v));
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        sort_touched(&v->parts[i]);
+static cn_err touch_parts(touching *t, const cn_view *before) {
+    cn_view *v = t->v;
+    CN_TRY(before ? cn_policy_changed(v->policy, before->policy, find_key, t) : cn_policy_keys(v->policy, v->ix.id, v->ver.number, find_key, t));
+    for (uint32_t i = 0; i < v->n_parts; i++) {
+        cn_view_part *p = &v->parts[i];
+        cn_touches *was = before ? before->parts[i].touches : NULL;
+        if (was && t->of[i].n == 0)
+            p->touches = cn_touches_ref(was);
+        else
+            CN_TRY(cn_touches_make(cn_seg_docs(p->seg), was, t->of[i].docs, t->of[i].n, effect_of, &(touched){v, p->seg}, &p->touches));
+    }
     return CN_OK;
+}
+
+/* before: the same version under an earlier policy that this one follows; NULL: none is at hand. */
+static cn_err touch_all(cn_view *v, const cn_view *before) {
+    touching t = {v, cn_calloc(v->n_parts + 1u, sizeof *t.of)};
+    if (!t.of)
+        return cn_fail_memory();
+    cn_err e = touch_parts(&t, before);
+    for (uint32_t i = 0; i < v->n_parts; i++)
+        cn_free(t.of[i].docs);
+    cn_free(t.of);
+    return e;
+}
+
+/* Is it the very same version, under a policy of which only single documents have changed since? */
+static bool follows(const cn_view *v, const cn_view *old) {
+    bool same = old && old->ix.id == v->ix.id && old->ver.number == v->ver.number && old->own == v->own && old->n_parts == v->n_parts;
+    for (uint32_t i = 0; same && i < v->n_parts; i++)
+        same = old->parts[i].seg == v->parts[i].seg;
+    return same && cn_policy_follows(v->policy, old->policy, v->ix.id, v->ver.number);
+}
+
+/* Permitted sets of before: what has changed in one is made anew when it is asked for (permit.c). */
+static void take_permits(cn_view *v, cn_view *before) {
+    pthread_mutex_lock(&before->lock);
+    for (int i = 0; i < CN_PERMITS && before->permits[i].set; i++) {
+        v->permits[i] = before->permits[i];
+        atomic_fetch_add(&v->permits[i].set->refs, 1);
+    }
+    v->clock = before->clock;
+    pthread_mutex_unlock(&before->lock);
 }
 
 /* ---------- documents that a pattern hides ---------- */
@@ -160,6 +194,7 @@ static cn_err pin(cn_tenant *t, cn_str index, cn_view *v) {
         CN_TRY(cn_policy_load(t, &v->policy));
         CN_TRY(cn_version_pin(t, index, v->asked, &v->a, &p));
         v->epoch = p.epoch;
+        v->host = p.host;
         v->ix = p.ix;
         v->ver = p.version;
         v->space = p.space;
@@ -203,7 +238,7 @@ static bool still_holds(cn_tenant *t, const cn_view *old, const cn_view *now) {
     return true;
 }
 
-static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
+static cn_err fill(cn_tenant *t, cn_str index, cn_view *old, cn_view *v) {
     if (v->ver.marks & (CN_MARK_QUARANTINED | CN_MARK_DROPPED))
         return cn_fail(CN_REFUSED, "version %llu was dropped or is quarantined and does not answer", (unsigned long long)v->ver.number);
     cn_err e = cn_seg_open(t, &v->ver.own, &v->ver.own_digest, &v->own);
@@ -216,11 +251,20 @@ static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
     for (uint32_t i = 0; i < v->ver.n_parts; i++)
         CN_TRY(open_part(t, v, i));
     CN_TRY(hide_all(v, old));
-    return touch_all(v);
+    cn_view *before = follows(v, old) ? old : NULL;
+    CN_TRY(touch_all(v, before));
+    if (before)
+        take_permits(v, before);
+    return CN_OK;
 }
 
-/* *ret: a new one; or the old one with a reference more, and then *ret_epoch: the one under which it still holds. */
-static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn_view **ret, uint64_t *ret_epoch) {
+/* Of the tenant's catalog and of the host's settings, by which views are told apart from later ones. */
+typedef struct moment {
+    uint64_t epoch, host;
+} moment;
+
+/* *ret: a new one; or the old one with a reference more, and then *ret_at: the moment at which it still holds. */
+static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn_view **ret, moment *ret_at) {
     cn_view *v = cn_calloc(1, sizeof *v);
     if (!v)
         return cn_fail_memory();
@@ -230,7 +274,7 @@ static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn
     v->asked = number;
     cn_err e = pin(t, index, v);
     if (e == CN_OK && old && still_holds(t, old, v)) {
-        *ret_epoch = v->epoch;
+        *ret_at = (moment){v->epoch, v->host};
         atomic_fetch_add(&old->refs, 1);
         *ret = old;
         cn_view_unref(v);
@@ -272,14 +316,14 @@ static void free_holder(void *p) {
 
 static bool answers(const cn_view *v, cn_str index, uint64_t number) { return v->asked == number && cn_str_eq(v->ix.name, index); }
 
-/* The cached view of this question, moved to the front; or, of an older epoch, *ret_old. Both are referenced. */
-static cn_view *find(holder *h, cn_str index, uint64_t number, uint64_t epoch, cn_view **ret_old) {
+/* The cached view of this question, moved to the front; or, of another moment, *ret_old. Both are referenced. */
+static cn_view *find(holder *h, cn_str index, uint64_t number, const moment *now, cn_view **ret_old) {
     for (cn_view **at = &h->first; *at; at = &(*at)->next) {
         cn_view *v = *at;
         if (!answers(v, index, number))
             continue;
         atomic_fetch_add(&v->refs, 1);
-        if (v->epoch != epoch) {
+        if (v->epoch != now->epoch || v->host != now->host) {
             *ret_old = v;
             return NULL;
         }
@@ -312,23 +356,25 @@ static void keep(holder *h, cn_view *v) {
     h->first = v;
 }
 
-/* Under the lock, so that its epoch only grows. */
-static void renew(cn_view *v, uint64_t epoch) {
+/* Under the lock, so that both only grow. */
+static void renew(cn_view *v, const moment *at) {
     v->used_ns = cn_mono_ns();
-    if (v->epoch < epoch)
-        v->epoch = epoch;
+    if (v->epoch < at->epoch)
+        v->epoch = at->epoch;
+    if (v->host < at->host)
+        v->host = at->host;
 }
 
 static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, cn_view *old, cn_view **ret) {
     cn_view *v = NULL;
-    uint64_t epoch = 0;
-    cn_err e = make(t, index, number, old, &v, &epoch);
+    moment at = {0};
+    cn_err e = make(t, index, number, old, &v, &at);
     if (e == CN_NOT_FOUND || e == CN_DAMAGED) /* gc may have been quicker than this reader: the catalog says where to look now */
-        e = make(t, index, number, old, &v, &epoch);
+        e = make(t, index, number, old, &v, &at);
     CN_TRY(e);
     pthread_mutex_lock(&h->lock);
     if (v == old)
-        renew(v, epoch);
+        renew(v, &at);
     else
         keep(h, v);
     pthread_mutex_unlock(&h->lock);
@@ -338,13 +384,14 @@ static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, c
 
 cn_err cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
     void *slot;
-    uint64_t epoch;
+    moment now;
     cn_view *old = NULL;
     CN_TRY(cn_tenant_slot(t, CN_SLOT_VIEWS, make_holder, free_holder, &slot));
-    CN_TRY(cn_epoch(t, &epoch));
+    CN_TRY(cn_epoch(t, &now.epoch));
+    CN_TRY(cn_env_stamp(cn_data_host(cn_tenant_data(t)), &now.host));
     holder *h = slot;
     pthread_mutex_lock(&h->lock);
-    cn_view *v = find(h, index, number, epoch, &old);
+    cn_view *v = find(h, index, number, &now, &old);
     pthread_mutex_unlock(&h->lock);
     cn_err e = v ? CN_OK : open_new(t, h, index, number, old, &v);
     cn_view_unref(old);

@@ -8,14 +8,10 @@
 
 #include "index/search/word_counts.h"
 #include "index/search/search.h"
+#include "index/search/touch.h"
 #include "index/store/bitmap.h"
 
 #define CN_PERMITS 64
-
-typedef struct cn_touched { /* a document of which the policy says something */
-    uint32_t doc;
-    cn_effect effect;
-} cn_touched;
 
 typedef struct cn_view_part {
     cn_seg *seg;
@@ -24,18 +20,17 @@ typedef struct cn_view_part {
     cn_cells *cells;       /* borrowed likewise, of an index of that kind; NULL: none */
     roaring_bitmap_t *dead;   /* in this version */
     roaring_bitmap_t *hidden; /* by the policy's patterns; NULL: it has none */
-    cn_touched *touched;   /* by document */
-    uint32_t n_touched, room_touched;
+    cn_touches *touches;   /* what the policy says of single documents */
 } cn_view_part;
 
-typedef struct cn_permit { /* what one principal (and filter) may see */
+typedef struct cn_permit { /* what one principal (and filter) may see; of the version, and of the policy by which it was made */
     _Atomic uint32_t refs;
     uint32_t hash;         /* of the principal's labels, for a quick no */
     cn_principal who;      /* its own copy, each set in one piece */
     cn_digest filter;
-    uint64_t used;
     uint64_t **rows;       /* for each part: a bit a row */
     uint32_t *n_rows;      /* bits set */
+    cn_touches **touches;  /* those of each part that it was made by */
     uint32_t parts;
     _Atomic(cn_word_counts *) counts; /* of the filterless set: what lexical search has counted in it; NULL: nothing yet */
 } cn_permit;
@@ -46,6 +41,7 @@ struct cn_view {
     uint64_t used_ns;      /* when it was last asked for; under the holder's lock */
     uint64_t asked;        /* the number it was opened by; 0: the active one */
     _Atomic uint64_t epoch; /* the newest under which it is known to hold */
+    uint64_t host;         /* the host's commit under which it is: its mode is read with the rest; under the holder's lock */
     cn_digest of;          /* of the records it was made of: cn_pin */
     cn_index_info ix;
     cn_version ver;
@@ -58,7 +54,10 @@ struct cn_view {
     cn_view_part *parts;
     uint32_t n_parts;
     pthread_mutex_t lock;
-    cn_permit *permits[CN_PERMITS];
+    struct {
+        cn_permit *set;
+        uint64_t used;
+    } permits[CN_PERMITS]; /* those without one at the end */
     uint64_t clock;
     cn_view *next;         /* in the tenant's list */
 };

@@ -148,7 +148,7 @@ cn_err cn_run_seal(cn_run *r, uint64_t base, uint64_t trial_of, cn_arena *a, cn_
         cn_pack_cstr(&settings, "fusion"), cn_pack_cstr(&settings, cn_fusion_name(true));
     CN_TRY(cn_buf_check(&settings));
     CN_TRY(cn_run_recipe_end(r));
-    cn_seal s = {.index = r->o.index, .base = base, .trial_of = trial_of, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
+    cn_seal s = {.index = r->o.index, .base = base, .newest = r->index.newest, .trial_of = trial_of, .recipe = &r->recipe, .answer_settings = cn_buf_str(&settings),
                  .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id), .policy = r->policy};
     cn_segw *w = r->w;
     r->w = NULL;

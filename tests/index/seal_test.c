@@ -138,6 +138,27 @@ static void test_over_an_erasure(void) {
     CU_ASSERT_EQUAL(s_sees("e", 2, "public", "c"), 0);
 }
 
+/* What the job compared with was the first version, for the second was set aside. The second is the head again: what the job
+ * found unchanged need not be so there. What came after it began is of other sources. */
+static void test_over_a_version_that_came_back(void) {
+    static const s_row wrong[] = {{"a", "other", "public", "", ""}}, beside[] = {{"x", "of another source", "public", "", ""}};
+    uint64_t number;
+    cn_digest root;
+    s_index("w");
+    CU_ASSERT_EQUAL(s_seal("w", rows, 3, NULL), 1);
+    CU_ASSERT_EQUAL(s_seal("w", wrong, 1, NULL), 2);
+    OK(s_activate("w", 1));
+    OK(cn_version_mark(s_tenant, CN_STR("w"), 2, CN_MARK_QUARANTINED, 0, &s_who));
+    cn_seal s = {.index = CN_STR("w"), .base = 1, .newest = 2, .recipe = &plain, .job = CN_STR("j"), .counts = {.added = 1}};
+    OK(cn_version_mark(s_tenant, CN_STR("w"), 2, 0, CN_MARK_QUARANTINED, &s_who));
+    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, carry("new"), &s_who, &number, &root), CN_CONFLICT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "run it again"));
+    s.base = 2;
+    CU_ASSERT_EQUAL(s_seal("w", beside, 1, NULL), 3);
+    OK(cn_version_seal(s_tenant, &s, carry("new"), &s_who, &number, &root));
+    CU_ASSERT_EQUAL(number, 4);
+}
+
 static unsigned segment_files(void) {
     char path[4096];
     unsigned n = 0;
@@ -254,6 +275,7 @@ void add_seal_suite(void) {
     CU_add_test(s, "let go and gone on with", test_let_go_and_gone_on_with);
     CU_add_test(s, "over a restore of what no version held", test_over_a_restore_of_what_no_version_held);
     CU_add_test(s, "over an erasure", test_over_an_erasure);
+    CU_add_test(s, "over a version that came back", test_over_a_version_that_came_back);
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
     CU_add_test(s, "trials", test_trials);
     CU_add_test(s, "the file of a trial stays", test_the_file_of_a_trial_stays);

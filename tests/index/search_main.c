@@ -17,6 +17,7 @@ int main(int argc, char **argv) {
         return 2;
     add_filter_suite();
     add_policy_suite();
+    add_policy_next_suite();
     add_member_suite();
     add_key_suite();
     add_refusals_suite();

@@ -290,7 +290,7 @@ static void a_killed_job_goes_on(void) {
         cn_arena a;
         cn_doc d;
         cn_part p;
-        CN_AUTO_BUF cn_buf note;
+        CN_AUTO_BUF cn_buf note = {0};
         uint32_t dim = dims[i];
         if (!fixture_init(&f) || !OK(cn_segw_new(f.tenant, dim, &w)))
             return;

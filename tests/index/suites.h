@@ -12,6 +12,7 @@ void add_scrub_suite(void);
 void add_upkeep_suite(void);
 void add_view_suite(void);
 void add_policy_suite(void);
+void add_policy_next_suite(void);
 void add_member_suite(void);
 void add_key_suite(void);
 void add_refusals_suite(void);

@@ -1,5 +1,5 @@
 """What four clients see while versions flip and documents are denied under them: whole answers of one version, no error, and
-after the response to a denial nobody gets the document.
+after the response to a denial nobody gets the document. And both at once.
 
 A way to ask is a row of LOOKS, a way to take a document away a row of TAKES."""
 import json
@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import unittest
 from collections import Counter
 
@@ -47,9 +48,13 @@ class Load(unittest.TestCase):
 
     def ingest(self, word, n, labels=("public", "group:a"), *more):
         """A version of n documents, each of whose texts begins with the word."""
-        rows = "".join(json.dumps({"id": f"d{i}", "text": f"{word} text of {i}", "labels": list(labels)}) + "\n" for i in range(n))
+        return self.ingest_docs(word, {f"d{i}": labels for i in range(n)}, *more)
+
+    def ingest_docs(self, word, docs, *more):
+        rows = "".join(json.dumps({"id": d, "text": f"{word} text of {d}", "labels": list(labels)}) + "\n" for d, labels in docs.items())
         out = self.data.cairn("ingest", "acme/ix", "-", "--sync", "--activate", "-o", "json", *more, text=rows).stdout
-        return json.loads(out)["version"]
+        self.active = json.loads(out)["version"]
+        return self.active
 
     def serve(self):
         self.server = Server(self.data)
@@ -79,6 +84,22 @@ class Load(unittest.TestCase):
         self.data.cairn("audit", "verify", "acme")
 
     # --- flips ---
+    def flip(self, conn, r, versions, done):
+        """To another version, or back; the next question says which."""
+        if r.random() < .7:
+            self.active = r.choice([v for v in versions if v != self.active])
+            conn.call("versions.activate", index="ix", version=self.active, reason="test")
+            done["activations"] += 1
+        else:
+            try:
+                self.active = conn.call("versions.rollback", index="ix")["active"]
+            except Failed as e:  # none before it is good
+                self.assertTrue(str(e).startswith("REFUSED"), e)
+                return
+            conn.call("versions.release", index="ix")
+            done["rollbacks"] += 1
+        self.assertEqual(conn.call("query", index="ix", text="text", k=1)["made_by"]["version"], self.active)
+
     def test_each_answer_is_of_one_version(self):
         size = {}
         for n in range(1, 5):
@@ -104,21 +125,8 @@ class Load(unittest.TestCase):
 
         self.clients(look)
         r, done = random.Random(seed(1)), Counter()
-        active = 4
         while done.total() < FLIPS:
-            if r.random() < .7:
-                active = r.choice([v for v in size if v != active])
-                conn.call("versions.activate", index="ix", version=active, reason="test")
-                done["activations"] += 1
-            else:
-                try:
-                    active = conn.call("versions.rollback", index="ix")["active"]
-                except Failed as e:  # none before it is good
-                    self.assertTrue(str(e).startswith("REFUSED"), e)
-                    continue
-                conn.call("versions.release", index="ix")
-                done["rollbacks"] += 1
-            self.assertEqual(conn.call("query", index="ix", text="text", k=1)["made_by"]["version"], active)
+            self.flip(conn, r, list(size), done)
         self.end()
         print(f"{dict(done)} under {self.asked['questions']} questions", file=sys.stderr)
         self.assertGreater(min(done["activations"], done["rollbacks"]), FLIPS // 10)
@@ -201,6 +209,88 @@ class Load(unittest.TestCase):
         print(f"{dict(done)} under {dict(self.asked)}", file=sys.stderr)
         self.assertEqual(set(done), set(self.TAKES))
         self.assertEqual(set(self.asked), set(self.LOOKS))
+
+    # --- both at once ---
+    def test_flips_under_changes_of_the_policy(self):
+        """What a question must not show: what was gone when it began. What it must show, of the one version that it names: what
+        nobody began to take away until it was answered."""
+        docs, granted = {}, [f"g{n}" for n in range(20)]
+        for n in range(1, 5):
+            given = {**{f"d{i}": ("public", "group:a") for i in range(40 * n)}, **{g: ("group:a",) for g in granted},
+                     "narrowed": ("group:a",) if n == 3 else ("public", "group:a")}
+            docs[self.ingest_docs(f"v{n}", given, "--max-deleted", "1000", "--max-relabelled", "1000")] = set(given) - ({"narrowed"} if n < 4 else set())
+        conn = self.serve()
+        conn.call("policy.allow", docs=granted, labels=["public"])
+        gone, away, begun, done = {}, set(), Counter(), Counter()
+
+        def seen(version, ids, before):
+            """What is wrong with these, asked for at `before`: (gone, away, begun) as they were."""
+            must = {d for d in docs[version] - before[1] if begun[d] == before[2][d]}
+            shown = {d: before[0][d] for d in ids if d in before[0] and gone.get(d) is before[0][d]}
+            return f"shown: {shown}, lacking: {must - ids}, of another version: {ids - docs[version]}" if shown or must - ids or ids - docs[version] else ""
+
+        def look(c, r):
+            before = dict(gone), set(away), begun.copy()
+            kind = r.choice(["query", "another version", "query_batch", "documents.list", "fetch"])
+            self.asked[kind] += 1
+            if kind == "documents.list":
+                ids = {d["doc"] for d in c.call("documents.list", index="ix", limit=1000)["documents"]}
+                found = [seen(v, ids, before) for v in docs]
+                self.wrong += [] if "" in found else [f"documents.list: {found}"]
+            elif kind == "fetch":
+                doc = r.choice(list(before[0]) or ["narrowed"])
+                try:
+                    c.call("fetch", index="ix", doc=doc)
+                    self.wrong += [f"fetch shows {doc}"] if doc in before[0] and gone.get(doc) is before[0][doc] else []
+                except Failed as e:
+                    self.wrong += [] if str(e).startswith("NOT_FOUND") else [f"fetch: {e}"]
+            else:
+                more = {"version": r.choice(list(docs))} if kind == "another version" else {}
+                answers = [c.call("query", index="ix", **question(r), **more)] if kind != "query_batch" else \
+                    c.call("query_batch", index="ix", queries=[question(r, m) for m in MODES])["results"]
+                for a in answers:
+                    version = a.get("made_by", more).get("version")
+                    bad = a.get("error") or seen(version, {h["doc"] for h in a["hits"]}, before) or set(texts(a["hits"])) - {f"v{version}"}
+                    self.wrong += [f"{kind}, version {version}: {bad}"] if bad else []
+
+        def flips():
+            mine, r = Rpc(self.server, self.key), random.Random(seed(2))
+            try:
+                while not self.stop.is_set():
+                    self.flip(mine, r, list(docs), done)
+            except (Exception, AssertionError) as e:  # told by the test, at its end
+                self.wrong.append(repr(e))
+
+        takes = {n: t for n, t in self.TAKES.items() if n not in ("revoked by a flip", "hidden with its source")}
+        takes["its grant withdrawn"] = (lambda doc: ("policy.clear", {"docs": [doc], "labels": ["public"]}), lambda doc: ("policy.allow", {"docs": [doc], "labels": ["public"]}))
+        self.clients(look)
+        self.threads.append(threading.Thread(target=flips))
+        self.threads[-1].start()
+        r, free, back, taken = random.Random(seed(1)), [f"d{i}" for i in range(160)], [], Counter()
+        for n in range(DENIALS):
+            name = r.choice([t for t in takes if t != "erased" or taken[t] < 40])
+            doc = (granted if name == "its grant withdrawn" else free).pop(0)
+            take, give = takes[name]
+            away.add(doc)
+            begun[doc] += 1
+            method, fields = take(doc)
+            conn.call(method, **fields)
+            gone[doc] = f"{name} {n}"
+            taken[name] += 1
+            back += [(doc, give)] if give else []
+            while len(back) > 15:
+                doc, give = back.pop(r.randrange(len(back)))
+                del gone[doc]
+                method, fields = give(doc)
+                conn.call(method, **fields)
+                away.discard(doc)
+                (granted if doc.startswith("g") else free).append(doc)
+        while done.total() < FLIPS and not self.wrong:
+            time.sleep(.05)
+        self.end()
+        print(f"{dict(done)}, {dict(taken)} under {dict(self.asked)}", file=sys.stderr)
+        self.assertEqual(set(taken), set(takes))
+        self.assertGreater(min(done["activations"], done["rollbacks"]), FLIPS // 20)
 
     def test_a_member_who_loses_a_group_loses_its_documents(self):
         self.ingest("one", DOCS, ("group:a",))

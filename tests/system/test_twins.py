@@ -1,6 +1,7 @@
 """Two tenants with the same documents for whoever asks; one of them holds as many again that nobody who asks here may read: other
 labels, denied, lacking a required label, hidden, erased, revoked, deleted, in older versions. What a plain key is answered is
-the same byte for byte, but for what names the tenant or the state of its catalog (NAMED, the exceptions of promise 4).
+the same byte for byte, but for what names the tenant or the state of its catalog (NAMED, the exceptions of promise 4). What
+nobody may read is full of words of its own (SECRETS): no answer, log or request record holds one.
 
 A question is a row of questions(), any other request a row of requests(). Indexes of kind cells: test_cells.py."""
 import json
@@ -8,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import unittest
 from collections import Counter
 
@@ -20,6 +22,7 @@ WORDS = ["cairn", "stone", "moor", "path", "wind", "north", "peak", "trail", "va
 INDEXES = ["vectors", "texts", "embedded"]
 NAMED = {"tenant", "root", "policy_epoch", "trace_id", "made", "first_active", "uptime_s"}
 READERS = {"public": ["public"], "hr": ["public", "group:hr"], "none": ["group:none"]}
+SECRETS = ["zzqtext", "zzqtitle", "zzqfile", "zzqmeta", "zzqlabel", "zzqname"]
 # What is said to be not there: a document that one tenant holds and the key may not read, and another that none holds. The texts of
 # errors name it, so that both tenants are asked for both.
 ABSENT = ["x-labels", "x-denied", "x-required", "x-hidden", "x-erased", "x-policy", "x-revoked", "x-deleted", "nowhere"]
@@ -41,6 +44,7 @@ class Twins(unittest.TestCase):
         cls.data = Data(2)
         cls.addClassCleanup(cls.data.close)
         shared = [document(r, i) for i in range(DOCS)]
+        cls.labels = {d["id"]: set(d["labels"]) for d in shared}
         others = cls.others(r)
         key = lambda tenant, scope, labels: json.loads(cls.data.cairn("key", "add", tenant, "--scope", scope, "--labels", ",".join(labels), "-o", "json").stdout)["key"]
         cls.keys = {}
@@ -66,10 +70,11 @@ class Twins(unittest.TestCase):
     @staticmethod
     def others(r):
         """What nobody here may read: some of every sort by name, and many by labels alone."""
-        own = [{**document(r, i), "id": f"z{i}" if i % 2 else f"a/{i}x", "labels": ["group:board"]} for i in range(DOCS, 3 * DOCS)]
+        own = [{**document(r, i), "id": f"z{i}zzqname" if i % 2 else f"a/{i}xzzqname", "labels": ["group:board", "group:zzqlabel"]} for i in range(DOCS, 3 * DOCS)]
         sorts = {"x-labels": {"labels": ["group:board"]}, "x-denied": {"labels": ["public"], "deny": ["public", "group:none"]},
                  "x-required": {"labels": ["public"], "require": ["group:board"]}}
-        return own + [{**document(r, 0), "id": x, "labels": ["public"], **sorts.get(x, {})} for x in ABSENT[:-1]]
+        own += [{**document(r, 0), "id": x, "labels": ["public"], **sorts.get(x, {})} for x in ABSENT[:-1]]
+        return [{**d, "text": d["text"] + " zzqtext", "title": "zzqtitle", "uri": "file:zzqfile", "meta": {**d["meta"], "zzqkey": "zzqmeta"}} for d in own]
 
     @classmethod
     def fill(cls, root, shared, others):
@@ -100,9 +105,11 @@ class Twins(unittest.TestCase):
 
     def told(self, tenant, reader, method, params):
         try:
-            return self.plain(self.conns[tenant, reader].call(method, **params))
+            got = self.conns[tenant, reader].call(method, **params)
         except Failed as e:
-            return str(e)
+            got = str(e)
+        self.assertEqual([x for x in SECRETS if x in repr(got) and x not in repr(params)], [], (reader, method, params))
+        return self.plain(got)
 
     def same(self, reader, method, params):
         bare, full = (self.told(t, reader, method, params) for t in ("bare", "full"))
@@ -123,10 +130,10 @@ class Twins(unittest.TestCase):
         if index == "vectors" and mode != "lexical":
             q["vector"] = [r.gauss(0, 1) for _ in range(DIM)]
         else:
-            q["text"] = r.choice(["", '"cairn stone" ', "pa* ", "b* "]) + " ".join(r.choices(WORDS, k=r.randint(1, 3)))
+            q["text"] = r.choice(["", '"cairn stone" ', "pa* ", "b* ", "zz* ", "zzqtext "]) + " ".join(r.choices(WORDS, k=r.randint(1, 3)))
             q.update(operators=r.random() < .6, highlight=r.random() < .3)
         shape = {"per_doc": 1, "distinct": True, "expand": r.randint(1, 3), "section": True, "max_tokens": r.randint(1, 400), "min_relevance": r.random() / 2,
-                 "filter": r.choice([{"field": "lang", "eq": "en"}, {"field": "n", "lt": 450}, {"not": {"field": "id", "in": ABSENT}}])}
+                 "filter": r.choice([{"field": "lang", "eq": "en"}, {"field": "n", "lt": 450}, {"not": {"field": "id", "in": ABSENT}}, {"field": "zzqkey", "exists": True}])}
         q.update((name, value) for name, value in shape.items() if r.random() < .2)
         if index == "vectors" and mode == "lexical" and r.random() < .3:
             q.update(also=["texts"], merge=r.choice(["rank", "relevance"]))
@@ -138,6 +145,8 @@ class Twins(unittest.TestCase):
             q, (reader, more) = self.question(), self.reader()
             got = self.same(reader, "query", {**q, **more})
             self.assertIsInstance(got, dict, got)
+            held = set(READERS.get(reader) or (["public", "group:hr"] if more["as"] == "user:ana" else ["public"]))
+            self.assertEqual([h["doc"] for h in got["hits"] if not self.labels[h["doc"]] & held], [], (reader, more))
             asked[q["mode"]] += 1
             asked["hits"] += len(got["hits"])
         print(dict(asked), file=sys.stderr)
@@ -156,6 +165,44 @@ class Twins(unittest.TestCase):
                     params = {"index": index, "limit": self.r.randint(1, 40), **params, **more}
                     while "next" in (page := self.same(reader, "documents.list", params)):
                         params["after"] = page["next"]
+
+    def test_a_cursor_of_another(self):
+        """Where one reader's list goes on says nothing to another of what lies between, and leads into nothing of it."""
+        for index in INDEXES:
+            whole = [d["doc"] for d in self.same("public", "documents.list", {"index": index, "limit": 1000})["documents"]]
+            params = {"index": index, "limit": 17}
+            while "next" in (page := self.same("hr", "documents.list", params)):
+                params["after"] = page["next"]
+                last = page["documents"][-1]["doc"]
+                got = [d["doc"] for d in self.same("public", "documents.list", {**params, "limit": 1000})["documents"]]
+                self.assertEqual(got, [d for d in whole if d.encode() > last.encode()])
+
+    def test_what_is_written(self):
+        """Log, figures and request records hold none of what nobody here may read, nor what was asked."""
+        key = lambda *a: json.loads(self.data.cairn("key", "add", *a, "--scope", "audit,query", "--labels", "public", "-o", "json").stdout)["key"]
+        asked = []
+        for reader in READERS:
+            for index, modes in (("texts", ["lexical"]), ("embedded", ["dense", "exact", "lexical", "hybrid"])):
+                for mode in modes:
+                    conn = self.conns["full", reader]
+                    asked.append(conn.call("query", index=index, mode=mode, text="zzqtext zzqtitle cairn", k=1000, highlight=True)["made_by"]["trace_id"])
+        audit, records, end = Rpc(self.server, key("full")), [], time.time() + 20
+        while len(records) < len(asked) and time.time() < end:  # they are written afterwards
+            try:
+                records += audit.call("trace.get", trace_id=asked[len(records)])["records"]
+            except Failed as e:
+                self.assertTrue(str(e).startswith("NOT_FOUND"), e)
+                time.sleep(.05)
+        self.assertEqual(len(records), len(asked))
+        self.assertGreater(sum(len(r["hits"]) for r in records), 100)
+        tenant = os.path.join(self.data.path, "tenants", "full")
+        written = {"the log": open(self.server.log_path, "rb").read(), "trace.mdb": open(os.path.join(tenant, "trace.mdb"), "rb").read(),
+                   "trace.get": repr(records).encode(), "stats": repr(Rpc(self.server, key("--host")).call("stats")).encode(),
+                   "stats of the tenant": repr(audit.call("stats")).encode()}
+        for what, data in written.items():
+            self.assertGreater(len(data), 20, what)
+            self.assertEqual([x for x in SECRETS if x.encode() in data], [], what)
+        self.assertTrue(any(b"zzqtext" in open(os.path.join(tenant, "segments", f), "rb").read() for f in os.listdir(os.path.join(tenant, "segments"))))  # they are there
 
     def requests(self):
         for index in INDEXES:

@@ -85,7 +85,7 @@ typedef struct asking {
 
 static cn_err take_question(void *ctx, cn_str line, unsigned long number) {
     asking *a = ctx;
-    CN_AUTO_BUF cn_buf packed;
+    CN_AUTO_BUF cn_buf packed = {.cap = JUDGED_LINE_MAX};
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     const char *tab = memchr(line.p, '\t', line.n);
     if (line.n == 0)
@@ -93,7 +93,6 @@ static cn_err take_question(void *ctx, cn_str line, unsigned long number) {
     if (line.p[0] != '{')
         return tab ? a->fn(a->ctx, (cn_str){line.p, (size_t)(tab - line.p)}, (cn_str){tab + 1, line.n - (size_t)(tab + 1 - line.p)}, number)
                    : cn_fail(CN_INVALID, "neither a JSON map nor an id, a tab and a text");
-    cn_buf_init(&packed, JUDGED_LINE_MAX);
     CN_TRY(cn_json_parse(line, &packed));
     CN_TRY(cn_unpack(&u, packed.p, packed.n));
     cn_str id = cn_obj_str(cn_get(&u.o, "_id")), text = cn_obj_str(cn_get(&u.o, "text"));

@@ -92,11 +92,10 @@ static cn_err read_judged(freezing *f, const char *queries, const char *qrels) {
 /* ---------- cases: a map a line, as the method takes it ---------- */
 static cn_err take_case(void *ctx, cn_str line, unsigned long number) {
     freezing *f = ctx;
-    CN_AUTO_BUF cn_buf packed;
+    CN_AUTO_BUF cn_buf packed = {.cap = JUDGED_LINE_MAX};
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     if (line.n == 0)
         return CN_OK;
-    cn_buf_init(&packed, JUDGED_LINE_MAX);
     CN_TRY(cn_json_parse(line, &packed));
     CN_TRY(cn_unpack(&u, packed.p, packed.n));
     if (u.o.type != MSGPACK_OBJECT_MAP)
