@@ -270,7 +270,7 @@ static cn_err all_of_it(job *j) {
     bool again = true;
     cn_err e = j->o->dry ? CN_OK : may_begin(j);
     CN_TRY(e);
-    for (int i = 0; i < TRIES && again; i++)
+    for (int i = 0; j->index.n && i < TRIES && again; i++)
         e = try_once(j, &again);
     CN_TRY(e);
     if (j->o->dry)

@@ -12,7 +12,7 @@
  * that another has changed; versions sealed meanwhile on the old files follow. Then the old files are let go, and unlinked
  * a minute later by this call (with wait), the next one, or gc. Killed at any moment, it leaves the old state or the new
  * one, and files that the sweep takes.
- * What killed jobs, sealings and compactions of the tenant left, and no version names, goes too where it holds an erased
+ * What killed jobs, sealings and compactions of the tenant left, or dropped versions and indexes, and no version names, goes too where it holds an erased
  * document (leftover.h): such a job begins anew when it is resumed.
  * Of an index of kind cells those that are missing or damaged are made too, also of files that stay (not with `erased`).
  * In the audit chain: "version.compact" in the transaction that switches, with the erased documents; "version.erased" when
@@ -32,8 +32,9 @@ typedef struct cn_compact_opts {
     bool dry;   /* only tells what would be done */
     bool wait;  /* returns when the old files are gone */
     bool erased; /* only files that hold what the policy has erased, each by itself: the least that takes its bytes away */
-    cn_scrub_pace *pace; /* asked before each document is copied, and again as its words are taken up, with its bytes; false: stop, CN_UNAVAILABLE, nothing was changed.
-                          * With it, one thread works, for who does this in the background. NULL: as fast as it goes */
+    cn_scrub_pace *pace; /* asked before each document is copied, and again as its words are taken up, with its bytes; false: stop,
+                          * CN_UNAVAILABLE, nothing was changed. With it, one thread works, for who does this in the background.
+                          * NULL: as fast as it goes */
     void *pace_ctx;
 } cn_compact_opts;
 
@@ -48,4 +49,5 @@ typedef struct cn_compact_result {
     int64_t due_us;                           /* when the last of those may be; 0: none is left */
 } cn_compact_result;
 
+/* index empty: of the tenant only what no version names any more, for one whose indexes were dropped. */
 cn_err cn_version_compact(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret);

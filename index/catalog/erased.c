@@ -25,6 +25,8 @@ static cn_err leftovers(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_erased
 static cn_err survey(cn_tenant *t, cn_str index, const cn_policy *p, cn_erased *io) {
     CN_CATALOG_ARENA(a);
     cn_survey s;
+    if (index.n == 0)
+        return leftovers(t, p, &a, io);
     CN_TRY(cn_survey_open(t, index, p, &a, &s));
     for (uint32_t i = 0; i < s.n; i++)
         io->files += !roaring_bitmap_is_empty(s.segs[i].erased);

@@ -14,7 +14,8 @@ typedef struct cn_erased {
     uint32_t files;     /* those files */
     uint32_t building;  /* files under way in the tenant, which nobody can look into: a job killed later may leave what was erased */
     int64_t since_us;   /* when the first of the documents was erased; CN_NO_TIME: there is none, or not known */
-    uint32_t leaving;   /* files that compaction has replaced and that still lie there, with erased documents in them */
+    uint32_t leaving;   /* files that were let go and that still lie there, with erased documents in them */
     int64_t gone_us;    /* when the last of these may be unlinked (by compact or gc); 0: there is none */
 } cn_erased;
+/* index empty: of a tenant that has none (any more). */
 cn_err cn_erased_look(cn_tenant *t, cn_str index, cn_erased *ret);

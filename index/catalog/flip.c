@@ -51,8 +51,11 @@ static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const
     CN_TRY(cn_version_head_in(c, txn, &x->ix, x->a, &head));
     if (head == v->base)
         return CN_OK;
-    return cn_fail(CN_CONFLICT, "version %llu is a rebuild of version %llu, and the newest is %llu by now; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu --activate` makes one that is up to date, measures it where the index has a gate, and activates it",
-                   (unsigned long long)v->number, (unsigned long long)v->base, (unsigned long long)head, cn_tenant_name(x->t), CN_STR_ARG(x->index), (unsigned long long)v->number);
+    unsigned long long number = v->number, base = v->base, newest = head;
+    return cn_fail(CN_CONFLICT,
+                   "version %llu is a rebuild of version %llu, and the newest is %llu by now; `cairn rebuild %s/" CN_STR_FMT
+                   " --catch-up %llu --activate` makes one that is up to date, measures it where the index has a gate, and activates it",
+                   number, base, newest, cn_tenant_name(x->t), CN_STR_ARG(x->index), number);
 }
 
 static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
@@ -157,11 +160,15 @@ static cn_err gated(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version
     if (x->force)
         return CN_OK;
     const char *tenant = cn_tenant_name(x->t);
+    unsigned long long number = v->number;
     char then[CN_NAME_MAX * 2 + 128] = "";
     if (v->marks & CN_MARK_TRIAL) /* what comes meanwhile makes another version of it, of which these results say nothing */
-        snprintf(then, sizeof then, "; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu --activate` does both, and again for what came meanwhile", tenant, CN_STR_ARG(x->index), (unsigned long long)v->number);
-    return cn_fail(CN_REFUSED, "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; measure it: `cairn gate run %s/" CN_STR_FMT " %llu`, or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`%s",
-                   CN_STR_ARG(x->index), (unsigned long long)v->number, x->unmet, tenant, CN_STR_ARG(x->index), (unsigned long long)v->number, tenant, CN_STR_ARG(x->index), (unsigned long long)v->number, then);
+        snprintf(then, sizeof then, "; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu --activate` does both, and again for what came meanwhile", tenant,
+                 CN_STR_ARG(x->index), number);
+    return cn_fail(CN_REFUSED,
+                   "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; measure it: `cairn gate run %s/" CN_STR_FMT
+                   " %llu`, or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`%s",
+                   CN_STR_ARG(x->index), number, x->unmet, tenant, CN_STR_ARG(x->index), number, tenant, CN_STR_ARG(x->index), number, then);
 }
 
 static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {

@@ -2,9 +2,9 @@
 #include "engine/base/os.h"
 #include "index/catalog/gate_inside.h"
 #include "index/catalog/needed.h"
+#include "index/catalog/sweep.h"
 
 #define DATABASE "frozen"
-#define UNNAMED_US ((int64_t)3600 * 1000000) /* a body that no set names yet is left alone for so long */
 
 #define BODY_FIELDS 2
 static void body_fields(int64_t *at, cn_str *body, cn_field f[BODY_FIELDS]) {
@@ -105,7 +105,7 @@ static bool is_due(cn_str value) {
     cn_field f[BODY_FIELDS];
     body_fields(&at, &body, f);
     cn_err err = cn_fields_read(value, "the questions of a frozen set", NULL, f, BODY_FIELDS);
-    return (err == CN_OK || err == CN_DAMAGED) && cn_wall_us() - at >= UNNAMED_US;
+    return (err == CN_OK || err == CN_DAMAGED) && cn_wall_us() - at >= CN_UNNAMED_US;
 }
 
 static cn_err note_gone(void *ctx, cn_str key, cn_str value, bool *stop) {

@@ -3,6 +3,7 @@
 #include "engine/base/os.h"
 #include "index/catalog/answers.h"
 #include "index/catalog/needed.h"
+#include "index/catalog/sweep.h"
 #include "index/catalog/turn.h"
 #include "index/control/inforce.h"
 #include "index/text/analyser.h"
@@ -270,7 +271,7 @@ static cn_err delete_prefix(MDB_txn *txn, MDB_dbi dbi, cn_str prefix) {
     return rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "deleting records");
 }
 
-/* Records of versions and files, which may be many, are left to gc: no version that is not of an index is looked at. */
+/* Records of versions and files, which may be many, go afterwards: no version that is not of an index is looked at. */
 static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     change *x = ctx;
     CN_CATALOG_ARENA(a);
@@ -294,5 +295,6 @@ cn_err cn_index_drop(cn_tenant *t, cn_str name, const cn_actor *who) {
     change x = {.t = t, .name = name, .who = who};
     CN_TRY(cn_refused(t, cn_catalog_write(t, drop, &x), who, "index.drop", name));
     cn_turn_forget(t, x.id);
+    cn_catalog_let_go_dropped(t); /* dropped it is all the same; the next sweep does the rest */
     return CN_OK;
 }

@@ -26,7 +26,7 @@ typedef struct finding {
     const cn_catalog *c;
     MDB_txn *txn;
     cn_err err;
-    cn_seg_id *id;          /* files that no version names, nor wait for a sweep */
+    cn_seg_id *id;          /* files that no version names, nor are known to go with what was erased */
     uint32_t n, room;
     /* of the file being looked at: */
     uint64_t erased, restored;
@@ -69,7 +69,7 @@ static bool note_file(void *ctx, const cn_seg_id *id) {
     cn_str value;
     if (f->err != CN_OK || cn_needed_has(&f->named, id) || has_file(f, id))
         return true;
-    cn_err err = cn_db_get(f->txn, f->c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}, &value);
+    cn_err err = cn_db_get(f->txn, f->c->erasing, (cn_str){(const char *)id->b, CN_SEG_ID}, &value);
     if (err == CN_NOT_FOUND && cn_arena_grow(f->a, f->id, f->n, f->room)) {
         f->id[f->n++] = *id;
         err = CN_OK;
@@ -126,11 +126,28 @@ static cn_err hold(cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
     return err == CN_OK ? CN_NOT_FOUND : err;
 }
 
-static cn_err look_into(cn_tenant *t, const cn_seg_id *id, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret) {
-    int fd;
-    CN_TRY(hold(t, id, &fd));
-    cn_err err = cn_segw_look(t, id, fd, fn, ctx, ret);
-    close(fd);
+typedef struct whole { /* a sealed file, which a reader of before may still open: it is read as readers do */
+    cn_seg *seg;
+    cn_segw_key_fn *fn;
+    void *ctx;
+} whole;
+
+static cn_err look_at_whole(void *ctx, const cn_key *key, const cn_digest *leaf, uint32_t doc) {
+    whole *w = ctx;
+    cn_stub stub;
+    bool is;
+    (void)leaf;
+    CN_TRY(cn_seg_stub(w->seg, doc, &is, &stub));
+    return is ? CN_OK : w->fn(w->ctx, key);
+}
+
+static cn_err look_into(cn_tenant *t, const cn_seg_id *id, int held, cn_segw_key_fn *fn, void *ctx, cn_segw_left *ret) {
+    whole w = {.fn = fn, .ctx = ctx};
+    if (cn_seg_open(t, id, NULL, &w.seg) != CN_OK)
+        return cn_segw_look(t, id, held, fn, ctx, ret);
+    *ret = (cn_segw_left){.since_us = cn_seg_made_us(w.seg)};
+    cn_err err = cn_seg_bucket(w.seg, 0, 0, look_at_whole, &w);
+    cn_seg_close(w.seg);
     return err;
 }
 
@@ -163,18 +180,30 @@ static cn_err note_leftover(finding *f, const cn_leftover *x, int64_t since_us, 
     return CN_OK;
 }
 
-static cn_err look_at(finding *f, const cn_seg_id *id, cn_leftovers *io) {
-    cn_segw_left is = {0};
+/* What it holds; a document that was restored counts where the file was begun before. */
+static cn_err count(finding *f, const cn_seg_id *id, int held, cn_segw_left *ret, uint64_t *ret_documents) {
     f->erased = f->restored = 0;
     f->first_us = INT64_MAX;
     f->restored_us = CN_NO_TIME;
-    cn_err err = look_into(f->t, id, look_for, f, &is);
+    cn_err err = look_into(f->t, id, held, look_for, f, ret);
+    *ret_documents = f->erased + (ret->since_us < f->restored_us ? f->restored : 0);
+    return err;
+}
+
+static cn_err look_at(finding *f, const cn_seg_id *id, cn_leftovers *io) {
+    cn_segw_left is = {0};
+    uint64_t documents = 0;
+    int fd;
+    cn_err err = hold(f->t, id, &fd);
+    if (err == CN_OK) {
+        err = count(f, id, fd, &is, &documents);
+        close(fd);
+    }
     io->building += err == CN_CONFLICT;
     if (err == CN_CONFLICT || err == CN_NOT_FOUND)
         return CN_OK;
-    cn_leftover x = {.id = *id, .unread = err != CN_OK, .stays = err != CN_OK && err != CN_DAMAGED};
+    cn_leftover x = {.id = *id, .documents = documents, .unread = err != CN_OK, .stays = err != CN_OK && err != CN_DAMAGED};
     bool before = is.since_us < f->last_us;
-    x.documents = f->erased + (is.since_us < f->restored_us ? f->restored : 0);
     x.unfinished = !x.unread && is.unfinished && before;
     return x.documents || x.unread || x.unfinished ? note_leftover(f, &x, x.documents ? f->first_us : f->last_us, io) : CN_OK;
 }
@@ -188,6 +217,25 @@ cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_lefto
         CN_TRY(look_at(&f, &f.id[i], &r));
     *ret = r;
     return CN_OK;
+}
+
+cn_err cn_leftovers_in(cn_tenant *t, cn_arena *a, const cn_seg_id *v, uint32_t n, uint64_t *ret) {
+    finding f = {.t = t, .a = a, .last_us = CN_NO_TIME};
+    cn_policy *p;
+    CN_TRY(cn_policy_load(t, &p));
+    cn_err err = read_gone(&f, p);
+    for (uint32_t i = 0; err == CN_OK && f.n_gone && i < n; i++) {
+        cn_segw_left is = {0};
+        int fd;
+        ret[i] = 0;
+        if (cn_seg_try_hold(t, &v[i], &fd) != CN_OK)
+            continue;
+        if (count(&f, &v[i], fd, &is, &ret[i]) != CN_OK)
+            ret[i] = 0;
+        close(fd);
+    }
+    cn_policy_unref(p);
+    return err;
 }
 
 /* ---------- letting go ---------- */
@@ -205,19 +253,16 @@ static cn_err audited(const going *g, MDB_txn *txn) {
     return cn_audit_add(g->t, txn, g->who, "version.leftover", g->index, "done", cn_buf_str(&b));
 }
 
-/* Nobody reads them, so they wait for nobody. */
 static cn_err let_go(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     going *g = ctx;
     uint64_t seq;
-    int64_t at = cn_wall_us() - CN_GRACE_US;
-    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
     if (g->n_now == 0)
         return CN_OK;
     CN_TRY(audited(g, txn));
     CN_TRY(cn_audit_seq(txn, c->meta, &seq));
     for (uint32_t i = 0; i < g->n_now; i++) {
         const cn_leftover *x = g->now[i];
-        CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)x->id.b, CN_SEG_ID}, f, 1));
+        CN_TRY(cn_retire_now(c, txn, &x->id));
         CN_TRY(cn_erasing_put(txn, c->erasing, &x->id, g->index, x->documents, seq));
     }
     return CN_OK;

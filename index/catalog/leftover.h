@@ -1,6 +1,6 @@
 /* leftover.h -- files that no version names and nobody builds any more, and what they hold of erased documents: a killed job's,
- * which it may be resumed with, and those of killed sealings and compactions. The sweep leaves them for an hour; an erasure
- * has to reach them too.
+ * which it may be resumed with, and those of killed sealings and compactions, which the sweep leaves for an hour; and those
+ * whose last version was let go, or whose index was dropped. An erasure has to reach them too.
  *
  * Owns:    everything lies in the arena given.
  * Thread:  any; one at a time lets go, as compactions do.
@@ -24,6 +24,8 @@ typedef struct cn_leftovers {
     uint32_t building;  /* files under way, which nobody else can read */
 } cn_leftovers;
 cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_leftovers *ret);
+/* How many each of these files holds; 0 also of one that cannot be read, or that somebody has taken up. */
+cn_err cn_leftovers_in(cn_tenant *t, cn_arena *a, const cn_seg_id *v, uint32_t n, uint64_t *ret);
 /* Those that hold any, or are damaged, go with the next sweep, which tells of it in the chain under this index; from the
  * others what they do not count is taken out. */
 cn_err cn_leftovers_let_go(cn_tenant *t, cn_str index, const cn_policy *p, const cn_actor *who);

@@ -32,5 +32,7 @@ typedef struct cn_retire {
 cn_err cn_retire_plan(const cn_catalog *c, MDB_txn *txn, cn_arena *a, uint64_t index_id, const cn_version *gone, uint32_t n, cn_retire *ret);
 /* Puts files into `retired`: from now on they wait for the sweep. */
 cn_err cn_retire_files(const cn_catalog *c, MDB_txn *txn, const cn_seg_id *v, uint32_t n);
+/* One that was never a version's: nobody reads it, so it waits for nobody. What is retired already waits for its minute. */
+cn_err cn_retire_now(const cn_catalog *c, MDB_txn *txn, const cn_seg_id *id);
 /* Marks the versions dropped, puts the files into `retired`, ends the lists. Audit record and epoch are the caller's. */
 cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r);

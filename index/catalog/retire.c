@@ -1,6 +1,7 @@
 /* retire.c -- which files the versions left still need, and letting go of the others. */
 #include "engine/base/os.h"
 #include "index/catalog/needed.h"
+#include "index/catalog/sweep.h"
 #include "index/control/inforce.h"
 
 typedef struct walk {
@@ -138,6 +139,14 @@ cn_err cn_retire_files(const cn_catalog *c, MDB_txn *txn, const cn_seg_id *v, ui
     for (uint32_t i = 0; i < n; i++)
         CN_TRY(cn_fields_put(txn, c->retired, (cn_str){(const char *)v[i].b, CN_SEG_ID}, f, 1));
     return CN_OK;
+}
+
+cn_err cn_retire_now(const cn_catalog *c, MDB_txn *txn, const cn_seg_id *id) {
+    cn_str was, key = {(const char *)id->b, CN_SEG_ID};
+    int64_t at = cn_wall_us() - CN_GRACE_US;
+    const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
+    cn_err err = cn_db_get(txn, c->retired, key, &was);
+    return err == CN_NOT_FOUND ? cn_fields_put(txn, c->retired, key, f, 1) : err;
 }
 
 cn_err cn_retire_apply(const cn_catalog *c, MDB_txn *txn, const cn_retire *r) {

@@ -9,13 +9,13 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/catalog/gate_inside.h"
+#include "index/catalog/leftover.h"
 #include "index/catalog/needed.h"
 #include "index/control/audit.h"
 #include "index/store/dir.h"
 #include "index/store/segment.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
-#define UNNAMED_US ((int64_t)3600 * 1000000) /* a file not yet named by a version is left alone for so long */
 
 typedef struct erased { /* files that held erased documents, and are gone */
     cn_seg_id id[SWEEP_MAX];
@@ -34,7 +34,9 @@ typedef struct sweep { /* of one batch */
     cn_err err;
     cn_gc_result *got;
     cn_stray stray[SWEEP_MAX];
-    uint32_t n_strays;
+    cn_seg_id rows[SWEEP_MAX]; /* those strays that hold rows, of which nobody told that they hold erased documents */
+    uint64_t rows_hold[SWEEP_MAX];
+    uint32_t n_strays, n_rows;
     erased gone;
     cn_needed forgotten; /* held erased documents, are named no more, and a kill came before they were let go */
     bool more;
@@ -67,7 +69,7 @@ static bool needed(sweep *g, const cn_seg_id *id) {
         return true;
     cn_err err = cn_db_get(g->txn, g->c->retired, key, &value);
     if (err == CN_NOT_FOUND)
-        return written_since(g, id, UNNAMED_US);
+        return written_since(g, id, CN_UNNAMED_US);
     if (err == CN_OK)
         err = cn_fields_read(value, "the record of a retired file", NULL, f, 1);
     bool let_go = false;
@@ -115,6 +117,26 @@ static cn_err find_forgotten(void *ctx, cn_str key, cn_str value, bool *stop) {
     return CN_OK;
 }
 
+static cn_err note_rows(sweep *g, const char *name) {
+    cn_seg_id id;
+    cn_str value;
+    if (strcmp(name + 2 * CN_SEG_ID, ".mdb") != 0 || cn_unhex((cn_str){name, 2 * CN_SEG_ID}, id.b, CN_SEG_ID) != 0)
+        return CN_OK;
+    cn_err err = cn_db_get(g->txn, g->c->erasing, (cn_str){(const char *)id.b, CN_SEG_ID}, &value);
+    if (err == CN_NOT_FOUND)
+        g->rows[g->n_rows++] = id;
+    return err == CN_NOT_FOUND ? CN_OK : err;
+}
+
+/* What of them was erased before or after their last version went: the chain tells of it whichever way they go. */
+static cn_err look_at_rows(sweep *g) {
+    g->n_rows = 0;
+    for (uint32_t i = 0; i < g->n_strays; i++)
+        CN_TRY(note_rows(g, g->stray[i].name));
+    memset(g->rows_hold, 0, sizeof g->rows_hold);
+    return g->n_rows ? cn_leftovers_in(g->t, g->a, g->rows, g->n_rows, g->rows_hold) : CN_OK;
+}
+
 /* Reading the folder takes long, and is done before the writer is taken: whoever names a file changes the catalog. */
 static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
@@ -124,7 +146,8 @@ static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_needed_make(c, txn, g->a, &g->needed));
     CN_TRY(cn_db_each(txn, c->erasing, (cn_str){0}, find_forgotten, g));
     CN_TRY(cn_seg_strays(g->t, keep, g, g->stray, SWEEP_MAX, &g->n_strays));
-    return g->err;
+    CN_TRY(g->err);
+    return look_at_rows(g);
 }
 
 static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
@@ -141,9 +164,28 @@ static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *
     return CN_OK;
 }
 
+/* Of a version whose index was dropped: from now on its files wait for their minute, as those of a version that was dropped.
+ * A record that cannot be read is no reason to keep it: its files are never named again, and go after an hour. */
+static cn_err retire_of(sweep *g, const cn_catalog *c, MDB_txn *txn, cn_str value) {
+    cn_version v;
+    cn_needed files = {0};
+    if (cn_version_read(value, g->a, &v) != CN_OK)
+        return CN_OK;
+    for (uint32_t i = 0; i <= v.n_parts; i++) {
+        const cn_seg_id *id = i < v.n_parts ? &v.parts[i].id : &v.own;
+        cn_str was;
+        if (cn_needed_has(&g->needed, id) || cn_db_get(txn, c->retired, (cn_str){(const char *)id->b, CN_SEG_ID}, &was) == CN_OK)
+            continue;
+        if (!cn_arena_grow(g->a, files.v, files.n, files.room))
+            return cn_fail_memory();
+        files.v[files.n++] = *id;
+    }
+    return cn_retire_files(c, txn, files.v, files.n);
+}
+
 /* Records of versions whose index was dropped, and their results. */
 static cn_err forget_in(sweep *g, const cn_catalog *c, MDB_txn *txn, MDB_dbi dbi, bool *ret_any) {
-    MDB_cursor *cur;
+    CN_CLEANUP(cn_cursor_close) MDB_cursor *cur = NULL;
     uint64_t *ids;
     uint32_t n, gone = 0;
     CN_TRY(cn_index_ids(c, txn, g->a, &ids, &n));
@@ -158,11 +200,11 @@ static cn_err forget_in(sweep *g, const cn_catalog *c, MDB_txn *txn, MDB_dbi dbi
             rc = id == 0 ? MDB_NOTFOUND : cn_cursor_get(cur, &k, &v, MDB_SET_RANGE);
             continue;
         }
+        CN_TRY(dbi == c->version ? retire_of(g, c, txn, (cn_str){v.mv_data, v.mv_size}) : CN_OK);
         rc = mdb_cursor_del(cur, 0);
         gone++;
         rc = rc ? rc : cn_cursor_get(cur, &k, &v, MDB_FIRST);
     }
-    mdb_cursor_close(cur);
     g->more |= gone == SWEEP_MAX;
     *ret_any |= gone > 0;
     return rc == 0 || rc == MDB_NOTFOUND ? CN_OK : cn_mdb(rc, "sweeping records");
@@ -202,7 +244,8 @@ static cn_err find_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return cn_db_each(txn, c->erasing, (cn_str){0}, find_gone, s);
 }
 
-/* The audit chain's word that the bytes are gone: which compaction told of them, and how many documents the file held. */
+/* The audit chain's word that the bytes are gone: which compaction told of them (none, where the file went with its last version),
+ * and how many documents the file held. */
 static cn_err tell_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *s = ctx;
     erased *e = &s->gone;
@@ -211,13 +254,27 @@ static cn_err tell_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         CN_AUTO_BUF cn_buf b;
         cn_buf_init(&b, 4096);
         cn_hex(e->id[i].b, CN_SEG_ID, hex);
-        cn_pack_map(&b, 3);
+        cn_pack_map(&b, 2u + (e->record[i] != 0));
         cn_pack_cstr(&b, "file"), cn_pack_cstr(&b, hex);
         cn_pack_cstr(&b, "documents"), cn_pack_uint(&b, e->documents[i]);
-        cn_pack_cstr(&b, "compacted"), cn_pack_uint(&b, e->record[i]);
+        if (e->record[i])
+            cn_pack_cstr(&b, "compacted"), cn_pack_uint(&b, e->record[i]);
         CN_TRY(cn_buf_check(&b));
         CN_TRY(cn_db_del(txn, c->erasing, (cn_str){(const char *)e->id[i].b, CN_SEG_ID}));
         CN_TRY(cn_audit_add(s->t, txn, s->who, "version.erased", e->index[i], "done", cn_buf_str(&b)));
+    }
+    return CN_OK;
+}
+
+/* In a transaction before the one that unlinks them: then a kill leaves a note of it. */
+static cn_err note_erasing(const sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
+    *ret_any = false;
+    for (uint32_t i = 0; i < g->n_rows; i++) {
+        if (g->rows_hold[i] == 0)
+            continue;
+        CN_TRY(cn_retire_now(c, txn, &g->rows[i]));
+        CN_TRY(cn_erasing_put(txn, c->erasing, &g->rows[i], (cn_str){"", 0}, g->rows_hold[i], 0));
+        *ret_any = true;
     }
     return CN_OK;
 }
@@ -226,6 +283,9 @@ static cn_err tell_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
     uint32_t before = g->got->files;
+    CN_TRY(note_erasing(g, c, txn, &g->more));
+    if (g->more)
+        return CN_OK;
     CN_TRY(cn_seg_strays_remove(g->t, g->stray, g->n_strays, &g->got->files, &g->got->bytes));
     bool any = g->got->files > before || g->forgotten.n; /* files that someone holds are left for another time */
     g->more = g->n_strays == SWEEP_MAX || g->forgotten.n == SWEEP_MAX;
@@ -234,6 +294,18 @@ static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(forget_orphans(g, c, txn, &any));
     g->more &= any;
     return CN_OK;
+}
+
+static cn_err plan_dropped(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sweep *g = ctx;
+    return cn_needed_make(c, txn, g->a, &g->needed);
+}
+
+static cn_err let_go_dropped(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    sweep *g = ctx;
+    bool any;
+    g->more = false;
+    return forget_orphans(g, c, txn, &any);
 }
 
 static cn_err sync_folder(const cn_tenant *t) {
@@ -273,6 +345,19 @@ cn_err cn_catalog_sweep(cn_tenant *t, const cn_actor *who, cn_gc_result *io) {
     return cn_frozen_sweep(t);
 }
 
+cn_err cn_catalog_let_go_dropped(cn_tenant *t) {
+    CN_CATALOG_ARENA(a);
+    CN_AUTO_FREE sweep *s = cn_calloc(1, sizeof *s);
+    if (!s)
+        return cn_fail_memory();
+    *s = (sweep){.t = t, .a = &a};
+    do {
+        cn_arena_reset(&a);
+        CN_TRY(cn_catalog_change(t, plan_dropped, let_go_dropped, s));
+    } while (s->more);
+    return CN_OK;
+}
+
 /* ---------- what waits ---------- */
 static cn_err count_pending(void *ctx, cn_str key, cn_str value, bool *stop) {
     cn_pending *p = ctx;
@@ -280,8 +365,10 @@ static cn_err count_pending(void *ctx, cn_str key, cn_str value, bool *stop) {
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
     (void)key, (void)stop;
     CN_TRY(cn_fields_read(value, "the record of a retired file", NULL, f, 1));
+    at += CN_GRACE_US;
+    p->from_us = p->files == 0 || at < p->from_us ? at : p->from_us;
+    p->due_us = at > p->due_us ? at : p->due_us;
     p->files++;
-    p->due_us = at + CN_GRACE_US > p->due_us ? at + CN_GRACE_US : p->due_us;
     return CN_OK;
 }
 
@@ -312,7 +399,7 @@ static cn_err count_leaving(void *ctx, cn_str key, cn_str value, bool *stop) {
     const cn_field f[] = ERASING_FIELDS(&index, &documents, &record), when[] = {{"at", CN_F_I64, &at, 0}};
     (void)stop;
     CN_TRY(cn_fields_read(value, "the record of a file with erased documents", l->a, f, 3));
-    if (!cn_str_eq(index, l->index))
+    if (l->index.n && !cn_str_eq(index, l->index))
         return CN_OK;
     cn_err err = cn_db_get(l->txn, l->c->retired, key, &retired);
     if (err != CN_NOT_FOUND)

@@ -247,10 +247,14 @@ static bool begins(cn_str s, const char *with) { return s.n >= strlen(with) && m
 
 /* Targets of actions on an index are INDEX or INDEX/VERSION; documents, members and keys belong to none. */
 static bool is_seen(const walk *w, const msgpack_object *o) {
+    static const char *const on_indexes[] = {"version.", "index.", "incident.", "mode.", "gate.", "job.", "policy.reinstate"};
     cn_str action = cn_obj_str(cn_get(o, "action")), target = cn_obj_str(cn_get(o, "target"));
+    size_t i = 0;
     if (!w->seen)
         return true;
-    if (!begins(action, "version.") && !begins(action, "index.") && !begins(action, "incident.") && !begins(action, "mode.") && !begins(action, "gate.") && !begins(action, "job.") && !cn_str_is(action, "policy.reinstate"))
+    while (i < sizeof on_indexes / sizeof *on_indexes && !begins(action, on_indexes[i]))
+        i++;
+    if (i == sizeof on_indexes / sizeof *on_indexes)
         return false;
     const char *slash = target.n ? memchr(target.p, '/', target.n) : NULL;
     return w->seen(w->ctx, (cn_str){target.p, slash ? (size_t)(slash - target.p) : target.n});

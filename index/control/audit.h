@@ -28,7 +28,7 @@ cn_err cn_audit_batch_add(cn_audit_batch *b, const cn_actor *who, const char *ac
 cn_err cn_audit_batch_put(const cn_audit_batch *b, MDB_txn *txn, MDB_dbi meta, MDB_dbi audit);
 void cn_audit_batch_done(cn_audit_batch *b);
 /* One in a transaction of its own: for attempts refused before they had one. Of a caller over a
- * connection only so often (refusals.h), and never at the cost of the reserve. */
+ * connection only so often (refusals.h), and never at the cost of the reserve. action: kept, so a constant. */
 cn_err cn_audit_refused(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, const char *why);
 /* One in a transaction of its own too: of what was done elsewhere than in control.mdb. outcome: "done". */
 cn_err cn_audit_done(cn_tenant *t, const cn_actor *who, const char *action, cn_str target, cn_str detail);

@@ -13,8 +13,8 @@
  * members    principal                            policy/member_inside.h
  * space      index id, SHA-256 of the embedder    the frozen mean of the codes
  * retired    segment id                           {at}: when its last version went, or a compaction began to write it
- * erasing    segment id                           {index, documents, record}: a file replaced by compaction that still holds erased
- *                                                 documents; record: the audit record of that
+ * erasing    segment id                           {index, documents, record}: a file that was let go and still holds erased documents;
+ *                                                 record: the audit record of the compaction that replaced it, 0: there was none
  * Owns:    nothing.
  * Thread:  any; puts inside the caller's write transaction.
  * Limits:  none of its own. */

@@ -101,4 +101,4 @@ cn_err cn_policy_apply(cn_tenant *t, const cn_policy_change *changes, uint32_t n
 /* Withdraws version N's revocation list; the reason is demanded. */
 cn_err cn_policy_reinstate(cn_tenant *t, cn_str index, uint64_t number, const cn_actor *who, uint64_t *ret_epoch);
 /* Appends one map to out: {source, doc, granted, denied, hidden, hidden_by, erased}. */
-cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out);
+void cn_policy_show(const cn_policy *p, cn_str source, cn_str id, cn_buf *out);

@@ -15,10 +15,8 @@ static void pack_hidden_by(cn_buf *b, const cn_policy *p, cn_str source, cn_str 
     cn_pack_array_close(b, at, n);
 }
 
-cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out) {
-    cn_policy *p;
+void cn_policy_show(const cn_policy *p, cn_str source, cn_str id, cn_buf *out) {
     cn_key key = cn_key_of(source, id);
-    CN_TRY(cn_policy_load(t, &p));
     const cn_policy_doc *d = cn_policy_find(p, &key), none = {.source = source, .id = id};
     d = d ? d : &none;
     cn_pack_map(out, 7);
@@ -33,6 +31,4 @@ cn_err cn_policy_show(cn_tenant *t, cn_str source, cn_str id, cn_buf *out) {
     pack_hidden_by(out, p, source, id);
     cn_pack_cstr(out, "erased");
     cn_pack_bool(out, d->erased);
-    cn_policy_unref(p);
-    return CN_OK;
 }

@@ -13,6 +13,7 @@ typedef struct finding {
     cn_living *live;     /* of each version; n 0 where it cannot be read */
     uint64_t *versions;
     cn_found_fn *fn;
+    cn_unread_fn *unread;
     void *ctx;
     cn_arena a;
     uint32_t found;
@@ -54,32 +55,51 @@ static bool look(const finding *f, cn_str text, cn_found *ret) {
     return true;
 }
 
-static cn_err look_at(finding *f, cn_seg *seg, uint32_t doc, bool *ret_done) {
+/* *ret_asked false: it is of another source. */
+static cn_err read_text(finding *f, cn_found *x, cn_str *ret, bool *ret_asked) {
     cn_doc d;
-    cn_found x = {.seg = seg, .doc = doc, .versions = f->versions};
-    *ret_done = true;
-    if (f->io->source.n) {
-        CN_TRY(cn_seg_doc_brief(seg, doc, &d));
-        if (!cn_str_eq(d.source, f->io->source))
-            return CN_OK;
-    }
-    x.n_versions = holders(f, seg, doc);
-    if (x.n_versions == 0)
+    CN_TRY(cn_seg_doc_brief(x->seg, x->doc, &d));
+    x->source = d.source;
+    x->id = d.id;
+    *ret_asked = !f->io->source.n || cn_str_eq(d.source, f->io->source);
+    if (!*ret_asked)
         return CN_OK;
     cn_arena_reset(&f->a);
-    CN_TRY(cn_seg_doc(seg, doc, &d));
-    *ret_done = look(f, d.text, &x);
-    CN_TRY(cn_seg_sound(seg));
-    if (!*ret_done)
-        return f->io->docs ? CN_OK : cn_fail(CN_DEADLINE, "the time was up within the first document, of %zu MiB; give more", d.text.n >> 20);
-    f->io->docs++;
-    f->io->bytes += d.text.n;
-    x.source = d.source;
-    x.id = d.id;
-    if (!x.matches)
+    CN_TRY(cn_seg_doc(x->seg, x->doc, &d));
+    *ret = d.text;
+    return CN_OK;
+}
+
+static cn_err look_into(finding *f, cn_found *x, bool *ret_done) {
+    cn_str text = {NULL, 0};
+    bool asked;
+    *ret_done = true;
+    CN_TRY(read_text(f, x, &text, &asked));
+    if (!asked)
         return CN_OK;
+    *ret_done = look(f, text, x);
+    CN_TRY(cn_seg_sound(x->seg));
+    if (!*ret_done)
+        return f->io->docs ? CN_OK : cn_fail(CN_DEADLINE, "the time was up within the first document, of %zu MiB; give more", text.n >> 20);
+    f->io->docs++;
+    f->io->bytes += text.n;
+    return CN_OK;
+}
+
+static cn_err look_at(finding *f, cn_seg *seg, uint32_t doc, bool *ret_done) {
+    cn_found x = {.seg = seg, .doc = doc, .versions = f->versions, .n_versions = holders(f, seg, doc)};
+    *ret_done = true;
+    if (x.n_versions == 0)
+        return CN_OK;
+    cn_err e = look_into(f, &x, ret_done);
+    if (e != CN_DAMAGED) {
+        CN_TRY(e);
+        if (!*ret_done || !x.matches)
+            return CN_OK;
+    }
+    *ret_done = true;
     f->found++;
-    return f->fn(f->ctx, &x);
+    return e == CN_DAMAGED ? f->unread(f->ctx, f->versions[x.n_versions - 1], &x) : f->fn(f->ctx, &x);
 }
 
 static cn_err look_through(finding *f, cn_seg *seg) {
@@ -124,24 +144,24 @@ static cn_err look_all(finding *f) {
     return f->behind ? CN_OK : cn_fail(CN_NOT_FOUND, "the place to go on from is gone: the versions have changed since; begin again");
 }
 
-static cn_err open_all(cn_tenant *t, finding *f, cn_unread_fn *unread) {
+static cn_err open_all(cn_tenant *t, finding *f) {
     for (uint32_t i = 0; i < f->n; i++) {
         cn_err e = cn_live_open(t, &f->v[i], &f->live[i]);
         if (e == CN_DAMAGED || e == CN_NOT_FOUND)
-            e = unread(f->ctx, f->v[i].number);
+            e = f->unread(f->ctx, f->v[i].number, NULL);
         CN_TRY(e);
     }
     return CN_OK;
 }
 
 cn_err cn_find_text(cn_tenant *t, const cn_version *v, uint32_t n, cn_find *io, cn_found_fn *fn, cn_unread_fn *unread, void *ctx) {
-    finding f = {.io = io, .v = v, .n = n, .fn = fn, .ctx = ctx, .behind = !io->after};
+    finding f = {.io = io, .v = v, .n = n, .fn = fn, .unread = unread, .ctx = ctx, .behind = !io->after};
     io->more = false;
     io->docs = io->bytes = 0;
     cn_arena_init(&f.a, 65536, (size_t)1 << 30);
     f.live = cn_calloc(n + 1u, sizeof *f.live);
     f.versions = cn_calloc(n + 1u, sizeof *f.versions);
-    cn_err e = f.live && f.versions ? open_all(t, &f, unread) : cn_fail_memory();
+    cn_err e = f.live && f.versions ? open_all(t, &f) : cn_fail_memory();
     if (e == CN_OK)
         e = look_all(&f);
     for (uint32_t i = 0; f.live && i < n; i++)

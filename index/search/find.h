@@ -3,7 +3,7 @@
  *
  * Owns:    what is told of is borrowed for the call of fn.
  * Thread:  any.
- * Limits:  stops at the deadline or at the limit, and can be taken up behind the last document looked at; CN_FOUND_PLACES
+ * Limits:  a damaged text is told of and passed over; stops at the deadline or at the limit, and can be taken up behind the last document looked at; CN_FOUND_PLACES
  *          places of a document are told, CN_FOUND_COUNT counted. */
 #pragma once
 #include "index/catalog/version.h"
@@ -22,12 +22,14 @@ typedef struct cn_found {
     uint32_t n_versions;
 } cn_found;
 typedef cn_err cn_found_fn(void *ctx, const cn_found *f);
-typedef cn_err cn_unread_fn(void *ctx, uint64_t version); /* cannot be read; why is in cn_error_detail() */
+/* Cannot be read; why is in cn_error_detail(). x NULL: the whole version; else one document, of which matches and places say
+ * nothing, nor source and id where its record cannot be read either; version: the newest of those that hold it. */
+typedef cn_err cn_unread_fn(void *ctx, uint64_t version, const cn_found *x);
 
 typedef struct cn_find {
     const cn_needle *needle;
     cn_str source;          /* only of this source; empty: all */
-    uint32_t limit;         /* documents found */
+    uint32_t limit;         /* documents found, or not readable */
     uint64_t deadline_ns;   /* 0: none */
     bool after;             /* take up behind segment, doc */
     cn_seg_id segment;      /* in and out: the last one looked at */

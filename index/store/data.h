@@ -32,6 +32,8 @@ cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who);
 /* From the list first, then its files. leaving (NULL: nothing) runs in the transaction that takes it off the list, and may refuse. */
 typedef cn_err cn_tenant_leaving_fn(void *ctx, MDB_txn *host);
 cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx, const cn_actor *who);
+/* Takes away what drops and creations that were cut short have left. Both do so too, of all others; a server when it starts. */
+cn_err cn_tenants_tidy(cn_data *d);
 bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name);         /* in a transaction of the host's; false too when that cannot be read */
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret);       /* CN_NOT_FOUND */
 cn_tenant *cn_tenant_ref(cn_tenant *t);

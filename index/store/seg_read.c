@@ -5,6 +5,7 @@ const cn_seg_id *cn_seg_get_id(const cn_seg *s) { return &s->id; }
 uint32_t cn_seg_docs(const cn_seg *s) { return s->rows.head.docs; }
 uint32_t cn_seg_rows(const cn_seg *s) { return s->rows.head.rows; }
 uint32_t cn_seg_dim(const cn_seg *s) { return s->rows.head.dim; }
+int64_t cn_seg_made_us(const cn_seg *s) { return s->rows.head.made_us; }
 const uint32_t *cn_seg_row_doc(const cn_seg *s) { return s->arrays[CN_ARRAY_ROW_DOC]; }
 const uint32_t *cn_seg_doc_row(const cn_seg *s) { return s->arrays[CN_ARRAY_DOC_ROW]; }
 const uint32_t *cn_seg_row_rank(const cn_seg *s) { return s->arrays[CN_ARRAY_ROW_RANK]; }

@@ -99,6 +99,7 @@ const cn_seg_id *cn_seg_get_id(const cn_seg *s);
 uint32_t cn_seg_docs(const cn_seg *s);
 uint32_t cn_seg_rows(const cn_seg *s);
 uint32_t cn_seg_dim(const cn_seg *s);
+int64_t cn_seg_made_us(const cn_seg *s); /* when it was begun */
 /* All vectors in place; CN_NOT_FOUND when dim is 0. Verifies block checksums not yet verified. */
 cn_err cn_seg_vecs(cn_seg *s, cn_vecs *ret);
 const uint32_t *cn_seg_row_doc(const cn_seg *s);    /* document number of each row */

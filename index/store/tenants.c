@@ -10,6 +10,9 @@
 #include "index/store/dir.h"
 #include "index/store/fields.h"
 
+/* In the host's "settings", of a tenant that is off the list and whose directory may still lie in its place: DROPPING name -> "".
+ * By it alone what is not on the list is taken away: an older cairn.mdb that was brought back must not cost anybody a tenant. */
+#define DROPPING "dropping "
 #define DROPPED ".dropped-"
 #define MAKING ".making-"
 #define LIST_MAX ((size_t)1 << 30) /* bytes of the names of all tenants */
@@ -76,10 +79,65 @@ static cn_err set_aside(const cn_data *d, const char *name) {
     return e == CN_NOT_FOUND ? CN_OK : e;
 }
 
-/* All that was moved aside, now or earlier: without any lock, since it may be much. */
-static cn_err remove_set_aside(const cn_data *d) {
+/* ---------- what was dropped ---------- */
+static cn_str dropping_key(cn_str name, char room[sizeof DROPPING + CN_NAME_MAX]) {
+    return (cn_str){room, (size_t)snprintf(room, sizeof DROPPING + CN_NAME_MAX, DROPPING CN_STR_FMT, CN_STR_ARG(name))};
+}
+
+typedef struct dropping {
+    cn_data *d;
+    MDB_txn *txn;
+    char name[CN_NAME_MAX + 1];
+    bool any;
+} dropping;
+
+static cn_err take_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+    dropping *x = ctx;
+    (void)value;
+    snprintf(x->name, sizeof x->name, "%.*s", (int)(key.n - (sizeof DROPPING - 1)), key.p + sizeof DROPPING - 1);
+    *stop = x->any = true;
+    return CN_OK;
+}
+
+/* One of that name may have been made anew. */
+static cn_err end_one(dropping *x) {
+    char room[sizeof DROPPING + CN_NAME_MAX];
+    cn_str v, name = cn_str_of(x->name);
+    cn_err e = cn_db_get(x->txn, x->d->tenants, name, &v);
+    if (e == CN_NOT_FOUND)
+        e = set_aside(x->d, x->name);
+    CN_TRY(e);
+    return cn_db_del(x->txn, x->d->settings, dropping_key(name, room));
+}
+
+/* Under the host's one writer, so that no one makes a tenant of such a name meanwhile. */
+static cn_err set_aside_in(void *ctx) {
+    dropping *x = ctx;
+    do {
+        x->any = false;
+        CN_TRY(cn_db_each(x->txn, x->d->settings, CN_STR(DROPPING), take_one, x));
+        CN_TRY(x->any ? end_one(x) : CN_OK);
+    } while (x->any);
+    return CN_OK;
+}
+
+static cn_err set_aside_dropped(cn_data *d, const char *tenants) {
+    dropping x = {.d = d};
+    CN_TRY(cn_txn_write(d->host, &x.txn));
+    cn_err e = set_aside_in(&x);
+    if (e == CN_OK)
+        e = cn_dir_sync(tenants); /* first: what is forgotten must be done */
+    if (e == CN_OK)
+        return cn_txn_commit(d->host, x.txn);
+    cn_txn_abort(d->host, x.txn);
+    return e;
+}
+
+/* What was moved aside, now or earlier, is removed without any lock, since it may be much. */
+cn_err cn_tenants_tidy(cn_data *d) {
     char tenants[CN_PATH_MAX];
     CN_TRY(cn_path(tenants, sizeof tenants, "%s/tenants", d->dir));
+    CN_TRY(set_aside_dropped(d, tenants));
     sweep_ctx s = {tenants};
     CN_TRY(cn_dir_each(tenants, remove_dropped, &s));
     return cn_dir_sync(tenants);
@@ -150,7 +208,7 @@ cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
         return e;
     }
     cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
-    if (remove_set_aside(d) != CN_OK) /* of other tenants: the next one tries again */
+    if (cn_tenants_tidy(d) != CN_OK) /* of other tenants: the next one tries again */
         cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
     return CN_OK;
 }
@@ -161,6 +219,7 @@ bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name) {
 }
 
 static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx) {
+    char room[sizeof DROPPING + CN_NAME_MAX];
     MDB_txn *txn;
     cn_str v;
     CN_TRY(cn_txn_write(d->host, &txn));
@@ -172,24 +231,19 @@ static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, voi
     if (e == CN_OK)
         e = cn_db_del(txn, d->tenants, name);
     if (e == CN_OK)
+        e = cn_db_put(txn, d->settings, dropping_key(name, room), CN_STR(""));
+    if (e == CN_OK)
         return cn_txn_commit(d->host, txn);
     cn_txn_abort(d->host, txn);
     return e;
 }
 
 cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0}, why[CN_REASON_LOGGED];
-    MDB_txn *txn;
-    cn_str v;
+    char why[CN_REASON_LOGGED];
     CN_TRY(cn_name_check(name, "tenant"));
-    memcpy(name_z, name.p, name.n);
     CN_TRY(unlist(d, name, leaving, ctx));
-    cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
-    CN_TRY(cn_txn_write(d->host, &txn)); /* so that no one makes a tenant of this name anew meanwhile */
-    cn_err e = cn_db_get(txn, d->tenants, name, &v);
-    e = e == CN_NOT_FOUND ? set_aside(d, name_z) : e;
-    cn_txn_abort(d->host, txn);
-    return e == CN_OK ? remove_set_aside(d) : e;
+    cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=" CN_STR_FMT " by=" CN_STR_FMT " reason=%s", CN_STR_ARG(name), CN_STR_ARG(who->who), cn_reason_logged(who, why));
+    return cn_tenants_tidy(d);
 }
 
 typedef struct named {

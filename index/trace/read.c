@@ -58,6 +58,11 @@ cn_err cn_trace_get(cn_tenant *t, const cn_trace_id *id, cn_trace_fn *fn, void *
 }
 
 /* ---------- since a time ---------- */
+/* A damaged record may have held it, before its bytes changed. */
+static bool may_hold(cn_str record, cn_str word) {
+    return !word.n || memmem(record.p, record.n, word.p, word.n) || !cn_record_holds(record);
+}
+
 static cn_err each(MDB_cursor *c, cn_trace_scan *io, cn_trace_fn *fn, void *ctx) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_trace_bytes from = cn_trace_request_key(io->after ? io->after : &(cn_trace_key){.at_us = io->from_us < 0 ? 0 : io->from_us});
@@ -73,8 +78,9 @@ static cn_err each(MDB_cursor *c, cn_trace_scan *io, cn_trace_fn *fn, void *ctx)
         }
         cn_trace_key key;
         CN_TRY(cn_trace_request_key_read((cn_str){k.mv_data, k.mv_size}, &key));
-        if (cn_trace_is_gap(&key) || !io->word.n || memmem(v.mv_data, v.mv_size, io->word.p, io->word.n))
-            CN_TRY(tell(&u, (cn_str){v.mv_data, v.mv_size}, &key, fn, ctx, &stop));
+        cn_str value = {v.mv_data, v.mv_size};
+        if (cn_trace_is_gap(&key) || may_hold(value, io->word))
+            CN_TRY(tell(&u, value, &key, fn, ctx, &stop));
         if (stop) {
             io->more = true;
             return CN_OK;

@@ -70,7 +70,7 @@ cn_err cn_trace_get(cn_tenant *t, const cn_trace_id *id, cn_trace_fn *fn, void *
 typedef struct cn_trace_scan {
     int64_t from_us;
     const cn_trace_key *after; /* NULL: from from_us on */
-    cn_str word;               /* only records whose bytes hold it, and gaps; empty: all */
+    cn_str word;               /* only records whose bytes hold it, damaged ones, and gaps; empty: all */
     uint64_t deadline_ns;      /* 0: none */
     cn_trace_key last;         /* filled in: the last one looked at */
     bool more;                 /* filled in: stopped before the end */

@@ -7,13 +7,31 @@
 #include "index/control/audit.h"
 #include "server/service/inside.h"
 
+/* What a method does is in the chain under the action's own name, in whatever way it ends. */
+static const char *action_of(const char *method) {
+    static const char *const named[][2] = {
+        {"versions.activate", "version.activate"}, {"versions.rollback", "version.rollback"}, {"versions.release", "version.release"},
+        {"versions.pin", "version.pin"}, {"versions.unpin", "version.unpin"}, {"versions.quarantine", "version.quarantine"},
+        {"versions.unquarantine", "version.unquarantine"}, {"versions.drop", "version.drop"}, {"versions.gc", "version.gc"},
+        {"versions.compact", "version.compact"}, {"members.add", "member.add"}, {"members.set", "member.set"},
+        {"members.remove", "member.remove"}, {"members.sync", "member.sync"}, {"modes.set", "mode.set"},
+        {"admin.index_create", "index.create"}, {"admin.index_set", "index.set"}, {"admin.index_drop", "index.drop"},
+        {"admin.key_add", "key.add"}, {"admin.key_revoke", "key.revoke"}, {"admin.tenant_add", "tenant.add"},
+        {"admin.tenant_drop", "tenant.drop"}, {"ingest.start", "index.ingest"}, {"ingest.rebuild", "index.ingest"},
+        {"documents.put", "index.ingest"}, {"documents.delete", "index.ingest"}, {"ingest.cancel", "job.cancel"}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (strcmp(method, named[i][0]) == 0)
+            return named[i][1];
+    return method;
+}
+
 /* The fields were not looked at yet: what is no reason or name is left out. */
 static bool note_denied(cn_call *c, cn_tenant *t, const char *method, const msgpack_object *params, const char *why) {
     cn_str index = cn_obj_str(cn_get(params, "index")), none = {NULL, 0};
     cn_actor who;
     if (cn_arg_actor(c, params, &who) != CN_OK || !cn_utf8_ok(who.reason))
         who = (cn_actor){cn_str_of(c->caller->who), cn_str_of(c->caller->via), none};
-    return cn_audit_refused(t, &who, method, cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
+    return cn_audit_refused(t, &who, action_of(method), cn_name_check(index, "index") == CN_OK ? index : none, why) == CN_OK;
 }
 
 /* Whoever can write the chain's file could make the whole chain anew, but not the log. */

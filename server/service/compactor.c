@@ -28,6 +28,8 @@ typedef struct list {
 typedef struct seen { /* a tenant, in the order of names */
     char name[CN_NAME_MAX + 1];
     int64_t changed_ns; /* its catalog, when it was looked into; 0: look again */
+    int64_t from_us;    /* the first of its files that were let go may be unlinked; 0: there is none */
+    uint64_t sweep_ns;  /* it is swept no earlier */
 } seen;
 
 typedef struct tenants {
@@ -150,15 +152,21 @@ static void look_at(looking *l, cn_tenant *t, cn_str index) {
     l->again |= err != CN_OK;
 }
 
+/* What the dropped ones of a tenant without an index left is looked at too. */
 static cn_err look_at_all(void *ctx, cn_tenant *t) {
     looking *l = ctx;
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_index_info *ix;
+    cn_pending p;
     uint32_t n;
     cn_arena_init(&a, 16384, (size_t)64 << 20);
+    CN_TRY(cn_catalog_pending(t, &p));
+    l->seen.v[l->seen.n - 1].from_us = p.files ? p.from_us : 0;
     CN_TRY(cn_index_list(t, &a, &ix, &n));
     for (uint32_t i = 0; i < n; i++)
         look_at(l, t, ix[i].name);
+    if (n == 0)
+        look_at(l, t, (cn_str){"", 0});
     return CN_OK;
 }
 
@@ -182,10 +190,13 @@ static bool note_tenant(tenants *s, const seen *x) {
 }
 
 /* A tenant in which nothing was written since is not opened: its place among the open ones is another's. */
-static bool is_same(looking *l, const seen *now) {
+static bool is_same(looking *l, seen *now) {
     const seen *before = l->c->seen.n ? bsearch(now, l->c->seen.v, l->c->seen.n, sizeof *now, by_name) : NULL;
+    if (before)
+        now->sweep_ns = before->sweep_ns;
     if (!before || now->changed_ns == 0 || before->changed_ns != now->changed_ns)
         return false;
+    now->from_us = before->from_us;
     for (uint32_t i = 0; i < l->c->now.n; i++) {
         const cn_erasing *e = &l->c->now.v[i];
         if (strcmp(e->tenant, now->name) != 0)
@@ -203,7 +214,8 @@ static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
     seen now = {.changed_ns = changed_ns(l->c, name)};
     (void)made_us;
     snprintf(now.name, sizeof now.name, CN_STR_FMT, CN_STR_ARG(name));
-    if (!go_on(l->c) || !note_tenant(&l->seen, &now) || is_same(l, &now))
+    bool same = is_same(l, &now);
+    if (!go_on(l->c) || !note_tenant(&l->seen, &now) || same)
         return CN_OK;
     l->again = false;
     cn_err err = cn_keeper_visit(l->c->data, name, look_at_all, l);
@@ -240,12 +252,12 @@ static void look(cn_compactor *c) {
 static const char reason[] = "the bytes of erased documents (compact_after)";
 static const cn_actor self = {{"cairnd", 6}, {"server", 6}, {reason, sizeof reason - 1}};
 
-/* A freeze is no failure, and no refused attempt in the chain. */
-static cn_err may_write(cn_tenant *t, cn_erasing *e) {
+/* A freeze is no failure, and no refused attempt in the chain. index empty: of the tenant. */
+static cn_err may_write(cn_tenant *t, cn_str index) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_modes m;
     cn_arena_init(&a, 4096, 1 << 20);
-    cn_err err = cn_modes_get(t, cn_str_of(e->index), &a, &m);
+    cn_err err = cn_modes_get(t, index, &a, &m);
     return err == CN_OK ? cn_modes_may_write(&m) : err;
 }
 
@@ -307,7 +319,7 @@ static void work_on(cn_compactor *c, cn_erasing *e) {
         return;
     cn_err err = cn_tenant_open(c->data, cn_str_of(e->tenant), &t);
     if (err == CN_OK) {
-        err = may_write(t, e);
+        err = may_write(t, cn_str_of(e->index));
         e->frozen = err == CN_REFUSED;
         if (err == CN_OK)
             step(c, t, e);
@@ -321,6 +333,27 @@ static void work_on(cn_compactor *c, cn_erasing *e) {
         failed(e, "erase.failed");
         e->held_ns = e->retry_ns;
     }
+}
+
+/* ---------- what was let go, erased or not ---------- */
+static cn_err sweep_open(void *ctx, cn_tenant *t) {
+    cn_gc_result gone = {0};
+    (void)ctx;
+    if (may_write(t, (cn_str){"", 0}) != CN_OK)
+        return CN_OK;
+    CN_TRY(cn_catalog_sweep(t, &self, &gone));
+    cn_log(CN_LOG_INFO, "sweep.gone", "tenant=%s files=%u", cn_tenant_name(t), gone.files);
+    return CN_OK;
+}
+
+/* What it finds held, or a tenant frozen, it finds again some time later. */
+static void sweep_tenant(cn_compactor *c, seen *x) {
+    if (x->from_us == 0 || cn_wall_us() < x->from_us || cn_mono_ns() < x->sweep_ns || over(c))
+        return;
+    if (cn_keeper_visit(c->data, cn_str_of(x->name), sweep_open, NULL) != CN_OK)
+        cn_log(CN_LOG_WARN, "sweep.failed", "tenant=%s %s", x->name, cn_error_detail());
+    x->sweep_ns = cn_mono_ns() + CN_COMPACTOR_RETRY_MS * MS;
+    c->changed = true;
 }
 
 /* That time by this thread's clock; a second from now, where it has passed; and no earlier than it may try again. */
@@ -343,6 +376,10 @@ static uint64_t next(cn_compactor *c) {
         at = gone < at ? gone : at;
         at = due < at ? due : at;
     }
+    for (uint32_t i = 0; after && i < c->seen.n; i++) {
+        uint64_t due = c->seen.v[i].from_us ? when(c->seen.v[i].from_us, c->seen.v[i].sweep_ns) : UINT64_MAX;
+        at = due < at ? due : at;
+    }
     return at;
 }
 
@@ -352,6 +389,8 @@ static void *run(void *arg) {
         look(c);
         for (uint32_t i = 0; i < c->now.n && go_on(c); i++)
             work_on(c, &c->now.v[i]);
+        for (uint32_t i = 0; i < c->seen.n && go_on(c); i++)
+            sweep_tenant(c, &c->seen.v[i]);
         show(c);
     } while (cn_keeper_rest(&c->k, c->look_ns, true) && cn_keeper_rest(&c->k, next(c), false)); /* not at once again, whoever pokes */
     return NULL;

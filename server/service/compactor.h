@@ -2,6 +2,8 @@
  * erasure of an index it compacts the files that hold such (index/catalog/compact.h), and removes the old ones a minute later;
  * the audit chain tells of both, by "cairnd".
  *
+ * What was let go for other reasons (gc, a drop) it removes too, when its minute is over.
+ *
  * It looks at all tenants whose catalog was written since, when it is told of an erasure, and every CN_COMPACTOR_LOOK_MS (or
  * compact_after, if that is less) for what other processes did. An index that is frozen waits. What fails is tried again after
  * CN_COMPACTOR_RETRY_MS, then twice that, up to an hour; an old file that someone still holds delays no compaction. Killed, or
@@ -18,7 +20,7 @@
 #define CN_COMPACTOR_RETRY_MS 60000
 #define CN_COMPACTOR_WAIT_MS 1000
 
-typedef struct cn_erasing { /* an index with something left to do */
+typedef struct cn_erasing { /* an index with something left to do; index empty: a tenant that has none any more */
     char tenant[CN_NAME_MAX + 1], index[CN_NAME_MAX + 1];
     cn_erased is;
     int64_t due_us;         /* when it is compacted; CN_NO_TIME: not by itself, or it is done and files only wait */

@@ -27,19 +27,21 @@ static cn_err add(listing *l, cn_str tenant, cn_str index, const cn_erased *is, 
     return CN_OK;
 }
 
+static cn_err look_at(listing *l, cn_tenant *t, cn_str index) {
+    cn_erased is = {.since_us = CN_NO_TIME};
+    cn_err err = cn_erased_look(t, index, &is);
+    if (err == CN_NOT_FOUND || (err == CN_OK && !is.documents && !is.leaving)) /* dropped meanwhile, or clean */
+        return CN_OK;
+    return add(l, cn_str_of(cn_tenant_name(t)), index, &is, err == CN_OK ? "" : cn_error_detail());
+}
+
 static cn_err look(listing *l, cn_tenant *t) {
     cn_index_info *ix;
     uint32_t n;
     CN_TRY(cn_index_list(t, &l->c->arena, &ix, &n));
-    for (uint32_t i = 0; i < n; i++) {
-        cn_erased is = {.since_us = CN_NO_TIME};
-        cn_err err = cn_erased_look(t, ix[i].name, &is);
-        if (err == CN_NOT_FOUND) /* dropped meanwhile */
-            continue;
-        if (err != CN_OK || is.documents || is.leaving)
-            CN_TRY(add(l, cn_str_of(cn_tenant_name(t)), ix[i].name, &is, err == CN_OK ? "" : cn_error_detail()));
-    }
-    return CN_OK;
+    for (uint32_t i = 0; i < n; i++)
+        CN_TRY(look_at(l, t, ix[i].name));
+    return n ? CN_OK : look_at(l, t, CN_STR("")); /* what its dropped ones left */
 }
 
 static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
@@ -78,7 +80,7 @@ static bool is_frozen(const listing *l, const cn_erasing *e) {
            cn_modes_may_write(&m) == CN_REFUSED;
 }
 
-/* An entry without an index: the tenant's catalog could not be read. */
+/* An entry without an index: the tenant has none any more, or its catalog could not be read. */
 static const char *whatever_comes(const listing *l, const cn_erasing *e) {
     if (*e->problem)
         return "it is tried again";
@@ -91,7 +93,7 @@ static const char *whatever_comes(const listing *l, const cn_erasing *e) {
 
 static void out_next(const listing *l, const cn_erasing *e, cn_buf *out) {
     char text[512];
-    if (!*e->index) {
+    if (!*e->index && *e->problem) {
         cn_out_cstr(out, "next", "`cairn scrub` says what is damaged in the tenant's catalog");
         return;
     }
@@ -100,7 +102,10 @@ static void out_next(const listing *l, const cn_erasing *e, cn_buf *out) {
         cn_out_cstr(out, "next", text);
         return;
     }
-    snprintf(text, sizeof text, "%s; `cairn compact %s/%s --wait` does it now", whatever_comes(l, e), e->tenant, e->index);
+    if (*e->index)
+        snprintf(text, sizeof text, "%s; `cairn compact %s/%s --wait` does it now", whatever_comes(l, e), e->tenant, e->index);
+    else
+        snprintf(text, sizeof text, "files of dropped indexes: %s; `cairn tenant drop %s` does it now, with all that is the tenant's", whatever_comes(l, e), e->tenant);
     cn_out_cstr(out, "next", text);
 }
 

@@ -140,6 +140,7 @@ typedef struct exposing {
     cn_buf *out, gaps;
     cn_str source, doc, index;
     bool limited, waits; /* waits: some is not in the store yet */
+    bool lacking;         /* something is missing of the pages before, or between them and this one */
     uint32_t n, n_gaps;
     uint64_t limit;
     int64_t from_us;      /* of this page */
@@ -230,14 +231,29 @@ static cn_err take_since(const msgpack_object *p, int64_t *ret) {
     return CN_OK;
 }
 
-static cn_err scan(exposing *x, const cn_look *l, const msgpack_object *p, cn_trace_scan *sc) {
+/* A page's `next` ends in this where something was missing up to there, so that the last page knows. */
+#define LACKING "!"
+
+static cn_err take_after(exposing *x, cn_str after, int64_t kept_from_us, cn_trace_key *ret) {
+    if (after.p[after.n - 1] == LACKING[0]) {
+        x->lacking = true;
+        after.n--;
+    }
+    CN_TRY(cn_trace_key_parse(after, ret));
+    x->lacking |= kept_from_us == CN_NO_TIME || ret->at_us < kept_from_us; /* pruned, or begun anew, since */
+    return CN_OK;
+}
+
+static cn_err scan(exposing *x, const cn_look *l, const msgpack_object *p, int64_t kept_from_us, cn_trace_scan *sc) {
     cn_str after = {NULL, 0};
     cn_trace_key key;
     CN_TRY(cn_get_str(p, "after", &after));
     if (after.n) {
-        CN_TRY(cn_trace_key_parse(after, &key));
+        CN_TRY(take_after(x, after, kept_from_us, &key));
         sc->after = &key;
         x->from_us = key.at_us > x->from_us ? key.at_us : x->from_us;
+    } else {
+        x->lacking = kept_from_us == CN_NO_TIME || (sc->from_us != INT64_MIN && sc->from_us < kept_from_us);
     }
     sc->word = x->doc;
     cn_err e = cn_trace_each(l->t, sc, expose_one, x);
@@ -258,7 +274,7 @@ static cn_err note_missing(exposing *x, const cn_look *l, const cn_trace_scan *s
 
 static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_buf *out) {
     cn_trace_state st;
-    char next[CN_TRACE_KEY_TEXT];
+    char key[CN_TRACE_KEY_TEXT], next[CN_TRACE_KEY_TEXT + 1];
     int64_t since = INT64_MIN;
     cn_trace_scan sc = {.deadline_ns = cn_mono_ns() + SCAN_NS};
     CN_TRY(take_since(p, &since));
@@ -270,16 +286,18 @@ static cn_err expose(exposing *x, const cn_look *l, const msgpack_object *p, cn_
         sc.deadline_ns = x->c->deadline_ns;
     cn_pack_cstr(out, "records");
     size_t at = cn_pack_array_open(out);
-    CN_TRY(scan(x, l, p, &sc));
+    CN_TRY(scan(x, l, p, st.from_us, &sc));
     cn_pack_array_close(out, at, x->n);
     CN_TRY(note_missing(x, l, &sc));
     cn_out_time(out, "from", !there ? CN_NO_TIME : reaches ? since : st.from_us);
-    cn_out_bool(out, "complete", there && (since == INT64_MIN || reaches) && !x->n_gaps && !sc.more);
+    x->lacking |= x->n_gaps > 0;
+    cn_out_bool(out, "complete", !x->lacking && !sc.more);
     cn_pack_cstr(out, "gaps");
     cn_pack_array(out, x->n_gaps);
     CN_TRY(cn_buf_check(&x->gaps));
     cn_buf_add(out, x->gaps.p, x->gaps.n);
-    cn_trace_key_text(&sc.last, next);
+    cn_trace_key_text(&sc.last, key);
+    snprintf(next, sizeof next, "%s%s", key, x->lacking ? LACKING : "");
     cn_out_cstr(out, "next", sc.more ? next : NULL);
     return CN_OK;
 }

@@ -204,7 +204,11 @@ static cn_err list_versions(listing *x) {
         cn_pack_nil(out);
         return CN_OK;
     }
-    return cn_policy_show(x->l->t, x->l->source, x->l->doc, out);
+    cn_policy *policy;
+    CN_TRY(cn_policy_load(x->l->t, &policy));
+    cn_policy_show(policy, x->l->source, x->l->doc, out);
+    cn_policy_unref(policy);
+    return CN_OK;
 }
 
 static cn_err which_versions(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
@@ -261,14 +265,18 @@ static cn_err tell_found(void *ctx, const cn_found *x) {
     return cn_buf_check(f->out);
 }
 
-static cn_err tell_unread(void *ctx, uint64_t version) {
+static cn_err tell_unread(void *ctx, uint64_t version, const cn_found *x) {
     finding *f = ctx;
     char room[CN_ERROR_TEXT];
     f->n_unreadable++;
-    cn_pack_map(&f->unreadable, 2);
+    cn_pack_map(&f->unreadable, x ? 4 : 2);
     cn_out_uint(&f->unreadable, "version", version);
     cn_out_cstr(&f->unreadable, "why", cn_tell_text(f->s, f->c->caller, cn_error_detail(), room));
-    return CN_OK;
+    if (x) {
+        cn_out_str(&f->unreadable, "source", x->source);
+        cn_out_str(&f->unreadable, "doc", x->id);
+    }
+    return cn_buf_check(&f->unreadable);
 }
 
 /* `after` is what `next` said: SEGMENT-DOCUMENT. */

@@ -11,4 +11,6 @@
 /* Fields of many methods; END ends each list. */
 #define INDEX {"index", "str", true, "name of the index"}
 #define REASON {"reason", "str", false, "why, for the audit trail"}
+#define WHO {"as", "str", false, "the principal asked for, with a key of scope act-as: \"user:ana\""}, \
+            {"labels", "list of str", false, "narrows to these of the labels held"}
 #define END {NULL, NULL, false, NULL}

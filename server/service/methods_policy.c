@@ -52,7 +52,7 @@ static cn_err one_pattern(cn_call *c, cn_policy_op op, cn_str source, cn_str id,
 
 /* Exactly one of docs, glob, all_of says what is hidden. */
 static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, changes *ret) {
-    cn_str glob = {NULL, 0}, all_of = {NULL, 0}, source;
+    cn_str glob = {NULL, 0}, all_of = {NULL, 0}, source = {NULL, 0};
     CN_TRY(cn_get_str(p, "glob", &glob));
     CN_TRY(cn_get_str(p, "all_of", &all_of));
     const msgpack_object *named = cn_get(p, "docs");
@@ -62,6 +62,9 @@ static cn_err hide_changes(cn_call *c, const msgpack_object *p, bool hide, chang
     if (docs)
         return one_each(c, p, hide ? CN_POLICY_HIDE : CN_POLICY_UNHIDE, (cn_labels){0}, ret);
     if (all_of.p) {
+        CN_TRY(cn_get_str(p, "source", &source));
+        if (source.p)
+            return cn_fail(CN_INVALID, "field \"source\" does not go with field \"all_of\", which names the source");
         CN_TRY(cn_name_check(all_of, "source"));
         return one_pattern(c, hide ? CN_POLICY_HIDE_SOURCE : CN_POLICY_UNHIDE_SOURCE, all_of, CN_STR(""), ret);
     }
@@ -193,31 +196,35 @@ METHOD(unhide) { return hiding(s, c, tenant, p, false, out); }
 METHOD(erase) { return plain(s, c, tenant, p, CN_POLICY_ERASE, out); }
 METHOD(restore) { return plain(s, c, tenant, p, CN_POLICY_RESTORE, out); }
 
-static cn_err op_of(cn_str op, const msgpack_object *change, changes *one, cn_call *c) {
+static cn_err change_of(const msgpack_object *change, cn_call *c, changes *ret) {
+    static const char *const labelled[] = {"op", "docs", "source", "labels", NULL}, *const plain[] = {"op", "docs", "source", NULL},
+                            *const hiding[] = {"op", "docs", "source", "glob", "all_of", NULL};
     static const struct {
         const char *name;
         cn_policy_op op;
-    } ops[] = {{"allow", CN_POLICY_ALLOW}, {"deny", CN_POLICY_DENY}, {"clear", CN_POLICY_CLEAR}, {"erase", CN_POLICY_ERASE}, {"restore", CN_POLICY_RESTORE}};
-    if (cn_str_is(op, "hide") || cn_str_is(op, "unhide"))
-        return hide_changes(c, change, cn_str_is(op, "hide"), one);
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
-        if (cn_str_is(op, ops[i].name)) {
-            cn_labels labels;
-            CN_TRY(cn_arg_labels(&c->arena, change, "labels", &labels));
-            if (labels.n == 0 && (ops[i].op == CN_POLICY_ALLOW || ops[i].op == CN_POLICY_DENY))
-                return cn_fail(CN_INVALID, "field \"labels\" names no label");
-            return one_each(c, change, ops[i].op, labels, one);
-        }
-    return cn_fail(CN_INVALID, "unknown op \"" CN_STR_FMT "\"; one of allow, deny, clear, hide, unhide, erase, restore", CN_STR_ARG(op));
+        const char *const *fields;
+    } ops[] = {{"allow", CN_POLICY_ALLOW, labelled}, {"deny", CN_POLICY_DENY, labelled}, {"clear", CN_POLICY_CLEAR, labelled}, {"hide", CN_POLICY_HIDE, hiding},
+               {"unhide", CN_POLICY_UNHIDE, hiding}, {"erase", CN_POLICY_ERASE, plain}, {"restore", CN_POLICY_RESTORE, plain}};
+    cn_str op;
+    cn_labels labels;
+    size_t i = 0;
+    CN_TRY(cn_arg_str(change, "op", &op));
+    while (i < sizeof ops / sizeof *ops && !cn_str_is(op, ops[i].name))
+        i++;
+    if (i == sizeof ops / sizeof *ops)
+        return cn_fail(CN_INVALID, "unknown op \"" CN_STR_FMT "\"; one of allow, deny, clear, hide, unhide, erase, restore", CN_STR_ARG(op));
+    CN_TRY(cn_only_fields(change, ops[i].fields));
+    if (ops[i].fields == hiding)
+        return hide_changes(c, change, ops[i].op == CN_POLICY_HIDE, ret);
+    CN_TRY(cn_arg_labels(&c->arena, change, "labels", &labels));
+    if (labels.n == 0 && (ops[i].op == CN_POLICY_ALLOW || ops[i].op == CN_POLICY_DENY))
+        return cn_fail(CN_INVALID, "field \"labels\" names no label");
+    return one_each(c, change, ops[i].op, labels, ret);
 }
 
 static cn_err append_change(cn_call *c, const msgpack_object *change, changes *all, uint32_t room) {
-    static const char *const fields[] = {"op", "docs", "glob", "all_of", "source", "labels", NULL};
     changes one;
-    cn_str op;
-    CN_TRY(cn_only_fields(change, fields));
-    CN_TRY(cn_arg_str(change, "op", &op));
-    CN_TRY(op_of(op, change, &one, c));
+    CN_TRY(change_of(change, c, &one));
     if (one.n > room - all->n)
         return cn_fail(CN_INVALID, "more than %u documents in one call; split it", room);
     memcpy(all->v + all->n, one.v, one.n * sizeof *one.v);
@@ -259,19 +266,20 @@ METHOD(reinstate) {
 
 METHOD(show) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
+    cn_policy *policy;
     cn_str source, *docs;
     uint32_t n;
-    uint64_t epoch;
     CN_TRY(source_of(p, CN_STR("default"), &source));
     CN_TRY(cn_arg_list(&c->arena, p, "docs", &docs, &n));
     CN_TRY(cn_call_tenant(s, tenant, &t));
-    CN_TRY(cn_epoch(t, &epoch));
+    CN_TRY(cn_policy_load(t, &policy));
     cn_pack_map(out, 2);
-    cn_out_uint(out, "epoch", epoch);
+    cn_out_uint(out, "epoch", cn_policy_epoch(policy));
     cn_pack_cstr(out, "documents");
     cn_pack_array(out, n);
     for (uint32_t i = 0; i < n; i++)
-        CN_TRY(cn_policy_show(t, source, docs[i], out));
+        cn_policy_show(policy, source, docs[i], out);
+    cn_policy_unref(policy);
     return CN_OK;
 }
 

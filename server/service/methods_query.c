@@ -125,8 +125,6 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
 }
 
 /* --- the table --- */
-#define WHO {"as", "str", false, "the principal asked for, with a key of scope act-as: \"user:ana\""}, \
-            {"labels", "list of str", false, "narrows to these of the labels held"}
 #define SOURCE {"source", "str", false, "the document's source; \"default\""}
 #define VERSION {"version", "uint", false, "another version than the active one (scope versions)"}
 #define HOW {"k", "uint", false, "how many passages, 1 to 10000; 10"}, WHO, {"filter", "map", false, "metadata: {and: [{field: \"lang\", eq: \"en\"}, ...]}"}, \

@@ -144,8 +144,9 @@ static cn_err diff_one(void *ctx, enum cn_diff_kind kind, cn_str source, cn_str 
 }
 
 /* A version that the caller may not look at is left closed, and nothing of it can be read. */
-static cn_err open_side(cn_service *s, cn_call *c, cn_str tenant, cn_str index, uint64_t version, cn_reading *ret) {
-    cn_err err = cn_reading_open(s, c, &(cn_reading_opts){.tenant = tenant, .index = index, .version = version}, ret);
+static cn_err open_side(cn_service *s, cn_call *c, cn_reading_opts o, uint64_t version, cn_reading *ret) {
+    o.version = version;
+    cn_err err = cn_reading_open(s, c, &o, ret);
     return err == CN_NOT_FOUND || err == CN_DENIED || err == CN_REFUSED ? CN_OK : err;
 }
 
@@ -189,9 +190,12 @@ static cn_err diff(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     CN_TRY(cn_arg_version(p, "from", &m));
     CN_TRY(cn_arg_version(p, "to", &n));
     CN_TRY(cn_get_uint(p, "limit", 0, CN_ARG_LIST_MAX, &d.limit));
-    if (!cn_access_has(c->caller, CN_SCOPE(audit))) {
-        CN_TRY(open_side(s, c, tenant, index, m, &older));
-        CN_TRY(open_side(s, c, tenant, index, n, &newer));
+    const cn_reading_opts o = {.tenant = tenant, .index = index, .as = cn_given(p, "as"), .labels = cn_given(p, "labels")};
+    cn_principal who;
+    if (o.as || o.labels || !cn_access_has(c->caller, CN_SCOPE(audit))) {
+        CN_TRY(cn_access_principal(c, t, o.as, o.labels, &who)); /* whom it may not ask for is refused */
+        CN_TRY(open_side(s, c, o, m, &older));
+        CN_TRY(open_side(s, c, o, n, &newer));
         d.sides[0] = &older;
         d.sides[1] = &newer;
     }
@@ -370,7 +374,7 @@ ON_TARGET(drop)
 
 static const cn_param p_index[] = {INDEX, END};
 static const cn_param p_diff[] = {INDEX, {"from", "uint", true, "the older version"}, {"to", "uint", true, "the newer version"},
-                                  {"limit", "uint", false, "list at most so many documents (1000); all that may be read are counted"}, END};
+                                  {"limit", "uint", false, "list at most so many documents (1000); all that may be read are counted"}, WHO, END};
 static const cn_param p_activate[] = {INDEX, {"version", "uint", true, "the version that shall answer"},
                                       {"expect", "uint", false, "only if this version is active now (0: none)"},
                                       {"force", "bool", false, "though the index's gate is not met; needs the scope force, and a reason"}, REASON, END};

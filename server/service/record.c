@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "engine/base/utf8.h"
 #include "server/service/recorder.h"
 
 #define INDEX_MAX 64
@@ -54,7 +55,8 @@ static void out_set(cn_buf *b, const char *key, cn_labels l) {
         cn_pack_str(b, l.v[i]);
 }
 
-static cn_str at_most(cn_str s, size_t n) { return (cn_str){s.p, s.n < n ? s.n : n}; }
+/* At a character: a record is read by strict decoders too. What is no UTF-8 keeps the part that is. */
+static cn_str at_most(cn_str s, size_t n) { return (cn_str){s.p, cn_utf8_valid_to((cn_str){s.p, s.n < n ? s.n : n})}; }
 
 static uint32_t out_caller(cn_call *c, const cn_record_facts *f, cn_err err) {
     cn_buf *b = &c->record;

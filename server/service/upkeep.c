@@ -408,6 +408,8 @@ static void *run(void *arg) {
     cn_upkeep *u = arg;
     cn_upkeep_opts o;
     u->began_ns = u->owed_at_ns = cn_mono_ns();
+    if (cn_tenants_tidy(u->data) != CN_OK) /* the next drop, or start, tries again */
+        cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
     while (rest(u, 0, &o)) {
         uint64_t due = o.scrub_rate ? next_round(u, &o) : UINT64_MAX;
         if (cn_mono_ns() >= due)

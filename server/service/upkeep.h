@@ -1,6 +1,7 @@
 /* upkeep.h -- the one thread of a server that looks after its files while nobody asks: makes the reserve again (reserve.h)
  * once there is room for it, writes the counts of refused attempts (index/control/refusals.h), and reads every file anew,
- * slowly, so that damage is found before it is asked for.
+ * slowly, so that damage is found before it is asked for. Before all that it takes away what a drop of a tenant that was cut
+ * short left.
  *
  * A round reads of each tenant the catalog, and each file that a version names (index/catalog/scrub.h), no faster than
  * scrub_rate, and begins scrub_every after the one before. A damaged file is logged (`scrub.damaged`, in each round that finds

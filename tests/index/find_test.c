@@ -1,6 +1,8 @@
 /* Texts found in documents: what matches, in which versions, page by page, within a time. */
 #include <CUnit/CUnit.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "index/search/find.h"
 #include "tests/index/small.h"
@@ -80,7 +82,7 @@ static void test_needle_by_hand(void) {
 /* ---------- documents ---------- */
 typedef struct got {
     char text[4096];
-    uint32_t n, unread;
+    uint32_t n, unread, damaged; /* whole versions; documents */
 } got;
 
 static cn_err note(void *ctx, const cn_found *f) {
@@ -94,9 +96,11 @@ static cn_err note(void *ctx, const cn_found *f) {
     return CN_OK;
 }
 
-static cn_err note_unread(void *ctx, uint64_t version) {
-    (void)version;
-    ((got *)ctx)->unread++;
+static cn_err note_unread(void *ctx, uint64_t version, const cn_found *x) {
+    got *g = ctx;
+    g->unread += x == NULL;
+    g->damaged += x != NULL;
+    CU_ASSERT(!x || (version == 1 && cn_str_is(x->source, "default") && x->id.n));
     return CN_OK;
 }
 
@@ -114,18 +118,20 @@ static int tear_down(void) {
     return 0;
 }
 
-static got find(const char *needle, uint64_t only, uint32_t limit, cn_find *io) {
+static got find_of(const char *index, const char *needle, uint64_t only, uint32_t limit, cn_find *io) {
     got g = {0};
     cn_needle n;
     cn_version *v;
     uint32_t count;
     OK(cn_needle_make(cn_str_of(needle), false, &s_arena, &n));
-    OK(cn_version_list(s_tenant, CN_STR("f"), &s_arena, &v, &count));
+    OK(cn_version_list(s_tenant, cn_str_of(index), &s_arena, &v, &count));
     io->needle = &n;
     io->limit = limit;
     OK(cn_find_text(s_tenant, only ? &v[only - 1] : v, only ? 1 : count, io, note, note_unread, &g));
     return g;
 }
+
+static got find(const char *needle, uint64_t only, uint32_t limit, cn_find *io) { return find_of("f", needle, only, limit, io); }
 
 static void test_versions(void) {
     cn_find io = {0};
@@ -188,6 +194,52 @@ static void test_unreadable(void) { /* the others are searched, and that one is 
     CU_ASSERT_EQUAL(rename(away, path), 0);
 }
 
+static bool flip_where(const char *path, const char *text) {
+    char page[4096];
+    int fd = open(path, O_RDWR);
+    bool done = false;
+    for (off_t at = 0; fd >= 0 && !done && pread(fd, page, sizeof page, at) > 0; at += (off_t)sizeof page) {
+        char *p = memmem(page, sizeof page, text, strlen(text));
+        if (p)
+            done = pwrite(fd, "#", 1, at + (p - page)) == 1;
+    }
+    close(fd);
+    return done;
+}
+
+/* A document whose text is damaged is told of; the others are searched, behind it too, on one page and page by page. */
+static void test_damaged_text(void) {
+    static char long_text[100000];
+    static s_row many[40];
+    cn_version v;
+    cn_find io = {0};
+    char path[4096], all[4096] = "", id[40][8];
+    unsigned unread = 0;
+    memset(long_text, 'w', sizeof long_text - 1); /* each in a block of its own */
+    s_index("d");
+    for (int i = 0; i < 40; i++) {
+        snprintf(id[i], sizeof id[i], "n%02d", i);
+        many[i] = (s_row){id[i], i == 20 ? "the marked one, to be damaged" : i % 10 == 5 ? "a heliotrope" : long_text, "public", "", ""};
+    }
+    CU_ASSERT_EQUAL_FATAL(s_seal("d", many, 40, NULL), 1);
+    OK(cn_version_get(s_tenant, CN_STR("d"), 1, &s_arena, &v));
+    s_segment_path(&v.parts[0].id, path);
+    cn_views_flush(s_tenant);
+    CU_ASSERT_FATAL(flip_where(path, "the marked one"));
+    got g = find_of("d", "heliotrope", 1, 100, &io);
+    CU_ASSERT(g.damaged > 0 && g.unread == 0 && g.n >= 3 && strstr(g.text, "n35:1:1 ") && !io.more);
+    CU_ASSERT(io.docs + g.damaged == 40);
+    io = (cn_find){0};
+    for (int page = 0; page == 0 || io.more; page++) {
+        got one = find_of("d", "heliotrope", 1, 1, &io);
+        CU_ASSERT_FATAL(page < 60 && one.n + one.damaged <= 1);
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s", one.text);
+        unread += one.damaged;
+        io.after = true;
+    }
+    CU_ASSERT(strcmp(all, g.text) == 0 && unread == g.damaged);
+}
+
 void add_find_suite(void) {
     CU_pSuite s = CU_add_suite("texts found", set_up, tear_down);
     CU_add_test(s, "what matches", test_needle);
@@ -196,4 +248,5 @@ void add_find_suite(void) {
     CU_add_test(s, "page by page", test_pages);
     CU_add_test(s, "within a time", test_deadline);
     CU_add_test(s, "beside a damaged version", test_unreadable);
+    CU_add_test(s, "beside a damaged text", test_damaged_text);
 }

@@ -8,6 +8,8 @@
 #include "engine/base/os.h"
 #include "index/catalog/compact.h"
 #include "index/catalog/erased.h"
+#include "index/catalog/index.h"
+#include "index/catalog/sweep.h"
 #include "index/control/audit.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
@@ -216,6 +218,102 @@ static void test_one_that_cannot_be_opened(void) {
     unlink(path);
 }
 
+/* ---------- of versions that were let go ---------- */
+static const s_row first[] = {{"first", "of them", "public", "", ""}}, told[] = {{"told", secret, "public", "", ""}}, more[] = {{"other", secret, "public", "", ""}};
+
+/* An index whose second version alone names a file, in which the document is; asked before, it is open still. */
+static void set_up_versions(const char *index, const s_row *row) {
+    s_index(index);
+    CU_ASSERT_EQUAL(s_seal(index, first, 1, NULL), 1);
+    OK(s_activate(index, 1));
+    CU_ASSERT_EQUAL(s_seal(index, row, 1, NULL), 2);
+    CU_ASSERT_EQUAL(s_sees(index, 2, "public", row->id), 1);
+}
+
+static cn_erased left_of(const char *index) {
+    cn_erased e = {0};
+    OK(cn_erased_look(s_tenant, cn_str_of(index), &e));
+    return e;
+}
+
+/* Erased, then let go, or the other way round: it is counted until it is gone, and the chain says when. */
+static void test_of_a_dropped_version(void) {
+    for (int erased_first = 0; erased_first < 2; erased_first++) {
+        const char *index = erased_first ? "v" : "w";
+        const s_row *row = erased_first ? told : more;
+        unsigned before = audited("version.erased");
+        set_up_versions(index, row);
+        if (erased_first)
+            OK(s_policy(CN_POLICY_ERASE, row->id, NULL, &s_why));
+        OK(cn_version_drop(s_tenant, cn_str_of(index), 2, &s_why));
+        if (!erased_first) {
+            CU_ASSERT_EQUAL(left_of(index).documents, 0);
+            OK(s_policy(CN_POLICY_ERASE, row->id, NULL, &s_why));
+        }
+        cn_erased e = left_of(index);
+        CU_ASSERT(e.documents == 1 && e.files == 1 && e.since_us != CN_NO_TIME && e.leaving == 0);
+        cn_compact_result r = {0};
+        OK(cn_version_compact(s_tenant, cn_str_of(index), &(cn_compact_opts){.erased = true}, &s_why, &r));
+        e = left_of(index);
+        CU_ASSERT(e.documents == 0 && e.leaving == 1 && e.gone_us > cn_wall_us()); /* a reader may have read its name just before */
+        CU_ASSERT_EQUAL(secrets(), 1);
+        CU_ASSERT(s_sweep() > 0);
+        CU_ASSERT_EQUAL(secrets(), 0);
+        CU_ASSERT_EQUAL(left_of(index).leaving, 0);
+        CU_ASSERT_EQUAL(audited("version.erased"), before + 1);
+        OK(s_policy(CN_POLICY_RESTORE, row->id, NULL, &s_why));
+    }
+}
+
+/* Whoever sweeps, the chain says that it is gone. */
+static void test_swept_by_itself(void) {
+    unsigned before = audited("version.erased");
+    set_up_versions("x", told);
+    OK(cn_version_drop(s_tenant, CN_STR("x"), 2, &s_why));
+    OK(s_policy(CN_POLICY_ERASE, "told", NULL, &s_why));
+    CU_ASSERT(s_sweep() > 0);
+    CU_ASSERT_EQUAL(secrets(), 0);
+    CU_ASSERT_EQUAL(audited("version.erased"), before + 1);
+    OK(s_policy(CN_POLICY_RESTORE, "told", NULL, &s_why));
+}
+
+/* What only a stub is left of is not in it any more. */
+static void test_of_a_stub(void) {
+    cn_compact_result r = {0};
+    set_up_versions("y", told);
+    OK(s_policy(CN_POLICY_ERASE, "told", NULL, &s_why));
+    OK(cn_version_compact(s_tenant, CN_STR("y"), &(cn_compact_opts){.erased = true}, &s_why, &r));
+    s_sweep();
+    OK(cn_version_drop(s_tenant, CN_STR("y"), 2, &s_why));
+    CU_ASSERT_EQUAL(left_of("y").documents, 0);
+    s_sweep();
+    OK(s_policy(CN_POLICY_RESTORE, "told", NULL, &s_why));
+}
+
+/* Its files wait for their minute, and are nobody's: of a tenant without an index too. */
+static void test_of_a_dropped_index(void) {
+    static const char *const all[] = {"l", "v", "w", "x", "y", "z"};
+    unsigned before = audited("version.erased");
+    cn_pending p;
+    cn_compact_result r = {0};
+    set_up_versions("z", told);
+    s_sweep();
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        OK(cn_index_drop(s_tenant, cn_str_of(all[i]), &s_why));
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT(p.files >= 4 && p.from_us > cn_wall_us() && p.from_us <= p.due_us);
+    OK(s_policy(CN_POLICY_ERASE, "told", NULL, &s_why));
+    CU_ASSERT_EQUAL(left_of("").documents, 1);
+    OK(cn_version_compact(s_tenant, CN_STR(""), &(cn_compact_opts){.erased = true}, &s_why, &r));
+    cn_erased e = left_of("");
+    CU_ASSERT(e.documents == 0 && e.leaving == 1 && secrets() == 1);
+    s_sweep();
+    CU_ASSERT(secrets() == 0 && left_of("").leaving == 0);
+    CU_ASSERT_EQUAL(audited("version.erased"), before + 1);
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT_EQUAL(p.files, 0);
+}
+
 void add_leftover_suite(void) {
     CU_pSuite s = CU_add_suite("leftovers", set_up, tear_down);
     CU_add_test(s, "erased of a killed job", test_erased_of_a_killed_job);
@@ -224,4 +322,8 @@ void add_leftover_suite(void) {
     CU_add_test(s, "restored", test_restored);
     CU_add_test(s, "under way", test_under_way);
     CU_add_test(s, "one that cannot be opened", test_one_that_cannot_be_opened);
+    CU_add_test(s, "of a dropped version", test_of_a_dropped_version);
+    CU_add_test(s, "swept by itself", test_swept_by_itself);
+    CU_add_test(s, "of a stub", test_of_a_stub);
+    CU_add_test(s, "of a dropped index", test_of_a_dropped_index);
 }

@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/log.h"
 #include "engine/base/utf8.h"
 #include "index/store/dir.h"
 #include "index/store/damage.h"
@@ -125,6 +127,52 @@ static void leftovers_of_tenants_go(void) {
     CU_ASSERT_FALSE(is_there(&f, ".making-x-0123456789abcdef"));
     CU_ASSERT_TRUE(is_there(&f, ".making-y-0123456789abcdef"));
     CU_ASSERT_FALSE(is_there(&f, "other"));
+    fixture_done(&f);
+}
+
+static void end_here(void *ctx, cn_log_level level, const char *event, const char *text) {
+    (void)ctx, (void)level, (void)text;
+    if (strcmp(event, "tenant.dropped") == 0)
+        _exit(7);
+}
+
+/* Killed when the tenant is off the list and its texts are all there: they go with the next start. */
+static void a_drop_cut_short_is_ended(void) {
+    fixture f;
+    cn_tenant *t;
+    int status = 0;
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_create(f.data, CN_STR("anew"), &tester));
+    touch_dir(&f, "never", 0); /* which the list does not know, and nobody dropped: of an older list that was brought back */
+    cn_tenant_unref(f.tenant);
+    cn_data_close(f.data);
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            cn_data *d;
+            cn_log_set(end_here, NULL, CN_LOG_INFO);
+            if (cn_data_open(f.dir, &d) == CN_OK)
+                cn_tenant_drop(d, i ? CN_STR("anew") : CN_STR("other"), NULL, NULL, &tester);
+            _exit(1);
+        }
+        CU_ASSERT(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    }
+    OK(cn_data_open(f.dir, &f.data));
+    OK(cn_tenant_open(f.data, CN_STR("acme"), &f.tenant));
+    CU_ASSERT_TRUE(is_there(&f, "other"));
+    FAILS(cn_tenant_open(f.data, CN_STR("other"), &t), CN_NOT_FOUND);
+    touch_dir(&f, ".dropped-x-0123456789abcdef", 0); /* and one that was killed while it removed files */
+    OK(cn_tenant_create(f.data, CN_STR("anew"), &tester));
+    OK(cn_tenants_tidy(f.data));
+    CU_ASSERT_FALSE(is_there(&f, "other"));
+    CU_ASSERT_FALSE(is_there(&f, ".dropped-x-0123456789abcdef"));
+    CU_ASSERT_TRUE(is_there(&f, "never"));
+    OK(cn_tenant_open(f.data, CN_STR("anew"), &t));
+    cn_tenant_unref(t);
+    OK(cn_tenants_tidy(f.data));
+    CU_ASSERT_TRUE(is_there(&f, "anew"));
     fixture_done(&f);
 }
 
@@ -315,6 +363,7 @@ void data_suite(void) {
     CU_ADD_TEST(s, another_format_is_refused);
     CU_ADD_TEST(s, tenants_come_and_go);
     CU_ADD_TEST(s, leftovers_of_tenants_go);
+    CU_ADD_TEST(s, a_drop_cut_short_is_ended);
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
     CU_ADD_TEST(s, a_damaged_record_opens_nothing);
     CU_ADD_TEST(s, slots_are_made_once);

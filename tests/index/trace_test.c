@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -303,6 +304,35 @@ static void test_one_record(void) { /* its checksum fails: the others are told, 
     CU_ASSERT(s.n == 4 && s.broken == 1);
 }
 
+/* The very bytes by which a record is looked for are damaged: it is told of all the same. */
+static void test_word_damaged(void) {
+    static const char word[] = "quercus-suber";
+    CN_AUTO_BUF cn_buf b;
+    char path[160];
+    int64_t t = cn_wall_us();
+    struct stat st;
+    path_of(path, "");
+    cn_buf_init(&b, 1024);
+    cn_pack_map(&b, 2);
+    cn_pack_cstr(&b, "n"), cn_pack_uint(&b, 1);
+    cn_pack_cstr(&b, "word"), cn_pack_cstr(&b, word);
+    OK(cn_trace_put(s_tenant, &(cn_trace_entry){t, id_of(61000), cn_buf_str(&b)}, 1, &plenty));
+    close_all();
+    int fd = open(path, O_RDWR);
+    CU_ASSERT_FATAL(fd >= 0 && fstat(fd, &st) == 0);
+    char *p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *at = p;
+    CU_ASSERT_FATAL(p != MAP_FAILED);
+    while ((at = memmem(at, (size_t)(p + st.st_size - at), word, sizeof word - 1)))
+        at[3] ^= 1;
+    munmap(p, (size_t)st.st_size);
+    close(fd);
+    CU_ASSERT_FATAL(s_open_again());
+    seen s = {0};
+    cn_trace_scan sc = {.from_us = t, .word = cn_str_of(word)};
+    OK(cn_trace_each(s_tenant, &sc, see, &s));
+    CU_ASSERT(s.n == 0 && s.broken == 1);
+}
+
 /* A byte here and there: whatever is found of it, records are taken and told as before, and nothing ends the process. */
 static void test_any_byte(void) {
     char path[160], kept[160], command[512];
@@ -400,6 +430,7 @@ int main(void) {
     CU_add_test(s, "a damaged file is set aside", test_damaged_file);
     CU_add_test(s, "gone or cut while it is open", test_gone_while_open);
     CU_add_test(s, "a damaged record", test_one_record);
+    CU_add_test(s, "a damaged word", test_word_damaged);
     CU_add_test(s, "any byte damaged", test_any_byte);
     CU_add_test(s, "a gap is always told", test_gap);
     CU_add_test(s, "one that ends well is not cut", test_one_that_ends_well_is_not_cut);

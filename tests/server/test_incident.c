@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/base/os.h"
+#include "engine/base/utf8.h"
 #include "index/store/env.h"
 #include "index/trace/trace.h"
 #include "server/service/inside.h"
@@ -59,6 +60,12 @@ static const char *trace_of(const char *answer, const char *fields) {
     char id[64], json[256];
     snprintf(json, sizeof json, "{\"tenant\":\"acme\",\"trace_id\":\"%s\"%s}", field(answer, "trace_id", id, sizeof id), fields);
     return look(&f.operator, "trace.get", json);
+}
+
+static cn_tenant *tenant(const char *name) {
+    cn_tenant *t = NULL;
+    CU_ASSERT_EQUAL_FATAL(cn_tenant_open(f.s->data, cn_str_of(name), &t), CN_OK);
+    return t;
 }
 
 /* ---------- what a record holds ---------- */
@@ -163,6 +170,44 @@ static void test_pages(void) {
     CU_ASSERT_EQUAL(count(r, "\"trace_id\""), 1);
     HAS(r, "documents.get");
     HAS(exposed(&f.operator, "\"doc\":\"d3\",\"after\":\"xyz\""), "INVALID: field \"after\"");
+}
+
+/* What a page before could not tell of is missing on the last one too: only there `complete` says so. */
+static void test_pages_with_a_gap(void) {
+    char next[128], more[256];
+    CN_AUTO_BUF cn_buf b;
+    cn_tenant *t = tenant("acme");
+    cn_buf_init(&b, 1024);
+    HAS(exposed(&f.operator, "\"doc\":\"d3\""), "\"complete\": true");
+    cn_trace_gap_pack(&b, "dropped", 1);
+    CU_ASSERT_EQUAL(cn_trace_put(t, &(cn_trace_entry){.at_us = cn_wall_us() - 1000000, .map = cn_buf_str(&b)}, 1, NULL), CN_OK);
+    usleep(2000);
+    HAS(look(&app, "query", "{" Q ",\"as\":\"group:hr\"}"), "\"d3\"");
+    const char *r = exposed(&f.operator, "\"doc\":\"d3\",\"limit\":4");
+    bool told = strstr(r, "dropped") != NULL;
+    for (int page = 0; strstr(r, "\"next\": \""); page++) {
+        HAS(r, "\"complete\": false");
+        CU_ASSERT_FATAL(page < 100);
+        snprintf(more, sizeof more, "\"doc\":\"d3\",\"limit\":1,\"after\":\"%s\"", field(r, "next", next, sizeof next));
+        r = exposed(&f.operator, more);
+        told |= strstr(r, "dropped") != NULL;
+    }
+    CU_ASSERT_TRUE(told);
+    LACKS(r, "dropped");
+    HAS(r, "\"complete\": false");
+    cn_tenant_unref(t);
+}
+
+/* A name longer than a record keeps is cut at a character: strict decoders read it. */
+static void test_a_long_name(void) {
+    char json[1024] = "{" Q ",\"traceparent\":\"00-33333333333333333333333333333333-b7ad6b7169203331-01\",\"as\":\"user:";
+    for (int i = 0; i < 150; i++)
+        strcat(json, "\xc3\xbc");
+    strcat(json, "\"}");
+    HAS(look(&app, "query", json), "INVALID");
+    const char *r = look(&f.operator, "trace.get", "{\"tenant\":\"acme\",\"trace_id\":\"33333333333333333333333333333333\"}");
+    CU_ASSERT_TRUE(cn_utf8_ok(cn_str_of(r)));
+    HAS(r, "\xc3\xbc\"");
 }
 
 /* ---------- whose records are seen ---------- */
@@ -307,12 +352,6 @@ static void test_dropped(void) {
     CU_ASSERT(number_in(look(&f.operator, "stats", "{}"), "\"records_written\": ") > 1000);
 }
 
-static cn_tenant *tenant(const char *name) {
-    cn_tenant *t = NULL;
-    CU_ASSERT_EQUAL_FATAL(cn_tenant_open(f.s->data, cn_str_of(name), &t), CN_OK);
-    return t;
-}
-
 /* A record of n bytes of a tenant. */
 static void push(cn_tenant *t, size_t n) {
     static char map[65536] = "\x80"; /* the store looks at none of it */
@@ -418,6 +457,8 @@ int main(void) {
     CU_add_test(s, "errors", test_errors);
     CU_add_test(s, "exposed", test_exposed);
     CU_add_test(s, "page by page", test_pages);
+    CU_add_test(s, "pages with a gap", test_pages_with_a_gap);
+    CU_add_test(s, "a long name", test_a_long_name);
     CU_add_test(s, "whose records are seen", test_tenants_and_limited_keys);
     CU_add_test(s, "each look is audited", test_audited);
     CU_add_test(s, "why not", test_why_not);

@@ -107,6 +107,31 @@ class Erasing(unittest.TestCase):
         self.data.cairn("audit", "verify", "acme")
         self.data.cairn("scrub")
 
+    def test_what_was_let_go_leaves_too(self):
+        """Of a version that was dropped before its document was erased, and of a dropped index; what was never erased goes as well,
+        and so does a tenant whose removal was cut short."""
+        cut = os.path.join(self.data.path, "tenants", ".dropped-gone-0123456789abcdef")
+        os.mkdir(cut)
+        with open(os.path.join(cut, "segment"), "w") as f:
+            f.write("Quercus suber, and no other")
+        self.serve("--compact-after", "1s")
+        self.until(lambda: not os.path.exists(cut), "a drop that was cut short is not ended")
+        self.put("docs", "first", "of them")
+        for doc, text in (("secret", SECRET), ("plain", "Marginalia of Wednesday")):
+            dropped = self.admin.call("documents.put", index="docs", activate=False, documents=[{"id": doc, "text": text, "labels": ["public"], "vector": VECTOR}])["version"]
+            self.admin.call("versions.drop", index="docs", version=dropped)
+        self.put("other", "second", SECRET + " too")
+        self.admin.call("admin.index_drop", index="other")
+        self.assertEqual(len(self.files_with(SECRET)), 2)
+        self.admin.call("policy.erase", docs=["secret", "second"], reason="request 4712")
+        self.until(lambda: [e for e in self.erased() if e["documents"] or e["leaving"]], "nobody noticed")
+        self.until_gone()
+        self.until(lambda: not self.files_with("Marginalia of Wednesday"), "what was let go stays", 120)
+        gone = self.actions("version.erased")
+        self.assertTrue(len(gone) == 2 and all(r["who"] == "cairnd" and r["detail"]["documents"] == 1 for r in gone), gone)
+        self.data.cairn("audit", "verify", "acme")
+        self.assertEqual(self.doctor(), [])
+
     def test_a_word_leaves_the_postings(self):
         """Enough rows for postings on disk: the erased document's own word is in them, and then in no file."""
         path = os.path.join(self.data.dir, "many.jsonl")

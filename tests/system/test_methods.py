@@ -89,6 +89,13 @@ class Methods(unittest.TestCase):
                 wrong.append(f"{m['name']}: told, and not there: {always - got}; there, and not told: {got - always - sometimes}")
         self.assertEqual(wrong, [], "\n".join(wrong))
 
+    def test_the_plan_is_told(self):
+        w = test_access.Access.w
+        always, sometimes = top_level(re.search(r"\[plan\{([^{}]*)\}", rows(self.page)["query"][2])[1])
+        for asked in ({"mode": "dense", "vector": [1, 0, 0, 1]}, {"mode": "lexical", "text": "new words"}, {"mode": "lexical", "text": "\"new\" wor*", "operators": True}):
+            plan = set(w.root.call("query", tenant="acme", index="docs", explain=True, **asked)["plan"])
+            self.assertTrue(always <= plan <= always | sometimes, (asked, always - plan, plan - always - sometimes))
+
 
 def write(told):
     with open(PAGE) as f:

@@ -83,7 +83,7 @@ class Diff(unittest.TestCase):
             self.assertRegex(p.stderr, said)
         fails(3, "version 9", "1", "9", "--queries", self.questions)
         fails(3, "cannot open", "1", "3", "--queries", "/nowhere")
-        fails(2, "--as", "1", "3", "--as", "public")  # whose documents differ is not asked for
+        fails(2, "--mode", "1", "3", "--mode", "exact")  # of documents nothing is asked
         key = self.place.key("--scope", "query", "--labels", "public")
         p = self.place.remote("diff", "acme/docs", "1", "3", "--queries", self.questions, key=key)
         self.assertEqual((p.returncode, p.stdout), (1, ""), p.stderr)

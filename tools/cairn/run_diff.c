@@ -354,7 +354,7 @@ int diff_answers(const cmd *row, cn_str params, const char *path, cn_str before)
 
 /* What belongs to asking, where nothing is asked. */
 static cn_err only_the_diff(const cmd_call *call) {
-    static const char *const fields[] = {"k", "labels", "as", "filter", "mode", "fusion"}, *const names[] = {"-k", "--as", "--principal", "--filter", "--mode", "--fusion"};
+    static const char *const fields[] = {"k", "filter", "mode", "fusion"}, *const names[] = {"-k", "--filter", "--mode", "--fusion"};
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     CN_TRY(cn_unpack(&u, call->params.p, call->params.n));
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)

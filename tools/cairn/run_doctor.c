@@ -234,10 +234,12 @@ static void check_records(doctor *d, cn_tenant *t) {
                  *from ? from : "now", cn_tenant_dir(t));
 }
 
+/* index empty: of a tenant that has none any more. */
 static void check_erased(doctor *d, cn_tenant *t, cn_str index) {
-    char what[160], since[CN_TIME_TEXT] = "a time that was not noted", gone[CN_TIME_TEXT];
+    char what[160], now[224], since[CN_TIME_TEXT] = "a time that was not noted", gone[CN_TIME_TEXT];
     cn_erased e;
-    snprintf(what, sizeof what, "%s/" CN_STR_FMT, cn_tenant_name(t), CN_STR_ARG(index));
+    snprintf(what, sizeof what, index.n ? "%s/" CN_STR_FMT : "tenant %s" CN_STR_FMT, cn_tenant_name(t), CN_STR_ARG(index));
+    snprintf(now, sizeof now, index.n ? "`cairn compact %s --wait`" : "`cairn tenant drop` of the %s, whose indexes were all dropped,", what);
     if (cn_erased_look(t, index, &e) != CN_OK) {
         cmd_finding(&d->f, CMD_BAD, what, "whether erased documents are still in its files cannot be told: %s", cn_error_detail());
         return;
@@ -245,12 +247,12 @@ static void check_erased(doctor *d, cn_tenant *t, cn_str index) {
     if (e.since_us != CN_NO_TIME)
         cn_time_text(e.since_us, since);
     if (e.documents)
-        cmd_finding(&d->f, CMD_NOTE, what, "%llu erased documents, the first since %s, are in no answer and still in %u of its files: a running server takes them out (compact_after), `cairn compact %s --wait` does so now",
-                    (unsigned long long)e.documents, since, e.files, what);
+        cmd_finding(&d->f, CMD_NOTE, what, "%llu erased documents, the first since %s, are in no answer and still in %u of its files: a running server takes them out (compact_after), %s does so now",
+                    (unsigned long long)e.documents, since, e.files, now);
     if (!e.leaving)
         return;
     cn_time_text(e.gone_us, gone);
-    cmd_finding(&d->f, CMD_NOTE, what, "%u files with erased documents were replaced and go after %s, by a running server, or by `cairn compact %s --wait`", e.leaving, gone, what);
+    cmd_finding(&d->f, CMD_NOTE, what, "%u files with erased documents were replaced and go after %s, by a running server, or by %s", e.leaving, gone, now);
 }
 
 static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
@@ -264,6 +266,8 @@ static cn_err check_tenant_open(doctor *d, cn_tenant *t, cn_arena *a) {
         check_index(d, t, &ix[i]);
         check_erased(d, t, ix[i].name);
     }
+    if (n == 0)
+        check_erased(d, t, (cn_str){"", 0});
     check_jobs(d, t);
     check_records(d, t);
     return cn_audit_verify(t, &records, &head);

@@ -262,7 +262,7 @@ const cmd cmd_table[] = {
      OPTS({"--limit", "N", "limit", CMD_UINT, "list at most so many (1000 documents, 5 questions)"},
           {"--queries", "FILE", NULL, CMD_TEXT, "ask both versions these questions: a text a line, .jsonl, or vectors (.npy, .fvecs, .fbin)"},
           {"-k", "N", "k", CMD_UINT, "the first N documents of each answer (10)"},
-          {"--as", "L,...", "labels", CMD_COMMAS, "asked with exactly these labels (public)"}, {"--principal", "P", "as", CMD_TEXT, "asked as this member, with its groups"},
+          {"--as", "L,...", "labels", CMD_COMMAS, "as holder of exactly these labels (questions: public)"}, {"--principal", "P", "as", CMD_TEXT, "as this member, with its groups"},
           {"--filter", "EXPR", "filter", CMD_FILTER, "on metadata: 'lang = en and year >= 2020'"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "how to search (the index's own mode)"}, {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "of mode hybrid (the index's own)"}),
      "With --queries: how many answers are the same, in another order, or of other documents, and the most changed of them side\n"
