@@ -161,10 +161,17 @@ static cn_err write_in(void *ctx, cn_tenant *t) {
     return write_one(x->h, t, x->w);
 }
 
+static bool is_changed(cn_shadow *h, const cn_watch *w) {
+    lock(h);
+    bool is = w->changed;
+    unlock(h);
+    return is;
+}
+
 static void write_all(cn_shadow *h) {
     cn_err err = CN_OK;
     for (uint32_t i = 0; i < h->n_watch; i++)
-        if (h->watch[i]->changed) {
+        if (is_changed(h, h->watch[i])) {
             cn_err one = cn_keeper_visit(h->s->data, cn_str_of(h->watch[i]->tenant), write_in, &(writing){h, h->watch[i]});
             err = one != CN_OK ? one : err;
         }
@@ -195,7 +202,7 @@ static bool make_room(cn_shadow *h) {
         return true;
     write_all(h);
     for (uint32_t i = 0; i < h->n_watch; i++)
-        if (!h->watch[i]->changed && (at == CN_SHADOW_WATCHED || h->watch[i]->used_ns < h->watch[at]->used_ns))
+        if (!is_changed(h, h->watch[i]) && (at == CN_SHADOW_WATCHED || h->watch[i]->used_ns < h->watch[at]->used_ns))
             at = i;
     if (at == CN_SHADOW_WATCHED)
         return false;

@@ -95,6 +95,20 @@ static void as_it_was_pinned(void) {
     OK(s_policy(CN_POLICY_CLEAR, "r010", "group:few", &s_why));
 }
 
+/* Its half by vectors, as far down as fusing takes it. */
+static void of_a_hybrid_answer(void) {
+    cn_query q = query_of("public", 5), few = query_of("group:few", 5);
+    cn_view *v;
+    q.mode = few.mode = CN_MODE_HYBRID;
+    q.text = few.text = CN_STR("r005");
+    OK(cn_view_open(s_tenant, CN_STR("r"), 1, &v));
+    OK(cn_view_lexical(v, 0));
+    cn_again_told told = look(ask(q, 0)), less = look(ask(few, 0));
+    cn_view_unref(v);
+    CU_ASSERT(told.wanted == 100 && told.share == 1);
+    CU_ASSERT(less.wanted == 20 && less.share == 1);
+}
+
 static void nothing_to_measure(void) {
     CU_ASSERT_PTR_NULL(ask(query_of("group:nobody", 10), 0));
     CU_ASSERT_PTR_NULL(ask(query_of("public", CN_AGAIN_K + 1), 0));
@@ -169,7 +183,8 @@ static void a_damaged_record(void) {
     CU_ASSERT_EQUAL(cn_recall_each(s_tenant, 7, 9, see, &s), CN_DAMAGED);
     c = some(4, 1, 0);
     OK(cn_recall_add(s_tenant, 7, 9, &c, &effort));
-    CU_ASSERT_EQUAL(cn_recall_total(&all_of(9).last.counts).n, 4);
+    s = all_of(9);
+    CU_ASSERT_EQUAL(cn_recall_total(&s.last.counts).n, 4);
 }
 
 /* ---------- the gate ---------- */
@@ -196,6 +211,7 @@ void add_recall_suite(void) {
     CU_pSuite s = CU_add_suite("recall", set_up, tear_down);
     CU_add_test(s, "the same set", the_same_set);
     CU_add_test(s, "as it was pinned", as_it_was_pinned);
+    CU_add_test(s, "of a hybrid answer", of_a_hybrid_answer);
     CU_add_test(s, "nothing to measure", nothing_to_measure);
     CU_add_test(s, "aims", aims);
     CU_add_test(s, "records", records);

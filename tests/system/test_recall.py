@@ -63,7 +63,7 @@ class Recall(unittest.TestCase):
         self.assertEqual(self.show(server), {"index": "large", "versions": [], "hours": []})
         for who, conn in conns.items():
             self.ask(conn, 24)
-        self.ask(conns["public"], 8, filter={"field": "topic", "eq": 3})
+        self.ask(conns["public"], 8, filter={"field": "topic", "eq": 4})
         self.ask(conns["public"], 8, recall=.99, k=5)
         self.ask(conns["public"], 8, mode="exact")  # nothing to measure
         self.ask(conns["public"], 8, recall=1)
