@@ -407,7 +407,7 @@ class Access(unittest.TestCase):
 
     # --- stats ---
     def test_facts_of_the_host_are_for_the_host(self):
-        host = {"pid", "rss_bytes", "environments", "tenants", "records_written", "scrub"}
+        host = {"pid", "rss_bytes", "environments", "tenants", "records_written", "recall", "scrub"}
         for kind in self.w.keys:
             if kind in ("none", "unknown", "garbled", "revoked", "expired"):
                 continue

@@ -102,13 +102,21 @@ class Recall(unittest.TestCase):
         self.assertEqual(json.loads(self.data.cairn("recall", "acme/large", "--version", "1", "-o", "json").stdout), told)
         self.assertNotEqual(self.data.cairn("recall", "acme/large", "--version", "9", check=False).returncode, 0)
 
-    def test_2_a_flood(self):
-        server = self.serve("--recall-sample", "1000", "--recall-cpu", "1")
+    def flood(self, sample):
+        """What was made of 8,000 questions, and the memory after them."""
+        server = self.serve("--recall-sample", sample, "--recall-cpu", "1")
         host, conn = self.host(server), Rpc(server, self.keys["public"])
-        conn.call("query_batch", index="large", queries=[{"vector": q} for q in self.data.questions * 50])
-        got = host.call("stats")["recall"]
-        self.assertTrue(got["dropped"] >= 2000 - 2 * QUEUE - got["searched"], got)
+        for _ in range(4):
+            conn.call("query_batch", index="large", queries=[{"vector": q} for q in self.data.questions * 50])
+        stats = host.call("stats")
         server.stop()
+        return stats["recall"], stats["rss_bytes"]
+
+    def test_2_a_flood(self):
+        (got, kept), (none, usual) = self.flood("1000"), self.flood("0")
+        self.assertEqual((none["searched"], none["dropped"]), (0, 0))
+        self.assertTrue(8000 - 2 * QUEUE - got["searched"] <= got["dropped"] <= 8000, got)
+        self.assertLess(kept - usual, 16 << 20)
 
     def test_3_made_worse(self):
         subprocess.run([DEGRADE, self.data.path, "acme", "large"], check=True)
