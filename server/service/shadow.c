@@ -244,7 +244,7 @@ static void tell_steered(const cn_watch *w, const cn_steered *s) {
 
 /* So that it can be barred by its gate. */
 static void tell_gate(const item *i, const cn_watch *w, const cn_steered *s) {
-    const cn_actor who = {CN_STR("cairn"), CN_STR("server"), CN_STR("measured while it served")};
+    const cn_actor who = {CN_STR("cairnd"), CN_STR("server"), CN_STR("measured while it served")};
     if (cn_gate_live(i->t, cn_str_of(w->index), w->version, s->aim, s->as_asked, &who) != CN_OK)
         cn_log(CN_LOG_WARN, "recall.gate", "tenant=%s index=%s version=%llu its gate does not know: %s", w->tenant, w->index, (unsigned long long)w->version, cn_error_detail());
 }
