@@ -151,7 +151,9 @@ static void records(void) {
     OK(cn_recall_add(s_tenant, 7, 1, &c, &more));
     OK(cn_recall_add(s_tenant, 7, 2, &c, &effort));
     OK(cn_recall_add(s_tenant, 8, 1, &c, &effort)); /* another index */
-    CU_ASSERT_TRUE(s_open_again());
+    cn_tenant_unref(s_tenant);
+    cn_data_close(s_data);
+    CU_ASSERT_FATAL(s_open_again());
     seen s = all_of(1);
     CU_ASSERT(s.n == 1 && s.last.counts.dropped == 3 && s.last.effort.aim[1] == 3 && s.last.at_us % CN_RECALL_HOUR_US == 0);
     cn_tally t = cn_recall_total(&s.last.counts), own = s.last.counts.v[CN_PLAN_CELLS][CN_SELECTS_LESS][1];
