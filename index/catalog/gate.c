@@ -75,8 +75,22 @@ static cn_str without_space(cn_str s, cn_arena *a) {
     return (cn_str){p, n};
 }
 
+bool cn_gate_is_live(cn_str name) { return name.n > strlen(CN_GATE_LIVE) && memcmp(name.p, CN_GATE_LIVE, strlen(CN_GATE_LIVE)) == 0; }
+
+static cn_err check_live(cn_str name) {
+    bool right = !cn_gate_is_live(name);
+    for (uint32_t i = 0; !right && i < CN_AIMS - 1; i++) {
+        char one[CN_GATE_NAME + 1];
+        cn_gate_live_name(i, one);
+        right = cn_str_is(name, one);
+    }
+    return right ? CN_OK : cn_fail(CN_INVALID, "\"" CN_STR_FMT "\" is never measured: " CN_GATE_LIVE " goes with 0.9, 0.95, 0.98, 0.99 or 0.999, the recall that questions ask for", CN_STR_ARG(name));
+}
+
 bool cn_gate_meets(const cn_requirement *r, const cn_gate_result *x) {
-    if (!x || x->stale)
+    if (!x)
+        return cn_gate_is_live(r->name);
+    if (x->stale)
         return false;
     switch (r->op) {
     case CN_GATE_LEAST: return x->value >= r->bound;
@@ -236,6 +250,7 @@ static cn_err do_set(setting *s, const cn_str *texts, uint32_t n, cn_arena *a) {
         if (!text.p)
             return cn_fail_memory();
         CN_TRY(parse(text, &v[i]));
+        CN_TRY(check_live(v[i].name));
     }
     s->v = v;
     s->n = n;

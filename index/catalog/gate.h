@@ -5,6 +5,9 @@
  * at, against], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
  * handed in under that name, or by a run of the index's frozen sets (frozen.h); a later one of the same name takes its place.
  * Each of the two has places of its own: a run always finds room for what it measured, and what it measures is not handed in.
+ * recall_live@0.95 (and 0.9, 0.98, 0.99, 0.999) is measured while the version serves, of questions that ask for that recall, and
+ * stored when it was found below it, and when it no longer is: nobody can hand it in, and only such a result does not meet a
+ * requirement, not that none is stored yet. So a version whose recall was low is barred, and a new one is not.
  * against: the version that was active when it was compared with that: while another one is, such a result is stale, and
  * meets nothing. No record: nothing is required.
  *
@@ -21,6 +24,7 @@
 #define CN_GATE_RESULTS_MAX 256
 #define CN_GATE_HANDED_MAX 100
 #define CN_GATE_OWN_RESULTS 15 /* of a run: of the version itself, and of each frozen set */
+#define CN_GATE_LIVE_RESULTS 5 /* of serving */
 #define CN_FROZEN_RESULTS 17
 #define CN_FROZEN_SETS_MAX 8
 #define CN_GATE_NAME 64
@@ -60,9 +64,11 @@ cn_err cn_gate_require(cn_tenant *t, cn_str index, const cn_str *requirements, u
 cn_err cn_gate_results_of(cn_tenant *t, cn_str index, uint64_t version, cn_arena *a, cn_gate_results *ret);
 /* By hand: by and at are who's and now. REFUSED: a name that is a run's. Likewise audited. */
 cn_err cn_gate_submit(cn_tenant *t, cn_str index, uint64_t version, const cn_gate_result *v, uint32_t n, const cn_actor *who);
+/* What recall_live of this aim (recall.h) was measured to be; audited as "gate.run". */
+cn_err cn_gate_live(cn_tenant *t, cn_str index, uint64_t version, uint32_t aim, double recall, const cn_actor *who);
 /* All of them, or none: CN_NOT_FOUND. Likewise audited. */
 cn_err cn_gate_forget_results(cn_tenant *t, cn_str index, uint64_t version, const cn_str *names, uint32_t n, const cn_actor *who);
 
 const cn_gate_result *cn_gate_find(const cn_gate_results *r, cn_str name); /* NULL: none is stored */
-bool cn_gate_meets(const cn_requirement *r, const cn_gate_result *x);       /* x NULL: it does not */
+bool cn_gate_meets(const cn_requirement *r, const cn_gate_result *x);       /* x NULL: it does not, but see recall_live */
 bool cn_gate_met(const cn_gate *g, const cn_gate_results *r);

@@ -5,6 +5,7 @@
  * Limits:  none of its own. */
 #pragma once
 #include "index/catalog/frozen.h"
+#include "index/catalog/recall.h"
 #include "index/control/records.h"
 
 #define CN_FROZEN_PLACES ((uint64_t)1 << 63) /* from here on the second half of a key is a place of a set; versions are below it */
@@ -12,6 +13,9 @@
 /* gate.c */
 bool cn_gate_is_name(cn_str s);
 cn_err cn_gate_bad_name(cn_str name);
+#define CN_GATE_LIVE "recall_live@"
+void cn_gate_live_name(uint32_t aim, char text[CN_GATE_NAME + 1]);
+bool cn_gate_is_live(cn_str name); /* recall_live, of whatever aim */
 cn_err cn_gate_check_reason(const cn_actor *who);
 cn_err cn_gate_damaged(const char *what);
 /* An array of at most `most` values, decoded in place. */

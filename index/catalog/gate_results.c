@@ -2,6 +2,7 @@
 #include "index/catalog/gate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/base/os.h"
@@ -9,7 +10,7 @@
 #include "index/catalog/inside.h"
 
 #define PACKED_MAX ((size_t)1 << 20)
-_Static_assert(CN_GATE_OWN_RESULTS + CN_FROZEN_SETS_MAX * CN_FROZEN_RESULTS + CN_GATE_HANDED_MAX <= CN_GATE_RESULTS_MAX, "a run never lacks a place");
+_Static_assert(CN_GATE_OWN_RESULTS + CN_GATE_LIVE_RESULTS + CN_FROZEN_SETS_MAX * CN_FROZEN_RESULTS + CN_GATE_HANDED_MAX <= CN_GATE_RESULTS_MAX, "a run never lacks a place");
 
 /* ---------- records ---------- */
 static bool read_result(const msgpack_object *o, cn_arena *a, cn_gate_result *ret) {
@@ -92,7 +93,7 @@ static bool is_own(cn_str name) {
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (cn_str_is(first, own[i]))
             return true;
-    return false;
+    return cn_gate_is_live(name);
 }
 
 typedef struct frozen { /* the sets of the index as they are now */
@@ -260,6 +261,15 @@ cn_err cn_gate_record(cn_tenant *t, cn_str index, uint64_t version, const cn_gat
     submission s = {.t = t, .index = index, .version = version, .v = v, .n = n, .who = who, .against = against, .sets = sets, .n_sets = n_sets};
     cn_err err = check_results(&s);
     return cn_refused(t, err == CN_OK ? cn_catalog_write(t, submit, &s) : err, who, "gate.run", cn_target(index, version, text));
+}
+
+void cn_gate_live_name(uint32_t aim, char text[CN_GATE_NAME + 1]) { snprintf(text, CN_GATE_NAME + 1, CN_GATE_LIVE "%g", cn_recall_aims[aim]); }
+
+cn_err cn_gate_live(cn_tenant *t, cn_str index, uint64_t version, uint32_t aim, double recall, const cn_actor *who) {
+    static const cn_frozen_set none;
+    char name[CN_GATE_NAME + 1];
+    cn_gate_live_name(aim, name);
+    return cn_gate_record(t, index, version, &(cn_gate_result){.name = cn_str_of(name), .value = recall}, 1, 0, &none, 0, who);
 }
 
 /* ---------- forgetting ---------- */

@@ -303,7 +303,7 @@ static cn_err plan_dropped(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 
 static cn_err let_go_dropped(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
-    bool any;
+    bool any = false;
     g->more = false;
     return forget_orphans(g, c, txn, &any);
 }

@@ -269,12 +269,26 @@ static void keep(cn_view *v, cn_permit *p) {
     atomic_fetch_add(&p->refs, 1);
 }
 
+static cn_permit *look_up(cn_view *v, uint32_t hash, const cn_principal *who, const cn_digest *filter) {
+    pthread_mutex_lock(&v->lock);
+    cn_permit *p = find(v, hash, who, filter);
+    pthread_mutex_unlock(&v->lock);
+    return p;
+}
+
+cn_permit *cn_permit_kept(cn_view *v, const cn_principal *who, const cn_filter *filter) {
+    cn_digest fd = cn_filter_digest(filter);
+    cn_permit *p = look_up(v, hash_of(who), who, &fd);
+    if (!p || is_current(v, p))
+        return p;
+    cn_permit_unref(p);
+    return NULL;
+}
+
 cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret) {
     cn_digest fd = cn_filter_digest(filter);
     uint32_t hash = hash_of(who);
-    pthread_mutex_lock(&v->lock);
-    cn_permit *old = find(v, hash, who, &fd), *p = NULL;
-    pthread_mutex_unlock(&v->lock);
+    cn_permit *old = look_up(v, hash, who, &fd), *p = NULL;
     if (old && is_current(v, old)) {
         *ret = old;
         return CN_OK;

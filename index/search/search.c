@@ -182,9 +182,7 @@ static cn_err search_parts(cn_view *v, const cn_query *q, bool by_words, const c
 /* Both halves, to the same depth, and one list of them. */
 static cn_err search_both(cn_view *v, const cn_query *q, const cn_permit *permit, uint32_t k, cn_searcher *s, uint32_t *ret_n) {
     uint32_t dense, lexical;
-    uint64_t permitted = 0;
-    for (uint32_t i = 0; i < v->n_parts; i++)
-        permitted += permit->n_rows[i];
+    uint64_t permitted = cn_permit_rows(permit);
     CN_TRY(search_parts(v, q, false, permit, k, s, &dense));
     memcpy(s->fused, s->best, dense * sizeof *s->fused);
     CN_TRY(search_parts(v, q, true, permit, k, s, &lexical));
@@ -198,7 +196,8 @@ static cn_err find_all(cn_view *v, const cn_query *q, const cn_permit *permit, u
     return e;
 }
 
-static cn_err search(cn_view *v, const cn_query *q, const cn_permit *permit, uint64_t permitted, cn_searcher *s, cn_hit *hits, uint32_t *ret_n) {
+cn_err cn_search_permitted(cn_view *v, const cn_query *q, const cn_permit *permit, cn_searcher *s, cn_hit *hits, uint32_t *ret_n) {
+    uint64_t permitted = cn_permit_rows(permit);
     uint32_t depth = q->mode == CN_MODE_HYBRID && q->k < CN_HYBRID_DEPTH ? CN_HYBRID_DEPTH : q->k;
     bool leaves_out = q->per_doc || q->distinct;
     for (uint32_t k = depth;;) { /* where some are left out more are fetched until k are left, or there are no more */
@@ -217,20 +216,19 @@ static cn_err search(cn_view *v, const cn_query *q, const cn_permit *permit, uin
 cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, uint32_t *ret_n, cn_search_stats *stats) {
     cn_permit *permit;
     cn_search_stats st = {.segments = v->n_parts, .coded = true};
-    uint64_t t0 = cn_mono_ns(), permitted = 0;
+    uint64_t t0 = cn_mono_ns();
     CN_TRY(cn_permit_get(v, &q->who, q->filter, q->deadline_ns, &permit));
     cn_err e = q->mode == CN_MODE_LEXICAL || q->mode == CN_MODE_HYBRID ? cn_lexical_prepare(v, q, &s->lexical) : CN_OK;
     for (uint32_t i = 0; i < v->n_parts; i++) {
-        permitted += permit->n_rows[i];
         st.coded &= v->parts[i].coded;
         st.without_cells += v->ix.set.cells && v->parts[i].flat && !v->parts[i].cells && cn_seg_rows(v->parts[i].seg) >= cn_cells_from();
         st.any_coded |= v->parts[i].coded && permit->n_rows[i];
     }
     uint64_t t1 = cn_mono_ns();
     if (e == CN_OK)
-        e = search(v, q, permit, permitted, s, hits, ret_n);
+        e = cn_search_permitted(v, q, permit, s, hits, ret_n);
+    st.permitted = (uint32_t)cn_permit_rows(permit);
     cn_permit_unref(permit);
-    st.permitted = (uint32_t)permitted;
     st.scored = q->mode == CN_MODE_LEXICAL ? st.permitted : s->probed.scored;
     if (q->mode != CN_MODE_LEXICAL) {
         st.by_cells = s->probed.by_cells;

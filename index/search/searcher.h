@@ -64,6 +64,8 @@ cn_err cn_hit_first(const cn_hit *x, const cn_hit *y, bool *ret);
 
 /* Of n ranked hits those that stand in the answer, k at most: what per_doc and distinct leave of them. */
 cn_err cn_take(cn_searcher *s, const cn_query *q, const cn_hit *found, uint32_t n, cn_hit *hits, uint32_t *ret_n);
+/* The best of a permitted set; by words once cn_lexical_prepare() was. */
+cn_err cn_search_permitted(cn_view *v, const cn_query *q, const cn_permit *permit, cn_searcher *s, cn_hit *hits, uint32_t *ret_n);
 /* Words, their counts over what the principal may read, and weights. */
 cn_err cn_lexical_prepare(cn_view *v, const cn_query *q, cn_lexical *l);
 void cn_lexical_done(cn_lexical *l);

@@ -35,6 +35,13 @@ typedef struct cn_permit { /* what one principal (and filter) may see; of the ve
     _Atomic(cn_word_counts *) counts; /* of the filterless set: what lexical search has counted in it; NULL: nothing yet */
 } cn_permit;
 
+static inline uint64_t cn_permit_rows(const cn_permit *p) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < p->parts; i++)
+        n += p->n_rows[i];
+    return n;
+}
+
 struct cn_view {
     _Atomic uint32_t refs;
     cn_arena a;
@@ -76,6 +83,7 @@ cn_err cn_view_sound(const cn_view *v);
 cn_err cn_permit_doc(cn_view *v, uint32_t part, uint32_t doc, const cn_principal *who, bool *ret);
 /* CN_DEADLINE when it is not made by deadline_ns (cn_mono_ns(); 0: none): nothing half made is kept. */
 cn_err cn_permit_get(cn_view *v, const cn_principal *who, const cn_filter *filter, uint64_t deadline_ns, cn_permit **ret);
+cn_permit *cn_permit_kept(cn_view *v, const cn_principal *who, const cn_filter *filter); /* the one made for a search just now; NULL: it has gone */
 #define CN_LOOK 256 /* documents between two looks at the clock */
 cn_err cn_in_time(uint32_t doc, uint64_t deadline_ns); /* looks at the clock at each CN_LOOK-th document */
 void cn_permit_unref(cn_permit *p);

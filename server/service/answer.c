@@ -6,6 +6,15 @@
 #include "server/service/asking.h"
 #include "server/wire/rpc.h"
 
+static double asked_recall(const cn_question *q) { return q->recall > 0 ? q->recall : CN_CELLS_RECALL; }
+
+static cn_query query_of(const cn_question *q) {
+    bool exact = cn_question_is_exact(q);
+    return (cn_query){.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
+                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .recall = q->aims_at, .exact = exact, .rrf = q->rrf, .per_doc = q->per_doc, .distinct = q->distinct,
+                      .operators = q->operators, .deadline_ns = q->deadline_ns};
+}
+
 cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
     q->stats = (cn_search_stats){0};
     *ret_n = 0;
@@ -15,11 +24,16 @@ cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n) {
         return cn_fail(CN_DEADLINE, "the request's time was up before its search began");
     if (q->reading.who.asks.n == 0) /* no label, no document */
         return CN_OK;
-    bool exact = cn_question_is_exact(q);
-    cn_query query = {.who = q->reading.who, .vector = q->vector, .text = q->text.text, .k = q->k, .filter = q->filter, .min_score = -INFINITY,
-                      .mode = q->how == CN_MODE_DENSE && exact ? CN_MODE_EXACT : q->how, .recall = q->recall > 0 ? q->recall : CN_CELLS_RECALL, .exact = exact, .rrf = q->rrf, .per_doc = q->per_doc, .distinct = q->distinct,
-                      .operators = q->operators, .deadline_ns = q->deadline_ns};
+    cn_query query = query_of(q);
     return cn_search(q->reading.view, &query, c->searcher, c->hits, ret_n, &q->stats);
+}
+
+void cn_question_draw(cn_service *s, const cn_call *c, cn_question *q, uint32_t n) {
+    bool again = (q->how == CN_MODE_DENSE || q->how == CN_MODE_HYBRID) && !(q->degraded & CN_DEGRADED(exact_only)) && asked_recall(q) <= CN_DENSE_RECALL;
+    cn_query query = query_of(q);
+    if (!again || !cn_shadow_draws(s->shadow))
+        return;
+    cn_again_new(q->reading.view, &query, asked_recall(q), c->hits, n, &q->stats, &q->again); /* without memory for it: not this one */
 }
 
 /* What relevance is made of: of the halves that were searched. A hit that only one half found has its cosine all the same. */
@@ -266,7 +280,7 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     cn_pack_cstr(out, "plan");
     bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
     bool hybrid = q->how == CN_MODE_HYBRID;
-    cn_pack_map(out, 12u + hybrid + 2u * lexical + 4u * (lexical && q->operators));
+    cn_pack_map(out, 12u + 2u * (q->how != CN_MODE_LEXICAL) + hybrid + 2u * lexical + 4u * (lexical && q->operators));
     if (hybrid)
         cn_out_cstr(out, "fusion", cn_fusion_name(q->rrf));
     cn_out_uint(out, "segments", stats->segments);
@@ -278,6 +292,10 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     cn_out_uint(out, "abandoned", stats->abandoned);
     cn_out_uint(out, "cells_read", stats->cells_read);
     cn_out_uint(out, "rows_expected", stats->rows_expected);
+    if (q->how != CN_MODE_LEXICAL) {
+        cn_out_f64(out, "recall_asked", asked_recall(q));
+        cn_out_f64(out, "recall_aimed_at", q->aims_at);
+    }
     cn_out_uint(out, "permit_us", stats->permit_ns / 1000);
     cn_out_uint(out, "embed_us", q->embed_ns / 1000);
     cn_out_uint(out, "search_us", stats->search_ns / 1000);

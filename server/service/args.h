@@ -24,6 +24,7 @@ cn_err cn_arg_labels(cn_arena *a, const msgpack_object *params, const char *name
 static inline void cn_out_str(cn_buf *b, const char *key, cn_str value) { cn_pack_cstr(b, key), cn_pack_str(b, value); }
 static inline void cn_out_cstr(cn_buf *b, const char *key, const char *value) { cn_pack_cstr(b, key), cn_pack_cstr(b, value); }
 static inline void cn_out_uint(cn_buf *b, const char *key, uint64_t value) { cn_pack_cstr(b, key), cn_pack_uint(b, value); }
+static inline void cn_out_f64(cn_buf *b, const char *key, double value) { cn_pack_cstr(b, key), cn_pack_f64(b, value); }
 static inline void cn_out_bool(cn_buf *b, const char *key, bool value) { cn_pack_cstr(b, key), cn_pack_bool(b, value); }
 void cn_out_time(cn_buf *b, const char *key, int64_t us);               /* CN_NO_TIME: nil */
 void cn_out_hex(cn_buf *b, const char *key, const uint8_t *p, size_t n);

@@ -103,8 +103,10 @@ cn_err cn_asking_embed(cn_service *s, cn_call *c, cn_asking *a) {
 }
 
 void cn_asking_done(cn_asking *a) {
-    for (uint32_t i = 0; i < a->n; i++)
+    for (uint32_t i = 0; i < a->n; i++) {
+        cn_again_free(cn_asking_at(a, i)->again);
         cn_reading_done(&cn_asking_at(a, i)->reading);
+    }
 }
 
 /* --- its records --- */
@@ -117,6 +119,14 @@ static void note_given(cn_call *c, const cn_asking *a, cn_question *q) {
     }
 }
 
+/* Handed on only once it was answered. */
+static void search_again(cn_service *s, cn_question *q) {
+    if (!q->again)
+        return;
+    cn_shadow_push(s->shadow, q->reading.t, q->again);
+    q->again = NULL;
+}
+
 void cn_asking_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_asking *a, cn_err err) {
     uint32_t n = a->n ? a->n : 1;
     for (uint32_t i = 0; i < n; i++) {
@@ -127,5 +137,7 @@ void cn_asking_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_ob
         else
             cn_record_begin(c, &q->record);
         cn_question_record(s, c, tenant, own, defaults, q, its);
+        if (its == CN_OK)
+            search_again(s, q);
     }
 }

@@ -53,7 +53,7 @@ cn_err cn_asking_embed(cn_service *s, cn_call *c, cn_asking *a);
 cn_err cn_asking_embedded(cn_call *c, cn_asking *a);
 /* Searches, and appends the answer. */
 cn_err cn_asking_answer(cn_service *s, cn_call *c, cn_asking *a, cn_buf *out);
-/* A request record for each index, once it was answered or has failed. */
+/* A request record for each index, once it was answered or has failed; what was drawn of those answered is searched again. */
 void cn_asking_record(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *own, const msgpack_object *defaults, cn_asking *a, cn_err err);
 void cn_asking_done(cn_asking *a);
 

@@ -8,6 +8,7 @@
 #include "index/store/env.h"
 #include "server/service/operate.h"
 #include "server/service/recorder.h"
+#include "server/service/shadow.h"
 #include "server/service/upkeep.h"
 
 static uint64_t uptime_s(const cn_service *s) { return (cn_mono_ns() - s->start_ns) / 1000000000u; }
@@ -137,6 +138,16 @@ static void out_scrub(const cn_upkeep_state *u, cn_buf *out) {
     cn_out_time(out, "at", u->round_us);
 }
 
+static void out_recall(cn_service *s, cn_buf *out) {
+    cn_shadow_counts n = cn_shadow_count(s->shadow);
+    cn_pack_cstr(out, "recall");
+    cn_pack_map(out, 4);
+    cn_out_uint(out, "searched", n.searched);
+    cn_out_uint(out, "dropped", n.dropped);
+    cn_out_uint(out, "failed", n.failed);
+    cn_out_uint(out, "versions_raised", n.raised);
+}
+
 cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object *p, cn_buf *out) {
     (void)p;
     bool all = c->caller->kind == CN_CALLER_OPERATOR || (c->caller->kind == CN_CALLER_KEY && c->caller->key.tenant.n == 0);
@@ -148,7 +159,7 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     if (tenant.n)
         CN_TRY(cn_call_tenant(s, tenant, &t));
     cn_upkeep_look(s->upkeep, &files);
-    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 12u : 6u) + (t || all) + admin);
+    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 13u : 6u) + (t || all) + admin);
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
     if (t)
@@ -167,6 +178,7 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     cn_recorder_counts records = cn_recorder_count(s->recorder);
     out_counts_of(out, s->requests, s->errors, records.dropped);
     out_scrub(&files, out);
+    out_recall(s, out);
     cn_out_uint(out, "records_written", records.written);
     cn_out_uint(out, "pid", (uint64_t)getpid());
     cn_out_uint(out, "rss_bytes", rss_bytes());

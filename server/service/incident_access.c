@@ -331,7 +331,7 @@ static cn_err find_place(cn_call *c, const cn_question *asked, const cn_explaine
     bool missed = false;
     CN_TRY(cn_question_search(c, &q, &n));
     at.answered = best_of(&q, c->hits, n, x, &at);
-    q.recall = 1;
+    q.recall = q.aims_at = 1;
     if (q.how == CN_MODE_DENSE)
         cn_question_set(&q, CN_MODE_EXACT);
     if (!at.answered) { /* in mode hybrid ranks depend on how far down both lists are taken, so the same k says who missed it */

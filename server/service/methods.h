@@ -32,7 +32,7 @@ typedef struct cn_method {
 } cn_method;
 
 /* One table for each group, ended by a NULL name; cn_methods lists the tables, ended by NULL. */
-extern const cn_method cn_methods_query[], cn_methods_versions[], cn_methods_gate[], cn_methods_eval[], cn_methods_policy[], cn_methods_member[], cn_methods_audit[], cn_methods_ingest[], cn_methods_incident[], cn_methods_operate[],
+extern const cn_method cn_methods_query[], cn_methods_versions[], cn_methods_gate[], cn_methods_eval[], cn_methods_policy[], cn_methods_member[], cn_methods_audit[], cn_methods_ingest[], cn_methods_incident[], cn_methods_operate[], cn_methods_recall[],
     cn_methods_admin[];
 extern const cn_method *const cn_methods[];
 const cn_method *cn_method_find(cn_str name);

@@ -14,11 +14,12 @@ static uint32_t take_all(cn_question *q, const cn_hit *hits, uint32_t n, cn_pass
 }
 
 /* v: room for k. */
-static cn_err search_one(cn_call *c, cn_question *q, cn_passage *v, uint32_t *ret_n) {
+static cn_err search_one(cn_service *s, cn_call *c, cn_question *q, cn_passage *v, uint32_t *ret_n) {
     uint32_t found;
     if (q->strict && q->text.cut)
         return cn_fail(CN_INVALID, "the text is longer than the model reads; shorten it, or leave out on_degraded");
     CN_TRY(cn_question_search(c, q, &found));
+    cn_question_draw(s, c, q, found);
     if (q->strict && q->stats.words_cut)
         return cn_fail(CN_INVALID, "the text has more different words than are looked up; shorten it, or leave out on_degraded");
     if (q->strict && q->stats.prefix_cut)
@@ -93,7 +94,7 @@ static cn_err make_room(cn_call *c, uint32_t passages) {
     return CN_OK;
 }
 
-static cn_err find_all(cn_call *c, cn_asking *a) {
+static cn_err find_all(cn_service *s, cn_call *c, cn_asking *a) {
     list lists[CN_ALSO_MAX + 1] = {{0}};
     uint32_t k = a->first.k;
     CN_TRY(make_room(c, a->n > 1 ? k * (a->n + 1) : k));
@@ -101,7 +102,7 @@ static cn_err find_all(cn_call *c, cn_asking *a) {
     for (uint32_t i = 0; i < a->n; i++) {
         cn_question *q = cn_asking_at(a, i);
         lists[i].v = a->v + (a->n > 1 ? k * (i + 1) : 0);
-        cn_err err = q->failed == CN_OK ? search_one(c, q, lists[i].v, &lists[i].n) : CN_OK;
+        cn_err err = q->failed == CN_OK ? search_one(s, c, q, lists[i].v, &lists[i].n) : CN_OK;
         if (err != CN_OK)
             CN_TRY(cn_asking_without(c, a, q, err));
     }
@@ -228,7 +229,7 @@ static cn_err widen(cn_call *c, cn_asking *a, uint32_t i, counter *k) {
 
 cn_err cn_asking_find(cn_service *s, cn_call *c, cn_asking *a) {
     CN_CLEANUP(counter_done) counter k = {0};
-    CN_TRY(find_all(c, a));
+    CN_TRY(find_all(s, c, a));
     for (uint32_t i = 0; i < a->n_found; i++) {
         a->v[i].in = i;
         a->best = a->v[i].relevance > a->best ? a->v[i].relevance : a->best;

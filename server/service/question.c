@@ -199,6 +199,7 @@ static cn_err check_vector(cn_question *q) {
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     CN_TRY(cn_reading_open(s, c, &q->from, &q->reading));
     CN_TRY(settle_mode(q));
+    q->aims_at = cn_shadow_aim(s->shadow, cn_str_of(cn_tenant_name(q->reading.t)), q->reading.index->id, q->reading.version->number, q->recall > 0 ? q->recall : CN_CELLS_RECALL);
     q->scale = CN_SCALE_USUAL;
     if (!q->text.text.p)
         return check_vector(q);
@@ -208,7 +209,7 @@ cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
 }
 
 bool cn_question_is_exact(const cn_question *q) {
-    return q->degraded & CN_DEGRADED(exact_only) || q->how == CN_MODE_EXACT || q->how == CN_MODE_LEXICAL || q->recall > CN_DENSE_RECALL;
+    return q->degraded & CN_DEGRADED(exact_only) || q->how == CN_MODE_EXACT || q->how == CN_MODE_LEXICAL || q->aims_at > CN_DENSE_RECALL;
 }
 
 bool cn_question_needs_vector(const cn_question *q) { return asks_text(q) && q->how != CN_MODE_LEXICAL; }

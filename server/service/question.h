@@ -6,6 +6,7 @@
 #pragma once
 #include "server/service/record.h"
 #include "server/service/relevance.h"
+#include "server/service/shadow.h"
 
 #define CN_K_DEFAULT 10
 #define CN_TAGS_MAX 32
@@ -18,6 +19,8 @@ typedef struct cn_question {
     bool distinct;
     float min_relevance;
     double recall;              /* the least that is wanted; 0: as the index's kind gives it */
+    double aims_at;             /* that, or more where the version was found to need it (shadow.h); once it is open */
+    cn_again *again;            /* of those that are drawn to be searched again, once it was; NULL: not */
     cn_str mode;                /* as asked for; empty: the index's default. Once it is open: the name of `how` */
     cn_mode how;                /* once it is open */
     cn_str fusion;              /* as asked for; empty: the index's default */
@@ -56,6 +59,8 @@ cn_err cn_question_note(cn_call *c, cn_question *q, cn_err err); /* it failed so
 void cn_question_set(cn_question *q, cn_mode how); /* another mode from now on */
 /* Its hits in the call's `hits`, before min_relevance cuts them. */
 cn_err cn_question_search(cn_call *c, cn_question *q, uint32_t *ret_n);
+/* Of a live question, right after that: should it be searched again, what that takes. */
+void cn_question_draw(cn_service *s, const cn_call *c, cn_question *q, uint32_t n);
 cn_grounds cn_question_grounds(const cn_question *q, const cn_hit *hit);
 float cn_question_relevance(const cn_question *q, const cn_hit *hit); /* once it was searched */
 /* Its request record, once it was answered or has failed. own, also: the request's fields, of which little may have been read. */

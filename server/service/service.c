@@ -9,6 +9,7 @@
 #include "server/service/reading.h"
 #include "server/service/recorder.h"
 #include "server/service/runner.h"
+#include "server/service/shadow.h"
 #include "server/service/upkeep.h"
 
 /* --- opening --- */
@@ -35,6 +36,8 @@ static cn_err open_parts(cn_service *s, const cn_service_opts *o) {
         CN_TRY(cn_upkeep_new(s->data, &s->busy, o->upkeep, &s->upkeep));
     if (o->upkeep)
         CN_TRY(cn_compactor_new(s->data, &s->busy, o->upkeep->compact_after_ms, &s->compactor));
+    if (o->upkeep)
+        CN_TRY(cn_shadow_new(s, o->upkeep, &s->shadow));
     return o->trace == CN_TRACE_OFF ? CN_OK : cn_recorder_new(s, o->trace == CN_TRACE_ON ? &limits : NULL, &s->recorder);
 }
 
@@ -62,6 +65,7 @@ void cn_service_leave(cn_service *s) {
     cn_runner_leave(s->runner);
     cn_upkeep_leave(s->upkeep);
     cn_compactor_leave(s->compactor);
+    cn_shadow_leave(s->shadow);
 }
 
 void cn_service_cut(cn_service *s) { cn_recorder_leave(s->recorder); }
@@ -71,7 +75,9 @@ void cn_service_close(cn_service *s) {
         return;
     cn_upkeep_leave(s->upkeep);
     cn_compactor_leave(s->compactor);
+    cn_shadow_leave(s->shadow);
     cn_runner_free(s->runner);
+    cn_shadow_free(s->shadow); /* first: it tells upkeep of damage */
     cn_upkeep_free(s->upkeep);
     cn_compactor_free(s->compactor);
     cn_recorder_free(s->recorder);
@@ -119,6 +125,8 @@ void cn_service_set_upkeep(cn_service *s, const cn_upkeep_opts *o) {
         cn_upkeep_set(s->upkeep, o);
     if (s->compactor)
         cn_compactor_set(s->compactor, o->compact_after_ms);
+    if (s->shadow)
+        cn_shadow_set(s->shadow, o);
 }
 
 void cn_service_set_busy(cn_service *s, cn_busy_fn *fn, void *ctx) { cn_busy_set(&s->busy, fn, ctx); }
@@ -143,7 +151,7 @@ void cn_call_done(cn_call *c) {
 }
 
 const cn_method *const cn_methods[] = {cn_methods_query,  cn_methods_versions, cn_methods_gate, cn_methods_eval, cn_methods_policy, cn_methods_member, cn_methods_audit,
-                                       cn_methods_ingest, cn_methods_incident, cn_methods_operate, cn_methods_admin, NULL};
+                                       cn_methods_ingest, cn_methods_incident, cn_methods_operate, cn_methods_recall, cn_methods_admin, NULL};
 
 const cn_method *cn_method_find(cn_str name) {
     for (const cn_method *const *group = cn_methods; *group; group++)

@@ -38,6 +38,7 @@ int main(int argc, char **argv) {
     add_compact_suite();
     add_erased_suite();
     add_space_suite();
+    add_recall_suite();
     add_leftover_suite();
     add_world_suite();
     CU_basic_set_mode(CU_BRM_VERBOSE);

@@ -28,5 +28,6 @@ void add_erased_suite(void);
 void add_space_suite(void);
 void add_leftover_suite(void);
 void add_pick_suite(void);
+void add_recall_suite(void);
 void add_world_suite(void);
 extern unsigned long test_rounds, test_steps; /* how many random questions and steps; the arguments of the program */

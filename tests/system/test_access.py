@@ -77,6 +77,7 @@ EXPECTED = {
     "modes.show":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
     "modes.set_host":        "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
     "modes.show_host":       "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
+    "recall.show":           "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
     "versions.compact":      "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
     "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D  D",
     "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D  D",
@@ -197,7 +198,7 @@ def prepared(w, method, index, make):
         "gate.show": on, "eval.list": on, "gate.set": {**on, "requirements": ["none"]}, "gate.submit": {**on, "version": 1, "results": {"recall@10": 0.9}},
         "gate.freeze": {**on, "set": "s", "queries": [{"id": "q", "vector": [1, 0, 0, 1], "must_find": ["d0"]}]}, "gate.sets": on, "gate.run": {**on, "version": 1},
         "gate.unfreeze": {**on, "set": f"s{n}"}, "gate.forget": {**on, "version": 1, "names": [f"gone{n}"]},
-        "modes.set": {**on, "mode": "normal"}, "modes.show": on, "modes.set_host": {"mode": "normal"}, "modes.show_host": {},
+        "modes.set": {**on, "mode": "normal"}, "modes.show": on, "recall.show": on, "modes.set_host": {"mode": "normal"}, "modes.show_host": {},
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
         "admin.key_add": {"tenant": "acme", "scopes": ["admin"]}, "admin.key_list": {"tenant": "acme"}, "admin.model_list": {"tenant": "acme"},
@@ -406,7 +407,7 @@ class Access(unittest.TestCase):
 
     # --- stats ---
     def test_facts_of_the_host_are_for_the_host(self):
-        host = {"pid", "rss_bytes", "environments", "tenants", "records_written", "scrub"}
+        host = {"pid", "rss_bytes", "environments", "tenants", "records_written", "recall", "scrub"}
         for kind in self.w.keys:
             if kind in ("none", "unknown", "garbled", "revoked", "expired"):
                 continue

@@ -256,6 +256,11 @@ const cmd cmd_table[] = {
      OPTS({"--qrels", "FILE", NULL, CMD_TEXT, "judgements: TREC's 'query 0 document grade', or BEIR's table"}),
      "  cairn eval score ranking.run --qrels cranfield/qrels/test.tsv", run_eval_score, NULL},
 
+    {"recall", "recall.show", "how much of what exact search finds the answers had, hour by hour", {IX}, OPTS({"--version", "N", "version", CMD_UINT, "only of this version"}),
+     "A server searches a share of the questions again exactly (--recall-sample); low and high: within them lies the true recall, 19 times\n"
+     "of 20. effort: questions of this version that ask for one recall are searched with another, because it was found below. -o json\ntells it also by plan, by the share that might be read, and by the recall asked for.\n"
+     "  cairn recall acme/docs\n  cairn recall acme/docs --version 7 -o json", NULL, "hours: version at questions recall low high dropped effort"},
+
     {"versions", "versions.list", "all versions of an index", {IX}, NULL, "  cairn versions acme/docs", NULL,
      "versions: version state marks root documents chunks mode fusion made by first_active gate"},
     {"diff", "versions.diff", "documents and permissions that differ, or answers to questions", {IX, {"M", "from", CMD_UINT, false, false}, {"N", "to", CMD_UINT, false, false}},
