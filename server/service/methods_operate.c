@@ -104,7 +104,7 @@ METHOD(modes_set) {
 
 static const cn_param p_modes_show[] = {{"index", "str", false, "only of this index, and the tenant's"}, END};
 static const cn_param p_modes_set[] = {{"index", "str", false, "name of the index; else the whole tenant's"},
-                                       {"mode", "str", true, "freeze, exact, lexical, refuse, drain or normal"},
+                                       {"mode", "str", true, "freeze, drain or thaw; exact, lexical, refuse or answer; or normal"},
                                        {"text", "str", false, "of refuse: what every question is answered with"}, REASON, END};
 
 const cn_method cn_methods_operate[] = {
