@@ -113,6 +113,22 @@ class Modes(unittest.TestCase):
         self.cairn("mode", "acme/docs", "normal")
         self.assertEqual(len(self.query()["hits"]), 3)
 
+    def test_frozen_and_refused(self):
+        """As tools/README.md walks a responder: both hold, and each is ended alone."""
+        text = "ask again at noon"
+        self.cairn("mode", "acme/docs", "freeze")
+        self.assertIn("freeze+refuse", self.cairn("mode", "acme/docs", "refuse", text).stdout)
+        self.refused("mode freeze", self.put)
+        self.refused(text + "$", self.query)
+        self.responder_can_act()
+        self.assertEqual(self.conn.call("stats")["modes"], [{"index": "docs", "mode": "freeze+refuse"}])
+        self.cairn("mode", "acme/docs", "answer")
+        self.assertEqual(len(self.query()["hits"]), 3)
+        self.refused("mode freeze.*thaw", self.put)
+        self.cairn("mode", "acme/docs", "thaw")
+        self.assertTrue(self.put()["activated"])
+        self.assertEqual(self.conn.call("modes.show")["modes"], [])
+
     def test_drain(self):
         """A job that was under way when the mode was set ends as if nothing had been; no other begins."""
         p = subprocess.Popen([CAIRN, "--data", self.data.path, "ingest", "acme/docs", self.rows(20000), "--activate"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
