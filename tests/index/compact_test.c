@@ -169,18 +169,18 @@ static void test_clock_was_ahead(void) {
     uint32_t files = 0;
     int64_t due = 0;
     ahead.wall_us = tomorrow_us;
-    s_index("k");
-    CU_ASSERT_EQUAL(s_seal("k", (s_row[]){{"early", "by its clock", "public", "", ""}, {"b", "second", "public", "", ""}}, 2, NULL), 1);
+    s_index("ahead");
+    CU_ASSERT_EQUAL(s_seal("ahead", (s_row[]){{"early", "by its clock", "public", "", ""}, {"b", "second", "public", "", ""}}, 2, NULL), 1);
     OK(s_policy(CN_POLICY_ERASE, "early", NULL, &s_why));
     cn_os_now = &ahead;
-    CU_ASSERT_EQUAL(compact("k").erased, 1);
+    CU_ASSERT_EQUAL(compact("ahead").erased, 1);
     cn_os_now = &cn_os_real;
     OK(cn_catalog_pending(s_tenant, &p));
     CU_ASSERT_TRUE(p.files > 0 && p.due_us <= cn_wall_us() + CN_GRACE_US);
-    OK(cn_erasing_look(s_tenant, CN_STR("k"), &files, &due));
+    OK(cn_erasing_look(s_tenant, CN_STR("ahead"), &files, &due));
     CU_ASSERT_TRUE(files == 1 && due <= cn_wall_us());
     OK(cn_catalog_sweep(s_tenant, &s_who, &got));
-    OK(cn_erasing_look(s_tenant, CN_STR("k"), &files, &due));
+    OK(cn_erasing_look(s_tenant, CN_STR("ahead"), &files, &due));
     CU_ASSERT_EQUAL(files, 0);
 }
 
