@@ -1,7 +1,8 @@
-/* mode.h -- what a responder may let an index, or a whole tenant, do during an incident (DESIGN.md section 8).
+/* mode.h -- what a responder may let an index, a whole tenant, or the whole host do during an incident (DESIGN.md section 8).
  *
  * control.mdb, database "meta": key = "mode" and an index id (u64 big-endian; 0: the tenant); value = record (pack.h),
- * format 1: {mode, text, by, at, reason}. None stands for normal. A tenant's mode and an index's own hold together.
+ * format 1: {mode, text, by, at, reason}. The host's is the same record in cairn.mdb, database "settings", key "mode". None
+ * stands for normal. The host's mode, a tenant's and an index's own hold together.
  *
  *   freeze  nothing is written: no job seals, no version goes, jobs activate nothing
  *   drain   jobs under way finish, no new one begins
@@ -17,7 +18,7 @@
  * None of them keeps anybody from denial, hiding, erasure, rollback, activation by a person, release or the audit chain. A
  * name that this program does not know lets nothing be answered or written.
  * Owns:    strings live in the arena given.
- * Thread:  any; set takes the control writer.
+ * Thread:  any; set takes the control writer, the host's the host's writer and then each tenant's.
  * Limits:  CN_MODE_TEXT bytes of text. */
 #pragma once
 #include "index/catalog/index.h"
@@ -41,14 +42,19 @@ typedef struct cn_mode_info {
 } cn_mode_info;
 
 typedef struct cn_modes { /* what holds for an index */
-    cn_mode_info tenant, index;
+    cn_mode_info host, tenant, index;
 } cn_modes;
 
-/* index empty: the tenant alone. */
+/* index empty: the tenant and the host alone. */
 cn_err cn_modes_get(cn_tenant *t, cn_str index, cn_arena *a, cn_modes *ret);
 /* mode: a word of the table above. CN_INVALID: no such. text: of refuse alone. Raises the epoch. */
 cn_err cn_mode_set(cn_tenant *t, cn_str index, cn_str mode, cn_str text, const cn_actor *who);
-bool cn_modes_are(const cn_modes *m, cn_mode_kind kind); /* one of both is */
+/* For every tenant, those made later too, from its one commit on. Each tenant's chain tells of it afterwards, in a transaction that
+ * waits for what had looked before and raises its epoch. When some of that fails, the error says where, and the mode holds all the
+ * same; setting it again tells the others. */
+cn_err cn_host_mode_set(cn_data *d, cn_str mode, cn_str text, const cn_actor *who);
+cn_err cn_host_mode_get(cn_data *d, cn_arena *a, cn_mode_info *ret);
+bool cn_modes_are(const cn_modes *m, cn_mode_kind kind); /* one of them is */
 /* CN_REFUSED, saying by which mode and what to do. */
 cn_err cn_modes_may_answer(const cn_modes *m);
 cn_err cn_modes_may_write(const cn_modes *m);

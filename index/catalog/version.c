@@ -94,6 +94,8 @@ static cn_err digest_of(const cn_catalog *c, MDB_txn *txn, const cn_pin *x, cn_d
     cn_sha256_field(&s, index_bytes);
     cn_sha256_field(&s, version_bytes);
     cn_sha256_field(&s, space_bytes);
+    cn_sha256_field(&s, x->modes.host.name);
+    cn_sha256_field(&s, x->modes.host.text);
     e = cn_db_each(txn, c->meta, CN_STR("mode"), add_mode, &s);
     *ret = cn_sha256_get(&s);
     cn_sha256_end(&s);
@@ -106,6 +108,7 @@ static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_epoch_of(txn, c->meta, &x->epoch));
     CN_TRY(get(&p->r, c, txn));
     x->ix = p->r.ix;
+    CN_TRY(cn_env_stamp(cn_data_host(cn_tenant_data(c->t)), &x->host));
     CN_TRY(cn_modes_load(c, txn, x->ix.id, p->r.a, &x->modes));
     CN_TRY(digest_of(c, txn, x, &x->of));
     x->space = (cn_space){0};

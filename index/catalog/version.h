@@ -33,11 +33,12 @@ cn_err cn_version_postings(cn_seg *s, const cn_recipe *recipe, bool (*pace)(void
 /* What a query needs to know, as of one moment: under which epoch, of which version, in which space (dim 0: no vectors). */
 typedef struct cn_pin {
     uint64_t epoch;
+    uint64_t host;  /* stamp (cn_env_stamp) of the host's commit under which its mode was read */
     cn_index_info ix;
     cn_version version;
     cn_space space;
     cn_modes modes;
-    cn_digest of; /* of the bytes of all that was read but the epoch: equal ones say the same */
+    cn_digest of; /* of the bytes of all that was read but epoch and stamp: equal ones say the same */
 } cn_pin;
 cn_err cn_version_pin(cn_tenant *t, cn_str index, uint64_t number, cn_arena *a, cn_pin *ret); /* number 0: the active one */
 

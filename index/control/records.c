@@ -8,7 +8,7 @@
 #define PLANS 32
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
-    cn_catalog c;
+    cn_catalog c = {.t = t};
     struct {
         const char *name;
         MDB_dbi *dbi;

@@ -27,6 +27,7 @@
 #include "index/store/fields.h"
 
 typedef struct cn_catalog {
+    cn_tenant *t;
     MDB_dbi meta, index, version, audit, inforce, space, retired, erasing, policy, gate, members;
 } cn_catalog;
 /* Opens what is not open yet, so outside of write transactions; once open it is a look-up. */

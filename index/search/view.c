@@ -160,6 +160,7 @@ static cn_err pin(cn_tenant *t, cn_str index, cn_view *v) {
         CN_TRY(cn_policy_load(t, &v->policy));
         CN_TRY(cn_version_pin(t, index, v->asked, &v->a, &p));
         v->epoch = p.epoch;
+        v->host = p.host;
         v->ix = p.ix;
         v->ver = p.version;
         v->space = p.space;
@@ -219,8 +220,13 @@ static cn_err fill(cn_tenant *t, cn_str index, const cn_view *old, cn_view *v) {
     return touch_all(v);
 }
 
-/* *ret: a new one; or the old one with a reference more, and then *ret_epoch: the one under which it still holds. */
-static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn_view **ret, uint64_t *ret_epoch) {
+/* Of the tenant's catalog and of the host's settings, by which views are told apart from later ones. */
+typedef struct moment {
+    uint64_t epoch, host;
+} moment;
+
+/* *ret: a new one; or the old one with a reference more, and then *ret_at: the moment at which it still holds. */
+static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn_view **ret, moment *ret_at) {
     cn_view *v = cn_calloc(1, sizeof *v);
     if (!v)
         return cn_fail_memory();
@@ -230,7 +236,7 @@ static cn_err make(cn_tenant *t, cn_str index, uint64_t number, cn_view *old, cn
     v->asked = number;
     cn_err e = pin(t, index, v);
     if (e == CN_OK && old && still_holds(t, old, v)) {
-        *ret_epoch = v->epoch;
+        *ret_at = (moment){v->epoch, v->host};
         atomic_fetch_add(&old->refs, 1);
         *ret = old;
         cn_view_unref(v);
@@ -272,14 +278,14 @@ static void free_holder(void *p) {
 
 static bool answers(const cn_view *v, cn_str index, uint64_t number) { return v->asked == number && cn_str_eq(v->ix.name, index); }
 
-/* The cached view of this question, moved to the front; or, of an older epoch, *ret_old. Both are referenced. */
-static cn_view *find(holder *h, cn_str index, uint64_t number, uint64_t epoch, cn_view **ret_old) {
+/* The cached view of this question, moved to the front; or, of another moment, *ret_old. Both are referenced. */
+static cn_view *find(holder *h, cn_str index, uint64_t number, const moment *now, cn_view **ret_old) {
     for (cn_view **at = &h->first; *at; at = &(*at)->next) {
         cn_view *v = *at;
         if (!answers(v, index, number))
             continue;
         atomic_fetch_add(&v->refs, 1);
-        if (v->epoch != epoch) {
+        if (v->epoch != now->epoch || v->host != now->host) {
             *ret_old = v;
             return NULL;
         }
@@ -312,23 +318,25 @@ static void keep(holder *h, cn_view *v) {
     h->first = v;
 }
 
-/* Under the lock, so that its epoch only grows. */
-static void renew(cn_view *v, uint64_t epoch) {
+/* Under the lock, so that both only grow. */
+static void renew(cn_view *v, const moment *at) {
     v->used_ns = cn_mono_ns();
-    if (v->epoch < epoch)
-        v->epoch = epoch;
+    if (v->epoch < at->epoch)
+        v->epoch = at->epoch;
+    if (v->host < at->host)
+        v->host = at->host;
 }
 
 static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, cn_view *old, cn_view **ret) {
     cn_view *v = NULL;
-    uint64_t epoch = 0;
-    cn_err e = make(t, index, number, old, &v, &epoch);
+    moment at = {0};
+    cn_err e = make(t, index, number, old, &v, &at);
     if (e == CN_NOT_FOUND || e == CN_DAMAGED) /* gc may have been quicker than this reader: the catalog says where to look now */
-        e = make(t, index, number, old, &v, &epoch);
+        e = make(t, index, number, old, &v, &at);
     CN_TRY(e);
     pthread_mutex_lock(&h->lock);
     if (v == old)
-        renew(v, epoch);
+        renew(v, &at);
     else
         keep(h, v);
     pthread_mutex_unlock(&h->lock);
@@ -338,13 +346,14 @@ static cn_err open_new(cn_tenant *t, holder *h, cn_str index, uint64_t number, c
 
 cn_err cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
     void *slot;
-    uint64_t epoch;
+    moment now;
     cn_view *old = NULL;
     CN_TRY(cn_tenant_slot(t, CN_SLOT_VIEWS, make_holder, free_holder, &slot));
-    CN_TRY(cn_epoch(t, &epoch));
+    CN_TRY(cn_epoch(t, &now.epoch));
+    CN_TRY(cn_env_stamp(cn_data_host(cn_tenant_data(t)), &now.host));
     holder *h = slot;
     pthread_mutex_lock(&h->lock);
-    cn_view *v = find(h, index, number, epoch, &old);
+    cn_view *v = find(h, index, number, &now, &old);
     pthread_mutex_unlock(&h->lock);
     cn_err e = v ? CN_OK : open_new(t, h, index, number, old, &v);
     cn_view_unref(old);

@@ -46,6 +46,7 @@ struct cn_view {
     uint64_t used_ns;      /* when it was last asked for; under the holder's lock */
     uint64_t asked;        /* the number it was opened by; 0: the active one */
     _Atomic uint64_t epoch; /* the newest under which it is known to hold */
+    uint64_t host;         /* the host's commit under which it is: its mode is read with the rest; under the holder's lock */
     cn_digest of;          /* of the records it was made of: cn_pin */
     cn_index_info ix;
     cn_version ver;

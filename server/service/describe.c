@@ -148,11 +148,13 @@ cn_err cn_m_stats(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     if (tenant.n)
         CN_TRY(cn_call_tenant(s, tenant, &t));
     cn_upkeep_look(s->upkeep, &files);
-    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 12u : 6u) + (t != NULL) + admin);
+    cn_pack_map(out, (limited ? 3u : all && !tenant.n ? 12u : 6u) + (t || all) + admin);
     cn_out_cstr(out, "build", CAIRN_VERSION);
     cn_out_uint(out, "uptime_s", uptime_s(s));
     if (t)
         CN_TRY(cn_out_modes(c, t, (cn_str){0}, false, out));
+    else if (all)
+        CN_TRY(cn_out_host_mode(s, c, false, out));
     CN_TRY(cn_out_damaged(s, c, tenant, out));
     if (admin)
         CN_TRY(cn_out_erasures(s, c, tenant, out));

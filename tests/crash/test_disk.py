@@ -179,6 +179,8 @@ class FullDisk(unittest.TestCase):
         self.cairn("activate", "acme/a", "2", "--reason", "r" * 1000)
         self.cairn("mode", "acme/a", "refuse", "x" * 500, "--reason", "r" * 1000)
         self.cairn("mode", "acme/a", "normal")
+        self.cairn("mode", "--host", "refuse", "x" * 500, "--reason", "r" * 1000)
+        self.cairn("mode", "--host", "normal")
         self.cairn("find", "acme/a", "no such words")
         self.cairn("activate", "acme/a", "99", "--reason", "r" * 1000, code=3)
 
@@ -201,7 +203,7 @@ class FullDisk(unittest.TestCase):
         for i in range(5):
             self.fill()
             self.acts(i)
-            records += 10
+            records += 12
         self.assertEqual(self.map("audit", "verify", "acme")["records"], records)
         self.answers()
         self.assertRegex(self.cairn("doctor", code=1).stdout, "BAD +reserve .*given up")

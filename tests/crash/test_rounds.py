@@ -185,6 +185,13 @@ class Operations:
         name, gone = self.name(s, "tenants", "t")
         return None, None, ["tenant", "drop" if gone else "add", name]
 
+    def mode(self, s):
+        """Of the host, the tenant or the index; one that changes no answer to what is asked here."""
+        holder = self.r.choice(["--host", "acme", "acme/docs"])
+        exact = holder not in s["modes"]
+        s["modes"] = sorted({*s["modes"], holder} - (set() if exact else {holder}))
+        return None, None, ["mode", holder, "exact" if exact else "normal", *WHY]
+
     def key(self, s):
         known = [k for k in s["keys"] if k in self.ids]
         if known and self.r.random() < 0.5:
@@ -237,6 +244,7 @@ class Rounds(unittest.TestCase):
                 "members": {m["member"]: m["labels"] for m in self.map("member", "list", "acme")["members"]},
                 "indexes": sorted(i["index"] for i in self.map("index", "list", "acme")["indexes"]),
                 "tenants": sorted(t["tenant"] for t in self.map("tenant", "list")["tenants"]),
+                "modes": sorted("--host" if m["host"] else "/".join(["acme"] + [m["index"]] * bool(m["index"])) for m in self.map("mode", "acme")["modes"]),
                 "keys": sorted(k["index"] for k in keys)}
 
     def agrees(self, found, *allowed):
@@ -394,6 +402,7 @@ class Rounds(unittest.TestCase):
         "index": (1, ["index"]),
         "tenant": (1, ["tenant"]),
         "key": (1, ["key"]),
+        "mode": (1, ["mode"]),
         "ingest": (2, []),
     }
 

@@ -48,6 +48,7 @@ static const char *const seeds[][2] = {
     {"members.remove", "{\"member\":\"user:ana\"}"},
     {"modes.set", "{\"index\":\"docs2\",\"mode\":\"refuse\",\"text\":\"not now\"}"},
     {"modes.show", "{}"},
+    {"modes.set_host", "{\"mode\":\"exact\"}"},
     {"versions.activate", "{\"index\":\"docs\",\"version\":1,\"expect\":1,\"force\":true,\"reason\":\"x\"}"},
     {"versions.rollback", "{\"index\":\"docs\",\"reason\":\"x\"}"},
     {"versions.quarantine", "{\"index\":\"docs\",\"version\":1}"},

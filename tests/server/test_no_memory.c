@@ -77,6 +77,8 @@ static const row rows[] = {
     {{"members.list", T "}"}, {{0}}},
     {{"modes.set", DOCS ",\"mode\":\"exact\"}"}, {{"modes.set", DOCS ",\"mode\":\"normal\"}"}}},
     {{"modes.show", T "}"}, {{0}}},
+    {{"modes.set_host", "{\"mode\":\"exact\"}"}, {{"modes.set_host", "{\"mode\":\"normal\"}"}}},
+    {{"modes.show_host", "{}"}, {{0}}},
     {{"gate.set", DOCS ",\"requirements\":[\"a>=0.5\",\"core/missed<=0\"]}"}, {{"gate.set", DOCS ",\"requirements\":[]}"}}},
     {{"gate.show", DOCS "}"}, {{0}}},
     {{"gate.submit", DOCS ",\"version\":1,\"results\":{\"a\":0.%u}}"}, {{0}}},

@@ -75,6 +75,8 @@ EXPECTED = {
     "gate.run":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
     "modes.set":             "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
     "modes.show":            "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
+    "modes.set_host":        "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
+    "modes.show_host":       "UUUUU  DDDDDDDDDD  DD  DD  DD  .D  D",
     "versions.compact":      "UUUUU  DDDDDD.DDD  DD  .N  .N  .D  D",
     "audit.list":            "UUUUU  DDDDDDD.DD  DD  .N  ..  .D  D",
     "audit.verify":          "UUUUU  DDDDDDD.DD  DD  .N  DD  .D  D",
@@ -195,7 +197,7 @@ def prepared(w, method, index, make):
         "gate.show": on, "eval.list": on, "gate.set": {**on, "requirements": ["none"]}, "gate.submit": {**on, "version": 1, "results": {"recall@10": 0.9}},
         "gate.freeze": {**on, "set": "s", "queries": [{"id": "q", "vector": [1, 0, 0, 1], "must_find": ["d0"]}]}, "gate.sets": on, "gate.run": {**on, "version": 1},
         "gate.unfreeze": {**on, "set": f"s{n}"}, "gate.forget": {**on, "version": 1, "names": [f"gone{n}"]},
-        "modes.set": {**on, "mode": "normal"}, "modes.show": on,
+        "modes.set": {**on, "mode": "normal"}, "modes.show": on, "modes.set_host": {"mode": "normal"}, "modes.show_host": {},
         "audit.list": {"tenant": "acme"}, "audit.verify": {"tenant": "acme"}, "admin.tenant_list": {},
         "admin.index_create": {"tenant": "acme", "index": f"{index}-{n}", "embedder": "none"},
         "admin.key_add": {"tenant": "acme", "scopes": ["admin"]}, "admin.key_list": {"tenant": "acme"}, "admin.model_list": {"tenant": "acme"},
@@ -410,7 +412,7 @@ class Access(unittest.TestCase):
                 continue
             got = set(self.conns[kind].call("stats"))
             own = {"build", "uptime_s"} if kind.startswith("limited") else {"build", "uptime_s", "requests", "errors", "records_dropped"}
-            own |= {"damaged"} if kind.startswith("host") else {"damaged", "modes"}
+            own |= {"damaged", "modes"}
             own |= {"erased"} if kind in ADMINS else set()
             self.assertEqual(got, own | host if kind.startswith("host") else own, kind)
         self.assertFalse(host & set(self.w.root.call("stats", tenant="acme")))

@@ -71,7 +71,7 @@ class Modes(unittest.TestCase):
         self.responder_can_act()
         self.assertEqual(self.conn.call("admin.index_show", index="docs")["incident_mode"], "freeze")
         self.assertEqual(self.conn.call("versions.list", index="docs")["incident_mode"], "freeze")
-        self.assertEqual(self.conn.call("stats")["modes"], [{"index": "docs", "mode": "freeze"}])
+        self.assertEqual(self.conn.call("stats")["modes"], [{"host": False, "index": "docs", "mode": "freeze"}])
         shown = self.conn.call("modes.show")["modes"]
         self.assertEqual([(m["index"], m["mode"], m["reason"]) for m in shown], [("docs", "freeze", "labels are looked into")])
         self.assertIn("mode freeze", self.cairn("doctor").stdout)
@@ -121,7 +121,7 @@ class Modes(unittest.TestCase):
         self.refused("mode freeze", self.put)
         self.refused(text + "$", self.query)
         self.responder_can_act()
-        self.assertEqual(self.conn.call("stats")["modes"], [{"index": "docs", "mode": "freeze+refuse"}])
+        self.assertEqual(self.conn.call("stats")["modes"], [{"host": False, "index": "docs", "mode": "freeze+refuse"}])
         self.cairn("mode", "acme/docs", "answer")
         self.assertEqual(len(self.query()["hits"]), 3)
         self.refused("mode freeze.*thaw", self.put)
@@ -164,6 +164,7 @@ class Modes(unittest.TestCase):
         self.assertEqual((r["version"], r["activated"], r["counts"]["added"]), (2, True, 20000))
 
     def test_every_process_sees_it_at_once(self):
+        root = Rpc(self.server, json.loads(self.data.cairn("key", "add", "--host", "--scope", "operate", "-o", "json").stdout)["key"])
         other_dir = os.path.join(self.data.dir, "other")
         os.mkdir(other_dir)
         two = Server(type("Other", (), {"path": self.data.path, "dir": other_dir})())
@@ -175,6 +176,10 @@ class Modes(unittest.TestCase):
                 self.refused("not now", asking.call, "query", index="docs", vector=VECTOR, k=3)
                 self.refused("not now", self.query)
                 self.cairn("mode", "acme/docs", "normal")
+                root.call("modes.set_host", mode="refuse", text="not anywhere")
+                self.refused("not anywhere", asking.call, "query", index="docs", vector=VECTOR, k=3)
+                self.cairn("mode", "--host", "normal")
+                self.assertEqual(len(self.query()["hits"]), 3)
         finally:
             two.stop()
 
@@ -194,6 +199,55 @@ class Modes(unittest.TestCase):
         self.assertEqual(said[:2], said[2:])
         with self.assertRaisesRegex(Failed, "^DENIED"):
             limited.call("modes.set", mode="freeze")
+
+    def test_the_host(self):
+        """Of every tenant, those made later too, over RPC and on files; an index's own mode and the host's stand beside each other."""
+        root = Rpc(self.server, json.loads(self.data.cairn("key", "add", "--host", "--scope", "operate", "-o", "json").stdout)["key"])
+        host = lambda: json.loads(self.cairn("mode", "--host", "-o", "json").stdout)["modes"]
+        self.cairn("mode", "acme/docs", "exact")
+        self.cairn("mode", "--host", "freeze", "--reason", "the disk is to be changed")
+        self.cairn("tenant", "add", "later")
+        self.cairn("index", "create", "later/docs", "--embedder", "none")
+        self.assertIn("the host is in mode freeze", self.cairn("ingest", "later/docs", self.rows(), code=5).stderr)
+        self.refused("the host is in mode freeze, .*`cairn mode --host thaw`", self.put)
+        self.assertEqual(self.query()["made_by"]["degraded"], ["exact_only"])
+        self.responder_can_act()
+        self.assertEqual(self.conn.call("admin.index_show", index="docs")["incident_mode"], "host freeze, exact")
+        self.assertEqual([(m["host"], m["index"], m["mode"], m["reason"]) for m in self.conn.call("modes.show")["modes"]],
+                         [(True, None, "freeze", "the disk is to be changed"), (False, "docs", "exact", "")])
+        self.assertEqual(root.call("stats")["modes"], [{"host": True, "index": None, "mode": "freeze"}])
+        self.assertIn("all tenants are in mode freeze; `cairn mode --host normal` ends it", self.cairn("doctor").stdout)
+        self.conn.call("modes.set", mode="normal")  # of the tenant's own: the host's stays
+        self.refused("mode freeze", self.put)
+        self.assertEqual(root.call("modes.set_host", mode="refuse", text="at noon")["modes"], root.call("modes.show_host")["modes"])
+        self.refused("at noon$", self.query)
+        self.assertEqual([(m["mode"], m["text"]) for m in host()], [("refuse", "at noon")])
+        self.cairn("mode", "--host", "normal")
+        self.assertEqual((host(), root.call("modes.show_host")["modes"]), ([], []))
+        self.cairn("mode", "acme/docs", "normal")
+        self.assertTrue(self.put()["activated"])
+        chain = [(r["action"], r["outcome"].split(":")[0]) for r in self.conn.call("audit.list")["records"]]
+        self.assertEqual(chain.count(("mode.host", "done")), 3)
+        later = json.loads(self.cairn("audit", "show", "later", "-o", "json").stdout)["records"]
+        self.assertEqual([r["detail"]["mode"] for r in later if r["action"] == "mode.host"], ["normal", "refuse"])  # made when it was frozen
+
+    def test_the_host_is_not_a_tenants(self):
+        """Whatever a tenant's key holds, it may see the host's mode and not set it; what it tried is in its chain."""
+        for key in (self.conn, Rpc(self.server, self.data.make_key("--scope", "operate,admin,audit")), Rpc(self.server, self.data.make_key("--scope", "operate", "--index", "docs"))):
+            for fields in ({}, {"tenant": "acme"}):
+                with self.assertRaisesRegex(Failed, "^DENIED: .*keys of the host"):
+                    key.call("modes.set_host", mode="freeze", **fields)
+                with self.assertRaisesRegex(Failed, "^DENIED"):
+                    key.call("modes.show_host", **fields)
+        self.assertEqual([r["outcome"].split(":")[0] for r in self.conn.call("audit.list")["records"] if r["action"] == "modes.set_host"], ["refused"] * 6)
+        root = Rpc(self.server, json.loads(self.data.cairn("key", "add", "--host", "--scope", "operate,query", "-o", "json").stdout)["key"])
+        with self.assertRaisesRegex(Failed, "^INVALID: .*leave out `tenant`"):  # who names a tenant does not mean all of them
+            root.call("modes.set_host", tenant="acme", mode="freeze")
+        with self.assertRaisesRegex(Failed, "^DENIED"):
+            Rpc(self.server, json.loads(self.data.cairn("key", "add", "--host", "--scope", "query,admin", "-o", "json").stdout)["key"]).call("modes.set_host", mode="freeze")
+        self.assertEqual(root.call("modes.show_host")["modes"], [])
+        for args, part in ((("acme", "freeze"), "no mode"), (("freeze", "two", "three"), "too many"), (("refuse",), "text")):
+            self.assertIn(part, self.cairn("mode", "--host", *args, code=2 if part == "too many" else 1).stderr)
 
     def test_words(self):
         for args, part in ((("frozen",), "no mode"), (("refuse",), "text"), (("drain", "text"), "text")):

@@ -15,6 +15,7 @@
 typedef enum cmd_type {
     CMD_TEXT, CMD_UINT, CMD_FLOAT, CMD_FLAG,
     CMD_NOT,      /* a flag that says no: field -> false */
+    CMD_HOST,     /* a flag that stands for the first word, TENANT: the whole host is meant */
     CMD_COMMAS,   /* a,b,c -> list; may be repeated */
     CMD_REPEAT,   /* may be repeated -> list */
     CMD_PAIRS,    /* NAME=NUMBER, many words -> map */

@@ -140,6 +140,7 @@ static cn_err put_value(fields *f, cmd_type type, const char *field, const char 
         cn_pack_cstr(f->b, field);
         cn_pack_bool(f->b, type == CMD_FLAG);
         return CN_OK;
+    case CMD_HOST:
     case CMD_TEXT:
     case CMD_COMMAS:
     case CMD_PAIRS:
@@ -197,6 +198,13 @@ static cn_err put_list(fields *f, const cmd_opt *o, const given *g, int n) {
     return CN_OK;
 }
 
+static bool means_host(const given *g, int n) {
+    for (int i = 0; i < n; i++)
+        if (g[i].opt->type == CMD_HOST)
+            return true;
+    return false;
+}
+
 static bool seen_before(const given *g, int i) {
     for (int k = 0; k < i; k++)
         if (g[k].opt == g[i].opt)
@@ -246,9 +254,9 @@ static cn_err put_many(fields *f, const cmd_pos *pos, char **words, int n) {
     return CN_OK;
 }
 
-static cn_err put_words(const cmd *c, fields *f, char **words, int n, cmd_call *call) {
+static cn_err put_words(const cmd *c, fields *f, char **words, int n, bool host, cmd_call *call) {
     int at = 0;
-    for (int p = 0; p < CMD_POS_MAX && c->pos[p].name; p++) {
+    for (int p = host; p < CMD_POS_MAX && c->pos[p].name; p++) {
         const cmd_pos *pos = &c->pos[p];
         if (at == n) {
             if (!pos->optional)
@@ -288,7 +296,7 @@ cn_err cmd_parse(const cmd *c, int argc, char *const *argv, cmd_call *ret) {
     }
     fields f = {&ret->params, 0};
     size_t at = cn_pack_map_open(f.b);
-    CN_TRY(put_words(c, &f, words, n_words, ret));
+    CN_TRY(put_words(c, &f, words, n_words, means_host(g, n_given), ret));
     CN_TRY(put_options(c, &f, g, n_given, ret));
     cn_pack_map_close(f.b, at, f.n);
     return cn_buf_check(f.b);

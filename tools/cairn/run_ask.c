@@ -180,7 +180,7 @@ int run_ingest(const cmd *c, cmd_call *call) {
 /* ---------- mode ---------- */
 int run_mode(const cmd *c, cmd_call *call) {
     CN_AUTO_BUF cn_buf out = {0};
-    if (call->words[1])
-        return print_one(c, cmd_call_method(c->method, cn_buf_str(&call->params), &out), &out);
-    return print_one(c, cmd_call_method("modes.show", cn_buf_str(&call->params), &out), &out);
+    bool host = cmd_value(c, call, "--host"), set = call->words[1];
+    const char *method = host ? (set ? "modes.set_host" : "modes.show_host") : set ? c->method : "modes.show";
+    return print_one(c, cmd_call_method(method, cn_buf_str(&call->params), &out), &out);
 }

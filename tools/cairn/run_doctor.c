@@ -169,6 +169,17 @@ static void check_modes(doctor *d, cn_tenant *t, const char *what, cn_str index)
     cn_arena_done(&a);
 }
 
+static void check_host_mode(doctor *d) {
+    cn_arena a;
+    cn_mode_info m;
+    cn_arena_init(&a, 4096, 1 << 20);
+    if (cn_host_mode_get(d->data, &a, &m) != CN_OK)
+        cmd_finding(&d->f, CMD_BAD, "the host's mode", "%s", cn_error_detail());
+    else if (m.kind != CN_INCIDENT_NORMAL)
+        cmd_finding(&d->f, CMD_NOTE, "the host", "all tenants are in mode " CN_STR_FMT "; `cairn mode --host normal` ends it", CN_STR_ARG(m.name));
+    cn_arena_done(&a);
+}
+
 static void check_index(doctor *d, cn_tenant *t, const cn_index_info *ix) {
     char what[160];
     cn_view *v;
@@ -288,6 +299,7 @@ static void check_data(doctor *d, const char *dir) {
     cmd_finding(&d->f, CMD_OK, "data directory", "%s", dir);
     check_place(&d->f, dir);
     check_reserve(d);
+    check_host_mode(d);
     check_damaged(d);
     cn_err err = cn_model_list(dir, check_model, d);
     if (err == CN_OK)

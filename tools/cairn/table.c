@@ -342,14 +342,15 @@ const cmd cmd_table[] = {
     {"policy reinstate", "policy.reinstate", "withdraw the revocations of a version whose job mangled labels", {IX_VERSION}, OPTS(REASON),
      "  cairn policy reinstate acme/docs 7 --reason 'the rules file was empty'", NULL, NULL},
 
-    {"mode", "modes.set", "show or set what an index or a tenant may do during an incident", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"MODE", "mode", CMD_TEXT, true, false}, {"TEXT", "text", CMD_TEXT, true, false}},
-     OPTS(REASON),
+    {"mode", "modes.set", "show or set what an index, a tenant or the host may do during an incident", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"MODE", "mode", CMD_TEXT, true, false}, {"TEXT", "text", CMD_TEXT, true, false}},
+     OPTS({"--host", NULL, NULL, CMD_HOST, "instead of TENANT: of all tenants, those made later too; for the operator and keys of the host"}, REASON),
      "freeze: nothing is written, and jobs activate nothing. drain: jobs under way finish, no new one begins. thaw ends these.\n"
      "exact: exact search alone. lexical: words alone, no embedder is asked. refuse TEXT: every question is answered with that\n"
      "text. answer ends these. One of the first and one of the others hold together; normal ends all. From the next request on, in every process;\n"
      "hiding, denial, erasure, rollback, activation by a person and the audit trail work in each. Without MODE: those not normal.\n"
      "  cairn mode acme/docs freeze --reason 'labels are looked into'\n"
-     "  cairn mode acme refuse 'The documents are being checked; ask again at noon.'", run_mode, "modes: index mode text by at reason"},
+     "  cairn mode acme refuse 'The documents are being checked; ask again at noon.'\n"
+     "  cairn mode --host drain --reason 'the disk is to be changed'", run_mode, "modes: host index mode text by at reason"},
     {"which-versions", "incident.which_versions", "the versions that hold a document, and with which labels", {IX, {"DOC", "doc", CMD_TEXT, false, false}},
      OPTS(SOURCE, REASON), "  cairn which-versions acme/docs salaries/2026.html", NULL, "versions: version state marks changed content labels made by job"},
     {"why-not", "incident.why_not", "why a document is not in the answer to a question", {IX, {"TEXT", "text", CMD_TEXT, false, false}, {"DOC", "doc", CMD_TEXT, false, false}},
