@@ -221,7 +221,7 @@ class Modes(unittest.TestCase):
         self.refused("mode freeze", self.put)
         self.assertEqual(root.call("modes.set_host", mode="refuse", text="at noon")["modes"], root.call("modes.show_host")["modes"])
         self.refused("at noon$", self.query)
-        self.assertEqual([(m["mode"], m["text"]) for m in host()], [("refuse", "at noon")])
+        self.assertEqual([(m["mode"], m["text"]) for m in host()], [("freeze+refuse", "at noon")])
         self.cairn("mode", "--host", "normal")
         self.assertEqual((host(), root.call("modes.show_host")["modes"]), ([], []))
         self.cairn("mode", "acme/docs", "normal")
@@ -229,7 +229,7 @@ class Modes(unittest.TestCase):
         chain = [(r["action"], r["outcome"].split(":")[0]) for r in self.conn.call("audit.list")["records"]]
         self.assertEqual(chain.count(("mode.host", "done")), 3)
         later = json.loads(self.cairn("audit", "show", "later", "-o", "json").stdout)["records"]
-        self.assertEqual([r["detail"]["mode"] for r in later if r["action"] == "mode.host"], ["normal", "refuse"])  # made when it was frozen
+        self.assertEqual([r["detail"]["mode"] for r in later if r["action"] == "mode.host"], ["normal", "freeze+refuse"])  # made when it was frozen
 
     def test_the_host_is_not_a_tenants(self):
         """Whatever a tenant's key holds, it may see the host's mode and not set it; what it tried is in its chain."""
