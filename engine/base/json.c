@@ -66,12 +66,18 @@ cn_err cn_json_parse(cn_str text, cn_buf *out) {
 }
 
 /* --- writing --- */
+static unsigned code_point(const char *text, size_t n) { /* of n valid bytes, at most three */
+    const unsigned char *p = (const unsigned char *)text;
+    return n == 1 ? p[0] : n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu) : (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+}
+
+/* What would play with a terminal is escaped, as any reader of JSON reads it back. */
 void cn_json_write_str(cn_buf *out, cn_str s) {
     size_t valid = cn_utf8_valid_to(s); /* looked for again only behind a bad byte */
     cn_buf_putc(out, '"');
     while (s.n) {
         size_t plain = 0;
-        while (plain < valid && (unsigned char)s.p[plain] >= 0x20 && s.p[plain] != '"' && s.p[plain] != '\\' && s.p[plain] != 0x7f)
+        while (plain < valid && s.p[plain] != '"' && s.p[plain] != '\\' && !cn_utf8_plays(s.p + plain, valid - plain))
             plain++;
         cn_buf_add(out, s.p, plain);
         s = (cn_str){s.p + plain, s.n - plain};
@@ -79,6 +85,7 @@ void cn_json_write_str(cn_buf *out, cn_str s) {
         if (!s.n)
             break;
         char c = *s.p;
+        size_t n = 1;
         if (!valid)
             cn_buf_puts(out, "\xef\xbf\xbd");
         else if (c == '"' || c == '\\')
@@ -88,9 +95,9 @@ void cn_json_write_str(cn_buf *out, cn_str s) {
         else if (c == '\t')
             cn_buf_puts(out, "\\t");
         else
-            cn_buf_printf(out, "\\u%04x", (unsigned)c);
-        s = (cn_str){s.p + 1, s.n - 1};
-        valid = valid ? valid - 1 : cn_utf8_valid_to(s);
+            cn_buf_printf(out, "\\u%04x", code_point(s.p, n = cn_utf8_plays(s.p, valid)));
+        s = (cn_str){s.p + n, s.n - n};
+        valid = valid ? valid - n : cn_utf8_valid_to(s);
     }
     cn_buf_putc(out, '"');
 }

@@ -4,6 +4,7 @@
  * Thread:  any; swap the table only before threads start.
  * Limits:  none. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,13 @@ extern const cn_os cn_os_real;
 extern const cn_os *cn_os_now; /* &cn_os_real, unless a test put another here */
 
 static inline int64_t cn_wall_us(void) { return cn_os_now->wall_us(); }
+/* When that is due which was noted at a time and waits so long. Noted further ahead than it waits, it is due now: the clock was
+ * put back since, and nothing waits for it to come round again. */
+static inline int64_t cn_due_us(int64_t noted_us, int64_t wait_us) {
+    int64_t now = cn_wall_us();
+    return noted_us > now + wait_us ? now : noted_us + wait_us;
+}
+static inline bool cn_is_due(int64_t noted_us, int64_t wait_us) { return cn_wall_us() >= cn_due_us(noted_us, wait_us); }
 static inline uint64_t cn_mono_ns(void) { return cn_os_now->mono_ns(); }
 static inline void cn_random(void *bytes, size_t n) { cn_os_now->random(bytes, n); }
 static inline unsigned cn_cpus(void) { return cn_os_now->cpus(); }

@@ -49,3 +49,14 @@ size_t cn_utf8_cut(cn_str s, size_t at) {
         at--;
     return at;
 }
+
+size_t cn_utf8_plays(const char *text, size_t n) {
+    const unsigned char *p = (const unsigned char *)text;
+    if (p[0] < 0x20 || p[0] == 0x7f)
+        return 1;
+    if (n >= 2 && ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c)))
+        return 2;
+    bool marks = n >= 3 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae));
+    bool isolates = n >= 3 && p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
+    return marks || isolates ? 3 : 0;
+}

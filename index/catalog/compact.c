@@ -226,13 +226,16 @@ static cn_err try_once(job *j, bool *ret_again) {
 static cn_err remove_old(job *j) {
     cn_gc_result gone = {0};
     cn_pending p;
-    for (int64_t until = 0;;) {
+    for (uint64_t until_ns = 0;;) {
         cn_err e = cn_catalog_sweep(j->t, j->who, &gone);
         if (e != CN_OVERLOADED) /* by others' changes: then they stay pending */
             CN_TRY(e);
         CN_TRY(cn_catalog_pending(j->t, &p));
-        until = until ? until : p.due_us + WAIT_MORE_US;
-        if (p.files == 0 || !j->o->wait || cn_wall_us() > until)
+        if (!until_ns) {
+            int64_t left = p.due_us - cn_wall_us();
+            until_ns = cn_mono_ns() + (uint64_t)((left > 0 ? left : 0) + WAIT_MORE_US) * 1000;
+        }
+        if (p.files == 0 || !j->o->wait || cn_mono_ns() > until_ns)
             break;
         usleep(WAIT_US);
     }

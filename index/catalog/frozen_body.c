@@ -105,7 +105,7 @@ static bool is_due(cn_str value) {
     cn_field f[BODY_FIELDS];
     body_fields(&at, &body, f);
     cn_err err = cn_fields_read(value, "the questions of a frozen set", NULL, f, BODY_FIELDS);
-    return (err == CN_OK || err == CN_DAMAGED) && cn_wall_us() - at >= CN_UNNAMED_US;
+    return (err == CN_OK || err == CN_DAMAGED) && cn_is_due(at, CN_UNNAMED_US);
 }
 
 static cn_err note_gone(void *ctx, cn_str key, cn_str value, bool *stop) {

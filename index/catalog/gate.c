@@ -266,7 +266,9 @@ cn_err cn_gate_require(cn_tenant *t, cn_str index, const cn_str *requirements, u
 /* ---------- the flip's question ---------- */
 static void tell(const cn_requirement *r, const cn_gate_result *x, cn_buf *out) {
     cn_buf_printf(out, "%s" CN_STR_FMT, out->n ? ", " : "", CN_STR_ARG(r->text));
-    if (x && x->stale)
+    if (x && x->widened)
+        cn_buf_puts(out, " (it was measured before the policy was widened; run the gate again)");
+    else if (x && x->stale)
         cn_buf_printf(out, " (it was compared with %s, which has changed)", x->against == CN_GATE_NONE ? "no active version" : "the version active then");
     else if (x)
         cn_buf_printf(out, " (it is %.10g)", x->value);

@@ -2,14 +2,15 @@
  *
  * control.mdb, database "gate": key = index id and 0 (two u64, big-endian): the index's requirements, record (pack.h) format 1:
  * {requirements: [text, ...], by, at, reason}; key = index id and version: that version's results, {results: [[name, value, by,
- * at, against], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
+ * at, against, epoch], ...]}. A requirement is a name, one of >= <= > <, and a number: "recall@10>=0.95". A result is what somebody measured,
  * handed in under that name, or by a run of the index's frozen sets (frozen.h); a later one of the same name takes its place.
  * Each of the two has places of its own: a run always finds room for what it measured, and what it measures is not handed in.
  * recall_live@0.95 (and 0.9, 0.98, 0.99, 0.999) is measured while the version serves, of questions that ask for that recall, and
  * stored when it was found below it, and when it no longer is: nobody can hand it in, and only such a result does not meet a
  * requirement, not that none is stored yet. So a version whose recall was low is barred, and a new one is not.
  * against: the version that was active when it was compared with that: while another one is, such a result is stale, and
- * meets nothing. No record: nothing is required.
+ * meets nothing. epoch: of what nobody may see, the policy's when it was measured: once the policy was widened since, it is stale too.
+ * No record: nothing is required.
  *
  * Asked inside the flip's transaction, of jobs and of persons, when a version is activated that is not active. A rollback is
  * asked only where it goes to a version that was never active. What cannot be read is an error, and no activation.
@@ -50,7 +51,9 @@ typedef struct cn_gate_result {
     cn_str by;
     int64_t at_us;
     uint64_t against; /* it says how the version differs from this one (CN_GATE_NONE: there was none); 0: it compares nothing */
-    bool stale;       /* another is active now, and it is not the version itself */
+    uint64_t epoch;   /* 0: it does not depend on the policy */
+    bool stale;       /* another is active now, and it is not the version itself; or: */
+    bool widened;     /* the policy was, after this epoch */
 } cn_gate_result;
 
 typedef struct cn_gate_results {

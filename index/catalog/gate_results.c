@@ -15,14 +15,15 @@ _Static_assert(CN_GATE_OWN_RESULTS + CN_GATE_LIVE_RESULTS + CN_FROZEN_SETS_MAX *
 /* ---------- records ---------- */
 static bool read_result(const msgpack_object *o, cn_arena *a, cn_gate_result *ret) {
     const msgpack_object *v = o->via.array.ptr;
-    uint32_t n = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.size : 0; /* 4: as builds before frozen sets wrote it */
-    if (n < 4 || n > 5 || !cn_is_str(&v[0]) || v[1].type != MSGPACK_OBJECT_FLOAT64 || !cn_is_str(&v[2]))
+    uint32_t n = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.size : 0; /* 4, 5: as builds before frozen sets, and before epochs, wrote it */
+    if (n < 4 || n > 6 || !cn_is_str(&v[0]) || v[1].type != MSGPACK_OBJECT_FLOAT64 || !cn_is_str(&v[2]))
         return false;
-    if (n == 5 && v[4].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
-        return false;
+    for (uint32_t i = 4; i < n; i++)
+        if (v[i].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
+            return false;
     if (v[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER && v[3].type != MSGPACK_OBJECT_NEGATIVE_INTEGER)
         return false;
-    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64, n == 5 ? v[4].via.u64 : 0, false};
+    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64, n > 4 ? v[4].via.u64 : 0, n > 5 ? v[5].via.u64 : 0, false, false};
     return ret->name.p && ret->by.p;
 }
 
@@ -30,6 +31,7 @@ cn_err cn_gate_results_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     cn_catalog_key key = cn_key2(index_id, version);
     cn_str value, packed = {NULL, 0};
+    uint64_t widened = 0;
     const cn_field f[] = {{"results", CN_F_BIN, &packed, 0}};
     cn_gate_results r = {.v = cn_arena_zalloc(a, CN_GATE_RESULTS_MAX, sizeof *r.v)};
     if (!r.v)
@@ -41,8 +43,12 @@ cn_err cn_gate_results_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id
         for (; r.n < u.o.via.array.size; r.n++)
             if (!read_result(&u.o.via.array.ptr[r.n], a, &r.v[r.n]))
                 return cn_gate_damaged("the results of a version");
-        for (uint32_t i = 0; i < r.n; i++)
-            r.v[i].stale = r.v[i].against && version != active && r.v[i].against != (active ? active : CN_GATE_NONE);
+        CN_TRY(cn_epoch_widened(txn, c->meta, &widened));
+        for (uint32_t i = 0; i < r.n; i++) {
+            cn_gate_result *x = &r.v[i];
+            x->widened = x->epoch && x->epoch < widened;
+            x->stale = x->widened || (x->against && version != active && x->against != (active ? active : CN_GATE_NONE));
+        }
     } else if (err != CN_NOT_FOUND) {
         return err;
     }
@@ -130,7 +136,7 @@ static cn_err merge(const submission *s, cn_gate_results *io) {
         if (at == CN_GATE_RESULTS_MAX)
             return cn_fail(CN_INTERNAL, "a version has over %d results", CN_GATE_RESULTS_MAX);
         io->n += at == io->n;
-        io->v[at] = (cn_gate_result){s->v[i].name, s->v[i].value, s->who->who, now, compares(s, s->v[i].name), false};
+        io->v[at] = (cn_gate_result){s->v[i].name, s->v[i].value, s->who->who, now, compares(s, s->v[i].name), s->sets ? s->v[i].epoch : 0, false, false};
     }
     return CN_OK;
 }
@@ -144,12 +150,13 @@ static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, 
     cn_buf_init(&b, PACKED_MAX);
     cn_pack_array(&b, r->n);
     for (uint32_t i = 0; i < r->n; i++) {
-        cn_pack_array(&b, 5);
+        cn_pack_array(&b, 6);
         cn_pack_str(&b, r->v[i].name);
         cn_pack_f64(&b, r->v[i].value);
         cn_pack_str(&b, r->v[i].by);
         cn_pack_int(&b, r->v[i].at_us);
         cn_pack_uint(&b, r->v[i].against);
+        cn_pack_uint(&b, r->v[i].epoch);
     }
     CN_TRY(cn_buf_check(&b));
     cn_str packed = cn_buf_str(&b);

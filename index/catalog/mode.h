@@ -5,11 +5,16 @@
  * stands for normal. The host's mode, a tenant's and an index's own hold together.
  *
  *   freeze  nothing is written: no job seals, no version goes, jobs activate nothing
+ *   drain   jobs under way finish, no new one begins
+ *   thaw    ends these two
  *   exact   questions are answered by exact search alone
  *   lexical questions are answered by their words alone: no embedder is asked, no vector compared
  *   refuse  nothing is answered but the text given
- *   drain   jobs under way finish, no new one begins
+ *   answer  ends these three
+ *   normal  ends all
  *
+ * One of what may be written and one of how is answered hold together ("freeze+refuse"): setting one of a kind takes the place
+ * of its own kind alone, so that whoever freezes and then refuses has both. by, at and reason are of the latest setting.
  * None of them keeps anybody from denial, hiding, erasure, rollback, activation by a person, release or the audit chain. A
  * name that this program does not know lets nothing be answered or written.
  * Owns:    strings live in the arena given.
@@ -20,11 +25,19 @@
 
 #define CN_MODE_TEXT 500
 
-typedef enum cn_mode_kind { CN_INCIDENT_NORMAL, CN_INCIDENT_FREEZE, CN_INCIDENT_EXACT, CN_INCIDENT_LEXICAL, CN_INCIDENT_REFUSE, CN_INCIDENT_DRAIN, CN_INCIDENT_UNKNOWN } cn_mode_kind;
+typedef enum cn_mode_kind { /* bits of a set */
+    CN_INCIDENT_NORMAL = 0,
+    CN_INCIDENT_FREEZE = 1,
+    CN_INCIDENT_DRAIN = 2,
+    CN_INCIDENT_EXACT = 4,
+    CN_INCIDENT_LEXICAL = 8,
+    CN_INCIDENT_REFUSE = 16,
+    CN_INCIDENT_UNKNOWN = 32,
+} cn_mode_kind;
 
 typedef struct cn_mode_info {
-    cn_mode_kind kind;
-    cn_str name, text, by, reason; /* of normal: the name alone */
+    unsigned kind;                 /* bits of cn_mode_kind */
+    cn_str name, text, by, reason; /* name: as freeze+refuse; of normal: the name alone */
     int64_t at_us;                 /* CN_NO_TIME: normal */
 } cn_mode_info;
 
@@ -34,7 +47,7 @@ typedef struct cn_modes { /* what holds for an index */
 
 /* index empty: the tenant and the host alone. */
 cn_err cn_modes_get(cn_tenant *t, cn_str index, cn_arena *a, cn_modes *ret);
-/* CN_INVALID: no such mode. text: of refuse alone. Raises the epoch. */
+/* mode: a word of the table above. CN_INVALID: no such. text: of refuse alone. Raises the epoch. */
 cn_err cn_mode_set(cn_tenant *t, cn_str index, cn_str mode, cn_str text, const cn_actor *who);
 /* For every tenant, those made later too, from its one commit on. Each tenant's chain tells of it afterwards, in a transaction that
  * waits for what had looked before and raises its epoch. When some of that fails, the error says where, and the mode holds all the

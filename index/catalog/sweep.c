@@ -47,7 +47,7 @@ static bool written_since(const sweep *g, const cn_seg_id *id, int64_t us) {
     struct stat st;
     if (cn_seg_path(g->t, id, NULL, path, sizeof path) != CN_OK || stat(path, &st) != 0)
         return false;
-    return cn_wall_us() - (int64_t)st.st_mtime * 1000000 < us;
+    return !cn_is_due((int64_t)st.st_mtime * 1000000, us);
 }
 
 /* By a compaction that lives, which has its lock; what is derived from it is not locked. */
@@ -80,7 +80,7 @@ static bool needed(sweep *g, const cn_seg_id *id) {
     }
     if (err != CN_OK)
         g->err = err;
-    return err != CN_OK || cn_wall_us() - at < CN_GRACE_US || (!let_go && written_since(g, id, CN_GRACE_US)) || being_made(g, id);
+    return err != CN_OK || !cn_is_due(at, CN_GRACE_US) || (!let_go && written_since(g, id, CN_GRACE_US)) || being_made(g, id);
 }
 
 static bool keep(void *ctx, const cn_seg_id *id) { return needed(ctx, id); }
@@ -365,7 +365,7 @@ static cn_err count_pending(void *ctx, cn_str key, cn_str value, bool *stop) {
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}};
     (void)key, (void)stop;
     CN_TRY(cn_fields_read(value, "the record of a retired file", NULL, f, 1));
-    at += CN_GRACE_US;
+    at = cn_due_us(at, CN_GRACE_US);
     p->from_us = p->files == 0 || at < p->from_us ? at : p->from_us;
     p->due_us = at > p->due_us ? at : p->due_us;
     p->files++;
@@ -407,7 +407,8 @@ static cn_err count_leaving(void *ctx, cn_str key, cn_str value, bool *stop) {
     if (err == CN_OK)
         CN_TRY(cn_fields_read(retired, "the record of a retired file", NULL, when, 1));
     l->files++;
-    l->due_us = at + CN_GRACE_US > l->due_us ? at + CN_GRACE_US : l->due_us;
+    int64_t due = cn_due_us(at, CN_GRACE_US);
+    l->due_us = due > l->due_us ? due : l->due_us;
     return CN_OK;
 }
 

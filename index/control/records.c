@@ -30,7 +30,9 @@ static cn_err write_by(cn_tenant *t, cn_err (*begin)(cn_env *e, MDB_txn **ret), 
     MDB_txn *txn;
     CN_TRY(cn_catalog_open(t, &c));
     CN_TRY(begin(env, &txn));
-    cn_err err = fn(ctx, &c, txn);
+    cn_err err = cn_tenant_bind(t, txn, c.meta);
+    if (err == CN_OK)
+        err = fn(ctx, &c, txn);
     if (err == CN_OK)
         return cn_txn_commit(env, txn);
     cn_txn_abort(env, txn);

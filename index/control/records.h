@@ -3,6 +3,7 @@
  *
  * database   key                                  value: record (pack.h), format 1, one MessagePack map (fields in records.c)
  * meta       "epoch", "audit", "ids"              epoch.h; audit: {seq, digest} of the chain's newest; ids: last index id given
+ *            "widened", "owner"                   epoch.h; of which tenant this is, store/data_inside.h
  *            "mode" index id                      catalog/mode.h
  * index      name                                 settings, pointer, hold
  * version    index id, number (u64 big-endian)    manifest, marks, counts

@@ -250,6 +250,15 @@ static bool restores(const work *w) {
     return false;
 }
 
+static bool widens(const work *w) {
+    bool any = false;
+    for (uint32_t i = 0; i < w->n; i++) {
+        cn_policy_op op = w->changes[i].op;
+        any |= op == CN_POLICY_ALLOW || op == CN_POLICY_CLEAR || op == CN_POLICY_UNHIDE || op == CN_POLICY_RESTORE || op == CN_POLICY_UNHIDE_GLOB || op == CN_POLICY_UNHIDE_SOURCE;
+    }
+    return any;
+}
+
 /* The records that change, in the order of their keys, the sum and the audit records: all but the putting. */
 static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     work *w = ctx;
@@ -281,7 +290,7 @@ static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         CN_TRY(w->v[i].now.n ? cn_db_put(txn, c->policy, w->v[i].key, w->v[i].now) : cn_db_del(txn, c->policy, w->v[i].key));
     CN_TRY(cn_sum_put(txn, c->policy, &w->sum));
     CN_TRY(cn_audit_batch_put(&w->audit, txn, c->meta, c->audit));
-    return cn_epoch_raise(w->t, txn, &w->epoch);
+    return widens(w) ? cn_epoch_raise_widened(w->t, txn, &w->epoch) : cn_epoch_raise(w->t, txn, &w->epoch);
 }
 
 static cn_err plan_and_apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -325,7 +334,7 @@ static cn_err reinstate_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         return cn_fail(CN_INVALID, "this gives permissions back, so say why (--reason)");
     CN_TRY(cn_index_load(c, txn, r->index, r->a, &ix));
     CN_TRY(cn_inforce_withdraw(r->t, txn, ix.id, r->number));
-    CN_TRY(cn_epoch_raise(r->t, txn, &r->epoch));
+    CN_TRY(cn_epoch_raise_widened(r->t, txn, &r->epoch));
     return cn_audit_add(r->t, txn, r->who, "policy.reinstate", r->target, "done", (cn_str){NULL, 0});
 }
 

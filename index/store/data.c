@@ -201,6 +201,15 @@ static void init_lock(pthread_mutex_t *m) {
 
 static cn_stripes stripes = CN_STRIPES_INIT; /* of tenants, by uid */
 
+/* A symbolic link may lead to another tenant's, which two would then write to. */
+static cn_err check_own_dir(const cn_tenant *t) {
+    struct stat st;
+    if (lstat(t->dir, &st) != 0)
+        return errno == ENOENT ? cn_fail(CN_DAMAGED, "tenant %s has lost %s; restore it from the backup that cairn.mdb is of", t->name, t->dir)
+                               : cn_fail_errno(errno, "the directory %s", t->dir);
+    return S_ISDIR(st.st_mode) ? CN_OK : cn_fail(CN_DAMAGED, "%s is not a directory of its own, so tenant %s is not opened; put its own there", t->dir, t->name);
+}
+
 static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
     char path[CN_PATH_MAX];
     cn_tenant *t = cn_calloc(1, sizeof *t);
@@ -215,11 +224,15 @@ static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], 
     if (e == CN_OK && !(t->dir = cn_strdup_n(path, strlen(path))))
         e = cn_fail_memory();
     if (e == CN_OK)
+        e = check_own_dir(t);
+    if (e == CN_OK)
         e = cn_path(path, sizeof path, "%s/control.mdb", t->dir);
     if (e == CN_OK)
         e = cn_env_open(path, CN_ENV_CONTROL, false, &t->control);
     if (e == CN_NOT_FOUND) /* the list knows it: its policy is gone, so nothing of it may be answered */
         e = cn_fail(CN_DAMAGED, "tenant %s has lost %s", t->name, path);
+    if (e == CN_OK)
+        e = cn_tenant_owner_check(t);
     if (e != CN_OK) {
         free_tenant(t);
         return e;

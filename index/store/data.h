@@ -44,6 +44,8 @@ cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t m
 cn_err cn_control_init(cn_env *control);
 cn_err cn_host_init(cn_env *host, MDB_txn *txn);
 
+cn_err cn_tenant_bind(cn_tenant *t, MDB_txn *txn, MDB_dbi meta); /* whoever writes to control.mdb has it say whose it is, if it does not yet */
+
 const char *cn_tenant_name(const cn_tenant *t);
 const char *cn_tenant_dir(const cn_tenant *t);
 cn_data *cn_tenant_data(cn_tenant *t);

@@ -90,16 +90,16 @@ static cn_err open_mdb(cn_env *e, const struct stat *st) {
 static cn_err make_file(const char *path) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return cn_fail_errno(errno, "making %s", path);
+        return cn_env_no_file(errno, "making", path);
     close(fd);
     return CN_OK;
 }
 
 static cn_err stat_file(const char *path, cn_env_kind kind, struct stat *st) {
     if (stat(path, st) < 0)
-        return cn_fail_errno(errno, "%s", path);
+        return cn_env_no_file(errno, "reading", path);
     if (!S_ISREG(st->st_mode))
-        return cn_fail(CN_INVALID, "%s is not a file", path);
+        return cn_fail(CN_DAMAGED, "%s is not a regular file; take it away and restore the file from a backup", path);
     if (access(path, kind == CN_ENV_SEALED ? R_OK : R_OK | W_OK) < 0)
         return cn_fail_errno(errno, "%s", path);
     return CN_OK;

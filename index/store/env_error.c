@@ -56,3 +56,8 @@ cn_err cn_mdb(int rc, const char *fmt, ...) {
         return cn_fail_errno(rc, "%s", what);
     return cn_fail(code_of(rc), "%s: %s%s", what, mdb_strerror(rc), hint_of(rc));
 }
+
+cn_err cn_env_no_file(int errnum, const char *doing, const char *path) {
+    cn_err err = cn_fail_errno(errnum, "%s %s", doing, path);
+    return err == CN_INVALID ? CN_DAMAGED : err;
+}

@@ -106,6 +106,8 @@ typedef struct cn_meta_saved {
 /* CN_UNAVAILABLE: that page is of a commit made since txn began, which only another lock file lets happen. */
 cn_err cn_meta_save(MDB_txn *txn, const char *path, cn_meta_saved *ret);
 void cn_meta_put_back(const cn_meta_saved *s); /* as well as the disk allows */
+/* A path of the data directory that is a link, a directory or the like is damage, and no fault of who asked. */
+cn_err cn_env_no_file(int errnum, const char *doing, const char *path);
 void cn_mdb_forget(void); /* cn_mdb_last() is 0 again */
 /* LMDB answers nothing any more: the write of a meta page has failed. */
 bool cn_mdb_broken(MDB_env *mdb);

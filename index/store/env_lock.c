@@ -35,7 +35,7 @@ cn_err cn_lock_reserve(const char *env_path) {
     CN_TRY(path_of(env_path, path));
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return cn_fail_errno(errno, "opening %s", path);
+        return cn_env_no_file(errno, "opening", path);
     int rc = fstat(fd, &st) == 0 && st.st_size == 0 && fallocate(fd, 0, 0, LOCK_BYTES) < 0 ? errno : 0;
     close(fd); /* the registry lets no one of this process have it open: no lock of LMDB's is dropped */
     return rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ? CN_OK : cn_fail_errno(rc, "making %s", path);

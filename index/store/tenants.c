@@ -10,6 +10,7 @@
 #include "index/store/dir.h"
 #include "index/store/fields.h"
 
+#define OWNER CN_STR("owner")
 /* In the host's "settings", of a tenant that is off the list and whose directory may still lie in its place: DROPPING name -> "".
  * By it alone what is not on the list is taken away: an older cairn.mdb that was brought back must not cost anybody a tenant. */
 #define DROPPING "dropping "
@@ -43,6 +44,60 @@ cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *
     return CN_OK;
 }
 
+/* ---------- whose a directory is ---------- */
+
+#define OWNER_FIELDS 2
+static void owner_fields(cn_str *name, uint8_t uid[UID_BYTES], cn_field f[OWNER_FIELDS]) {
+    const cn_field all[OWNER_FIELDS] = {{"tenant", CN_F_STR, name, 0}, {"uid", CN_F_FIXED, uid, UID_BYTES}};
+    memcpy(f, all, sizeof all);
+}
+
+cn_err cn_tenant_owner_put(MDB_txn *txn, MDB_dbi meta, cn_str name, const uint8_t uid[UID_BYTES]) {
+    uint8_t copy[UID_BYTES];
+    cn_field f[OWNER_FIELDS];
+    memcpy(copy, uid, UID_BYTES);
+    owner_fields(&name, copy, f);
+    return cn_fields_put(txn, meta, OWNER, f, OWNER_FIELDS);
+}
+
+/* Who asks may be a key of this tenant, and the other's name is none of its business. */
+static cn_err compare_owner(cn_tenant *t, cn_str value) {
+    cn_str name;
+    uint8_t uid[UID_BYTES];
+    cn_field f[OWNER_FIELDS];
+    owner_fields(&name, uid, f);
+    CN_TRY(cn_fields_read(value, "the record of whose a directory is", NULL, f, OWNER_FIELDS));
+    bool named = cn_str_is(name, t->name);
+    t->bound = named && memcmp(uid, t->uid, UID_BYTES) == 0;
+    if (t->bound)
+        return CN_OK;
+    cn_log(CN_LOG_ERROR, "tenant.foreign", "tenant=%s directory_of=" CN_STR_FMT, t->name, CN_STR_ARG(name));
+    return cn_fail(CN_DAMAGED, "%s is the directory of another tenant%s, so tenant %s is not opened; put its own there, from the backup that cairn.mdb is of", t->dir,
+                   named ? " that had this name" : "", t->name);
+}
+
+cn_err cn_tenant_owner_check(cn_tenant *t) {
+    MDB_dbi meta;
+    MDB_txn *txn;
+    cn_str value;
+    CN_TRY(cn_env_dbi(t->control, "meta", true, &meta));
+    CN_TRY(cn_txn_read(t->control, &txn));
+    cn_err e = cn_db_get(txn, meta, OWNER, &value);
+    e = e == CN_OK ? compare_owner(t, value) : e == CN_NOT_FOUND ? CN_OK : e;
+    cn_txn_abort(t->control, txn);
+    return e;
+}
+
+/* Bound only when it has been found there, since this transaction may yet fail. */
+cn_err cn_tenant_bind(cn_tenant *t, MDB_txn *txn, MDB_dbi meta) {
+    cn_str value;
+    if (t->bound)
+        return CN_OK;
+    cn_err e = cn_db_get(txn, meta, OWNER, &value);
+    t->bound = e == CN_OK;
+    return e == CN_NOT_FOUND ? cn_tenant_owner_put(txn, meta, cn_str_of(t->name), t->uid) : e;
+}
+
 /* ---------- directories ---------- */
 
 typedef struct sweep_ctx {
@@ -56,7 +111,7 @@ static cn_err remove_dropped(void *ctx, const char *name) {
     bool dropped = strncmp(name, DROPPED, sizeof DROPPED - 1) == 0, making = strncmp(name, MAKING, sizeof MAKING - 1) == 0;
     CN_TRY(cn_path(path, sizeof path, "%s/%s", s->tenants, name));
     if (making && stat(path, &st) == 0)
-        dropped = cn_wall_us() / 1000000 - st.st_mtime > MAKING_S;
+        dropped = cn_is_due((int64_t)st.st_mtime * 1000000, MAKING_S * (int64_t)1000000);
     return dropped ? cn_dir_remove(path) : CN_OK;
 }
 
@@ -143,7 +198,25 @@ cn_err cn_tenants_tidy(cn_data *d) {
     return cn_dir_sync(tenants);
 }
 
-static cn_err make_files(const char *dir) {
+typedef struct newborn { /* a tenant that is being made */
+    char name[CN_NAME_MAX + 1], made[CN_PATH_MAX]; /* made: its directory, until it is listed */
+    uint8_t uid[UID_BYTES];
+} newborn;
+
+static cn_err put_owner(cn_env *control, const newborn *n) {
+    MDB_dbi meta;
+    MDB_txn *txn;
+    CN_TRY(cn_env_dbi(control, "meta", true, &meta));
+    CN_TRY(cn_txn_write(control, &txn));
+    cn_err e = cn_tenant_owner_put(txn, meta, cn_str_of(n->name), n->uid);
+    if (e == CN_OK)
+        return cn_txn_commit(control, txn);
+    cn_txn_abort(control, txn);
+    return e;
+}
+
+static cn_err make_files(const newborn *n) {
+    const char *dir = n->made;
     char path[CN_PATH_MAX];
     cn_env *control;
     CN_TRY(cn_dir_make(dir));
@@ -153,41 +226,43 @@ static cn_err make_files(const char *dir) {
     CN_TRY(cn_env_open(path, CN_ENV_CONTROL, true, &control));
     cn_err e = cn_control_init(control);
     if (e == CN_OK)
+        e = put_owner(control, n);
+    if (e == CN_OK)
         e = cn_env_sync(control);
     cn_env_close(control);
     CN_TRY(e);
     return cn_dir_sync(dir);
 }
 
-static cn_err put_record(cn_data *d, MDB_txn *txn, cn_str name, const cn_actor *who) {
+static cn_err put_record(cn_data *d, MDB_txn *txn, const newborn *n, const cn_actor *who) {
     listed x = {.by = who->who, .made = cn_wall_us()};
     cn_field f[LISTED_FIELDS];
-    cn_random(x.uid, sizeof x.uid);
+    memcpy(x.uid, n->uid, UID_BYTES);
     listed_fields(&x, f);
-    return cn_fields_put(txn, d->tenants, name, f, LISTED_FIELDS);
+    return cn_fields_put(txn, d->tenants, cn_str_of(n->name), f, LISTED_FIELDS);
 }
 
 /* Files first, the list last: a tenant on the list is whole. What an attempt cut short left is moved away here. */
-static cn_err create_in(cn_data *d, MDB_txn *txn, cn_str name, const char *name_z, const char *made, const cn_actor *who) {
+static cn_err create_in(cn_data *d, MDB_txn *txn, const newborn *n, const cn_actor *who) {
     char dir[CN_PATH_MAX];
     cn_str v;
-    cn_err e = cn_db_get(txn, d->tenants, name, &v);
+    cn_err e = cn_db_get(txn, d->tenants, cn_str_of(n->name), &v);
     if (e == CN_OK)
-        return cn_fail(CN_CONFLICT, "there is a tenant %s already", name_z);
+        return cn_fail(CN_CONFLICT, "there is a tenant %s already", n->name);
     if (e != CN_NOT_FOUND)
         return e;
-    CN_TRY(set_aside(d, name_z));
-    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, name_z));
-    CN_TRY(move(made, dir));
+    CN_TRY(set_aside(d, n->name));
+    CN_TRY(cn_path(dir, sizeof dir, "%s/tenants/%s", d->dir, n->name));
+    CN_TRY(move(n->made, dir));
     CN_TRY(cn_path(dir, sizeof dir, "%s/tenants", d->dir));
     CN_TRY(cn_dir_sync(dir));
-    return put_record(d, txn, name, who);
+    return put_record(d, txn, n, who);
 }
 
-static cn_err list(cn_data *d, cn_str name, const char *name_z, const char *made, const cn_actor *who) {
+static cn_err list(cn_data *d, const newborn *n, const cn_actor *who) {
     MDB_txn *txn;
     CN_TRY(cn_txn_write(d->host, &txn));
-    cn_err e = create_in(d, txn, name, name_z, made, who);
+    cn_err e = create_in(d, txn, n, who);
     if (e == CN_OK)
         return cn_txn_commit(d->host, txn);
     cn_txn_abort(d->host, txn);
@@ -196,18 +271,20 @@ static cn_err list(cn_data *d, cn_str name, const char *name_z, const char *made
 
 /* Its files are made under a name of their own, since that takes a while, and the host's one writer is for all tenants. */
 cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
-    char name_z[CN_NAME_MAX + 1] = {0}, made[CN_PATH_MAX], why[CN_REASON_LOGGED];
+    newborn n = {0};
+    char why[CN_REASON_LOGGED];
     CN_TRY(cn_name_check(name, "tenant"));
-    memcpy(name_z, name.p, name.n);
-    CN_TRY(path_beside(d, MAKING, name_z, made));
-    cn_err e = make_files(made);
+    memcpy(n.name, name.p, name.n);
+    cn_random(n.uid, sizeof n.uid);
+    CN_TRY(path_beside(d, MAKING, n.name, n.made));
+    cn_err e = make_files(&n);
     if (e == CN_OK)
-        e = list(d, name, name_z, made, who);
+        e = list(d, &n, who);
     if (e != CN_OK) {
-        cn_dir_remove(made);
+        cn_dir_remove(n.made);
         return e;
     }
-    cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT " reason=%s", name_z, CN_STR_ARG(who->who), cn_reason_logged(who, why));
+    cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT " reason=%s", n.name, CN_STR_ARG(who->who), cn_reason_logged(who, why));
     if (cn_tenants_tidy(d) != CN_OK) /* of other tenants: the next one tries again */
         cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
     return CN_OK;

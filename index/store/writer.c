@@ -19,7 +19,7 @@ cn_err cn_writer_init(cn_writer *w, const char *env_path) {
         return cn_fail(CN_INVALID, "the path %s is too long", env_path);
     w->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (w->fd < 0)
-        return cn_fail_errno(errno, "opening %s", path);
+        return cn_env_no_file(errno, "opening", path);
     pthread_mutex_init(&w->mutex, NULL);
     w->since_us = 0;
     return CN_OK;

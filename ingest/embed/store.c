@@ -379,6 +379,7 @@ static void remove_folder(const char *path, int depth) {
     rmdir(path);
 }
 
+#define DAY_US ((int64_t)86400 * 1000000)
 /* An add that was killed leaves its folder; a day later nobody works on it any more. */
 static void sweep(const char *models) {
     DIR *dir = opendir(models);
@@ -387,7 +388,7 @@ static void sweep(const char *models) {
         char path[PATH_BYTES];
         struct stat st;
         if (strncmp(e->d_name, ".tmp-", 5) == 0 && join(path, models, e->d_name) == CN_OK && stat(path, &st) == 0 &&
-            st.st_mtime < (time_t)(cn_wall_us() / 1000000 - 86400))
+            cn_is_due((int64_t)st.st_mtime * 1000000, DAY_US))
             remove_folder(path, 1);
     }
     if (dir)

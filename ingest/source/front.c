@@ -120,6 +120,8 @@ static cn_err take(cn_row_reader *r, cn_str key, const value *v, cn_str raw_valu
         return v->list ? cn_row_labels(r, (cn_field)f, v->n, a, row) : cn_row_cell(r, (cn_field)f, v->text, a, row);
     if (f >= 0 && f != CN_FIELD_META)
         return v->list ? cn_fail(CN_INVALID, "it should be one value, no list") : v->text.n ? cn_row_cell(r, (cn_field)f, v->text, a, row) : CN_OK;
+    if (f < 0)
+        cn_row_doubt(r, key, v->text, row);
     if (v->list)
         return cn_row_meta_list(r, key, v->n);
     bool quoted = v->text.p != cn_str_trim(raw_value).p;

@@ -32,11 +32,12 @@ static cn_err map_one(cn_str pair, cn_fields *f) {
                        CN_STR_ARG(pair));
     f->name[i][0] = (cn_str){eq + 1, pair.n - name.n - 1};
     f->name[i][1] = (cn_str){NULL, 0};
+    f->mapped[i] = true;
     return CN_OK;
 }
 
 cn_err cn_fields_parse(cn_str map, cn_fields *ret) {
-    cn_fields f;
+    cn_fields f = {0};
     for (int i = 0; i < CN_FIELD_COUNT; i++)
         for (int j = 0; j < 2; j++)
             f.name[i][j] = cn_str_of(usual[i][j]);
@@ -59,6 +60,76 @@ void cn_row_reader_init(cn_row_reader *r, const cn_fields *f) {
 }
 
 void cn_row_reader_done(cn_row_reader *r) { cn_meta_done(&r->meta); }
+
+/* --- fields that look like labels --- */
+static const struct {
+    const char *word;
+    cn_field field;
+    bool ours; /* a name of this program: a slip of the pen is one too */
+} alike[] = {{"labels", CN_FIELD_LABELS, true}, {"acl", CN_FIELD_LABELS, false}, {"acls", CN_FIELD_LABELS, false}, {"access", CN_FIELD_LABELS, false},
+             {"allow", CN_FIELD_LABELS, false}, {"allowed", CN_FIELD_LABELS, false}, {"permission", CN_FIELD_LABELS, false},
+             {"permissions", CN_FIELD_LABELS, false}, {"readers", CN_FIELD_LABELS, false}, {"deny", CN_FIELD_DENY, false}, {"denied", CN_FIELD_DENY, false},
+             {"denies", CN_FIELD_DENY, false}, {"require", CN_FIELD_REQUIRE, true}};
+#define ALIKE (sizeof alike / sizeof *alike)
+#define ALIKE_BYTES 16
+
+/* One letter more, less or other, or two that changed places. */
+static bool slipped(cn_str a, cn_str b) {
+    if (a.n > b.n)
+        return slipped(b, a);
+    size_t i = 0, more = b.n - a.n;
+    while (i < a.n && a.p[i] == b.p[i])
+        i++;
+    cn_str rest_a = {a.p + i, a.n - i}, rest_b = {b.p + i, b.n - i};
+    if (more)
+        return more == 1 && memcmp(rest_a.p, rest_b.p + 1, rest_a.n) == 0;
+    bool swapped = rest_a.n > 1 && rest_a.p[0] == rest_b.p[1] && rest_a.p[1] == rest_b.p[0];
+    size_t same_from = swapped ? 2 : rest_a.n ? 1 : 0;
+    return memcmp(rest_a.p + same_from, rest_b.p + same_from, rest_a.n - same_from) == 0;
+}
+
+/* A cn_field, or -1. Case and what parts words do not count. */
+static int looks_like(cn_str key) {
+    char plain[ALIKE_BYTES];
+    size_t n = 0;
+    for (size_t i = 0; i < key.n; i++) {
+        char c = key.p[i];
+        if (c == '_' || c == '-' || c == ' ' || c == '.')
+            continue;
+        if (n == sizeof plain)
+            return -1;
+        plain[n++] = c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+    }
+    cn_str word = {plain, n};
+    for (size_t i = 0; i < ALIKE; i++) {
+        cn_str w = cn_str_of(alike[i].word);
+        if (cn_str_eq(word, w) || (alike[i].ours && slipped(word, w)))
+            return (int)alike[i].field;
+    }
+    return -1;
+}
+
+static void doubt(const cn_row_reader *r, cn_str key, cn_row *row) {
+    int f = looks_like(key);
+    if (f >= 0 && !r->fields.mapped[f])
+        row->doubt[f] = key;
+}
+
+static cn_err check_doubt(const cn_row_reader *r, const cn_row *row) {
+    static const cn_field of[] = {CN_FIELD_LABELS, CN_FIELD_DENY, CN_FIELD_REQUIRE};
+    if (row->remove)
+        return CN_OK;
+    if (row->null_labels)
+        return cn_fail(CN_INVALID, "field \"" CN_STR_FMT "\" is null; leave it out for the labels of rows that have none, or give a list ([]: nobody may read it)",
+                       CN_STR_ARG(r->fields.name[CN_FIELD_LABELS][0]));
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        cn_str is = row->doubt[of[i]], meant = r->fields.name[of[i]][0];
+        if (is.p && !row->set[of[i]])
+            return cn_fail(CN_INVALID, "field \"" CN_STR_FMT "\" looks like \"" CN_STR_FMT "\", which is not there; call it so, or say --map " CN_STR_FMT "=" CN_STR_FMT
+                           "; if it is something else: --map " CN_STR_FMT "=" CN_STR_FMT, CN_STR_ARG(is), CN_STR_ARG(meant), CN_STR_ARG(meant), CN_STR_ARG(is), CN_STR_ARG(meant), CN_STR_ARG(meant));
+    }
+    return CN_OK;
+}
 
 /* --- single values --- */
 cn_err cn_row_check_id(cn_str id) {
@@ -287,14 +358,20 @@ static cn_err json_value(cn_row_reader *r, cn_field f, cn_jscan *j, cn_jkind kin
     return set_text(f, s, a, row);
 }
 
-static cn_err json_field(cn_row_reader *r, int f, cn_jscan *j, cn_arena *a, cn_row *row) {
+static cn_err json_field(cn_row_reader *r, cn_str key, cn_jscan *j, cn_arena *a, cn_row *row) {
+    int f = cn_fields_find(&r->fields, key);
     cn_jkind kind = cn_jscan_kind(j);
-    if (f < 0)
+    if (f < 0) {
+        if (kind != CN_J_NUMBER && kind != CN_J_TRUE && kind != CN_J_FALSE)
+            doubt(r, key, row);
         return cn_jscan_skip(j);
+    }
     if (row->set[f])
         return cn_fail(CN_INVALID, "it stands there twice");
-    if (kind == CN_J_NULL)
+    if (kind == CN_J_NULL) {
+        row->null_labels |= f == CN_FIELD_LABELS;
         return cn_jscan_word(j);
+    }
     CN_TRY(json_value(r, (cn_field)f, j, kind, a, row));
     row->set[f] = true;
     return CN_OK;
@@ -310,8 +387,7 @@ cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *
         return cn_fail(CN_INVALID, n ? "the line is not a JSON object { }" : "the line is empty");
     CN_TRY(cn_jscan_open(&j, '{'));
     while ((e = cn_jscan_key(&j, &key)) == CN_OK) {
-        int f = cn_fields_find(&r->fields, key);
-        e = json_field(r, f, &j, a, &row);
+        e = json_field(r, key, &j, a, &row);
         if (e != CN_OK) {
             ret->id = row.id; /* so that what is rejected has its name */
             return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(key));
@@ -320,6 +396,8 @@ cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *
     if (e != CN_END)
         return e;
     CN_TRY(cn_jscan_end(&j));
+    ret->id = row.id;
+    CN_TRY(check_doubt(r, &row));
     *ret = row;
     return CN_OK;
 }
@@ -330,7 +408,10 @@ void cn_row_start(cn_row_reader *r, cn_row *ret) {
     cn_meta_reset(&r->meta);
 }
 
-cn_err cn_row_finish(cn_row_reader *r, cn_arena *a, cn_row *row) { return cn_meta_close(&r->meta, a, &row->meta); }
+cn_err cn_row_finish(cn_row_reader *r, cn_arena *a, cn_row *row) {
+    CN_TRY(check_doubt(r, row));
+    return cn_meta_close(&r->meta, a, &row->meta);
+}
 
 static cn_err json_cell(cn_row_reader *r, cn_field f, cn_str s, cn_arena *a, cn_row *row) {
     cn_jscan j;
@@ -371,6 +452,11 @@ static bool plain_number(cn_str s) {
     }
     bool zeros = digits > 1 && s.p[from] == '0' && point != from + 1;
     return digits && digits <= 15 && !zeros;
+}
+
+void cn_row_doubt(const cn_row_reader *r, cn_str key, cn_str value, cn_row *row) {
+    if (!plain_number(value) && !cn_str_is(value, "true") && !cn_str_is(value, "false"))
+        doubt(r, key, row);
 }
 
 cn_err cn_row_meta(cn_row_reader *r, cn_str key, cn_str value, bool string) {

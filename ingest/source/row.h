@@ -14,6 +14,7 @@ typedef enum cn_field {
 /* What each field is called in the rows; a second name counts as well. */
 typedef struct cn_fields {
     cn_str name[CN_FIELD_COUNT][2];
+    bool mapped[CN_FIELD_COUNT]; /* named by --map */
 } cn_fields;
 /* map: "id=key,text=body"; "" : the usual names. The names point into map. */
 cn_err cn_fields_parse(cn_str map, cn_fields *ret);
@@ -27,6 +28,8 @@ typedef struct cn_row {
     uint32_t dim;
     int64_t modified;
     bool remove;              /* op is "delete" */
+    cn_str doubt[CN_FIELD_COUNT]; /* of labels: a field that is none and looks like this one */
+    bool null_labels;
 } cn_row;
 
 typedef struct cn_row_reader {
@@ -49,6 +52,9 @@ cn_err cn_row_labels(cn_row_reader *r, cn_field f, uint32_t n, cn_arena *a, cn_r
  * unless string; what would not come back as it was written (007, 1.50e) stays a string. */
 cn_err cn_row_meta(cn_row_reader *r, cn_str key, cn_str value, bool string);
 cn_err cn_row_meta_list(cn_row_reader *r, cn_str key, uint32_t n);                        /* r->labels[0..n) */
+/* A field that is none: where it looks like labels and no labels are given, the row is refused when it is finished, and does not
+ * get the labels of those that have none. Not of a number or a boolean, nor where --map says which field is meant. */
+void cn_row_doubt(const cn_row_reader *r, cn_str key, cn_str value, cn_row *row);
 cn_err cn_row_finish(cn_row_reader *r, cn_arena *a, cn_row *row);
 
 cn_err cn_row_check_id(cn_str id); /* length, no control characters */

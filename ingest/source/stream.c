@@ -82,6 +82,8 @@ static cn_err next_json(cn_source *s, cn_arena *a, cn_raw *raw) {
 static cn_err take_cell(cn_source *s, uint32_t i, cn_arena *a, cn_row *row) {
     cn_str value = s->csv.cells[i], column = s->csv.columns[i];
     int f = cn_fields_find(&s->reader.fields, column);
+    if (f < 0)
+        cn_row_doubt(&s->reader, column, value, row);
     bool counts = f == CN_FIELD_TEXT || f == CN_FIELD_LABELS || f == CN_FIELD_DENY || f == CN_FIELD_REQUIRE;
     if (value.n == 0 && !counts)
         return CN_OK;

@@ -94,12 +94,20 @@ void cn_out_counts(cn_buf *b, const char *key, const cn_counts *n) {
     cn_out_uint(b, "skipped", n->skipped);
 }
 
+static bool is_blank(cn_str s) {
+    size_t i = 0;
+    while (i < s.n && (unsigned char)s.p[i] <= ' ')
+        i++;
+    return i == s.n;
+}
+
+/* A reason of blanks is none. */
 cn_err cn_arg_actor(const cn_call *c, const msgpack_object *params, cn_actor *ret) {
     cn_str reason = {NULL, 0};
     CN_TRY(cn_get_str(params, "reason", &reason));
     if (reason.n > CN_REASON_MAX)
         return cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", reason.n, CN_REASON_MAX);
-    *ret = (cn_actor){cn_str_of(c->caller->who), cn_str_of(c->caller->via), reason};
+    *ret = (cn_actor){cn_str_of(c->caller->who), cn_str_of(c->caller->via), is_blank(reason) ? (cn_str){NULL, 0} : reason};
     return CN_OK;
 }
 

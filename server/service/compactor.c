@@ -98,7 +98,7 @@ static void show(cn_compactor *c) {
     list copy = {cn_alloc((c->now.n + 1u) * sizeof *copy.v), c->now.n, c->now.n};
     for (uint32_t i = 0; i < c->now.n; i++) {
         cn_erasing *e = &c->now.v[i];
-        e->due_us = e->is.documents == 0 || after_us == 0 ? CN_NO_TIME : e->is.since_us == CN_NO_TIME ? cn_wall_us() : e->is.since_us + (int64_t)after_us;
+        e->due_us = e->is.documents == 0 || after_us == 0 ? CN_NO_TIME : e->is.since_us == CN_NO_TIME ? cn_wall_us() : cn_due_us(e->is.since_us, (int64_t)after_us);
         if (copy.v)
             copy.v[i] = *e;
     }
@@ -279,7 +279,7 @@ static cn_err sweep(cn_tenant *t, cn_erasing *e) {
     return cn_erased_look(t, cn_str_of(e->index), &e->is);
 }
 
-static bool leaves(const cn_erasing *e) { return e->is.leaving && cn_wall_us() >= e->is.gone_us; }
+static bool leaves(const cn_erasing *e) { return e->is.leaving && cn_is_due(e->is.gone_us - CN_GRACE_US, CN_GRACE_US); }
 static bool is_due(const cn_erasing *e) { return e->is.documents && e->due_us != CN_NO_TIME && cn_wall_us() >= e->due_us; }
 static bool may_compact(const cn_erasing *e) { return is_due(e) && cn_mono_ns() >= e->retry_ns; }
 static bool may_sweep(const cn_erasing *e) { return leaves(e) && cn_mono_ns() >= e->held_ns; }

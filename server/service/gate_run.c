@@ -25,6 +25,7 @@ typedef struct run {
     cn_call *c;
     cn_str tenant, index;
     cn_tenant *t;
+    uint64_t epoch;            /* when it began: what changes meanwhile is not measured */
     uint64_t version, active;  /* active 0, or the version itself: there is nothing to compare with */
     cn_frozen_set *sets;
     uint32_t n_sets;
@@ -342,6 +343,7 @@ static cn_err ask_all(measured *m, tally *now, tally *before) {
     CN_TRY(put(r, set->name, "questions", "", set->n));
     CN_TRY(put(r, set->name, "missed", "", now->missed));
     CN_TRY(put(r, set->name, "leaked", "", now->leaked));
+    r->v[r->n - 1].epoch = r->epoch;
     CN_TRY(put(r, set->name, "errors", "", now->errors));
     return put(r, set->name, "p95_ms", "", p95(now));
 }
@@ -442,6 +444,7 @@ static cn_err measure(run *r, const msgpack_object *p) {
     for (uint32_t i = 0; i < r->n_sets; i++)
         r->all += r->sets[i].n;
     CN_TRY(may_go_on(r));
+    CN_TRY(cn_epoch(r->t, &r->epoch));
     CN_TRY(measure_version(r));
     for (uint32_t i = 0; i < r->n_sets; i++)
         CN_TRY(measure_set(r, &r->sets[i]));

@@ -143,7 +143,7 @@ METHOD(modes_set_host) {
     return cn_out_host_mode(s, c, true, out);
 }
 
-#define MODE {"mode", "str", true, "freeze, exact, lexical, refuse, drain or normal"}, {"text", "str", false, "of refuse: what every question is answered with"}
+#define MODE {"mode", "str", true, "freeze, drain or thaw; exact, lexical, refuse or answer; or normal"}, {"text", "str", false, "of refuse: what every question is answered with"}
 static const cn_param p_modes_show[] = {{"index", "str", false, "only of this index, and the tenant's and the host's"}, END};
 static const cn_param p_modes_set[] = {{"index", "str", false, "name of the index; else the whole tenant's"}, MODE, REASON, END};
 static const cn_param p_modes_show_host[] = {END};

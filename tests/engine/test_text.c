@@ -29,6 +29,8 @@ static void test_json_round_trip(void) {
     same("1e300", "1e+300");
     same("2.0", "2.0");
     same("\"\\u0000\\n\\t\\\"\\\\\\u00e9\"", "\"\\u0000\\n\\t\\\"\\\\\xc3\xa9\"");
+    same("\"a\\u007f\\u0085\\u009b\\u00a0\\u061c\\u200e\\u2027\\u2028\\u202e\\u202f\\u2066\\u2069\\u206a\"",
+         "\"a\\u007f\\u0085\\u009b\xc2\xa0\\u061c\\u200e\xe2\x80\xa7\\u2028\\u202e\xe2\x80\xaf\\u2066\\u2069\xe2\x81\xaa\""); /* what plays with a terminal, and its neighbours */
     same("[]", "[]");
     CN_AUTO_FREE char *pretty = round_trip("{\"a\":[1],\"b\":{}}", 2);
     CU_ASSERT_STRING_EQUAL(pretty, "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/os.h"
 #include "index/catalog/check.h"
 #include "index/catalog/compact_inside.h"
 #include "index/catalog/needed.h"
@@ -156,6 +157,31 @@ static void test_bytes_are_gone(void) {
     CU_ASSERT_EQUAL(compact("e").rewritten, 0);
     s_close();
     CU_ASSERT_FATAL(s_open());
+}
+
+static int64_t tomorrow_us(void) { return cn_os_real.wall_us() + (int64_t)86400 * 1000000; }
+
+/* Erased and compacted while the clock was a day ahead: once it is right again the old files wait a minute at most, not a day. */
+static void test_clock_was_ahead(void) {
+    cn_os ahead = cn_os_real;
+    cn_gc_result got = {0};
+    cn_pending p;
+    uint32_t files = 0;
+    int64_t due = 0;
+    ahead.wall_us = tomorrow_us;
+    s_index("ahead");
+    CU_ASSERT_EQUAL(s_seal("ahead", (s_row[]){{"early", "by its clock", "public", "", ""}, {"b", "second", "public", "", ""}}, 2, NULL), 1);
+    OK(s_policy(CN_POLICY_ERASE, "early", NULL, &s_why));
+    cn_os_now = &ahead;
+    CU_ASSERT_EQUAL(compact("ahead").erased, 1);
+    cn_os_now = &cn_os_real;
+    OK(cn_catalog_pending(s_tenant, &p));
+    CU_ASSERT_TRUE(p.files > 0 && p.due_us <= cn_wall_us() + CN_GRACE_US);
+    OK(cn_erasing_look(s_tenant, CN_STR("ahead"), &files, &due));
+    CU_ASSERT_TRUE(files == 1 && due <= cn_wall_us());
+    OK(cn_catalog_sweep(s_tenant, &s_who, &got));
+    OK(cn_erasing_look(s_tenant, CN_STR("ahead"), &files, &due));
+    CU_ASSERT_EQUAL(files, 0);
 }
 
 /* What was erased before a restore stays so, as a stub too; what comes after it is a document like any other. */
@@ -544,6 +570,7 @@ static void test_one_at_a_time(void) {
 void add_compact_suite(void) {
     CU_pSuite s = CU_add_suite("compaction", set_up, tear_down);
     CU_add_test(s, "erased bytes are gone", test_bytes_are_gone);
+    CU_add_test(s, "a clock that was ahead keeps no erased bytes", test_clock_was_ahead);
     CU_add_test(s, "a restore brings nothing back", test_restored);
     CU_add_test(s, "a stub can be deleted", test_stub_is_deleted);
     CU_add_test(s, "rows of versions left behind are revoked", test_strays_are_revoked);

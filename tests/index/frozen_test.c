@@ -8,6 +8,7 @@
 #include "index/catalog/facts.h"
 #include "index/catalog/gate_inside.h"
 #include "index/catalog/sweep.h"
+#include "index/policy/principal.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -156,6 +157,53 @@ static void no_comparison(void) {
     OK(record(2, "core2", &y, "core2/AP:delta", 1, 1));
     OK(record(2, "core", &x, "core/AP", 1, 1));
     CU_ASSERT(shown(2, "core/AP") && !shown(2, "core/AP:delta") && shown(2, "core2/AP:delta"));
+    OK(cn_frozen_set_drop(s_tenant, INDEX, CN_STR("core"), &s_why));
+}
+
+/* That nobody sees a document who must not was measured under a policy: a wider one since, and it is to be measured again. */
+static void measured_before_the_policy_was_widened(void) {
+    const cn_str require[] = {CN_STR("core/leaked<=0")};
+    const cn_labels x = s_labels("group:x");
+    cn_digest d;
+    cn_index_info ix;
+    OK(freeze("core", one, &d));
+    OK(cn_gate_require(s_tenant, INDEX, require, 1, &s_why));
+    const cn_frozen_set set = {.name = CN_STR("core"), .digest = d};
+    OK(cn_index_get(s_tenant, INDEX, &s_arena, &ix));
+    uint64_t to = ix.active == 1 ? 2 : 1;
+    for (int i = 0; i < 9; i++) {
+        switch (i) { /* before the result that holds, so that each is alone after it */
+        case 1: case 2: OK(s_policy(CN_POLICY_HIDE, "a", "", &s_why)); break;
+        case 4: OK(s_policy(CN_POLICY_ERASE, "widen", "", &s_why)); break;
+        case 7: OK(s_policy(CN_POLICY_DENY, "a", "group:x", &s_why)); break;
+        default: break;
+        }
+        cn_gate_result r = {.name = CN_STR("core/leaked"), .value = 0, .epoch = s_epoch()};
+        cn_gate_results all;
+        OK(cn_gate_record(s_tenant, INDEX, to, &r, 1, ix.active, &set, 1, &s_why));
+        switch (i) {
+        case 0: OK(s_policy(CN_POLICY_HIDE, "b", "", &s_why)); OK(s_policy(CN_POLICY_DENY, "b", "group:x", &s_why)); break; /* narrower */
+        case 1: OK(s_policy(CN_POLICY_UNHIDE, "a", "", &s_why)); break;
+        case 2: OK(s_policy(CN_POLICY_UNHIDE, "a", "", &s_why)); OK(s_policy(CN_POLICY_HIDE, "a", "", &s_why)); break; /* what came after it does not count */
+        case 3: OK(s_policy(CN_POLICY_ALLOW, "a", "group:x", &s_why)); break;
+        case 4: OK(s_policy(CN_POLICY_RESTORE, "widen", "", &s_why)); break;
+        case 5: OK(cn_member_add(s_tenant, CN_STR("user:ana"), x, &s_why)); break;
+        case 6: OK(cn_member_remove(s_tenant, CN_STR("user:ana"), &s_why)); break;
+        default: OK(s_policy(CN_POLICY_CLEAR, "a", "", &s_why)); break;
+        }
+        OK(cn_gate_results_of(s_tenant, INDEX, to, &s_arena, &all));
+        CU_ASSERT_EQUAL(cn_gate_find(&all, CN_STR("core/leaked"))->stale, i > 0);
+    }
+    IS(s_activate("g", to), CN_REFUSED);
+    SAYS("before the policy was widened; run the gate again");
+    cn_gate_result again = {.name = CN_STR("core/leaked"), .value = 0, .epoch = s_epoch()};
+    OK(cn_gate_record(s_tenant, INDEX, to, &again, 1, ix.active, &set, 1, &s_why));
+    OK(s_activate("g", to));
+    OK(cn_gate_require(s_tenant, INDEX, NULL, 0, &s_why));
+    OK(s_activate("g", ix.active));
+    OK(s_policy(CN_POLICY_UNHIDE, "a", "", &s_why));
+    OK(s_policy(CN_POLICY_UNHIDE, "b", "", &s_why));
+    OK(s_policy(CN_POLICY_CLEAR, "b", "", &s_why));
     OK(cn_frozen_set_drop(s_tenant, INDEX, CN_STR("core"), &s_why));
 }
 
@@ -472,6 +520,7 @@ void add_frozen_suite(void) {
     CU_add_test(s, "a name that becomes a set's", a_name_that_becomes_a_sets);
     CU_add_test(s, "results go with their set", results_go_with_their_set);
     CU_add_test(s, "no comparison", no_comparison);
+    CU_add_test(s, "measured before the policy was widened", measured_before_the_policy_was_widened);
     CU_add_test(s, "stale", stale);
     CU_add_test(s, "places of a run", places_of_a_run);
     CU_add_test(s, "limits", limits);

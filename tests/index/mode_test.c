@@ -156,6 +156,32 @@ static void questions_are_refused(void) {
     OK(cn_modes_may_answer(&m));
 }
 
+/* What is written and how is answered are two things: to set one leaves the other as it was. */
+static void frozen_and_refused(void) {
+    static const char *const order[][2] = {{"freeze", "refuse"}, {"refuse", "freeze"}};
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++)
+            OK(mode("m", order[i][j], strcmp(order[i][j], "refuse") == 0 ? "ask again at noon" : ""));
+        cn_modes m = modes();
+        CU_ASSERT_TRUE(cn_str_is(m.index.name, "freeze+refuse"));
+        IS(cn_modes_may_answer(&m), CN_REFUSED);
+        CU_ASSERT_STRING_EQUAL(cn_error_detail(), "ask again at noon");
+        IS(cn_modes_may_write(&m), CN_REFUSED);
+        OK(mode("m", i ? "answer" : "thaw", ""));
+        m = modes();
+        IS(cn_modes_may_answer(&m), i ? CN_OK : CN_REFUSED);
+        IS(cn_modes_may_write(&m), i ? CN_REFUSED : CN_OK);
+        OK(mode("m", "exact", ""));
+        m = modes();
+        CU_ASSERT_TRUE(cn_str_is(m.index.name, i ? "freeze+exact" : "exact") && m.index.text.n == 0);
+        OK(mode("m", "drain", ""));
+        m = modes();
+        CU_ASSERT_TRUE(cn_str_is(m.index.name, "drain+exact"));
+        OK(mode("m", "normal", ""));
+        CU_ASSERT_EQUAL(modes().index.kind, CN_INCIDENT_NORMAL);
+    }
+}
+
 static void jobs_are_drained(void) {
     OK(mode("", "drain", ""));
     cn_modes m = modes();
@@ -265,7 +291,7 @@ static void a_tenant_of_later_is_in_it_too(void) {
     OK(cn_modes_get(t, (cn_str){0}, &s_arena, &m));
     IS(cn_modes_may_begin(&m), CN_REFUSED);
     CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "the host is in mode drain"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "cairn mode --host normal"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "cairn mode --host thaw"));
     cn_tenant_unref(t);
     OK(host_mode("normal", ""));
     OK(cn_tenant_drop(s_data, CN_STR("later"), NULL, NULL, &s_why));
@@ -312,6 +338,7 @@ void add_mode_suite(void) {
     CU_add_test(s, "a tenant made later is in the host's mode too", a_tenant_of_later_is_in_it_too);
     CU_add_test(s, "a tenant that cannot be told keeps the host's mode from nobody", one_that_cannot_be_told_keeps_it_from_nobody);
     CU_add_test(s, "questions are refused", questions_are_refused);
+    CU_add_test(s, "frozen and refused at once, whichever came first", frozen_and_refused);
     CU_add_test(s, "jobs are drained", jobs_are_drained);
     CU_add_test(s, "an unknown mode lets nothing be answered or written", an_unknown_mode_refuses);
     CU_add_test(s, "a mode goes with its index", a_mode_goes_with_its_index);

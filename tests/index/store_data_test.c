@@ -8,6 +8,7 @@
 
 #include "engine/base/log.h"
 #include "engine/base/utf8.h"
+#include "index/control/records.h"
 #include "index/store/dir.h"
 #include "index/store/damage.h"
 #include "tests/index/store_test.h"
@@ -192,6 +193,74 @@ static void a_lost_control_file_answers_nothing(void) {
     fixture_done(&f);
 }
 
+static void move_tenant(const fixture *f, const char *from, const char *to) {
+    char a[256], b[256];
+    snprintf(a, sizeof a, "%s/tenants/%s", f->dir, from);
+    snprintf(b, sizeof b, "%s/tenants/%s", f->dir, to);
+    CU_ASSERT_EQUAL(rename(a, b), 0);
+}
+
+static cn_err owner_of_acme(fixture *f, bool forget) {
+    MDB_dbi meta;
+    MDB_txn *txn;
+    cn_str value;
+    CN_TRY(cn_env_dbi(cn_tenant_control(f->tenant), "meta", false, &meta));
+    CN_TRY(cn_txn_write(cn_tenant_control(f->tenant), &txn));
+    cn_err e = forget ? cn_db_del(txn, meta, CN_STR("owner")) : cn_db_get(txn, meta, CN_STR("owner"), &value);
+    return forget ? cn_txn_commit(cn_tenant_control(f->tenant), txn) : (cn_txn_abort(cn_tenant_control(f->tenant), txn), e);
+}
+
+static cn_err nothing(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    (void)ctx, (void)c, (void)txn;
+    return CN_OK;
+}
+
+static void reopen(fixture *f) {
+    cn_data_close(f->data);
+    CN_ASSERT(cn_data_open(f->dir, &f->data) == CN_OK);
+}
+
+/* Another tenant's directory, one of an earlier tenant of the same name, and a link to one, are not served in place of its own. */
+static void a_directory_is_one_tenants(void) {
+    fixture f;
+    cn_tenant *t;
+    char own[256], other[256];
+    if (!fixture_init(&f))
+        return;
+    OK(owner_of_acme(&f, false));
+    OK(owner_of_acme(&f, true)); /* as one that an earlier build made: it opens, and the first who writes has it say whose it is */
+    cn_tenant_unref(f.tenant);
+    reopen(&f);
+    OK(cn_tenant_open(f.data, CN_STR("acme"), &f.tenant));
+    FAILS(owner_of_acme(&f, false), CN_NOT_FOUND);
+    OK(cn_catalog_write(f.tenant, nothing, NULL));
+    OK(owner_of_acme(&f, false));
+    cn_tenant_unref(f.tenant);
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    reopen(&f);
+    move_tenant(&f, "acme", ".kept");
+    move_tenant(&f, "other", "acme");
+    FAILS(cn_tenant_open(f.data, CN_STR("acme"), &t), CN_DAMAGED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "is the directory of another tenant, so"));
+    move_tenant(&f, "acme", "other");
+    snprintf(own, sizeof own, "%s/tenants/acme", f.dir);
+    snprintf(other, sizeof other, "%s/tenants/.kept", f.dir);
+    CU_ASSERT_EQUAL(symlink(other, own), 0);
+    FAILS(cn_tenant_open(f.data, CN_STR("acme"), &t), CN_DAMAGED);
+    unlink(own);
+    FAILS(cn_tenant_open(f.data, CN_STR("acme"), &t), CN_DAMAGED);
+    OK(cn_tenant_drop(f.data, CN_STR("acme"), NULL, NULL, &tester));
+    OK(cn_tenant_create(f.data, CN_STR("acme"), &tester));
+    move_tenant(&f, "acme", ".younger");
+    move_tenant(&f, ".kept", "acme");
+    FAILS(cn_tenant_open(f.data, CN_STR("acme"), &t), CN_DAMAGED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "that had this name"));
+    move_tenant(&f, "acme", ".kept");
+    move_tenant(&f, ".younger", "acme");
+    OK(cn_tenant_open(f.data, CN_STR("acme"), &f.tenant));
+    fixture_done(&f);
+}
+
 /* Each byte of a tenant's record in turn: it is not opened, under its own name or as another. */
 static void a_damaged_record_opens_nothing(void) {
     fixture f;
@@ -364,6 +433,7 @@ void data_suite(void) {
     CU_ADD_TEST(s, tenants_come_and_go);
     CU_ADD_TEST(s, leftovers_of_tenants_go);
     CU_ADD_TEST(s, a_drop_cut_short_is_ended);
+    CU_ADD_TEST(s, a_directory_is_one_tenants);
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
     CU_ADD_TEST(s, a_damaged_record_opens_nothing);
     CU_ADD_TEST(s, slots_are_made_once);

@@ -314,6 +314,27 @@ static void opened_anew_at_the_second_try(void) {
     unlink(path);
 }
 
+/* Of what is ours: a request is not to blame for it. */
+static void what_is_no_file_is_damage(void) {
+    cn_env *e;
+    char writer[160];
+    snprintf(writer, sizeof writer, "%s-writer", path);
+    CU_ASSERT_EQUAL(mkfifo(path, 0600), 0);
+    FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &e), CN_DAMAGED);
+    unlink(path);
+    CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+    FAILS(cn_env_open(path, CN_ENV_SEALED, false, &e), CN_DAMAGED);
+    rmdir(path);
+    CU_ASSERT_EQUAL(symlink("/dev/zero", path), 0);
+    FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &e), CN_DAMAGED);
+    unlink(path);
+    unlink(writer);
+    CU_ASSERT_EQUAL(mkdir(writer, 0700), 0);
+    FAILS(cn_env_open(path, CN_ENV_CONTROL, true, &e), CN_DAMAGED);
+    rmdir(writer);
+    unlink(path);
+}
+
 void env_suite(void) {
     CU_pSuite s = CU_add_suite("env", setup, teardown);
     CU_ADD_TEST(s, one_environment_a_file);
@@ -323,4 +344,5 @@ void env_suite(void) {
     CU_ADD_TEST(s, cut_short_while_open);
     CU_ADD_TEST(s, a_stamp_tells_commits_apart);
     CU_ADD_TEST(s, opened_anew_at_the_second_try);
+    CU_ADD_TEST(s, what_is_no_file_is_damage);
 }

@@ -84,6 +84,11 @@ static void bad_rows(void) {
         {"{\"id\":\"a\",\"text\":\"b\",\"meta\":{\"k\":{}}}", "\"k\": it is nested"}, {"{\"id\":\"a\",\"text\":\"b\",\"meta\":{\"k\":99999999999999999999}}", "64 bits"},
         {"{\"id\":\"a\",\"text\":\"b\",\"labels\":[\"no kind\"]}", "field \"labels\""}, {"{\"id\":\"a\",\"text\":\"b\",\"modified\":\"soon\"}", "not a time"},
         {"{\"id\":\"a\",\"text\":\"b\",\"vector\":[1,2]}", "has 2 numbers"}, {"{\"id\":\"a\",\"text\":\"b\",\"vector\":[1,NaN,2]}", "NaN"},
+        {"{\"id\":\"a\",\"text\":\"b\",\"labels\":null}", "field \"labels\" is null"}, {"{\"id\":\"a\",\"Labels\":[\"group:x\"],\"text\":\"b\"}", "\"Labels\" looks like \"labels\""},
+        {"{\"id\":\"a\",\"text\":\"b\",\"label\":\"group:x\"}", "--map labels=label;"}, {"{\"id\":\"a\",\"text\":\"b\",\"lables\":[]}", "\"lables\" looks like"},
+        {"{\"id\":\"a\",\"text\":\"b\",\"acl\":{}}", "\"acl\" looks like"}, {"{\"id\":\"a\",\"text\":\"b\",\"access\":null}", "\"access\" looks like"},
+        {"{\"id\":\"a\",\"text\":\"b\",\"labels\":[\"public\"],\"Deny\":[\"group:x\"]}", "looks like \"deny\""},
+        {"{\"id\":\"a\",\"text\":\"b\",\"labels\":[\"public\"],\"required\":[\"group:x\"]}", "looks like \"require\""},
         {"{\"id\":\"a\",\"text\":\"b\",\"vector\":[0,0,0]}", "field \"vector\""}, {"{\"id\":\"a\",\"text\":\"b\",\"vector\":[1,1e99,2]}", "field \"vector\""}};
     cn_buf b;
     cn_buf_init(&b, 1 << 16);
@@ -95,6 +100,38 @@ static void bad_rows(void) {
         wants(s, bad[i].say);
     cn_source_close(s);
     cn_buf_done(&b);
+}
+
+/* Fields that look like labels, of rows that have some, of numbers, of a deletion, or where --map says which is meant. */
+static void fields_that_are_no_labels(void) {
+    static const char text[] = "{\"id\":\"a\",\"text\":\"b\",\"access\":\"open\",\"labels\":[\"public\"]}\n{\"id\":\"b\",\"text\":\"b\",\"label\":1,\"required\":true,\"headers\":\"x\"}\n"
+                               "{\"id\":\"c\",\"op\":\"delete\",\"labels\":null,\"acl\":[]}\n";
+    static const char other[] = "{\"id\":\"a\",\"text\":\"b\",\"label\":\"a class\",\"acl\":\"public\"}\n";
+    cn_raw r = {0};
+    cn_source *s = open_one(put("no_labels.jsonl", text, sizeof text - 1), NULL);
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
+        CU_ASSERT(r.err == CN_OK && r.labelled == (i == 0));
+    }
+    cn_source_close(s);
+    for (int i = 0; i < 2; i++) {
+        const cn_source_opts o = {.map = cn_str_of(i ? "labels=labels" : "labels=acl")};
+        s = open_one(put("mapped.jsonl", other, sizeof other - 1), &o);
+        CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_OK);
+        CU_ASSERT(r.err == CN_OK && r.labelled == !i);
+        cn_source_close(s);
+    }
+}
+
+static void misspelt_columns(void) {
+    static const char text[] = "id,text,Label,access\na,b,group:x,1\nb,c,7,\nc,d,,x\n";
+    cn_raw r = {0};
+    cn_source *s = open_one(put("columns.csv", text, sizeof text - 1), NULL);
+    wants(s, "\"Label\" looks like \"labels\"");
+    wants(s, "\"access\" looks like");
+    wants(s, "looks like \"labels\"");
+    CU_ASSERT_EQUAL(cn_source_next(s, &arena, &r), CN_END);
+    cn_source_close(s);
 }
 
 static void folder(void) {
@@ -166,6 +203,8 @@ void add_source_tests(void) {
     CU_pSuite s = CU_add_suite("sources", set_up, tear_down);
     CU_add_test(s, "rows of JSON", rows);
     CU_add_test(s, "rows that are wrong", bad_rows);
+    CU_add_test(s, "fields that are no labels", fields_that_are_no_labels);
+    CU_add_test(s, "misspelt columns", misspelt_columns);
     CU_add_test(s, "a folder", folder);
     CU_add_test(s, "things that go", things_that_go);
     CU_add_test(s, "ready vectors", ready_vectors);

@@ -80,7 +80,8 @@ class Gate(unittest.TestCase):
         for conn in (self.conn, self.pipeline):
             self.refused("DENIED", "scope force", "versions.activate", version=2, force=True, reason="in a hurry", conn=conn)
         forcing = self.with_scopes("activate,force")
-        self.refused("REFUSED", "needs a reason", "versions.activate", version=2, force=True, conn=forcing)
+        for blank in ({}, {"reason": ""}, {"reason": " \t\n "}):
+            self.refused("REFUSED", "needs a reason", "versions.activate", version=2, force=True, conn=forcing, **blank)
         self.assertEqual(self.active(), 1)
         forcing.call("versions.activate", index="docs", version=2, force=True, reason="in a hurry")
         self.assertEqual(self.active(), 2)

@@ -131,6 +131,21 @@ class GateRun(unittest.TestCase):
         self.cairn("member", "add", "acme", "user:ana", "group:hr")
         self.assertEqual(self.results(self.map("gate", "run", "acme/qa"))["leaks/leaked"], 1)
 
+    def test_measured_before_the_policy_was_widened(self):
+        self.freeze("leaks", {"id": "a", "vector": vector(3), "labels": ["public"], "must_not_see": ["d2"]})
+        self.cairn("gate", "set", "acme/qa", "leaks/leaked<=0")
+        new = self.version(change=[1])
+        self.cairn("policy", "hide", "acme", "d2")
+        self.assertEqual(self.map("gate", "run", "acme/qa")["gate"], "met")
+        self.cairn("policy", "deny", "acme", "d4", "--labels", "group:x")
+        self.assertEqual(self.map("gate", "show", "acme/qa", str(new))["versions"][0]["gate"], "met")
+        self.cairn("policy", "unhide", "acme", "d2")
+        self.assertIn("before the policy was widened; run the gate again", self.cairn("activate", "acme/qa", str(new), code=5).stderr)
+        self.assertEqual(self.map("gate", "run", "acme/qa", code=5)["unmet"], ["leaks/leaked<=0"])
+        self.cairn("policy", "hide", "acme", "d2")
+        self.assertEqual(self.map("gate", "run", "acme/qa")["gate"], "met")
+        self.cairn("activate", "acme/qa", str(new))
+
     def test_duplicates_and_bytes(self):
         self.version(twice=[2, 4], lost=[1])
         got = self.results(self.map("gate", "run", "acme/qa"))

@@ -113,6 +113,22 @@ class Modes(unittest.TestCase):
         self.cairn("mode", "acme/docs", "normal")
         self.assertEqual(len(self.query()["hits"]), 3)
 
+    def test_frozen_and_refused(self):
+        """As tools/README.md walks a responder: both hold, and each is ended alone."""
+        text = "ask again at noon"
+        self.cairn("mode", "acme/docs", "freeze")
+        self.assertIn("freeze+refuse", self.cairn("mode", "acme/docs", "refuse", text).stdout)
+        self.refused("mode freeze", self.put)
+        self.refused(text + "$", self.query)
+        self.responder_can_act()
+        self.assertEqual(self.conn.call("stats")["modes"], [{"host": False, "index": "docs", "mode": "freeze+refuse"}])
+        self.cairn("mode", "acme/docs", "answer")
+        self.assertEqual(len(self.query()["hits"]), 3)
+        self.refused("mode freeze.*thaw", self.put)
+        self.cairn("mode", "acme/docs", "thaw")
+        self.assertTrue(self.put()["activated"])
+        self.assertEqual(self.conn.call("modes.show")["modes"], [])
+
     def test_drain(self):
         """A job that was under way when the mode was set ends as if nothing had been; no other begins."""
         p = subprocess.Popen([CAIRN, "--data", self.data.path, "ingest", "acme/docs", self.rows(20000), "--activate"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -193,7 +209,7 @@ class Modes(unittest.TestCase):
         self.cairn("tenant", "add", "later")
         self.cairn("index", "create", "later/docs", "--embedder", "none")
         self.assertIn("the host is in mode freeze", self.cairn("ingest", "later/docs", self.rows(), code=5).stderr)
-        self.refused("the host is in mode freeze, .*`cairn mode --host normal`", self.put)
+        self.refused("the host is in mode freeze, .*`cairn mode --host thaw`", self.put)
         self.assertEqual(self.query()["made_by"]["degraded"], ["exact_only"])
         self.responder_can_act()
         self.assertEqual(self.conn.call("admin.index_show", index="docs")["incident_mode"], "host freeze, exact")
@@ -205,7 +221,7 @@ class Modes(unittest.TestCase):
         self.refused("mode freeze", self.put)
         self.assertEqual(root.call("modes.set_host", mode="refuse", text="at noon")["modes"], root.call("modes.show_host")["modes"])
         self.refused("at noon$", self.query)
-        self.assertEqual([(m["mode"], m["text"]) for m in host()], [("refuse", "at noon")])
+        self.assertEqual([(m["mode"], m["text"]) for m in host()], [("freeze+refuse", "at noon")])
         self.cairn("mode", "--host", "normal")
         self.assertEqual((host(), root.call("modes.show_host")["modes"]), ([], []))
         self.cairn("mode", "acme/docs", "normal")
@@ -213,7 +229,7 @@ class Modes(unittest.TestCase):
         chain = [(r["action"], r["outcome"].split(":")[0]) for r in self.conn.call("audit.list")["records"]]
         self.assertEqual(chain.count(("mode.host", "done")), 3)
         later = json.loads(self.cairn("audit", "show", "later", "-o", "json").stdout)["records"]
-        self.assertEqual([r["detail"]["mode"] for r in later if r["action"] == "mode.host"], ["normal", "refuse"])  # made when it was frozen
+        self.assertEqual([r["detail"]["mode"] for r in later if r["action"] == "mode.host"], ["normal", "freeze+refuse"])  # made when it was frozen
 
     def test_the_host_is_not_a_tenants(self):
         """Whatever a tenant's key holds, it may see the host's mode and not set it; what it tried is in its chain."""

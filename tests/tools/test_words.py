@@ -390,8 +390,13 @@ class Words(unittest.TestCase):
             shown = place.cairn(*words).stdout
             self.assertEqual([c for c in signs if c in shown], [], words)
             self.assertIn("a" + " " * len(signs) + "z\u2026\u202f\u05d0\u00e9", shown)
-        said = json.loads(place.cairn("query", "acme/odd", "peculiar", "-o", "json").stdout)
-        self.assertEqual(said["hits"][0]["doc"], name)
+        said = place.cairn("query", "acme/odd", "peculiar", "-o", "json").stdout
+        self.assertEqual([c for c in signs if c in said], [])
+        self.assertEqual(json.loads(said)["hits"][0]["doc"], name)
+        for words in (("query", "acme/od" + signs + "\x1b[2J\u009b", "x"), ("\x1b[2J" + signs,), ("jobs", "show", "acme", "\x1b]0;x\x07" + signs)):
+            wrong = subprocess.run([CAIRN, "--data", place.path, *words], capture_output=True, text=True)
+            self.assertNotEqual(wrong.returncode, 0)
+            self.assertEqual([c for c in signs + "\x1b\x07\u009b" if c in wrong.stdout + wrong.stderr], [], words)
         warned = place.cairn("policy", "hide", "acme", name + "\u202e").stderr
         self.assertIn("z\u2026\u202f\u05d0\u00e9 \" of source default", warned)
 

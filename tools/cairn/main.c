@@ -11,12 +11,26 @@
 
 static const cmd *row; /* what runs */
 
+/* An error may repeat what was typed, or what a file is called. */
+static void say_line(const char *before, const char *text) {
+    CN_AUTO_BUF cn_buf b;
+    cn_buf_init(&b, (size_t)1 << 20);
+    cn_str rest = cn_str_of(text);
+    for (cn_str line; cn_str_next(&rest, '\n', &line);) { /* some have a line that points at a place */
+        if (b.n)
+            cn_buf_putc(&b, '\n');
+        cmd_put_text(&b, line);
+    }
+    fprintf(stderr, "cairn: %s" CN_STR_FMT "\n", before, CN_STR_ARG(cn_buf_str(&b)));
+}
+
 int cmd_fail(cn_err err) {
     static const int exits[CN_ERR_COUNT] = {[CN_NOT_FOUND] = EXIT_NOT_FOUND, [CN_CONFLICT] = EXIT_REFUSED, [CN_REFUSED] = EXIT_REFUSED};
-    char text[CN_ERROR_TEXT * 2];
+    char text[CN_ERROR_TEXT * 2], name[32];
     cmd_progress_end();
     cmd_words_of_error(row, cn_error_detail(), text, sizeof text);
-    fprintf(stderr, "cairn: %s: %s\n", cn_err_name(err), text);
+    snprintf(name, sizeof name, "%s: ", cn_err_name(err));
+    say_line(name, text);
     if (cmd_was_unreachable())
         return EXIT_UNREACHABLE;
     if (cmd_the_env.nowhere)
@@ -26,7 +40,7 @@ int cmd_fail(cn_err err) {
 
 int cmd_usage(cn_err err) {
     (void)err;
-    fprintf(stderr, "cairn: %s\n", cn_error_detail());
+    say_line("", cn_error_detail());
     return EXIT_USAGE;
 }
 
@@ -152,9 +166,9 @@ static int run_line(const line *l) {
 static void say(void *ctx, cn_log_level level, const char *event, const char *text) {
     (void)ctx, (void)level;
     if (strcmp(event, "writer.wait") == 0)
-        fprintf(stderr, "cairn: waiting: %s\n", text);
+        say_line("waiting: ", text);
     if (strcmp(event, "reserve.given_up") == 0)
-        fprintf(stderr, "cairn: %s\n", text);
+        say_line("", text);
 }
 
 int main(int argc, char **argv) {

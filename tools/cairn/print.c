@@ -36,19 +36,7 @@ static void cell_map(cn_buf *b, const msgpack_object *o) {
     }
 }
 
-/* Bytes of a character that starts here and moves the line or turns its order: controls, U+061C, U+200E, U+200F, U+2028 to
- * U+202E, U+2066 to U+2069; 0: another. */
-static size_t plays(const unsigned char *p, size_t n) {
-    if (p[0] < 0x20 || p[0] == 0x7f)
-        return 1;
-    if (n >= 2 && ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c)))
-        return 2;
-    bool marks = n >= 3 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae));
-    bool isolates = n >= 3 && p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
-    return marks || isolates ? 3 : 0;
-}
-
-/* Such characters would let a document's id play with the terminal: they become spaces. */
+/* Characters that would let a document's id play with the terminal become spaces. */
 void cmd_put_text(cn_buf *b, cn_str s) {
     size_t valid = cn_utf8_valid_to(s);
     for (size_t i = 0; i < s.n; i++) {
@@ -57,7 +45,7 @@ void cmd_put_text(cn_buf *b, cn_str s) {
             valid = i + 1 + cn_utf8_valid_to((cn_str){s.p + i + 1, s.n - i - 1});
             continue;
         }
-        size_t n = plays((const unsigned char *)s.p + i, s.n - i);
+        size_t n = cn_utf8_plays(s.p + i, s.n - i);
         cn_buf_putc(b, n ? ' ' : s.p[i]);
         i += n ? n - 1 : 0;
     }

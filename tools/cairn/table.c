@@ -357,9 +357,9 @@ const cmd cmd_table[] = {
 
     {"mode", "modes.set", "show or set what an index, a tenant or the host may do during an incident", {{"TENANT[/INDEX]", NULL, CMD_TENANT, false, false}, {"MODE", "mode", CMD_TEXT, true, false}, {"TEXT", "text", CMD_TEXT, true, false}},
      OPTS({"--host", NULL, NULL, CMD_HOST, "instead of TENANT: of all tenants, those made later too; for the operator and keys of the host"}, REASON),
-     "freeze: nothing is written, and jobs activate nothing. exact: exact search alone. lexical: words\n"
-     "alone, no embedder is asked. refuse TEXT: every question is answered with that text. drain: jobs under way finish, no new one\n"
-     "begins. normal. It holds from the next request on, in every process;\n"
+     "freeze: nothing is written, and jobs activate nothing. drain: jobs under way finish, no new one begins. thaw ends these.\n"
+     "exact: exact search alone. lexical: words alone, no embedder is asked. refuse TEXT: every question is answered with that\n"
+     "text. answer ends these. One of the first and one of the others hold together; normal ends all. From the next request on, in every process;\n"
      "hiding, denial, erasure, rollback, activation by a person and the audit trail work in each. Without MODE: those not normal.\n"
      "  cairn mode acme/docs freeze --reason 'labels are looked into'\n"
      "  cairn mode acme refuse 'The documents are being checked; ask again at noon.'\n"
