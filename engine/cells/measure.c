@@ -194,12 +194,12 @@ static cn_err depth_for(const measuring *m, double share, uint32_t *ret) {
 }
 
 /* Of ascending needs the one that `share` of them do not exceed. Needs of neighbours that are found before there is a bar are
- * endless: then the least that is not, or none. */
+ * endless: then the least that is not, or none, where only those are left that depth loses. */
 static float reach_for(const float *need, uint32_t n, double share) {
-    uint32_t at = quantile(n, share);
+    uint32_t first = quantile(n, share), at = first;
     while (at < n && need[at] == -INFINITY)
         at++;
-    return at == n ? 0 : need[at];
+    return at == n || (at > first && need[at] == INFINITY) ? 0 : need[at];
 }
 
 /* Searches with the reach that `share` of the needs do not exceed. *ret: what came of it; depth 0: less than the goal. */

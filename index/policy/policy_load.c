@@ -301,13 +301,16 @@ static bool try_again(const cn_policy *p) { return p->n_broken && cn_mono_ns() -
 static cn_err load_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     loading *g = ctx;
     cn_sum sum, lists;
+    uint64_t seq;
     CN_TRY(cn_epoch_of(txn, c->meta, &g->epoch));
+    CN_TRY(cn_audit_seq(txn, c->meta, &seq));
     CN_TRY(cn_sum_get(txn, c->policy, CN_POLICY_WHAT, &sum));
     CN_TRY(cn_inforce_sum_get(txn, c->inforce, &lists));
     g->ret = g->now;
     if (!g->now || try_again(g->now) || !cn_sum_same(&sum, &g->now->sum) || !cn_sum_same(&lists, &g->now->lists_sum))
         CN_TRY(load_next(g, c, txn, &sum, &g->ret));
-    return cn_audit_seq(txn, c->meta, &g->seq);
+    g->seq = seq;
+    return CN_OK;
 }
 
 static cn_err make_holder(cn_tenant *t, void **ret) {

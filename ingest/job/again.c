@@ -96,9 +96,15 @@ static cn_err look_for_returned(const cn_run *r, const cn_policy *made_by) {
 /* The new rows are of the policy of now, and sealing them asks no more what the old ones were made under. */
 static cn_err open_again(cn_run *r) {
     cn_policy *made_by = r->policy;
+    uint64_t base = r->has_head ? r->head.number : 0, newest = r->index.newest;
+    bool on = true;
     r->policy = NULL;
     cn_run_close(r);
     cn_err err = cn_run_open(r);
+    if (err == CN_OK)
+        err = cn_run_built_on(r, base, newest, &on);
+    if (err == CN_OK && !on)
+        err = cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer under the newest good one; run it again", (unsigned long long)base);
     if (err == CN_OK && r->own)
         err = look_for_returned(r, made_by);
     cn_policy_unref(made_by);
@@ -117,11 +123,20 @@ static cn_err make_again(cn_run *r) {
     return CN_OK;
 }
 
+/* So that a resume has them all, whatever keeps them from being sealed: the file that they were made from goes. */
+static void note_made(cn_run *r) {
+    cn_str whole;
+    bool noted = r->w && cn_run_note_whole(r, &whole) == CN_OK && whole.n && cn_segw_note(r->w, whole) == CN_OK && cn_segw_commit(r->w) == CN_OK;
+    r->reads_again = !noted;
+}
+
 cn_err cn_run_again(cn_run *r) {
     const cn_seg_id file = r->row.file;
     cn_str note;
     CN_TRY(cn_run_note_whole(r, &note));
     cn_err err = make_again(r);
+    if (err == CN_OK && r->own)
+        note_made(r);
     close_own(r, &file, note, err);
     return err;
 }

@@ -167,6 +167,9 @@ cn_err cn_item_reject(cn_arena *a, cn_item *it, const char *why);
 /* write.c */
 cn_err cn_run_write(void *run, cn_batch *b);
 cn_err cn_run_take_up(cn_run *r);       /* opens the file of an interrupted job and reads its note */
+/* Has the head been built on this version, and on none that was there, and set aside, when `newest` was the newest? Else what was
+ * unchanged in it need not be so in the head. */
+cn_err cn_run_built_on(const cn_run *r, uint64_t base, uint64_t newest, bool *ret);
 cn_err cn_run_start_anew(cn_run *r);    /* throws away what was built */
 /* Of a rebuild: opens the file again, before the head, and tells which version it is made of; then what is in it is not made again. */
 cn_err cn_run_take_up_rebuild(cn_run *r, uint64_t *ret_of);

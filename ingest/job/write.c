@@ -84,15 +84,14 @@ static bool fits(const cn_run *r, const note *n) {
 
 static bool usable(cn_run *r, const note *n) { return fits(r, n) && !made_of_erased(r, n); }
 
-/* Has what the head was then been built on? Else what was unchanged in it need not be in the head of now. */
-static cn_err still_there(cn_run *r, uint64_t base, bool *ret) {
+cn_err cn_run_built_on(const cn_run *r, uint64_t base, uint64_t newest, bool *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_version *v;
     uint32_t n;
     cn_arena_init(&a, 16384, VERSIONS_ARENA);
     CN_TRY(cn_version_list(r->t, r->o.index, &a, &v, &n));
     uint64_t at = r->has_head ? r->head.number : 0;
-    while (at > base && at <= n)
+    while (at > base && at > newest && at <= n)
         at = v[at - 1].base;
     *ret = at == base;
     return CN_OK;
@@ -100,7 +99,7 @@ static cn_err still_there(cn_run *r, uint64_t base, bool *ret) {
 
 static cn_err is_whole(cn_run *r, const note *n, bool *ret) {
     *ret = n->format && n->whole && n->index == r->index.id && !made_of_erased(r, n);
-    return *ret ? still_there(r, n->base, ret) : CN_OK;
+    return *ret ? cn_run_built_on(r, n->base, 0, ret) : CN_OK;
 }
 
 static cn_err read_note(cn_run *r, bool *ret_usable) {

@@ -14,7 +14,7 @@ static const char *action_of(const char *method) {
         {"versions.pin", "version.pin"}, {"versions.unpin", "version.unpin"}, {"versions.quarantine", "version.quarantine"},
         {"versions.unquarantine", "version.unquarantine"}, {"versions.drop", "version.drop"}, {"versions.gc", "version.gc"},
         {"versions.compact", "version.compact"}, {"members.add", "member.add"}, {"members.set", "member.set"},
-        {"members.remove", "member.remove"}, {"members.sync", "member.sync"}, {"modes.set", "mode.set"},
+        {"members.remove", "member.remove"}, {"members.sync", "member.sync"}, {"modes.set", "mode.set"}, {"modes.set_host", "mode.host"},
         {"admin.index_create", "index.create"}, {"admin.index_set", "index.set"}, {"admin.index_drop", "index.drop"},
         {"admin.key_add", "key.add"}, {"admin.key_revoke", "key.revoke"}, {"admin.tenant_add", "tenant.add"},
         {"admin.tenant_drop", "tenant.drop"}, {"ingest.start", "index.ingest"}, {"ingest.rebuild", "index.ingest"},

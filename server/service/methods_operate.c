@@ -152,7 +152,7 @@ static const cn_param p_modes_set_host[] = {MODE, REASON, END};
 const cn_method cn_methods_operate[] = {
     {"modes.set", CN_SCOPE(operate), CN_METHOD_PART | CN_METHOD_CHANGES, "what an index or a tenant may do during an incident, from the next request on", p_modes_set, modes_set},
     {"modes.show", CN_SCOPE(operate), CN_METHOD_PART, "modes that are not normal", p_modes_show, modes_show},
-    {"modes.set_host", CN_SCOPE(operate), CN_METHOD_HOST | CN_METHOD_CHANGES, "what all tenants may do during an incident, those made later too", p_modes_set_host, modes_set_host},
+    {"modes.set_host", CN_SCOPE(operate), CN_METHOD_HOST | CN_METHOD_DEAR | CN_METHOD_CHANGES, "what all tenants may do during an incident, those made later too", p_modes_set_host, modes_set_host},
     {"modes.show_host", CN_SCOPE(operate), CN_METHOD_HOST, "the host's mode, if it is not normal", p_modes_show_host, modes_show_host},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

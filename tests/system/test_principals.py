@@ -98,7 +98,7 @@ class Principals(unittest.TestCase):
         self.refused("DENIED", c.call, "audit.list")  # a look changes nothing
         records = json.loads(self.data.cairn("audit", "show", "acme", "-o", "json").stdout)["records"][:3]
         self.assertEqual([(r["action"], r["target"], r["reason"]) for r in records],
-                         [("versions.pin", "", ""), ("policy.erase", "", ""), ("versions.rollback", "docs", "because")])
+                         [("version.pin", "", ""), ("policy.erase", "", ""), ("version.rollback", "docs", "because")])
         self.assertTrue(all(r["who"].startswith("key:") and "needs the scope" in r["outcome"] for r in records), records)
         head = [e for e in self.server.log() if e["event"] == "audit.head"][-1]
         p = json.loads(self.data.cairn("audit", "verify", "acme", "-o", "json").stdout)
