@@ -533,6 +533,26 @@ class Rebuild(unittest.TestCase):
         listed = {d["doc"] for d in self.map("documents", "list", "acme/docs", "--limit", "100")["documents"]}
         self.assertEqual(listed, set(self.docs) - {"d31"})
 
+    def test_an_ingest_across_a_rollback_to_another_model(self):
+        """What it found unchanged is not in the version gone back to: nothing is sealed there as if it were."""
+        self.service.go.set()
+        self.assertTrue(self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")["activated"])
+        self.put(document(50))
+        self.service.free = len(self.service.texts)
+        self.service.go.clear()
+        self.service.asked.clear()
+        rows = os.path.join(self.dir, "rows.jsonl")
+        with open(rows, "w") as f:
+            f.write("".join(json.dumps(document(i)) + "\n" for i in (50, 60)))
+        p = subprocess.Popen([CAIRN, "ingest", "acme/docs", rows, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "CAIRN_DATA": self.path})
+        self.addCleanup(lambda: (p.kill() if p.poll() is None else None, p.wait(), p.stdout.close(), p.stderr.close()))
+        self.assertTrue(self.service.asked.wait(30))
+        self.cairn("rollback", "acme/docs", "--to", "1", "--reason", "wrong")
+        self.cairn("quarantine", "acme/docs", "2", "--reason", "wrong")
+        self.service.go.set()
+        self.assertIn("is no longer under the newest good one; run it again", self.end(p, code=5))
+        self.assertEqual([v["version"] for v in self.versions()], [1, 2, 3])
+
     def test_an_ingest_across_a_flip_whose_new_model_fails(self):
         """Rows half made again are none that a resume goes on with; the job's own are, and it needs no input for that."""
         docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
