@@ -25,6 +25,7 @@ READS = [
     (("gate", "show", "acme/docs"), {"index", "requirements", "by", "at", "reason", "versions"}, "versions", {"version", "state", "gate", "unmet", "results"}),
     (("eval", "list", "acme/docs"), {"index", "evaluations"}, None, ()),
     (("eval", "show", "acme/docs", "core"), {"index", "evaluations"}, None, ()),
+    (("recall", "acme/docs"), {"index", "versions", "hours"}, None, ()),
     (("jobs", "list", "acme"), {"jobs"}, "jobs", {"job", "index", "source", "state", "step", "started", "updated", "counts", "why"}),
     (("documents", "list", "acme/docs"), {"documents"}, "documents", {"source", "doc", "title", "uri", "mime", "modified", "chunks", "bytes"}),
     (("documents", "get", "acme/docs", "open.txt"), {"source", "doc", "text", "meta", "passages"}, "passages", {"chunk", "bytes", "page", "headings"}),
