@@ -239,7 +239,7 @@ class Modes(unittest.TestCase):
                     key.call("modes.set_host", mode="freeze", **fields)
                 with self.assertRaisesRegex(Failed, "^DENIED"):
                     key.call("modes.show_host", **fields)
-        self.assertEqual([r["outcome"].split(":")[0] for r in self.conn.call("audit.list")["records"] if r["action"] == "modes.set_host"], ["refused"] * 6)
+        self.assertEqual([r["outcome"].split(":")[0] for r in self.conn.call("audit.list")["records"] if r["action"] == "mode.host"], ["refused"] * 6)
         root = Rpc(self.server, json.loads(self.data.cairn("key", "add", "--host", "--scope", "operate,query", "-o", "json").stdout)["key"])
         with self.assertRaisesRegex(Failed, "^INVALID: .*leave out `tenant`"):  # who names a tenant does not mean all of them
             root.call("modes.set_host", tenant="acme", mode="freeze")
