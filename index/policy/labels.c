@@ -195,6 +195,13 @@ bool cn_labels_meet(cn_labels a, cn_labels b) {
     return false;
 }
 
+bool cn_labels_eq(cn_labels a, cn_labels b) {
+    bool same = a.n == b.n;
+    for (uint32_t i = 0; same && i < a.n; i++)
+        same = cn_str_eq(a.v[i], b.v[i]);
+    return same;
+}
+
 bool cn_labels_within(cn_labels a, cn_labels b) {
     for (uint32_t i = 0; i < a.n; i++)
         if (!cn_labels_has(b, a.v[i]))

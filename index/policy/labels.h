@@ -23,6 +23,7 @@ void cn_labels_pack_field(cn_buf *out, const char *name, cn_labels set); /* its 
 cn_err cn_labels_copy(cn_arena *a, cn_labels set, cn_labels *ret);
 cn_err cn_triple_copy(cn_arena *a, const cn_triple *t, cn_triple *ret);
 bool cn_labels_has(cn_labels set, cn_str label);
+bool cn_labels_eq(cn_labels a, cn_labels b);
 bool cn_labels_meet(cn_labels a, cn_labels b);         /* any in both */
 bool cn_labels_within(cn_labels a, cn_labels b);       /* all of a in b */
 cn_err cn_labels_union(cn_arena *arena, cn_labels a, cn_labels b, cn_labels *ret);

@@ -228,15 +228,8 @@ bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t i
     return !x && !y;
 }
 
-static bool same_labels(cn_labels a, cn_labels b) {
-    bool same = a.n == b.n;
-    for (uint32_t i = 0; same && i < a.n; i++)
-        same = cn_str_eq(a.v[i], b.v[i]);
-    return same;
-}
-
 static bool same_doc(const cn_policy_doc *a, const cn_policy_doc *b) {
-    return a->hidden == b->hidden && a->erased == b->erased && same_rows(a, b) && same_labels(a->granted, b->granted) && same_labels(a->denied, b->denied);
+    return a->hidden == b->hidden && a->erased == b->erased && same_rows(a, b) && cn_labels_eq(a->granted, b->granted) && cn_labels_eq(a->denied, b->denied);
 }
 
 typedef struct compare {

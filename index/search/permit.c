@@ -219,14 +219,7 @@ static uint32_t hash_labels(uint32_t h, cn_labels l) {
 
 static uint32_t hash_of(const cn_principal *who) { return hash_labels(hash_labels(CN_HASH_BEGIN, who->holds), who->asks); }
 
-static bool same_labels(cn_labels a, cn_labels b) {
-    for (uint32_t i = 0; a.n == b.n && i < a.n; i++)
-        if (!cn_str_eq(a.v[i], b.v[i]))
-            return false;
-    return a.n == b.n;
-}
-
-static bool same(const cn_principal *a, const cn_principal *b) { return same_labels(a->holds, b->holds) && same_labels(a->asks, b->asks); }
+static bool same(const cn_principal *a, const cn_principal *b) { return cn_labels_eq(a->holds, b->holds) && cn_labels_eq(a->asks, b->asks); }
 
 static bool is_of(const cn_permit *p, uint32_t hash, const cn_principal *who, const cn_digest *filter) {
     return p->hash == hash && cn_digest_eq(&p->filter, filter) && same(&p->who, who);

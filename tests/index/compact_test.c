@@ -34,18 +34,6 @@ static cn_compact_result compact(const char *index) {
     return r;
 }
 
-static void told(void *ctx, cn_str what, cn_err err) {
-    *(unsigned *)ctx += err != CN_OK;
-    if (err != CN_OK)
-        printf("\n  " CN_STR_FMT ": %s", CN_STR_ARG(what), cn_error_detail());
-}
-
-static void check_all(void) {
-    unsigned bad = 0;
-    OK(cn_tenant_check(s_tenant, told, &bad));
-    CU_ASSERT_EQUAL(bad, 0);
-}
-
 /* ---------- bytes ---------- */
 static const char secret_text[] = "The heliotrope ledger is under the orangery floor.", secret_title[] = "Zyzzyva minutes",
                   secret_meta[] = "quixotic-cartouche", secret_heading[] = "Marmoreal appendix", secret_uri[] = "file:///palimpsest", secret_outline[] = "outline-of-gules",
@@ -148,7 +136,7 @@ static void test_bytes_are_gone(void) {
     CU_ASSERT_EQUAL(n, 2);
     roots_of("e", after, 5);
     CU_ASSERT_EQUAL(memcmp(before, after, sizeof before), 0);
-    check_all();
+    CU_ASSERT(s_is_sound());
     CU_ASSERT_EQUAL(s_sees("e", 2, secret_label, "secret"), 0);
     CU_ASSERT_EQUAL(s_sees("e", 2, "public", "a"), 1);
     CU_ASSERT_EQUAL(s_sees("e", 5, "public", "d"), 1);
@@ -200,13 +188,13 @@ static void test_restored(void) {
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "secret"), 1);
     CU_ASSERT_EQUAL(s_sees("r", 2, "public", "secret"), 0);
     CU_ASSERT_EQUAL(s_seal("r", NULL, 0, "secret"), 4);
-    check_all();
+    CU_ASSERT(s_is_sound());
     OK(s_policy(CN_POLICY_ERASE, "secret", NULL, &s_why)); /* restored, and compacted before it was written again */
     OK(s_policy(CN_POLICY_RESTORE, "secret", NULL, &s_why));
     CU_ASSERT_EQUAL(compact("r").erased, 1);
     CU_ASSERT_EQUAL(s_sees("r", 3, "public", "secret"), 0);
     s_sweep();
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 /* A stub on which a version was built can be deleted like a document. */
@@ -223,7 +211,7 @@ static void test_stub_is_deleted(void) {
     CU_ASSERT_EQUAL(s_seal("x", NULL, 0, "secret"), 4);
     OK(cn_version_get(s_tenant, CN_STR("x"), 4, &s_arena, &v));
     CU_ASSERT(v.counts.documents == 3 && v.counts.chunks == 3 && v.counts.unlabelled == 0);
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 /* ---------- revocations ---------- */
@@ -320,7 +308,7 @@ static void test_job_on_old_files(void) {
         CU_ASSERT(number == 4 && v.counts.documents == 4);
     }
     CU_ASSERT(cn_digest_eq(&fresh[0], &fresh[1]));
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 /* Erased and restored between the copy and the switch: the copy would bring the document back. */
@@ -349,7 +337,7 @@ static void test_stale_copy(void) {
     CU_ASSERT_EQUAL(compact("t").erased, 1);
     CU_ASSERT_EQUAL(s_sees("t", 2, "public", "a"), 0);
     CU_ASSERT_EQUAL(s_sees("t", 2, "public", "b"), 1);
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 static _Atomic bool sealed_all;
@@ -442,11 +430,11 @@ static void test_beside_others(void) {
     pthread_join(t[1], NULL);
     CU_ASSERT(unfit == 0 && e == CN_OK);
     CU_ASSERT(compactions > 3 && flips > 3);
-    check_all();
+    CU_ASSERT(s_is_sound());
     CU_ASSERT(s_sweep() > 0);
     OK(cn_catalog_pending(s_tenant, &p));
     CU_ASSERT_EQUAL(p.files, 0); /* nobody sealed on files that were let go */
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 /* ---------- what is made from the rows ---------- */
@@ -526,7 +514,7 @@ static void test_damage_changes_nothing(void) {
     close(fd);
     CU_ASSERT_FATAL(s_open_again());
     CU_ASSERT_EQUAL(compact("h").erased, 1);
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 /* Each allocation failing in turn: an error, and either the old manifests or the new ones. */
@@ -551,7 +539,7 @@ static void test_no_memory(void) {
     }
     OK(e);
     CU_ASSERT(failed > 50); /* what is derived is left out where there is no memory for it */
-    check_all();
+    CU_ASSERT(s_is_sound());
     CU_ASSERT_EQUAL(compact("n").rewritten, 0);
 }
 

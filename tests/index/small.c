@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "index/catalog/check.h"
 #include "index/catalog/sweep.h"
 #include "index/store/bitmap.h"
 
@@ -234,4 +235,15 @@ unsigned s_files_with(const void *p, size_t n) {
     needle.n = n;
     needle.found = 0;
     return nftw(s_dir, look_into, 16, FTW_PHYS) == 0 ? needle.found : UINT_MAX;
+}
+
+static void count_unsound(void *ctx, cn_str what, cn_err err) {
+    *(unsigned *)ctx += err != CN_OK;
+    if (err != CN_OK)
+        printf("\n  " CN_STR_FMT ": %s", CN_STR_ARG(what), cn_error_detail());
+}
+
+bool s_is_sound(void) {
+    unsigned bad = 0;
+    return told(cn_tenant_check(s_tenant, count_unsound, &bad), "checking") && bad == 0;
 }

@@ -39,4 +39,5 @@ typedef struct s_aged {
     uint32_t n;
 } s_aged;
 bool s_sweep_aged(s_aged *ret, uint32_t *ret_files); /* the same; ret: the files that waited for it; false: it failed */
+bool s_is_sound(void); /* the whole tenant, checked; what is not is printed */
 unsigned s_files_with(const void *p, size_t n); /* files of the data directory whose raw bytes hold these */

@@ -70,18 +70,6 @@ static cn_space space_of(const char *index, cn_metric metric) {
     return s;
 }
 
-static void told(void *ctx, cn_str what, cn_err err) {
-    *(unsigned *)ctx += err != CN_OK;
-    if (err != CN_OK)
-        printf("\n  " CN_STR_FMT ": %s", CN_STR_ARG(what), cn_error_detail());
-}
-
-static void check_all(void) {
-    unsigned bad = 0;
-    OK(cn_tenant_check(s_tenant, told, &bad));
-    CU_ASSERT_EQUAL(bad, 0);
-}
-
 static void compact(const char *index, unsigned made) {
     cn_compact_result r = {0};
     OK(cn_version_compact(s_tenant, cn_str_of(index), &(cn_compact_opts){0}, &s_why, &r));
@@ -116,7 +104,7 @@ static void test_first_row_is_erased(void) {
         CU_ASSERT_EQUAL(s_sees(index, 2, "public", "secret"), 0);
         OK(s_policy(CN_POLICY_RESTORE, "secret", NULL, &s_why));
     }
-    check_all();
+    CU_ASSERT(s_is_sound());
     s_close();
     CU_ASSERT_FATAL(s_open());
 }
@@ -142,7 +130,7 @@ static void test_mean_comes_once(void) {
     asked("once", 3, "m7");
     cn_view_unref(v);
     cn_view_unref(later);
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 /* Small files that compaction makes one large file of: then too. */
@@ -157,7 +145,7 @@ static void test_mean_comes_by_compaction(void) {
     CU_ASSERT_PTR_NOT_NULL(space_of("late", CN_COSINE).mean);
     asked("late", 2, "m7");
     asked("late", 1, "m7");
-    check_all();
+    CU_ASSERT(s_is_sound());
 }
 
 void add_space_suite(void) {

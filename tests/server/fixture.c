@@ -91,3 +91,10 @@ void fixture_done(fixture *f) {
     snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
     CN_ASSERT(system(command) == 0);
 }
+
+unsigned times_in(const char *text, const char *part) {
+    unsigned n = 0;
+    for (const char *p = text; (p = strstr(p, part)); p += strlen(part))
+        n++;
+    return n;
+}

@@ -19,5 +19,6 @@ void fixture_init(fixture *f); /* tenants acme and other; acme/docs with documen
 void fixture_done(fixture *f);
 /* The answer as one line of JSON, or "CODE: text". Borrowed until the next call. */
 const char *ask(fixture *f, cn_caller *who, const char *method, const char *json);
+unsigned times_in(const char *text, const char *part); /* how often it stands there */
 /* A key made by the operator; the caller's strings live in the arena. */
 void make_key(fixture *f, const char *json, cn_arena *a, cn_caller *ret, char key[CN_KEY_TEXT]);

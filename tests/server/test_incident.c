@@ -43,13 +43,6 @@ static const char *field(const char *text, const char *name, char *room, size_t 
     return room;
 }
 
-static unsigned count(const char *text, const char *part) {
-    unsigned n = 0;
-    for (const char *p = text; (p = strstr(p, part)); p += strlen(part))
-        n++;
-    return n;
-}
-
 static uint64_t audited(void) {
     const char *text = look(&f.operator, "audit.verify", "{\"tenant\":\"acme\"}"), *at = strstr(text, "\"records\": ");
     CU_ASSERT_PTR_NOT_NULL_FATAL(at);
@@ -71,7 +64,7 @@ static cn_tenant *tenant(const char *name) {
 /* ---------- what a record holds ---------- */
 static void test_a_query(void) {
     const char *r = trace_of(look(&app, "query", "{" Q ",\"as\":\"user:ana\",\"k\":3,\"filter\":{\"field\":\"lang\",\"exists\":true}}"), "");
-    CU_ASSERT_EQUAL(count(r, "\"trace_id\""), 1);
+    CU_ASSERT_EQUAL(times_in(r, "\"trace_id\""), 1);
     HAS(r, "\"method\": \"query\"");
     HAS(r, "\"who\": \"key:");
     HAS(r, "\"as\": \"user:ana\"");
@@ -85,7 +78,7 @@ static void test_a_query(void) {
     HAS(r, "\"error\": null");
     HAS(r, "\"doc\": \"d0\"");
     HAS(r, "\"doc\": \"d1\"");
-    CU_ASSERT_EQUAL(count(r, "\"doc\": "), 2); /* d2 has no lang */
+    CU_ASSERT_EQUAL(times_in(r, "\"doc\": "), 2); /* d2 has no lang */
     HAS(r, "\"us\": {\"queue\": ");
     LACKS(r, "\"filter\": null");
     LACKS(r, "the public one"); /* no text, no title, no metadata */
@@ -106,9 +99,9 @@ static void test_one_trace_of_many(void) {
     snprintf(json, sizeof json, "{\"index\":\"docs\",%s,\"queries\":[{\"vector\":[1,0,0,0]},{\"vector\":[1,0]},{\"vector\":[0,0,1,0],\"labels\":[]}]}", parent);
     HAS(look(&hr, "query_batch", json), "INVALID");
     const char *r = look(&f.operator, "trace.get", "{\"tenant\":\"acme\",\"trace_id\":\"11111111111111111111111111111111\"}");
-    CU_ASSERT_EQUAL(count(r, "\"method\": \"query\""), 3);
-    CU_ASSERT_EQUAL(count(r, "\"error\": \"INVALID\""), 1);
-    CU_ASSERT_EQUAL(count(r, "\"doc\": \"d1\""), 1);
+    CU_ASSERT_EQUAL(times_in(r, "\"method\": \"query\""), 3);
+    CU_ASSERT_EQUAL(times_in(r, "\"error\": \"INVALID\""), 1);
+    CU_ASSERT_EQUAL(times_in(r, "\"doc\": \"d1\""), 1);
 }
 
 static void test_errors(void) {
@@ -134,28 +127,28 @@ static const char *exposed(cn_caller *who, const char *more) {
 }
 
 static void test_exposed(void) {
-    CU_ASSERT_EQUAL(count(exposed(&f.operator, "\"doc\":\"d3\""), "\"at\""), 0);
+    CU_ASSERT_EQUAL(times_in(exposed(&f.operator, "\"doc\":\"d3\""), "\"at\""), 0);
     HAS(look(&app, "query", "{" Q ",\"as\":\"group:hr\"}"), "\"d3\"");
     HAS(look(&app, "query", "{" Q ",\"as\":\"user:ana\"}"), "\"d2\""); /* she is denied d3 */
     HAS(look(&app, "fetch", "{\"index\":\"docs\",\"doc\":\"d3\",\"as\":\"group:staff\",\"bytes\":[4,9]}"), "staff");
     HAS(look(&app, "documents.get", "{\"index\":\"docs\",\"doc\":\"d3\",\"as\":\"group:staff\"}"), "staff");
     HAS(look(&app, "documents.get", "{\"index\":\"docs\",\"doc\":\"d3\",\"as\":\"user:ana\"}"), "NOT_FOUND");
     const char *r = exposed(&f.operator, "\"doc\":\"d3\"");
-    CU_ASSERT_EQUAL(count(r, "\"trace_id\""), 3);
+    CU_ASSERT_EQUAL(times_in(r, "\"trace_id\""), 3);
     CU_ASSERT(strstr(r, "\"method\": \"query\"") < strstr(r, "\"method\": \"fetch\"")); /* oldest first */
     HAS(r, "\"method\": \"documents.get\"");
     HAS(r, "\"as\": \"group:hr\"");
-    CU_ASSERT_EQUAL(count(r, "\"as\": \"group:staff\""), 2);
+    CU_ASSERT_EQUAL(times_in(r, "\"as\": \"group:staff\""), 2);
     LACKS(r, "user:ana");
     HAS(r, "\"bytes\": [4, 9]");
     HAS(r, "\"complete\": true");
     HAS(r, "\"gaps\": []");
     HAS(r, "\"next\": null");
-    CU_ASSERT_EQUAL(count(exposed(&f.operator, "\"doc\":\"d3\",\"source\":\"other\""), "\"at\""), 0);
-    CU_ASSERT_EQUAL(count(exposed(&f.operator, "\"doc\":\"d3\",\"index\":\"secret\""), "\"at\""), 0);
-    CU_ASSERT_EQUAL(count(exposed(&f.operator, "\"doc\":\"d3\",\"since\":\"1h\""), "\"trace_id\""), 3);
+    CU_ASSERT_EQUAL(times_in(exposed(&f.operator, "\"doc\":\"d3\",\"source\":\"other\""), "\"at\""), 0);
+    CU_ASSERT_EQUAL(times_in(exposed(&f.operator, "\"doc\":\"d3\",\"index\":\"secret\""), "\"at\""), 0);
+    CU_ASSERT_EQUAL(times_in(exposed(&f.operator, "\"doc\":\"d3\",\"since\":\"1h\""), "\"trace_id\""), 3);
     HAS(exposed(&f.operator, "\"doc\":\"d3\",\"since\":\"2001-01-01\""), "\"complete\": false"); /* before there were records */
-    CU_ASSERT_EQUAL(count(exposed(&f.operator, "\"doc\":\"d3\",\"since\":\"2101-01-01\""), "\"trace_id\""), 0);
+    CU_ASSERT_EQUAL(times_in(exposed(&f.operator, "\"doc\":\"d3\",\"since\":\"2101-01-01\""), "\"trace_id\""), 0);
     HAS(exposed(&f.operator, "\"doc\":\"d3\",\"since\":\"yesterday\""), "INVALID: field \"since\"");
     HAS(exposed(&f.operator, "\"doc\":\"\""), "INVALID");
 }
@@ -163,11 +156,11 @@ static void test_exposed(void) {
 static void test_pages(void) {
     char next[128], more[256];
     const char *r = exposed(&f.operator, "\"doc\":\"d3\",\"limit\":2");
-    CU_ASSERT_EQUAL(count(r, "\"trace_id\""), 2);
+    CU_ASSERT_EQUAL(times_in(r, "\"trace_id\""), 2);
     HAS(r, "\"complete\": false");
     snprintf(more, sizeof more, "\"doc\":\"d3\",\"after\":\"%s\"", field(r, "next", next, sizeof next));
     r = exposed(&f.operator, more);
-    CU_ASSERT_EQUAL(count(r, "\"trace_id\""), 1);
+    CU_ASSERT_EQUAL(times_in(r, "\"trace_id\""), 1);
     HAS(r, "documents.get");
     HAS(exposed(&f.operator, "\"doc\":\"d3\",\"after\":\"xyz\""), "INVALID: field \"after\"");
 }
@@ -219,11 +212,11 @@ static void test_tenants_and_limited_keys(void) {
     HAS(look(&auditor, "trace.get", json), "\"doc\": \"s0\"");
     HAS(look(&limited, "trace.get", json), "NOT_FOUND: there is no record of trace");
     HAS(look(&foreign, "trace.get", json), "NOT_FOUND: there is no record of trace");
-    CU_ASSERT_EQUAL(count(exposed(&auditor, "\"doc\":\"s0\""), "\"trace_id\""), 2);
-    CU_ASSERT_EQUAL(count(exposed(&limited, "\"doc\":\"s0\""), "\"trace_id\""), 0);
+    CU_ASSERT_EQUAL(times_in(exposed(&auditor, "\"doc\":\"s0\""), "\"trace_id\""), 2);
+    CU_ASSERT_EQUAL(times_in(exposed(&limited, "\"doc\":\"s0\""), "\"trace_id\""), 0);
     HAS(exposed(&limited, "\"doc\":\"s0\",\"index\":\"secret\""), "NOT_FOUND: there is no index \"secret\"");
     LACKS(look(&limited, "audit.list", "{\"limit\":1000}"), "secret");
-    CU_ASSERT_EQUAL(count(look(&foreign, "trace.exposed", "{\"doc\":\"s0\"}"), "\"trace_id\""), 0);
+    CU_ASSERT_EQUAL(times_in(look(&foreign, "trace.exposed", "{\"doc\":\"s0\"}"), "\"trace_id\""), 0);
     HAS(look(&hr, "trace.get", json), "DENIED: trace.get needs the scope audit");
     HAS(look(&limited, "incident.explain_access", "{\"index\":\"docs\",\"doc\":\"d1\",\"principal\":\"user:ana\"}"), "\"labels\": []");
 }

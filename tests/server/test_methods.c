@@ -73,13 +73,6 @@ static void *toggle(void *arg) {
     return NULL;
 }
 
-static unsigned count(const char *text, const char *part) {
-    unsigned n = 0;
-    for (const char *p = text; (p = strstr(p, part)); p += strlen(part))
-        n++;
-    return n;
-}
-
 /* Of two documents that are hidden and shown together no answer tells that one is and the other not. */
 static void test_shown_as_of_one_epoch(void) {
     char json[4096] = "{\"tenant\":\"acme\",\"docs\":[\"first\"";
@@ -92,7 +85,7 @@ static void test_shown_as_of_one_epoch(void) {
     CU_ASSERT_EQUAL_FATAL(cn_tenant_open(f.s->data, CN_STR("acme"), &acme), CN_OK);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&t, NULL, toggle, acme), 0);
     for (int i = 0; i < 200; i++)
-        torn += count(as_operator("policy.show", json), "\"hidden\": true") == 1;
+        torn += times_in(as_operator("policy.show", json), "\"hidden\": true") == 1;
     stop = true;
     pthread_join(t, NULL);
     cn_tenant_unref(acme);

@@ -211,8 +211,8 @@ class Rebuild(unittest.TestCase):
         self.assertIn("no rebuild that waits", self.cairn("rebuild", "acme/docs", "--catch-up", "4", code=1).stderr)
         self.assertIn("no way back", self.cairn("rollback", "acme/docs", "--to", "2", "--reason", "a test", code=5).stderr)
 
-    def test_puts_all_the_time(self):
-        """Each 50 ms one, none of which fails, until the rebuilt version answers, and on."""
+    def puts(self):
+        """Puts a document each 50 ms. Returns what ends that, those put, and what failed."""
         over, said, failed = threading.Event(), [], []
         writer = Rpc(self.server, json.loads(self.cairn("key", "add", "acme", "--scope", "ingest", "--labels", "public", "-o", "json").stdout)["key"])
 
@@ -227,14 +227,19 @@ class Rebuild(unittest.TestCase):
 
         t = threading.Thread(target=write)
         t.start()
-        self.addCleanup(lambda: (over.set(), t.join()))
+        end = lambda: (over.set(), t.join())
+        self.addCleanup(end)
+        return end, said, failed
+
+    def test_puts_all_the_time(self):
+        """Each 50 ms one, none of which fails, until the rebuilt version answers, and on."""
+        end, said, failed = self.puts()
         self.service.delay = 0.05
         p = self.start("--embedder", "model2", "--activate")
         self.service.go.set()
         r = self.end(p)
         time.sleep(0.5)
-        over.set()
-        t.join()
+        end()
         self.assertEqual(failed, [])
         self.assertGreater(len(said), 5)
         self.assertTrue(r["activated"], r)
@@ -440,24 +445,13 @@ class Rebuild(unittest.TestCase):
     def test_a_gate_while_jobs_write(self):
         """It measures what it made, and once more what it activates: nobody has to know which version that is."""
         self.cairn("gate", "set", "acme/docs", "documents>=40", "documents:deleted<=0")
-        over, said = threading.Event(), []
-        writer = Rpc(self.server, json.loads(self.cairn("key", "add", "acme", "--scope", "ingest", "--labels", "public", "-o", "json").stdout)["key"])
-
-        def write():
-            while not over.wait(0.05):
-                d = document(200 + len(said), "is one of many")
-                writer.call("documents.put", index="docs", documents=[d])
-                said.append(d)
-
-        t = threading.Thread(target=write)
-        t.start()
-        self.addCleanup(lambda: (over.set(), t.join()))
+        end, _, failed = self.puts()
         self.service.delay = 0.03
         p = self.start("--embedder", "model2", "--activate")
         self.service.go.set()
         r = self.end(p)
-        over.set()
-        t.join()
+        end()
+        self.assertEqual(failed, [])
         self.assertEqual((r["state"], r["activated"], self.active()), ("done", True, r["version"]), r)
         shown = {x["name"]: x["value"] for x in self.map("gate", "show", "acme/docs", str(r["version"]))["versions"][0]["results"]}
         self.assertEqual(shown["documents"], r["counts"]["documents"])
