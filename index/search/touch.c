@@ -106,10 +106,11 @@ static cn_err make_all(make *m, const cn_touches *old, cn_touches *t) {
         uint32_t n = 0;
         while (n < m->n && m->docs[n] / CN_TOUCH_BLOCK == i)
             n++;
-        if (n)
-            CN_TRY(make_block(m, was, n, &t->blocks[i]));
-        else
+        if (n == 0) { /* where there are no documents at all, m->docs is no pointer to go on from */
             t->blocks[i] = ref_block(was);
+            continue;
+        }
+        CN_TRY(make_block(m, was, n, &t->blocks[i]));
         m->docs += n;
         m->n -= n;
     }
