@@ -28,6 +28,7 @@
 
 #define CN_CELLS_CHUNK 512u     /* blocks of 32 rows */
 #define CN_NO_ROW UINT32_MAX
+#define CN_CELLS_GROUP 32u      /* cells whose best promise is kept */
 #define CN_DEPTH_MAX 4096u      /* deeper, the flat scan is cheaper */
 
 enum { CN_CELLS_ARRAY_HEAD, CN_CELLS_ARRAY_CELLS, CN_CELLS_ARRAY_CENTROIDS, CN_CELLS_ARRAY_ROWS, CN_CELLS_ARRAY_BITS };
@@ -109,18 +110,20 @@ typedef struct cn_promise {
 } cn_promise;
 struct cn_cells_scratch {
     cn_top best;          /* places by their estimates, less base; then rows by what bounds leave to them */
-    int32_t *dot;         /* of each cell, in bytes */
-    cn_promise *order;    /* a heap: the most promising on top */
-    uint32_t n_order;
+    int32_t *sum;         /* u8dots of each cell */
+    float *dot;           /* <p, c> of each cell, as its bytes say */
+    float *most, *peak;   /* what each cell promises, -INFINITY once it was read; the most of each CN_CELLS_GROUP of them */
+    uint32_t n_groups;
     cn_scored *found;     /* best, in order */
     float factor;         /* of those found by estimate, on average */
     uint32_t over, may;   /* rows whose estimates were over the bar, and those of them that are permitted */
-    uint32_t room_cells, room_found;
+    uint32_t room_groups, room_found;
 };
 /* Ranks the cells for the query that `flat` is prepared for, and empties `best`. */
 cn_err cn_cells_rank(const cn_cells *c, const cn_scratch *flat, uint32_t depth, cn_cells_scratch *s);
 bool cn_cells_next(cn_cells_scratch *s, cn_promise *ret); /* false: all were read */
-void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratch *flat, uint32_t cell, cn_cells_scratch *s);
+/* ahead: the cell that is probably read next; NULL: none. */
+void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratch *flat, uint32_t cell, const cn_cell *ahead, cn_cells_scratch *s);
 /* What a search will do: by cells with this aim, within a budget of rows, or CN_WAY_SCAN. */
 cn_cells_told cn_cells_choose(const cn_cells *c, const cn_scan *q, double recall, cn_aim *ret_aim, uint32_t *ret_budget);
 /* Once cn_scan_begin() has made `flat` ready: the answer into flat's top. recall: what the aim is for. *ret_all false: more than `budget` rows would have had to

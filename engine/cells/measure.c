@@ -106,7 +106,7 @@ static cn_err find_truth(measuring *m, bench *b, uint32_t sample, const cn_scan 
     CN_TRY(cn_flat_staged(m->c->flat, q, b->flat, truth, &m->n_truth[sample]));
     CN_TRY(cn_cells_rank(m->c, b->flat, DEPTH_MAX, b->cells));
     while (cn_cells_next(b->cells, &at))
-        cn_cells_read(m->c, b->permitted, b->flat, at.cell, b->cells);
+        cn_cells_read(m->c, b->permitted, b->flat, at.cell, NULL, b->cells);
     cn_top_take(&b->cells->best, b->cells->found, &n);
     for (uint32_t i = 0; i < m->n_truth[sample]; i++) {
         rank[i] = UINT32_MAX;
@@ -128,7 +128,7 @@ static cn_err find_needs(measuring *m, bench *b, uint32_t sample, const cn_scan 
     while (cn_cells_next(b->cells, &at)) {
         need = cn_maxf(need, (cn_top_bar(&b->cells->best) - at.most) / cn_maxf(b->flat->p_norm, 0x1p-100f));
         b->need[at.cell] = need;
-        cn_cells_read(m->c, b->permitted, b->flat, at.cell, b->cells);
+        cn_cells_read(m->c, b->permitted, b->flat, at.cell, NULL, b->cells);
     }
     for (uint32_t i = 0; i < n; i++)
         m->need[(size_t)sample * m->k + i] = m->rank[first + i] < m->aim.depth ? b->need[m->cell_of[m->truth[first + i].row]] : INFINITY;

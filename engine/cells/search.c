@@ -9,53 +9,64 @@
 
 /* ---------- cells in the order of what they promise ---------- */
 
-static void sift_down(cn_promise *h, uint32_t n, uint32_t i) {
-    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && (h[child + 1].most > h[child].most))
-            child++;
-        if (!(h[child].most > h[i].most))
-            return;
-        cn_promise t = h[i];
-        h[i] = h[child];
-        h[child] = t;
-    }
-}
-
 static cn_err make_room(const cn_cells *c, uint32_t depth, cn_cells_scratch *s) {
-    if (c->head.cells > s->room_cells) {
-        if (!cn_resize(s->dot, c->head.cells) || !cn_resize(s->order, c->head.cells))
+    uint32_t groups = (c->head.cells + CN_CELLS_GROUP - 1) / CN_CELLS_GROUP;
+    if (groups > s->room_groups) {
+        size_t cells = (size_t)groups * CN_CELLS_GROUP;
+        if (!cn_resize(s->sum, cells) || !cn_resize(s->dot, cells) || !cn_resize(s->most, cells) || !cn_resize(s->peak, groups))
             return cn_fail_memory();
-        s->room_cells = c->head.cells;
+        s->room_groups = groups;
     }
     if (depth > s->room_found) {
         if (!cn_resize(s->found, depth))
             return cn_fail_memory();
         s->room_found = depth;
     }
+    s->n_groups = groups;
     return cn_top_begin(&s->best, depth, NULL);
+}
+
+#define LANES 8u
+static float peak_of(const float *most) {
+    float m[LANES];
+    memcpy(m, most, sizeof m);
+    for (uint32_t i = LANES; i < CN_CELLS_GROUP; i += LANES)
+        for (uint32_t j = 0; j < LANES; j++)
+            m[j] = cn_maxf(m[j], most[i + j]);
+    for (uint32_t j = 1; j < LANES; j++)
+        m[0] = cn_maxf(m[0], m[j]);
+    return m[0];
 }
 
 cn_err cn_cells_rank(const cn_cells *c, const cn_scratch *flat, uint32_t depth, cn_cells_scratch *s) {
     uint32_t n = c->head.cells;
     CN_TRY(make_room(c, depth, s));
-    s->n_order = n;
     s->over = s->may = 0;
-    cn_kernels_now()->u8dots(flat->p8, c->at_round, c->head.padded, n, s->dot);
+    cn_kernels_now()->u8dots(flat->p8, c->at_round, c->head.padded, n, s->sum);
     for (uint32_t i = 0; i < n; i++) {
-        float dot = flat->p_scale * c->round_scale[i] * (float)(s->dot[i] - 128 * flat->p8_sum);
-        s->order[i] = (cn_promise){c->cell[i].add + dot + 2 * flat->p_norm * c->cell[i].spread, i};
+        s->dot[i] = flat->p_scale * c->round_scale[i] * (float)(s->sum[i] - 128 * flat->p8_sum);
+        s->most[i] = c->cell[i].add + s->dot[i] + 2 * flat->p_norm * c->cell[i].spread;
     }
-    for (uint32_t i = n / 2; i-- > 0;)
-        sift_down(s->order, n, i);
+    for (uint32_t i = n; i < s->n_groups * CN_CELLS_GROUP; i++)
+        s->most[i] = -INFINITY;
+    for (uint32_t g = 0; g < s->n_groups; g++)
+        s->peak[g] = peak_of(s->most + g * CN_CELLS_GROUP);
     return CN_OK;
 }
 
 bool cn_cells_next(cn_cells_scratch *s, cn_promise *ret) {
-    if (s->n_order == 0)
+    uint32_t g = 0, i = 0;
+    for (uint32_t j = 1; j < s->n_groups; j++)
+        if (s->peak[j] > s->peak[g])
+            g = j;
+    float *most = s->most + g * CN_CELLS_GROUP, peak = s->peak[g];
+    if (!(peak > -INFINITY))
         return false;
-    *ret = s->order[0];
-    s->order[0] = s->order[--s->n_order];
-    sift_down(s->order, s->n_order, 0);
+    while (most[i] != peak)
+        i++;
+    *ret = (cn_promise){peak, g * CN_CELLS_GROUP + i};
+    most[i] = -INFINITY;
+    s->peak[g] = peak_of(most);
     return true;
 }
 
@@ -63,23 +74,33 @@ bool cn_cells_next(cn_cells_scratch *s, cn_promise *ret) {
 
 static bool may(const uint64_t *permitted, uint32_t row) { return permitted[row / 64] >> (row % 64) & 1; }
 
-void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratch *flat, uint32_t cell, cn_cells_scratch *s) {
+/* A block of the cell that is read next, on its way while one of this cell is scanned: where that begins in memory nothing foresees. */
+static void fetch_block(const cn_cells *c, const cn_cell *ahead, uint32_t i) {
+    if (!ahead || i >= cn_cell_blocks(ahead))
+        return;
+    const uint8_t *block = cn_cells_block(c, ahead->block + i);
+    for (size_t at = 0; at < cn_code_block_bytes(&c->flat->head); at += 64)
+        __builtin_prefetch(block + at, 0, 2);
+}
+
+void cn_cells_read(const cn_cells *c, const uint64_t *permitted, const cn_scratch *flat, uint32_t cell, const cn_cell *ahead, cn_cells_scratch *s) {
     const cn_kernels *k = cn_kernels_now();
     const cn_cell *in = &c->cell[cell];
     const cn_flat_head *h = &c->flat->head;
-    float line[2] = {flat->lut_scale, flat->lut_shift}, est[CN_FASTSCAN_ROWS], dot;
-    k->dots(flat->p, &c->centroid[cell], h->padded, 1, &dot);
-    for (uint32_t done = 0; done < in->rows; done += CN_FASTSCAN_ROWS) {
-        uint32_t block = in->block + done / CN_FASTSCAN_ROWS, left = in->rows - done;
+    float line[2] = {flat->lut_scale, flat->lut_shift}, est[CN_FASTSCAN_ROWS], dot = s->dot[cell];
+    for (uint32_t i = 0; i < cn_cell_blocks(in); i++) {
+        uint32_t block = in->block + i, left = in->rows - i * CN_FASTSCAN_ROWS;
         const uint32_t *rows = c->rows + (size_t)block * CN_FASTSCAN_ROWS;
+        __builtin_prefetch(rows);
+        __builtin_prefetch(rows + CN_FASTSCAN_ROWS / 2);
+        fetch_block(c, ahead, i);
         uint32_t over = k->fastscan(flat->lut, cn_cells_block(c, block), h->padded, h->planes, line, cn_top_bar(&s->best) - dot, est);
         if (left < CN_FASTSCAN_ROWS)
             over &= (1u << left) - 1;
-        s->over += (uint32_t)__builtin_popcount(over);
-        for (; over; over &= over - 1) {
-            uint32_t i = (uint32_t)__builtin_ctz(over);
-            if (may(permitted, rows[i])) {
-                cn_top_offer(&s->best, (cn_scored){est[i] + dot, block * CN_FASTSCAN_ROWS + i});
+        for (; over; over &= over - 1, s->over++) {
+            uint32_t at = (uint32_t)__builtin_ctz(over);
+            if (may(permitted, rows[at])) {
+                cn_top_offer(&s->best, (cn_scored){est[at] + dot, block * CN_FASTSCAN_ROWS + at});
                 s->may++;
             }
         }
@@ -105,16 +126,18 @@ static bool behind(const cn_cells *c, const cn_scan *q, const cn_cells_scratch *
 
 /* *ret_all: all that may matter was read before io->rows were more than the budget. */
 static cn_err read_cells(const cn_cells *c, const cn_scan *q, const cn_aim *aim, uint32_t budget, const cn_scratch *flat, cn_cells_scratch *s, cn_cells_told *io, bool *ret_all) {
-    cn_promise at;
+    cn_promise at, next;
+    bool has = cn_cells_next(s, &at);
     *ret_all = true;
-    for (uint32_t i = 0; cn_cells_next(s, &at) && may_hold(c, aim, flat, &at, cn_top_bar(&s->best)); i++) {
+    for (uint32_t i = 0; has && may_hold(c, aim, flat, &at, cn_top_bar(&s->best)); i++, at = next) {
         if (q->stop && i % STOP_CELLS == 0 && q->stop(q->stop_ctx))
             return cn_fail(CN_DEADLINE, "the search ran out of time");
         if (io->rows > budget || behind(c, q, s, io)) {
             *ret_all = false;
             break;
         }
-        cn_cells_read(c, q->permitted, flat, at.cell, s);
+        has = cn_cells_next(s, &next);
+        cn_cells_read(c, q->permitted, flat, at.cell, has ? &c->cell[next.cell] : NULL, s);
         io->cells++;
         io->rows += c->cell[at.cell].rows;
     }
@@ -133,7 +156,9 @@ static void bound_found(const cn_cells *c, const cn_scratch *flat, cn_cells_scra
         uint32_t m = n - from < CN_BATCH ? n - from : CN_BATCH;
         for (uint32_t i = 0; i < m; i++) {
             uint32_t row = s->found[from + i].row;
-            at[i] = f->chunk[row / CN_CHUNK_ROWS].int8 + (size_t)(row % CN_CHUNK_ROWS) * f->head.padded;
+            const cn_flat_chunk *in = &f->chunk[row / CN_CHUNK_ROWS];
+            at[i] = in->int8 + (size_t)(row % CN_CHUNK_ROWS) * f->head.padded;
+            cn_bound_fetch(in, row % CN_CHUNK_ROWS);
         }
         cn_kernels_now()->u8dots(flat->p8, at, f->head.padded, m, dots);
         for (uint32_t i = 0; i < m; i++) {
@@ -237,8 +262,10 @@ void cn_cells_scratch_free(cn_cells_scratch *s) {
     if (!s)
         return;
     cn_top_done(&s->best);
+    cn_free(s->sum);
     cn_free(s->dot);
-    cn_free(s->order);
+    cn_free(s->most);
+    cn_free(s->peak);
     cn_free(s->found);
     cn_free(s);
 }

@@ -110,6 +110,13 @@ typedef struct cn_bound {
     int32_t shift; /* what the 128 in each byte of a row adds to the sum */
 } cn_bound;
 cn_bound cn_bound_of(const cn_flat *f, const cn_scratch *s);
+/* What cn_bound_most() reads of a row, on its way to the processor while the products are made. */
+static inline void cn_bound_fetch(const cn_flat_chunk *c, uint32_t i) {
+    __builtin_prefetch(c->add + i);
+    __builtin_prefetch(c->scale + i);
+    __builtin_prefetch(c->miss + i);
+    __builtin_prefetch(c->size + i);
+}
 /* i: the row's place in its chunk; dot: u8dots of it. */
 static inline float cn_bound_most(const cn_bound *b, const cn_flat_chunk *c, uint32_t i, int32_t dot) {
     return b->base + c->add[i] + b->scale * c->scale[i] * (float)(dot - b->shift) + b->p_norm * c->miss[i] + b->p_miss * c->size[i];

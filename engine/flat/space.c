@@ -50,62 +50,96 @@ float cn_into_space(const cn_space *sp, const cn_rotation *r, const float *x, fl
 
 /* What the score has beside <p, r> and the row's own `add`. */
 static float base_of(const cn_space *sp, const float *q, float norm) {
-    double sum = 0, scale = sp->metric == CN_COSINE && norm > 0 ? 1 / (double)norm : 1;
-    for (uint32_t i = 0; i < sp->dim; i++) {
-        double m = sp->mean ? (double)sp->mean[i] : 0, x = (double)q[i] * scale;
-        sum += sp->metric == CN_L2 ? -(x - m) * (x - m) : x * m;
+    float ret;
+    if (!sp->mean)
+        return sp->metric == CN_L2 ? -norm * norm : 0;
+    if (sp->metric == CN_L2) {
+        cn_kernels_now()->l2s(q, &sp->mean, sp->dim, 1, &ret);
+        return -ret;
     }
-    return (float)sum;
+    cn_kernels_now()->dots(q, &sp->mean, sp->dim, 1, &ret);
+    return sp->metric == CN_COSINE && norm > 0 ? ret / norm : ret;
 }
 
 /* The step of a scale that ends at `most`; 0 where it would have too few bits left to divide by, so that all is 0 steps. */
 static float step_of(float most, float steps) { return most / steps >= FLT_MIN ? most / steps : 0; }
 
+/* Sums go in lanes, none of which waits for another. */
+#define LANES 8u
+typedef struct lanes {
+    double v[LANES];
+} lanes;
+static double sum_of(const lanes *l) {
+    double sum = 0;
+    for (uint32_t i = 0; i < LANES; i++)
+        sum += l->v[i];
+    return sum;
+}
+
+/* To the nearest whole number, of two the even one, for |x| < 2^22: below 1.5 * 2^23 there are no fractions left. */
+static float whole(float x) { return x + 0x1.8p23f - 0x1.8p23f; }
+
+static float most_of(const float *p, uint32_t n) {
+    float most[LANES] = {0};
+    for (uint32_t i = 0; i < n; i += LANES)
+        for (uint32_t j = 0; j < LANES; j++)
+            most[j] = cn_maxf(most[j], fabsf(p[i + j]));
+    for (uint32_t j = 1; j < LANES; j++)
+        most[0] = cn_maxf(most[0], most[j]);
+    return most[0];
+}
+
 static void make_p8(cn_scratch *s, uint32_t padded) {
-    float most = 0;
-    double miss = 0, norm = 0;
-    for (uint32_t i = 0; i < padded; i++)
-        most = cn_maxf(most, fabsf(s->p[i]));
-    s->p_scale = step_of(most, 127);
-    s->p8_sum = 0;
+    const float *p = s->p, scale = step_of(most_of(p, padded), 127), by = scale > 0 ? scale : INFINITY;
+    lanes miss = {0}, norm = {0};
+    int32_t sum = 0;
     for (uint32_t i = 0; i < padded; i++) {
-        s->p8[i] = (int8_t)(s->p_scale > 0 ? nearbyintf(s->p[i] / s->p_scale) : 0);
-        s->p8_sum += s->p8[i];
-        double e = (double)s->p[i] - (double)s->p_scale * s->p8[i];
-        miss += e * e;
-        norm += (double)s->p[i] * (double)s->p[i];
+        int32_t x = (int32_t)whole(p[i] / by);
+        s->p8[i] = (int8_t)x;
+        sum += x;
     }
-    s->p_miss = (float)sqrt(miss) * (1 + 0x1p-20f);
-    s->p_norm = (float)sqrt(norm) * (1 + 0x1p-20f);
+    for (uint32_t i = 0; i < padded; i += LANES)
+        for (uint32_t j = 0; j < LANES; j++) {
+            double x = (double)p[i + j], e = x - (double)scale * s->p8[i + j];
+            miss.v[j] += e * e;
+            norm.v[j] += x * x;
+        }
+    s->p_scale = scale;
+    s->p8_sum = sum;
+    s->p_miss = (float)sqrt(sum_of(&miss)) * (1 + 0x1p-20f);
+    s->p_norm = (float)sqrt(sum_of(&norm)) * (1 + 0x1p-20f);
 }
 
-/* Entry x of a group of four: the sum of the components whose bits are set in x, from its least one up. */
-static void group_sums(const float *p, float sum[16]) {
-    sum[0] = 0;
-    for (uint32_t t = 0; t < 4; t++)
-        for (uint32_t x = 0; x < 1u << t; x++)
-            sum[x | 1u << t] = sum[x] + p[t];
+/* Entry x of a group of four: the sum of the components whose bits are set in x, in steps from the least there is. */
+static void make_entries(const float *p, float least, float steps, uint8_t *ret) {
+    static const float has[4][16] = {{0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1},
+                                     {0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1},
+                                     {0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1},
+                                     {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}};
+    int32_t entry[16];
+    for (uint32_t x = 0; x < 16; x++) {
+        float sum = p[0] * has[0][x] + p[1] * has[1][x] + p[2] * has[2][x] + p[3] * has[3][x];
+        entry[x] = (int32_t)cn_minf(cn_maxf((sum - least) * steps + 0.5f, 0), CN_LUT_MAX);
+    }
+    for (uint32_t x = 0; x < 16; x++)
+        ret[x] = (uint8_t)entry[x];
 }
-
-static float negative(const float *p) { return cn_minf(p[0], 0) + cn_minf(p[1], 0) + cn_minf(p[2], 0) + cn_minf(p[3], 0); }
 
 static void make_lut(cn_scratch *s, uint32_t padded, uint32_t planes) {
-    float widest = 0, all = 0, least = 0, sum[16];
+    float widest = 0, all = 0, least = 0;
     for (uint32_t g = 0; g < padded; g += 4) {
-        float n = negative(s->p + g), t = s->p[g] + s->p[g + 1] + s->p[g + 2] + s->p[g + 3];
-        widest = cn_maxf(widest, t - 2 * n);
-        all += t;
-        least += n;
+        const float *p = s->p + g;
+        float wide = fabsf(p[0]) + fabsf(p[1]) + fabsf(p[2]) + fabsf(p[3]), sum = p[0] + p[1] + p[2] + p[3];
+        widest = cn_maxf(widest, wide);
+        all += sum;
+        least += (sum - wide) / 2; /* the negative ones */
     }
     float step = step_of(widest, CN_LUT_MAX);
     step = step > 0 ? step : 1;
     for (uint32_t g = 0; g < padded; g += 4) {
-        float n = negative(s->p + g);
-        group_sums(s->p + g, sum);
-        for (uint32_t x = 0; x < 16; x++) {
-            float v = (sum[x] - n) / step + 0.5f;
-            s->lut[4 * g + x] = (uint8_t)(v < 0 ? 0 : v > CN_LUT_MAX ? CN_LUT_MAX : v);
-        }
+        const float *p = s->p + g;
+        float wide = fabsf(p[0]) + fabsf(p[1]) + fabsf(p[2]) + fabsf(p[3]), sum = p[0] + p[1] + p[2] + p[3];
+        make_entries(p, (sum - wide) / 2, 1 / step, s->lut + 4 * (size_t)g);
     }
     float levels = (float)((1u << planes) - 1);
     s->lut_scale = 2 * step;
