@@ -1,19 +1,16 @@
 """A data directory that the tests of the command share: tenant acme, index docs by a tiny model, two versions, a member."""
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../system"))
-from serving import CAIRN, Server, run
+from serving import CAIRN, SANITIZED, Server, run
 
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 ALL = "query,ingest,activate,force,versions,policy,operate,audit,admin"
-with open(CAIRN, "rb") as f:
-    SANITIZED = re.search(b"__[at]san_init", f.read()) is not None  # slower by far, and needs more address space than there is
 TEXT = "the committee decides on the removal of packages"
 RULES = ("--label-rule", "hr-*=group:hr", "--label", "public")
 
