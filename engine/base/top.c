@@ -89,3 +89,10 @@ void cn_top_take(cn_top *t, cn_scored *hits, uint32_t *ret_n) {
     }
     t->bar = -INFINITY;
 }
+
+void cn_top_drain(cn_top *t, cn_scored *hits, uint32_t *ret_n) {
+    for (uint32_t i = 0; i < t->n; i++)
+        hits[i] = (cn_scored){cn_ranked_score(&t->heap[i]), t->heap[i].row};
+    *ret_n = t->n;
+    cn_top_empty(t);
+}

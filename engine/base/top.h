@@ -35,6 +35,7 @@ void cn_top_done(cn_top *t);
 void cn_top_empty(cn_top *t); /* for the same k */
 void cn_top_offer(cn_top *t, cn_scored x); /* a score that is no number is none of the best */
 void cn_top_take(cn_top *t, cn_scored *hits, uint32_t *ret_n); /* best first; empties t */
+void cn_top_drain(cn_top *t, cn_scored *hits, uint32_t *ret_n); /* the same in no order */
 /* What a row's score must reach to be among the best; -infinity while there are fewer than k. */
 static inline float cn_top_bar(const cn_top *t) { return t->bar; }
 float cn_ranked_score(const cn_ranked *r);

@@ -1,6 +1,6 @@
 /* What a search costs by cells and by the flat scan, counted in rows whose few bits are read; measured with benchmarks/cells.
- * Reading by cells has a budget, half of what the scan costs: a search that needs more is the scan's, at one and a half times its
- * cost. */
+ * Reading by cells has a budget: all rows once, where that is cheaper than the scan, else half of what the scan costs. A search that
+ * needs more is the scan's, at less than twice its cost. */
 #include <string.h>
 
 #include "engine/cells/inside.h"
@@ -70,7 +70,7 @@ cn_cells_told cn_cells_choose(const cn_cells *c, const cn_scan *q, double recall
     if ((float)told.expected + more < scan || eager()) {
         told.way = CN_WAY_CELLS;
         *ret_aim = aim;
-        *ret_budget = eager() ? c->head.rows : (uint32_t)(scan / 2);
+        *ret_budget = eager() || scan > n ? c->head.rows : (uint32_t)(scan / 2);
     }
     return told;
 }

@@ -172,7 +172,7 @@ static void bound_found(const cn_cells *c, const cn_scratch *flat, cn_cells_scra
 /* From places to rows, and into flat's top, as far as no bound rules them out. */
 static void score_found(const cn_cells *c, const cn_scan *q, cn_scratch *flat, cn_cells_scratch *s) {
     uint32_t n;
-    cn_top_take(&s->best, s->found, &n);
+    cn_top_drain(&s->best, s->found, &n);
     s->factor = 0;
     for (uint32_t i = 0; i < n; i++) {
         s->factor += cn_cells_factor(c, s->found[i].row) / (float)n;
