@@ -1,5 +1,6 @@
 #include "index/catalog/leftover.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "index/control/audit.h"
 
 #define AT_ONCE 64 /* files let go in one transaction */
+#define LOOK_NS 100000000ull
 
 typedef struct gone {
     cn_key key;
@@ -219,23 +221,38 @@ cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_lefto
     return CN_OK;
 }
 
-cn_err cn_leftovers_in(cn_tenant *t, cn_arena *a, const cn_seg_id *v, uint32_t n, uint64_t *ret) {
+static cn_err may_erase(void *ctx, const cn_catalog *c, MDB_txn *txn) { return cn_policy_may_erase(txn, c->policy, ctx); }
+
+cn_err cn_leftovers_policy(cn_tenant *t, cn_policy **ret) {
+    char why[CN_ERROR_TEXT];
+    bool any = true;
+    cn_err err = cn_policy_load(t, ret);
+    if (err == CN_OK)
+        return CN_OK;
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    if (cn_catalog_read(t, may_erase, &any) != CN_OK || any)
+        return cn_fail(err, "%s", why);
+    *ret = NULL;
+    return CN_OK;
+}
+
+cn_err cn_leftovers_in(cn_tenant *t, const cn_policy *p, cn_arena *a, const cn_seg_id *v, uint32_t n, uint64_t *ret, uint32_t *ret_n) {
     finding f = {.t = t, .a = a, .last_us = CN_NO_TIME};
-    cn_policy *p;
-    CN_TRY(cn_policy_load(t, &p));
-    cn_err err = read_gone(&f, p);
-    for (uint32_t i = 0; err == CN_OK && f.n_gone && i < n; i++) {
+    uint64_t from = cn_mono_ns();
+    uint32_t i;
+    CN_TRY(p ? read_gone(&f, p) : CN_OK);
+    for (i = 0; i < n && (i == 0 || cn_mono_ns() - from < LOOK_NS); i++) {
         cn_segw_left is = {0};
         int fd;
         ret[i] = 0;
-        if (cn_seg_try_hold(t, &v[i], &fd) != CN_OK)
+        if (f.n_gone == 0 || cn_seg_try_hold(t, &v[i], &fd) != CN_OK)
             continue;
         if (count(&f, &v[i], fd, &is, &ret[i]) != CN_OK)
             ret[i] = 0;
         close(fd);
     }
-    cn_policy_unref(p);
-    return err;
+    *ret_n = i;
+    return CN_OK;
 }
 
 /* ---------- letting go ---------- */

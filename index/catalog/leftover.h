@@ -24,8 +24,11 @@ typedef struct cn_leftovers {
     uint32_t building;  /* files under way, which nobody else can read */
 } cn_leftovers;
 cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_leftovers *ret);
-/* How many each of these files holds; 0 also of one that cannot be read, or that somebody has taken up. */
-cn_err cn_leftovers_in(cn_tenant *t, cn_arena *a, const cn_seg_id *v, uint32_t n, uint64_t *ret);
+/* The policy by which files are looked through; NULL where it cannot be loaded, but tells of nothing that was ever erased. */
+cn_err cn_leftovers_policy(cn_tenant *t, cn_policy **ret);
+/* How many each of these files holds by that policy; 0 also of one that cannot be read, or that somebody has taken up. Stops after a
+ * tenth of a second: *ret_n says how many files it has looked at, at least one. */
+cn_err cn_leftovers_in(cn_tenant *t, const cn_policy *p, cn_arena *a, const cn_seg_id *v, uint32_t n, uint64_t *ret, uint32_t *ret_n);
 /* Those that hold any, or are damaged, go with the next sweep, which tells of it in the chain under this index; from the
  * others what they do not count is taken out. */
 cn_err cn_leftovers_let_go(cn_tenant *t, cn_str index, const cn_policy *p, const cn_actor *who);

@@ -16,6 +16,12 @@
 #include "index/store/segment.h"
 
 #define SWEEP_MAX 64                       /* files, or records, in one transaction */
+#define POLICIES 32                        /* times that the policy may change under what was looked at */
+
+typedef struct looked { /* what a file that no version names holds of erased documents */
+    cn_seg_id id;
+    uint64_t holds;
+} looked;
 
 typedef struct erased { /* files that held erased documents, and are gone */
     cn_seg_id id[SWEEP_MAX];
@@ -34,12 +40,15 @@ typedef struct sweep { /* of one batch */
     cn_err err;
     cn_gc_result *got;
     cn_stray stray[SWEEP_MAX];
-    cn_seg_id rows[SWEEP_MAX]; /* those strays that hold rows, of which nobody told that they hold erased documents */
-    uint64_t rows_hold[SWEEP_MAX];
-    uint32_t n_strays, n_rows;
+    uint32_t n_strays;
+    looked looked[SWEEP_MAX];  /* those strays that hold rows, of which nobody told that they hold erased documents */
+    cn_seg_id unlooked[SWEEP_MAX];
+    uint32_t n_looked, n_unlooked;
+    cn_digest by;              /* the policy by which they were looked at; zero: one that erases nothing */
+    uint32_t policies;         /* how many of them there have been */
     erased gone;
     cn_needed forgotten; /* held erased documents, are named no more, and a kill came before they were let go */
-    bool more;
+    bool full, more;
 } sweep;
 
 static bool written_since(const sweep *g, const cn_seg_id *id, int64_t us) {
@@ -117,24 +126,79 @@ static cn_err find_forgotten(void *ctx, cn_str key, cn_str value, bool *stop) {
     return CN_OK;
 }
 
-static cn_err note_rows(sweep *g, const char *name) {
+/* ---------- what they hold ---------- */
+static bool front_of(const cn_stray *x, cn_seg_id *ret) { return cn_unhex((cn_str){x->name, 2 * CN_SEG_ID}, ret->b, CN_SEG_ID) == 0; }
+
+static cn_err note_rows(sweep *g, const looked *known, uint32_t n_known, const cn_stray *x) {
     cn_seg_id id;
     cn_str value;
-    if (strcmp(name + 2 * CN_SEG_ID, ".mdb") != 0 || cn_unhex((cn_str){name, 2 * CN_SEG_ID}, id.b, CN_SEG_ID) != 0)
+    if (strcmp(x->name + 2 * CN_SEG_ID, ".mdb") != 0 || !front_of(x, &id))
         return CN_OK;
     cn_err err = cn_db_get(g->txn, g->c->erasing, (cn_str){(const char *)id.b, CN_SEG_ID}, &value);
-    if (err == CN_NOT_FOUND)
-        g->rows[g->n_rows++] = id;
-    return err == CN_NOT_FOUND ? CN_OK : err;
+    if (err != CN_NOT_FOUND)
+        return err;
+    for (uint32_t i = 0; i < n_known; i++)
+        if (memcmp(&known[i].id, &id, sizeof id) == 0) {
+            g->looked[g->n_looked++] = known[i];
+            return CN_OK;
+        }
+    g->unlooked[g->n_unlooked++] = id;
+    return CN_OK;
 }
 
-/* What of them was erased before or after their last version went: the chain tells of it whichever way they go. */
-static cn_err look_at_rows(sweep *g) {
-    g->n_rows = 0;
+static cn_digest digest_of(const cn_policy *p) { return p ? cn_policy_digest(p) : (cn_digest){{0}}; }
+
+/* What was seen of a file holds as long as the policy is the same: it is sealed, or nobody's. */
+static cn_err forget_by_policy(sweep *g) {
+    cn_policy *p;
+    CN_TRY(cn_leftovers_policy(g->t, &p));
+    cn_digest now = digest_of(p);
+    cn_policy_unref(p);
+    if (cn_digest_eq(&now, &g->by))
+        return CN_OK;
+    g->by = now;
+    g->n_looked = 0;
+    return ++g->policies <= POLICIES ? CN_OK : cn_fail(CN_OVERLOADED, "the policy of this tenant was changed each time that files were about to be removed; try again");
+}
+
+static bool is_unlooked(const sweep *g, const cn_stray *x) {
+    cn_seg_id id;
+    bool is = false;
+    for (uint32_t i = 0; i < g->n_unlooked && front_of(x, &id); i++)
+        is |= memcmp(&g->unlooked[i], &id, sizeof id) == 0;
+    return is;
+}
+
+/* Files that hold rows, and what is derived from them, stay until somebody has looked at them. */
+static cn_err keep_unlooked(sweep *g) {
+    looked known[SWEEP_MAX];
+    uint32_t n = 0;
+    CN_TRY(forget_by_policy(g));
+    uint32_t n_known = g->n_looked;
+    memcpy(known, g->looked, n_known * sizeof *known);
+    g->n_looked = g->n_unlooked = 0;
     for (uint32_t i = 0; i < g->n_strays; i++)
-        CN_TRY(note_rows(g, g->stray[i].name));
-    memset(g->rows_hold, 0, sizeof g->rows_hold);
-    return g->n_rows ? cn_leftovers_in(g->t, g->a, g->rows, g->n_rows, g->rows_hold) : CN_OK;
+        CN_TRY(note_rows(g, known, n_known, &g->stray[i]));
+    for (uint32_t i = 0; i < g->n_strays; i++)
+        if (!is_unlooked(g, &g->stray[i]))
+            g->stray[n++] = g->stray[i];
+    g->n_strays = n;
+    return CN_OK;
+}
+
+/* What of them was erased before or after their last version went: the chain tells of it whichever way they go. In no
+ * transaction, since it takes long; what it finds of another policy than the last plan's, the next plan forgets. */
+static cn_err look(sweep *g) {
+    uint64_t holds[SWEEP_MAX];
+    uint32_t n = 0;
+    cn_policy *p;
+    CN_TRY(cn_leftovers_policy(g->t, &p));
+    cn_digest now = digest_of(p);
+    cn_err err = cn_digest_eq(&now, &g->by) ? cn_leftovers_in(g->t, p, g->a, g->unlooked, g->n_unlooked, holds, &n) : CN_OK;
+    cn_policy_unref(p);
+    for (uint32_t i = 0; i < n; i++)
+        g->looked[g->n_looked++] = (looked){g->unlooked[i], holds[i]};
+    return err;
 }
 
 /* Reading the folder takes long, and is done before the writer is taken: whoever names a file changes the catalog. */
@@ -147,7 +211,8 @@ static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_db_each(txn, c->erasing, (cn_str){0}, find_forgotten, g));
     CN_TRY(cn_seg_strays(g->t, keep, g, g->stray, SWEEP_MAX, &g->n_strays));
     CN_TRY(g->err);
-    return look_at_rows(g);
+    g->full = g->n_strays == SWEEP_MAX;
+    return keep_unlooked(g);
 }
 
 static cn_err forget_retired(sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
@@ -269,11 +334,12 @@ static cn_err tell_erased(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 /* In a transaction before the one that unlinks them: then a kill leaves a note of it. */
 static cn_err note_erasing(const sweep *g, const cn_catalog *c, MDB_txn *txn, bool *ret_any) {
     *ret_any = false;
-    for (uint32_t i = 0; i < g->n_rows; i++) {
-        if (g->rows_hold[i] == 0)
+    for (uint32_t i = 0; i < g->n_looked; i++) {
+        const looked *x = &g->looked[i];
+        if (x->holds == 0)
             continue;
-        CN_TRY(cn_retire_now(c, txn, &g->rows[i]));
-        CN_TRY(cn_erasing_put(txn, c->erasing, &g->rows[i], (cn_str){"", 0}, g->rows_hold[i], 0));
+        CN_TRY(cn_retire_now(c, txn, &x->id));
+        CN_TRY(cn_erasing_put(txn, c->erasing, &x->id, (cn_str){"", 0}, x->holds, 0));
         *ret_any = true;
     }
     return CN_OK;
@@ -288,7 +354,7 @@ static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         return CN_OK;
     CN_TRY(cn_seg_strays_remove(g->t, g->stray, g->n_strays, &g->got->files, &g->got->bytes));
     bool any = g->got->files > before || g->forgotten.n; /* files that someone holds are left for another time */
-    g->more = g->n_strays == SWEEP_MAX || g->forgotten.n == SWEEP_MAX;
+    g->more = g->full || g->forgotten.n == SWEEP_MAX;
     CN_TRY(forget_retired(g, c, txn, &any));
     CN_TRY(cn_retire_files(c, txn, g->forgotten.v, g->forgotten.n));
     CN_TRY(forget_orphans(g, c, txn, &any));
@@ -318,7 +384,8 @@ static cn_err sweep_all(sweep *s) {
     do {
         cn_arena_reset(s->a);
         CN_TRY(cn_catalog_change(s->t, plan_sweep, sweep_in, s));
-    } while (s->more);
+        CN_TRY(s->n_unlooked ? look(s) : CN_OK);
+    } while (s->more || s->n_unlooked);
     return sync_folder(s->t);
 }
 

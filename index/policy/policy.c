@@ -265,6 +265,23 @@ cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool 
     return CN_OK;
 }
 
+static cn_err may_erase(void *ctx, cn_str key, cn_str value, bool *stop) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_policy_doc d;
+    cn_key k;
+    cn_arena_init(&a, 1024, (size_t)1 << 30);
+    bool read = key.n == 1 + sizeof k && cn_policy_doc_read(value, memcpy(&k, key.p + 1, sizeof k), &a, &d) == CN_OK;
+    *(bool *)ctx = *stop = !read || d.erased || d.erased_us != CN_NO_TIME || d.n_rows;
+    return CN_OK;
+}
+
+cn_err cn_policy_may_erase(MDB_txn *txn, MDB_dbi policy, bool *ret) {
+    bool any = false;
+    CN_TRY(cn_db_each(txn, policy, CN_STR("d"), may_erase, &any));
+    *ret = any;
+    return CN_OK;
+}
+
 cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed) {
     cn_triple left = *row;

@@ -59,6 +59,8 @@ bool cn_policy_same_patterns(const cn_policy *p, const cn_policy *q);
 bool cn_policy_pattern_hides(const cn_policy *p, cn_str source, cn_str id);
 /* Is it what the control database says in this transaction? */
 cn_err cn_policy_current(const cn_policy *p, MDB_txn *txn, MDB_dbi policy, bool *ret);
+/* Was anything ever erased, as far as its records say? Of a policy that cannot be loaded: a record that cannot be read may. */
+cn_err cn_policy_may_erase(MDB_txn *txn, MDB_dbi policy, bool *ret);
 /* Calls fn for each document that is erased, or was and has rows of before. */
 typedef struct cn_erasure {
     cn_key key;

@@ -1,5 +1,7 @@
 /* What killed writers left: an erasure reaches it, and what else was kept for a resume stays. */
 #include <CUnit/CUnit.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -292,7 +294,7 @@ static void test_of_a_stub(void) {
 
 /* Its files wait for their minute, and are nobody's: of a tenant without an index too. */
 static void test_of_a_dropped_index(void) {
-    static const char *const all[] = {"l", "v", "w", "x", "y", "z"};
+    static const char *const all[] = {"l", "v", "w", "x", "y", "busy", "many", "z"};
     unsigned before = audited("version.erased");
     cn_pending p;
     cn_compact_result r = {0};
@@ -314,6 +316,46 @@ static void test_of_a_dropped_index(void) {
     CU_ASSERT_EQUAL(p.files, 0);
 }
 
+/* ---------- while others write ---------- */
+#define LET_GO 40
+static atomic_bool writing;
+
+static void *write_on(void *none) {
+    static const s_row one[] = {{"busy", "text", "public", "", ""}};
+    while (atomic_load(&writing)) {
+        CU_ASSERT(s_seal("busy", one, 1, NULL) > 0);
+        usleep(1000);
+    }
+    return none;
+}
+
+/* What each file holds is looked at while the catalog changes under it; and is told of as ever. */
+static void test_while_others_write(void) {
+    static s_aged a;
+    pthread_t writer;
+    uint32_t files = 0;
+    unsigned before = audited("version.erased");
+    s_index("busy");
+    s_index("many");
+    CU_ASSERT_EQUAL(s_seal("many", first, 1, NULL), 1);
+    for (unsigned i = 0; i < LET_GO; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "many%u", i);
+        CU_ASSERT(s_seal("many", &(s_row){id, i ? "text" : secret, "public", "", ""}, 1, NULL) == i + 2);
+    }
+    OK(s_policy(CN_POLICY_ERASE, "many0", NULL, &s_why));
+    for (unsigned i = LET_GO; i > 0; i--)
+        OK(cn_version_drop(s_tenant, CN_STR("many"), i + 1, &s_why));
+    atomic_store(&writing, true);
+    CU_ASSERT_FATAL(pthread_create(&writer, NULL, write_on, NULL) == 0);
+    CU_ASSERT_TRUE(s_sweep_aged(&a, &files));
+    atomic_store(&writing, false);
+    pthread_join(writer, NULL);
+    CU_ASSERT(files >= LET_GO && secrets() == 0);
+    CU_ASSERT_EQUAL(audited("version.erased"), before + 1);
+    OK(s_policy(CN_POLICY_RESTORE, "many0", NULL, &s_why));
+}
+
 void add_leftover_suite(void) {
     CU_pSuite s = CU_add_suite("leftovers", set_up, tear_down);
     CU_add_test(s, "erased of a killed job", test_erased_of_a_killed_job);
@@ -325,5 +367,6 @@ void add_leftover_suite(void) {
     CU_add_test(s, "of a dropped version", test_of_a_dropped_version);
     CU_add_test(s, "swept by itself", test_swept_by_itself);
     CU_add_test(s, "of a stub", test_of_a_stub);
+    CU_add_test(s, "while others write", test_while_others_write);
     CU_add_test(s, "of a dropped index", test_of_a_dropped_index);
 }
