@@ -349,7 +349,10 @@ static cn_err note_erasing(const sweep *g, const cn_catalog *c, MDB_txn *txn, bo
 static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
     uint32_t before = g->got->files;
+    bool orphans = false;
     CN_TRY(note_erasing(g, c, txn, &g->more));
+    CN_TRY(g->more ? CN_OK : forget_orphans(g, c, txn, &orphans));
+    g->more |= orphans; /* files of a dropped index are planned anew, since their minute begins now */
     if (g->more)
         return CN_OK;
     CN_TRY(cn_seg_strays_remove(g->t, g->stray, g->n_strays, &g->got->files, &g->got->bytes));
@@ -357,7 +360,6 @@ static cn_err sweep_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     g->more = g->full || g->forgotten.n == SWEEP_MAX;
     CN_TRY(forget_retired(g, c, txn, &any));
     CN_TRY(cn_retire_files(c, txn, g->forgotten.v, g->forgotten.n));
-    CN_TRY(forget_orphans(g, c, txn, &any));
     g->more &= any;
     return CN_OK;
 }

@@ -35,13 +35,11 @@ static cn_err name_check(cn_str label, cn_str name) {
         if (len <= 0)
             return cn_fail(CN_INVALID, "a label is not valid UTF-8 at byte %zu; " RIGHT_FORM, label.n - name.n + at);
         if (!name_char(c))
-            return cn_fail(CN_INVALID, "the label \"" CN_STR_FMT "\" has a space, comma or control character at byte %zu; " RIGHT_FORM,
-                           CN_STR_ARG(label), label.n - name.n + at);
+            return cn_fail(CN_INVALID, "a label has a space, comma or control character at byte %zu; " RIGHT_FORM, label.n - name.n + at);
         at += (size_t)len;
     }
     if (chars == 0 || chars > NAME_CHARS_MAX)
-        return cn_fail(CN_INVALID, "the label \"" CN_STR_FMT "\" has a name of %zu characters; it must be 1 to %d", CN_STR_ARG(label), chars,
-                       NAME_CHARS_MAX);
+        return cn_fail(CN_INVALID, "a label has a name of %zu characters; it must be 1 to %d", chars, NAME_CHARS_MAX);
     return CN_OK;
 }
 
@@ -55,11 +53,10 @@ cn_err cn_label_check(cn_str label) {
     const char *colon = label.n ? memchr(label.p, ':', label.n) : NULL;
     size_t kind = colon ? (size_t)(colon - label.p) : 0;
     if (kind == 0)
-        return cn_fail(CN_INVALID, "the label \"" CN_STR_FMT "\" has no kind; " RIGHT_FORM, CN_STR_ARG(label));
+        return cn_fail(CN_INVALID, "a label has no kind; " RIGHT_FORM);
     for (size_t i = 0; i < kind; i++)
         if (!kind_char(label.p[i], i == 0))
-            return cn_fail(CN_INVALID, "the label \"" CN_STR_FMT "\" has a kind with other characters than a-z, 0-9, _ and -; " RIGHT_FORM,
-                           CN_STR_ARG(label));
+            return cn_fail(CN_INVALID, "a label has a kind with other characters than a-z, 0-9, _ and -; " RIGHT_FORM);
     return name_check(label, (cn_str){label.p + kind + 1, label.n - kind - 1});
 }
 
@@ -101,8 +98,11 @@ cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret) 
     cn_str *set = cn_arena_alloc(a, n * sizeof *set);
     if (!set)
         return cn_fail_memory();
-    for (uint32_t i = 0; i < n; i++)
-        CN_TRY(cn_label_make(a, v[i], &set[i]));
+    for (uint32_t i = 0; i < n; i++) {
+        cn_err err = cn_label_make(a, v[i], &set[i]);
+        if (err != CN_OK)
+            return err == CN_INVALID && n > 1 ? cn_wrap(err, "number %u of the list", i + 1) : err;
+    }
     if (n > 1)
         qsort(set, n, sizeof *set, by_bytes);
     uint32_t kept = 0;
@@ -113,9 +113,7 @@ cn_err cn_labels_make(cn_arena *a, const cn_str *v, uint32_t n, cn_labels *ret) 
     return CN_OK;
 }
 
-static cn_err empty_label(uint32_t n, cn_str commas) {
-    return cn_fail(CN_INVALID, "label %u of \"" CN_STR_FMT "\" is empty; labels are separated by single commas", n + 1, CN_STR_ARG(commas));
-}
+static cn_err empty_label(uint32_t n) { return cn_fail(CN_INVALID, "label %u is empty; labels are separated by single commas", n + 1); }
 
 cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret) {
     cn_str part[CN_LABELS_MAX], rest = cn_str_trim(commas);
@@ -126,9 +124,9 @@ cn_err cn_labels_parse(cn_arena *a, cn_str commas, cn_labels *ret) {
             return cn_fail(CN_INVALID, "a list of labels has at most %d", CN_LABELS_MAX);
         part[n] = cn_str_trim(one);
         if (part[n].n == 0)
-            return empty_label(n, commas);
+            return empty_label(n);
     }
-    return open ? empty_label(n, commas) : cn_labels_make(a, part, n, ret);
+    return open ? empty_label(n) : cn_labels_make(a, part, n, ret);
 }
 
 void cn_labels_text(cn_buf *out, cn_labels set) {

@@ -1,7 +1,7 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 6; 0: nothing to go on from
+ *   0   4  format: 7; 6: without the last field, as builds before this one wrote it; 0: nothing to go on from
  *   4   4  1: the whole input is in it, which deletes nothing; else 0
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
@@ -9,14 +9,17 @@
  *  56  96  counts: read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed over, skipped, unnamed
  * 152  32  digest of the policy by which the rows were made
  * 184  32  digest of the recipe: a model or chunker of the same name may be another by the time of a resume
- * 216   8  id of the index: so may an index */
+ * 216   8  id of the index: so may an index
+ * 224   8  the newest version there was when that head was read: one that was set aside then is none it builds on */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 6
+#define NOTE_FORMAT 7
+#define NOTE_BEFORE 6
+#define BYTES_BEFORE 224
 #define KEEP_NS 2000000000ull
 #define VERSIONS_ARENA ((size_t)1 << 30)
 #define ID_LISTED 512 /* bytes of a rejected document's id */
@@ -27,13 +30,13 @@ typedef struct note {
     cn_digest chain;
     uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped, unnamed;
     cn_digest policy, recipe;
-    uint64_t index;
+    uint64_t index, newest;
 } note;
-_Static_assert(sizeof(note) == 224, "the layout of the note is fixed");
+_Static_assert(sizeof(note) == 232, "the layout of the note is fixed");
 
 static note note_of(const cn_run *r) {
     const cn_counts *c = &r->counts;
-    return (note){.format = NOTE_FORMAT, .index = r->index.id, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
+    return (note){.format = NOTE_FORMAT, .index = r->index.id, .newest = r->index.newest, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
                   .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
                   .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
                   .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest};
@@ -71,9 +74,9 @@ static cn_err load_note(cn_run *r, note *ret) {
     cn_buf_init(&b, 1 << 20);
     CN_TRY(cn_segw_get_note(r->w, &b));
     *ret = (note){0};
-    if (b.n == sizeof *ret)
-        memcpy(ret, b.p, sizeof *ret);
-    if (ret->format != NOTE_FORMAT)
+    if (b.n == sizeof *ret || b.n == BYTES_BEFORE)
+        memcpy(ret, b.p, b.n);
+    if (ret->format != (b.n == sizeof *ret ? NOTE_FORMAT : NOTE_BEFORE))
         *ret = (note){0};
     return CN_OK;
 }
@@ -99,7 +102,7 @@ cn_err cn_run_built_on(const cn_run *r, uint64_t base, uint64_t newest, bool *re
 
 static cn_err is_whole(cn_run *r, const note *n, bool *ret) {
     *ret = n->format && n->whole && n->index == r->index.id && !made_of_erased(r, n);
-    return *ret ? cn_run_built_on(r, n->base, 0, ret) : CN_OK;
+    return *ret ? cn_run_built_on(r, n->base, n->newest, ret) : CN_OK;
 }
 
 static cn_err read_note(cn_run *r, bool *ret_usable) {

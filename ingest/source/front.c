@@ -138,7 +138,9 @@ static cn_err read_line(cn_row_reader *r, cn_str line, lines *l, cn_arena *a, cn
     cn_err e = read_value(r, text, l, &v);
     if (e == CN_OK)
         e = take(r, key, &v, text, a, row);
-    return e == CN_OK ? CN_OK : cn_wrap(e, "line %zu, \"" CN_STR_FMT "\"", number, CN_STR_ARG(key));
+    if (e == CN_OK || cn_fields_find(&r->fields, key) < 0) /* any other key is the document's own word, which is kept nowhere */
+        return e == CN_OK ? e : cn_wrap(e, "line %zu", number);
+    return cn_wrap(e, "line %zu, \"" CN_STR_FMT "\"", number, CN_STR_ARG(key));
 }
 
 cn_err cn_front_read(cn_row_reader *r, cn_str file, cn_arena *a, cn_row *io) {

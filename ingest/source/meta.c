@@ -44,7 +44,7 @@ static cn_err pack(cn_meta *m, cn_buf *out) {
     for (uint32_t i = 0; i < m->n; i++) {
         const cn_meta_entry *e = &m->entries[i];
         if (i && cn_str_eq(e->key, e[-1].key))
-            return cn_fail(CN_INVALID, "the key \"" CN_STR_FMT "\" stands there twice", CN_STR_ARG(e->key));
+            return cn_fail(CN_INVALID, "a key of metadata stands there twice");
         cn_pack_str(out, e->key);
         cn_buf_add(out, m->values.p + e->from, e->to - e->from);
     }
@@ -107,7 +107,7 @@ static cn_err pack_map(cn_meta *m, const msgpack_object *map) {
         CN_TRY(cn_meta_key(m, cn_obj_str(&kv->key)));
         cn_err e = pack_object(&m->values, &kv->val);
         if (e != CN_OK)
-            return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(cn_obj_str(&kv->key)));
+            return cn_wrap(e, "entry %u", i + 1);
     }
     return CN_OK;
 }

@@ -317,10 +317,12 @@ static cn_err pack_value(cn_row_reader *r, cn_jscan *j, cn_jkind kind, cn_buf *b
 
 static cn_err meta_entries(cn_row_reader *r, cn_jscan *j) {
     cn_str key;
+    unsigned number = 0;
     cn_err e;
     CN_TRY(cn_jscan_open(j, '{'));
     while ((e = cn_jscan_key(j, &key)) == CN_OK) {
         cn_jkind kind = cn_jscan_kind(j);
+        number++;
         if (kind == CN_J_NULL) {
             CN_TRY(cn_jscan_word(j));
             continue;
@@ -328,7 +330,7 @@ static cn_err meta_entries(cn_row_reader *r, cn_jscan *j) {
         CN_TRY(cn_meta_key(&r->meta, key));
         e = pack_value(r, j, kind, &r->meta.values);
         if (e != CN_OK)
-            return cn_wrap(e, "\"" CN_STR_FMT "\"", CN_STR_ARG(key));
+            return cn_wrap(e, "entry %u", number);
     }
     return e == CN_END ? CN_OK : e;
 }
@@ -390,7 +392,7 @@ cn_err cn_row_json(cn_row_reader *r, char *line, size_t n, cn_arena *a, cn_row *
         e = json_field(r, key, &j, a, &row);
         if (e != CN_OK) {
             ret->id = row.id; /* so that what is rejected has its name */
-            return cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(key));
+            return cn_fields_find(&r->fields, key) < 0 ? e : cn_wrap(e, "field \"" CN_STR_FMT "\"", CN_STR_ARG(key));
         }
     }
     if (e != CN_END)

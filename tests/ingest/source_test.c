@@ -81,7 +81,7 @@ static void bad_rows(void) {
         {"[1]", "not a JSON object"}, {"{\"id\":\"a\"}", "no field \"text\""}, {"{\"text\":\"a\"}", "no field \"id\""}, {"{\"id\":\"a\",\"text\":\"\"}", "empty"},
         {"{\"id\":\"a\",\"text\":\"b\"", "too early"}, {"{\"id\":\"a\",\"text\":\"\xff\"}", "byte 19 (0xFF)"}, {"{\"id\":\"a\",\"text\":\"\\ud800\"}", "surrogate"},
         {"{\"id\":\"a\",\"id\":\"a\"}", "twice"}, {"{\"id\":\"a\",\"text\":1}", "field \"text\""}, {"{\"id\":\"a\",\"text\":\"b\"} x", "follows"},
-        {"{\"id\":\"a\",\"text\":\"b\",\"meta\":{\"k\":{}}}", "\"k\": it is nested"}, {"{\"id\":\"a\",\"text\":\"b\",\"meta\":{\"k\":99999999999999999999}}", "64 bits"},
+        {"{\"id\":\"a\",\"text\":\"b\",\"meta\":{\"k\":{}}}", "entry 1: it is nested"}, {"{\"id\":\"a\",\"text\":\"b\",\"meta\":{\"k\":99999999999999999999}}", "64 bits"},
         {"{\"id\":\"a\",\"text\":\"b\",\"labels\":[\"no kind\"]}", "field \"labels\""}, {"{\"id\":\"a\",\"text\":\"b\",\"modified\":\"soon\"}", "not a time"},
         {"{\"id\":\"a\",\"text\":\"b\",\"vector\":[1,2]}", "has 2 numbers"}, {"{\"id\":\"a\",\"text\":\"b\",\"vector\":[1,NaN,2]}", "NaN"},
         {"{\"id\":\"a\",\"text\":\"b\",\"labels\":null}", "field \"labels\" is null"}, {"{\"id\":\"a\",\"Labels\":[\"group:x\"],\"text\":\"b\"}", "\"Labels\" looks like \"labels\""},

@@ -153,6 +153,28 @@ static void authors(void) {
     ends(s);
 }
 
+/* The reason is kept as long as its job is listed; the document may be erased. */
+static void reasons_hold_nothing_of_a_row(void) {
+    static const char *const rows[][2] = {
+        {"{\"id\": \"a\", \"text\": \"x\", \"labels\": [\"public\", \"heliotrope\"]}", "field \"labels\": number 2 of the list: a label has no kind"},
+        {"{\"id\": \"a\", \"text\": \"x\", \"labels\": [\"A heliotrope:x\"]}", "field \"labels\": a label has a kind with other characters"},
+        {"{\"id\": \"a\", \"text\": \"x\", \"labels\": [\"group:a heliotrope\"]}", "field \"labels\": a label has a space, comma or control character at byte 7"},
+        {"{\"id\": \"a\", \"text\": \"x\", \"labels\": \"public,,heliotrope:x\"}", "field \"labels\""},
+        {"{\"id\": \"a\", \"text\": \"x\", \"meta\": {\"b\": null, \"heliotrope\": {}}}", "field \"meta\": entry 2: it is nested"},
+        {"{\"id\": \"a\", \"text\": \"x\", \"meta\": {\"heliotrope\": 1, \"heliotrope\": 2}}", "a key of metadata stands there twice"},
+        {"{\"id\": \"a\", \"text\": \"x\", \"heliotrope\": }", "not JSON at byte"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cn_source *s = open_one(put("held.jsonl", rows[i][0], strlen(rows[i][0])), (cn_source_opts){0});
+        cn_str why = next(s).why;
+        CU_ASSERT(said(why, rows[i][1]) && !memmem(why.p, why.n, "heliotrope", 10));
+        ends(s);
+    }
+    cn_source *s = open_one(PUT("held.md", "---\nheliotrope: [a\n---\ntext"), (cn_source_opts){.trust = CN_TRUST_FRONT_MATTER});
+    cn_str why = next(s).why;
+    CU_ASSERT(said(why, "its front matter: line 2: its list [") && !memmem(why.p, why.n, "heliotrope", 10));
+    ends(s);
+}
+
 static void globs(void) {
     char cmd[512], path[128];
     snprintf(cmd, sizeof cmd, "cd %s && mkdir -p g/a/b && for f in g/x.html g/a/y.html g/a/b/z.html g/a/n.txt; do echo text > $f; done; "
@@ -217,6 +239,7 @@ void add_table_tests(void) {
     CU_add_test(s, "CSV", table);
     CU_add_test(s, "CSV that is wrong", bad_tables);
     CU_add_test(s, "front matter and sidecars", authors);
+    CU_add_test(s, "reasons hold nothing of a row", reasons_hold_nothing_of_a_row);
     CU_add_test(s, "globs and files that are no documents", globs);
     CU_add_test(s, "numbers of .npy files", numbers);
 }

@@ -560,6 +560,26 @@ class Rebuild(unittest.TestCase):
         r = self.map("ingest", "acme/docs", "--resume", job, text="")
         self.assertEqual((r["state"], r["root"], r["counts"]["read"], r["counts"]["changed"], r["counts"]["added"]), ("done", self.fresh(), 30, 10, 20), r)
 
+    def test_a_resume_onto_a_version_that_had_been_set_aside(self):
+        """What the job found unchanged, that version changed: its rows alone do not make it the source's, so the source is read again."""
+        said = self.docs["d2"]
+        self.put(document(2, "says something else"), activate=False)
+        self.docs["d2"] = said
+        self.cairn("quarantine", "acme/docs", "2")
+        docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
+        rows = os.path.join(self.dir, "rows.jsonl")
+        with open(rows, "w") as f:
+            f.write("".join(json.dumps(d) + "\n" for d in [*docs, said]))
+        self.service.most = 60
+        self.across("", rows, "--threads", "1", code=1)
+        self.docs.update({d["id"]: d for d in docs})
+        (job,) = [j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "ingest"]
+        self.service.most = 1 << 30
+        self.cairn("rollback", "acme/docs", "--to", "1", "--reason", "wrong")
+        self.cairn("unquarantine", "acme/docs", "2")
+        r = self.map("ingest", "acme/docs", "--resume", job, code=5)
+        self.assertEqual((r["state"], r["root"], r["counts"]["changed"]), ("held", self.fresh("model1"), 11), r)  # a rollback holds the index
+
     def test_an_ingest_that_deletes_across_a_flip_whose_new_model_fails(self):
         """What it deletes stands in no row: it says that it reads its input again."""
         docs = [document(i, "is held up " + "and goes on " * 400) for i in range(30, 60)]
