@@ -14,6 +14,7 @@
 #include "server/service/runner.h"
 
 #define FAILED_MAX 100     /* questions named in the answer */
+#define PINS 100           /* times that a question begins anew while the catalog changes */
 #define QUESTION_S 60      /* one may take so long */
 #define RUN_S (4 * 3600)   /* all of them, where the call has no end of its own */
 #define SCRATCH_CAP ((size_t)64 << 20)
@@ -171,6 +172,23 @@ static cn_err ask(run *r, const cn_frozen_set *set, const cn_frozen_question *q,
     return take_hits(r, n, ret);
 }
 
+/* A member's labels and the documents of one epoch, as reading.h has it for everybody's questions: what is measured is never of a
+ * state that never was. */
+static cn_err ask_as(run *r, const cn_frozen_set *set, const cn_frozen_question *q, uint64_t version, cn_principal *ret_who, answer *ret, bool *ret_failed) {
+    for (int tries = 0; tries < PINS; tries++) {
+        uint64_t epoch;
+        CN_TRY(cn_epoch(r->t, &epoch));
+        CN_TRY(principal_of(r, q, ret_who));
+        r->c->epoch = epoch; /* of the view, once there is one */
+        *ret_failed = ask(r, set, q, version, ret_who, ret) != CN_OK;
+        if (!q->as.n || r->c->epoch == epoch)
+            return CN_OK;
+        answer_done(ret);
+        *ret = (answer){0};
+    }
+    return cn_fail(CN_OVERLOADED, "the catalog changed each time that a question was asked; run the gate again");
+}
+
 /* ---------- a set ---------- */
 typedef struct tally {
     double m[CN_MEASURES];   /* sums over graded questions */
@@ -182,7 +200,6 @@ typedef struct measured {    /* a set in hand */
     run *r;
     const cn_frozen_set *set;
     cn_judgements *j;
-    cn_view *view;           /* of the version */
 } measured;
 
 static cn_err add_grades(cn_judgements *j, const cn_frozen_set *set) {
@@ -232,12 +249,14 @@ static cn_err check_found(const measured *m, const cn_frozen_question *q, const 
     return CN_OK;
 }
 
-static cn_err may_read(const measured *m, const cn_frozen_doc *doc, const cn_principal *who, bool *ret) {
+static cn_err may_read(cn_view *view, const cn_frozen_doc *doc, const cn_principal *who, bool *ret) {
     cn_seg *seg;
     uint32_t at;
+    if (!view)
+        return cn_fail(CN_UNAVAILABLE, "the question could not begin");
     if (!doc->source.n)
-        return cn_view_reads_any(m->view, doc->id, who, ret);
-    cn_err err = cn_view_doc(m->view, doc->source, doc->id, who, &seg, &at);
+        return cn_view_reads_any(view, doc->id, who, ret);
+    cn_err err = cn_view_doc(view, doc->source, doc->id, who, &seg, &at);
     *ret = err == CN_OK;
     return err == CN_NOT_FOUND ? CN_OK : err;
 }
@@ -246,7 +265,7 @@ static cn_err may_read(const measured *m, const cn_frozen_doc *doc, const cn_pri
 static cn_err check_unseen(const measured *m, const cn_frozen_question *q, const cn_principal *who, const answer *a, tally *io) {
     for (uint32_t i = 0; i < q->n_unseen; i++) {
         bool may = true;
-        cn_err err = may_read(m, &q->unseen[i], who, &may);
+        cn_err err = may_read(a->q.reading.view, &q->unseen[i], who, &may);
         if (err == CN_OK && !may && !has_doc(a->docs, a->n, &q->unseen[i]))
             continue;
         io->leaked++;
@@ -263,9 +282,12 @@ static cn_err note_error(const measured *m, const cn_frozen_question *q, const c
 
 /* An answer of the active version that is missing would make the other one look better than it is. A question is one error at
  * most. */
-static cn_err measure_active(const measured *m, const cn_frozen_question *q, const cn_principal *who, bool failed, tally *now, tally *before) {
+static cn_err measure_active(const measured *m, const cn_frozen_question *q, bool failed, tally *now, tally *before) {
     __attribute__((cleanup(answer_done))) answer a = {0};
-    if (ask(m->r, m->set, q, m->r->active, who, &a) == CN_OK)
+    cn_principal who;
+    bool too;
+    CN_TRY(ask_as(m->r, m->set, q, m->r->active, &who, &a, &too));
+    if (!too)
         return add_scores(m, q, &a, before);
     before->errors++;
     now->errors += !failed;
@@ -275,8 +297,8 @@ static cn_err measure_active(const measured *m, const cn_frozen_question *q, con
 static cn_err measure_question(const measured *m, const cn_frozen_question *q, tally *now, tally *before) {
     __attribute__((cleanup(answer_done))) answer a = {0};
     cn_principal who;
-    CN_TRY(principal_of(m->r, q, &who));
-    bool failed = ask(m->r, m->set, q, m->r->version, &who, &a) != CN_OK;
+    bool failed;
+    CN_TRY(ask_as(m->r, m->set, q, m->r->version, &who, &a, &failed));
     if (!failed) {
         CN_TRY(add_scores(m, q, &a, now));
         now->ms[now->n_ms++] = a.ms;
@@ -287,7 +309,7 @@ static cn_err measure_question(const measured *m, const cn_frozen_question *q, t
     }
     CN_TRY(check_found(m, q, &a, now));
     CN_TRY(check_unseen(m, q, &who, &a, now));
-    return compares(m->r) && q->n_grades ? measure_active(m, q, &who, failed, now, before) : CN_OK;
+    return compares(m->r) && q->n_grades ? measure_active(m, q, failed, now, before) : CN_OK;
 }
 
 /* The call's arena is what everything of a question takes from: each gets a fresh one. */
@@ -328,7 +350,6 @@ static cn_err ask_all(measured *m, tally *now, tally *before) {
     run *r = m->r;
     const cn_frozen_set *set = m->set;
     CN_TRY(add_grades(m->j, set));
-    CN_TRY(cn_view_open(r->t, r->index, r->version, &m->view));
     tally cold = {.ms = now->ms};
     uint32_t n_failed = r->n_failed;
     size_t failed = r->failed.n;
@@ -356,8 +377,6 @@ static cn_err measure_set(run *r, const cn_frozen_set *set) {
     CN_TRY(cn_judge_new(2 * CN_FROZEN_BYTES, &m.j));
     cn_err err = ask_all(&m, &now, &before);
     cn_judge_free(m.j);
-    if (m.view)
-        cn_view_unref(m.view);
     return err;
 }
 

@@ -25,13 +25,22 @@ static void take_then_give(void) {
     change("policy.allow", "{\"tenant\":\"acme\",\"docs\":[\"d4\"],\"labels\":[\"group:hr\"]}");
 }
 
+/* d4 is taken from hr, and then she comes to hr: never could she read it. */
+static void close_then_come(void) {
+    change("policy.clear", "{\"tenant\":\"acme\",\"docs\":[\"d4\"]}");
+    change("members.set", ANA ",\"labels\":[\"group:hr\"]}");
+}
+
+static void (*what)(void) = take_then_give;
+static unsigned late; /* views opened before the first change */
+
 cn_err __real_cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret);
 cn_err __wrap_cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret);
 cn_err __wrap_cn_view_open(cn_tenant *t, cn_str index, uint64_t number, cn_view **ret) {
     opened++;
-    if (times) {
+    if (times && opened > late) {
         times--;
-        take_then_give();
+        what();
     }
     return __real_cn_view_open(t, index, number, ret);
 }
@@ -74,6 +83,28 @@ static void it_does_not_go_on_for_ever(void) {
     times = 0;
 }
 
+/* At whatever moment of a run she loses what she had, and gets what she had not: nothing is measured that she never could read. */
+static void a_gate_measures_one_moment_too(void) {
+    change("gate.freeze", "{\"tenant\":\"acme\",\"index\":\"docs\",\"set\":\"leaks\",\"queries\":[{\"id\":\"a\",\"vector\":[0.6,0.4,0,0],\"as\":\"user:ana\",\"must_not_see\":[\"d4\"]}]}");
+    for (int come = 0; come < 2; come++)
+        for (late = 0; late < 6; late++) {
+            before();
+            if (come) {
+                change("members.set", ANA ",\"labels\":[\"group:x\"]}");
+                change("policy.allow", "{\"tenant\":\"acme\",\"docs\":[\"d4\"],\"labels\":[\"group:hr\"]}");
+            }
+            what = come ? close_then_come : take_then_give;
+            opened = 0;
+            times = 1;
+            const char *answer = ask(&f, &f.operator, "gate.run", "{\"tenant\":\"acme\",\"index\":\"docs\"}");
+            CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\"failed\": []"));
+            CU_ASSERT(times == 0 || opened <= late);
+            times = 0;
+        }
+    what = take_then_give;
+    late = 0;
+}
+
 int main(void) {
     fixture_init(&f);
     beside = (fixture){.s = f.s, .operator = f.operator};
@@ -85,6 +116,7 @@ int main(void) {
     CU_add_test(s, "labels and documents are of one moment", labels_and_documents_are_of_one_moment);
     CU_add_test(s, "who names nobody does not wait", who_names_nobody_does_not_wait);
     CU_add_test(s, "it does not go on for ever", it_does_not_go_on_for_ever);
+    CU_add_test(s, "a gate measures one moment too", a_gate_measures_one_moment_too);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();
