@@ -11,8 +11,8 @@
 #include "index/store/fields.h"
 
 #define OWNER CN_STR("owner")
-/* In the host's "settings", of a tenant that is off the list and whose directory may still lie in its place: DROPPING name -> "".
- * By it alone what is not on the list is taken away: an older cairn.mdb that was brought back must not cost anybody a tenant. */
+/* In the host's "settings", of a tenant that is off the list and whose directory may still lie in its place: DROPPING name -> its uid
+ * (or "", by an earlier build, or where its record was damaged). By it alone what is not on the list is taken away: an older cairn.mdb that was brought back must not cost anybody a tenant. */
 #define DROPPING "dropping "
 #define DROPPED ".dropped-"
 #define MAKING ".making-"
@@ -143,15 +143,47 @@ typedef struct dropping {
     cn_data *d;
     MDB_txn *txn;
     char name[CN_NAME_MAX + 1];
-    bool any;
+    uint8_t uid[UID_BYTES];
+    bool any, has_uid;
 } dropping;
 
 static cn_err take_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     dropping *x = ctx;
-    (void)value;
+    x->has_uid = value.n == UID_BYTES;
+    if (x->has_uid)
+        memcpy(x->uid, value.p, UID_BYTES);
     snprintf(x->name, sizeof x->name, "%.*s", (int)(key.n - (sizeof DROPPING - 1)), key.p + sizeof DROPPING - 1);
     *stop = x->any = true;
     return CN_OK;
+}
+
+static cn_err read_owner(cn_env *control, uint8_t uid[UID_BYTES]) {
+    MDB_dbi meta;
+    MDB_txn *txn;
+    cn_str value, name;
+    cn_field f[OWNER_FIELDS];
+    CN_TRY(cn_env_dbi(control, "meta", false, &meta));
+    CN_TRY(cn_txn_read(control, &txn));
+    owner_fields(&name, uid, f);
+    cn_err e = cn_db_get(txn, meta, OWNER, &value);
+    e = e == CN_OK ? cn_fields_read(value, "the record of whose a directory is", NULL, f, OWNER_FIELDS) : e;
+    cn_txn_abort(control, txn);
+    return e;
+}
+
+/* Made anew since the cairn.mdb was written that says so, which is an older one brought back. One that cannot be read is what was
+ * dropped: a tenant may go for being damaged. */
+static bool lies_there_anew(const dropping *x) {
+    char path[CN_PATH_MAX];
+    uint8_t uid[UID_BYTES];
+    cn_env *control;
+    if (!x->has_uid || cn_path(path, sizeof path, "%s/tenants/%s/control.mdb", x->d->dir, x->name) != CN_OK)
+        return false;
+    if (cn_env_open(path, CN_ENV_CONTROL, false, &control) != CN_OK)
+        return false;
+    bool anew = read_owner(control, uid) == CN_OK && memcmp(uid, x->uid, UID_BYTES) != 0;
+    cn_env_close(control);
+    return anew;
 }
 
 /* One of that name may have been made anew. */
@@ -160,7 +192,7 @@ static cn_err end_one(dropping *x) {
     cn_str v, name = cn_str_of(x->name);
     cn_err e = cn_db_get(x->txn, x->d->tenants, name, &v);
     if (e == CN_NOT_FOUND)
-        e = set_aside(x->d, x->name);
+        e = lies_there_anew(x) ? CN_OK : set_aside(x->d, x->name);
     CN_TRY(e);
     return cn_db_del(x->txn, x->d->settings, dropping_key(name, room));
 }
@@ -297,10 +329,13 @@ bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name) {
 
 static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx) {
     char room[sizeof DROPPING + CN_NAME_MAX];
+    uint8_t uid[UID_BYTES];
+    int64_t made;
     MDB_txn *txn;
     cn_str v;
     CN_TRY(cn_txn_write(d->host, &txn));
     cn_err e = cn_db_get(txn, d->tenants, name, &v);
+    bool known = e == CN_OK && cn_tenant_record(name, v, uid, &made) == CN_OK;
     if (e == CN_NOT_FOUND)
         e = cn_fail(CN_NOT_FOUND, "there is no tenant " CN_STR_FMT, CN_STR_ARG(name));
     if (e == CN_OK && leaving)
@@ -308,7 +343,7 @@ static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, voi
     if (e == CN_OK)
         e = cn_db_del(txn, d->tenants, name);
     if (e == CN_OK)
-        e = cn_db_put(txn, d->settings, dropping_key(name, room), CN_STR(""));
+        e = cn_db_put(txn, d->settings, dropping_key(name, room), known ? (cn_str){(const char *)uid, UID_BYTES} : CN_STR(""));
     if (e == CN_OK)
         return cn_txn_commit(d->host, txn);
     cn_txn_abort(d->host, txn);

@@ -177,6 +177,44 @@ static void a_drop_cut_short_is_ended(void) {
     fixture_done(&f);
 }
 
+static void copy_host(const fixture *f, const char *from, const char *to) {
+    char cmd[512];
+    snprintf(cmd, sizeof cmd, "cp %s/%s %s/%s", f->dir, from, f->dir, to);
+    CU_ASSERT_EQUAL(system(cmd), 0);
+}
+
+/* A backup of cairn.mdb of that moment says so too: it must not cost the tenant that was made anew since. */
+static void a_drop_of_an_older_list_takes_nothing_anew(void) {
+    fixture f;
+    int status = 0;
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("anew"), &tester));
+    cn_tenant_unref(f.tenant);
+    cn_data_close(f.data);
+    pid_t pid = fork();
+    if (pid == 0) {
+        cn_data *d;
+        cn_log_set(end_here, NULL, CN_LOG_INFO);
+        if (cn_data_open(f.dir, &d) == CN_OK)
+            cn_tenant_drop(d, CN_STR("anew"), NULL, NULL, &tester);
+        _exit(1);
+    }
+    CU_ASSERT(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    copy_host(&f, "cairn.mdb", "backup");
+    OK(cn_data_open(f.dir, &f.data));
+    OK(cn_tenant_create(f.data, CN_STR("anew"), &tester));
+    cn_data_close(f.data);
+    copy_host(&f, "backup", "cairn.mdb");
+    OK(cn_data_open(f.dir, &f.data));
+    OK(cn_tenant_open(f.data, CN_STR("acme"), &f.tenant));
+    OK(cn_tenants_tidy(f.data));
+    CU_ASSERT_TRUE(is_there(&f, "anew"));
+    OK(cn_tenants_tidy(f.data));
+    CU_ASSERT_TRUE(is_there(&f, "anew"));
+    fixture_done(&f);
+}
+
 static void a_lost_control_file_answers_nothing(void) {
     fixture f;
     cn_tenant *t;
@@ -433,6 +471,7 @@ void data_suite(void) {
     CU_ADD_TEST(s, tenants_come_and_go);
     CU_ADD_TEST(s, leftovers_of_tenants_go);
     CU_ADD_TEST(s, a_drop_cut_short_is_ended);
+    CU_ADD_TEST(s, a_drop_of_an_older_list_takes_nothing_anew);
     CU_ADD_TEST(s, a_directory_is_one_tenants);
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
     CU_ADD_TEST(s, a_damaged_record_opens_nothing);
