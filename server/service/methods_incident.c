@@ -108,8 +108,7 @@ static cn_err as_member(cn_call *c, cn_look *l) {
 }
 
 cn_err cn_look_as(cn_service *s, cn_call *c, const msgpack_object *p, cn_look *io) {
-    static const cn_str everyone[] = {{"public", 6}};
-    cn_labels labels = {everyone, 1};
+    cn_labels labels = cn_labels_public;
     bool is_key;
     CN_TRY(cn_get_str(p, "principal", &io->who.name));
     if (io->who.name.p && cn_given(p, "labels"))
