@@ -165,7 +165,7 @@ static cn_err put_in_place(job *j, bool *ret_again) {
     CN_AUTO_BUF cn_buf detail;
     cn_buf_init(&detail, 65536);
     CN_TRY(pack_detail(j, &detail));
-    cn_switch w = {.s = &j->s, .made = j->made, .n = j->n_groups, .policy = j->policy, .who = j->who, .index = j->index, .detail = cn_buf_str(&detail),
+    cn_switch w = {.s = &j->s, .made = j->made, .n = j->n_groups, .who = j->who, .index = j->index, .detail = cn_buf_str(&detail),
                    .detail_fields = DETAIL_FIELDS};
     cn_err e = cn_switch_all(&w);
     j->got.versions = w.versions;

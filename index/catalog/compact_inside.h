@@ -75,7 +75,6 @@ typedef struct cn_switch {
     const cn_survey *s;
     const cn_rewrite *made;
     uint32_t n;
-    const cn_policy *policy;  /* under which they were made */
     const cn_actor *who;
     cn_str index;
     cn_str detail;            /* fields of the first audit record: pairs, packed */

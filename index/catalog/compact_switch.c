@@ -132,7 +132,8 @@ typedef struct revoked {
     uint64_t n;
 } revoked;
 
-/* An erased document has no row left that a revocation could concern: rows written after a restore come in later versions. */
+/* An erased document has no row left that a revocation could concern: rows written after a restore come in later versions. So the
+ * policy is one loaded after the versions were listed: by an older one, a document restored and written anew since is erased. */
 static cn_err keep_revoked(void *ctx, const cn_key *key, const cn_triple *gone) {
     revoked *r = ctx;
     if (cn_policy_erased(r->policy, key))
@@ -143,7 +144,7 @@ static cn_err keep_revoked(void *ctx, const cn_key *key, const cn_triple *gone) 
 }
 
 static cn_err put_revoked(batch *b, cn_seg *was, cn_segw *own, ready *ret) {
-    revoked r = {.policy = b->w->policy};
+    revoked r = {.policy = b->policy};
     cn_buf_init(&r.out, LIST_MAX);
     cn_revoked_begin(&r.out);
     cn_err e = cn_revoked_each(was, keep_revoked, &r);
@@ -314,8 +315,11 @@ static cn_err get_ready(batch *b) {
     if (ix.id != b->w->s->ix.id)
         return cn_fail(CN_CONFLICT, "the index was dropped meanwhile");
     for (uint32_t i = 0; i < n && b->n < BATCH; i++)
-        if (!cn_version_dropped(&v[i]) && touches(b->w, &v[i]))
+        if (!cn_version_dropped(&v[i]) && touches(b->w, &v[i])) {
+            if (!b->policy)
+                CN_TRY(load_policy(b));
             CN_TRY(make_ready(b, &v[i]));
+        }
     return CN_OK;
 }
 

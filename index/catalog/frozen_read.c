@@ -251,8 +251,7 @@ static cn_err check_ids(const cn_frozen_set *s, cn_arena *a) {
 }
 
 cn_err cn_frozen_set_read(const msgpack_object *map, cn_arena *a, cn_frozen_set *ret) {
-    static const cn_str public_label[] = {{"public", 6}};
-    const asker anyone = {.labels = {public_label, 1}};
+    const asker anyone = {.labels = cn_labels_public};
     const msgpack_object *list = cn_get(map, "queries");
     cn_frozen_set s = {.at_us = CN_NO_TIME};
     cn_str source = {"", 0};

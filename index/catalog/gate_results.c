@@ -13,6 +13,13 @@
 _Static_assert(CN_GATE_OWN_RESULTS + CN_GATE_LIVE_RESULTS + CN_FROZEN_SETS_MAX * CN_FROZEN_RESULTS + CN_GATE_HANDED_MAX <= CN_GATE_RESULTS_MAX, "a run never lacks a place");
 
 /* ---------- records ---------- */
+/* Of a result that was written without an epoch: a leak depends on the policy, and counts as measured before its first change. */
+static uint64_t epoch_of_old(cn_str name) {
+    static const char leaked[] = "/leaked";
+    size_t n = sizeof leaked - 1;
+    return name.n > n && memcmp(name.p + name.n - n, leaked, n) == 0 ? 1 : 0;
+}
+
 static bool read_result(const msgpack_object *o, cn_arena *a, cn_gate_result *ret) {
     const msgpack_object *v = o->via.array.ptr;
     uint32_t n = o->type == MSGPACK_OBJECT_ARRAY ? o->via.array.size : 0; /* 4, 5: as builds before frozen sets, and before epochs, wrote it */
@@ -23,7 +30,7 @@ static bool read_result(const msgpack_object *o, cn_arena *a, cn_gate_result *re
             return false;
     if (v[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER && v[3].type != MSGPACK_OBJECT_NEGATIVE_INTEGER)
         return false;
-    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64, n > 4 ? v[4].via.u64 : 0, n > 5 ? v[5].via.u64 : 0, false, false};
+    *ret = (cn_gate_result){cn_arena_str(a, cn_obj_str(&v[0])), v[1].via.f64, cn_arena_str(a, cn_obj_str(&v[2])), v[3].via.i64, n > 4 ? v[4].via.u64 : 0, n > 5 ? v[5].via.u64 : epoch_of_old(cn_obj_str(&v[0])), false, false};
     return ret->name.p && ret->by.p;
 }
 

@@ -33,14 +33,12 @@ static const word *word_of(cn_str name) {
     return NULL;
 }
 
-/* Of a record. One name of it that this program does not know, and all of it is unknown. */
+/* Of a record. One name of it that this program does not know lets nothing happen; those that it knows stand until they are ended. */
 static unsigned kind_of(cn_str name) {
     unsigned kind = CN_INCIDENT_NORMAL;
     for (cn_str part; cn_str_next(&name, SEPARATOR, &part);) {
         const word *w = word_of(part);
-        if (!w || !w->sets)
-            return CN_INCIDENT_UNKNOWN;
-        kind |= w->sets;
+        kind |= w && w->sets ? w->sets : CN_INCIDENT_UNKNOWN;
     }
     return kind ? kind : CN_INCIDENT_UNKNOWN;
 }

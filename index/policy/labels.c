@@ -10,6 +10,9 @@
 #define NAME_CHARS_MAX 200
 #define RAW_MAX (4 * CN_LABEL_MAX) /* bytes before NFC makes it shorter */
 
+static const cn_str public_label[] = {{"public", 6}};
+const cn_labels cn_labels_public = {public_label, 1};
+
 static bool kind_char(char c, bool first) {
     return (c >= 'a' && c <= 'z') || (!first && ((c >= '0' && c <= '9') || c == '_' || c == '-'));
 }

@@ -10,6 +10,7 @@
 #include "index/types.h"
 
 #define CN_PUBLIC CN_STR("public")
+extern const cn_labels cn_labels_public; /* that one alone */
 
 cn_err cn_label_check(cn_str label);                   /* CN_INVALID: what is wrong, and the right form */
 /* One label, checked, in NFC, as a copy in the arena. Whoever looks a name up or compares it makes it first. */

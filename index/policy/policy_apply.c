@@ -290,7 +290,7 @@ static cn_err apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         CN_TRY(w->v[i].now.n ? cn_db_put(txn, c->policy, w->v[i].key, w->v[i].now) : cn_db_del(txn, c->policy, w->v[i].key));
     CN_TRY(cn_sum_put(txn, c->policy, &w->sum));
     CN_TRY(cn_audit_batch_put(&w->audit, txn, c->meta, c->audit));
-    return widens(w) ? cn_epoch_raise_widened(w->t, txn, &w->epoch) : cn_epoch_raise(w->t, txn, &w->epoch);
+    return w->n_v && widens(w) ? cn_epoch_raise_widened(w->t, txn, &w->epoch) : cn_epoch_raise(w->t, txn, &w->epoch);
 }
 
 static cn_err plan_and_apply(void *ctx, const cn_catalog *c, MDB_txn *txn) {

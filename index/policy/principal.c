@@ -97,7 +97,7 @@ static cn_err change_in(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(put_member(txn, c->members, x->principal, labels, &sum));
     CN_TRY(cn_sum_put(txn, c->members, &sum));
     CN_TRY(audit_change(x->t, txn, x->who, action_name[x->kind], x->principal, before, labels));
-    return cn_epoch_raise_widened(x->t, txn, NULL); /* a label less widens too, where it was a denied one */
+    return cn_labels_eq(before, labels) ? cn_epoch_raise(x->t, txn, NULL) : cn_epoch_raise_widened(x->t, txn, NULL); /* a label less widens too, where it was a denied one */
 }
 
 static cn_err change_member(cn_tenant *t, change_kind kind, cn_str principal, cn_labels labels, const cn_actor *who) {
@@ -262,7 +262,7 @@ static cn_err apply_sync(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     }
     CN_TRY(cn_sum_put(txn, c->members, &w->sum));
     CN_TRY(audit_sync(w, txn));
-    return cn_epoch_raise_widened(w->t, txn, NULL);
+    return w->n_changes ? cn_epoch_raise_widened(w->t, txn, NULL) : cn_epoch_raise(w->t, txn, NULL);
 }
 
 cn_err cn_member_sync(cn_tenant *t, cn_str text, const cn_actor *who, uint32_t *ret_members) {

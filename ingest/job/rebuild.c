@@ -27,7 +27,7 @@ typedef struct catching {
     cn_version v;           /* the trial so far; its manifest lies in the run's arena */
     bool all;               /* nothing is known of how v was made: look at each of its documents */
     bool stopped;           /* v was begun before a stop: what was erased since may be in it */
-    bool again;             /* a version was given a number meanwhile, and v's list may not speak of it */
+    bool again;             /* v's list, or its rows, may not speak of another version, or of its revocations: sealed once more, it does */
     cn_ledger old, made;    /* of v's base; of v, where that is asked for */
     cn_place *places;       /* in the ledger of now: to be made */
     uint64_t n_places, room, passages; /* passages: of these, as they are now, and one more for each */
@@ -199,12 +199,15 @@ static cn_err make(catching *c) {
 
 static cn_err open_now(catching *c, const cn_version *now, cn_digest *ret_policy) {
     cn_run *r = c->r;
-    *ret_policy = cn_policy_digest(r->policy);
+    cn_policy *before = r->policy;
+    *ret_policy = cn_policy_digest(before);
     c->old = r->ledger;
     r->ledger = (cn_ledger){0};
-    cn_policy_unref(r->policy);
     r->policy = NULL;
-    CN_TRY(cn_policy_load(r->t, &r->policy));
+    cn_err err = cn_policy_load(r->t, &r->policy);
+    c->again |= err == CN_OK && !cn_policy_follows(r->policy, before, r->index.id, now->number); /* a list came in force */
+    cn_policy_unref(before);
+    CN_TRY(err);
     r->head = *now;
     return cn_ledger_open(r->t, now, &r->ledger);
 }
@@ -248,6 +251,21 @@ static cn_err round_of(catching *c, int *io_turn, bool *ret_moved) {
 }
 
 /* ---------- the first version ---------- */
+/* A version above v's base that was there when v got its number: v's list of revocations may not speak of it, and v's rows may be
+ * wider than its own list, where that came in force after they were made, whether it was dropped since or not. */
+static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a;
+    cn_version *all;
+    uint32_t n;
+    bool any = false;
+    cn_arena_init(&a, 16384, LIST_ARENA);
+    CN_TRY(cn_version_list(r->t, r->o.index, &a, &all, &n));
+    for (uint64_t x = v->base + 1; x < v->number; x++)
+        any = any || !(all[x - 1].marks & CN_MARK_TRIAL);
+    *ret = any;
+    return CN_OK;
+}
+
 static cn_err first(catching *c, bool resumed, bool *ret_none) {
     cn_run *r = c->r;
     if (resumed && r->row.has_file)
@@ -265,10 +283,9 @@ static cn_err first(catching *c, bool resumed, bool *ret_none) {
     if (*ret_none)
         return CN_OK;
     CN_TRY(seal(r, 0, &c->v));
-    c->again = c->v.number != r->index.newest + 1;
     c->stopped = resumed;
     r->of_before = false;
-    return CN_OK;
+    return got_between(r, &c->v, &c->again);
 }
 
 /* ---------- many rounds ---------- */
@@ -305,23 +322,6 @@ static cn_err newest_of_job(cn_run *r, cn_version *ret) {
             return cn_version_get(r->t, r->o.index, v[i].number, &r->arena, ret);
     }
     return CN_NOT_FOUND;
-}
-
-/* A version that got a number while v, the first of its job, was made: v's list of revocations may not speak of it. Later ones
- * lie on a trial, and are sealed on all that there is. */
-static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
-    CN_CLEANUP(cn_arena_done) cn_arena a;
-    cn_version *all;
-    uint32_t n;
-    bool first = true, any = false;
-    cn_arena_init(&a, 16384, LIST_ARENA);
-    CN_TRY(cn_version_list(r->t, r->o.index, &a, &all, &n));
-    for (uint32_t i = 0; i < v->number - 1; i++) {
-        first = first && !cn_str_eq(all[i].job, v->job);
-        any = any || (all[i].number > v->base && !(all[i].marks & (CN_MARK_DROPPED | CN_MARK_TRIAL)));
-    }
-    *ret = first && any;
-    return CN_OK;
 }
 
 static cn_err trial_named(cn_run *r, cn_version *ret) {

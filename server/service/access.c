@@ -173,11 +173,9 @@ static cn_err act_as(cn_call *c, cn_tenant *t, cn_str principal, cn_labels *ret)
     return cn_principal_expand(t, principal, &c->arena, ret);
 }
 
-static const cn_str public_label[] = {{"public", 6}};
-
 cn_err cn_access_principal(cn_call *c, cn_tenant *t, const msgpack_object *as, const msgpack_object *labels, cn_principal *ret) {
     const cn_caller *who = c->caller;
-    cn_labels held = {public_label, 1};
+    cn_labels held = cn_labels_public;
     if (as) {
         if (!cn_is_str(as))
             return cn_fail(CN_INVALID, "field \"as\" must be a string");

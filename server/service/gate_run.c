@@ -444,8 +444,7 @@ static cn_err pick_sets(run *r, const msgpack_object *p) {
 
 /* What may not be looked at is told before anything is measured. */
 static cn_err may_look(run *r) {
-    static const cn_str public_label[] = {{"public", 6}};
-    const cn_principal anyone = cn_principal_of((cn_labels){public_label, 1});
+    const cn_principal anyone = cn_principal_of(cn_labels_public);
     const cn_reading_opts o = {.tenant = r->tenant, .index = r->index, .version = r->version, .who = &anyone};
     CN_AUTO_READING cn_reading reading = {0};
     CN_TRY(cn_reading_open(r->s, r->c, &o, &reading));

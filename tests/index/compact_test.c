@@ -311,35 +311,6 @@ static void test_job_on_old_files(void) {
     CU_ASSERT(s_is_sound());
 }
 
-/* Erased and restored between the copy and the switch: the copy would bring the document back. */
-static void test_stale_copy(void) {
-    cn_policy *p;
-    cn_survey s;
-    cn_rewrite r;
-    cn_surveyed *from[2];
-    s_index("t");
-    CU_ASSERT_EQUAL(s_seal("t", rows, 1, NULL), 1);
-    CU_ASSERT_EQUAL(s_seal("t", rows + 1, 1, NULL), 2);
-    OK(cn_policy_load(s_tenant, &p));
-    OK(cn_survey_open(s_tenant, CN_STR("t"), p, &s_arena, &s));
-    CU_ASSERT_EQUAL_FATAL(s.n, 2);
-    from[0] = &s.segs[0], from[1] = &s.segs[1];
-    OK(cn_rewrite_make(&s, from, 2, &(cn_compact_opts){0}, &r));
-    OK(s_policy(CN_POLICY_ERASE, "a", NULL, &s_why));
-    OK(s_policy(CN_POLICY_RESTORE, "a", NULL, &s_why));
-    cn_switch w = {.s = &s, .made = &r, .n = 1, .policy = p, .who = &s_who, .index = CN_STR("t")};
-    CU_ASSERT_EQUAL(cn_switch_all(&w), CN_CONFLICT);
-    CU_ASSERT(w.stale && w.versions == 0 && !w.unsure);
-    cn_rewrite_done(&r, s_tenant, true);
-    cn_survey_close(&s);
-    cn_policy_unref(p);
-    CU_ASSERT_EQUAL(s_sees("t", 2, "public", "a"), 0);
-    CU_ASSERT_EQUAL(compact("t").erased, 1);
-    CU_ASSERT_EQUAL(s_sees("t", 2, "public", "a"), 0);
-    CU_ASSERT_EQUAL(s_sees("t", 2, "public", "b"), 1);
-    CU_ASSERT(s_is_sound());
-}
-
 static _Atomic bool sealed_all;
 static _Atomic unsigned unfit, compactions, flips;
 
@@ -565,7 +536,6 @@ void add_compact_suite(void) {
     CU_add_test(s, "revocations stay in force", test_lists_stay_in_force);
     CU_add_test(s, "a reader of old files goes on", test_reader_goes_on);
     CU_add_test(s, "a job on old files seals", test_job_on_old_files);
-    CU_add_test(s, "a stale copy is not used", test_stale_copy);
     CU_add_test(s, "beside sealing, flips and drops", test_beside_others);
     CU_add_test(s, "codes are ready", test_codes_are_ready);
     CU_add_test(s, "a damaged file changes nothing", test_damage_changes_nothing);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "index/catalog/gate.h"
+#include "index/catalog/inside.h"
 #include "tests/index/small.h"
 #include "tests/index/suites.h"
 
@@ -261,6 +262,33 @@ static void records_go_with_what_they_are_of(void) {
     CU_ASSERT_EQUAL(n, 0);
 }
 
+/* As builds before epochs wrote it: from before the first widening. */
+static cn_err put_leaked_without_epoch(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    CN_AUTO_BUF cn_buf b;
+    cn_index_info ix;
+    (void)ctx;
+    cn_buf_init(&b, 4096);
+    cn_pack_array(&b, 2);
+    for (int i = 0; i < 2; i++) {
+        cn_pack_array(&b, 5);
+        cn_pack_cstr(&b, i ? "core/leaked" : "core/AP"), cn_pack_f64(&b, 0), cn_pack_cstr(&b, "who"), cn_pack_int(&b, 1), cn_pack_uint(&b, 0);
+    }
+    cn_str packed = cn_buf_str(&b);
+    const cn_field f[] = {{"results", CN_F_BIN, &packed, 0}};
+    CN_TRY(cn_index_load(c, txn, CN_STR("m"), &s_arena, &ix));
+    cn_catalog_key key = cn_key2(ix.id, 2);
+    return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, 1);
+}
+
+static void leaks_measured_before_epochs(void) {
+    cn_gate_results all;
+    OK(cn_catalog_write(s_tenant, put_leaked_without_epoch, NULL));
+    OK(s_policy(CN_POLICY_ALLOW, "a", "group:y", &s_why));
+    OK(cn_gate_results_of(s_tenant, CN_STR("m"), 2, &s_arena, &all));
+    CU_ASSERT(cn_gate_find(&all, CN_STR("core/leaked"))->stale && !cn_gate_find(&all, CN_STR("core/AP"))->stale);
+    OK(s_policy(CN_POLICY_CLEAR, "a", "", &s_why));
+}
+
 void add_gate_suite(void) {
     CU_pSuite s = CU_add_suite("gate", set_up, tear_down);
     CU_add_test(s, "what is a requirement", what_is_a_requirement);
@@ -272,5 +300,6 @@ void add_gate_suite(void) {
     CU_add_test(s, "what can be handed in", what_can_be_handed_in);
     CU_add_test(s, "what can be forgotten", what_can_be_forgotten);
     CU_add_test(s, "one that cannot be read", one_that_cannot_be_read);
+    CU_add_test(s, "leaks measured before epochs", leaks_measured_before_epochs);
     CU_add_test(s, "records go with what they are of", records_go_with_what_they_are_of);
 }

@@ -247,6 +247,15 @@ static void an_unknown_mode_refuses(void) {
     }
 }
 
+/* Of what a newer program set, what this one knows goes on until it is ended by name. */
+static void a_freeze_beside_an_unknown_mode_stays(void) {
+    OK(put_host_alone("freeze+twilight"));
+    IS(cn_modes_may_answer(&(cn_modes){.host = modes().host}), CN_REFUSED);
+    OK(host_mode("answer", ""));
+    CU_ASSERT_TRUE(modes().host.kind == CN_INCIDENT_FREEZE && cn_str_is(modes().host.name, "freeze"));
+    OK(host_mode("normal", ""));
+}
+
 static void what_the_host_can_be_set_to(void) {
     cn_mode_info m;
     uint64_t epoch = s_epoch(), before = records();
@@ -341,5 +350,6 @@ void add_mode_suite(void) {
     CU_add_test(s, "frozen and refused at once, whichever came first", frozen_and_refused);
     CU_add_test(s, "jobs are drained", jobs_are_drained);
     CU_add_test(s, "an unknown mode lets nothing be answered or written", an_unknown_mode_refuses);
+    CU_add_test(s, "a freeze beside an unknown mode stays", a_freeze_beside_an_unknown_mode_stays);
     CU_add_test(s, "a mode goes with its index", a_mode_goes_with_its_index);
 }

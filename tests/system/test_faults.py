@@ -210,6 +210,8 @@ class Faults(unittest.TestCase):
                 conn.call(method, index="docs", **params)
         p = self.data.cairn("documents", "list", "acme/docs", check=False)
         self.assertIn("cairn policy reinstate acme/docs 2", p.stderr)
+        found = json.loads(self.data.cairn("find", "acme/docs", "number 2 text", "-o", "json").stdout)  # says nothing that a list could change
+        self.assertEqual([(d["doc"], d["state"]) for d in found["documents"]], [("d2", "live")])
         for path, whole in kept.items():  # brought back: as before, without a restart
             with open(path + ".new", "wb") as f:
                 f.write(whole)

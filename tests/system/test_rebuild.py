@@ -285,6 +285,58 @@ class Rebuild(unittest.TestCase):
         self.put(document(7, "says more"))  # what is built on the version gone back to denies it too
         self.assertEqual(("d5" in seen(), "d6" in seen(), "d7" in seen()), (False, False, True))
 
+    def shown(self, *more):
+        return {d["doc"] for d in self.map("documents", "list", "acme/docs", "--as", "public", "--limit", "1000", *more)["documents"]}
+
+    def test_what_a_version_revoked_while_it_was_killed_stays_so(self):
+        """Its rows were made before that, and the version has its number before the trial has one."""
+        self.long_documents()
+        before = self.active()
+        self.service.free = 150
+        p = self.start("--embedder", "model2")
+        time.sleep(0.5)
+        job = self.kill(p)
+        made, self.service.texts = self.service.texts, []
+        self.put(document(5, "says so", "group:hr"))
+        self.assertNotIn("d5", self.shown())
+        self.cairn("rollback", "acme/docs", "--to", str(before), "--reason", "a test")
+        self.cairn("release", "acme/docs")
+        self.assertEqual((self.active(), "d5" in self.shown(), "d6" in self.shown()), (before, False, True))
+        self.service.free = 0
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertTrue(any("Row 5 " in t for t in made) and not any("Row 5 " in t for t in self.service.texts))  # the row is the one of before
+        self.cairn("activate", "acme/docs", str(r["version"]))
+        self.assertEqual(("d5" in self.shown(), "d6" in self.shown()), (False, True))
+
+    def test_what_one_set_aside_revoked_meanwhile_stays_so(self):
+        """It had its number before the rebuild began, and answered for a moment while that was made."""
+        self.put(document(5, "says so", "group:hr"), activate=False)
+        self.cairn("quarantine", "acme/docs", "2")
+        p = self.start("--embedder", "model2")
+        self.cairn("unquarantine", "acme/docs", "2")
+        self.cairn("activate", "acme/docs", "2")
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.cairn("release", "acme/docs")
+        self.assertEqual((self.active(), "d5" in self.shown(), "d6" in self.shown()), (1, False, True))
+        self.service.go.set()
+        r = self.end(p)
+        self.cairn("activate", "acme/docs", str(r["version"]))
+        self.assertEqual(("d5" in self.shown(), "d6" in self.shown()), (False, True))
+
+    def test_what_one_set_aside_revoked_since_the_rebuild_stays_so(self):
+        """It is caught up with, though no document has changed since."""
+        self.put(document(5, "says so", "group:hr"), activate=False)
+        self.cairn("quarantine", "acme/docs", "2")
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2")
+        self.cairn("unquarantine", "acme/docs", "2")
+        self.cairn("activate", "acme/docs", "2")
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.cairn("release", "acme/docs")
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(r["version"]), "--activate")
+        self.assertEqual((r["activated"], "d5" in self.shown(), "d6" in self.shown()), (True, False, True))
+
     def test_its_base_is_gone(self):
         """Nothing tells any more what has changed since: all is made anew, and nothing old stays."""
         self.service.go.set()
