@@ -14,4 +14,4 @@ cn_method_fn cn_m_gate_freeze, cn_m_gate_unfreeze, cn_m_gate_sets, cn_m_gate_run
 /* What gate.run stores, by whoever may activate; it outlives the call that asked for it. */
 cn_err cn_gate_measure(cn_service *s, cn_str tenant, cn_str index, uint64_t version, const cn_actor *who);
 /* "none": nothing is required; "met" or "unmet" by the version's results. */
-cn_err cn_gate_word(cn_call *c, cn_tenant *t, cn_str index, uint64_t version, const cn_gate *g, const char **ret);
+cn_err cn_gate_word(cn_tenant *t, cn_str index, uint64_t version, const cn_gate *g, const char **ret);

@@ -199,6 +199,25 @@ static void test_answers_tell_nothing(void) {
     LACKS(all, "plan");
 }
 
+/* Whatever the gate asks of them, each takes no more of a call's memory than its own record. */
+static void test_many_versions_with_a_gate(void) {
+    char put[256];
+    size_t cap = f.call.arena.cap;
+    STARTS(ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"many\",\"embedder\":\"none\"}"), "{");
+    for (int i = 0; i < 24; i++) {
+        snprintf(put, sizeof put, "{\"tenant\":\"acme\",\"index\":\"many\",\"documents\":[{\"id\":\"m\",\"text\":\"text %d\",\"labels\":[\"public\"]}]}", i);
+        STARTS(ask(&f, &f.operator, "documents.put", put), "{");
+    }
+    STARTS(ask(&f, &f.operator, "gate.set", "{\"tenant\":\"acme\",\"index\":\"many\",\"requirements\":[\"a>=1\"]}"), "{");
+    STARTS(ask(&f, &f.operator, "gate.submit", "{\"tenant\":\"acme\",\"index\":\"many\",\"version\":3,\"results\":{\"a\":1}}"), "{");
+    f.call.arena.cap = (size_t)320 << 10;
+    const char *a = ask(&f, &f.operator, "versions.list", "{\"tenant\":\"acme\",\"index\":\"many\"}");
+    f.call.arena.cap = cap;
+    STARTS(a, "{");
+    CU_ASSERT(times_in(a, "\"gate\": \"met\"") == 1 && times_in(a, "\"gate\": \"unmet\"") == 23);
+    STARTS(ask(&f, &f.operator, "admin.index_drop", "{\"tenant\":\"acme\",\"index\":\"many\"}"), "{");
+}
+
 /* What the scope versions tells of documents that its holder may not read: counts, but no names and no labels. */
 static void test_versions_tell_by_scope(void) {
     STARTS(ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"two\",\"embedder\":\"none\"}"), "{");
@@ -516,6 +535,7 @@ int main(void) {
     CU_add_test(s, "errors name no path", test_errors_name_no_path);
     CU_add_test(s, "answers tell nothing", test_answers_tell_nothing);
     CU_add_test(s, "versions tell by scope", test_versions_tell_by_scope);
+    CU_add_test(s, "many versions with a gate", test_many_versions_with_a_gate);
     CU_add_test(s, "wrong fields", test_wrong_fields);
     CU_add_test(s, "an answer", test_an_answer);
     CU_add_test(s, "batch", test_batch);
