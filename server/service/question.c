@@ -5,6 +5,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/recall.h"
 #include "index/vector.h"
 
 /* --- fields --- */
@@ -29,7 +30,7 @@ static cn_err read_numbers(const msgpack_object *own, const msgpack_object *also
         return cn_fail(CN_INVALID, "field \"recall\" must be over 0 and at most 1");
     q->k = (uint32_t)k;
     q->per_doc = (uint32_t)per_doc;
-    q->recall = recall;
+    q->recall = recall > 0 && recall <= CN_DENSE_RECALL ? cn_recall_aims[cn_recall_aim(recall)] : recall; /* it is searched, measured and judged as one of these */
     q->min_relevance = (float)min;
     q->deadline_ns = c->deadline_ns;
     if (deadline_ms) {

@@ -429,6 +429,22 @@ static void test_anonymous_can_be_changed(void) {
     CU_ASSERT_STRING_EQUAL(query(&f.nobody, "{\"tenant\":\"acme\"," Q "}"), "d0,d5");
 }
 
+/* What is asked for, searched with, and judged by its like while it serves, is one recall. */
+static void test_recall_between_two(void) {
+    static const struct {
+        const char *given, *asked, *aims_at;
+    } cases[] = {{"0.5", "\"recall_asked\": 0.9,", "\"recall_aimed_at\": 0.9,"}, {"0.91", "\"recall_asked\": 0.95,", "\"recall_aimed_at\": 0.95,"},
+                 {"0.95", "\"recall_asked\": 0.95,", "\"recall_aimed_at\": 0.95,"}, {"0.991", "\"recall_asked\": 0.999,", "\"recall_aimed_at\": 0.999,"},
+                 {"0.9995", "\"recall_asked\": 0.9995,", "\"recall_aimed_at\": 0.9995,"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[256];
+        snprintf(json, sizeof json, "{\"tenant\":\"acme\",\"index\":\"docs\",\"vector\":[1,0,0,0],\"labels\":[\"public\"],\"mode\":\"dense\",\"explain\":true,\"recall\":%s}", cases[i].given);
+        const char *a = ask(&f, &f.operator, "query", json);
+        HAS(a, cases[i].asked);
+        HAS(a, cases[i].aims_at);
+    }
+}
+
 static void test_describe_and_stats(void) {
     const char *a = ask(&f, &f.nobody, "api.describe", "{}");
     HAS(a, "\"name\": \"query\", \"scope\": \"query\"");
@@ -546,6 +562,7 @@ int main(void) {
     CU_add_test(s, "members hold at once", test_members_hold_at_once);
     CU_add_test(s, "groups too deep", test_groups_too_deep);
     CU_add_test(s, "anonymous can be changed", test_anonymous_can_be_changed);
+    CU_add_test(s, "recall between two", test_recall_between_two);
     CU_add_test(s, "describe and stats", test_describe_and_stats);
     CU_add_test(s, "relevance and costs", test_relevance);
     CU_add_test(s, "a warm query allocates nothing", test_a_warm_query_allocates_nothing);
