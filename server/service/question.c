@@ -200,7 +200,7 @@ static cn_err check_vector(cn_question *q) {
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     CN_TRY(cn_reading_open(s, c, &q->from, &q->reading));
     CN_TRY(settle_mode(q));
-    q->aims_at = cn_shadow_aim(s->shadow, cn_str_of(cn_tenant_name(q->reading.t)), q->reading.index->id, q->reading.version->number, q->recall > 0 ? q->recall : CN_CELLS_RECALL);
+    q->aims_at = cn_shadow_aim(s->shadow, q->reading.t, q->reading.index->id, q->reading.version->number, q->recall > 0 ? q->recall : CN_CELLS_RECALL);
     q->scale = CN_SCALE_USUAL;
     if (!q->text.text.p)
         return check_vector(q);
