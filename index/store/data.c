@@ -210,7 +210,7 @@ static cn_err check_own_dir(const cn_tenant *t) {
     return S_ISDIR(st.st_mode) ? CN_OK : cn_fail(CN_DAMAGED, "%s is not a directory of its own, so tenant %s is not opened; put its own there", t->dir, t->name);
 }
 
-static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], cn_tenant **ret) {
+static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[CN_UID_BYTES], cn_tenant **ret) {
     char path[CN_PATH_MAX];
     cn_tenant *t = cn_calloc(1, sizeof *t);
     if (!t)
@@ -218,7 +218,7 @@ static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], 
     init_lock(&t->lock);
     t->data = d;
     t->refs = 1;
-    memcpy(t->uid, uid, UID_BYTES);
+    memcpy(t->uid, uid, CN_UID_BYTES);
     memcpy(t->name, name.p, name.n);
     cn_err e = cn_path(path, sizeof path, "%s/tenants/%s", d->dir, t->name);
     if (e == CN_OK && !(t->dir = cn_strdup_n(path, strlen(path))))
@@ -241,7 +241,7 @@ static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], 
     return CN_OK;
 }
 
-static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES], uint64_t *ret_stamp) {
+static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[CN_UID_BYTES], uint64_t *ret_stamp) {
     MDB_txn *txn;
     cn_str v;
     int64_t made;
@@ -260,7 +260,7 @@ static cn_err look_up(cn_data *d, cn_str name, uint8_t uid[UID_BYTES], uint64_t 
 static cn_tenant *find_open(cn_data *d, cn_str name, const uint8_t *uid, uint64_t stamp) {
     pthread_mutex_lock(&d->lock);
     cn_tenant *t = d->open;
-    while (t && !(uid ? memcmp(t->uid, uid, UID_BYTES) == 0 : t->listed == stamp && cn_str_is(name, t->name)))
+    while (t && !(uid ? memcmp(t->uid, uid, CN_UID_BYTES) == 0 : t->listed == stamp && cn_str_is(name, t->name)))
         t = t->next;
     if (t) {
         t->refs++;
@@ -271,7 +271,7 @@ static cn_tenant *find_open(cn_data *d, cn_str name, const uint8_t *uid, uint64_
 }
 
 /* Under the tenant's stripe. */
-static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], uint64_t stamp, cn_tenant **ret) {
+static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[CN_UID_BYTES], uint64_t stamp, cn_tenant **ret) {
     cn_tenant *t = find_open(d, name, uid, stamp);
     if (!t) {
         CN_TRY(new_tenant(d, name, uid, &t));
@@ -287,7 +287,7 @@ static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[UID_BYTES], ui
 
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
     uint64_t stamp;
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
     CN_TRY(cn_env_stamp(d->host, &stamp));
     cn_tenant *t = find_open(d, name, NULL, stamp); /* nearly always */
     if (!t) {
@@ -298,7 +298,7 @@ cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
         *ret = t;
         return CN_OK;
     }
-    pthread_mutex_t *stripe = cn_stripe(&stripes, uid, UID_BYTES);
+    pthread_mutex_t *stripe = cn_stripe(&stripes, uid, CN_UID_BYTES);
     pthread_mutex_lock(stripe);
     cn_err e = open_one(d, name, uid, stamp, ret);
     pthread_mutex_unlock(stripe);
@@ -344,6 +344,7 @@ void cn_tenant_unref(cn_tenant *t) {
         free_tenant(idle);
 }
 
+const uint8_t *cn_tenant_uid(const cn_tenant *t) { return t->uid; }
 const char *cn_tenant_name(const cn_tenant *t) { return t->name; }
 const char *cn_tenant_dir(const cn_tenant *t) { return t->dir; }
 cn_data *cn_tenant_data(cn_tenant *t) { return t->data; }

@@ -46,6 +46,8 @@ cn_err cn_host_init(cn_env *host, MDB_txn *txn);
 
 cn_err cn_tenant_bind(cn_tenant *t, MDB_txn *txn, MDB_dbi meta); /* whoever writes to control.mdb has it say whose it is, if it does not yet */
 
+#define CN_UID_BYTES 16
+const uint8_t *cn_tenant_uid(const cn_tenant *t); /* CN_UID_BYTES: tells it from a later one of the same name */
 const char *cn_tenant_name(const cn_tenant *t);
 const char *cn_tenant_dir(const cn_tenant *t);
 cn_data *cn_tenant_data(cn_tenant *t);

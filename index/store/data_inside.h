@@ -9,14 +9,12 @@
 
 #include "index/store/data.h"
 
-#define UID_BYTES 16
-
 struct cn_tenant {
     cn_tenant *next;
     cn_data *data;
     unsigned refs;
     uint64_t used;          /* when its last user left, in the order of leaving */
-    uint8_t uid[UID_BYTES]; /* tells a tenant from a later one of the same name */
+    uint8_t uid[CN_UID_BYTES]; /* tells a tenant from a later one of the same name */
     bool bound;             /* control.mdb says whose it is; changed by its writer */
     uint64_t listed;        /* the host's stamp under which it was last found in the list of tenants */
     char *dir;
@@ -40,8 +38,8 @@ struct cn_data {
 };
 
 /* control.mdb says whose it is, so that no other's directory is served in its place: a record in "meta". */
-cn_err cn_tenant_owner_put(MDB_txn *txn, MDB_dbi meta, cn_str name, const uint8_t uid[UID_BYTES]);
+cn_err cn_tenant_owner_put(MDB_txn *txn, MDB_dbi meta, cn_str name, const uint8_t uid[CN_UID_BYTES]);
 /* CN_DAMAGED: it is another's. One made before there was such a record has none until it is first written to. */
 cn_err cn_tenant_owner_check(cn_tenant *t);
 /* What a tenant's record in the host's list says. CN_DAMAGED names the tenant. */
-cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *made);
+cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[CN_UID_BYTES], int64_t *made);

@@ -146,12 +146,15 @@ static cn_err open_one(const char *path, cn_env_kind kind, bool create, const st
     cn_env *e = find(st);
     bool fits = e && e->kind == kind;
     cn_err err = fits ? cn_env_sound(e) : CN_OK;
+    for (cn_env *x = e ? NULL : envs; x && err == CN_OK; x = x->next)
+        if (cn_env_shared(x) && strcmp(x->path, path) == 0)
+            err = cn_env_sound(x); /* which this one took the place of */
     if (fits && err == CN_OK)
         e->refs++;
     pthread_mutex_unlock(&registry);
+    CN_TRY(err);
     if (!e)
         return open_new(path, kind, create, st, ret);
-    CN_TRY(err);
     if (!fits)
         return cn_fail(CN_CONFLICT, "%s is open already for another use", path);
     *ret = e; /* only with a reference: whoever is refused closes what it was given */

@@ -48,6 +48,7 @@ struct cn_env {
     _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
     _Atomic uint64_t looked;       /* the coarse clock when a stamp last looked at its size */
     _Atomic bool torn;             /* it did get shorter, or LMDB met what cannot be */
+    _Atomic bool replaced;         /* another file lies in its place, or its bytes are not those that its lock file speaks of */
     cn_map_guard *_Atomic guard;   /* of its map, for what is cut off while it is read */
     _Atomic(MDB_txn *) writing;    /* the write transaction under way */
     _Atomic unsigned inside;       /* transactions of this process */
@@ -70,7 +71,7 @@ static inline bool cn_env_shared(const cn_env *e) { return e->kind != CN_ENV_BUI
 /* env_txn.c. Before a transaction of this process begins, and after its end; went_out gives err back. */
 cn_err cn_env_go_in(cn_env *e);
 cn_err cn_env_went_out(cn_env *e, cn_err err);
-/* CN_DAMAGED once the file was cut short while it was open. */
+/* CN_DAMAGED once the file was cut short or replaced while it was open. */
 cn_err cn_env_sound(cn_env *e);
 /* Sets the guard of its map, unless nothing is in it yet; a sealed one is watched by who reads it (blocks.h). */
 cn_err cn_env_watch(cn_env *e);
@@ -83,6 +84,7 @@ typedef enum cn_lock_is { CN_LOCK_SOUND, CN_LOCK_GONE, CN_LOCK_CUT } cn_lock_is;
 cn_err cn_lock_reserve(const char *env_path);
 void cn_lock_note(cn_env *e);
 cn_lock_is cn_lock_look(const cn_env *e);
+bool cn_lock_keeps_another(const cn_env *e); /* beside it, in place of the file that is open, lies another */
 void cn_lock_tell(const cn_env *e, cn_lock_is is);
 void cn_lock_after_writing(const cn_env *e); /* LMDB has let go of its mutex, or thinks so: ends the program where that was lost */
 void cn_lock_close(cn_env *e); /* with the environment */

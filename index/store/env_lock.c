@@ -79,9 +79,17 @@ void cn_lock_close(cn_env *e) {
     e->mdb = NULL;
 }
 
-static bool still_there(const cn_env *e) {
+static bool is_file(const char *path, dev_t dev, ino_t ino) {
     struct stat st;
-    return stat(e->path, &st) == 0 && st.st_dev == e->dev && st.st_ino == e->ino;
+    return stat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+static bool still_there(const cn_env *e) { return is_file(e->path, e->dev, e->ino); }
+
+/* Where a tenant of that name was made anew, the lock file is another too: then what is open is only gone. */
+bool cn_lock_keeps_another(const cn_env *e) {
+    char path[CN_LOCK_PATH];
+    return !still_there(e) && access(e->path, F_OK) == 0 && path_of(e->path, path) == CN_OK && is_file(path, e->lock.dev, e->lock.ino);
 }
 
 cn_lock_is cn_lock_look(const cn_env *e) {

@@ -23,7 +23,7 @@ static void check_readers(cn_env *e) {
  * for before each transaction; what is cut off while one runs finds the guard's zeros, is not committed, and the next
  * transaction refuses.
  * Whoever lengthens the file again has not brought back what it held: it stays refused until it is opened anew. */
-cn_err cn_env_sound(cn_env *e) {
+static cn_err sound(cn_env *e) {
     struct stat st;
     uint64_t before = e->bytes, most = before; /* read first: others see the file grow, too */
     int fd = e->fd; /* -1: not open, and nothing is read from it: who begins a transaction opens it anew first */
@@ -36,6 +36,18 @@ cn_err cn_env_sound(cn_env *e) {
     if (e->kind != CN_ENV_SEALED && (shorter || cn_map_torn(e->guard))) /* of sealed ones the blocks keep that (blocks.h) */
         e->torn = true;
     return shorter || e->torn ? cn_fail_file(e->path, " was cut short or damaged while this program had it open; restore it from a backup and start the program anew") : CN_OK;
+}
+
+static cn_err is_another(const cn_env *e) {
+    return cn_fail_file(e->path, " was replaced or overwritten while a program had it open; end every program that uses the directory, restore it from a backup, and start them again");
+}
+
+/* What is written to a file that is replaced nobody finds again. */
+cn_err cn_env_sound(cn_env *e) {
+    CN_TRY(sound(e));
+    if (cn_env_shared(e) && !e->replaced && cn_lock_keeps_another(e))
+        e->replaced = true;
+    return e->replaced ? is_another(e) : CN_OK;
 }
 
 cn_err cn_env_went_out(cn_env *e, cn_err err) {
@@ -81,6 +93,21 @@ static bool is_behind(cn_env *e, uint64_t id, uint64_t least) {
     if (is && !atomic_exchange(&e->broken, true))
         cn_lock_tell(e, CN_LOCK_CUT);
     return is;
+}
+
+/* Lock file and meta pages tell of the same commits, whose number (of the newest) is written to the latter first. A copy brought
+ * back under a program's lock file is behind it, also for who opens it only now. */
+static cn_err check_newest(cn_env *e, uint64_t newest) {
+    MDB_envinfo info;
+    if (!cn_env_shared(e))
+        return CN_OK;
+    atomic_thread_fence(memory_order_acquire);
+    CN_TRY(cn_mdb(mdb_env_info(e->mdb, &info), "reading %s", e->path));
+    if (info.me_last_txnid >= newest)
+        return CN_OK;
+    CN_TRY(sound(e)); /* what was cut off is no number */
+    e->replaced = true;
+    return is_another(e);
 }
 
 /* A read transaction at rest keeps its reader's slot and pins no page. */
@@ -131,6 +158,11 @@ static cn_err try_reading(cn_env *e, MDB_txn **ret) {
         mdb_txn_abort(txn);
         return cn_env_went_out(e, CN_END);
     }
+    cn_err err = check_newest(e, mdb_txn_id(txn));
+    if (err != CN_OK) {
+        mdb_txn_abort(txn);
+        return cn_env_went_out(e, err);
+    }
     raise_newest(e, mdb_txn_id(txn));
     *ret = txn;
     return CN_OK;
@@ -148,6 +180,11 @@ static cn_err try_writing(cn_env *e, MDB_txn **ret) {
     if (is_behind(e, mdb_txn_id(txn), least)) {
         mdb_txn_abort(txn);
         return cn_env_went_out(e, CN_END);
+    }
+    cn_err err = check_newest(e, mdb_txn_id(txn) - 1);
+    if (err != CN_OK) {
+        mdb_txn_abort(txn);
+        return cn_env_went_out(e, err);
     }
     e->writing = txn;
     *ret = txn;

@@ -23,23 +23,23 @@
 typedef struct listed {
     cn_str by;
     int64_t made;
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
 } listed;
 
 #define LISTED_FIELDS 3
 static void listed_fields(listed *x, cn_field f[LISTED_FIELDS]) {
-    const cn_field all[LISTED_FIELDS] = {{"by", CN_F_STR, &x->by, 0}, {"made", CN_F_I64, &x->made, 0}, {"uid", CN_F_FIXED, x->uid, UID_BYTES}};
+    const cn_field all[LISTED_FIELDS] = {{"by", CN_F_STR, &x->by, 0}, {"made", CN_F_I64, &x->made, 0}, {"uid", CN_F_FIXED, x->uid, CN_UID_BYTES}};
     memcpy(f, all, sizeof all);
 }
 
-cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *made) {
+cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[CN_UID_BYTES], int64_t *made) {
     listed x = {.made = CN_NO_TIME};
     cn_field f[LISTED_FIELDS];
     listed_fields(&x, f);
     cn_err e = cn_fields_read(v, "its record", NULL, f, LISTED_FIELDS);
     if (e != CN_OK)
         return e == CN_DAMAGED ? cn_wrap(e, "tenant " CN_STR_FMT " is not opened; restore cairn.mdb from a backup", CN_STR_ARG(name)) : e;
-    memcpy(uid, x.uid, UID_BYTES);
+    memcpy(uid, x.uid, CN_UID_BYTES);
     *made = x.made;
     return CN_OK;
 }
@@ -47,15 +47,15 @@ cn_err cn_tenant_record(cn_str name, cn_str v, uint8_t uid[UID_BYTES], int64_t *
 /* ---------- whose a directory is ---------- */
 
 #define OWNER_FIELDS 2
-static void owner_fields(cn_str *name, uint8_t uid[UID_BYTES], cn_field f[OWNER_FIELDS]) {
-    const cn_field all[OWNER_FIELDS] = {{"tenant", CN_F_STR, name, 0}, {"uid", CN_F_FIXED, uid, UID_BYTES}};
+static void owner_fields(cn_str *name, uint8_t uid[CN_UID_BYTES], cn_field f[OWNER_FIELDS]) {
+    const cn_field all[OWNER_FIELDS] = {{"tenant", CN_F_STR, name, 0}, {"uid", CN_F_FIXED, uid, CN_UID_BYTES}};
     memcpy(f, all, sizeof all);
 }
 
-cn_err cn_tenant_owner_put(MDB_txn *txn, MDB_dbi meta, cn_str name, const uint8_t uid[UID_BYTES]) {
-    uint8_t copy[UID_BYTES];
+cn_err cn_tenant_owner_put(MDB_txn *txn, MDB_dbi meta, cn_str name, const uint8_t uid[CN_UID_BYTES]) {
+    uint8_t copy[CN_UID_BYTES];
     cn_field f[OWNER_FIELDS];
-    memcpy(copy, uid, UID_BYTES);
+    memcpy(copy, uid, CN_UID_BYTES);
     owner_fields(&name, copy, f);
     return cn_fields_put(txn, meta, OWNER, f, OWNER_FIELDS);
 }
@@ -63,12 +63,12 @@ cn_err cn_tenant_owner_put(MDB_txn *txn, MDB_dbi meta, cn_str name, const uint8_
 /* Who asks may be a key of this tenant, and the other's name is none of its business. */
 static cn_err compare_owner(cn_tenant *t, cn_str value) {
     cn_str name;
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
     cn_field f[OWNER_FIELDS];
     owner_fields(&name, uid, f);
     CN_TRY(cn_fields_read(value, "the record of whose a directory is", NULL, f, OWNER_FIELDS));
     bool named = cn_str_is(name, t->name);
-    t->bound = named && memcmp(uid, t->uid, UID_BYTES) == 0;
+    t->bound = named && memcmp(uid, t->uid, CN_UID_BYTES) == 0;
     if (t->bound)
         return CN_OK;
     cn_log(CN_LOG_ERROR, "tenant.foreign", "tenant=%s directory_of=" CN_STR_FMT, t->name, CN_STR_ARG(name));
@@ -232,7 +232,7 @@ cn_err cn_tenants_tidy(cn_data *d) {
 
 typedef struct newborn { /* a tenant that is being made */
     char name[CN_NAME_MAX + 1], made[CN_PATH_MAX]; /* made: its directory, until it is listed */
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
 } newborn;
 
 static cn_err put_owner(cn_env *control, const newborn *n) {
@@ -269,7 +269,7 @@ static cn_err make_files(const newborn *n) {
 static cn_err put_record(cn_data *d, MDB_txn *txn, const newborn *n, const cn_actor *who) {
     listed x = {.by = who->who, .made = cn_wall_us()};
     cn_field f[LISTED_FIELDS];
-    memcpy(x.uid, n->uid, UID_BYTES);
+    memcpy(x.uid, n->uid, CN_UID_BYTES);
     listed_fields(&x, f);
     return cn_fields_put(txn, d->tenants, cn_str_of(n->name), f, LISTED_FIELDS);
 }
@@ -365,7 +365,7 @@ typedef struct named {
 
 static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)stop;
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
     named x = {.made = CN_NO_TIME};
     CN_TRY(cn_tenant_record(key, value, uid, &x.made));
     snprintf(x.name, sizeof x.name, CN_STR_FMT, CN_STR_ARG(key));

@@ -95,7 +95,9 @@ typedef struct cn_rebuild_opts {
     char id[CN_JOB_ID_TEXT];
     unsigned threads;
     const atomic_bool *leave, *gone;         /* as in cn_job_opts */
-    cn_err (*measure)(void *ctx, uint64_t version); /* stores what the index's gate asks of this version, as far as it can be measured; NULL: nobody can */
+    /* Stores what the index's gate asks of this version, as far as it can be measured, by then (cn_mono_ns(); 0: however long it
+     * takes) and unless it is to halt; NULL: nobody can. */
+    cn_err (*measure)(void *ctx, uint64_t version, uint64_t until_ns, const atomic_bool *halt);
     void *measure_ctx;
 } cn_rebuild_opts;
 /* A new version from stored text: another chunker, embedder or analyser. It is sealed as a trial (index/catalog/version.h), and what other

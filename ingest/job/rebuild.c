@@ -20,6 +20,7 @@
 #define SHORT_NS 1000000000ull /* of a round, so that others may wait for one more */
 #define LAST_PASSAGES 1000u    /* of the last round, about */
 #define MEASURE_NS 20000000000ull /* what takes longer is not measured while others wait: they do for half a minute (turn.h) */
+#define MEASURE_LAST_NS 25000000000ull /* and it ends by then, whatever holds it up */
 #define LIST_ARENA ((size_t)1 << 30)
 
 typedef struct catching {
@@ -363,11 +364,13 @@ static cn_err is_unmet(const catching *c, bool *ret) {
     return CN_OK;
 }
 
-/* Where that fails the version is not activated, and it is said why. */
-static cn_err measure(catching *c) {
+/* Where that fails the version is not activated, and it is said why. most_ns: 0: however long it takes. */
+static cn_err measure(catching *c, uint64_t most_ns) {
     cn_run *r = c->r;
     cn_run_step(r, "measuring");
-    cn_err err = r->measure(r->measure_ctx, c->v.number);
+    cn_err err = r->measure(r->measure_ctx, c->v.number, most_ns ? cn_mono_ns() + most_ns : 0, &r->halt);
+    if (err == CN_DEADLINE && most_ns)
+        cn_fail(err, "it was not done within %" PRIu64 " s, for which other jobs may be held up", most_ns / 1000000000u);
     if (err != CN_OK)
         snprintf(c->unmeasured, sizeof c->unmeasured, "%s", cn_error_detail());
     return cn_run_may_go_on(r);
@@ -382,7 +385,7 @@ static cn_err measure_ahead(catching *c, bool *ret_once_more) {
     if (!unmet)
         return CN_OK;
     uint64_t from = cn_mono_ns();
-    CN_TRY(measure(c));
+    CN_TRY(measure(c, 0));
     CN_TRY(is_unmet(c, &unmet));
     *ret_once_more = !unmet && cn_mono_ns() - from < MEASURE_NS;
     return rounds(c);
@@ -391,7 +394,7 @@ static cn_err measure_ahead(catching *c, bool *ret_once_more) {
 static cn_err measure_last(catching *c) {
     bool unmet;
     CN_TRY(is_unmet(c, &unmet));
-    return unmet ? measure(c) : CN_OK;
+    return unmet ? measure(c, MEASURE_LAST_NS) : CN_OK;
 }
 
 /* ---------- the end ---------- */

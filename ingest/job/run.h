@@ -91,7 +91,7 @@ typedef struct cn_run {
     cn_ledger ledger;
     cn_policy *policy;
     bool of_before;            /* of a rebuild gone on with: rows were made under a policy that is not known any more */
-    cn_err (*measure)(void *ctx, uint64_t version); /* of a rebuild: see cn_rebuild_opts */
+    cn_err (*measure)(void *ctx, uint64_t version, uint64_t until_ns, const atomic_bool *halt); /* of a rebuild: see cn_rebuild_opts */
     void *measure_ctx;
     cn_seg *own;               /* rows of this job, of the model of before; NULL but in again.c */
     cn_embedder *embedder;     /* NULL: none */
@@ -133,6 +133,7 @@ typedef struct cn_run {
     double told, told_s;       /* the watch's: the share done in this time, when it was told of last, and how long that was */
     uint64_t fed_now;          /* documents that its bytes_done brought; counts.read of them are done */
     cn_line *line;
+    atomic_bool halt;          /* cancelled, or left */
     bool cancelled, left, over; /* left: told to leave; over: no more watching */
     pthread_cond_t wake;
     _Atomic uint64_t cost[CN_COSTS], embedded, tokens, sample_ns, sample_tokens, told_tokens; /* told: of the sample, as the embedder counts */

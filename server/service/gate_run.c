@@ -528,12 +528,14 @@ static cn_err run_in(cn_service *s, cn_call *c, cn_str tenant, cn_str index, uin
     return cn_m_gate_run(s, c, tenant, &u.o, &out);
 }
 
-cn_err cn_gate_measure(cn_service *s, cn_str tenant, cn_str index, uint64_t version, const cn_actor *who) {
+cn_err cn_gate_measure(cn_service *s, cn_str tenant, cn_str index, uint64_t version, uint64_t until_ns, const atomic_bool *halt, const cn_actor *who) {
     cn_caller caller = {.kind = CN_CALLER_OPERATOR, .via = who->via.p};
     cn_call c;
     snprintf(caller.who, sizeof caller.who, CN_STR_FMT, CN_STR_ARG(who->who));
     cn_err err = cn_call_init(&c);
     c.caller = &caller;
+    c.deadline_ns = until_ns;
+    c.gone = halt;
     if (err == CN_OK)
         err = run_in(s, &c, tenant, index, version);
     cn_call_done(&c);

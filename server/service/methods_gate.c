@@ -1,16 +1,19 @@
 /* gate.*: what a version must show before it may become active, and what was measured of it. */
 #include <math.h>
 
+#include "engine/base/mem.h"
 #include "server/service/gate.h"
 #include "server/service/methods_inside.h"
 #include "server/service/reading.h"
 
 static const char *word_of(const cn_gate *g, const cn_gate_results *r) { return g->n == 0 ? "none" : cn_gate_met(g, r) ? "met" : "unmet"; }
 
-cn_err cn_gate_word(cn_call *c, cn_tenant *t, cn_str index, uint64_t version, const cn_gate *g, const char **ret) {
+cn_err cn_gate_word(cn_tenant *t, cn_str index, uint64_t version, const cn_gate *g, const char **ret) {
+    CN_CLEANUP(cn_arena_done) cn_arena a; /* many versions may be asked for in one call */
     cn_gate_results r = {0};
+    cn_arena_init(&a, CN_CALL_BLOCK / 4, CN_CALL_CAP);
     if (g->n)
-        CN_TRY(cn_gate_results_of(t, index, version, &c->arena, &r));
+        CN_TRY(cn_gate_results_of(t, index, version, &a, &r));
     *ret = word_of(g, &r);
     return CN_OK;
 }

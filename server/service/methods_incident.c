@@ -397,7 +397,7 @@ static const cn_param p_why[] = {INDEX, DOC, {"text", "str", false, "the questio
                                  {"operators", "bool", false, "reads \"quoted phrases\" and prefix* in the text: a passage without the phrases is no hit by words"},
                                  {"min_relevance", "float", false, "leaves out passages below it, 0 to 1"},
                                  {"per_doc", "uint", false, "at most so many passages of one document; 0: no limit"},
-                                 {"recall", "float", false, "the least recall wanted; over .999 nothing is left out. An index of kind flat reaches .999 whatever is asked, one of kind cells .95 where this is not said"}, REASON, END};
+                                 {"recall", "float", false, "the least recall wanted, taken up to the next of .9, .95, .98, .99 and .999; over .999 nothing is left out. An index of kind flat reaches .999 whatever is asked, one of kind cells .95 where this is not said"}, REASON, END};
 static const cn_param p_find[] = {INDEX, {"text", "str", true, "the text to find: in NFC, any run of white space equal to any other"}, VERSION,
                                   {"all_versions", "bool", false, "in every version that is left"}, {"ignore_case", "bool", false, "without regard to case"},
                                   {"source", "str", false, "only of this source"}, {"limit", "uint", false, "at most so many documents (100)"},

@@ -214,9 +214,9 @@ static void show_progress(void *ctx, const cn_job_progress *n) {
         k->progress(k->progress_ctx, cn_buf_str(&b));
 }
 
-static cn_err measure(void *ctx, uint64_t version) {
+static cn_err measure(void *ctx, uint64_t version, uint64_t until_ns, const atomic_bool *halt) {
     task *k = ctx;
-    return cn_gate_measure(k->s, cn_str_of(cn_tenant_name(k->t)), k->again.index, version, &k->who);
+    return cn_gate_measure(k->s, cn_str_of(cn_tenant_name(k->t)), k->again.index, version, until_ns, halt, &k->who);
 }
 
 static cn_err run(task *k, cn_job_result *r) {

@@ -142,7 +142,7 @@ static cn_err query_batch(cn_service *s, cn_call *c, cn_str tenant, const msgpac
             {"also", "list of str", false, "asks these indexes too, up to 15, for one answer"}, {"merge", "str", false, "with also, what goes first: relevance (default) or rank"}, \
             {"explain", "bool", false, "adds the plan, and to hits of mode hybrid what each half says (scope audit)"}, {"on_degraded", "str", false, "answer (default) or error"}, \
             {"tags", "map", false, "words of the caller's own, string to string"}, {"traceparent", "str", false, "W3C trace context"}, \
-            {"recall", "float", false, "the least recall wanted; over .999 nothing is left out. An index of kind flat reaches .999 whatever is asked, one of kind cells .95 where this is not said"}
+            {"recall", "float", false, "the least recall wanted, taken up to the next of .9, .95, .98, .99 and .999; over .999 nothing is left out. An index of kind flat reaches .999 whatever is asked, one of kind cells .95 where this is not said"}
 #define ASKED {"text", "str", false, "the question; embedded with the version's own model"}, \
               {"vector", "vector", false, "bin of float32 little-endian, or a list of numbers"}
 

@@ -60,7 +60,7 @@ static cn_err gather(cn_service *s, cn_tenant *t, uint64_t index_id, uint64_t ve
     uint32_t n = 0;
     if (!pending)
         return cn_fail_memory();
-    uint32_t all = cn_shadow_pending(s->shadow, cn_str_of(cn_tenant_name(t)), index_id, pending, CN_SHADOW_WATCHED);
+    uint32_t all = cn_shadow_pending(s->shadow, t, index_id, pending, CN_SHADOW_WATCHED);
     for (uint32_t i = 0; i < all; i++)
         if (!version || pending[i].version == version)
             pending[n++] = pending[i];

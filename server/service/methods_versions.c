@@ -82,9 +82,10 @@ static cn_err list(cn_service *s, cn_call *c, cn_str tenant, const msgpack_objec
     if (counted)
         CN_TRY(cn_gate_get(t, index, &c->arena, &g));
     for (uint32_t i = 0; i < n; i++) {
-        const char *gate;
-        CN_TRY(cn_gate_word(c, t, index, v[i].number, &g, &gate));
-        CN_TRY(out_version(out, &v[i], &ix, v[i].marks & CN_MARK_DROPPED ? NULL : gate, counted));
+        const char *gate = NULL;
+        if (!(v[i].marks & CN_MARK_DROPPED))
+            CN_TRY(cn_gate_word(t, index, v[i].number, &g, &gate));
+        CN_TRY(out_version(out, &v[i], &ix, gate, counted));
     }
     return CN_OK;
 }

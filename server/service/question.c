@@ -5,6 +5,7 @@
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/catalog/recall.h"
 #include "index/vector.h"
 
 /* --- fields --- */
@@ -29,7 +30,7 @@ static cn_err read_numbers(const msgpack_object *own, const msgpack_object *also
         return cn_fail(CN_INVALID, "field \"recall\" must be over 0 and at most 1");
     q->k = (uint32_t)k;
     q->per_doc = (uint32_t)per_doc;
-    q->recall = recall;
+    q->recall = recall > 0 && recall <= CN_DENSE_RECALL ? cn_recall_aims[cn_recall_aim(recall)] : recall; /* it is searched, measured and judged as one of these */
     q->min_relevance = (float)min;
     q->deadline_ns = c->deadline_ns;
     if (deadline_ms) {
@@ -199,7 +200,7 @@ static cn_err check_vector(cn_question *q) {
 cn_err cn_question_open(cn_service *s, cn_call *c, cn_question *q) {
     CN_TRY(cn_reading_open(s, c, &q->from, &q->reading));
     CN_TRY(settle_mode(q));
-    q->aims_at = cn_shadow_aim(s->shadow, cn_str_of(cn_tenant_name(q->reading.t)), q->reading.index->id, q->reading.version->number, q->recall > 0 ? q->recall : CN_CELLS_RECALL);
+    q->aims_at = cn_shadow_aim(s->shadow, q->reading.t, q->reading.index->id, q->reading.version->number, q->recall > 0 ? q->recall : CN_CELLS_RECALL);
     q->scale = CN_SCALE_USUAL;
     if (!q->text.text.p)
         return check_vector(q);

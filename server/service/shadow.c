@@ -66,15 +66,15 @@ static bool has_room(const cn_shadow *h, const cn_tenant *t) {
     return h->n < CN_SHADOW_QUEUE && own < OF_TENANT && !h->k.stop;
 }
 
-static cn_watch *find(const cn_shadow *h, cn_str tenant, uint64_t index_id, uint64_t version) {
+static cn_watch *find(const cn_shadow *h, const cn_tenant *t, uint64_t index_id, uint64_t version) {
     for (uint32_t i = 0; i < h->n_watch; i++)
-        if (cn_watch_is(h->watch[i], tenant, index_id, version))
+        if (cn_watch_is(h->watch[i], t, index_id, version))
             return h->watch[i];
     return NULL;
 }
 
 static cn_watch *watch_of(const cn_shadow *h, const cn_tenant *t, const cn_again *a) {
-    return find(h, cn_str_of(cn_tenant_name(t)), cn_view_index(cn_again_view(a))->id, cn_view_version(cn_again_view(a))->number);
+    return find(h, t, cn_view_index(cn_again_view(a))->id, cn_view_version(cn_again_view(a))->number);
 }
 
 /* Under the lock. */
@@ -102,12 +102,12 @@ void cn_shadow_push(cn_shadow *h, cn_tenant *t, cn_again *a) {
         cn_keeper_tell(&h->k);
 }
 
-double cn_shadow_aim(cn_shadow *h, cn_str tenant, uint64_t index_id, uint64_t version, double asked) {
+double cn_shadow_aim(cn_shadow *h, const cn_tenant *t, uint64_t index_id, uint64_t version, double asked) {
     if (!h || !atomic_load_explicit(&h->raised, memory_order_relaxed))
         return asked;
     uint32_t aim = cn_recall_aim(asked);
     lock(h);
-    cn_watch *w = find(h, tenant, index_id, version);
+    cn_watch *w = find(h, t, index_id, version);
     uint32_t to = w ? w->effort.aim[aim] : aim;
     unlock(h);
     return to > aim ? cn_recall_aims[to] : asked;
@@ -118,14 +118,14 @@ cn_shadow_counts cn_shadow_count(cn_shadow *h) {
     return h ? (cn_shadow_counts){h->searched, h->dropped, h->failed, h->raised} : (cn_shadow_counts){0};
 }
 
-uint32_t cn_shadow_pending(cn_shadow *h, cn_str tenant, uint64_t index_id, cn_recall_hour *v, uint32_t most) {
+uint32_t cn_shadow_pending(cn_shadow *h, const cn_tenant *t, uint64_t index_id, cn_recall_hour *v, uint32_t most) {
     uint32_t n = 0;
     if (!h)
         return 0;
     lock(h);
     for (uint32_t i = 0; i < h->n_watch && n < most; i++) {
         const cn_watch *w = h->watch[i];
-        if (cn_watch_is(w, tenant, index_id, w->version) && (w->changed || cn_watch_raised(w)))
+        if (cn_watch_is(w, t, index_id, w->version) && (w->changed || cn_watch_raised(w)))
             v[n++] = (cn_recall_hour){w->version, cn_wall_us() / CN_RECALL_HOUR_US * CN_RECALL_HOUR_US, w->counts, w->effort};
     }
     unlock(h);
@@ -154,11 +154,29 @@ static cn_err write_one(cn_shadow *h, cn_tenant *t, cn_watch *w) {
 typedef struct writing {
     cn_shadow *h;
     cn_watch *w;
+    bool there; /* the tenant is, and no later one of its name */
 } writing;
 
 static cn_err write_in(void *ctx, cn_tenant *t) {
-    const writing *x = ctx;
-    return write_one(x->h, t, x->w);
+    writing *x = ctx;
+    x->there = cn_watch_is(x->w, t, x->w->index_id, x->w->version);
+    return x->there ? write_one(x->h, t, x->w) : CN_OK;
+}
+
+/* Of a tenant that was dropped nothing is kept. */
+static void leave_unwritten(cn_shadow *h, cn_watch *w) {
+    lock(h);
+    w->counts = (cn_recall_counts){.dropped = 0};
+    w->changed = false;
+    unlock(h);
+}
+
+static cn_err write_where_it_is(cn_shadow *h, cn_watch *w) {
+    writing x = {h, w, false};
+    cn_err err = cn_keeper_visit(h->s->data, cn_str_of(w->tenant), write_in, &x);
+    if (err == CN_OK && !x.there)
+        leave_unwritten(h, w);
+    return err;
 }
 
 static bool is_changed(cn_shadow *h, const cn_watch *w) {
@@ -172,7 +190,7 @@ static void write_all(cn_shadow *h) {
     cn_err err = CN_OK;
     for (uint32_t i = 0; i < h->n_watch; i++)
         if (is_changed(h, h->watch[i])) {
-            cn_err one = cn_keeper_visit(h->s->data, cn_str_of(h->watch[i]->tenant), write_in, &(writing){h, h->watch[i]});
+            cn_err one = write_where_it_is(h, h->watch[i]);
             err = one != CN_OK ? one : err;
         }
     if (err != CN_OK && !h->told_failure)
@@ -222,6 +240,7 @@ static cn_watch *watch_anew(cn_shadow *h, const item *i) {
         return NULL;
     snprintf(w->tenant, sizeof w->tenant, "%s", cn_tenant_name(i->t));
     snprintf(w->index, sizeof w->index, CN_STR_FMT, CN_STR_ARG(cn_view_index(v)->name));
+    memcpy(w->uid, cn_tenant_uid(i->t), sizeof w->uid);
     w->index_id = cn_view_index(v)->id;
     w->version = cn_view_version(v)->number;
     w->effort = cn_recall_usual();

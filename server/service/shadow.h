@@ -34,7 +34,7 @@ void cn_shadow_free(cn_shadow *h);  /* the same, and waits until its counts are 
 bool cn_shadow_draws(cn_shadow *h); /* is the question at hand one of the share? */
 void cn_shadow_push(cn_shadow *h, cn_tenant *t, cn_again *a); /* takes a; never waits */
 /* The recall that a question of this version which asks for that one is to be searched with: it, or more. */
-double cn_shadow_aim(cn_shadow *h, cn_str tenant, uint64_t index_id, uint64_t version, double asked);
+double cn_shadow_aim(cn_shadow *h, const cn_tenant *t, uint64_t index_id, uint64_t version, double asked);
 
 typedef struct cn_shadow_counts {
     uint64_t searched, dropped, failed; /* failed: could not be read, or took too long */
@@ -42,4 +42,4 @@ typedef struct cn_shadow_counts {
 } cn_shadow_counts;
 cn_shadow_counts cn_shadow_count(cn_shadow *h);
 /* Versions of an index that have counts not yet written, or more effort; returns how many. at_us of each: this hour. */
-uint32_t cn_shadow_pending(cn_shadow *h, cn_str tenant, uint64_t index_id, cn_recall_hour *v, uint32_t most);
+uint32_t cn_shadow_pending(cn_shadow *h, const cn_tenant *t, uint64_t index_id, cn_recall_hour *v, uint32_t most);

@@ -12,7 +12,8 @@ typedef struct cn_judged { /* of one aim, since the last change */
 } cn_judged;
 
 typedef struct cn_watch {
-    char tenant[CN_NAME_MAX + 1], index[CN_NAME_MAX + 1];
+    char tenant[CN_NAME_MAX + 1], index[CN_NAME_MAX + 1]; /* as they are told of */
+    uint8_t uid[CN_UID_BYTES]; /* of the tenant */
     uint64_t index_id, version;
     cn_recall_counts counts;  /* not yet written */
     cn_recall_effort effort;
@@ -30,7 +31,7 @@ typedef struct cn_steered {
     uint64_t questions;
 } cn_steered;
 
-bool cn_watch_is(const cn_watch *w, cn_str tenant, uint64_t index_id, uint64_t version);
+bool cn_watch_is(const cn_watch *w, const cn_tenant *t, uint64_t index_id, uint64_t version);
 bool cn_watch_raised(const cn_watch *w);
 /* One more question that asked for this aim. */
 cn_steered cn_watch_add(cn_watch *w, enum cn_recall_plan plan, enum cn_selectivity selects, uint32_t aim, const cn_again_told *told);

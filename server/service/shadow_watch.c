@@ -1,8 +1,8 @@
 /* What counts of a version say: when its questions need more effort, and when no longer. */
 #include "server/service/shadow_inside.h"
 
-bool cn_watch_is(const cn_watch *w, cn_str tenant, uint64_t index_id, uint64_t version) {
-    return w->version == version && w->index_id == index_id && cn_str_is(tenant, w->tenant);
+bool cn_watch_is(const cn_watch *w, const cn_tenant *t, uint64_t index_id, uint64_t version) {
+    return w->version == version && w->index_id == index_id && memcmp(w->uid, cn_tenant_uid(t), sizeof w->uid) == 0;
 }
 
 bool cn_watch_raised(const cn_watch *w) {

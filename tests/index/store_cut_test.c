@@ -424,6 +424,66 @@ static void a_lock_file_cut_while_writing(void) {
     unlink(path), unlink(lock);
 }
 
+/* ---------- a copy brought back ---------- */
+static void copy(const char *from, const char *to, bool anew) {
+    char command[800];
+    if (anew)
+        snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'", from, to, to, to);
+    else
+        snprintf(command, sizeof command, "cat '%s' 1<> '%s'", from, to);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+/* By a rename, or over it: nothing is served or acknowledged any more, by whoever has it open or opens it; once nobody has, it is
+ * what was brought back. */
+static void an_old_copy_under_a_program(void) {
+    char old[160];
+    snprintf(old, sizeof old, "%s/old", dir);
+    for (int anew = 0; anew < 2; anew++) {
+        cn_env *e, *other;
+        MDB_dbi dbi;
+        MDB_txn *txn;
+        unlink(lock);
+        if (!begin(&e, &dbi))
+            return;
+        copy(path, old, true);
+        OK(put_one(e, dbi, "later"));
+        OK(put_one(e, dbi, "latest"));
+        copy(old, path, anew);
+        FAILS(cn_txn_read(e, &txn), CN_DAMAGED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "was replaced or overwritten"));
+        FAILS(cn_txn_write(e, &txn), CN_DAMAGED);
+        FAILS(cn_env_open(path, CN_ENV_CONTROL, false, &other), CN_DAMAGED);
+        CU_ASSERT_EQUAL(elsewhere("elsewhere", "key 0001"), 1);
+        cn_env_close(e);
+        CU_ASSERT_EQUAL(elsewhere("elsewhere", "key 0001"), 0);
+        if (!OK(cn_env_open(path, CN_ENV_CONTROL, false, &e)) || !OK(cn_env_dbi(e, "one", false, &dbi)))
+            return;
+        CU_ASSERT_TRUE(has(e, dbi, "elsewhere") && !has(e, dbi, "latest"));
+        cn_env_close(e);
+        OK(cn_env_check(path));
+        unlink(path), unlink(lock);
+    }
+}
+
+static void a_file_replaced_while_writing(void) {
+    cn_env *e;
+    MDB_dbi dbi;
+    MDB_txn *txn;
+    char old[160];
+    snprintf(old, sizeof old, "%s/old", dir);
+    unlink(lock);
+    if (!begin(&e, &dbi))
+        return;
+    OK(cn_txn_write(e, &txn));
+    OK(cn_db_put(txn, dbi, CN_STR("late"), CN_STR("x")));
+    copy(path, old, true);
+    copy(old, path, true);
+    FAILS(cn_txn_commit(e, txn), CN_DAMAGED);
+    cn_env_close(e);
+    unlink(path), unlink(lock);
+}
+
 void cut_suite(void) {
     CU_pSuite s = CU_add_suite("cut short under a transaction", setup, teardown);
     CU_ADD_TEST(s, a_walk);
@@ -435,4 +495,6 @@ void cut_suite(void) {
     CU_ADD_TEST(s, a_lock_file_that_is_lost);
     CU_ADD_TEST(s, a_lock_file_lost_while_writing);
     CU_ADD_TEST(s, a_lock_file_cut_while_writing);
+    CU_ADD_TEST(s, an_old_copy_under_a_program);
+    CU_ADD_TEST(s, a_file_replaced_while_writing);
 }

@@ -199,6 +199,25 @@ static void test_answers_tell_nothing(void) {
     LACKS(all, "plan");
 }
 
+/* Whatever the gate asks of them, each takes no more of a call's memory than its own record. */
+static void test_many_versions_with_a_gate(void) {
+    char put[256];
+    size_t cap = f.call.arena.cap;
+    STARTS(ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"many\",\"embedder\":\"none\"}"), "{");
+    for (int i = 0; i < 24; i++) {
+        snprintf(put, sizeof put, "{\"tenant\":\"acme\",\"index\":\"many\",\"documents\":[{\"id\":\"m\",\"text\":\"text %d\",\"labels\":[\"public\"]}]}", i);
+        STARTS(ask(&f, &f.operator, "documents.put", put), "{");
+    }
+    STARTS(ask(&f, &f.operator, "gate.set", "{\"tenant\":\"acme\",\"index\":\"many\",\"requirements\":[\"a>=1\"]}"), "{");
+    STARTS(ask(&f, &f.operator, "gate.submit", "{\"tenant\":\"acme\",\"index\":\"many\",\"version\":3,\"results\":{\"a\":1}}"), "{");
+    f.call.arena.cap = (size_t)320 << 10;
+    const char *a = ask(&f, &f.operator, "versions.list", "{\"tenant\":\"acme\",\"index\":\"many\"}");
+    f.call.arena.cap = cap;
+    STARTS(a, "{");
+    CU_ASSERT(times_in(a, "\"gate\": \"met\"") == 1 && times_in(a, "\"gate\": \"unmet\"") == 23);
+    STARTS(ask(&f, &f.operator, "admin.index_drop", "{\"tenant\":\"acme\",\"index\":\"many\"}"), "{");
+}
+
 /* What the scope versions tells of documents that its holder may not read: counts, but no names and no labels. */
 static void test_versions_tell_by_scope(void) {
     STARTS(ask(&f, &f.operator, "admin.index_create", "{\"tenant\":\"acme\",\"index\":\"two\",\"embedder\":\"none\"}"), "{");
@@ -410,6 +429,22 @@ static void test_anonymous_can_be_changed(void) {
     CU_ASSERT_STRING_EQUAL(query(&f.nobody, "{\"tenant\":\"acme\"," Q "}"), "d0,d5");
 }
 
+/* What is asked for, searched with, and judged by its like while it serves, is one recall. */
+static void test_recall_between_two(void) {
+    static const struct {
+        const char *given, *asked, *aims_at;
+    } cases[] = {{"0.5", "\"recall_asked\": 0.9,", "\"recall_aimed_at\": 0.9,"}, {"0.91", "\"recall_asked\": 0.95,", "\"recall_aimed_at\": 0.95,"},
+                 {"0.95", "\"recall_asked\": 0.95,", "\"recall_aimed_at\": 0.95,"}, {"0.991", "\"recall_asked\": 0.999,", "\"recall_aimed_at\": 0.999,"},
+                 {"0.9995", "\"recall_asked\": 0.9995,", "\"recall_aimed_at\": 0.9995,"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[256];
+        snprintf(json, sizeof json, "{\"tenant\":\"acme\",\"index\":\"docs\",\"vector\":[1,0,0,0],\"labels\":[\"public\"],\"mode\":\"dense\",\"explain\":true,\"recall\":%s}", cases[i].given);
+        const char *a = ask(&f, &f.operator, "query", json);
+        HAS(a, cases[i].asked);
+        HAS(a, cases[i].aims_at);
+    }
+}
+
 static void test_describe_and_stats(void) {
     const char *a = ask(&f, &f.nobody, "api.describe", "{}");
     HAS(a, "\"name\": \"query\", \"scope\": \"query\"");
@@ -516,6 +551,7 @@ int main(void) {
     CU_add_test(s, "errors name no path", test_errors_name_no_path);
     CU_add_test(s, "answers tell nothing", test_answers_tell_nothing);
     CU_add_test(s, "versions tell by scope", test_versions_tell_by_scope);
+    CU_add_test(s, "many versions with a gate", test_many_versions_with_a_gate);
     CU_add_test(s, "wrong fields", test_wrong_fields);
     CU_add_test(s, "an answer", test_an_answer);
     CU_add_test(s, "batch", test_batch);
@@ -526,6 +562,7 @@ int main(void) {
     CU_add_test(s, "members hold at once", test_members_hold_at_once);
     CU_add_test(s, "groups too deep", test_groups_too_deep);
     CU_add_test(s, "anonymous can be changed", test_anonymous_can_be_changed);
+    CU_add_test(s, "recall between two", test_recall_between_two);
     CU_add_test(s, "describe and stats", test_describe_and_stats);
     CU_add_test(s, "relevance and costs", test_relevance);
     CU_add_test(s, "a warm query allocates nothing", test_a_warm_query_allocates_nothing);

@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             if len(s.texts) >= s.free:
                 s.asked.set()
                 s.go.wait(60)
-            time.sleep(s.delay * len(texts))
+            time.sleep(s.question if "what of" in texts[0] else s.delay * len(texts))
             s.texts += texts
         digests = [hashlib.sha256((model + t).encode()).digest() for t in texts]
         bad = any("too much for it" in t for t in texts) and model == s.slow
@@ -54,13 +54,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Service(ThreadingHTTPServer):
-    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text; after `most` texts that were held up it is gone. `texts` are those it was asked for."""
+    """Model m-1 waits for `later` where a text is held up. Model m-2 is slow: after `free` texts it waits for `go`, and takes `delay` seconds a text, `question` for a question of a set; after `most` texts that were held up it is gone. `texts` are those it was asked for."""
     daemon_threads = True
     slow = "m-2"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.go, self.asked, self.free, self.delay, self.texts = threading.Event(), threading.Event(), 0, 0, []
+        self.question = 0
         self.held, self.later, self.most = threading.Event(), threading.Event(), 1 << 30
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -537,6 +538,33 @@ class Rebuild(unittest.TestCase):
         self.assertRegex(r["why"], "version 2 .*being looked at.*`cairn rebuild acme/docs --catch-up 2 --activate`")
         self.cairn("mode", "acme/docs", "normal")
         self.assertTrue(self.map("rebuild", "acme/docs", "--catch-up", "2", "--activate")["activated"])
+
+    def frozen(self, n):
+        """A gate by a set of so many questions, each of which the new model is asked for."""
+        path = os.path.join(self.dir, "queries.jsonl")
+        with open(path, "w") as f:
+            f.writelines(json.dumps({"id": f"q{i}", "text": f"what of {i}", "must_find": [f"d{i}"]}) + "\n" for i in range(n))
+        self.cairn("gate", "freeze", "acme/docs", "core", "--cases", path)
+        self.cairn("gate", "set", "acme/docs", "core/missed<=0")
+
+    def measuring(self):
+        end = time.time() + 60
+        while self.row(self.job())["step"] != "measuring":
+            self.assertLess(time.time(), end)
+            time.sleep(.05)
+
+    def test_cancelled_while_it_is_measured(self):
+        """Also where each question takes long."""
+        self.frozen(30)
+        p = self.start("--embedder", "model2", "--activate")
+        self.service.question = 3
+        self.service.go.set()
+        self.measuring()
+        begun = time.monotonic()
+        self.cairn("jobs", "cancel", "acme", self.job())
+        self.end(p, code=5)
+        self.assertLess(time.monotonic() - begun, 45)  # 90 of them all
+        self.assertEqual((self.trials(), self.active()), ([], 1))
 
     # ---------- jobs across a flip ----------
     def across(self, text, *args, meanwhile=lambda: None, code=0):
