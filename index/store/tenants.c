@@ -143,21 +143,21 @@ typedef struct dropping {
     cn_data *d;
     MDB_txn *txn;
     char name[CN_NAME_MAX + 1];
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
     bool any, has_uid;
 } dropping;
 
 static cn_err take_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     dropping *x = ctx;
-    x->has_uid = value.n == UID_BYTES;
+    x->has_uid = value.n == CN_UID_BYTES;
     if (x->has_uid)
-        memcpy(x->uid, value.p, UID_BYTES);
+        memcpy(x->uid, value.p, CN_UID_BYTES);
     snprintf(x->name, sizeof x->name, "%.*s", (int)(key.n - (sizeof DROPPING - 1)), key.p + sizeof DROPPING - 1);
     *stop = x->any = true;
     return CN_OK;
 }
 
-static cn_err read_owner(cn_env *control, uint8_t uid[UID_BYTES]) {
+static cn_err read_owner(cn_env *control, uint8_t uid[CN_UID_BYTES]) {
     MDB_dbi meta;
     MDB_txn *txn;
     cn_str value, name;
@@ -175,13 +175,13 @@ static cn_err read_owner(cn_env *control, uint8_t uid[UID_BYTES]) {
  * dropped: a tenant may go for being damaged. */
 static bool lies_there_anew(const dropping *x) {
     char path[CN_PATH_MAX];
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
     cn_env *control;
     if (!x->has_uid || cn_path(path, sizeof path, "%s/tenants/%s/control.mdb", x->d->dir, x->name) != CN_OK)
         return false;
     if (cn_env_open(path, CN_ENV_CONTROL, false, &control) != CN_OK)
         return false;
-    bool anew = read_owner(control, uid) == CN_OK && memcmp(uid, x->uid, UID_BYTES) != 0;
+    bool anew = read_owner(control, uid) == CN_OK && memcmp(uid, x->uid, CN_UID_BYTES) != 0;
     cn_env_close(control);
     return anew;
 }
@@ -329,7 +329,7 @@ bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name) {
 
 static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, void *ctx) {
     char room[sizeof DROPPING + CN_NAME_MAX];
-    uint8_t uid[UID_BYTES];
+    uint8_t uid[CN_UID_BYTES];
     int64_t made;
     MDB_txn *txn;
     cn_str v;
@@ -343,7 +343,7 @@ static cn_err unlist(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, voi
     if (e == CN_OK)
         e = cn_db_del(txn, d->tenants, name);
     if (e == CN_OK)
-        e = cn_db_put(txn, d->settings, dropping_key(name, room), known ? (cn_str){(const char *)uid, UID_BYTES} : CN_STR(""));
+        e = cn_db_put(txn, d->settings, dropping_key(name, room), known ? (cn_str){(const char *)uid, CN_UID_BYTES} : CN_STR(""));
     if (e == CN_OK)
         return cn_txn_commit(d->host, txn);
     cn_txn_abort(d->host, txn);
