@@ -330,7 +330,7 @@ cn_err cn_modes_let_job(cn_tenant *t, cn_str index, bool begins, const cn_actor 
     cn_modes m;
     cn_err err = cn_modes_get(t, index, &a, &m);
     if (err != CN_OK)
-        return err == CN_NOT_FOUND ? CN_OK : err;
+        return err == CN_NOT_FOUND && !begins ? CN_OK : err; /* sealing says what became of the index */
     err = begins ? cn_modes_may_begin(&m) : cn_modes_may_write(&m);
     return cn_refused(t, err, who, begins ? "index.ingest" : "version.seal", index);
 }
