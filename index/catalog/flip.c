@@ -60,7 +60,7 @@ static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const
 
 static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
     cn_modes modes;
-    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->a, &modes));
+    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->index, x->a, &modes));
     return cn_modes_may_write(&modes);
 }
 

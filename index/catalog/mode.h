@@ -43,6 +43,8 @@ typedef struct cn_mode_info {
 
 typedef struct cn_modes { /* what holds for an index */
     cn_mode_info host, tenant, index;
+    const char *of_tenant; /* its name, as long-lived as the tenant */
+    cn_str of_index;       /* as given; empty: of no index */
 } cn_modes;
 
 /* index empty: the tenant and the host alone. */
