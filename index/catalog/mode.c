@@ -191,6 +191,8 @@ static cn_err check(const word *w, cn_str mode, cn_str text, const cn_actor *who
     if (!w)
         return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are freeze, drain, thaw, exact, lexical, refuse, answer and normal", CN_STR_ARG(mode));
     bool refuses = w->sets == CN_INCIDENT_REFUSE;
+    if (text.n && !cn_str_trim(text).n)
+        return cn_fail(CN_INVALID, "the text is blank, and would tell nobody why nothing is answered");
     if (refuses != (text.n > 0))
         return refuses ? cn_fail(CN_INVALID, "mode refuse needs the text that every question is answered with")
                        : cn_fail(CN_INVALID, "only mode refuse takes a text; `--reason` says why a mode was set");

@@ -259,7 +259,7 @@ class Modes(unittest.TestCase):
             self.assertIn(part, self.cairn("mode", "--host", *args, code=2 if part == "too many" else 1).stderr)
 
     def test_words(self):
-        for args, part in ((("frozen",), "no mode"), (("refuse",), "text"), (("drain", "text"), "text")):
+        for args, part in ((("frozen",), "no mode"), (("refuse",), "text"), (("refuse", "  "), "blank"), (("drain", "text"), "text")):
             p = self.cairn("mode", "acme/docs", *args, code=1)
             self.assertIn(part, p.stderr)
         self.assertEqual(json.loads(self.cairn("mode", "acme/docs", "-o", "json").stdout), {"modes": []})
