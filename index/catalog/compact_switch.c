@@ -273,7 +273,7 @@ static cn_err name_all(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     uint32_t named = 0;
     bool same;
     cn_modes modes;
-    CN_TRY(cn_modes_load(c, txn, b->w->s->ix.id, b->a, &modes));
+    CN_TRY(cn_modes_load(c, txn, b->w->s->ix.id, b->w->s->ix.name, b->a, &modes));
     CN_TRY(cn_modes_may_write(&modes)); /* set since the files were begun */
     CN_TRY(cn_policy_current(b->policy, txn, c->policy, &same));
     b->moved = !same;

@@ -60,7 +60,7 @@ static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const
 
 static cn_err may_write(const flip *x, const cn_catalog *c, MDB_txn *txn) {
     cn_modes modes;
-    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->a, &modes));
+    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->index, x->a, &modes));
     return cn_modes_may_write(&modes);
 }
 
@@ -146,29 +146,40 @@ static cn_err run(flip *x, cn_catalog_fn *fn) {
 
 /* ---------- activate ---------- */
 
+/* Only what can be done: a run's results are not handed in, and those of serving are nobody's to make. */
+static void advise(const flip *x, const cn_version *v, unsigned by, cn_buf *out) {
+    const char *tenant = cn_tenant_name(x->t);
+    unsigned long long number = v->number;
+    if (by & (CN_GATE_BY_RUN | CN_GATE_BY_HAND))
+        cn_buf_printf(out, "; measure it: `cairn gate run %s/" CN_STR_FMT " %llu`", tenant, CN_STR_ARG(x->index), number);
+    if (by & CN_GATE_BY_HAND)
+        cn_buf_printf(out, ", or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`", tenant, CN_STR_ARG(x->index), number);
+    if (by & CN_GATE_BY_SERVING)
+        cn_buf_puts(out, "; recall_live is what a server found while this version answered: another version is not barred by it");
+    if (v->marks & CN_MARK_TRIAL && by & (CN_GATE_BY_RUN | CN_GATE_BY_HAND)) /* what comes meanwhile makes another version of it, of which these results say nothing */
+        cn_buf_printf(out, "; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu --activate` does both, and again for what came meanwhile", tenant, CN_STR_ARG(x->index), number);
+}
+
 static cn_err gated(flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *v) {
     CN_AUTO_BUF cn_buf unmet = {0};
+    CN_AUTO_BUF cn_buf then = {0};
     uint32_t n = 0;
+    unsigned by = 0;
     x->unmet[0] = 0;
     if (v->number == x->ix.active)
         return CN_OK;
     cn_buf_init(&unmet, UNMET_MAX);
-    CN_TRY(cn_gate_unmet(c, txn, x->ix.id, v->number, x->ix.active, x->a, &unmet, &n));
+    CN_TRY(cn_gate_unmet(c, txn, x->ix.id, v->number, x->ix.active, x->a, &unmet, &n, &by));
     if (n == 0)
         return CN_OK;
     snprintf(x->unmet, sizeof x->unmet, CN_STR_FMT, CN_STR_ARG(cn_buf_str(&unmet)));
     if (x->force)
         return CN_OK;
-    const char *tenant = cn_tenant_name(x->t);
-    unsigned long long number = v->number;
-    char then[CN_NAME_MAX * 2 + 128] = "";
-    if (v->marks & CN_MARK_TRIAL) /* what comes meanwhile makes another version of it, of which these results say nothing */
-        snprintf(then, sizeof then, "; `cairn rebuild %s/" CN_STR_FMT " --catch-up %llu --activate` does both, and again for what came meanwhile", tenant,
-                 CN_STR_ARG(x->index), number);
-    return cn_fail(CN_REFUSED,
-                   "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s; measure it: `cairn gate run %s/" CN_STR_FMT
-                   " %llu`, or hand in what was measured: `cairn gate submit %s/" CN_STR_FMT " %llu NAME=VALUE`%s",
-                   CN_STR_ARG(x->index), number, x->unmet, tenant, CN_STR_ARG(x->index), number, tenant, CN_STR_ARG(x->index), number, then);
+    cn_buf_init(&then, UNMET_MAX);
+    advise(x, v, by, &then);
+    CN_TRY(cn_buf_check(&then));
+    return cn_fail(CN_REFUSED, "the gate of index \"" CN_STR_FMT "\" asks of version %llu: %s" CN_STR_FMT, CN_STR_ARG(x->index), (unsigned long long)v->number, x->unmet,
+                   CN_STR_ARG(cn_buf_str(&then)));
 }
 
 static cn_err activate(void *ctx, const cn_catalog *c, MDB_txn *txn) {

@@ -15,9 +15,10 @@ static void body_fields(int64_t *at, cn_str *body, cn_field f[BODY_FIELDS]) {
 static cn_str key_of(const cn_digest *d) { return (cn_str){(const char *)d->b, sizeof d->b}; }
 
 static cn_err open_work(cn_tenant *t, bool create, cn_env **ret, MDB_dbi *ret_dbi) {
-    cn_env *env = cn_tenant_work(t);
-    if (!env)
-        return cn_wrap(CN_UNAVAILABLE, "the questions of frozen sets cannot be reached");
+    cn_env *env;
+    cn_err err = cn_tenant_work(t, &env);
+    if (err != CN_OK)
+        return cn_wrap(err, "the questions of frozen sets cannot be reached");
     CN_TRY(cn_env_dbi(env, DATABASE, create, ret_dbi));
     *ret = env;
     return CN_OK;

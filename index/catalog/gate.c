@@ -276,19 +276,26 @@ static void tell(const cn_requirement *r, const cn_gate_result *x, cn_buf *out) 
         cn_buf_puts(out, " (none is stored)");
 }
 
-cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n) {
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n, unsigned *ret_by) {
     cn_gate g;
     cn_gate_results r;
-    uint32_t n = 0;
+    cn_frozen_set *sets;
+    uint32_t n = 0, n_sets;
+    unsigned by = 0;
     CN_TRY(load_gate(c, txn, index_id, a, &g));
     CN_TRY(cn_gate_results_load(c, txn, index_id, version, active, a, &r));
+    CN_TRY(cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets));
     for (uint32_t i = 0; i < g.n; i++) {
         const cn_gate_result *x = cn_gate_find(&r, g.v[i].name);
-        if (!cn_gate_meets(&g.v[i], x) && n++ < TOLD_MAX)
+        if (cn_gate_meets(&g.v[i], x))
+            continue;
+        by |= cn_gate_measured_by(sets, n_sets, g.v[i].name);
+        if (n++ < TOLD_MAX)
             tell(&g.v[i], x, ret);
     }
     if (n > TOLD_MAX)
         cn_buf_printf(ret, " and %u more", n - TOLD_MAX);
     *ret_n = n;
+    *ret_by = by;
     return cn_buf_check(ret);
 }

@@ -31,6 +31,7 @@
 #define CN_GATE_NAME 64
 #define CN_GATE_NONE UINT64_MAX
 
+typedef enum cn_gate_by { CN_GATE_BY_HAND = 1, CN_GATE_BY_RUN = 2, CN_GATE_BY_SERVING = 4 } cn_gate_by; /* who measures a result; bits of a set */
 typedef enum cn_gate_op { CN_GATE_LEAST, CN_GATE_MOST, CN_GATE_OVER, CN_GATE_UNDER } cn_gate_op;
 typedef struct cn_requirement {
     cn_str text, name; /* text: as it was given, without white space */

@@ -22,6 +22,7 @@ cn_err cn_gate_damaged(const char *what);
 cn_err cn_gate_open_list(cn_unpacked *u, cn_str packed, uint32_t most, const char *what);
 /* gate_results.c. active: 0 where none is. */
 cn_err cn_gate_results_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_gate_results *ret);
+cn_gate_by cn_gate_measured_by(const cn_frozen_set *sets, uint32_t n, cn_str name); /* sets: those of the index */
 /* Forgets what any version of the index showed of a set. */
 cn_err cn_gate_forget_frozen(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_str set);
 

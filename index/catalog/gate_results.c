@@ -121,6 +121,15 @@ static const cn_str *set_of(const frozen *now, cn_str name) {
     return NULL;
 }
 
+cn_gate_by cn_gate_measured_by(const cn_frozen_set *sets, uint32_t n, cn_str name) {
+    if (cn_gate_is_live(name))
+        return CN_GATE_BY_SERVING;
+    for (uint32_t i = 0; i < n; i++)
+        if (is_of_set(name, sets[i].name))
+            return CN_GATE_BY_RUN;
+    return is_own(name) ? CN_GATE_BY_RUN : CN_GATE_BY_HAND;
+}
+
 /* A comparison by an earlier run of the set: one that this run could not make is none. */
 static bool is_outdone(const submission *s, const cn_gate_result *r) {
     for (uint32_t i = 0; r->against && i < s->n_sets; i++)

@@ -72,7 +72,7 @@ static cn_err plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     uint32_t n, out = 0;
     CN_TRY(cn_index_load(c, txn, g->index, g->a, &g->ix));
     if (!g->dry) {
-        CN_TRY(cn_modes_load(c, txn, g->ix.id, g->a, &modes));
+        CN_TRY(cn_modes_load(c, txn, g->ix.id, g->index, g->a, &modes));
         CN_TRY(cn_modes_may_write(&modes));
     }
     CN_TRY(cn_version_all(c, txn, g->ix.id, g->a, &v, &n));

@@ -215,7 +215,7 @@ static cn_err load_head(change *x, const cn_catalog *c, MDB_txn *txn, cn_index_i
 
 static cn_err may_seal(change *x, const cn_catalog *c, MDB_txn *txn) {
     cn_modes modes;
-    CN_TRY(cn_modes_load(c, txn, x->id, x->a, &modes));
+    CN_TRY(cn_modes_load(c, txn, x->id, x->name, x->a, &modes));
     return cn_modes_may_begin(&modes);
 }
 
@@ -278,7 +278,7 @@ static cn_err drop(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_modes modes;
     cn_index_info ix;
     CN_TRY(cn_index_load(c, txn, x->name, &a, &ix));
-    CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
+    CN_TRY(cn_modes_load(c, txn, ix.id, x->name, &a, &modes));
     CN_TRY(cn_modes_may_write(&modes));
     cn_catalog_key key = cn_key2(ix.id, 0);
     cn_str prefix = {(const char *)key.b, 8};

@@ -22,8 +22,8 @@ cn_err cn_space_read(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const
 cn_err cn_space_for(cn_tenant *t, const cn_index_info *ix, const cn_recipe *r, cn_seg *s, cn_arena *a, cn_space *ret);
 cn_err cn_spaces_check(void *ctx, const cn_catalog *c, MDB_txn *txn); /* each record there is */
 
-cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret); /* id 0: of the tenant and the host */
+cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_str index, cn_arena *a, cn_modes *ret); /* id 0: of the tenant and the host */
 cn_err cn_mode_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id);
 cn_err cn_gate_forget(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version); /* version 0: the requirements */
-/* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many. */
-cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n);
+/* Adds to ret, for people, what of the index's gate the version's results do not meet; *ret_n: how many; *ret_by: bits of cn_gate_by. */
+cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n, unsigned *ret_by);

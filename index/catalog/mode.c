@@ -96,8 +96,8 @@ cn_err cn_host_mode_get(cn_data *d, cn_arena *a, cn_mode_info *ret) {
 }
 
 /* Inside a transaction of the tenant's: who writes, and looks here first, is met by the one that tells its chain of the host's. */
-cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_modes *ret) {
-    cn_modes m = {.index = {.name = NORMAL, .at_us = CN_NO_TIME}};
+cn_err cn_modes_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_str index, cn_arena *a, cn_modes *ret) {
+    cn_modes m = {.index = {.name = NORMAL, .at_us = CN_NO_TIME}, .of_tenant = cn_tenant_name(c->t), .of_index = index};
     mode_key key;
     CN_TRY(cn_host_mode_get(cn_tenant_data(c->t), a, &m.host));
     CN_TRY(load_one(txn, c->meta, key_of(0, &key), a, &m.tenant));
@@ -123,7 +123,7 @@ static cn_err get(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_index_info ix = {0};
     if (r->index.n)
         CN_TRY(cn_index_load(c, txn, r->index, r->a, &ix));
-    return cn_modes_load(c, txn, ix.id, r->a, r->ret);
+    return cn_modes_load(c, txn, ix.id, r->index, r->a, r->ret);
 }
 
 cn_err cn_modes_get(cn_tenant *t, cn_str index, cn_arena *a, cn_modes *ret) {
@@ -189,6 +189,8 @@ static cn_err check(const word *w, cn_str mode, cn_str text, const cn_actor *who
     if (!w)
         return cn_fail(CN_INVALID, "there is no mode \"" CN_STR_FMT "\"; modes are freeze, drain, thaw, exact, lexical, refuse, answer and normal", CN_STR_ARG(mode));
     bool refuses = w->sets == CN_INCIDENT_REFUSE;
+    if (text.n && !cn_str_trim(text).n)
+        return cn_fail(CN_INVALID, "the text is blank, and would tell nobody why nothing is answered");
     if (refuses != (text.n > 0))
         return refuses ? cn_fail(CN_INVALID, "mode refuse needs the text that every question is answered with")
                        : cn_fail(CN_INVALID, "only mode refuse takes a text; `--reason` says why a mode was set");
@@ -292,19 +294,30 @@ bool cn_modes_are(const cn_modes *m, cn_mode_kind kind) { return that_is(m, kind
 
 static const char *whose(const cn_modes *m, const cn_mode_info *x) { return x == &m->host ? "host" : x == &m->tenant ? "tenant" : "index"; }
 
+/* What `cairn mode` is told for it. */
+#define TARGET (2 * CN_NAME_MAX + 2)
+static const char *target(const cn_modes *m, const cn_mode_info *x, char ret[TARGET]) {
+    if (x == &m->host)
+        return "--host";
+    snprintf(ret, TARGET, x == &m->index ? "%s/" CN_STR_FMT : "%s", m->of_tenant, CN_STR_ARG(m->of_index));
+    return ret;
+}
+
 static cn_err unknown(const cn_modes *m) {
+    char of[TARGET];
     const cn_mode_info *x = that_is(m, CN_INCIDENT_UNKNOWN);
     if (!x)
         return CN_OK;
-    return cn_fail(CN_REFUSED, "the %s is in mode \"" CN_STR_FMT "\", which this build does not know; use a newer cairn, or set another: `cairn mode%s`",
-                   whose(m, x), CN_STR_ARG(x->name), x == &m->host ? " --host" : "");
+    return cn_fail(CN_REFUSED, "the %s is in mode \"" CN_STR_FMT "\", which this build does not know; use a newer cairn, or set another: `cairn mode %s`",
+                   whose(m, x), CN_STR_ARG(x->name), target(m, x, of));
 }
 
 static cn_err forbid(const cn_modes *m, cn_mode_kind kind, const char *mode, const char *what) {
+    char of[TARGET];
     const cn_mode_info *x = that_is(m, kind);
     if (!x)
         return CN_OK;
-    return cn_fail(CN_REFUSED, "the %s is in mode %s, so %s; `cairn mode %s thaw` ends it", whose(m, x), mode, what, x == &m->host ? "--host" : "...");
+    return cn_fail(CN_REFUSED, "the %s is in mode %s, so %s; `cairn mode %s thaw` ends it", whose(m, x), mode, what, target(m, x, of));
 }
 
 cn_err cn_modes_may_answer(const cn_modes *m) {
@@ -328,7 +341,7 @@ cn_err cn_modes_let_job(cn_tenant *t, cn_str index, bool begins, const cn_actor 
     cn_modes m;
     cn_err err = cn_modes_get(t, index, &a, &m);
     if (err != CN_OK)
-        return err == CN_NOT_FOUND ? CN_OK : err;
+        return err == CN_NOT_FOUND && !begins ? CN_OK : err; /* sealing says what became of the index */
     err = begins ? cn_modes_may_begin(&m) : cn_modes_may_write(&m);
     return cn_refused(t, err, who, begins ? "index.ingest" : "version.seal", index);
 }

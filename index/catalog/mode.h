@@ -43,6 +43,8 @@ typedef struct cn_mode_info {
 
 typedef struct cn_modes { /* what holds for an index */
     cn_mode_info host, tenant, index;
+    const char *of_tenant; /* its name, as long-lived as the tenant */
+    cn_str of_index;       /* as given; empty: of no index */
 } cn_modes;
 
 /* index empty: the tenant and the host alone. */
@@ -59,5 +61,5 @@ bool cn_modes_are(const cn_modes *m, cn_mode_kind kind); /* one of them is */
 cn_err cn_modes_may_answer(const cn_modes *m);
 cn_err cn_modes_may_write(const cn_modes *m);
 cn_err cn_modes_may_begin(const cn_modes *m); /* a job, or documents.put */
-/* Asked by a job: may it begin, or go on to seal? A refusal is audited. CN_OK for an index that is not there. */
+/* Asked by a job: may it begin, or go on to seal? A refusal is audited. CN_NOT_FOUND: to begin, of an index that is not there. */
 cn_err cn_modes_let_job(cn_tenant *t, cn_str index, bool begins, const cn_actor *who);

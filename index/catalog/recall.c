@@ -169,9 +169,10 @@ static cn_err add(MDB_txn *txn, MDB_dbi dbi, const hour_key *key, const cn_recal
 }
 
 static cn_err open_work(cn_tenant *t, bool create, cn_env **ret, MDB_dbi *ret_dbi) {
-    cn_env *env = cn_tenant_work(t);
-    if (!env)
-        return cn_wrap(CN_UNAVAILABLE, "records of recall cannot be reached");
+    cn_env *env;
+    cn_err err = cn_tenant_work(t, &env);
+    if (err != CN_OK)
+        return cn_wrap(err, "records of recall cannot be reached");
     CN_TRY(cn_env_dbi(env, DATABASE, create, ret_dbi));
     *ret = env;
     return CN_OK;

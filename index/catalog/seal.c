@@ -413,7 +413,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_index_load(c, txn, s->o->index, &a, &ix));
     cn_index_settings set = ix.set;
     CN_TRY(cn_answers_next(s->of, s->o->edit, s->o->edit_ctx, &set));
-    CN_TRY(cn_modes_load(c, txn, ix.id, &a, &modes));
+    CN_TRY(cn_modes_load(c, txn, ix.id, s->o->index, &a, &modes));
     if ((s->frozen = cn_modes_may_write(&modes) != CN_OK)) /* set since the job looked */
         return CN_REFUSED;
     if (!s->o->trial_of)

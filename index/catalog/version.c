@@ -111,7 +111,7 @@ static cn_err pin(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     x->ix = p->r.ix;
     CN_TRY(cn_answers_of(&x->version, &x->ix.set));
     CN_TRY(cn_env_stamp(cn_data_host(cn_tenant_data(c->t)), &x->host));
-    CN_TRY(cn_modes_load(c, txn, x->ix.id, p->r.a, &x->modes));
+    CN_TRY(cn_modes_load(c, txn, x->ix.id, x->ix.name, p->r.a, &x->modes));
     CN_TRY(digest_of(c, txn, x, &x->of));
     x->space = (cn_space){0};
     if (x->version.recipe.dim == 0 || x->version.counts.chunks == 0)

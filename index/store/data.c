@@ -350,14 +350,20 @@ const char *cn_tenant_dir(const cn_tenant *t) { return t->dir; }
 cn_data *cn_tenant_data(cn_tenant *t) { return t->data; }
 cn_env *cn_tenant_control(cn_tenant *t) { return t->control; }
 
-cn_env *cn_tenant_work(cn_tenant *t) {
+static cn_err open_work(cn_tenant *t) {
     char path[CN_PATH_MAX];
+    CN_TRY(cn_path(path, sizeof path, "%s/work.mdb", t->dir));
+    cn_err err = cn_env_open(path, CN_ENV_WORK, true, &t->work);
+    return err == CN_DAMAGED ? cn_fail(err, "%s; no document and no policy is in it: stop what uses this directory and move the file away, and jobs, frozen questions and records of recall begin anew", cn_error_detail()) : err;
+}
+
+cn_err cn_tenant_work(cn_tenant *t, cn_env **ret) {
     pthread_mutex_lock(&t->lock);
-    if (!t->work && cn_path(path, sizeof path, "%s/work.mdb", t->dir) == CN_OK && cn_env_open(path, CN_ENV_WORK, true, &t->work) != CN_OK)
-        t->work = NULL;
-    cn_env *e = t->work;
+    cn_err err = t->work ? CN_OK : open_work(t);
+    if (err == CN_OK)
+        *ret = t->work;
     pthread_mutex_unlock(&t->lock);
-    return e;
+    return err;
 }
 
 cn_err cn_tenant_slot(cn_tenant *t, unsigned slot, cn_err (*make)(cn_tenant *t, void **ret), void (*done)(void *p), void **ret) {

@@ -52,7 +52,7 @@ const char *cn_tenant_name(const cn_tenant *t);
 const char *cn_tenant_dir(const cn_tenant *t);
 cn_data *cn_tenant_data(cn_tenant *t);
 cn_env *cn_tenant_control(cn_tenant *t);
-cn_env *cn_tenant_work(cn_tenant *t);  /* opened at first use; NULL with cn_error_detail() set when it cannot be */
+cn_err cn_tenant_work(cn_tenant *t, cn_env **ret); /* opened at first use; CN_DAMAGED says how to begin it anew */
 
 /* A place where higher layers keep something for an open tenant: made once, under the tenant's lock, at the first use;
  * done() runs, highest slot first, when the tenant really closes, before its environments do. make() must not ask for a

@@ -361,6 +361,8 @@ cn_err cn_job_run(cn_tenant *t, const cn_job_opts *o, const cn_actor *who, cn_jo
         CN_TRY(take_up(r));
     else if (!r->dry)
         CN_TRY(claim(r, "ingest", 0));
+    if (o->begun && !r->dry)
+        o->begun(o->begun_ctx);
     return go(r, resumed, ret);
 }
 
@@ -409,5 +411,7 @@ cn_err cn_job_rebuild(cn_tenant *t, const cn_rebuild_opts *o, const cn_actor *wh
         CN_TRY(take_up(r));
     else if (!r->dry)
         CN_TRY(claim(r, "rebuild", 0));
+    if (o->begun && !r->dry)
+        o->begun(o->begun_ctx);
     return go(r, o->resume.n > 0, ret);
 }

@@ -38,6 +38,8 @@ typedef struct cn_job_opts {
     unsigned threads;                        /* 0: all processors */
     const atomic_bool *leave;                /* once true the job ends as if killed, to be resumed; NULL: never */
     const atomic_bool *gone;                 /* once true a dry run ends, whose answer nobody waits for any more; NULL: never */
+    void (*begun)(void *ctx);                /* called once its row is committed, so that it can be listed and resumed; NULL: nobody waits for that */
+    void *begun_ctx;
 } cn_job_opts;
 
 /* Every field as a plain `cairn ingest` would have it. */
@@ -95,6 +97,8 @@ typedef struct cn_rebuild_opts {
     char id[CN_JOB_ID_TEXT];
     unsigned threads;
     const atomic_bool *leave, *gone;         /* as in cn_job_opts */
+    void (*begun)(void *ctx);                /* as in cn_job_opts */
+    void *begun_ctx;
     /* Stores what the index's gate asks of this version, as far as it can be measured, by then (cn_mono_ns(); 0: however long it
      * takes) and unless it is to halt; NULL: nobody can. */
     cn_err (*measure)(void *ctx, uint64_t version, uint64_t until_ns, const atomic_bool *halt);

@@ -332,10 +332,13 @@ static cn_err trial_named(cn_run *r, cn_version *ret) {
     return cn_fail(CN_INVALID, "version %" PRIu64 " is no rebuild that waits to be activated, so there is nothing for it to catch up with", r->o.catch_up);
 }
 
-/* CN_NOT_FOUND: from the beginning. */
-static cn_err find_trial(cn_run *r, bool resumed, cn_version *ret) {
+/* *ret_none: there is none to go on from, and none was named. */
+static cn_err find_trial(cn_run *r, bool resumed, cn_version *ret, bool *ret_none) {
     cn_err err = resumed ? newest_of_job(r, ret) : CN_NOT_FOUND;
-    return err == CN_NOT_FOUND && r->o.catch_up ? trial_named(r, ret) : err;
+    *ret_none = err == CN_NOT_FOUND && !r->o.catch_up;
+    if (*ret_none)
+        return CN_OK;
+    return err == CN_NOT_FOUND ? trial_named(r, ret) : err;
 }
 
 static cn_err go_on(catching *c) {
@@ -468,17 +471,15 @@ static void after_the_flip(catching *c, cn_job_result *ret) {
 
 static cn_err rebuild(catching *c, bool resumed, cn_job_result *ret) {
     cn_run *r = c->r;
-    bool none = false;
+    bool anew, none = false;
     r->recipe = (cn_recipe){.embedder = r->o.embedder, .precision = r->o.precision, .chunker = r->o.chunker, .analyser = r->o.analyser};
     cn_run_step(r, "reading");
-    cn_err err = find_trial(r, resumed, &c->v);
-    if (err != CN_NOT_FOUND)
-        CN_TRY(err);
-    if (err == CN_OK && !(c->v.marks & CN_MARK_TRIAL)) {
+    CN_TRY(find_trial(r, resumed, &c->v, &anew));
+    if (!anew && !(c->v.marks & CN_MARK_TRIAL)) {
         after_the_flip(c, ret);
         return CN_OK;
     }
-    CN_TRY(err == CN_OK ? go_on(c) : first(c, resumed, &none));
+    CN_TRY(anew ? first(c, resumed, &none) : go_on(c));
     return none ? nothing_made(r, ret) : to_the_end(c, ret);
 }
 

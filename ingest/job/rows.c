@@ -159,6 +159,8 @@ static cn_str running_key(const cn_job_row *r, char key[RUNNING_KEY]) {
 }
 
 static cn_err conflict(const cn_job_row *old) {
+    if (!old->source.n) /* a rebuild is none's */
+        return cn_fail(CN_CONFLICT, "job %s (pid %lld) rebuilds index " CN_STR_FMT "; wait for it, or cancel it", old->id, (long long)old->pid, CN_STR_ARG(old->index));
     return cn_fail(CN_CONFLICT, "job %s (pid %lld) runs for index " CN_STR_FMT ", source " CN_STR_FMT "; wait for it, or cancel it", old->id,
                    (long long)old->pid, CN_STR_ARG(old->index), CN_STR_ARG(old->source));
 }

@@ -6,9 +6,9 @@
 #include "engine/base/buf.h"
 
 static cn_err open_tables(cn_tenant *t, cn_tables *w) {
-    w->env = cn_tenant_work(t);
-    if (!w->env)
-        return cn_wrap(CN_UNAVAILABLE, "the job table cannot be opened");
+    cn_err err = cn_tenant_work(t, &w->env);
+    if (err != CN_OK)
+        return cn_wrap(err, "the job table cannot be opened");
     CN_TRY(cn_env_dbi(w->env, "jobs", true, &w->jobs));
     CN_TRY(cn_env_dbi(w->env, "job_running", true, &w->running));
     return cn_env_dbi(w->env, "job_rejects", true, &w->rejects);

@@ -5,6 +5,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "index/vector.h"
+#include "server/service/first_word.h"
 #include "server/service/gate.h"
 #include "server/service/inside.h"
 #include "server/service/job_out.h"
@@ -25,6 +26,7 @@ typedef struct task {
     cn_actor who;
     cn_progress_fn *progress;
     void *progress_ctx;
+    cn_first_word *first; /* NULL: it is said, or nobody waits for it */
 } task;
 
 static void task_free(task *k) {
@@ -223,14 +225,46 @@ static cn_err run(task *k, cn_job_result *r) {
     return k->rebuild ? cn_job_rebuild(k->t, &k->again, &k->who, show_progress, k, r) : cn_job_run(k->t, &k->job, &k->who, show_progress, k, r);
 }
 
+/* Only once: what becomes of it later is in the job's row. */
+static void say_first(task *k, cn_err err) {
+    if (k->first)
+        cn_first_word_say(k->first, err);
+    k->first = NULL;
+}
+
+static void say_begun(void *ctx) { say_first(ctx, CN_OK); }
+
 /* Its outcome is in the job's row. */
 static void run_alone(void *arg) {
     task *k = arg;
     cn_job_result r = {0};
     cn_error_forget_file();
-    if (run(k, &r) == CN_DAMAGED)
+    cn_err err = run(k, &r);
+    say_first(k, err);
+    if (err == CN_DAMAGED)
         cn_tell_damage(k->s, cn_str_of(cn_tenant_name(k->t)), k->rebuild ? k->again.index : k->job.index);
     task_free(k);
+}
+
+/* CN_OK: the runner has k, and frees it. */
+static cn_err hand_over(cn_service *s, task *k, cn_first_word *w) {
+    cn_first_word_init(w);
+    k->first = w;
+    k->job.begun = k->again.begun = say_begun;
+    k->job.begun_ctx = k->again.begun_ctx = k;
+    cn_err err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, k});
+    if (err != CN_OK)
+        cn_first_word_done(w);
+    return err;
+}
+
+/* An id that was given can be shown, listed and resumed: the job's row is committed by then. */
+static cn_err answer_begun(cn_first_word *w, const char *job, cn_buf *out) {
+    CN_TRY(cn_first_word_wait(w));
+    cn_pack_map(out, 2);
+    cn_out_cstr(out, "job", job);
+    cn_out_cstr(out, "state", cn_job_state_name(CN_JOB_RUNNING));
+    return CN_OK;
 }
 
 /* Takes k over. */
@@ -248,13 +282,10 @@ static cn_err start(cn_service *s, cn_call *c, const msgpack_object *p, task *k,
     cn_job_new_id(id);
     snprintf(job, sizeof job, CN_STR_FMT, CN_STR_ARG(resume.n && err == CN_OK ? resume : cn_str_of(id)));
     if (err == CN_OK && !wait && !dry) { /* of a dry run there is nothing but its answer */
-        err = cn_runner_start(cn_service_runner(s), (cn_runner_job){run_alone, k});
-        if (err == CN_OK) {
-            cn_pack_map(out, 2);
-            cn_out_cstr(out, "job", job);
-            cn_out_cstr(out, "state", cn_job_state_name(CN_JOB_RUNNING));
-            return CN_OK;
-        }
+        cn_first_word w;
+        err = hand_over(s, k, &w);
+        if (err == CN_OK)
+            return answer_begun(&w, job, out);
     }
     k->progress = c->progress;
     k->progress_ctx = c->progress_ctx;

@@ -165,9 +165,15 @@ static cn_err halve(cn_question *q, cn_mode half, uint32_t why, const char *text
     return CN_OK;
 }
 
-static cn_err settle_halves(cn_question *q) {
+/* What the question asked for is its own mistake; how an index was set is not, and others may be asked all the same. */
+static cn_err no_words(bool named) {
+    return named ? cn_fail(CN_INVALID, "mode lexical looks up words: give `text`, not `vector`")
+                 : cn_fail(CN_REFUSED, "this index is set to mode lexical, which looks up words: give `text` instead of `vector`, or another `mode`");
+}
+
+static cn_err settle_halves(cn_question *q, bool named) {
     if (q->how == CN_MODE_LEXICAL && !asks_text(q))
-        return cn_fail(CN_INVALID, "mode lexical looks up words: give `text`, not `vector`");
+        return no_words(named);
     if (q->how == CN_MODE_HYBRID && !asks_text(q))
         return halve(q, CN_MODE_DENSE, CN_DEGRADED(no_text), "the question has no text");
     if (q->how == CN_MODE_HYBRID && !embeds(q))
@@ -181,11 +187,12 @@ static cn_err settle_halves(cn_question *q) {
 }
 
 static cn_err settle_mode(cn_question *q) {
+    bool named = q->mode.n > 0;
     CN_TRY(read_mode(q));
     q->rrf = q->reading.index->set.rrf;
     CN_TRY(cn_fusion_parse(q->fusion, &q->rrf));
     CN_TRY(obey_incident(q));
-    return settle_halves(q);
+    return settle_halves(q, named);
 }
 
 static cn_err check_vector(cn_question *q) {

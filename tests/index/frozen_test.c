@@ -270,11 +270,12 @@ static cn_str digest_key(const cn_digest *d) { return (cn_str){(const char *)d->
 
 /* What lies in work.mdb under a digest; body NULL: nothing any more. */
 static void put_body(const cn_digest *d, const cn_str *body, int64_t at) {
-    cn_env *env = cn_tenant_work(s_tenant);
+    cn_env *env;
     MDB_dbi dbi;
     MDB_txn *txn;
     cn_str value = body ? *body : (cn_str){"", 0};
     const cn_field f[] = {{"at", CN_F_I64, &at, 0}, {"body", CN_F_BIN, &value, 0}};
+    OK(cn_tenant_work(s_tenant, &env));
     OK(cn_env_dbi(env, "frozen", true, &dbi));
     OK(cn_txn_write(env, &txn));
     OK(body ? cn_fields_put(txn, dbi, digest_key(d), f, 2) : cn_db_del(txn, dbi, digest_key(d)));

@@ -204,6 +204,7 @@ static void the_gate(void) {
     OK(cn_gate_live(s_tenant, CN_STR("r"), 1, 1, .81, &s_who));
     CU_ASSERT_EQUAL(s_activate("r", 1), CN_REFUSED);
     CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "recall_live@0.95>=0.95 (it is 0.81)"));
+    CU_ASSERT_PTR_NULL(strstr(cn_error_detail(), "cairn gate")); /* neither measures it */
     CU_ASSERT_EQUAL(cn_gate_submit(s_tenant, CN_STR("r"), 1, &by_hand, 1, &s_who), CN_REFUSED);
     OK(cn_gate_live(s_tenant, CN_STR("r"), 1, 1, .96, &s_who));
     OK(s_activate("r", 1));

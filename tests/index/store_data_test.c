@@ -74,6 +74,7 @@ static cn_err count_tenant(void *ctx, cn_str name, int64_t made) {
 static void tenants_come_and_go(void) {
     fixture f;
     cn_tenant *t;
+    cn_env *work;
     unsigned n = 0;
     if (!fixture_init(&f))
         return;
@@ -82,7 +83,7 @@ static void tenants_come_and_go(void) {
     FAILS(cn_tenant_open(f.data, CN_STR("other"), &t), CN_NOT_FOUND);
     OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
     OK(cn_tenant_open(f.data, CN_STR("other"), &t));
-    CU_ASSERT_PTR_NOT_NULL(cn_tenant_work(t));
+    OK(cn_tenant_work(t, &work));
     OK(cn_tenant_list(f.data, count_tenant, &n));
     CU_ASSERT_EQUAL(n, 2);
     OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester)); /* while it is open */

@@ -177,6 +177,23 @@ class Faults(unittest.TestCase):
         self.assertIn("acme/hurt", p.stdout)
         self.assertEqual(server.stop(), 0)
 
+    def test_a_damaged_job_table_says_the_way_out(self):
+        """Trying again does not help; what is said to do does, and documents are answered all the time."""
+        path = os.path.join(self.data.path, "tenants", "acme", "work.mdb")
+        with open(path, "r+b") as f:
+            f.write(b"\x5a" * 8192)
+        server = self.serve()
+        conn = Rpc(server, self.writer)
+        with self.assertRaisesRegex(Failed, "^DAMAGED: .*work.mdb.*move the file away"):
+            conn.call("ingest.list")
+        for args in (("jobs", "list", "acme"), ("recall", "acme/docs")):
+            self.assertIn("move the file away", self.data.cairn(*args, check=False).stderr)
+        self.assertTrue(conn.call("query", index="docs", vector=VECTOR, k=1)["hits"])
+        self.assertEqual(server.stop(), 0)
+        os.rename(path, path + ".away")
+        self.assertEqual(json.loads(self.data.cairn("jobs", "list", "acme", "-o", "json").stdout), {"jobs": []})
+        self.put(Rpc(self.serve(), self.writer), "after it")
+
     def test_a_lost_list_of_revocations_concerns_its_index(self):
         def ids(conn, **kw):
             return {h["doc"] for h in conn.call("query", k=100, vector=VECTOR, **kw)["hits"]}

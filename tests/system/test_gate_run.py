@@ -118,6 +118,9 @@ class GateRun(unittest.TestCase):
         self.assertEqual((r["version"], set(r["unmet"])), (wide, {"leaks/leaked<=0", "labels:widened<=0"}))
         self.assertEqual([(f["query"], f["what"], f["doc"]) for f in r["failed"]], [("salaries", "seen", "d5")])
         self.assertEqual((self.results(r)["labels:widened"], self.results(r)["labels:narrowed"]), (1, 0))
+        said = self.cairn("activate", "acme/qa", str(wide), code=5).stderr
+        self.assertIn(f"`cairn gate run acme/qa {wide}`", said)
+        self.assertNotIn("gate submit", said)  # which would be refused, as these are a run's
 
     def test_a_grant_of_the_policy_is_a_leak_too(self):
         """And a case is asked as its principal: its groups count as they are now."""

@@ -75,6 +75,28 @@ class Import(unittest.TestCase):
         going.s.close()
         self.server.wait_log("request.slow", method="ingest.start", outcome="UNAVAILABLE")
 
+    def test_an_id_that_was_given_is_there(self):
+        """Who is answered with the id of a job can show and list it at once."""
+        path = put(self.root, "given.jsonl", row("given"))
+        self.data.cairn("index", "create", "acme/given", "--embedder", "none")
+        for i in range(12):
+            for method, more in (("ingest.start", {"index": "given", "paths": [path], "source": f"given{i}"}), ("ingest.rebuild", {"index": "docs", "chunker": f"fixed tokens={30 + i}"})):
+                job = self.rpc.call(method, **more)["job"]
+                shown = self.rpc.call("ingest.show", job=job)
+                self.assertEqual((shown["job"], shown["index"]), (job, more["index"]))
+                self.assertIn(job, [j["job"] for j in self.rpc.call("ingest.list")["jobs"]])
+                while self.rpc.call("ingest.show", job=job)["state"] == "running":
+                    time.sleep(0.01)
+
+    def test_what_cannot_begin_is_said_at_once(self):
+        path = put(self.root, "begin.jsonl", row("begin"))
+        jobs = self.rpc.call("ingest.list")
+        for method, more in (("ingest.start", {"paths": [path]}), ("ingest.rebuild", {"chunker": "fixed"})):
+            for wait in (False, True):
+                with self.assertRaisesRegex(Failed, '^NOT_FOUND: there is no index "nowhere"'):
+                    self.rpc.call(method, index="nowhere", wait=wait, **more)
+        self.assertEqual(self.rpc.call("ingest.list"), jobs)
+
     def test_nothing_else(self):
         put(self.root, "b.jsonl", row("b"))
         for path in (self.outside, self.root + "x", self.root + "/../outside/secret.jsonl", self.data.path, "/", "/proc/self/environ"):

@@ -125,6 +125,18 @@ class Incident(unittest.TestCase):
         p = w.remote(self.server, "trace", "acme", "0" * 32, check=False)
         self.assertEqual(p.returncode, 3, p.stderr)
 
+    def test_a_list_for_scripts_tells_what_it_lacks(self):
+        self.serve()
+        self.ask()
+        self.exposed()  # from now on there is a store
+        p = self.w.remote(self.server, "exposed", "acme", DOC, "--since", "2020-01-01", "-o", "tsv")
+        self.assertEqual(len(p.stdout.splitlines()), 2)
+        self.assertRegex(p.stderr, "warning: the list is not complete: .*from=20")
+        time.sleep(1.1)
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        p = self.w.remote(self.server, "exposed", "acme", DOC, "--since", since, "-o", "tsv")
+        self.assertEqual((len(p.stdout.splitlines()), p.stderr), (1, ""))
+
     def test_questions_of_the_command_are_recorded(self):
         w = self.w
         w.cairn("documents", "get", "acme/docs", DOC, "--principal", "user:ana")

@@ -82,6 +82,15 @@ class Modes(unittest.TestCase):
         self.assertEqual([c for c in chain if c[0] == "index.ingest"], [("index.ingest", "refused")] * 4)  # put, delete, rebuild, ingest: each once
         self.assertEqual(chain.count(("mode.set", "done")), 2)
 
+    def test_what_is_refused_names_the_way_out(self):
+        for target in ("acme/docs", "acme", "--host"):
+            self.cairn("mode", target, "freeze")
+            p = self.cairn("compact", "acme/docs", code=5)
+            self.assertIn(f"`cairn mode {target} thaw` ends it", p.stderr)
+            self.refused(f"`cairn mode {target} thaw`", self.put)
+            self.cairn("mode", target, "thaw")
+            self.cairn("compact", "acme/docs")
+
     def test_exact(self):
         self.cairn("mode", "acme", "exact")
         made = self.query()["made_by"]
@@ -250,7 +259,7 @@ class Modes(unittest.TestCase):
             self.assertIn(part, self.cairn("mode", "--host", *args, code=2 if part == "too many" else 1).stderr)
 
     def test_words(self):
-        for args, part in ((("frozen",), "no mode"), (("refuse",), "text"), (("drain", "text"), "text")):
+        for args, part in ((("frozen",), "no mode"), (("refuse",), "text"), (("refuse", "  "), "blank"), (("drain", "text"), "text")):
             p = self.cairn("mode", "acme/docs", *args, code=1)
             self.assertIn(part, p.stderr)
         self.assertEqual(json.loads(self.cairn("mode", "acme/docs", "-o", "json").stdout), {"modes": []})

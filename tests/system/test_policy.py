@@ -31,6 +31,10 @@ class Policy(unittest.TestCase):
         r, err = self.change("hide", "acme", "salaries", "--source", "payroll")
         self.assertEqual((r["held"], r["missing"], err), (1, [], ""))
 
+    def test_a_pattern_in_place_of_an_id(self):
+        self.assertIn("there is --glob", self.change("hide", "acme", "d*")[1])
+        self.assertNotIn("--glob", self.change("hide", "acme", "--glob", "nosuch*")[1])
+
     def test_each_change(self):
         for args in (("allow", "--labels", "group:x"), ("deny", "--labels", "group:x"), ("clear",), ("hide",), ("unhide",), ("erase",)):
             with self.subTest(args[0]):

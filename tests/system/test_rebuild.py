@@ -390,6 +390,10 @@ class Rebuild(unittest.TestCase):
         self.rpc.call("documents.put", index="plain", documents=[document(1)])
         self.assertIn("has none", self.cairn("rebuild", "acme/plain", "--precision", "int8", code=1).stderr)
         self.assertIn("whole rebuild", self.cairn("rebuild", "acme/docs", "--catch-up", "1", "--dry-run", code=1).stderr)
+        self.assertIn("version 77", self.cairn("rebuild", "acme/docs", "--catch-up", "77", "--activate", code=3).stderr)
+        self.put(document(100, "is new"))
+        self.assertIn("version 77", self.cairn("rebuild", "acme/docs", "--catch-up", "77", "--activate", code=3).stderr)
+        self.assertEqual(len(self.versions()), 2)
         self.assertIn("name no other", self.cairn("rebuild", "acme/docs", "--catch-up", "1", "--embedder", "model2", code=1).stderr)
 
     def test_a_user_s_source_of_that_name(self):

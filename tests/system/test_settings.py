@@ -189,6 +189,23 @@ class Settings(unittest.TestCase):
         self.cairn("rollback", "acme/docs")
         freeze(0)
 
+    def test_an_index_set_to_words_is_left_out_of_a_question_by_vector(self):
+        """Asked with others; alone it refuses, and says what to do. A mode that is named is obeyed as ever."""
+        self.cairn("index", "create", "acme/more", "--embedder", "none")
+        self.conn.call("documents.put", index="more", activate=True, documents=[{"id": "m", "text": "more", "labels": ["public"], "vector": VECTOR}])
+        self.cairn("index", "set", "acme/more", "--mode", "lexical")
+        both = {"index": "docs", "also": ["more"], "vector": VECTOR}
+        got = self.conn.call("query", **both)
+        self.assertEqual((got["made_by"]["degraded"], {h["index"] for h in got["hits"]}), (["index_unavailable"], {"docs"}))
+        self.assertIn("set to mode lexical", got["also_made_by"][0]["error"])
+        self.assertEqual({h["index"] for h in self.conn.call("query", mode="dense", **both)["hits"]}, {"docs", "more"})
+        with self.assertRaisesRegex(Failed, '^REFUSED: index "more": .*give `text`'):
+            self.conn.call("query", on_degraded="error", **both)
+        with self.assertRaisesRegex(Failed, "^REFUSED: .*give `text` instead of `vector`, or another `mode`"):
+            self.conn.call("query", index="more", vector=VECTOR)
+        with self.assertRaisesRegex(Failed, "^INVALID: mode lexical"):
+            self.conn.call("query", mode="lexical", **both)
+
     def test_beside_jobs(self):
         """Each version has the settings of the one before it, or those that somebody set with it."""
         n, failed, made = count(6, 60), [], {}

@@ -141,6 +141,7 @@ BAD = [
     (("policy", "allow", "acme", "open.txt"), 1, ["`cairn policy allow` needs --labels"]),
     (("policy", "hide", "acme"), 1, ["exactly one of DOC, --glob and --all-of"]),
     (("policy", "apply", "acme", "NOWHERE"), 3, ["NOWHERE", "No such file"]),
+    (("policy", "apply", "acme", "/dev/null"), 1, ["/dev/null", "no change"]),
     (("member", "sync", "acme", "NOWHERE"), 3, ["NOWHERE", "No such file"]),
     (("member", "remove", "acme", "user:nobody"), 3, ['"user:nobody"', "`cairn member list`"]),
     (("documents", "get", "acme/docs", "none.txt"), 3, ['"none.txt"', "may be read"]),

@@ -351,6 +351,22 @@ static int print_json(const msgpack_object *o) {
     return 0;
 }
 
+/* TSV has no column for what is said of the list as a whole; that it lacks something must be seen all the same. */
+static void tell_incomplete(const msgpack_object *map, const char *list, cn_buf *cell) {
+    const msgpack_object *complete = cn_get(map, "complete");
+    if (!complete || complete->type != MSGPACK_OBJECT_BOOLEAN || complete->via.boolean)
+        return;
+    fputs("cairn: warning: the list is not complete:", stderr);
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object_kv *kv = &map->via.map.ptr[i];
+        cn_buf_reset(cell);
+        cell_object(cell, &kv->val);
+        if (cell->n && &kv->val != complete && !cn_str_is(cn_obj_str(&kv->key), list))
+            fprintf(stderr, " " CN_STR_FMT "=" CN_STR_FMT, CN_STR_ARG(cn_obj_str(&kv->key)), CN_STR_ARG(cn_buf_str(cell)));
+    }
+    fputs("\n", stderr);
+}
+
 static void print_view(const cmd *c, const msgpack_object *o, cn_buf *cell) {
     view v;
     parse_view(c->view, &v);
@@ -360,6 +376,7 @@ static void print_view(const cmd *c, const msgpack_object *o, cn_buf *cell) {
         print_pairs(o, NULL, tsv, cell);
     } else if (tsv) {
         print_tsv(&v, list, cell);
+        tell_incomplete(o, v.list, cell);
     } else {
         print_pairs(o, v.list, false, cell);
         if (list->via.array.size)

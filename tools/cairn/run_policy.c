@@ -35,6 +35,8 @@ static void warn_missing(const msgpack_object *m) {
         cmd_put_text(&b, source);
     }
     warn_others(&b, cn_get(m, "others"));
+    if (doc.p && memchr(doc.p, '*', doc.n))
+        cn_buf_puts(&b, "; for documents that fit a pattern there is --glob");
     fprintf(stderr, "cairn: warning: no version holds " CN_STR_FMT "\n", CN_STR_ARG(cn_buf_str(&b)));
 }
 
@@ -103,7 +105,9 @@ static cn_err read_changes(FILE *f, const char *path, cn_buf *list, uint32_t *re
         count++;
     }
     *ret_n = count;
-    return ferror(f) ? cn_fail_errno(errno, "cannot read %s", path) : CN_OK;
+    if (ferror(f))
+        return cn_fail_errno(errno, "cannot read %s", path);
+    return count ? CN_OK : cn_fail(CN_INVALID, "%s holds no change; each line is a map, as `cairn policy apply --help` shows", path);
 }
 
 static cn_err with_changes(const cmd_call *call, const cn_buf *list, uint32_t n, cn_buf *params) {
