@@ -14,7 +14,7 @@
 #include <time.h>
 
 #include "engine/base/mem.h"
-#include "ingest/embed/blas.h"
+#include "engine/base/blas.h"
 #include "ingest/embed/embed.h"
 #include "ingest/embed/store.h"
 

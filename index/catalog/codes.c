@@ -14,5 +14,5 @@ cn_err cn_codes_make(cn_tenant *t, cn_str index, const cn_recipe *recipe, cn_seg
     CN_TRY(cn_index_get(t, index, &a, &ix));
     CN_TRY(cn_space_for(t, &ix, recipe, fresh, &a, &space));
     CN_TRY(cn_seg_build_flat(fresh, &space, cn_cpus()));
-    return ix.set.cells ? cn_seg_build_cells(fresh, &space, cn_cpus(), &made) : CN_OK;
+    return ix.set.cells ? cn_seg_build_cells(fresh, &space, cn_cpus(), &made) : ix.set.faiss.n ? cn_seg_build_faiss(fresh, &space, ix.set.faiss, cn_cpus(), &made) : CN_OK;
 }

@@ -1,5 +1,5 @@
-/* codes.h -- what is derived from the vectors of a segment that is about to be named: its codes, and its cells where the index is
- * of that kind.
+/* codes.h -- what is derived from the vectors of a segment that is about to be named: its codes, and its cells or its FAISS
+ * index where the index is of such a kind.
  *
  * Owns:    the derived files, which lie beside the segment's.
  * Thread:  any; freezing the index's mean takes the control writer.

@@ -181,11 +181,11 @@ static cn_err raise_epoch(void *ctx, const cn_catalog *c, MDB_txn *txn) {
 }
 
 /* Views that were made before do without them: after a new epoch they are made anew. */
-static cn_err add_cells(job *j) {
+static cn_err add_kinds(job *j) {
     bool any = false, made;
     for (uint32_t i = 0; i < j->s.n; i++)
         if (j->group[i] == CN_STAYS) {
-            CN_TRY(cn_compact_cells(&j->s, &j->s.segs[i], j->o, &made));
+            CN_TRY(cn_compact_kind(&j->s, &j->s.segs[i], j->o, &made));
             any |= made;
         }
     return any ? cn_catalog_write(j->t, raise_epoch, j->t) : CN_OK;
@@ -194,7 +194,7 @@ static cn_err add_cells(job *j) {
 static cn_err do_it(job *j, bool *ret_again) {
     if (j->o->dry)
         return CN_OK;
-    CN_TRY(j->o->erased ? CN_OK : add_cells(j));
+    CN_TRY(j->o->erased ? CN_OK : add_kinds(j));
     if (j->n_groups == 0)
         return CN_OK;
     cn_err e = make_all(j);

@@ -14,7 +14,7 @@
  * one, and files that the sweep takes.
  * What killed jobs, sealings and compactions of the tenant left, or dropped versions and indexes, and no version names, goes too where it holds an erased
  * document (leftover.h): such a job begins anew when it is resumed.
- * Of an index of kind cells those that are missing or damaged are made too, also of files that stay (not with `erased`).
+ * Of an index of kind cells or faiss those that are missing or damaged are made too, also of files that stay (not with `erased`).
  * In the audit chain: "version.compact" in the transaction that switches, with the erased documents; "version.erased" when
  * an old file that held such is gone.
  * Owns:    nothing.

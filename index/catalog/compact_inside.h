@@ -63,8 +63,8 @@ typedef struct cn_rewrite {
 } cn_rewrite;
 /* Bit for bit: vectors, texts, labels, digests. Codes too, where it has vectors. */
 cn_err cn_rewrite_make(const cn_survey *s, cn_surveyed *const *from, uint32_t n, const cn_compact_opts *o, cn_rewrite *ret);
-/* Makes the cells of a file that stays as it is, where its index is of that kind and they are missing or damaged. */
-cn_err cn_compact_cells(const cn_survey *s, const cn_surveyed *x, const cn_compact_opts *o, bool *ret_made);
+/* Makes the cells or the FAISS index of a file that stays as it is, where its index is of that kind and they are missing or damaged. */
+cn_err cn_compact_kind(const cn_survey *s, const cn_surveyed *x, const cn_compact_opts *o, bool *ret_made);
 /* The document of the new file that was `doc` of from[i]; false: it was left out. */
 bool cn_rewrite_place(const cn_rewrite *r, uint32_t i, uint32_t doc, uint32_t *ret);
 /* Keeps the file, or (unlink) throws it away. */

@@ -91,7 +91,7 @@ static bool pace(void *ctx, uint64_t bytes) {
     return !p->stopped;
 }
 
-/* What is derived is made on first use where it is not there, and without cells there is the scan: it must not keep the bytes of erased documents in the old files. */
+/* What is derived is made on first use where it is not there, and without cells or a FAISS index there is the scan: it must not keep the bytes of erased documents in the old files. */
 static void go_on_without(const cn_survey *s, const cn_seg *seg, const char *kind, cn_err e) {
     char path[CN_PATH_MAX] = "";
     if (e == CN_OK)
@@ -109,8 +109,10 @@ static cn_err build_postings(const cn_survey *s, const cn_compact_opts *o, cn_re
     return CN_OK;
 }
 
-static void build_cells(const cn_survey *s, cn_seg *seg, const cn_space *space, const cn_compact_opts *o, bool *ret_made) {
+static void build_kind(const cn_survey *s, cn_seg *seg, const cn_space *space, const cn_compact_opts *o, bool *ret_made) {
     *ret_made = false;
+    if (s->ix.set.faiss.n)
+        go_on_without(s, seg, CN_FAISS_KIND, cn_seg_build_faiss(seg, space, s->ix.set.faiss, o->pace ? 1 : cn_cpus(), ret_made));
     if (s->ix.set.cells)
         go_on_without(s, seg, CN_CELLS_KIND, cn_seg_build_cells(seg, space, o->pace ? 1 : cn_cpus(), ret_made));
 }
@@ -127,19 +129,19 @@ static cn_err build_derived(const cn_survey *s, const cn_compact_opts *o, cn_rew
         return e == CN_NOT_FOUND ? CN_OK : e;
     CN_TRY(cn_space_for(s->t, &s->ix, recipe, r->seg, s->a, &space)); /* small files may become one that is large enough for a mean */
     go_on_without(s, r->seg, CN_FLAT_KIND, cn_seg_build_flat(r->seg, &space, o->pace ? 1 : cn_cpus()));
-    build_cells(s, r->seg, &space, o, &made);
+    build_kind(s, r->seg, &space, o, &made);
     return CN_OK;
 }
 
-cn_err cn_compact_cells(const cn_survey *s, const cn_surveyed *x, const cn_compact_opts *o, bool *ret_made) {
+cn_err cn_compact_kind(const cn_survey *s, const cn_surveyed *x, const cn_compact_opts *o, bool *ret_made) {
     cn_space space;
     *ret_made = false;
-    if (!s->ix.set.cells || cn_seg_dim(x->seg) == 0 || cn_seg_rows(x->seg) == 0)
+    if ((!s->ix.set.cells && !s->ix.set.faiss.n) || cn_seg_dim(x->seg) == 0 || cn_seg_rows(x->seg) == 0)
         return CN_OK;
     cn_err e = cn_version_space(s->t, s->ix.id, &x->version->recipe, s->a, &space);
     if (e != CN_OK)
         return e == CN_NOT_FOUND ? CN_OK : e;
-    build_cells(s, x->seg, &space, o, ret_made);
+    build_kind(s, x->seg, &space, o, ret_made);
     return CN_OK;
 }
 

@@ -1,6 +1,9 @@
 #include "index/catalog/index.h"
 
+#include <stdio.h>
+
 #include "engine/base/os.h"
+#include "engine/faiss/faiss.h"
 #include "index/catalog/answers.h"
 #include "index/catalog/needed.h"
 #include "index/catalog/sweep.h"
@@ -22,7 +25,20 @@ void cn_index_settings_default(cn_index_settings *s) {
 
 bool cn_index_mode_known(cn_str mode) { return cn_str_is(mode, "dense") || cn_str_is(mode, "exact") || cn_str_is(mode, "lexical") || cn_str_is(mode, "hybrid"); }
 
-const char *cn_index_kind(const cn_index_settings *s) { return s->cells ? "cells" : "flat"; }
+const char *cn_index_kind(const cn_index_settings *s, char text[CN_KIND_TEXT]) {
+    snprintf(text, CN_KIND_TEXT, "%s" CN_STR_FMT, s->faiss.n ? "faiss:" : s->cells ? "cells" : "flat", CN_STR_ARG(s->faiss));
+    return text;
+}
+
+cn_err cn_index_kind_parse(cn_str kind, cn_index_settings *io) {
+    static const char by[] = "faiss:";
+    bool faiss = kind.n >= sizeof by - 1 && memcmp(kind.p, by, sizeof by - 1) == 0, cells = cn_str_is(kind, "cells");
+    if (!faiss && !cells && !cn_str_is(kind, "flat"))
+        return cn_fail(CN_INVALID, "the kind must be flat or cells, or faiss: and a factory string (faiss:IVF256,PQ32), not \"" CN_STR_FMT "\"", CN_STR_ARG(kind));
+    io->cells = cells;
+    io->faiss = faiss ? (cn_str){kind.p + sizeof by - 1, kind.n - (sizeof by - 1)} : (cn_str){NULL, 0};
+    return faiss ? cn_faiss_check(io->faiss, io->metric, io->dim) : CN_OK;
+}
 
 const char *cn_fusion_name(bool rrf) { return rrf ? "rrf" : "scores"; }
 
@@ -83,6 +99,7 @@ static uint64_t space_seed(void) {
 
 static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     const cn_index_settings *s = &ix->set;
+    char kind[CN_KIND_TEXT];
     cn_pack_map(b, 16);
     cn_pack_cstr(b, "id"), cn_pack_uint(b, ix->id);
     cn_pack_cstr(b, "active"), cn_pack_uint(b, ix->active);
@@ -93,7 +110,7 @@ static void pack_settings(cn_buf *b, const cn_index_info *ix) {
     cn_pack_cstr(b, "metric"), cn_pack_cstr(b, cn_metric_name(s->metric));
     cn_pack_cstr(b, "mode"), cn_pack_str(b, s->mode);
     cn_pack_cstr(b, "fusion"), cn_pack_cstr(b, cn_fusion_name(s->rrf));
-    cn_pack_cstr(b, "kind"), cn_pack_cstr(b, cn_index_kind(s));
+    cn_pack_cstr(b, "kind"), cn_pack_cstr(b, cn_index_kind(s, kind));
     cn_pack_cstr(b, "analyser"), cn_pack_str(b, s->analyser);
     cn_pack_cstr(b, "dim"), cn_pack_uint(b, s->dim);
     cn_pack_cstr(b, "keep_versions"), cn_pack_uint(b, s->keep_versions);
@@ -134,6 +151,8 @@ cn_err cn_index_create(cn_tenant *t, cn_str name, const cn_index_settings *s, co
     cn_err err = cn_name_check(name, "index");
     if (err == CN_OK)
         err = settings_check(s);
+    if (err == CN_OK && s->faiss.n)
+        err = cn_faiss_check(s->faiss, s->metric, s->dim);
     return cn_refused(t, err == CN_OK ? cn_catalog_write(t, create, &x) : err, who, "index.create", name);
 }
 

@@ -8,7 +8,7 @@
 #define PACKED_MAX ((size_t)1 << 16)
 #define BUCKET 7 /* numbers of one */
 
-const char *const cn_recall_plans[CN_RECALL_PLANS] = {"scan", "cells", "abandoned"};
+const char *const cn_recall_plans[CN_RECALL_PLANS] = {"scan", "cells", "abandoned", "faiss"};
 const char *const cn_selectivities[CN_SELECTIVITIES] = {"all", ">=10%", ">=1%", "less"};
 const double cn_recall_aims[CN_AIMS] = {.9, .95, .98, .99, .999, 1};
 

@@ -16,8 +16,8 @@
 #define CN_RECALL_HOURS (31 * 24)
 #define CN_RECALL_HOUR_US ((int64_t)3600 * 1000000)
 
-#define CN_RECALL_PLANS 3         /* of vectors: */
-enum cn_recall_plan { CN_PLAN_SCAN, CN_PLAN_CELLS, CN_PLAN_ABANDONED /* some cells were, for the scan */ };
+#define CN_RECALL_PLANS 4         /* of vectors: */
+enum cn_recall_plan { CN_PLAN_SCAN, CN_PLAN_CELLS, CN_PLAN_ABANDONED /* some of either, for the scan */, CN_PLAN_FAISS };
 #define CN_SELECTIVITIES 4        /* of the version's passages, so many could be read: */
 enum cn_selectivity { CN_SELECTS_ALL, CN_SELECTS_TENTH /* or more */, CN_SELECTS_HUNDREDTH, CN_SELECTS_LESS };
 #define CN_AIMS 6                 /* recalls that are aimed at: those that cells are measured for, the scan by codes, and exact */

@@ -18,6 +18,7 @@ typedef struct cn_index_settings {
     bool activate;          /* jobs flip by default */
     bool rrf;               /* mode hybrid adds up reciprocal ranks by default; else it weighs scores */
     bool cells;             /* its kind: cells are made of large segments; else flat (index/store/segment.h) */
+    cn_str faiss;           /* likewise a FAISS index of this factory string (engine/faiss/faiss.h); "": none */
     bool local_only;        /* texts and questions go to no embedder elsewhere (http) */
     cn_digest embedder_digest; /* of the model when the index was created; a version's recipe says what it used */
     cn_digest weights;      /* likewise, of its files alone; zero: not known, or embedder_digest says it */

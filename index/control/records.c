@@ -110,7 +110,7 @@ uint64_t cn_be64(const char *p) {
 
 /* ---------- indexes ---------- */
 
-#define INDEX_FIELDS 24
+#define INDEX_FIELDS 25
 static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FIELDS]) {
     const cn_field all[INDEX_FIELDS] = {
         {"name", CN_F_STR, &x->name, 0}, {"id", CN_F_U64, &x->id, 0}, {"active", CN_F_U64, &x->active, 0}, {"newest", CN_F_U64, &x->newest, 0},
@@ -121,7 +121,7 @@ static void index_fields(cn_index_info *x, uint32_t *metric, cn_field f[INDEX_FI
         {"model", CN_F_FIXED, x->set.embedder_digest.b, 32}, {"dim", CN_F_U32, &x->set.dim, 0},
         {"local_only", CN_F_BOOL | CN_F_MAYBE, &x->set.local_only, 0}, {"analyser", CN_F_STR | CN_F_MAYBE, &x->set.analyser, 0},
         {"cells", CN_F_BOOL | CN_F_MAYBE, &x->set.cells, 0}, {"rrf", CN_F_BOOL | CN_F_MAYBE, &x->set.rrf, 0},
-        {"weights", CN_F_FIXED | CN_F_MAYBE, x->set.weights.b, 32},
+        {"faiss", CN_F_STR | CN_F_MAYBE, &x->set.faiss, 0}, {"weights", CN_F_FIXED | CN_F_MAYBE, x->set.weights.b, 32},
     };
     memcpy(f, all, sizeof all);
 }

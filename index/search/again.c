@@ -39,7 +39,7 @@ cn_err cn_again_new(cn_view *v, const cn_query *q, double asked, const cn_hit *h
     float *vector = (float *)(a + 1);
     memcpy(vector, q->vector, dim * sizeof *vector);
     *a = (cn_again){.view = v, .permit = permit, .q = plain(q, vector), .asked = asked, .n_given = n, .known = q->mode != CN_MODE_HYBRID, .given = vector + dim,
-                    .plan = stats->abandoned ? CN_PLAN_ABANDONED : stats->by_cells ? CN_PLAN_CELLS : CN_PLAN_SCAN};
+                    .plan = stats->abandoned ? CN_PLAN_ABANDONED : stats->by_cells ? CN_PLAN_CELLS : stats->by_faiss ? CN_PLAN_FAISS : CN_PLAN_SCAN};
     for (uint32_t i = 0; i < n; i++)
         a->given[i] = hits[i].score;
     atomic_fetch_add(&v->refs, 1);

@@ -90,11 +90,12 @@ static bool late(void *ctx) {
     return q->deadline_ns && cn_mono_ns() > q->deadline_ns;
 }
 
-/* By cells as far as that pays. */
+/* By cells, or by FAISS, as far as that pays. */
 static cn_err probe(const cn_view_part *p, const cn_scan *scan, double recall, cn_searcher *s, uint32_t *ret_n) {
     cn_cells_told told;
-    CN_TRY(cn_cells_search(p->cells, scan, recall, s->scratch, s->cells, s->scored, ret_n, &told));
-    s->probed.by_cells += told.way != CN_WAY_SCAN;
+    CN_TRY(p->faiss ? cn_faiss_search(p->faiss, scan, recall, s->scratch, s->scored, ret_n, &told)
+                    : cn_cells_search(p->cells, scan, recall, s->scratch, s->cells, s->scored, ret_n, &told));
+    *(p->faiss ? &s->probed.by_faiss : &s->probed.by_cells) += told.way != CN_WAY_SCAN;
     s->probed.abandoned += told.way == CN_WAY_ABANDONED;
     s->probed.cells += told.cells;
     s->probed.expected += told.way == CN_WAY_SCAN ? 0 : told.expected;
@@ -111,7 +112,7 @@ static cn_err scan_vectors(const cn_view_part *p, const cn_query *q, uint32_t k,
     bool exact = q->mode == CN_MODE_EXACT || q->exact;
     if (rows.n == 0 || !p->flat)
         return CN_OK;
-    if (!exact && p->cells && q->recall > 0)
+    if (!exact && (p->cells || p->faiss) && q->recall > 0)
         return probe(p, &scan, q->recall, s, ret_n);
     s->probed.scored += rows.n;
     return exact ? cn_flat_exact(p->flat, &scan, s->scratch, s->scored, ret_n) : cn_flat_staged(p->flat, &scan, s->scratch, s->scored, ret_n);
@@ -222,6 +223,7 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     for (uint32_t i = 0; i < v->n_parts; i++) {
         st.coded &= v->parts[i].coded;
         st.without_cells += v->ix.set.cells && v->parts[i].flat && !v->parts[i].cells && cn_seg_rows(v->parts[i].seg) >= cn_cells_from();
+        st.without_faiss += v->ix.set.faiss.n && v->parts[i].flat && !v->parts[i].faiss && cn_seg_rows(v->parts[i].seg) >= cn_cells_from();
         st.any_coded |= v->parts[i].coded && permit->n_rows[i];
     }
     uint64_t t1 = cn_mono_ns();
@@ -232,6 +234,7 @@ cn_err cn_search(cn_view *v, const cn_query *q, cn_searcher *s, cn_hit *hits, ui
     st.scored = q->mode == CN_MODE_LEXICAL ? st.permitted : s->probed.scored;
     if (q->mode != CN_MODE_LEXICAL) {
         st.by_cells = s->probed.by_cells;
+        st.by_faiss = s->probed.by_faiss;
         st.abandoned = s->probed.abandoned;
         st.cells_read = s->probed.cells;
         st.rows_expected = s->probed.expected;

@@ -25,7 +25,7 @@ typedef struct cn_searcher cn_searcher;
 cn_err cn_searcher_new(cn_searcher **ret);
 void cn_searcher_free(cn_searcher *s);
 
-/* dense: near vectors, within a rare miss, or by cells as many of them as the recall asks for; exact: none missed; lexical: rows that hold the question's words, by BM25; hybrid:
+/* dense: near vectors, within a rare miss, or by cells or FAISS as many of them as the recall asks for; exact: none missed; lexical: rows that hold the question's words, by BM25; hybrid:
  * dense and lexical, fused (fuse.c). */
 typedef enum cn_mode { CN_MODE_DENSE, CN_MODE_EXACT, CN_MODE_LEXICAL, CN_MODE_HYBRID } cn_mode;
 typedef struct cn_query {
@@ -61,7 +61,8 @@ typedef struct cn_search_stats { /* for plans (audit scope only) and metrics */
     uint32_t segments, permitted, scored; /* scored: by codes or floats; all that are permitted, but in a segment of cells the rows of those read */
     bool coded, any_coded;      /* all segments had codes, one at least had; those without have the plain float scan */
     uint32_t without_cells;     /* segments that are large enough for them, of an index of kind cells, and have none: scanned */
-    uint32_t by_cells, abandoned; /* segments whose cells were read, and those of them that were scanned after all */
+    uint32_t without_faiss, by_faiss; /* likewise, of an index of kind faiss: without its FAISS index, and searched by it */
+    uint32_t by_cells, abandoned; /* segments whose cells were read; those of them, and of by_faiss, that were scanned after all */
     uint32_t cells_read, rows_expected; /* rows: what the plans thought to read there */
     uint32_t terms, known;      /* of the question, stop words left out; and those of them that a readable row holds */
     bool words_cut;             /* the question has more than CN_TERMS_MAX different words: the rest was passed over */

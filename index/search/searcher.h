@@ -41,7 +41,7 @@ typedef struct cn_lexical { /* a question, made ready for every segment */
 } cn_lexical;
 
 typedef struct cn_probed { /* the last search by vectors */
-    uint32_t by_cells, abandoned, cells, expected;
+    uint32_t by_cells, by_faiss, abandoned, cells, expected;
     uint32_t scored; /* rows */
 } cn_probed;
 

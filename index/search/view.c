@@ -170,6 +170,10 @@ static cn_cells *cells_of(const cn_view *v, cn_seg *seg, cn_flat *flat, bool cod
     return coded && v->ix.set.cells ? cn_seg_cells(seg, &v->space, flat) : NULL;
 }
 
+static cn_faiss *faiss_of(const cn_view *v, cn_seg *seg, cn_flat *flat, bool coded) {
+    return coded && v->ix.set.faiss.n ? cn_seg_faiss(seg, &v->space, flat, v->ix.set.faiss) : NULL;
+}
+
 static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
     cn_view_part *p = &v->parts[i];
     const cn_part *m = &v->ver.parts[i];
@@ -181,6 +185,7 @@ static cn_err open_part(cn_tenant *t, cn_view *v, uint32_t i) {
     if (v->space.dim && cn_seg_rows(p->seg)) {
         CN_TRY(cn_seg_flat(p->seg, &v->space, &p->flat, &p->coded));
         p->cells = cells_of(v, p->seg, p->flat, p->coded);
+        p->faiss = faiss_of(v, p->seg, p->flat, p->coded);
     }
     return CN_OK;
 }
@@ -224,7 +229,7 @@ static bool same_part(cn_tenant *t, const cn_view *v, uint32_t i) {
         return false;
     if (v->space.dim && cn_seg_rows(p->seg) && cn_seg_flat(p->seg, &v->space, &flat, &coded) != CN_OK)
         return false;
-    return flat == p->flat && coded == p->coded && cells_of(v, p->seg, flat, coded) == p->cells;
+    return flat == p->flat && coded == p->coded && cells_of(v, p->seg, flat, coded) == p->cells && faiss_of(v, p->seg, flat, coded) == p->faiss;
 }
 
 /* Epochs grow for the whole tenant: by a member, or by a flip of another index. Would a view made now, pinned already, be the

@@ -18,6 +18,7 @@ typedef struct cn_view_part {
     cn_flat *flat;         /* borrowed from the segment; NULL: no vectors */
     bool coded;
     cn_cells *cells;       /* borrowed likewise, of an index of that kind; NULL: none */
+    cn_faiss *faiss;       /* the same */
     roaring_bitmap_t *dead;   /* in this version */
     roaring_bitmap_t *hidden; /* by the policy's patterns; NULL: it has none */
     cn_touches *touches;   /* what the policy says of single documents */

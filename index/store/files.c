@@ -5,7 +5,7 @@
 #include "index/store/dir.h"
 #include "index/store/segment.h"
 
-const char *const cn_seg_kinds[CN_SEG_KINDS] = {NULL, CN_FLAT_KIND, CN_CELLS_KIND, CN_POSTINGS_KIND, CN_POSTINGS_KIND_2};
+const char *const cn_seg_kinds[CN_SEG_KINDS] = {NULL, CN_FLAT_KIND, CN_CELLS_KIND, CN_FAISS_KIND, CN_POSTINGS_KIND, CN_POSTINGS_KIND_2};
 
 uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_bytes) {
     char path[CN_PATH_MAX];

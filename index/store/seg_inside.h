@@ -1,5 +1,5 @@
 /* seg_inside.h -- an open segment, for its own files only: seg.c (open, close), seg_read.c (reading), seg_check.c
- * (validating), derived.c, seg_flat.c, seg_cells.c and seg_postings.c (what is made from it).
+ * (validating), derived.c, seg_flat.c, seg_cells.c, seg_faiss.c and seg_postings.c (what is made from it).
  *
  * Owns:    what it points to, except what lies in the map.
  * Thread:  unchanged once it is open, but for `made`, under its lock.

@@ -11,6 +11,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
 #include "engine/cells/cells.h"
+#include "engine/faiss/faiss.h"
 #include "index/store/data.h"
 #include "index/text/analyser.h"
 
@@ -158,6 +159,10 @@ cn_cells *cn_seg_cells(cn_seg *s, const cn_space *space, const cn_flat *flat);
 /* At sealing and compaction, once the codes are built; what is there and sound stays, and *ret_made is false. */
 cn_err cn_seg_build_cells(cn_seg *s, const cn_space *space, unsigned threads, bool *ret_made);
 
+/* The same by FAISS, for an index that asks for this factory string. A build without FAISS makes none and opens none. */
+cn_faiss *cn_seg_faiss(cn_seg *s, const cn_space *space, const cn_flat *flat, cn_str factory);
+cn_err cn_seg_build_faiss(cn_seg *s, const cn_space *space, cn_str factory, unsigned threads, bool *ret_made);
+
 /* The postings of the segment's rows by this analyser, made and kept on first use; borrowed from the segment. In memory where
  * rows are few, or where no file can be made and they are not too many; else CN_UNAVAILABLE, which is the answer for a second
  * then. CN_DEADLINE (cn_mono_ns(); 0: none) while other threads make them, or as many others as may; who makes them goes on
@@ -172,7 +177,7 @@ cn_err cn_seg_use_postings(cn_seg *s, const cn_analyser *a, uint64_t deadline_ns
 cn_err cn_seg_build_postings(cn_seg *s, const cn_analyser *a, bool (*pace)(void *ctx, uint64_t bytes), void *pace_ctx);
 
 /* ---------- files ---------- */
-#define CN_SEG_KINDS 5
+#define CN_SEG_KINDS 6
 extern const char *const cn_seg_kinds[CN_SEG_KINDS]; /* NULL: the rows; then each kind of derived file */
 /* How many files of it there are; adds their bytes. */
 uint32_t cn_seg_files(const cn_tenant *t, const cn_seg_id *id, uint64_t *io_bytes);

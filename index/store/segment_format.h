@@ -25,7 +25,7 @@
  * how many chunks it had and whether nobody could read it. Strings, digests, places and chunks of the record are zero, it has
  * no rows, and its class is that of no labels at all. Format 1 has no stubs; where format 2 counts them stand zeros.
  *
- * Derived, <id>.<kind>.mdb (kinds: flat, cells, postings):
+ * Derived, <id>.<kind>.mdb (kinds: flat, cells, faiss, postings):
  *   'h'      header, struct cn_derived_head
  *   'x' a b  block b of array a
  *

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "ingest/embed/blas.h"
+#include "engine/base/blas.h"
 
 void cn_components_done(cn_components *c) {
     cn_free(c->axes);

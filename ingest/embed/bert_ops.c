@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ingest/embed/blas.h"
+#include "engine/base/blas.h"
 
 cn_err cn_bert_ops_get(const cn_bert_ops **ret) {
 #if defined(__x86_64__)

@@ -4,7 +4,7 @@
 #define OPS_FMA 0
 #define OPS_PACKED false
 #include "ingest/embed/bert_ops_body.h"
-#include "ingest/embed/blas.h"
+#include "engine/base/blas.h"
 
 /* There: cn_bert_ops_get() has asked for it. */
 static const cn_blas *library(void) {

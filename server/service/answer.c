@@ -280,7 +280,7 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     cn_pack_cstr(out, "plan");
     bool lexical = q->how == CN_MODE_LEXICAL || q->how == CN_MODE_HYBRID;
     bool hybrid = q->how == CN_MODE_HYBRID;
-    cn_pack_map(out, 12u + 2u * (q->how != CN_MODE_LEXICAL) + hybrid + 2u * lexical + 4u * (lexical && q->operators));
+    cn_pack_map(out, 14u + 2u * (q->how != CN_MODE_LEXICAL) + hybrid + 2u * lexical + 4u * (lexical && q->operators));
     if (hybrid)
         cn_out_cstr(out, "fusion", cn_fusion_name(q->rrf));
     cn_out_uint(out, "segments", stats->segments);
@@ -289,6 +289,8 @@ static void out_plan(const cn_question *q, cn_buf *out) {
     cn_out_bool(out, "coded", stats->coded);
     cn_out_uint(out, "without_cells", stats->without_cells);
     cn_out_uint(out, "by_cells", stats->by_cells);
+    cn_out_uint(out, "without_faiss", stats->without_faiss);
+    cn_out_uint(out, "by_faiss", stats->by_faiss);
     cn_out_uint(out, "abandoned", stats->abandoned);
     cn_out_uint(out, "cells_read", stats->cells_read);
     cn_out_uint(out, "rows_expected", stats->rows_expected);

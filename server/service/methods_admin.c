@@ -66,6 +66,7 @@ METHOD(tenant_list) {
 /* more: pairs that the caller adds. */
 static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, uint32_t more, cn_buf *out) {
     cn_modes m;
+    char kind[CN_KIND_TEXT];
     CN_TRY(cn_modes_get(t, ix->name, &c->arena, &m));
     cn_pack_map(out, 19 + more);
     cn_out_str(out, "index", ix->name);
@@ -75,7 +76,7 @@ static cn_err out_index(cn_tenant *t, cn_call *c, const cn_index_info *ix, uint3
     cn_out_cstr(out, "metric", cn_metric_name(ix->set.metric));
     cn_out_str(out, "mode", ix->set.mode);
     cn_out_cstr(out, "fusion", cn_fusion_name(ix->set.rrf));
-    cn_out_cstr(out, "kind", cn_index_kind(&ix->set));
+    cn_out_cstr(out, "kind", cn_index_kind(&ix->set, kind));
     cn_out_str(out, "analyser", ix->set.analyser.n ? ix->set.analyser : CN_STR(CN_ANALYSER_DEFAULT));
     cn_out_uint(out, "dim", ix->set.dim);
     cn_out_uint(out, "keep_versions", ix->set.keep_versions);
@@ -115,15 +116,10 @@ static cn_err show_index(cn_tenant *t, cn_call *c, cn_str name, uint32_t more, c
     return out_index(t, c, &ix, more, out);
 }
 
-static cn_err take_kind(const msgpack_object *p, bool *io_cells) {
+static cn_err take_kind(const msgpack_object *p, cn_index_settings *set) {
     cn_str kind = {NULL, 0};
     CN_TRY(cn_get_str(p, "kind", &kind));
-    if (!kind.p)
-        return CN_OK;
-    *io_cells = cn_str_is(kind, "cells");
-    if (!*io_cells && !cn_str_is(kind, "flat"))
-        return cn_fail(CN_INVALID, "field \"kind\" must be flat or cells, not \"" CN_STR_FMT "\"", CN_STR_ARG(kind));
-    return CN_OK;
+    return kind.p ? cn_index_kind_parse(kind, set) : CN_OK;
 }
 
 /* What may change at any time. */
@@ -134,7 +130,7 @@ static cn_err take_soft(const msgpack_object *p, cn_index_settings *set) {
     CN_TRY(cn_get_str(p, "analyser", &set->analyser));
     CN_TRY(cn_get_str(p, "fusion", &fusion));
     CN_TRY(cn_fusion_parse(fusion, &set->rrf));
-    CN_TRY(take_kind(p, &set->cells));
+    CN_TRY(take_kind(p, set));
     CN_TRY(cn_get_uint(p, "keep_versions", 0, 1000000, &versions));
     CN_TRY(cn_get_uint(p, "keep_days", 0, 36500, &days));
     CN_TRY(cn_get_bool(p, "activate", &set->activate));
@@ -479,7 +475,7 @@ METHOD(model_list) {
 #define SOFT {"mode", "str", false, "default mode of queries: dense, exact, lexical or hybrid"}, \
              {"fusion", "str", false, "how mode hybrid makes one list of two by default: scores or rrf; scores"}, \
              {"analyser", "str", false, "of its words: a language (english, german, ...) or none; english. Behind it title=N and headings=N: how often a word there counts, 0 to 20; 2 and 1"}, \
-             {"kind", "str", false, "how vectors are found: flat (all are looked at by codes), or cells (of segments from 32,768 rows up only some are; making one costs seconds)"}, \
+             {"kind", "str", false, "how vectors are found: flat (all are looked at by codes), cells (of segments from 32,768 rows up only some are; making one costs seconds), or faiss: and a factory string, faiss:HNSW32 (the same by FAISS, held in memory; a choice with limits)"}, \
              {"keep_versions", "uint", false, "gc keeps so many versions before the active one"}, \
              {"keep_days", "uint", false, "gc keeps what is younger than so many days"}, \
              {"activate", "bool", false, "jobs activate what they seal"}, \

@@ -41,7 +41,7 @@ cn_steered cn_watch_add(cn_watch *w, enum cn_recall_plan plan, enum cn_selectivi
     cn_tally_add(&w->counts.v[plan][selects][aim], told->share, told->wanted);
     cn_tally_add(&w->judged[aim].used, told->share, told->wanted);
     cn_tally_add(&w->judged[aim].as_asked, told->as_asked, told->wanted);
-    w->judged[aim].by_cells += plan == CN_PLAN_CELLS;
+    w->judged[aim].by_cells += plan == CN_PLAN_CELLS || plan == CN_PLAN_FAISS;
     w->changed = true;
     return judge(w, aim);
 }

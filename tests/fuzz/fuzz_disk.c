@@ -27,11 +27,13 @@
 #include "tests/fuzz/edited.h"
 #include "tests/index/small.h"
 
-enum { POSTINGS, FLAT, CELLS, HOST, CONTROL, WORK, TRACE, KINDS };
-#define DERIVED 3
+enum { POSTINGS, FLAT, CELLS, FAISS, HOST, CONTROL, WORK, TRACE, KINDS };
+#define DERIVED 4
 #define MANY 4096 /* rows: as many as have codes, so that there are cells over them */
 #define K 8
-static const char *const derived_kinds[DERIVED] = {CN_POSTINGS_KIND, CN_FLAT_KIND, CN_CELLS_KIND};
+static const char *const derived_kinds[DERIVED] = {CN_POSTINGS_KIND, CN_FLAT_KIND, CN_CELLS_KIND, CN_FAISS_KIND};
+static int n_derived = DERIVED; /* one less in a build without FAISS */
+#define FACTORY CN_STR("IVF16,SQ8")
 
 /* A record: a database's name and a key. */
 typedef struct place {
@@ -116,8 +118,21 @@ static void use_cells(cn_derived *d) {
     cn_cells_close(c);
 }
 
+static void use_faiss(cn_derived *d) {
+    const cn_scan s = scan();
+    cn_faiss *x;
+    cn_cells_told told;
+    cn_scored hits[K];
+    uint32_t n = 0;
+    if (cn_faiss_open(flat, FACTORY, cn_derived_get, d, &x) != CN_OK)
+        return;
+    if (cn_faiss_search(x, &s, .95, scratch, hits, &n, &told) == CN_OK)
+        check_hits(hits, n);
+    cn_faiss_close(x);
+}
+
 static void use_derived(int kind, cn_str s) {
-    static void (*const use[DERIVED])(cn_derived *d) = {use_postings, use_flat, use_cells};
+    static void (*const use[DERIVED])(cn_derived *d) = {use_postings, use_flat, use_cells, use_faiss};
     cn_derived *d;
     file *f = &derived[kind];
     file_edit(f, s);
@@ -328,7 +343,9 @@ static void make_many(void) {
     CN_ASSERT(cn_seg_open(s_tenant, &v.parts[0].id, NULL, &seg) == CN_OK && cn_seg_vecs(seg, &vecs) == CN_OK);
     cn_cells_set_from(MANY);
     CN_ASSERT(cn_seg_build_cells(seg, &space, 1, &made) == CN_OK && cn_seg_flat(seg, &space, &flat, &coded) == CN_OK && coded);
-    for (int i = 0; i < DERIVED; i++) {
+    CN_ASSERT(cn_seg_build_faiss(seg, &space, FACTORY, 1, &made) == CN_OK);
+    n_derived -= !made;
+    for (int i = 0; i < n_derived; i++) {
         CN_ASSERT(cn_seg_path(s_tenant, &v.parts[0].id, derived_kinds[i], path, sizeof path) == CN_OK);
         file_take(&derived[i], path);
     }
@@ -416,9 +433,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         return 0;
     cn_str s = {(const char *)bytes + 1, n - 1};
     int kind = bytes[0] % KINDS;
-    if (kind < DERIVED)
+    if (kind < n_derived)
         use_derived(kind, s);
-    else
+    else if (kind >= DERIVED)
         use_record(&bases[kind - DERIVED], s);
     cn_arena_reset(&arena);
     return 0;

@@ -4,7 +4,7 @@
 #include "tests/fuzz/replay.h"
 
 /* For each kind: the first byte and SPREAD places, so that edits and records lie all over. */
-enum { KINDS = 7, DERIVED = 3, SPREAD = 40 };
+enum { KINDS = 8, DERIVED = 4, SPREAD = 40 };
 
 size_t replay_seeds(void) { return KINDS * SPREAD; }
 

@@ -112,18 +112,20 @@ const cmd cmd_table[] = {
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none (dense; texts without a model: lexical)"},
           {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "how mode hybrid makes one list of two: their scores weighed, or reciprocal ranks (scores)"},
-          {"--kind", "flat|cells", "kind", CMD_TEXT, "how vectors are found: all looked at by codes, or in large segments only some cells of them (flat)"},
+          {"--kind", "flat|cells|faiss:…", "kind", CMD_TEXT, "how vectors are found: all looked at by codes, in large segments only some cells of them, or those by FAISS (flat)"},
           {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none; 'german title=3 headings=0': how often words there count (english)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere (model add --http)"}, REASON),
-     "  cairn index create acme/docs --embedder minilm", NULL, NULL},
+     "Kind faiss:STRING is FAISS's index of that factory string, in segments of 32,768 rows and more: faiss:IVF1024,PQ32 (Flat, SQ8, …),\n"
+     "faiss:HNSW32, faiss:Flat. It is a choice for who wants it: cells are faster and smaller, FAISS keeps its index in memory as a whole.\n"
+     "  cairn index create acme/docs --embedder minilm\n  cairn index create acme/vectors --embedder none --kind faiss:IVF1024,PQ32", NULL, NULL},
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
     {"index show", "admin.index_show", "settings and pointer of an index", {IX}, NULL, "  cairn index show acme/docs", NULL, NULL},
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
      OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "of mode hybrid"},
           {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words"},
-          {"--seal-only", NULL, "seal_only", CMD_FLAG, "do not activate the version that has another mode, fusion or analyser"}, {"--kind", "flat|cells", "kind", CMD_TEXT, "how vectors are found"},
+          {"--seal-only", NULL, "seal_only", CMD_FLAG, "do not activate the version that has another mode, fusion or analyser"}, {"--kind", "flat|cells|faiss:…", "kind", CMD_TEXT, "how vectors are found"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"},
@@ -131,7 +133,7 @@ const cmd cmd_table[] = {
      "Mode, fusion and analyser change answers, and so are a version's: once there is one, to change them makes a version with the\n"
      "documents of the newest, which is activated as that of a job would be. Where it is not (a hold, a gate, the newest not active)\n"
      "that is said, with exit code 5. `cairn rollback` brings the settings before back.\n"
-     "Kind cells takes effect for segments made from now on; `cairn compact` makes the cells of those that there are.\n"
+     "Kinds cells and faiss take effect for segments made from now on; `cairn compact` makes those of segments that there are.\n"
      "Another embedder, precision or chunker is of a version too: `cairn rebuild` makes one, and later jobs go on with it once it is active.\n"
      "  cairn index set acme/docs --mode hybrid --reason 'words count too'\n  cairn index set acme/docs --keep-versions 10", run_index_set, NULL},
     {"index drop", "admin.index_drop", "remove an index with all its versions", {IX}, OPTS(REASON), "  cairn index drop acme/old --reason 'replaced by acme/docs'", NULL, NULL},

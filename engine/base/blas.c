@@ -1,4 +1,4 @@
-#include "ingest/embed/blas.h"
+#include "engine/base/blas.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -29,7 +29,7 @@ static void find(void *lib, const char *name, void (**ret)(void)) {
 
 static void open_library(void) {
     const char *core = best_core();
-    void (*sgemm)(void), (*ssyev)(void), (*threads)(void), (*corename)(void), (*config)(void);
+    void (*sgemm)(void), (*sgemm_f)(void), (*ssyev)(void), (*threads)(void), (*corename)(void), (*config)(void);
     if (core)
         setenv("OPENBLAS_CORETYPE", core, 0);
     setenv("OPENBLAS_NUM_THREADS", "1", 0); /* else it starts threads that nobody uses */
@@ -40,11 +40,12 @@ static void open_library(void) {
         return;
     }
     find(lib, "cblas_sgemm", &sgemm);
+    find(lib, "sgemm_", &sgemm_f);
     find(lib, "ssyev_", &ssyev);
     find(lib, "openblas_set_num_threads", &threads);
     find(lib, "openblas_get_corename", &corename);
     find(lib, "openblas_get_config", &config);
-    if (!sgemm || !threads || !corename || !config) {
+    if (!sgemm || !sgemm_f || !threads || !corename || !config) {
         snprintf(why, sizeof why, "libopenblas.so.0 is not OpenBLAS");
         return;
     }
@@ -52,13 +53,14 @@ static void open_library(void) {
     blas.core = ((__typeof__(openblas_get_corename) *)corename)();
     blas.config = ((__typeof__(openblas_get_config) *)config)();
     blas.ssyev = (__typeof__(blas.ssyev))ssyev;
+    blas.sgemm_f = (__typeof__(blas.sgemm_f))sgemm_f;
     blas.sgemm = (__typeof__(cblas_sgemm) *)sgemm;
 }
 
 cn_err cn_blas_get(const cn_blas **ret) {
     pthread_once(&once, open_library);
     if (!blas.sgemm)
-        return cn_fail(CN_UNAVAILABLE, "OpenBLAS is needed to embed texts: %s; install libopenblas0-pthread", why);
+        return cn_fail(CN_UNAVAILABLE, "OpenBLAS is needed: %s; install libopenblas0-pthread", why);
     *ret = &blas;
     return CN_OK;
 }

@@ -15,6 +15,9 @@
 
 typedef struct cn_blas {
     __typeof__(cblas_sgemm) *sgemm;
+    /* The same as Fortran has it. */
+    void (*sgemm_f)(const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a, const int *lda, const float *b,
+                    const int *ldb, const float *beta, float *c, const int *ldc);
     /* LAPACK's, as Fortran has it (with the lengths of its texts at the end); NULL where OpenBLAS was built without. */
     void (*ssyev)(const char *jobz, const char *uplo, const int *n, float *a, const int *lda, float *w, float *work, const int *lwork, int *info, size_t, size_t);
     const char *core, *config; /* "SkylakeX"; "OpenBLAS 0.3.21 ..." */
