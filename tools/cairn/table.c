@@ -230,7 +230,7 @@ const cmd cmd_table[] = {
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
      "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
-     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, whether codes were scanned before floats,\nand whether only some cells of them were read.\n"
+     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, whether codes were scanned before floats,\nand whether only some cells of them were read or FAISS was asked.\n"
      "Row numbers are the ids of documents that came from .npy, .fvecs or .fbin.\n"
      "  cairn bench acme/docs --queries questions.txt --threads 2\n"
      "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
