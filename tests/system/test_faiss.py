@@ -82,6 +82,7 @@ class Faiss(unittest.TestCase):
             self.assertEqual(share, 1, kind)
             for k in (3, FEW, 100):
                 self.assertEqual(len(self.ask(Rpc(server, self.keys["group:few"]), self.data.questions[1], f"i{n}", k=k)["hits"]), min(k, FEW))
+        self.bench("i0")
         self.made_anew("i0")
         self.change_kind("i2")
 
@@ -91,6 +92,13 @@ class Faiss(unittest.TestCase):
             f.write("".join(json.dumps({"vector": q, "explain": True}) + "\n" for q in self.data.questions))
         answers = [json.loads(line) for line in self.data.cairn("query", f"acme/{index}", "--batch", path, "--as", "public", "-o", "json").stdout.splitlines()]
         return [a["plan"] for a in answers]
+
+    def bench(self, index):
+        path = os.path.join(self.data.dir, "questions.fvecs")
+        with open(path, "wb") as f:
+            f.write(b"".join(struct.pack(f"<i{DIM}f", DIM, *q) for q in self.data.questions))
+        told = json.loads(self.data.cairn("bench", f"acme/{index}", "--queries", path, "--as", "public", "--recall", ".9", "-o", "json").stdout)
+        self.assertEqual({k: v for k, v in told["plans"].items() if v}, {"faiss": len(self.data.questions)})
 
     def made_anew(self, index):
         """Gone or damaged: the scan answers, and a compaction makes it again."""

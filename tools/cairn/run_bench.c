@@ -168,19 +168,20 @@ static double recall_of(const bench *b) {
     return (double)hit / ((double)b->asked.n * b->k);
 }
 
-/* made_by.search, whether codes were scanned before floats, and whether only cells were read. */
-typedef enum plan { PLAN_EXACT, PLAN_APPROXIMATE, PLAN_CODED_EXACT, PLAN_CODED_APPROXIMATE, PLAN_CELLS, PLANS } plan;
-static const char *const plan_names[PLANS] = {"exact", "approximate", "coded_exact", "coded_approximate", "cells"};
+/* made_by.search, whether codes were scanned before floats, and whether only cells were read or FAISS was asked. */
+typedef enum plan { PLAN_EXACT, PLAN_APPROXIMATE, PLAN_CODED_EXACT, PLAN_CODED_APPROXIMATE, PLAN_CELLS, PLAN_FAISS, PLANS } plan;
+static const char *const plan_names[PLANS] = {"exact", "approximate", "coded_exact", "coded_approximate", "cells", "faiss"};
 
 static void count_plan(const msgpack_object *answer, uint32_t *counts) {
     bool coded = false;
-    uint64_t by_cells = 0;
+    uint64_t by_cells = 0, by_faiss = 0;
     const msgpack_object *p = cn_get(answer, "plan");
     cn_get_uint(p, "by_cells", 0, UINT32_MAX, &by_cells);
+    cn_get_uint(p, "by_faiss", 0, UINT32_MAX, &by_faiss);
     cn_get_bool(p, "coded", &coded);
     bool exact = cn_str_is(cn_obj_str(cn_get(cn_get(answer, "made_by"), "search")), "exact");
     if (p)
-        counts[by_cells ? PLAN_CELLS : coded ? (exact ? PLAN_CODED_EXACT : PLAN_CODED_APPROXIMATE) : (exact ? PLAN_EXACT : PLAN_APPROXIMATE)]++;
+        counts[by_cells ? PLAN_CELLS : by_faiss ? PLAN_FAISS : coded ? (exact ? PLAN_CODED_EXACT : PLAN_CODED_APPROXIMATE) : (exact ? PLAN_EXACT : PLAN_APPROXIMATE)]++;
 }
 
 /* Plans are for callers with the audit scope; without it none are told. */

@@ -112,12 +112,12 @@ const cmd cmd_table[] = {
           {"--metric", "cosine|ip|l2", "metric", CMD_TEXT, "how near two vectors are (cosine)"},
           {"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none (dense; texts without a model: lexical)"},
           {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "how mode hybrid makes one list of two: their scores weighed, or reciprocal ranks (scores)"},
-          {"--kind", "flat|cells|faiss:…", "kind", CMD_TEXT, "how vectors are found: all looked at by codes, in large segments only some cells of them, or those by FAISS (flat)"},
+          {"--kind", "KIND", "kind", CMD_TEXT, "how vectors are found: flat (all, by codes), in large segments cells or faiss:STRING (flat)"},
           {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words: english, german, ... or none; 'german title=3 headings=0': how often words there count (english)"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many before the active one (5)"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger (14)"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--local-only", NULL, "local_only", CMD_FLAG, "its texts and questions go to no embedder elsewhere (model add --http)"}, REASON),
-     "Kind faiss:STRING is FAISS's index of that factory string, in segments of 32,768 rows and more: faiss:IVF1024,PQ32 (Flat, SQ8, …),\n"
+     "Kind faiss:STRING is FAISS's index of that factory string, in segments of 32,768 rows and more: faiss:IVF1024,PQ32 (or Flat, SQ8),\n"
      "faiss:HNSW32, faiss:Flat. It is a choice for who wants it: cells are faster and smaller, FAISS keeps its index in memory as a whole.\n"
      "  cairn index create acme/docs --embedder minilm\n  cairn index create acme/vectors --embedder none --kind faiss:IVF1024,PQ32", NULL, NULL},
     {"index list", "admin.index_list", "indexes of a tenant", {TENANT}, NULL, "  cairn index list acme", NULL, "indexes: index embedder metric dim active newest hold incident_mode made"},
@@ -125,7 +125,7 @@ const cmd cmd_table[] = {
     {"index set", "admin.index_set", "change what needs no rebuild", {IX},
      OPTS({"--mode", "dense|exact|lexical|hybrid", "mode", CMD_TEXT, "of queries that name none"}, {"--fusion", "scores|rrf", "fusion", CMD_TEXT, "of mode hybrid"},
           {"--analyser", "LANGUAGE", "analyser", CMD_TEXT, "of its words"},
-          {"--seal-only", NULL, "seal_only", CMD_FLAG, "do not activate the version that has another mode, fusion or analyser"}, {"--kind", "flat|cells|faiss:…", "kind", CMD_TEXT, "how vectors are found"},
+          {"--seal-only", NULL, "seal_only", CMD_FLAG, "do not activate the version that has another mode, fusion or analyser"}, {"--kind", "KIND", "kind", CMD_TEXT, "how vectors are found: flat, cells, faiss:STRING"},
           {"--keep-versions", "N", "keep_versions", CMD_UINT, "gc keeps so many"},
           {"--keep-days", "N", "keep_days", CMD_UINT, "gc keeps what is younger"}, {"--activate", NULL, "activate", CMD_FLAG, "jobs make what they seal answer"},
           {"--no-activate", NULL, "activate", CMD_NOT, "jobs only seal; a person activates"},
@@ -230,7 +230,7 @@ const cmd cmd_table[] = {
           {"--version", "N", "version", CMD_UINT, "ask another version than the active one"},
           {"--out", "FILE.ivecs", NULL, CMD_TEXT, "write the row numbers that were found; -1: none"}),
      "Each question is a call of its own through the whole path (on files: this process; else the server), unless --batch.\n"
-     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, whether codes were scanned before floats,\nand whether only some cells of them were read.\n"
+     "p50_us and p99_us are of a call, in microseconds; plans are those of the first 100\nquestions, for who may see them: exact or approximate, whether codes were scanned before floats,\nand whether only some cells of them were read or FAISS was asked.\n"
      "Row numbers are the ids of documents that came from .npy, .fvecs or .fbin.\n"
      "  cairn bench acme/docs --queries questions.txt --threads 2\n"
      "  cairn bench acme/vectors --queries q.fvecs --truth nearest.ivecs -k 10", run_bench, NULL},
