@@ -6,6 +6,17 @@
 #include "ingest/embed/store.h"
 #include "ingest/job/run.h"
 
+/* Trials do not count as set aside: one that is activated later has the documents of the head that it is of. */
+static cn_err pass_trials(cn_run *r) {
+    cn_version v;
+    for (; r->index.newest > (r->has_head ? r->head.number : 0); r->index.newest--) {
+        CN_TRY(cn_version_get(r->t, r->o.index, r->index.newest, &r->arena, &v));
+        if (!(v.marks & CN_MARK_TRIAL))
+            return CN_OK;
+    }
+    return CN_OK;
+}
+
 static cn_err open_head(cn_run *r) {
     uint64_t was = r->index.id;
     CN_TRY(cn_index_get(r->t, r->o.index, &r->arena, &r->index));
@@ -17,6 +28,7 @@ static cn_err open_head(cn_run *r) {
     r->has_head = err == CN_OK;
     if (err != CN_OK && err != CN_NOT_FOUND)
         return err;
+    CN_TRY(pass_trials(r));
     CN_TRY(cn_policy_load(r->t, &r->policy));
     return cn_ledger_open(r->t, r->has_head ? &r->head : NULL, &r->ledger);
 }

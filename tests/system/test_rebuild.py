@@ -571,7 +571,7 @@ class Rebuild(unittest.TestCase):
         self.assertEqual((self.trials(), self.active()), ([], 1))
 
     # ---------- jobs across a flip ----------
-    def across(self, text, *args, meanwhile=lambda: None, code=0):
+    def across(self, text, *args, meanwhile=lambda: None, trial=None, code=0):
         """An ingest that began before a rebuild was sealed and activated, and ends after it."""
         self.service.go.set()
         self.service.held.clear()
@@ -583,8 +583,10 @@ class Rebuild(unittest.TestCase):
         p.stdin = None
         self.assertTrue(self.service.held.wait(30))
         meanwhile()
-        r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")
-        self.assertTrue(r["activated"], r)
+        if trial:
+            self.cairn("activate", "acme/docs", str(trial))
+        else:
+            self.assertTrue(self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")["activated"])
         self.service.later.set()
         return self.end(p, code)
 
@@ -600,6 +602,15 @@ class Rebuild(unittest.TestCase):
         want = {"read": 22, "added": 10, "changed": 10, "relabelled": 1, "unchanged": 1, "rejected": 0, "deleted": 1, "documents": len(self.docs)}
         self.assertEqual({k: r["counts"][k] for k in want}, want)
         self.assertEqual(r["root"], self.fresh())
+
+    def test_an_ingest_across_a_flip_to_a_trial_of_before(self):
+        """One that is set aside when the job begins, but has the documents of the version that it began with."""
+        self.service.go.set()
+        trial = self.map("rebuild", "acme/docs", "--embedder", "model2")["version"]
+        lines = [document(i, "is held up") for i in range(38, 43)]
+        r = self.across("".join(json.dumps(x) + "\n" for x in lines), "-", "--format", "jsonl", trial=trial)
+        self.docs.update({d["id"]: d for d in lines})
+        self.assertEqual((r["state"], self.version(r["version"])["embedder"], r["root"]), ("done", "model2", self.fresh()), r)
 
     def test_an_ingest_across_a_flip_and_a_restore(self):
         """What it had read of a document before that was erased and restored does not come back by rows made again."""
