@@ -61,7 +61,7 @@ ROWS = [
     ('{"id":"good1","text":"again"}', ["an id may come once"]),
     ('{"id":"a","text":"x","labels":["no kind"]}', ['"labels"', "no kind"]),
     ('{"id":"a","text":"x","labels":[",:"]}', ['"labels"']),
-    ('{"id":"a","text":"x","meta":{"k":{"deep":1}}}', ['"k"', "nested"]),
+    ('{"id":"a","text":"x","meta":{"k":{"deep":1}}}', ["entry 1", "nested"]),
     ('{"id":"a","text":"x","modified":"yesterday"}', ['"modified"', "2026-11-23"]),
     ('{"id":"a","text":"\\ud800"}', ["surrogate"]),
     ('{"id":"a","text":"a\\u0000b"}', ["binary", "zero"]),
@@ -248,7 +248,7 @@ class BadInput(unittest.TestCase):
                ([self.write("e.csv", "")], 1, ["e.csv", "empty"]), ([self.write("q.csv", "id,text\n1,ok\n2,\"never closed\n")], 1, ["q.csv:3", "quote"]),
                ([self.write("v.npy", npy("<f4", (5, 3), b"\0\0\x80\x3f" * 7))], 1, ["v.npy", "ends", "missing"]),
                ([self.write("r.jsonl", GOOD), "--format", "nosuch"], 1, ["nosuch", "jsonl"]), ([self.write("r.jsonl", GOOD), "--map", "id"], 1, ["--map", "NAME=FIELD"]),
-               ([self.write("r.jsonl", GOOD), "--label", "bad label"], 1, ["bad label"]), ([self.write("r.jsonl", GOOD), "--label-rule", "x"], 1, ["GLOB=LABEL"]),
+               ([self.write("r.jsonl", GOOD), "--label", "bad label"], 1, ["a label has no kind", "group:hr"]), ([self.write("r.jsonl", GOOD), "--label-rule", "x"], 1, ["GLOB=LABEL"]),
                ([self.write("r.jsonl", GOOD), "--trust", "everyone"], 1, ["sidecar", "everyone"])]
         for args, code, words in one:
             p = self.cairn("ingest", "acme/a", *args, code=code)
