@@ -52,15 +52,15 @@ static bool read_form(cn_str at, cn_faiss_form *f) {
         f->np = codec && at.p[0] == 'P';
         return codec;
     }
-    f->graph = true;
-    return take_word(&at, "HNSW") && take_number(&at, LINKS_MIN, LINKS_MAX, &links) && (at.n == 0 || (take_word(&at, ",") && is_codec(at, &f->least)));
+    f->graph = true; /* with PQ it is always one of L2 */
+    return take_word(&at, "HNSW") && take_number(&at, LINKS_MIN, LINKS_MAX, &links) && (at.n == 0 || (take_word(&at, ",") && at.n && at.p[0] != 'P' && is_codec(at, &f->least)));
 }
 
 cn_err cn_faiss_form_read(cn_str factory, cn_faiss_form *ret) {
     cn_faiss_form f = {.least = 1};
     if (factory.n > CN_FAISS_FACTORY_MAX || !read_form(factory, &f))
         return cn_fail(CN_INVALID, "the FAISS index \"" CN_STR_FMT "\" is none that is taken here: Flat, IVFn,CODEC, IVFn_HNSWm,CODEC, HNSWm or HNSWm,CODEC with 1 to %u lists, "
-                       "%u to %u links, and a CODEC of Flat, SQ4, SQ6, SQ8, SQfp16, PQm or PQmxb (4 to 8 bits)", CN_STR_ARG(factory), LISTS_MAX, LINKS_MIN, LINKS_MAX);
+                       "%u to %u links, and a CODEC of Flat, SQ4, SQ6, SQ8, SQfp16 or, of IVF, PQm or PQmxb (4 to 8 bits)", CN_STR_ARG(factory), LISTS_MAX, LINKS_MIN, LINKS_MAX);
     *ret = f;
     return CN_OK;
 }

@@ -7,7 +7,7 @@
  * Owns:    a cn_faiss owns FAISS's index, in memory as a whole; the cn_flat is borrowed and must outlive it.
  * Thread:  an open cn_faiss is searched by any number of threads, each on its own thread alone (OpenMP starts none).
  * Limits:  CN_FAISS_FACTORY_MAX bytes of factory string: "Flat", "IVF1024,Flat", "IVF1024,SQ8", "IVF1024,PQ32", "IVF4096_HNSW32,PQ32",
- *          "HNSW32", "HNSW32,SQ8", "HNSW32,PQ32"; k up to CN_FAISS_K_MAX. FAISS allocates in a search, is not asked to stop in one,
+ *          "HNSW32", "HNSW32,SQ8"; k up to CN_FAISS_K_MAX. FAISS allocates in a search, is not asked to stop in one,
  *          and by HNSW of several threads makes other bytes each time. Without FAISS in the build: every call CN_UNAVAILABLE. */
 #pragma once
 #include "engine/base/str.h"

@@ -1,4 +1,7 @@
 /* FAISS's bytes as a stream over the blocks of an array. */
+#include <omp.h>
+
+#include "engine/base/blas.h"
 #include "engine/base/mem.h"
 #include "engine/faiss/inside.h"
 
@@ -117,8 +120,11 @@ static cn_err verify(in *i, const cn_digest *want) {
 }
 
 cn_err cn_faiss_read(cn_faiss *x, cn_get_array *get, void *ctx) {
+    const cn_blas *blas;
     in i = {.get = get, .ctx = ctx, .bytes = x->head.bytes};
     CN_TRY(verify(&i, &x->head.digest));
+    CN_TRY(cn_blas_get(&blas)); /* what FAISS makes of PQ's tables needs it */
+    omp_set_num_threads(1);
     FILE *f = fopencookie(&i, "r", (cookie_io_functions_t){.read = give});
     if (!f)
         return cn_fail_memory();
