@@ -7,7 +7,8 @@
 #include "engine/faiss/inside.h"
 
 #define TRAIN_LEAST 65536u
-#define TRAIN_A_LIST 256u /* rows; FAISS takes no more */
+#define TRAIN_A_LIST 64u /* rows */
+#define TRAIN_MOST 524288u
 #define ADDED_TOGETHER 16384u
 
 /* n rows, spread evenly from `from` on, to their own array. */
@@ -21,6 +22,7 @@ static cn_err gather(const cn_faiss *x, uint32_t from, uint32_t n, uint32_t of, 
 static cn_err train(cn_faiss *x) {
     const cn_blas *blas;
     uint32_t rows = x->head.rows, most = TRAIN_A_LIST * x->form.lists > TRAIN_LEAST ? TRAIN_A_LIST * x->form.lists : TRAIN_LEAST, n = rows < most ? rows : most;
+    n = n < TRAIN_MOST ? n : TRAIN_MOST;
     if (faiss_Index_is_trained(x->index))
         return CN_OK;
     CN_TRY(cn_blas_get(&blas));

@@ -80,8 +80,9 @@ static cn_err run(measuring *m, measure_fn *fn, unsigned threads) {
 }
 
 static cn_err find_truth(measuring *m, bench *b, uint32_t sample, const cn_scan *q) {
-    uint32_t n;
-    return cn_flat_staged(m->x->flat, q, b->flat, m->truth + (size_t)sample * m->neighbours, &n);
+    uint32_t n = 0;
+    CN_TRY(cn_flat_staged(m->x->flat, q, b->flat, m->truth + (size_t)sample * m->neighbours, &n));
+    return n == m->neighbours ? CN_OK : cn_fail(CN_INTERNAL, "measuring a FAISS index: rows have no score");
 }
 
 static cn_err find_places(measuring *m, bench *b, uint32_t sample, const cn_scan *q) {

@@ -111,7 +111,7 @@ static cn_err build_postings(const cn_survey *s, const cn_compact_opts *o, cn_re
 
 static void build_kind(const cn_survey *s, cn_seg *seg, const cn_space *space, const cn_compact_opts *o, bool *ret_made) {
     *ret_made = false;
-    if (s->ix.set.faiss.n)
+    if (s->ix.set.faiss.n && !o->erased) /* which may take long, and cannot be stopped: an erasure does not wait for it */
         go_on_without(s, seg, CN_FAISS_KIND, cn_seg_build_faiss(seg, space, s->ix.set.faiss, o->pace ? 1 : cn_cpus(), ret_made));
     if (s->ix.set.cells)
         go_on_without(s, seg, CN_CELLS_KIND, cn_seg_build_cells(seg, space, o->pace ? 1 : cn_cpus(), ret_made));

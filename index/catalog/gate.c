@@ -279,16 +279,17 @@ static void tell(const cn_requirement *r, const cn_gate_result *x, cn_buf *out) 
 cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t version, uint64_t active, cn_arena *a, cn_buf *ret, uint32_t *ret_n, unsigned *ret_by) {
     cn_gate g;
     cn_gate_results r;
-    cn_frozen_set *sets;
-    uint32_t n = 0, n_sets;
+    cn_frozen_set *sets = NULL;
+    uint32_t n = 0, n_sets = 0;
     unsigned by = 0;
     CN_TRY(load_gate(c, txn, index_id, a, &g));
     CN_TRY(cn_gate_results_load(c, txn, index_id, version, active, a, &r));
-    CN_TRY(cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets));
     for (uint32_t i = 0; i < g.n; i++) {
         const cn_gate_result *x = cn_gate_find(&r, g.v[i].name);
         if (cn_gate_meets(&g.v[i], x))
             continue;
+        if (n == 0)
+            CN_TRY(cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets));
         by |= cn_gate_measured_by(sets, n_sets, g.v[i].name);
         if (n++ < TOLD_MAX)
             tell(&g.v[i], x, ret);

@@ -86,10 +86,19 @@ static bool is_file(const char *path, dev_t dev, ino_t ino) {
 
 static bool still_there(const cn_env *e) { return is_file(e->path, e->dev, e->ino); }
 
-/* Where a tenant of that name was made anew, the lock file is another too: then what is open is only gone. */
+static bool is_hosts(const cn_env *e) {
+    static const char name[] = "/cairn.mdb";
+    size_t n = strlen(e->path);
+    return n >= sizeof name - 1 && strcmp(e->path + n - (sizeof name - 1), name) == 0;
+}
+
+/* Where a tenant of that name was made anew, the lock file is another too: then what is open is only gone. The host's is never made
+ * anew: another in its place, as by a whole directory put back, was brought there. */
 bool cn_lock_keeps_another(const cn_env *e) {
     char path[CN_LOCK_PATH];
-    return !still_there(e) && access(e->path, F_OK) == 0 && path_of(e->path, path) == CN_OK && is_file(path, e->lock.dev, e->lock.ino);
+    if (still_there(e) || access(e->path, F_OK) != 0)
+        return false;
+    return is_hosts(e) || (path_of(e->path, path) == CN_OK && is_file(path, e->lock.dev, e->lock.ino));
 }
 
 cn_lock_is cn_lock_look(const cn_env *e) {

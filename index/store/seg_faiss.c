@@ -1,6 +1,7 @@
 /* The FAISS index of a segment: in <id>.faiss.mdb, beside the codes of seg_flat.c. */
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "engine/base/os.h"
 #include "index/store/seg_inside.h"
 
 /* One for each open cn_flat and factory string; those that were given out stay until the segment closes. FAISS has its bytes in
@@ -9,8 +10,12 @@ typedef struct faiss_view {
     cn_seg_made made;
     const cn_flat *flat;
     char factory[CN_FAISS_FACTORY_MAX + 1];
-    cn_faiss *faiss;
+    cn_faiss *_Atomic faiss; /* NULL: it could not be opened at tried_ns */
+    _Atomic uint64_t tried_ns;
 } faiss_view;
+
+#define AGAIN_NS 1000000000ull  /* between two attempts to open one */
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER; /* one at a time: each may be large. Before a segment's lock */
 
 static void free_faiss(cn_seg_made *m) {
     faiss_view *v = (faiss_view *)m;
@@ -80,37 +85,43 @@ static faiss_view *view_of(const cn_seg *s, const cn_flat *flat, cn_str factory)
     return NULL;
 }
 
-static faiss_view *new_view(cn_seg *s, const cn_space *space, const cn_flat *flat, cn_str factory) {
-    faiss_view *v = factory.n <= CN_FAISS_FACTORY_MAX ? cn_calloc(1, sizeof *v) : NULL;
-    if (!v || !(v->faiss = open_faiss(s, space, flat, factory))) {
-        cn_free(v);
-        return NULL;
-    }
-    v->made = (cn_seg_made){.done = free_faiss};
-    v->flat = flat;
-    memcpy(v->factory, factory.p, factory.n);
+static faiss_view *look(cn_seg *s, const cn_flat *flat, cn_str factory) {
+    pthread_mutex_lock(&s->lock);
+    faiss_view *v = view_of(s, flat, factory);
+    pthread_mutex_unlock(&s->lock);
     return v;
 }
 
-/* Opened without the lock, for others search meanwhile: who comes second takes the first one's. */
+static bool is_settled(const faiss_view *v) { return v && (v->faiss || cn_mono_ns() - v->tried_ns < AGAIN_NS); }
+
+static faiss_view *new_view(cn_seg *s, const cn_flat *flat, cn_str factory) {
+    faiss_view *v = factory.n <= CN_FAISS_FACTORY_MAX ? cn_calloc(1, sizeof *v) : NULL;
+    if (!v)
+        return NULL;
+    v->made = (cn_seg_made){.done = free_faiss};
+    v->flat = flat;
+    memcpy(v->factory, factory.p, factory.n);
+    pthread_mutex_lock(&s->lock);
+    cn_seg_keep(s, &v->made);
+    pthread_mutex_unlock(&s->lock);
+    return v;
+}
+
+/* Opened without the segment's lock, for others search meanwhile. */
 cn_faiss *cn_seg_faiss(cn_seg *s, const cn_space *space, const cn_flat *flat, cn_str factory) {
     if (cn_seg_rows(s) < cn_cells_from())
         return NULL;
-    pthread_mutex_lock(&s->lock);
-    faiss_view *first = view_of(s, flat, factory);
-    pthread_mutex_unlock(&s->lock);
-    if (first)
-        return first->faiss;
-    faiss_view *v = new_view(s, space, flat, factory);
-    if (!v)
-        return NULL;
-    pthread_mutex_lock(&s->lock);
-    first = view_of(s, flat, factory);
-    if (!first)
-        cn_seg_keep(s, &v->made);
-    pthread_mutex_unlock(&s->lock);
-    if (!first)
+    faiss_view *v = look(s, flat, factory);
+    if (is_settled(v))
         return v->faiss;
-    free_faiss(&v->made);
-    return first->faiss;
+    pthread_mutex_lock(&opening);
+    v = look(s, flat, factory);
+    if (!v)
+        v = new_view(s, flat, factory);
+    if (v && !is_settled(v)) {
+        v->faiss = open_faiss(s, space, flat, factory);
+        v->tried_ns = cn_mono_ns();
+    }
+    pthread_mutex_unlock(&opening);
+    return v ? v->faiss : NULL;
 }

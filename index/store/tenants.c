@@ -173,26 +173,31 @@ static cn_err read_owner(cn_env *control, uint8_t uid[CN_UID_BYTES]) {
 
 /* Made anew since the cairn.mdb was written that says so, which is an older one brought back. One that cannot be read is what was
  * dropped: a tenant may go for being damaged. */
-static bool lies_there_anew(const dropping *x) {
+static cn_err lies_there_anew(const dropping *x, bool *ret) {
     char path[CN_PATH_MAX];
     uint8_t uid[CN_UID_BYTES];
     cn_env *control;
-    if (!x->has_uid || cn_path(path, sizeof path, "%s/tenants/%s/control.mdb", x->d->dir, x->name) != CN_OK)
-        return false;
-    if (cn_env_open(path, CN_ENV_CONTROL, false, &control) != CN_OK)
-        return false;
-    bool anew = read_owner(control, uid) == CN_OK && memcmp(uid, x->uid, CN_UID_BYTES) != 0;
-    cn_env_close(control);
-    return anew;
+    *ret = false;
+    if (!x->has_uid)
+        return CN_OK;
+    CN_TRY(cn_path(path, sizeof path, "%s/tenants/%s/control.mdb", x->d->dir, x->name));
+    cn_err err = cn_env_open(path, CN_ENV_CONTROL, false, &control);
+    if (err == CN_OK) {
+        err = read_owner(control, uid);
+        cn_env_close(control);
+    }
+    *ret = err == CN_OK && memcmp(uid, x->uid, CN_UID_BYTES) != 0;
+    return err == CN_NOT_FOUND || err == CN_DAMAGED ? CN_OK : err;
 }
 
 /* One of that name may have been made anew. */
 static cn_err end_one(dropping *x) {
     char room[sizeof DROPPING + CN_NAME_MAX];
     cn_str v, name = cn_str_of(x->name);
+    bool anew = false;
     cn_err e = cn_db_get(x->txn, x->d->tenants, name, &v);
-    if (e == CN_NOT_FOUND)
-        e = lies_there_anew(x) ? CN_OK : set_aside(x->d, x->name);
+    if (e == CN_NOT_FOUND && (e = lies_there_anew(x, &anew)) == CN_OK && !anew)
+        e = set_aside(x->d, x->name);
     CN_TRY(e);
     return cn_db_del(x->txn, x->d->settings, dropping_key(name, room));
 }

@@ -10,7 +10,7 @@
  * 152  32  digest of the policy by which the rows were made
  * 184  32  digest of the recipe: a model or chunker of the same name may be another by the time of a resume
  * 216   8  id of the index: so may an index
- * 224   8  the newest version there was when that head was read: one that was set aside then is none it builds on */
+ * 224   8  the newest version there was when that head was read, trials apart: one that was set aside then is none it builds on */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
