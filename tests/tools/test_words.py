@@ -132,7 +132,7 @@ BAD = [
     (("jobs", "show", "acme", "nojob"), 3, ['job "nojob"', "`cairn jobs list`"]),
     (("ingest", "acme/docs"), 1, ["PATH", "nothing to ingest"]),
     (("ingest", "acme/docs", "DOCS", "--format", "wordstar"), 1, ['"wordstar"', "jsonl"]),
-    (("ingest", "acme/docs", "DOCS", "--label", "no kind"), 1, ['"no kind"', "group:hr"]),
+    (("ingest", "acme/docs", "DOCS", "--label", "no kind"), 1, ["a label has no kind", "group:hr"]),
     (("index", "create", "acme/new", "--embedder", "nomodel"), 3, ['model "nomodel"', "`cairn model list`"]),
     (("index", "create", "acme/new", "--metric", "manhattan"), 1, ["cosine, ip or l2", '"manhattan"']),
     (("index", "create", "acme/new", "--precision", "fp8"), 1, ["no precision", "embedder"]),
@@ -205,7 +205,7 @@ class Words(unittest.TestCase):
             path = self.written("changes", text)
             self.ends(("policy", "apply", "acme", path), 1, [path, *words])
         self.assertEqual(json.loads(self.place.cairn("policy", "show", "acme", "a", "-o", "json").stdout)["documents"][0]["hidden"], False)
-        for text, words in (("user:ana\n", ["line 1", "a member, a space"]), ("user:ana group:hr\nuser:bo bad\n", ["line 2", '"bad"', "group:hr"])):
+        for text, words in (("user:ana\n", ["line 1", "a member, a space"]), ("user:ana group:hr\nuser:bo bad\n", ["line 2", "a label has no kind", "group:hr"])):
             self.ends(("member", "sync", "acme", self.written("members", text)), 1, words)
         p = self.place.cairn("ingest", "acme/docs", self.place.docs, "--map", "name=x", check=False)
         self.assertEqual(p.returncode, 1)
