@@ -93,13 +93,25 @@ static cn_err read_head(seal *s) {
     uint64_t head = s->head ? s->head->number : 0;
     bool moved = head != o->base;
     s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker) || !cn_str_eq(s->head->recipe.analyser, o->recipe->analyser));
-    if (moved && (!descends(s, head) || s->outdated))
+    if (moved && (o->rest || !descends(s, head) || s->outdated))
         return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
                        (unsigned long long)o->base, (unsigned long long)head);
     if (o->recipe->metric != s->ix.set.metric)
         return cn_fail(CN_INVALID, "index \"" CN_STR_FMT "\" compares by %s, the new rows by %s", CN_STR_ARG(o->index), cn_metric_name(s->ix.set.metric),
                        cn_metric_name(o->recipe->metric));
     return cn_live_open(s->t, s->head, &s->base);
+}
+
+/* A list that is no longer in force, or is now, would narrow other rows of what the version is made of. Trials are looked at by
+ * whoever makes them. */
+static cn_err same_lists(const seal *s, const cn_policy *p) {
+    if (!s->head || s->o->trial_of)
+        return CN_OK;
+    cn_digest now = cn_policy_lists(s->policy, s->ix.id, s->head->number), then = cn_policy_lists(p, s->ix.id, s->head->number);
+    if (cn_digest_eq(&now, &then))
+        return CN_OK;
+    return cn_fail(CN_CONFLICT, "what versions of index \"" CN_STR_FMT "\" take away from version %llu changed at the same moment; run this again", CN_STR_ARG(s->o->index),
+                   (unsigned long long)s->head->number);
 }
 
 /* ---------- what the new rows replace ---------- */
@@ -449,6 +461,8 @@ static cn_err look_and_commit(seal *s) {
     CN_TRY(cn_policy_load(s->t, &s->looked));
     cn_err err = look_for_returned(s, s->looked);
     if (err == CN_OK)
+        err = same_lists(s, s->looked);
+    if (err == CN_OK)
         err = cn_catalog_write(s->t, commit, s);
     cn_policy_unref(s->looked);
     s->looked = NULL;
@@ -515,6 +529,8 @@ static cn_err prepare(seal *s, bool *ret_same) {
     CN_TRY(cn_answers_next(s->of, s->o->edit, s->o->edit_ctx, &s->ix.set));
     s->ix.set.analyser = s->o->trial_of ? s->o->recipe->analyser : s->ix.set.analyser;
     CN_TRY(cn_answers_put(&s->ix.set, s->a, &s->v));
+    if (s->o->rest)
+        CN_TRY(same_lists(s, s->o->policy));
     CN_TRY(carry(s));
     CN_TRY(look_for_returned(s, s->policy));
     CN_TRY(copy_living(s));

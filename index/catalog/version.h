@@ -48,6 +48,8 @@ typedef struct cn_seal {
     uint64_t index_id;              /* the index that the rows were made for; 0: whichever has that name. CN_CONFLICT: it was dropped and made anew */
     uint64_t base;                  /* what the caller read as head; sealing fails with CN_CONFLICT when the head moved and rebase is not possible */
     uint64_t newest;                /* the newest version there was then, trials apart: what of those up to it becomes the head again was not looked at */
+    bool rest;                      /* rows of the file are of documents that the source did not say, narrowed by the lists of `policy`: only
+                                     * where the head is the base still, and under these lists, is the version of them */
     uint64_t trial_of;              /* not 0: made a trial, of this version's documents; it lies on the trial `base` (0: on none), wherever the head is */
     const cn_recipe *recipe;        /* but of a trial the analyser apart, which goes on as all that changes answers (answers.h) */
     cn_index_edit_fn *edit;         /* changes settings of the index with it, in the same transaction; NULL: none. Then a version is sealed

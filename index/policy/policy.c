@@ -216,6 +216,19 @@ static const cn_gone_list *next_list(const cn_policy *p, uint32_t *i, uint64_t i
     return *i < p->n_lists ? p->lists[(*i)++] : NULL;
 }
 
+cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, uint64_t version) {
+    cn_sha256 s;
+    cn_sha256_begin(&s);
+    const cn_gone_list *x;
+    for (uint32_t i = 0; (x = next_list(p, &i, index_id, version));) {
+        cn_sha256_add(&s, &x->number, sizeof x->number);
+        cn_sha256_add(&s, &x->own, sizeof x->own);
+    }
+    cn_digest d = cn_sha256_get(&s);
+    cn_sha256_end(&s);
+    return d;
+}
+
 bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, uint64_t version) {
     const cn_gone_list *x, *y;
     uint32_t i = 0, k = 0;

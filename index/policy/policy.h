@@ -52,6 +52,7 @@ cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t versi
 /* Whether, for this version, all that lies between two policies is what cn_policy_changed() tells: patterns and lists are the
  * same, and every list can be read. */
 bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, uint64_t version);
+cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, uint64_t version); /* of equal ones the same lists are in force over it */
 /* Calls fn with the key of each document of which one policy says another thing than the other; at a cost by what changed. */
 cn_err cn_policy_changed(const cn_policy *now, const cn_policy *before, cn_policy_key_fn *fn, void *ctx);
 bool cn_policy_has_patterns(const cn_policy *p);

@@ -76,6 +76,7 @@ static void add_counts(cn_run *r, const cn_counts *first) {
         gone += cn_ledger_find(&r->ledger, &r->removed[i], &at);
     }
     uint64_t same = first->unchanged + (gone < first->deleted ? first->deleted - gone : 0); /* of two heads one may have what the other lacks */
+    same = r->remake ? 0 : same; /* they came with the rest */
     c->read += same + first->rejected;
     c->unchanged += same;
     c->rejected += first->rejected;
@@ -119,6 +120,7 @@ static cn_err make_again(cn_run *r) {
     r->feed = (cn_feed){.next = cn_feed_own};
     cn_run_step(r, "embedding");
     CN_TRY(cn_run_line(r));
+    CN_TRY(cn_run_rest(r));
     add_counts(r, &first);
     return CN_OK;
 }

@@ -140,8 +140,8 @@ cn_err cn_run_seal(cn_run *r, uint64_t base, uint64_t trial_of, cn_arena *a, cn_
     uint64_t number;
     cn_digest root;
     CN_TRY(cn_run_recipe_end(r));
-    cn_seal s = {.index = r->o.index, .index_id = r->index.id, .base = base, .newest = r->index.newest, .trial_of = trial_of, .recipe = &r->recipe,
-                 .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id), .policy = r->of_before ? NULL : r->policy};
+    cn_seal s = {.index = r->o.index, .index_id = r->index.id, .base = base, .newest = r->index.newest, .rest = r->remake && !r->rebuild, .trial_of = trial_of,
+                 .recipe = &r->recipe, .removed = r->removed, .n_removed = r->n_removed, .counts = r->counts, .job = cn_str_of(r->row.id), .policy = r->of_before ? NULL : r->policy};
     cn_segw *w = r->w;
     r->w = NULL;
     if (w)

@@ -159,7 +159,7 @@ static cn_err read_source(cn_run *r) {
     return err;
 }
 
-static cn_err read_rest(cn_run *r) {
+cn_err cn_run_rest(cn_run *r) {
     if (!r->remake)
         return CN_OK;
     cn_feed_begin_rest(r);
@@ -177,15 +177,21 @@ static cn_err unseen(void *run, const cn_key *key) {
 }
 
 static cn_err read_once(cn_run *r) {
-    if (r->feed.next == cn_feed_memory)
-        CN_TRY(cn_run_line(r));
-    else
-        CN_TRY(read_source(r));
+    r->feed = (cn_feed){.next = cn_feed_memory, .docs = r->docs, .n_docs = r->n_docs};
+    CN_TRY(r->put ? cn_run_line(r) : read_source(r));
     if (r->o.sync && !r->unnamed) /* any of the unseen may be one of those */
         CN_TRY(cn_ledger_unseen(&r->ledger, r->o.from.source, unseen, r));
-    CN_TRY(read_rest(r));
+    CN_TRY(cn_run_rest(r));
     r->stale = r->seq < r->skip_to;
     return r->stale ? cn_fail(CN_CONFLICT, "the input is shorter than when the job stopped") : CN_OK;
+}
+
+/* Which comes once. */
+static bool reads_input(const cn_run *r) {
+    bool any = false;
+    for (uint32_t i = 0; i < r->o.from.n_paths; i++)
+        any = any || strcmp(r->o.from.paths[i], "-") == 0;
+    return any;
 }
 
 /* A resumed job whose input is another now starts anew. */
@@ -194,9 +200,8 @@ static cn_err read_all(cn_run *r) {
     cn_err err = read_once(r);
     if (err != CN_CONFLICT || !r->stale)
         return err;
-    for (uint32_t i = 0; i < r->o.from.n_paths; i++)
-        if (strcmp(r->o.from.paths[i], "-") == 0)
-            return cn_fail(CN_INVALID, "standard input is not what it was when the job stopped; run it anew");
+    if (reads_input(r))
+        return cn_fail(CN_INVALID, "standard input is not what it was when the job stopped; run it anew");
     CN_TRY(cn_run_start_anew(r));
     return read_once(r);
 }
@@ -208,10 +213,20 @@ static cn_err finish(cn_run *r, cn_job_result *ret) {
     return err;
 }
 
+/* Of rows of a head that is not the head any more nothing is kept: it may be this job's model by now, and has them. */
+static cn_err read_anew(cn_run *r) {
+    cn_run_close(r);
+    CN_TRY(cn_run_open(r));
+    CN_TRY(cn_run_start_anew(r));
+    return read_all(r);
+}
+
 static cn_err finish_by_the_head(cn_run *r, cn_job_result *ret) {
     cn_err err = finish(r, ret);
-    for (int i = 0; i < TIMES_AGAIN && err == CN_CONFLICT && cn_run_model_changed(r); i++) {
-        CN_TRY(cn_run_again(r));
+    for (int i = 0; i < TIMES_AGAIN && err == CN_CONFLICT; i++) {
+        if (r->remake ? reads_input(r) : !cn_run_model_changed(r))
+            break;
+        CN_TRY(r->remake ? read_anew(r) : cn_run_again(r));
         err = finish(r, ret);
     }
     return err;
@@ -376,7 +391,9 @@ cn_err cn_job_put(cn_tenant *t, const cn_job_opts *o, const cn_raw *docs, uint32
     r->o.from.rows = NULL;
     if (!r->o.from.source.n)
         r->o.from.source = CN_STR("default");
-    r->feed = (cn_feed){.next = cn_feed_memory, .docs = docs, .n_docs = n};
+    r->put = true;
+    r->docs = docs;
+    r->n_docs = n;
     CN_TRY(cn_modes_let_job(t, o->index, true, who));
     CN_TRY(claim(r, "put", PUT_TRIES));
     return go(r, false, ret);

@@ -59,7 +59,7 @@ typedef struct cn_run cn_run;
 typedef struct cn_feed {
     cn_err (*next)(cn_run *r, cn_arena *a, cn_item *ret); /* CN_END at the end */
     cn_source *source;
-    const cn_raw *docs;
+    const cn_raw *docs; /* the run's */
     uint32_t n_docs, next_doc;
     cn_place place;
     const cn_place *places; /* documents of the head to be made anew */
@@ -75,6 +75,9 @@ typedef struct cn_run {
     void *progress_ctx;
     bool rebuild, dry;
     uint64_t of;               /* of a rebuild that goes on: the version whose documents it made; 0: the head */
+    bool put;                  /* docs are its input, not a source */
+    const cn_raw *docs;
+    uint32_t n_docs;
     bool withheld;             /* it was to activate, and who resumed it may not */
     unsigned threads;
     cn_arena arena;            /* for the run's own strings */
@@ -186,6 +189,7 @@ cn_err cn_run_save(cn_run *r);            /* the row as it is now; learns whethe
 cn_err cn_run_may_go_on(cn_run *r);       /* looks now whether someone asked to stop */
 /* job.c */
 cn_err cn_run_line(cn_run *r);            /* what the feed gives, to its end */
+cn_err cn_run_rest(cn_run *r);            /* what of the head came in no row, where another model makes it anew */
 /* rebuild.c: from the first row to the flip */
 cn_err cn_run_rebuild(cn_run *r, bool resumed, cn_job_result *ret);
 /* setup.c: index, head, recipe, embedder, ledger */
