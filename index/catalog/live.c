@@ -111,6 +111,30 @@ void cn_live_close(cn_living *l) {
     *l = (cn_living){0};
 }
 
+cn_err cn_live_copy(const cn_living *l, uint32_t more, cn_living *ret) {
+    uint32_t n = l->n;
+    *ret = (cn_living){.segs = cn_calloc(n + more, sizeof *ret->segs), .dead = cn_calloc(n + more, sizeof *ret->dead), .stubs = cn_calloc(n + more, sizeof *ret->stubs)};
+    if (!ret->segs || !ret->dead || !ret->stubs)
+        return cn_fail_memory();
+    for (uint32_t i = 0; i < n; i++) {
+        ret->segs[i] = cn_seg_ref(l->segs[i]);
+        ret->n++;
+        ret->dead[i] = roaring_bitmap_copy(l->dead[i]);
+        ret->stubs[i] = roaring_bitmap_copy(l->stubs[i]);
+        if (!ret->dead[i] || !ret->stubs[i])
+            return cn_fail_memory();
+    }
+    return CN_OK;
+}
+
+cn_err cn_live_add(cn_living *l, cn_seg *seg) {
+    uint32_t n = l->n++;
+    l->segs[n] = cn_seg_ref(seg);
+    l->dead[n] = roaring_bitmap_create();
+    l->stubs[n] = roaring_bitmap_create();
+    return l->dead[n] && l->stubs[n] ? CN_OK : cn_fail_memory();
+}
+
 static bool find(const cn_living *l, const cn_key *key, bool stub, uint32_t *ret_part, uint32_t *ret_doc) {
     for (uint32_t i = l->n; i-- > 0;) {
         uint32_t doc;

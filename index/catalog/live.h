@@ -26,6 +26,10 @@ typedef struct cn_living {
 /* v NULL: an index without any version yet, which has no documents. */
 cn_err cn_live_open(cn_tenant *t, const cn_version *v, cn_living *ret);
 void cn_live_close(cn_living *l);
+/* The same documents, of which others may die, and room for so many more segments; without the version's own file. To be closed
+ * after an error, too. */
+cn_err cn_live_copy(const cn_living *l, uint32_t more, cn_living *ret);
+cn_err cn_live_add(cn_living *l, cn_seg *seg); /* in that room: one with all its documents alive */
 /* Where the document lives; false when it does not. */
 bool cn_live_find(const cn_living *l, const cn_key *key, uint32_t *ret_part, uint32_t *ret_doc);
 /* The same for one that is the version's as a stub. */

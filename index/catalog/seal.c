@@ -213,35 +213,6 @@ static cn_err replace(seal *s) {
     return count(s);
 }
 
-/* `now` as base with room for the fresh segments; those all dead are left out of the manifest later. */
-static cn_err copy_living(seal *s) {
-    uint32_t n = s->base.n;
-    s->now.segs = cn_calloc(n + FRESH, sizeof *s->now.segs);
-    s->now.dead = cn_calloc(n + FRESH, sizeof *s->now.dead);
-    s->now.stubs = cn_calloc(n + FRESH, sizeof *s->now.stubs);
-    if (!s->now.segs || !s->now.dead || !s->now.stubs)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < n; i++) {
-        s->now.segs[i] = cn_seg_ref(s->base.segs[i]);
-        s->now.n++;
-        s->now.dead[i] = roaring_bitmap_copy(s->base.dead[i]);
-        s->now.stubs[i] = roaring_bitmap_copy(s->base.stubs[i]);
-        if (!s->now.dead[i] || !s->now.stubs[i])
-            return cn_fail_memory();
-    }
-    return CN_OK;
-}
-
-static cn_err append_fresh(seal *s, cn_seg *fresh) {
-    if (!fresh)
-        return CN_OK;
-    uint32_t n = s->now.n++;
-    s->now.segs[n] = cn_seg_ref(fresh);
-    s->now.dead[n] = roaring_bitmap_create();
-    s->now.stubs[n] = roaring_bitmap_create();
-    return s->now.dead[n] && s->now.stubs[n] ? CN_OK : cn_fail_memory();
-}
-
 /* ---------- manifest, root ---------- */
 
 static bool all_dead(const cn_living *l, uint32_t i) {
@@ -533,10 +504,10 @@ static cn_err prepare(seal *s, bool *ret_same) {
         CN_TRY(same_lists(s, s->o->policy));
     CN_TRY(carry(s));
     CN_TRY(look_for_returned(s, s->policy));
-    CN_TRY(copy_living(s));
+    CN_TRY(cn_live_copy(&s->base, FRESH, &s->now)); /* those all dead are left out of the manifest later */
     CN_TRY(replace(s));
     for (int i = 0; i < FRESH; i++)
-        CN_TRY(append_fresh(s, s->fresh[i]));
+        CN_TRY(s->fresh[i] ? cn_live_add(&s->now, s->fresh[i]) : CN_OK);
     bool all = s->o->edit && !cn_str_eq(s->v.recipe.analyser, s->of->recipe.analyser); /* the analyser is what is changed */
     for (uint32_t i = all ? 0 : s->base.n; i < s->now.n; i++)
         CN_TRY(cn_version_postings(s->now.segs[i], &s->v.recipe, NULL, NULL));

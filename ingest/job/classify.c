@@ -144,8 +144,8 @@ static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
     it->raw.id = it->doc.id;
     it->raw.where = CN_STR("the head");
     CN_TRY(look_for_revocations(r, a, it, &it->doc.labels, &narrowed)); /* the source has not said it again */
-    it->row = narrowed ? (cn_digest){{0}} : it->doc.row;
-    it->doc.row = it->row;
+    it->row = narrowed ? cn_row_digest(&it->doc.content, &it->doc.labels, it->doc.meta) : it->doc.row; /* for a resume, under other lists perhaps */
+    it->doc.row = narrowed ? (cn_digest){{0}} : it->doc.row;
     CN_TRY(look_for_erasure(r, it));
     it->fate = it->erased ? CN_FATE_DELETED : CN_FATE_CHANGED;
     it->how = it->erased ? CN_HOW_KEEP : CN_HOW_STORED;

@@ -1,7 +1,7 @@
 /* The writer's part: rows into the file in the order they were read, counted, and noted for a resume.
  *
  * The note in the file (little-endian), committed together with the rows it speaks of:
- *   0   4  format: 8; 7: without the last field, as builds before this one wrote it; 0: nothing to go on from
+ *   0   4  format: 7; 6: without the last field, as builds before this one wrote it; 0: nothing to go on from
  *   4   4  1: the whole input is in it, which deletes nothing; else 0
  *   8   8  version the job builds on; 0: none
  *  16   8  rows read so far
@@ -10,17 +10,16 @@
  * 152  32  digest of the policy by which the rows were made
  * 184  32  digest of the recipe: a model or chunker of the same name may be another by the time of a resume
  * 216   8  id of the index: so may an index
- * 224   8  the newest version there was when that head was read, trials apart: one that was set aside then is none it builds on
- * 232  32  digest of the lists in force over that head, which rows that the source did not say were narrowed by */
+ * 224   8  the newest version there was when that head was read, trials apart: one that was set aside then is none it builds on */
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
 #include "engine/base/utf8.h"
 #include "ingest/job/digests.h"
 #include "ingest/job/run.h"
 
-#define NOTE_FORMAT 8
-#define NOTE_BEFORE 7
-#define BYTES_BEFORE 232
+#define NOTE_FORMAT 7
+#define NOTE_BEFORE 6
+#define BYTES_BEFORE 224
 #define KEEP_NS 2000000000ull
 #define VERSIONS_ARENA ((size_t)1 << 30)
 #define ID_LISTED 512 /* bytes of a rejected document's id */
@@ -32,18 +31,15 @@ typedef struct note {
     uint64_t read, added, unchanged, changed, relabelled, rejected, deleted, unlabelled, listed, parsed_over, skipped, unnamed;
     cn_digest policy, recipe;
     uint64_t index, newest;
-    cn_digest lists;
 } note;
-_Static_assert(sizeof(note) == 264, "the layout of the note is fixed");
-
-static cn_digest lists_of(const cn_run *r) { return cn_policy_lists(r->policy, r->index.id, r->has_head ? r->head.number : 0); }
+_Static_assert(sizeof(note) == 232, "the layout of the note is fixed");
 
 static note note_of(const cn_run *r) {
     const cn_counts *c = &r->counts;
     return (note){.format = NOTE_FORMAT, .index = r->index.id, .newest = r->index.newest, .base = r->has_head ? r->head.number : 0, .rows = r->seq, .chain = r->chain, .read = c->read, .added = c->added,
                   .unchanged = c->unchanged, .changed = c->changed, .relabelled = c->relabelled, .rejected = c->rejected, .deleted = c->deleted,
                   .unlabelled = c->unlabelled, .listed = r->listed, .parsed_over = r->parsed_over, .skipped = c->skipped, .unnamed = r->unnamed,
-                  .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest, .lists = lists_of(r)};
+                  .policy = cn_policy_digest(r->policy), .recipe = r->recipe_digest};
 }
 
 /* Rows made again were not read from the input: a resume has no place in it to go on from. */
@@ -90,10 +86,7 @@ static bool fits(const cn_run *r, const note *n) {
     return n->format && n->index == r->index.id && n->base == (r->has_head ? r->head.number : 0) && cn_digest_eq(&n->recipe, &r->recipe_digest);
 }
 
-static bool usable(cn_run *r, const note *n) {
-    cn_digest lists = lists_of(r);
-    return fits(r, n) && !made_of_erased(r, n) && (!r->remake || cn_digest_eq(&lists, &n->lists));
-}
+static bool usable(cn_run *r, const note *n) { return fits(r, n) && !made_of_erased(r, n); }
 
 cn_err cn_run_built_on(const cn_run *r, uint64_t base, uint64_t newest, bool *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
