@@ -3,7 +3,7 @@
  * rows as given (normalised for cosine) -> a FAISS index by its factory string -> its own bytes, with their SHA-256. A search takes
  * from it candidates among the permitted rows, no more: their scores, order and ties are cairn's. How many lists FAISS probes, and
  * how many candidates it is asked for, was measured for each recall when the index was made, with rows as queries. Where FAISS
- * cannot reach a recall, gives too few, or the permitted rows are few, the answer is cn_flat_staged()'s.
+ * cannot reach a recall, fails, gives too few, or the permitted rows are few, the answer is cn_flat_staged()'s.
  * Owns:    a cn_faiss owns FAISS's index, in memory as a whole; the cn_flat is borrowed and must outlive it.
  * Thread:  an open cn_faiss is searched by any number of threads, each on its own thread alone (OpenMP starts none).
  * Limits:  CN_FAISS_FACTORY_MAX bytes of factory string: "Flat", "IVF1024,Flat", "IVF1024,SQ8", "IVF1024,PQ32", "IVF4096_HNSW32,PQ32",

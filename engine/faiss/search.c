@@ -1,7 +1,9 @@
 /* A query by a FAISS index: candidates among the permitted rows, then float scores; or the flat scan. */
 #include <math.h>
 #include <omp.h>
+#include <stdatomic.h>
 
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "engine/faiss/inside.h"
 
@@ -80,6 +82,15 @@ static bool are_enough(const cn_faiss *x, const cn_scan *q, const cn_faiss_aim *
     return n >= (q->k < q->n_permitted ? q->k : q->n_permitted) && (n == q->n_permitted || n >= expected / 2);
 }
 
+/* What FAISS cannot do the scan can. Told once: it may be so of each question. */
+static bool find_candidates(const cn_faiss *x, const cn_scan *q, const cn_faiss_aim *a, uint32_t *rows, uint32_t *ret_n) {
+    static atomic_bool told;
+    bool found = cn_faiss_candidates(x, q, a->probe, a->depth, rows, ret_n) == CN_OK;
+    if (!found && !atomic_exchange(&told, true))
+        cn_log(CN_LOG_WARN, "faiss.failed", "%s; such questions are answered by scanning, and this is not told again", cn_error_detail());
+    return found;
+}
+
 /* ---------- the answer ---------- */
 
 static cn_err rank(const cn_faiss *x, const cn_scan *q, const uint32_t *rows, uint32_t n, cn_scratch *flat) {
@@ -106,8 +117,7 @@ cn_err cn_faiss_search(const cn_faiss *x, const cn_scan *q, double recall, cn_sc
         return cn_fail(CN_DEADLINE, "the search ran out of time");
     if (a) {
         told = (cn_cells_told){CN_WAY_ABANDONED, a->rows, x->form.lists ? a->probe : 0, a->rows};
-        CN_TRY(cn_faiss_candidates(x, q, a->probe, a->depth, rows, &n));
-        told.way = are_enough(x, q, a, n) ? CN_WAY_CELLS : CN_WAY_ABANDONED;
+        told.way = find_candidates(x, q, a, rows, &n) && are_enough(x, q, a, n) ? CN_WAY_CELLS : CN_WAY_ABANDONED;
     }
     if (told.way == CN_WAY_CELLS) {
         CN_TRY(rank(x, q, rows, n, flat));
