@@ -21,7 +21,8 @@ void cn_run_step(cn_run *r, const char *step) {
 static void take_wish(cn_run *r, const cn_job_row *saved) {
     if (r->cancelled)
         return;
-    r->cancelled = r->halt = true;
+    r->cancelled = true;
+    r->halt = true;
     memcpy(r->row.why, saved->why, sizeof r->row.why);
     if (r->line) {
         cn_run_cancelled(r);
@@ -55,7 +56,8 @@ static void look_whether_to_leave(cn_run *r) {
     bool leaves = (r->o.leave && atomic_load(r->o.leave)) || nobody_waits(r);
     if (r->left || !leaves)
         return;
-    r->left = r->halt = true;
+    r->left = true;
+    r->halt = true;
     if (r->line) {
         cn_run_left(r);
         cn_line_stop(r->line, CN_UNAVAILABLE, cn_error_detail());
