@@ -228,6 +228,11 @@ def look_diff(m, ix, holds, root, plain):
     have = {(d["source"], d["doc"]): d["change"] for d in told["documents"]}
     if have != want:
         return f"versions {a} and {b} differ in {have}, not {want}"
+    labels = lambda row: {kind: sorted(getattr(row, kind)) if whole(row) else [] for kind in ("allow", "deny", "require")}
+    for d in told["documents"]:
+        sides = {"before": labels(pairs[d["source"], d["doc"]][0]), "after": labels(pairs[d["source"], d["doc"]][1])}
+        if sides != {side: {kind: sorted(v) for kind, v in d[side].items()} for side in sides}:
+            return f"{d} between versions {a} and {b}, not {sides}"
     open_sides = [n for n in (a, b) if not ix.versions[n].quarantined]
     may = {key for key in want for n in open_sides if m.sees(ix, n, key, holds, holds)}
     shown = {(d["source"], d["doc"]) for d in narrow["documents"]}

@@ -15,6 +15,7 @@ from collections import Counter
 
 import oracle
 import oracle_ask
+import oracle_jobs
 from serving import Data, Failed, Rpc, Server, count, seed
 
 QUESTIONS = count(20000, 200000)
@@ -45,6 +46,7 @@ class World(Data):
         self.limited = self.make_key(*scope, "--index", "ix", "--labels", "public,group:a")
         self.plain = self.make_key("--scope", "query,versions", "--labels", "public,group:a")
         self.start()
+        self.jobs = oracle_jobs.Jobs(self)
 
     def start(self):
         self.server = Server(self, "--anonymous", "acme")
@@ -138,6 +140,7 @@ class World(Data):
         return who, [json.loads(line) for line in out.splitlines()]
 
     def close(self):
+        self.jobs.close()
         code = self.server.stop()
         self.cairn("audit", "verify", "acme")
         self.cairn("scrub")
@@ -174,7 +177,7 @@ class Oracle(unittest.TestCase):
             try:
                 for n in range(CHANGES):
                     try:
-                        steps[oracle.step(w.m, w.change)] += 1
+                        steps[w.jobs.turn() or oracle.step(w.m, w.change)] += 1
                         able = [ix for ix in w.m.indexes if ix.active]
                         if not able:
                             continue
@@ -196,7 +199,7 @@ class Oracle(unittest.TestCase):
         print(f"{dict(asked)} questions, {self.hits} hits, {self.empty} empty answers; {dict(steps)}; with hits {dict(self.seen)}", file=sys.stderr)
         self.assertGreater(self.hits, asked.total())
         self.assertGreater(self.empty, asked.total() // 50)
-        self.assertEqual(set(steps) - {"restart"}, {s.__name__ for s, _ in oracle.STEPS})
+        self.assertEqual(set(steps) - {"restart", *oracle_jobs.TURNS}, {s.__name__ for s, _ in oracle.STEPS})
         for name in [*(s for s, _ in oracle_ask.SHAPES), "text", "vector", "also", "operators", "widened", "marked", "left out"]:
             self.assertGreater(self.seen[name], asked.total() // 200, name)
 
