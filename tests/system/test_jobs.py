@@ -402,6 +402,23 @@ class Jobs(unittest.TestCase):
         self.counts(r, added=1, documents=4)
         self.ingest("a", other, "--source", "feed", "--activate")
 
+    def test_the_head_is_set_aside_under_a_job(self):
+        """It says so, and what to do, also where no version is left to build on."""
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("a.jsonl", range(3)), "--source", "s")
+        row = '{"id": "e1", "text": "More.", "labels": ["public"]}\n'
+        say = lambda p: (p.communicate(row)[1], p.returncode)
+        p, _ = self.pipe("a", "--source", "t")
+        self.cairn("quarantine", "acme/a", "1")
+        err, code = say(p)
+        self.assertEqual(code, 5)
+        self.assertIn("version 1, on which this work was based, was set aside, and no other is good; run it again", err)
+        p, _ = self.pipe("a", "--source", "t")
+        self.cairn("unquarantine", "acme/a", "1")
+        err, code = say(p)
+        self.assertEqual(code, 5)
+        self.assertIn("version 1 is one by now; run it again", err)
+
     def test_cancel_ends_a_living_job(self):
         self.index("a", "--embedder", "none")
         self.ingest("a", self.rows("r.jsonl", range(3)), "--activate")
