@@ -217,6 +217,13 @@ class Jobs(unittest.TestCase):
         r = self.ingest("a", self.write("t.jsonl", '{"id": "q2", "text": "q"}\n' + "nonsense\n"), "--max-rejected", "0", "--activate", "--max-deleted", "1190", code=5)
         self.assertEqual(self.active("a"), 2)
 
+    def test_a_source_of_rows_that_delete_holds_no_document(self):
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("r.jsonl", range(4)), "--activate")
+        r = self.ingest("a", self.write("s.jsonl", '{"id": "d0", "op": "delete"}\n'), "--sync", "--activate", code=5)
+        self.assertEqual((r["state"], r["activated"], r["counts"]["deleted"]), ("guarded", False, 4))
+        self.assertIn("the limit is 0", r["why"])
+
     def test_guards_count_rejections_of_the_job_alone(self):
         self.index("a", "--embedder", "none")
         night = lambda n: self.write("n.jsonl", "".join(json.dumps({"id": f"e{i}", "text": "", "labels": ["public"]}) + "\n" for i in range(400))
