@@ -418,6 +418,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         if (s->fresh[i])
             CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
     CN_TRY(cn_returned_keep_erased(s->t, c, txn, &s->back, &s->fresh_part[JOB].id));
+    s->v.marks |= s->back.n && !s->o->policy ? CN_MARK_QUARANTINED : 0; /* they may be alive in its base, until it is caught up with */
     s->v.number = ++ix.newest;
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     ix.set = s->o->edit ? set : ix.set;

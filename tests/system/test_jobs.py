@@ -559,6 +559,24 @@ class Jobs(unittest.TestCase):
             self.assertIn('does not go with "resume"', self.cairn("ingest", "acme/a", "--resume", job, *option, code=1).stderr)
         self.assertIn("no job", self.cairn("ingest", "acme/a", "--resume", "20200101T000000-0000000000000000", code=3).stderr)
 
+    def test_a_killed_job_knows_its_input_again(self):
+        """Whatever was erased since: of standard input that cannot be told from another one, and files would be read in vain."""
+        self.index("a", "--embedder", "none")
+        self.ingest("a", "-", "--format", "jsonl", text="".join(json.dumps({"id": f"d{i}", "text": f"Row {i}.", "labels": ["public"]}) + "\n" for i in range(3)))
+        rows = [{"id": "d0", "labels": ["group:x"]}, {"id": "d1", "text": "Another.", "labels": ["public"]}, {"id": "d3", "text": "New.", "labels": ["public"]}]
+        text = "".join(json.dumps(x) + "\n" for x in rows + [{"id": f"none{i}", "op": "delete"} for i in range(3000)])
+        p, job = self.pipe("a")
+        p.stdin.write(text)
+        p.stdin.flush()
+        end = time.time() + 20
+        while self.map("jobs", "show", "acme", job)["counts"]["read"] < 1000 and time.time() < end:
+            time.sleep(.05)
+        p.kill()
+        p.wait()
+        self.cairn("policy", "erase", "acme", "d0", "d1", "d3")
+        r = self.ingest("a", "--resume", job, text=text)
+        self.counts(r, read=3003, relabelled=1, changed=1, added=1, rejected=0)
+
     # ---------- what is not known is not deleted ----------
     def test_sync_deletes_nothing_while_rejected_rows_are_nobodys(self):
         self.index("a", "--embedder", "none")
