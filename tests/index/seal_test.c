@@ -250,6 +250,10 @@ static void test_trials(void) {
     OK(seal_trial("t", 0, 1, "abc", 3, &number));
     CU_ASSERT_EQUAL(number, 2);
     CU_ASSERT_EQUAL(head_of("t"), 1);
+    OK(cn_version_mark(s_tenant, CN_STR("t"), 1, CN_MARK_QUARANTINED, 0, &s_who));
+    CU_ASSERT_EQUAL(s_activate("t", 2), CN_CONFLICT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "version 1, which was set aside"));
+    OK(cn_version_mark(s_tenant, CN_STR("t"), 1, 0, CN_MARK_QUARANTINED, &s_who));
     CU_ASSERT_EQUAL(s_seal("t", more, 1, NULL), 3);
     OK(cn_version_get(s_tenant, CN_STR("t"), 3, &s_arena, &v));
     CU_ASSERT_EQUAL(v.base, 1);
