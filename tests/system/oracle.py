@@ -6,12 +6,16 @@ A kind of change is a row of STEPS, a filter's form a row of FORMS."""
 import random
 from collections import Counter
 
+from serving import Failed
+
 LABELS = ["public", "group:a", "group:b", "group:c", "group:d", "user:x", "user:y", "user:z"]
 SOURCES = ["s0", "s1"]
 DOCS = [(SOURCES[i % 2], f"{'a/' if i >= 30 else ''}doc-{i}") for i in range(40)]
 GLOBS = {"doc-1*": lambda i: "/" not in i and i.startswith("doc-1"), "a/**": lambda i: i.startswith("a/"), "*": lambda i: "/" not in i}
 LANGS = ["de", "en", "fr"]
 WORDS = ["cup", "dog", "sun", "cap", "pen", "box", "cat", "car", "jar", "log", "net", "zip"]  # a token each, and their own stems
+ANALYSERS = ["english", "none"]  # alike, of these words
+PRECISIONS = ["int8", "fp32"]
 PASSAGE = 8  # words of a passage of `tx`
 
 
@@ -58,10 +62,12 @@ def narrows(was, now):
 
 
 class Version:
-    def __init__(self, rows, older=(), base=0):
+    def __init__(self, number, rows, older=(), base=0):
         self.rows, self.base = rows, base  # (source, id) -> Row
-        self.suspect = self.quarantined = self.dropped = self.pinned = self.ever = self.in_force = False
+        self.suspect = self.quarantined = self.dropped = self.pinned = self.ever = self.in_force = self.trial = False
+        self.after = number  # lists of versions after this one count for it: of what a rebuild made, those that count for its base
         self.before, self.gone_back_to, self.fusion = 0, False, "scores"
+        self.recipe = {}  # what a rebuild makes otherwise
         self.lists = {key for v in older if not v.dropped for key, row in rows.items() if narrows(v.rows.get(key), row)}  # whom its list names
 
     def good(self):
@@ -77,9 +83,10 @@ class Index:
         self.way = []  # versions that were ever active, lined up: going back is to the left
         self.hold = False
         self.fusion = "scores"  # of a version that is made from none
+        self.recipe = {"analyser": ANALYSERS[0], "precision": PRECISIONS[0] if embedded else ""}
 
     def head(self):
-        return max((n for n, v in self.versions.items() if v.good()), default=0)
+        return max((n for n, v in self.versions.items() if v.good() and not v.trial), default=0)
 
     def back(self):
         """Where a rollback that names no version leads; 0: nowhere."""
@@ -116,7 +123,7 @@ class Model:
         """Of the row's labels, after the lists in force over this version. What was erased when a list was written is not in it."""
         allow, deny, require = set(row.allow), set(row.deny), set(row.require)
         for n, v in ix.versions.items():
-            later = v.rows.get(key) if n > number and v.in_force else None
+            later = v.rows.get(key) if n > ix.versions[number].after and v.in_force else None
             if later and (later.serial >= self.dead_before.get(key, 0) or key in v.lists):
                 allow &= later.allow
                 deny |= later.deny
@@ -200,13 +207,15 @@ def point(ix, n, back=False):
     if not v.ever:
         v.ever = v.in_force = True
         line_up(ix, n, back)
-    v.suspect, ix.active = False, n
+    v.suspect, v.trial, ix.active = False, False, n
 
 
 # --- jobs: what one makes of its rows, by the head and the policy of when it began, and what becomes of that at its end ---
 class Look:
     def __init__(self, m, ix):
         self.base, self.newest = ix.head(), max(ix.versions, default=0)
+        while self.newest > self.base and ix.versions[self.newest].trial:  # one that is activated later has the head's documents
+            self.newest -= 1
         self.rows = dict(ix.versions[self.base].rows) if self.base else {}
         self.erased, self.restored = set(m.erased), Counter(m.restored)
         self.dead = {k for k, row in self.rows.items() if m.erased_row(k, row)}
@@ -286,8 +295,8 @@ def sealed(ix, n, rows):
     """Version n is made of these rows, on the head."""
     head = ix.head()
     assert n == max(ix.versions, default=0) + 1, (n, ix.versions.keys())
-    ix.versions[n] = Version(rows, list(ix.versions.values()), head)
-    ix.versions[n].fusion = ix.versions[head].fusion if head else ix.fusion
+    v = ix.versions[n] = Version(n, rows, list(ix.versions.values()), head)
+    v.fusion, v.recipe = (ix.versions[head].fusion, ix.versions[head].recipe) if head else (ix.fusion, ix.recipe)
 
 
 def small_write(m, ix, look, told, ask):
@@ -342,17 +351,28 @@ def settings(m, ix, call):
     assert told == {n: v.fusion for n, v in ix.versions.items()}, (told, answer)
 
 
+def refused_with(code, ask):
+    try:
+        answer = ask()
+    except Failed as e:
+        assert str(e).startswith(code), e
+    else:
+        raise AssertionError(f"{answer}, not {code}")
+
+
 def activate(m, ix, call):
     able = [n for n, v in ix.versions.items() if not v.quarantined and not v.dropped]
     if able:
         n = m.r.choice(able[-1:] * 3 + able)
+        if ix.versions[n].trial and ix.versions[n].base != ix.head():
+            return refused_with("CONFLICT", lambda: call("versions.activate", version=n, reason="test"))
         call("versions.activate", version=n, reason="test")
         point(ix, n)
 
 
 def rollback(m, ix, call):
     to = ix.back()
-    named = [n for n, v in ix.versions.items() if ix.active and v.good() and (ix.way.index(n) < ix.way.index(ix.active) if v.ever else n < ix.active)]
+    named = [n for n, v in ix.versions.items() if ix.active and v.good() and not v.trial and (ix.way.index(n) < ix.way.index(ix.active) if v.ever else n < ix.active)]
     to, words = (to, {}) if m.r.random() < .6 or not named else (n := m.r.choice(named), {"to": n})
     if to:
         left = ix.active
@@ -390,7 +410,8 @@ def states(call):
 
 def gc(m, ix, call):
     """Which versions go is its own business, but never these."""
-    stay = {ix.active, ix.head(), ix.back(), *(n for n, v in ix.versions.items() if v.pinned)}
+    trials = [n for n, v in ix.versions.items() if v.trial and not v.dropped]
+    stay = {ix.active, ix.head(), ix.back(), *(n for n, v in ix.versions.items() if v.pinned), *trials, *(ix.versions[n].base for n in trials if not ix.versions[ix.versions[n].base].dropped)}
     did = call("versions.gc")
     gone = [n for n, v in states(call).items() if v["state"] == "dropped" and not ix.versions[n].dropped]
     assert len(gone) == did["versions"] and not stay & set(gone), (gone, did, stay)
@@ -467,7 +488,7 @@ def restore(m, ix, call):
 
 
 def reinstate(m, ix, call):
-    able = [n for n, v in ix.versions.items() if v.in_force and v.lists and not v.dropped and any(k < n and not x.dropped for k, x in ix.versions.items())]
+    able = [n for n, v in ix.versions.items() if v.in_force and v.lists and not v.dropped and any(x.after < n and not x.dropped for k, x in ix.versions.items())]
     if able:
         n = m.r.choice(able)
         call("policy.reinstate", version=n, reason="test")
