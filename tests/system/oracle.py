@@ -102,7 +102,7 @@ class Index:
 
 class Model:
     def __init__(self, seed):
-        self.r = random.Random(seed)
+        self.r, self.kinds = random.Random(seed), random.Random(seed)  # of changes: these are the same whatever jobs there are
         self.indexes = [Index("ix", True), Index("tx", False)]
         self.serial = 0
         self.granted, self.denied = {d: set() for d in DOCS}, {d: set() for d in DOCS}
@@ -515,6 +515,7 @@ STEPS = [(put, 26), (delete, 4), (settings, 3), (activate, 16), (rollback, 6), (
 def step(m, call):
     """One random change; its name. call(index, method, **params)"""
     ix = m.r.choice(m.indexes)
-    run = put if not ix.versions else m.r.choices([s for s, _ in STEPS], [w for _, w in STEPS])[0]
+    kind = m.kinds.choices([s for s, _ in STEPS], [w for _, w in STEPS])[0]
+    run = kind if ix.versions else put
     run(m, ix, lambda method, **params: call(ix.name, method, **params))
     return run.__name__

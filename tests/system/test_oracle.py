@@ -198,11 +198,11 @@ class Oracle(unittest.TestCase):
                 jobs += w.told
             number += 1
         print(f"{dict(asked)} questions, {self.hits} hits, {self.empty} empty answers; {dict(steps)}; jobs {dict(jobs)}; with hits {dict(self.seen)}", file=sys.stderr)
-        self.assertGreater(self.hits, asked.total())
+        self.assertGreater(self.hits, asked.total() // 2)
         self.assertGreater(self.empty, asked.total() // 50)
         self.assertEqual(set(steps) - {"restart", *oracle_jobs.TURNS}, {s.__name__ for s, _ in oracle.STEPS})
-        for name in ("sealed", "sealed on another", "unchanged"):
-            self.assertGreater(jobs[name], 0, name)
+        self.assertGreater(jobs["sealed"], 10)
+        self.assertGreater(jobs["sealed on another"], 0)
         for name in [*(s for s, _ in oracle_ask.SHAPES), "text", "vector", "also", "operators", "widened", "marked", "left out"]:
             self.assertGreater(self.seen[name], asked.total() // 200, name)
 
