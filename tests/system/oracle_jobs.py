@@ -14,7 +14,7 @@ import time
 from collections import Counter
 
 from failing import Failing
-from oracle import ANALYSERS, PRECISIONS, SOURCES, Look, Version, fate, outcome, point, sealed, some_rows, wire
+from oracle import ANALYSERS, PRECISIONS, SOURCES, Look, Version, descends, fate, outcome, point, sealed, some_rows, wire
 from serving import CAIRN
 
 FILL = 1100  # rows that say nothing, between the two halves of an input: more than a job writes at once
@@ -37,10 +37,10 @@ class Command:
         folder = os.path.join(w.dir, name)
         os.makedirs(folder, exist_ok=True)
         env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "CAIRN_DATA": w.path}
-        self.failing = Failing(folder, os.path.join(w.path, how[1])) if how else None
+        self.failing = Failing(folder, os.path.join(w.path, how[1] if how else ""))
+        env.update(self.failing.env)
         if how:
             self.failing.arm("fdatasync", w.m.r.randint(1, how[2]), kill=how[0], stop=not how[0])
-            env.update(self.failing.env)
         self.p = subprocess.Popen([CAIRN, *args, "-o", "json"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if how:
             self.wait(lambda: self.state() in "TZ")
@@ -63,10 +63,11 @@ class Command:
             assert time.time() < end, f"{self.p.args} neither ended nor waited"
             time.sleep(.005)
 
-    def end(self, kill=False):
-        """(exit code, answer or None, what it said)"""
-        if self.failing:
-            self.failing.disarm()
+    def end(self, kill=False, at=0):
+        """(exit code, answer or None, what it said). at: it goes on, and is killed at such a sync."""
+        self.failing.disarm()
+        if at:
+            self.failing.arm("fdatasync", at, kill=True)
         if kill:
             self.p.kill()
         elif self.state() == "T":
@@ -75,8 +76,7 @@ class Command:
             out, err = self.p.communicate(self.text[1] if self.text and not kill else None, timeout=120)
         except BrokenPipeError:
             out, err = self.p.communicate(timeout=120)
-        if self.failing:
-            self.failing.close()
+        self.failing.close()
         return self.p.returncode, json.loads(out) if out else None, err.decode()
 
 
@@ -104,7 +104,8 @@ class Job:
     def go_on(self):
         """Ends what it is at; whether the job is over."""
         if self.held:
-            self.over(*self.command.end(kill=self.w.m.r.random() < .3))
+            r = self.w.m.r
+            self.over(*self.command.end(kill=r.random() < .3, at=r.randint(1, 16) if r.random() < .4 else 0))
         else:
             self.start("input" if self.text and self.moment == "input" else self.w.m.r.choice(["stopped", "killed"]), "--resume", self.id)
         return self.done
@@ -159,7 +160,7 @@ class Ingest(Job):
         moment, path = m.r.choice(list(MOMENTS)), os.path.join(w.dir, self.name + ".jsonl")
         with open(path, "wb") as f:
             f.write(b"".join(self.text))
-        self.files = [None]  # what of it may lie in its file: (version it builds on, rows taken)
+        self.files = [None]  # what of it may lie in its file: (the look that it was made by, rows taken, whether they are to be made again)
         self.sealed = None
         self.done = not self.told
         if self.told:
@@ -178,13 +179,17 @@ class Ingest(Job):
         self.plans = [plan for f in self.files for plan in self.plan(f)]
 
     def plan(self, file):
-        look, first = self.look, []
-        if file:
-            base, first = file
-            restored = any(e.row and e.key not in look.erased and e.restored != look.restored[e.key] for e in first)
-            if base != look.base or restored:
-                return []
-        return [first + [Entry(look, t) for t in self.told[len(first):]]]
+        look, made, first, whole = self.look, *(file or (None, [], False))
+        if any(e.row and e.key not in look.erased and e.restored != look.restored[e.key] for e in first):
+            return []
+        if whole:
+            return [self.again(first)] if descends(self.ix, made, look.base) else []
+        return [first + [Entry(look, t) for t in self.told[len(first):]]] if not made or made.base == look.base else []
+
+    def again(self, plan):
+        """Its rows taken once more, by the head and the policy of now."""
+        look = Look(self.w.m, self.ix)
+        return [Entry(look, ("put", e.key, e.row)) if e.row else e for e in plan]
 
     def removed(self, plan):
         gone = {e.key for e in plan if e.fate == "deleted"}
@@ -207,9 +212,7 @@ class Ingest(Job):
             return end
         if not look.base:  # it cannot be told from a rebuild's what was made of nothing
             return "conflict"
-        look = Look(m, ix)
-        again = [Entry(look, ("put", key, row)) for key, row in written.items()]
-        return outcome(m, ix, look, {e.key: e.row for e in again if e.row}, removed & set(look.rows))
+        return outcome(m, ix, Look(m, ix), {e.key: e.row for e in self.again(plan) if e.row}, removed)
 
     def kept_model(self):
         head = self.ix.head()
@@ -229,7 +232,10 @@ class Ingest(Job):
         if told["active"] != ix.active:
             assert self.activate and told["active"] == (self.sealed or self.look.base) and self.may_flip(told["active"]), (str(self), told)
             point(ix, told["active"])
-        self.files = [None] + [(self.look.base, p[:n]) for p in self.plans for n in self.stages]
+        self.files = [None] + [(self.look, p[:n], False) for p in self.plans for n in self.stages]
+        if not self.kept_model():
+            self.files += [(Look(self.w.m, ix), self.again(p), True) for p in self.plans if not self.removed(p)]
+        self.w.told["killed, and sealed"] += bool(self.sealed)
 
     def seal(self, n, ends):
         made = [rows for rows in ends if not isinstance(rows, str)]
