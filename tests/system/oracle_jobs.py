@@ -299,8 +299,10 @@ class Rebuild(Job):
                 made = [{k: row for k, row in of.rows.items() if row in held or not m.erased_row(k, row)} for held in ((), self.alive)]
                 v = ix.versions[n] = Version(n, made[x["documents"] != len(made[0])], list(ix.versions.values()), base)
                 v.trial, v.after, v.fusion, v.recipe = True, of.after, of.fusion, before.recipe if before else {**of.recipe, **self.asked}
-                back = any(m.restored[k] and k not in m.erased for k in of.rows)  # it may have made a row of what was erased then
-                v.quarantined = (of.dropped or back) and "quarantined" in x["marks"]
+                back = [k for k in v.rows if m.restored[k] and k not in m.erased]  # its file may have rows of what was erased then
+                v.quarantined = (of.dropped or back != []) and "quarantined" in x["marks"]
+                if v.quarantined and not of.dropped:
+                    v.rows.update((k, v.rows[k].again(0)) for k in back)
                 assert x["state"] == "dropped" or x["documents"] == len(v.rows), (str(self), x, v.rows.keys())
         for x in told["versions"]:
             v = ix.versions[x["version"]]
