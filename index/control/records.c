@@ -165,7 +165,7 @@ typedef struct version_bytes {
     cn_str recipe, parts;
 } version_bytes;
 
-#define VERSION_FIELDS 28
+#define VERSION_FIELDS 29
 static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_FIELDS]) {
     cn_counts *n = &v->counts;
     const cn_field all[VERSION_FIELDS] = {
@@ -179,7 +179,7 @@ static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_F
         {"base", CN_F_U64, &v->base, 0}, {"marks", CN_F_U32, &v->marks, 0}, {"made", CN_F_I64, &v->made_us, 0},
         {"first_active", CN_F_I64, &v->first_active_us, 0}, {"by", CN_F_STR, &v->made_by, 0}, {"job", CN_F_STR, &v->job, 0},
         {"before", CN_F_U64, &v->before_active, 0}, {"place", CN_F_I64 | CN_F_MAYBE, &v->place_us, 0},
-        {"weights", CN_F_FIXED | CN_F_MAYBE, v->recipe.weights.b, 32},
+        {"weights", CN_F_FIXED | CN_F_MAYBE, v->recipe.weights.b, 32}, {"lists_after", CN_F_U64 | CN_F_MAYBE, &v->lists_after, 0},
     };
     memcpy(f, all, sizeof all);
 }
@@ -189,6 +189,7 @@ cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, co
     CN_AUTO_BUF cn_buf recipe;
     cn_buf_init(&recipe, 65536);
     cn_version x = *v;
+    x.lists_after = x.lists_after == x.number ? 0 : x.lists_after;
     CN_TRY(cn_recipe_pack(&x.recipe, &recipe));
     version_bytes y = {cn_buf_str(&recipe), {(const char *)v->parts, v->n_parts * sizeof(cn_part)}};
     cn_field f[VERSION_FIELDS];
@@ -203,8 +204,10 @@ cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
     cn_field f[VERSION_FIELDS];
     version_fields(&x, &y, f);
     CN_TRY(cn_fields_read(value, "the record of a version", a, f, VERSION_FIELDS));
-    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
+    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.lists_after >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
         return cn_fail(CN_DAMAGED, "the record of version %llu: its values do not fit together", (unsigned long long)x.number);
+    if (!x.lists_after) /* builds before this one wrote none for a trial */
+        x.lists_after = x.marks & CN_MARK_TRIAL ? x.base : x.number;
     const cn_digest weights = x.recipe.weights;
     CN_TRY(cn_recipe_unpack(y.recipe, a, &x.recipe));
     x.recipe.weights = weights;

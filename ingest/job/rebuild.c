@@ -28,7 +28,7 @@ typedef struct catching {
     cn_version v;           /* the trial so far; its manifest lies in the run's arena */
     bool all;               /* nothing is known of how v was made: look at each of its documents */
     bool stopped;           /* v was begun before a stop: what was erased since may be in it */
-    bool again;             /* v's list, or its rows, may not speak of another version, or of its revocations: sealed once more, it does */
+    bool again;             /* v's list may not speak of another version: sealed once more, it does */
     cn_ledger old, made;    /* of v's base; of v, where that is asked for */
     cn_place *places;       /* in the ledger of now: to be made */
     uint64_t n_places, room, passages; /* passages: of these, as they are now, and one more for each */
@@ -206,7 +206,6 @@ static cn_err open_now(catching *c, const cn_version *now, cn_digest *ret_policy
     r->ledger = (cn_ledger){0};
     r->policy = NULL;
     cn_err err = cn_policy_load(r->t, &r->policy);
-    c->again |= err == CN_OK && !cn_policy_follows(r->policy, before, r->index.id, now->number); /* a list came in force */
     cn_policy_unref(before);
     CN_TRY(err);
     r->head = *now;
@@ -252,8 +251,7 @@ static cn_err round_of(catching *c, int *io_turn, bool *ret_moved) {
 }
 
 /* ---------- the first version ---------- */
-/* A version above v's base that was there when v got its number: v's list of revocations may not speak of it, and v's rows may be
- * wider than its own list, where that came in force after they were made, whether it was dropped since or not. */
+/* A version above v's base that was there when v got its number: v's list of revocations may not speak of it. */
 static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_version *all;
@@ -262,7 +260,7 @@ static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
     cn_arena_init(&a, 16384, LIST_ARENA);
     CN_TRY(cn_version_list(r->t, r->o.index, &a, &all, &n));
     for (uint64_t x = v->base + 1; x < v->number; x++)
-        any = any || !(all[x - 1].marks & CN_MARK_TRIAL);
+        any = any || !(all[x - 1].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED));
     *ret = any;
     return CN_OK;
 }

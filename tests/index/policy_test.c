@@ -314,11 +314,13 @@ static void test_what_lists_leave(void) {
     OK(cn_policy_load(s_tenant, &p));
     cn_key key = cn_key_of(CN_STR("default"), CN_STR("r"));
     cn_triple said = {.allow = s_labels(wide.allow)}, left, io = said;
-    OK(cn_policy_narrowed(p, ix.id, 1, &key, &said, &s_arena, &left, &narrowed));
+    cn_version first;
+    OK(cn_version_get(s_tenant, CN_STR("left"), 1, &s_arena, &first));
+    OK(cn_policy_narrowed(p, ix.id, &first, &key, &said, &s_arena, &left, &narrowed));
     CU_ASSERT(narrowed && said.allow.n == 2 && left.allow.n == 1 && left.deny.n == 1);
-    OK(cn_policy_narrowed(p, ix.id, 1, &key, &io, &s_arena, &io, &narrowed));
+    OK(cn_policy_narrowed(p, ix.id, &first, &key, &io, &s_arena, &io, &narrowed));
     CU_ASSERT(narrowed && io.allow.n == 1 && io.deny.n == 1);
-    OK(cn_policy_narrowed(p, ix.id, 1, &key, &io, &s_arena, &io, &narrowed));
+    OK(cn_policy_narrowed(p, ix.id, &first, &key, &io, &s_arena, &io, &narrowed));
     CU_ASSERT(!narrowed && io.allow.n == 1 && io.deny.n == 1);
     cn_policy_unref(p);
 }

@@ -310,6 +310,68 @@ class Rebuild(unittest.TestCase):
         self.cairn("activate", "acme/docs", str(r["version"]))
         self.assertEqual(("d5" in self.shown(), "d6" in self.shown()), (False, True))
 
+    def trial_killed(self, p):
+        """Its job ends with the first version sealed, and what came meanwhile not caught up with."""
+        self.hold_again(len(self.docs))
+        job = self.kill(p)
+        self.service.go.set()
+        (trial,) = self.trials()
+        return trial, job
+
+    def test_what_a_version_revoked_before_it_has_a_number_stays_so(self):
+        """Before the trial is caught up with, or where it never is."""
+        p = self.start("--embedder", "model2", "--activate")
+        self.put(document(5, "says so", "group:hr"))
+        trial, _ = self.trial_killed(p)
+        seen = self.shown("--version", str(trial))
+        self.assertEqual((trial, "d5" in seen, "d6" in seen), (3, False, True))
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.cairn("release", "acme/docs")
+        self.cairn("activate", "acme/docs", str(trial))
+        self.assertEqual((self.active(), "d5" in self.shown(), "d6" in self.shown()), (trial, False, True))
+        for n in (1, 2):
+            self.cairn("drop", "acme/docs", str(n))
+        self.assertNotIn("d5", self.shown())
+        self.put(document(7, "says more"))
+        self.assertEqual(("d5" in self.shown(), "d7" in self.shown()), (False, True))
+        self.put(document(5))
+        self.assertIn("d5", self.shown())
+
+    def test_its_base_is_gone_before_it_has_a_number(self):
+        """And with it the lists that counted for it: it answers nobody, and the next one does."""
+        p = self.start("--embedder", "model2", "--activate")
+        self.put(document(5, "says so", "group:hr"))
+        self.cairn("drop", "acme/docs", "1")
+        trial, job = self.trial_killed(p)
+        self.assertEqual(self.version(trial)["marks"], ["quarantined", "trial"])
+        self.assertIn("quarantined", self.cairn("documents", "list", "acme/docs", "--version", str(trial), code=5).stderr)
+        r = self.map("rebuild", "acme/docs", "--resume", job)
+        self.assertEqual((r["activated"], r["root"], "d5" in self.shown(), "d6" in self.shown()), (True, self.fresh(), False, True))
+
+    def test_what_a_source_said_again(self):
+        """A document has in a trial what its source granted last, whatever was revoked when its row was made."""
+        self.put(document(5, "says so", "group:hr"), document(6, "says so", "group:hr"))
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.cairn("release", "acme/docs")
+        self.service.go.set()
+        trial = self.map("rebuild", "acme/docs", "--embedder", "model2")["version"]
+        self.assertEqual((self.shown("--version", str(trial)), self.shown()), (set(self.docs) - {"d5", "d6"},) * 2)
+        self.put(document(5))
+        r = self.map("rebuild", "acme/docs", "--catch-up", str(trial), "--activate")
+        self.assertEqual((r["activated"], self.shown()), (True, set(self.docs) - {"d6"}))
+
+    def test_what_is_reinstated(self):
+        """It is in a trial of before, as it is in its base."""
+        self.put(document(5, "says so", "group:hr"))
+        self.cairn("rollback", "acme/docs", "--reason", "a test")
+        self.cairn("release", "acme/docs")
+        self.docs["d5"] = document(5)
+        self.service.go.set()
+        r = self.map("rebuild", "acme/docs", "--embedder", "model2", "--activate")
+        self.assertEqual((r["activated"], r["root"], "d5" in self.shown(), "d6" in self.shown()), (True, self.fresh(), False, True))
+        self.cairn("policy", "reinstate", "acme/docs", "2", "--reason", "a test")
+        self.assertIn("d5", self.shown())
+
     def test_what_one_set_aside_revoked_meanwhile_stays_so(self):
         """It had its number before the rebuild began, and answered for a moment while that was made."""
         self.put(document(5, "says so", "group:hr"), activate=False)
