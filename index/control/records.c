@@ -5,7 +5,7 @@
 #include "engine/base/utf8.h"
 #include "index/store/reserve.h"
 
-#define PLANS 32
+#define PLANS 8 /* made beside other writers; the last one keeps them waiting */
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     cn_catalog c = {.t = t};
@@ -81,13 +81,18 @@ static cn_err follow_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return p->moved ? CN_OK : p->apply(p->ctx, c, txn);
 }
 
+static cn_err plan_and_follow(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    CN_TRY(make_plan(ctx, c, txn));
+    return follow_plan(ctx, c, txn);
+}
+
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx) {
     planned p = {plan, apply, ctx, 0, true};
     for (int tries = 0; tries < PLANS && p.moved; tries++) {
         CN_TRY(cn_catalog_read(t, make_plan, &p));
         CN_TRY(cn_catalog_insist(t, follow_plan, &p));
     }
-    return p.moved ? cn_fail(CN_OVERLOADED, "the catalog of this tenant was changed each time that this was about to be done; try again") : CN_OK;
+    return p.moved ? cn_catalog_insist(t, plan_and_follow, &p) : CN_OK;
 }
 
 /* ---------- keys ---------- */
