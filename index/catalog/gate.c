@@ -288,8 +288,8 @@ cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint6
         const cn_gate_result *x = cn_gate_find(&r, g.v[i].name);
         if (cn_gate_meets(&g.v[i], x))
             continue;
-        if (n == 0)
-            CN_TRY(cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets));
+        if (n == 0 && cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets) != CN_OK)
+            by = CN_GATE_BY_RUN; /* they are for advice alone, and a run says what is wrong with them */
         by |= cn_gate_measured_by(sets, n_sets, g.v[i].name);
         if (n++ < TOLD_MAX)
             tell(&g.v[i], x, ret);
