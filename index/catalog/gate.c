@@ -213,7 +213,7 @@ static cn_err put_gate(const setting *s, const cn_catalog *c, MDB_txn *txn, uint
     cn_gate g = {.by = s->who->who, .reason = s->who->reason, .at_us = cn_wall_us()};
     cn_str packed = cn_buf_str(&b);
     gate_fields(&g, &packed, f);
-    return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, GATE_FIELDS);
+    return cn_fields_put_of(txn, c->gate, cn_key2_str(&key), f, GATE_FIELDS);
 }
 
 static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
