@@ -52,6 +52,8 @@ static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const
     if (head == v->base)
         return CN_OK;
     unsigned long long number = v->number, base = v->base, newest = head;
+    if (!head)
+        return cn_fail(CN_CONFLICT, "version %llu is a rebuild of version %llu, which was set aside, and no other is good to catch up with", number, base);
     return cn_fail(CN_CONFLICT,
                    "version %llu is a rebuild of version %llu, and the newest is %llu by now; `cairn rebuild %s/" CN_STR_FMT
                    " --catch-up %llu --activate` makes one that is up to date, measures it where the index has a gate, and activates it",

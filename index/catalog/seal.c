@@ -82,6 +82,14 @@ static cn_err read_trial(seal *s) {
     return cn_live_open(s->t, s->head, &s->base);
 }
 
+static cn_err moved_away(unsigned long long base, unsigned long long head) {
+    if (!head)
+        return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, was set aside, and no other is good; run it again", base);
+    if (!base)
+        return cn_fail(CN_CONFLICT, "there was no good version when this work began, and version %llu is one by now; run it again", head);
+    return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again", base, head);
+}
+
 static cn_err read_head(seal *s) {
     const cn_seal *o = s->o;
     CN_TRY(cn_version_state(s->t, o->index, s->a, &s->ix, &s->all, &s->n_all));
@@ -94,8 +102,7 @@ static cn_err read_head(seal *s) {
     bool moved = head != o->base;
     s->outdated = moved && head && (!same_rows(&s->head->recipe, o->recipe) || !cn_str_eq(s->head->recipe.chunker, o->recipe->chunker) || !cn_str_eq(s->head->recipe.analyser, o->recipe->analyser));
     if (moved && (o->rest || !descends(s, head) || s->outdated))
-        return cn_fail(CN_CONFLICT, "version %llu, on which this work was based, is no longer the newest good one (that is %llu); run it again",
-                       (unsigned long long)o->base, (unsigned long long)head);
+        return moved_away(o->base, head);
     if (o->recipe->metric != s->ix.set.metric)
         return cn_fail(CN_INVALID, "index \"" CN_STR_FMT "\" compares by %s, the new rows by %s", CN_STR_ARG(o->index), cn_metric_name(s->ix.set.metric),
                        cn_metric_name(o->recipe->metric));
@@ -389,6 +396,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
         if (s->fresh[i])
             CN_TRY(take_in(s, c, txn, &s->fresh_part[i].id));
     CN_TRY(cn_returned_keep_erased(s->t, c, txn, &s->back, &s->fresh_part[JOB].id));
+    s->v.marks |= s->back.n && !s->o->policy ? CN_MARK_QUARANTINED : 0; /* they may be alive in its base, until it is caught up with */
     s->v.number = ++ix.newest;
     s->v.lists_after = s->v.number;
     if (s->o->trial_of) {

@@ -68,7 +68,8 @@ typedef struct cn_seal {
  * commits the version in one control transaction. If another source's job sealed meanwhile, the work is done again on
  * the new head (other sources' documents are untouched by construction). Freezes the index's mean at the first vectors.
  * CN_CONFLICT too when a document of the file was erased and restored since `policy`: its row is one of before. In a trial such
- * a row is erased from the beginning, as those are that there were at the restore. The file of a
+ * a row is erased from the beginning, as those are that there were at the restore; where `policy` is not known the trial is
+ * quarantined, since it may lack documents of its base. The file of a
  * trial stays whatever happens, for a resume, and so does one that the head's model has changed under; another's goes where a
  * resume would come to the same end. */
 cn_err cn_version_seal(cn_tenant *t, const cn_seal *seal, cn_segw *w, const cn_actor *who, uint64_t *ret_number, cn_digest *ret_root);

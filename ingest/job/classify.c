@@ -115,10 +115,17 @@ static cn_err relabel(cn_run *r, cn_arena *a, cn_item *it) {
     return it->how == CN_HOW_KEEP ? CN_OK : with_stored(r, a, it, true);
 }
 
+/* A resume goes by it: head and policy, which may be others by then, are nothing of it. */
+static void look_at_what_is_said(cn_item *it) {
+    if (it->raw.op == CN_OP_PUT) {
+        it->vector = cn_vector_digest(&it->raw);
+        it->doc.content = cn_content_digest(&it->raw, &it->vector);
+    }
+    it->said = cn_row_digest(&it->doc.content, &it->raw.labels, it->raw.meta);
+}
+
 static cn_err put(cn_run *r, cn_arena *a, cn_item *it) {
-    it->vector = cn_vector_digest(&it->raw);
-    it->doc.content = cn_content_digest(&it->raw, &it->vector);
-    it->row = cn_row_digest(&it->doc.content, &it->raw.labels, it->raw.meta);
+    it->row = it->said;
     if (!it->found) {
         it->fate = CN_FATE_ADDED;
         it->how = CN_HOW_PARSE;
@@ -186,10 +193,11 @@ static cn_err classify_own(cn_run *r, cn_arena *a, cn_item *it) {
 }
 
 cn_err cn_classify(cn_run *r, cn_arena *a, cn_item *it) {
-    if (it->rest)
-        return classify_rest(r, a, it);
-    if (it->own)
-        return classify_own(r, a, it);
+    if (it->rest || it->own) {
+        cn_err err = it->rest ? classify_rest(r, a, it) : classify_own(r, a, it);
+        it->said = it->row;
+        return err;
+    }
     cn_raw *raw = &it->raw;
     bool named = check_id(raw) == CN_OK;
     if (named) {
@@ -210,10 +218,11 @@ cn_err cn_classify(cn_run *r, cn_arena *a, cn_item *it) {
         it->how = CN_HOW_KEEP;
         return CN_OK;
     }
-    if (cn_policy_erased(r->policy, &it->key))
-        return cn_item_reject(a, it, "it was erased for good; `policy restore` with a reason permits it again");
     cn_err put_err = check_put(r, a, raw);
     if (put_err != CN_OK)
         return put_err == CN_INVALID ? cn_item_reject(a, it, cn_error_detail()) : put_err;
+    look_at_what_is_said(it);
+    if (cn_policy_erased(r->policy, &it->key))
+        return cn_item_reject(a, it, "it was erased for good; `policy restore` with a reason permits it again");
     return raw->op == CN_OP_RELABEL ? relabel(r, a, it) : put(r, a, it);
 }

@@ -22,7 +22,7 @@ typedef struct cn_guard {
     uint64_t deleted, relabelled;          /* of those */
     uint64_t rejected;                     /* of the job's */
     uint64_t max_deleted, max_relabelled, max_rejected; /* CN_GUARD_DEFAULT: the rule above */
-    bool found_nothing;                    /* the source of a job that deletes what it lacks held no document */
+    bool found_nothing;                    /* the source of a job that deletes what it lacks held no document: rows that delete are none */
     uint64_t first, last;                  /* the new version and those below it that were never active, without the one compared with */
 } cn_guard;
 

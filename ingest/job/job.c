@@ -221,10 +221,19 @@ static cn_err read_anew(cn_run *r) {
     return read_all(r);
 }
 
+/* Whether rows made once more would be of the head of now. What the conflict was stays said. */
+static bool can_go_again(cn_run *r) {
+    char why[CN_ERROR_TEXT];
+    snprintf(why, sizeof why, "%s", cn_error_detail());
+    bool can = r->remake ? !reads_input(r) : cn_run_model_changed(r);
+    cn_fail(CN_CONFLICT, "%s", why);
+    return can;
+}
+
 static cn_err finish_by_the_head(cn_run *r, cn_job_result *ret) {
     cn_err err = finish(r, ret);
     for (int i = 0; i < TIMES_AGAIN && err == CN_CONFLICT; i++) {
-        if (r->remake ? reads_input(r) : !cn_run_model_changed(r))
+        if (!can_go_again(r))
             break;
         CN_TRY(r->remake ? read_anew(r) : cn_run_again(r));
         err = finish(r, ret);

@@ -35,7 +35,7 @@ typedef enum cn_how { CN_HOW_KEEP, CN_HOW_COPY, CN_HOW_STORED, CN_HOW_PARSE } cn
 typedef struct cn_item {
     cn_raw raw;
     cn_key key;
-    cn_digest row;
+    cn_digest row, said; /* said: of what its source says, as the chain over the rows read has it */
     cn_digest vector;   /* of raw.vector; zero: none */
     cn_place at;        /* in the head, when found */
     bool found, rest;   /* rest: not read from the source but from the head, to be made anew */

@@ -390,7 +390,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
     for (uint32_t i = 0; i < b->n; i++) {
         cn_item *it = &items[i];
         bool rejected = it->fate == CN_FATE_REJECTED;
-        r->chain = cn_chain_digest(&r->chain, it->raw.op, &it->key, &it->row);
+        r->chain = cn_chain_digest(&r->chain, it->raw.op, &it->key, &it->said);
         r->seq++;
         CN_TRY(it->skip ? write_skipped(r, it) : write_row(r, b, it));
         any_late |= late[i] = !rejected && it->fate == CN_FATE_REJECTED;

@@ -250,6 +250,10 @@ static void test_trials(void) {
     OK(seal_trial("t", 0, 1, "abc", 3, &number));
     CU_ASSERT_EQUAL(number, 2);
     CU_ASSERT_EQUAL(head_of("t"), 1);
+    OK(cn_version_mark(s_tenant, CN_STR("t"), 1, CN_MARK_QUARANTINED, 0, &s_who));
+    CU_ASSERT_EQUAL(s_activate("t", 2), CN_CONFLICT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "version 1, which was set aside"));
+    OK(cn_version_mark(s_tenant, CN_STR("t"), 1, 0, CN_MARK_QUARANTINED, &s_who));
     CU_ASSERT_EQUAL(s_seal("t", more, 1, NULL), 3);
     OK(cn_version_get(s_tenant, CN_STR("t"), 3, &s_arena, &v));
     CU_ASSERT_EQUAL(v.base, 1);
@@ -338,6 +342,29 @@ static void test_a_trial_over_a_restore(void) {
     OK(cn_version_seal(s_tenant, &next, carry("a"), &s_who, &number, &root)); /* begun after the restore, of which the trial is no other */
     cn_policy_unref(later);
     cn_policy_unref(p);
+}
+
+/* Under which policy its rows were made is not known any more: one that is alive in its base may be of before here. */
+static void test_a_trial_of_a_killed_rebuild_over_a_restore(void) {
+    static const s_row again[] = {{"a", "first", "public", "", ""}};
+    uint64_t number;
+    cn_digest root;
+    cn_version v;
+    cn_segw *w = NULL;
+    s_index("twice");
+    CU_ASSERT_EQUAL(s_seal("twice", rows, 3, NULL), 1);
+    OK(s_policy(CN_POLICY_ERASE, "a", NULL, &s_why));
+    OK(s_policy(CN_POLICY_RESTORE, "a", NULL, &s_why));
+    CU_ASSERT_EQUAL(s_seal("twice", again, 1, NULL), 2);
+    CU_ASSERT_EQUAL(s_sees("twice", 2, "public", "a"), 1);
+    cn_seal s = {.index = CN_STR("twice"), .trial_of = 2, .recipe = &plain, .job = CN_STR("j"), .counts = {.read = 3, .changed = 3}};
+    OK(cn_segw_new(s_tenant, SMALL_DIM, &w));
+    for (const char *ids = "abc"; *ids; ids++)
+        carry_into(w, (char[2]){*ids, 0});
+    OK(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root));
+    OK(cn_version_get(s_tenant, CN_STR("twice"), number, &s_arena, &v));
+    CU_ASSERT_EQUAL(v.marks, CN_MARK_TRIAL | CN_MARK_QUARANTINED);
+    CU_ASSERT_EQUAL(s_activate("twice", number), CN_REFUSED); /* a is not in it */
 }
 
 /* Numbers of versions are the same in both. */
@@ -438,6 +465,7 @@ void add_seal_suite(void) {
     CU_add_test(s, "a trial over a list", test_a_trial_over_a_list);
     CU_add_test(s, "the file of a trial stays", test_the_file_of_a_trial_stays);
     CU_add_test(s, "a trial over a restore", test_a_trial_over_a_restore);
+    CU_add_test(s, "a trial of a killed rebuild over a restore", test_a_trial_of_a_killed_rebuild_over_a_restore);
     CU_add_test(s, "into another index of that name", test_into_another_index_of_that_name);
     CU_add_test(s, "a turn alone among many", test_a_turn_alone_among_many);
     CU_add_test(s, "a dropped index leaves no lock", test_a_dropped_index_leaves_no_lock);

@@ -2,7 +2,8 @@
  * which the test maps too and may change while the program runs.
  *
  * The file: struct control below, 40 bytes. A call of kind k counts when bit k of `kinds` is set; then the one numbered `at` fails
- * (0: none does), and with `on` those after it too. With an `err` of 0 the program is killed there instead. */
+ * (0: none does), and with `on` those after it too. With an `err` of 0 the program is killed there instead, and with one below 0 it
+ * stops there, to go on when it is told to. */
 #undef _FILE_OFFSET_BITS
 #define _LARGEFILE64_SOURCE
 #include <dlfcn.h>
@@ -68,6 +69,8 @@ static bool fails(int kind, int fd, const char *path) {
         return false;
     if (!control->err)
         kill(getpid(), SIGKILL);
+    if (control->err < 0)
+        return raise(SIGSTOP) != 0;
     errno = (int)control->err;
     return true;
 }

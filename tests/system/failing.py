@@ -24,10 +24,11 @@ class Failing:
         self.map = mmap.mmap(self.file.fileno(), 4096)
         self.env = {"LD_PRELOAD": os.environ["FAILING"], "FAILING_CONTROL": self.path, "FAILING_UNDER": under, **PRELOADING}
 
-    def arm(self, call, at, on=False, kill=False):
-        """The at-th such call from now fails; on: and all after it; kill: the program is killed there. at 0: calls are only counted."""
+    def arm(self, call, at, on=False, kill=False, stop=False):
+        """The at-th such call from now fails; on: and all after it; kill: the program is killed there; stop: it is stopped there, as
+        by SIGSTOP. at 0: calls are only counted."""
         self.map[:40] = struct.pack("=QQQQq", 0, 0, 0, 0, 0)
-        self.map[8:40] = struct.pack("=QQQq", at, on, 0, 0 if kill else ALL[call])
+        self.map[8:40] = struct.pack("=QQQq", at, on, 0, 0 if kill else -1 if stop else ALL[call])
         self.map[:8] = struct.pack("=Q", 1 << BIT[call])
 
     def disarm(self):

@@ -4,6 +4,9 @@ from tests/index/world.h: sets, dictionaries, loops. What is asked of both, and 
 
 A kind of change is a row of STEPS, a filter's form a row of FORMS."""
 import random
+from collections import Counter
+
+from serving import Failed
 
 LABELS = ["public", "group:a", "group:b", "group:c", "group:d", "user:x", "user:y", "user:z"]
 SOURCES = ["s0", "s1"]
@@ -12,6 +15,8 @@ GLOBS = {"doc-1*": lambda i: "/" not in i and i.startswith("doc-1"), "a/**": lam
 LANGS = ["de", "en", "fr"]
 WORDS = ["cup", "dog", "sun", "cap", "pen", "box", "cat", "car", "jar", "log", "net", "zip"]  # a token each, and their own stems
 KEEP = 4     # good versions before the active one that gc keeps
+ANALYSERS = ["english", "none"]  # alike, of these words
+PRECISIONS = ["int8", "fp32"]
 PASSAGE = 8  # words of a passage of `tx`
 
 
@@ -29,6 +34,7 @@ class Row:
             self.meta["tags"] = self.tags
         self.words = [WORDS[min(r.randrange(12), r.randrange(12))] for _ in range(r.randint(1, words))]
         self.serial, self.stub = serial, False  # a stub: compaction left nothing else of it
+        self.said = True  # by its source; else it is what a list in force left of it
 
     def relabelled(self, r, serial):
         other = Row(r, serial)
@@ -40,9 +46,9 @@ class Row:
         other.__dict__.update(self.__dict__, serial=serial, stub=False)
         return other
 
-    def narrowed(self, left, serial):
+    def labelled(self, left, serial, said):
         other = self.again(serial)
-        other.allow, other.deny, other.require = map(frozenset, left)
+        other.allow, other.deny, other.require, other.said = *map(frozenset, left), said
         return other
 
     def text(self):
@@ -57,10 +63,12 @@ def narrows(was, now):
 
 
 class Version:
-    def __init__(self, rows, older=()):
-        self.rows = rows  # (source, id) -> Row
-        self.suspect = self.quarantined = self.dropped = self.pinned = self.ever = self.in_force = False
+    def __init__(self, number, rows, older=(), base=0):
+        self.rows, self.base = rows, base  # (source, id) -> Row
+        self.suspect = self.quarantined = self.dropped = self.pinned = self.ever = self.in_force = self.trial = False
+        self.after = number  # lists of versions after this one count for it: of what a rebuild made, those that count for its base
         self.before, self.gone_back_to, self.fusion = 0, False, "scores"
+        self.recipe = {}  # what a rebuild makes otherwise
         self.lists = {key for v in older if not v.dropped for key, row in rows.items() if narrows(v.rows.get(key), row)}  # whom its list names
 
     def good(self):
@@ -76,9 +84,10 @@ class Index:
         self.way = []  # versions that were ever active, lined up: going back is to the left
         self.hold = False
         self.fusion = "scores"  # of a version that is made from none
+        self.recipe = {"analyser": ANALYSERS[0], "precision": PRECISIONS[0] if embedded else ""}
 
     def head(self):
-        return max((n for n, v in self.versions.items() if v.good()), default=0)
+        return max((n for n, v in self.versions.items() if v.good() and not v.trial), default=0)
 
     def back(self):
         """Where a rollback that names no version leads; 0: nowhere."""
@@ -94,11 +103,12 @@ class Index:
 
 class Model:
     def __init__(self, seed):
-        self.r = random.Random(seed)
+        self.r, self.kinds = random.Random(seed), random.Random(seed)  # of changes: these are the same whatever jobs there are
         self.indexes = [Index("ix", True), Index("tx", False)]
         self.serial = 0
         self.granted, self.denied = {d: set() for d in DOCS}, {d: set() for d in DOCS}
-        self.hidden, self.erased, self.dead_before = set(), set(), {}
+        self.hidden, self.erased, self.dead_before, self.restored = set(), set(), {}, Counter()
+        self.busy, self.wrote = set(), Counter()  # (index, source): a job is under way; small writes so far
         self.hidden_globs, self.hidden_sources = set(), set()
         self.members = {}
 
@@ -114,12 +124,15 @@ class Model:
         """Of the row's labels, after the lists in force over this version. What was erased when a list was written is not in it."""
         allow, deny, require = set(row.allow), set(row.deny), set(row.require)
         for n, v in ix.versions.items():
-            later = v.rows.get(key) if n > number and v.in_force else None
+            later = v.rows.get(key) if n > ix.versions[number].after and v.in_force else None
             if later and (later.serial >= self.dead_before.get(key, 0) or key in v.lists):
                 allow &= later.allow
                 deny |= later.deny
                 require |= later.require
         return allow, deny, require
+
+    def narrowed(self, ix, number, key, row):
+        return self.left(ix, number, key, row) != (row.allow, row.deny, row.require)
 
     def sees(self, ix, number, key, holds, asks):
         row = ix.versions[number].rows.get(key)
@@ -174,7 +187,7 @@ def matches(f, row):
 
 # --- changes: each on the model and by `call`; they choose what must succeed ---
 def some_docs(m, n):
-    return m.r.sample(DOCS, m.r.randint(1, n))
+    return m.r.sample(DOCS, m.r.randint(1, min(n, len(DOCS))))
 
 
 def line_up(ix, n, back):
@@ -195,64 +208,132 @@ def point(ix, n, back=False):
     if not v.ever:
         v.ever = v.in_force = True
         line_up(ix, n, back)
-    v.suspect, ix.active = False, n
+    v.suspect, v.trial, ix.active = False, False, n
+
+
+# --- jobs: what one makes of its rows, by the head and the policy of when it began, and what becomes of that at its end ---
+class Look:
+    def __init__(self, m, ix):
+        self.base, self.newest = ix.head(), max(ix.versions, default=0)
+        while self.newest > self.base and ix.versions[self.newest].trial:  # one that is activated later has the head's documents
+            self.newest -= 1
+        self.rows = dict(ix.versions[self.base].rows) if self.base else {}
+        self.erased, self.restored = set(m.erased), Counter(m.restored)
+        self.dead = {k for k, row in self.rows.items() if m.erased_row(k, row)}
+        self.anew = {k for k, row in self.rows.items() if not row.said or m.narrowed(ix, self.base, k, row)}  # though they say what they said
+
+
+def some_rows(m, ix, look, source, ops=("put",)):
+    """[(op, key, Row)], an id once: a row as it was, one with other labels, another one; labels alone, or a delete."""
+    told = []
+    for key in [k for k in some_docs(m, 12 if look.base else 40) if k[0] == source]:
+        old, kind, op = look.rows.get(key), m.r.random(), m.r.choice(ops)
+        new = old.again(0) if old and kind < .15 else old.relabelled(m.r, 0) if old and kind < .6 else Row(m.r, 0, ix.words)
+        told.append((op, key, new))
+    return told
+
+
+def wire(op, key, row):
+    full = row.wire(key[1])
+    return {"id": key[1], "op": "delete"} if op == "delete" else {k: full[k] for k in ("id", "labels", "deny", "require")} if op == "labels" else full
+
+
+def fate(look, op, key, row):
+    """As it is counted; and what is to be written, None: nothing. A row that says what the head says already is left as it is, but for
+    one that a list in force narrows: that grants it again."""
+    old = look.rows.get(key)
+    alive = old and key not in look.dead
+    if op == "delete":
+        return "deleted" if old else "unchanged", None
+    if key in look.erased or (op == "labels" and not alive):
+        return "rejected", None
+    if op == "labels":
+        row = old.labelled((row.allow, row.deny, row.require), 0, True)
+    if not old:
+        return "added", row
+    if not alive or row.words != old.words:
+        return "changed", row
+    return ("unchanged", None) if row.wire(key) == old.wire(key) and key not in look.anew else ("relabelled", row)
+
+
+def descends(ix, look, n):
+    """Is all that lies above what the job began on made since? What was set aside then may be its source's own."""
+    while n > look.base and n > look.newest:
+        n = ix.versions[n].base
+    return n == look.base
 
 
 def carried(m, ix, rows):
     """Rows of the head that nobody wrote come over as lists in force over it show them."""
     head = ix.head()
     for key in [k for k in rows if head and rows[k] is ix.versions[head].rows.get(k) and not m.erased_row(k, rows[k])]:
-        left = m.left(ix, head, key, rows[key])
-        if left != (set(rows[key].allow), set(rows[key].deny), set(rows[key].require)):
+        if m.narrowed(ix, head, key, rows[key]):
             m.serial += 1
-            rows[key] = rows[key].narrowed(left, m.serial)
+            rows[key] = rows[key].labelled(m.left(ix, head, key, rows[key]), m.serial, False)
     return rows
 
 
-def sealed(ix, answer, rows, differs):
-    if not differs:
-        assert "version" not in answer or answer["version"] == ix.head(), (answer, ix.head())
-        return
-    n, head = max(ix.versions, default=0) + 1, ix.head()
-    assert answer["version"] == n, (answer, n)
-    ix.versions[n] = Version(rows, list(ix.versions.values()))
-    ix.versions[n].fusion = ix.versions[head].fusion if head else ix.fusion
+def outcome(m, ix, look, written, removed):
+    """At this moment: "conflict", "unchanged", or the rows of a new version."""
+    head = ix.head()
+    if not written and not removed:
+        return "unchanged"
+    if not descends(ix, look, head) or any(k not in m.erased and m.restored[k] != look.restored[k] for k in written):
+        return "conflict"
+    was = ix.versions[head].rows if head else {}
+    rows, revived = dict(was), any(k in was and (m.erased_row(k, was[k]) or m.narrowed(ix, head, k, was[k])) for k in {*written, *removed})
+    for key, row in written.items():
+        m.serial += 1
+        rows[key] = row.again(m.serial)
+    for key in removed:
+        rows.pop(key, None)
+    carried(m, ix, rows)
+    leaf = lambda k, row: row and row.wire(k[1])
+    return rows if revived or not head or any(leaf(k, rows.get(k)) != leaf(k, was.get(k)) for k in {*rows, *was}) else "unchanged"
+
+
+def sealed(ix, n, rows):
+    """Version n is made of these rows, on the head."""
+    head = ix.head()
+    assert n == max(ix.versions, default=0) + 1, (n, ix.versions.keys())
+    v = ix.versions[n] = Version(n, rows, list(ix.versions.values()), head)
+    v.fusion, v.recipe = (ix.versions[head].fusion, ix.versions[head].recipe) if head else (ix.fusion, ix.recipe)
+
+
+def small_write(m, ix, look, told, ask):
+    """A job that nothing comes between."""
+    fates = [fate(look, *t) for t in told]
+    answer = ask()
+    assert answer["counts"]["rejected"] == sum(f == "rejected" for f, _ in fates), (answer, fates)
+    written = {key: row for (_, key, _), (_, row) in zip(told, fates) if row}
+    end = outcome(m, ix, look, written, {key for (_, key, _), (f, _) in zip(told, fates) if f == "deleted"})
+    assert answer.get("version", ix.head()) == ix.head() if end == "unchanged" else answer["version"] not in ix.versions, (answer, end)
+    if end != "unchanged":
+        sealed(ix, answer["version"], end)
+
+
+def free_source(m, ix):
+    free = [s for s in SOURCES if (ix.name, s) not in m.busy]
+    source = m.r.choice(free) if free else None
+    m.wrote[ix.name, source] += 1
+    return source
 
 
 def put(m, ix, call):
-    source = m.r.choice(SOURCES)
-    head = ix.head()
-    was = ix.versions[head].rows if head else {}
-    rows, sent = dict(was), []
-    for key in [k for k in some_docs(m, 12 if head else 40) if k[0] == source]:
-        m.serial += 1
-        old = rows.get(key)
-        kind = m.r.random() if old else 1
-        new = old.again(m.serial) if kind < .15 else old.relabelled(m.r, m.serial) if kind < .6 else Row(m.r, m.serial, ix.words)
-        sent.append(new.wire(key[1]))
-        if key not in m.erased:
-            rows[key] = new
-    if sent:
-        answer = call("documents.put", source=source, documents=sent)
-        assert answer["counts"]["rejected"] == sum((source, row["id"]) in m.erased for row in sent), answer
-        # A row that says what the head says already is left as it is, but for one that a list in force narrows: that grants it again.
-        for k in [k for k, row in was.items() if not m.erased_row(k, row) and row.wire(k[1]) == rows[k].wire(k[1])
-                  and m.left(ix, head, k, row) == (set(row.allow), set(row.deny), set(row.require))]:
-            rows[k] = was[k]
-        differs = not head or rows != was
-        sealed(ix, answer, carried(m, ix, rows) if differs else rows, differs)
+    look = Look(m, ix)
+    source = free_source(m, ix)
+    told = some_rows(m, ix, look, source, ("put", "put", "put", "labels")) if source else []
+    if told:
+        small_write(m, ix, look, told, lambda: call("documents.put", source=source, documents=[wire(*t) for t in told]))
 
 
 def delete(m, ix, call):
-    head = ix.head()
-    rows = dict(ix.versions[head].rows) if head else {}
-    keys = [k for k in rows if k[0] == SOURCES[0] and not m.erased_row(k, rows[k])]
+    look = Look(m, ix)
+    source = free_source(m, ix)
+    keys = [k for k in look.rows if k[0] == source and k not in look.dead]
     if keys:
         gone = m.r.sample(keys, min(len(keys), m.r.randint(1, 3)))
-        for k in gone:
-            del rows[k]
-        answer = call("documents.delete", source=SOURCES[0], docs=[k[1] for k in gone])
-        sealed(ix, answer, carried(m, ix, rows), True)
+        small_write(m, ix, look, [("delete", k, None) for k in gone], lambda: call("documents.delete", source=source, docs=[k[1] for k in gone]))
 
 
 def settings(m, ix, call):
@@ -263,7 +344,7 @@ def settings(m, ix, call):
     assert answer["activated"] == (head != 0 and ix.active == head and not ix.hold), answer
     ix.fusion = fusion
     if head:
-        sealed(ix, answer, carried(m, ix, dict(ix.versions[head].rows)), True)
+        sealed(ix, answer["version"], carried(m, ix, dict(ix.versions[head].rows)))
         ix.versions[answer["version"]].fusion = fusion
     if answer["activated"]:
         point(ix, answer["version"])
@@ -271,17 +352,28 @@ def settings(m, ix, call):
     assert told == {n: v.fusion for n, v in ix.versions.items()}, (told, answer)
 
 
+def refused_with(code, ask):
+    try:
+        answer = ask()
+    except Failed as e:
+        assert str(e).startswith(code), e
+    else:
+        raise AssertionError(f"{answer}, not {code}")
+
+
 def activate(m, ix, call):
     able = [n for n, v in ix.versions.items() if not v.quarantined and not v.dropped]
     if able:
         n = m.r.choice(able[-1:] * 3 + able)
+        if ix.versions[n].trial and ix.versions[n].base != ix.head():
+            return refused_with("CONFLICT", lambda: call("versions.activate", version=n, reason="test"))
         call("versions.activate", version=n, reason="test")
         point(ix, n)
 
 
 def rollback(m, ix, call):
     to = ix.back()
-    named = [n for n, v in ix.versions.items() if ix.active and v.good() and (ix.way.index(n) < ix.way.index(ix.active) if v.ever else n < ix.active)]
+    named = [n for n, v in ix.versions.items() if ix.active and v.good() and not v.trial and (ix.way.index(n) < ix.way.index(ix.active) if v.ever else n < ix.active)]
     to, words = (to, {}) if m.r.random() < .6 or not named else (n := m.r.choice(named), {"to": n})
     if to:
         left = ix.active
@@ -318,11 +410,13 @@ def states(call):
 
 
 def gc(m, ix, call):
-    """Of the good ones before the active one KEEP stay; what is not good goes, but for what a hold leaves to be looked at."""
+    """Of the good ones before the active one KEEP stay; what is not good goes, but for what a hold leaves to be looked at. A trial and what
+    it is of are waited for."""
+    stay = {ix.active, ix.head(), ix.back(), *(k for n, v in ix.versions.items() if v.trial and not v.dropped for k in (n, v.base))}
     good = lambda lo, hi: sum(ix.versions[k].good() for k in range(lo, hi))
 
     def goes(n, v):
-        if v.dropped or v.pinned or n in (ix.active, ix.head(), ix.back()):
+        if v.dropped or v.pinned or n in stay:
             return False
         if v.good():
             return n < ix.active and good(n + 1, ix.active) >= KEEP
@@ -400,11 +494,12 @@ def restore(m, ix, call):
         key = m.r.choice(sorted(m.erased))
         m.erased.discard(key)
         m.dead_before[key] = m.serial + 1
+        m.restored[key] += 1
         call("policy.restore", source=key[0], docs=[key[1]], reason="test")
 
 
 def reinstate(m, ix, call):
-    able = [n for n, v in ix.versions.items() if v.in_force and v.lists and not v.dropped and any(k < n and not x.dropped for k, x in ix.versions.items())]
+    able = [n for n, v in ix.versions.items() if v.in_force and v.lists and not v.dropped and any(x.after < n and not x.dropped for k, x in ix.versions.items())]
     if able:
         n = m.r.choice(able)
         call("policy.reinstate", version=n, reason="test")
@@ -431,6 +526,7 @@ STEPS = [(put, 26), (delete, 4), (settings, 3), (activate, 16), (rollback, 6), (
 def step(m, call):
     """One random change; its name. call(index, method, **params)"""
     ix = m.r.choice(m.indexes)
-    run = put if not ix.versions else m.r.choices([s for s, _ in STEPS], [w for _, w in STEPS])[0]
+    kind = m.kinds.choices([s for s, _ in STEPS], [w for _, w in STEPS])[0]
+    run = kind if ix.versions else put
     run(m, ix, lambda method, **params: call(ix.name, method, **params))
     return run.__name__

@@ -217,17 +217,23 @@ def look_diff(m, ix, holds, root, plain):
     told, narrow = (c("versions.diff", **{"from": a, "to": b}) for c in (root, plain))
     if old.dropped or new.dropped:
         return None if refused(told, "NOT_FOUND") and told == narrow else f"{told}, {narrow} of dropped versions"
-    settings = [{"setting": "fusion", "before": old.fusion, "after": new.fusion}] if old.fusion != new.fusion else []
+    said = lambda v: {"fusion": v.fusion, **v.recipe}
+    settings = [{"setting": name, "before": x, "after": said(new)[name]} for name, x in said(old).items() if x != said(new)[name]]
     if told["settings"] != settings or narrow["settings"] != settings:
         return f"versions {a} and {b} differ in {told['settings']}, {narrow['settings']}, not {settings}"
-    leaf = lambda row: row and (row.words, row.meta, row.allow, row.deny, row.require)  # a stub keeps its own
+    leaf = lambda row, v: row and (row.words, row.meta, row.allow, row.deny, row.require, v.recipe["precision"])  # a stub keeps its own
     whole = lambda row: row if row and not row.stub else None
-    what = lambda x, y: "added" if not x else "deleted" if not y else "changed" if (x.words, x.meta) != (y.words, y.meta) else "relabelled"
+    what = lambda x, y: "added" if not x else "deleted" if not y else "changed" if (x.words, x.meta, old.recipe["precision"]) != (y.words, y.meta, new.recipe["precision"]) else "relabelled"
     pairs = {key: (old.rows.get(key), new.rows.get(key)) for key in DOCS}
-    want = {key: what(whole(x), whole(y)) for key, (x, y) in pairs.items() if leaf(x) != leaf(y) and (whole(x) or whole(y))}
+    want = {key: what(whole(x), whole(y)) for key, (x, y) in pairs.items() if leaf(x, old) != leaf(y, new) and (whole(x) or whole(y))}
     have = {(d["source"], d["doc"]): d["change"] for d in told["documents"]}
     if have != want:
         return f"versions {a} and {b} differ in {have}, not {want}"
+    labels = lambda row: {kind: sorted(getattr(row, kind)) if whole(row) else [] for kind in ("allow", "deny", "require")}
+    for d in told["documents"]:
+        sides = {"before": labels(pairs[d["source"], d["doc"]][0]), "after": labels(pairs[d["source"], d["doc"]][1])}
+        if sides != {side: {kind: sorted(v) for kind, v in d[side].items()} for side in sides}:
+            return f"{d} between versions {a} and {b}, not {sides}"
     open_sides = [n for n in (a, b) if not ix.versions[n].quarantined]
     may = {key for key in want for n in open_sides if m.sees(ix, n, key, holds, holds)}
     shown = {(d["source"], d["doc"]) for d in narrow["documents"]}

@@ -217,6 +217,13 @@ class Jobs(unittest.TestCase):
         r = self.ingest("a", self.write("t.jsonl", '{"id": "q2", "text": "q"}\n' + "nonsense\n"), "--max-rejected", "0", "--activate", "--max-deleted", "1190", code=5)
         self.assertEqual(self.active("a"), 2)
 
+    def test_a_source_of_rows_that_delete_holds_no_document(self):
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("r.jsonl", range(4)), "--activate")
+        r = self.ingest("a", self.write("s.jsonl", '{"id": "d0", "op": "delete"}\n'), "--sync", "--activate", code=5)
+        self.assertEqual((r["state"], r["activated"], r["counts"]["deleted"]), ("guarded", False, 4))
+        self.assertIn("the limit is 0", r["why"])
+
     def test_guards_count_rejections_of_the_job_alone(self):
         self.index("a", "--embedder", "none")
         night = lambda n: self.write("n.jsonl", "".join(json.dumps({"id": f"e{i}", "text": "", "labels": ["public"]}) + "\n" for i in range(400))
@@ -402,6 +409,23 @@ class Jobs(unittest.TestCase):
         self.counts(r, added=1, documents=4)
         self.ingest("a", other, "--source", "feed", "--activate")
 
+    def test_the_head_is_set_aside_under_a_job(self):
+        """It says so, and what to do, also where no version is left to build on."""
+        self.index("a", "--embedder", "none")
+        self.ingest("a", self.rows("a.jsonl", range(3)), "--source", "s")
+        row = '{"id": "e1", "text": "More.", "labels": ["public"]}\n'
+        say = lambda p: (p.communicate(row)[1], p.returncode)
+        p, _ = self.pipe("a", "--source", "t")
+        self.cairn("quarantine", "acme/a", "1")
+        err, code = say(p)
+        self.assertEqual(code, 5)
+        self.assertIn("version 1, on which this work was based, was set aside, and no other is good; run it again", err)
+        p, _ = self.pipe("a", "--source", "t")
+        self.cairn("unquarantine", "acme/a", "1")
+        err, code = say(p)
+        self.assertEqual(code, 5)
+        self.assertIn("version 1 is one by now; run it again", err)
+
     def test_cancel_ends_a_living_job(self):
         self.index("a", "--embedder", "none")
         self.ingest("a", self.rows("r.jsonl", range(3)), "--activate")
@@ -534,6 +558,24 @@ class Jobs(unittest.TestCase):
         for option in (["--activate"], ["--sync"], ["--threads", "1"], [rows]):
             self.assertIn('does not go with "resume"', self.cairn("ingest", "acme/a", "--resume", job, *option, code=1).stderr)
         self.assertIn("no job", self.cairn("ingest", "acme/a", "--resume", "20200101T000000-0000000000000000", code=3).stderr)
+
+    def test_a_killed_job_knows_its_input_again(self):
+        """Whatever was erased since: of standard input that cannot be told from another one, and files would be read in vain."""
+        self.index("a", "--embedder", "none")
+        self.ingest("a", "-", "--format", "jsonl", text="".join(json.dumps({"id": f"d{i}", "text": f"Row {i}.", "labels": ["public"]}) + "\n" for i in range(3)))
+        rows = [{"id": "d0", "labels": ["group:x"]}, {"id": "d1", "text": "Another.", "labels": ["public"]}, {"id": "d3", "text": "New.", "labels": ["public"]}]
+        text = "".join(json.dumps(x) + "\n" for x in rows + [{"id": f"none{i}", "op": "delete"} for i in range(3000)])
+        p, job = self.pipe("a")
+        p.stdin.write(text)
+        p.stdin.flush()
+        end = time.time() + 20
+        while self.map("jobs", "show", "acme", job)["counts"]["read"] < 1000 and time.time() < end:
+            time.sleep(.05)
+        p.kill()
+        p.wait()
+        self.cairn("policy", "erase", "acme", "d0", "d1", "d3")
+        r = self.ingest("a", "--resume", job, text=text)
+        self.counts(r, read=3003, relabelled=1, changed=1, added=1, rejected=0)
 
     # ---------- what is not known is not deleted ----------
     def test_sync_deletes_nothing_while_rejected_rows_are_nobodys(self):

@@ -1,5 +1,5 @@
 """Random questions to a real cairnd and to the command on files, each answer against the naive model of oracle.py; and after each
-change lists, documents, citations and differences of versions.
+change lists, documents, citations and differences of versions. Jobs of the command (oracle_jobs.py) overlap the other changes.
 
 Of the full count of the permissions test (tests/index/world.h has the rest) a fifth goes through here: 20,000 questions over
 RPC (200,000 long), a tenth of these by the command on files; through query_batch, by act-as keys (for all principals, and for some),
@@ -15,6 +15,7 @@ from collections import Counter
 
 import oracle
 import oracle_ask
+import oracle_jobs
 from serving import Data, Failed, Rpc, Server, count, seed
 
 QUESTIONS = count(20000, 200000)
@@ -45,6 +46,7 @@ class World(Data):
         self.limited = self.make_key(*scope, "--index", "ix", "--labels", "public,group:a")
         self.plain = self.make_key("--scope", "query,versions", "--labels", "public,group:a")
         self.start()
+        self.jobs = oracle_jobs.Jobs(self)
 
     def start(self):
         self.server = Server(self, "--anonymous", "acme")
@@ -138,6 +140,7 @@ class World(Data):
         return who, [json.loads(line) for line in out.splitlines()]
 
     def close(self):
+        self.jobs.close()
         code = self.server.stop()
         self.cairn("audit", "verify", "acme")
         self.cairn("scrub")
@@ -167,14 +170,14 @@ class Oracle(unittest.TestCase):
             self.seen["left out"] += got.get("tokens", {}).get("left_out", 0)
 
     def test_each_answer_is_the_models(self):
-        asked, steps, self.seen, self.hits, self.empty, number = Counter(), Counter(), Counter(), 0, 0, seed(1)
+        asked, steps, jobs, self.seen, self.hits, self.empty, number = Counter(), Counter(), Counter(), Counter(), 0, 0, seed(1)
         r = random.Random(number)
         while asked.total() < QUESTIONS:
             w = World(number)
             try:
                 for n in range(CHANGES):
                     try:
-                        steps[oracle.step(w.m, w.change)] += 1
+                        steps[w.jobs.turn() or oracle.step(w.m, w.change)] += 1
                         able = [ix for ix in w.m.indexes if ix.active]
                         if not able:
                             continue
@@ -192,11 +195,14 @@ class Oracle(unittest.TestCase):
                         break
             finally:
                 w.close()
+                jobs += w.told
             number += 1
-        print(f"{dict(asked)} questions, {self.hits} hits, {self.empty} empty answers; {dict(steps)}; with hits {dict(self.seen)}", file=sys.stderr)
-        self.assertGreater(self.hits, asked.total())
+        print(f"{dict(asked)} questions, {self.hits} hits, {self.empty} empty answers; {dict(steps)}; jobs {dict(jobs)}; with hits {dict(self.seen)}", file=sys.stderr)
+        self.assertGreater(self.hits, asked.total() // 2)
         self.assertGreater(self.empty, asked.total() // 50)
-        self.assertEqual(set(steps) - {"restart"}, {s.__name__ for s, _ in oracle.STEPS})
+        self.assertEqual(set(steps) - {"restart", *oracle_jobs.TURNS}, {s.__name__ for s, _ in oracle.STEPS})
+        self.assertGreater(jobs["sealed"], 10)
+        self.assertGreater(jobs["sealed on another"], 0)
         for name in [*(s for s, _ in oracle_ask.SHAPES), "text", "vector", "also", "operators", "widened", "marked", "left out"]:
             self.assertGreater(self.seen[name], asked.total() // 200, name)
 
