@@ -413,7 +413,7 @@ def gc(m, ix, call):
     """Of the good ones before the active one KEEP stay; what is not good goes, but for what a hold leaves to be looked at. A trial and what
     it is of are waited for."""
     stay = {ix.active, ix.head(), ix.back(), *(k for n, v in ix.versions.items() if v.trial and not v.dropped for k in (n, v.base))}
-    good = lambda lo, hi: sum(ix.versions[k].good() for k in range(lo, hi))
+    good = lambda lo, hi: sum(v.good() and not v.trial for n, v in ix.versions.items() if lo <= n < hi)
 
     def goes(n, v):
         if v.dropped or v.pinned or n in stay:
