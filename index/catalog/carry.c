@@ -54,7 +54,7 @@ static cn_err look(void *ctx, const cn_key *key) {
         return CN_OK;
     cn_arena_reset(&k->a);
     CN_TRY(cn_seg_class(s, cn_seg_doc_class(s)[doc], &row));
-    CN_TRY(cn_policy_narrowed(c->policy, c->index_id, c->head->number, key, &row, &k->a, &left, &narrowed));
+    CN_TRY(cn_policy_narrowed(c->policy, c->index_id, c->head, key, &row, &k->a, &left, &narrowed));
     return narrowed ? write_narrowed(k, s, doc, &left) : CN_OK;
 }
 
@@ -66,7 +66,7 @@ cn_err cn_carry_narrowed(const cn_carry *c, cn_segw **ret_w) {
     cn_arena_init(&k.a, 1 << 16, ARENA);
     cn_err err = sort_removed(&k);
     if (err == CN_OK)
-        err = cn_policy_list_keys(c->policy, c->index_id, c->head->number, look, &k);
+        err = cn_policy_list_keys(c->policy, c->index_id, c->head, look, &k);
     cn_free(k.removed);
     cn_arena_done(&k.a);
     *ret_w = k.w;

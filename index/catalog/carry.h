@@ -4,6 +4,7 @@
  * from that base and is newer than the list, so its unchanged rows would show again what was revoked. So a row that a list in
  * force narrows in the base is written anew with what is left, and with no digest of what its source said: when the source
  * says the same row again that grants it again, and until then it stays narrowed.
+ * A trial takes nothing over so: what counts for its base counts for it (info.h: lists_after).
  * They go into a file of their own: the job's own rows can be taken up again by a resume, these are only true of this head.
  * Owns:    nothing.
  * Thread:  one at a time.

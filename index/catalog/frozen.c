@@ -268,7 +268,7 @@ static cn_err put(change *x, const cn_catalog *c, MDB_txn *txn, const place *p) 
     if (!x->freeze)
         return cn_db_del(txn, c->gate, cn_key2_str(&key));
     set_fields(&x->set, f);
-    return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, SET_FIELDS);
+    return cn_fields_put_of(txn, c->gate, cn_key2_str(&key), f, SET_FIELDS);
 }
 
 /* What versions showed stays only where the very same questions are frozen again; also what was handed in under names that are

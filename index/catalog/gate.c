@@ -213,7 +213,7 @@ static cn_err put_gate(const setting *s, const cn_catalog *c, MDB_txn *txn, uint
     cn_gate g = {.by = s->who->who, .reason = s->who->reason, .at_us = cn_wall_us()};
     cn_str packed = cn_buf_str(&b);
     gate_fields(&g, &packed, f);
-    return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, GATE_FIELDS);
+    return cn_fields_put_of(txn, c->gate, cn_key2_str(&key), f, GATE_FIELDS);
 }
 
 static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {
@@ -288,8 +288,8 @@ cn_err cn_gate_unmet(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint6
         const cn_gate_result *x = cn_gate_find(&r, g.v[i].name);
         if (cn_gate_meets(&g.v[i], x))
             continue;
-        if (n == 0)
-            CN_TRY(cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets));
+        if (n == 0 && cn_frozen_sets_in(c, txn, index_id, a, &sets, NULL, NULL, &n_sets) != CN_OK)
+            by = CN_GATE_BY_RUN; /* they are for advice alone, and a run says what is wrong with them */
         by |= cn_gate_measured_by(sets, n_sets, g.v[i].name);
         if (n++ < TOLD_MAX)
             tell(&g.v[i], x, ret);

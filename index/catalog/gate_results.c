@@ -177,7 +177,7 @@ static cn_err put_results(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, 
     CN_TRY(cn_buf_check(&b));
     cn_str packed = cn_buf_str(&b);
     const cn_field f[] = {{"results", CN_F_BIN, &packed, 0}};
-    return cn_fields_put(txn, c->gate, cn_key2_str(&key), f, 1);
+    return cn_fields_put_of(txn, c->gate, cn_key2_str(&key), f, 1);
 }
 
 static const char *action(const submission *s) { return s->sets ? "gate.run" : "gate.submit"; }

@@ -165,7 +165,7 @@ static cn_mode_info after(const setting *s, const cn_mode_info *before, cn_buf *
 static cn_err put_one(MDB_txn *txn, MDB_dbi dbi, cn_str key, cn_mode_info *m) {
     cn_field f[MODE_FIELDS];
     mode_fields(m, f);
-    return m->kind == CN_INCIDENT_NORMAL ? cn_db_del(txn, dbi, key) : cn_fields_put(txn, dbi, key, f, MODE_FIELDS);
+    return m->kind == CN_INCIDENT_NORMAL ? cn_db_del(txn, dbi, key) : cn_fields_put_of(txn, dbi, key, f, MODE_FIELDS);
 }
 
 static cn_err set(void *ctx, const cn_catalog *c, MDB_txn *txn) {

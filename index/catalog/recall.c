@@ -165,7 +165,7 @@ static cn_err add(MDB_txn *txn, MDB_dbi dbi, const hour_key *key, const cn_recal
     CN_TRY(cn_buf_check(&b));
     packed = cn_buf_str(&b);
     fields_of(&packed, &c.dropped, &effort, f);
-    return cn_fields_put(txn, dbi, key_str(key), f, FIELDS);
+    return cn_fields_put_of(txn, dbi, key_str(key), f, FIELDS);
 }
 
 static cn_err open_work(cn_tenant *t, bool create, cn_env **ret, MDB_dbi *ret_dbi) {

@@ -24,30 +24,38 @@ static bool goes(const cn_retire *go, uint64_t index_id, const cn_version *v) {
     return cn_version_dropped(v);
 }
 
-/* A list in force counts for older versions: it is kept while any of them is. */
-static cn_err add_inforce(cn_catalog const *c, MDB_txn *txn, const cn_version *v, uint64_t index_id, bool older, walk *w) {
+/* A list in force is kept while any version is that it counts for. */
+static cn_err add_inforce(cn_catalog const *c, MDB_txn *txn, const cn_version *v, uint64_t index_id, uint64_t to, walk *w) {
     cn_catalog_key key = cn_key2(index_id, v->number);
     cn_str value;
-    cn_err err = older ? cn_db_get(txn, c->inforce, cn_key2_str(&key), &value) : CN_NOT_FOUND;
+    cn_err err = v->number > to ? cn_db_get(txn, c->inforce, cn_key2_str(&key), &value) : CN_NOT_FOUND;
     if (err == CN_NOT_FOUND)
         return CN_OK;
     CN_TRY(err);
     return add(w->set, w->a, &v->own);
 }
 
+/* Up to which version nobody left is concerned by a list. */
+static uint64_t lists_to(const walk *w, uint64_t index_id, const cn_version *v, uint32_t n) {
+    uint64_t to = UINT64_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        if (v[i].lists_after < to && !goes(w->go, index_id, &v[i]))
+            to = v[i].lists_after;
+    return to;
+}
+
 static cn_err add_index(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, walk *w) {
     cn_version *v;
     uint32_t n;
-    bool older = false;
     CN_TRY(cn_version_all(c, txn, index_id, w->a, &v, &n));
+    const uint64_t to = lists_to(w, index_id, v, n);
+    if (w->go && w->go->index_id == index_id)
+        w->go->lists_to = to;
     for (uint32_t i = 0; i < n; i++) {
         if (goes(w->go, index_id, &v[i])) {
-            CN_TRY(add_inforce(c, txn, &v[i], index_id, older, w));
+            CN_TRY(add_inforce(c, txn, &v[i], index_id, to, w));
             continue;
         }
-        if (!older && w->go && w->go->index_id == index_id)
-            w->go->lists_to = v[i].number;
-        older = true;
         CN_TRY(add(w->set, w->a, &v[i].own));
         for (uint32_t p = 0; p < v[i].n_parts; p++)
             CN_TRY(add(w->set, w->a, &v[i].parts[p].id));
@@ -117,7 +125,7 @@ static cn_err file_goes(const cn_needed *kept, cn_arena *a, const cn_seg_id *id,
 
 cn_err cn_retire_plan(const cn_catalog *c, MDB_txn *txn, cn_arena *a, uint64_t index_id, const cn_version *gone, uint32_t n, cn_retire *ret) {
     CN_ASSERT(n <= CN_RETIRE_MAX);
-    cn_retire r = {.index_id = index_id, .lists_to = UINT64_MAX, .n_gone = n, .gone = cn_arena_zalloc(a, n + 1u, sizeof *r.gone)};
+    cn_retire r = {.index_id = index_id, .n_gone = n, .gone = cn_arena_zalloc(a, n + 1u, sizeof *r.gone)};
     cn_needed kept;
     if (!r.gone)
         return cn_fail_memory();

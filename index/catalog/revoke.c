@@ -8,6 +8,7 @@
 
 #include "engine/base/mem.h"
 #include "index/control/inforce.h"
+#include "index/control/records.h"
 #include "index/control/segset.h"
 #include "index/policy/labels.h"
 #include "index/policy/policy.h"
@@ -193,19 +194,25 @@ static cn_err open_version(work *w, const cn_version *v) {
     return CN_OK;
 }
 
+/* A trial's rows permit no more than those of its base. */
+static bool goes_without_saying(const cn_revoke *r, const cn_version *v) {
+    return cn_version_dropped(v) || ((v->marks & CN_MARK_TRIAL) && v->base && !cn_version_dropped(&r->all[v->base - 1]));
+}
+
 static cn_err gather(work *w) {
     const cn_revoke *r = w->r;
-    for (uint32_t i = 0; i < r->n_retained; i++)
-        CN_TRY(open_version(w, &r->retained[i]));
+    for (uint32_t i = 0; i < r->n_all; i++)
+        if (!goes_without_saying(r, &r->all[i]))
+            CN_TRY(open_version(w, &r->all[i]));
     for (uint32_t i = 0; i < r->n_written && w->old.n; i++)
         if (r->written[i])
             CN_TRY(compare_all(w, r->written[i]));
     for (uint32_t i = 0; i < w->old.n; i++)
         if (!in_base(r, w->old.v[i]))
             CN_TRY(compare_all(w, w->old.v[i]));
-    for (uint32_t i = 0; i < r->n_retained; i++) /* older ones are covered by the base's list */
-        if (r->base_version && r->retained[i].number > r->base_version->number)
-            CN_TRY(compare_strays(w, &r->retained[i]));
+    for (uint32_t i = r->base_version ? (uint32_t)r->base_version->number : r->n_all; i < r->n_all; i++) /* older ones are covered by the base's list */
+        if (!goes_without_saying(r, &r->all[i]))
+            CN_TRY(compare_strays(w, &r->all[i]));
     if (r->base_version)
         CN_TRY(cn_revoked_each(r->base->own, carry, w));
     return r->also ? cn_revoked_each(r->also, carry, w) : CN_OK;

@@ -14,8 +14,8 @@ typedef struct cn_revoke {
     cn_seg *also;                  /* the own file of a version that `now` was made from too, whose list goes on; NULL: none */
     cn_seg *const *written;        /* files of rows of the new version; each may be NULL */
     uint32_t n_written;
-    const cn_version *retained;    /* every version not dropped */
-    uint32_t n_retained;
+    const cn_version *all;         /* of the index, by number */
+    uint32_t n_all;
 } cn_revoke;
 
 /* The list's form alone: begin, each entry by the order of keys, end with how many there were; then look at out->failed. */

@@ -109,12 +109,11 @@ static cn_err read_head(seal *s) {
     return cn_live_open(s->t, s->head, &s->base);
 }
 
-/* A list that is no longer in force, or is now, would narrow other rows of what the version is made of. Trials are looked at by
- * whoever makes them. */
+/* A list that is no longer in force, or is now, would narrow other rows of what the version is made of. Of a trial none narrows any. */
 static cn_err same_lists(const seal *s, const cn_policy *p) {
     if (!s->head || s->o->trial_of)
         return CN_OK;
-    cn_digest now = cn_policy_lists(s->policy, s->ix.id, s->head->number), then = cn_policy_lists(p, s->ix.id, s->head->number);
+    cn_digest now = cn_policy_lists(s->policy, s->ix.id, s->head), then = cn_policy_lists(p, s->ix.id, s->head);
     if (cn_digest_eq(&now, &then))
         return CN_OK;
     return cn_fail(CN_CONFLICT, "what versions of index \"" CN_STR_FMT "\" take away from version %llu changed at the same moment; run this again", CN_STR_ARG(s->o->index),
@@ -149,7 +148,7 @@ static cn_err kill(seal *s, const cn_key *key, bool *ret_was) {
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &labels));
     roaring_bitmap_add(s->now.dead[part], doc);
     bool narrowed;
-    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->of->number, key, &labels, s->a, &left, &narrowed));
+    CN_TRY(cn_policy_narrowed(s->policy, s->ix.id, s->of, key, &labels, s->a, &left, &narrowed));
     s->revived |= narrowed || cn_policy_row_erased(s->policy, key, cn_seg_get_id(seg));
     s->v.counts.chunks -= first[doc + 1] - first[doc];
     s->v.counts.unlabelled -= labels.allow.n == 0;
@@ -284,24 +283,6 @@ static cn_err put_parts(seal *s, cn_segw *w, const uint32_t *kept, cn_str bucket
     return cn_segw_put_part(w, CN_PART_REVOKED, CN_STR(""), revoked);
 }
 
-/* A trial's rows permit no more than those of its base. */
-static bool goes_without_saying(const seal *s, const cn_version *v) {
-    return cn_version_dropped(v) || ((v->marks & CN_MARK_TRIAL) && v->base && !cn_version_dropped(&s->all[v->base - 1]));
-}
-
-static cn_err retained(const seal *s, cn_version **ret, uint32_t *ret_n) {
-    cn_version *v = cn_arena_zalloc(s->a, s->n_all + 1u, sizeof *v);
-    uint32_t n = 0;
-    if (!v)
-        return cn_fail_memory();
-    for (uint32_t i = 0; i < s->n_all; i++)
-        if (!goes_without_saying(s, &s->all[i]))
-            v[n++] = s->all[i];
-    *ret = v;
-    *ret_n = n;
-    return CN_OK;
-}
-
 /* A map that was cut short while it was read gave zeros: nothing made of them may be committed. */
 static cn_err all_sound(const seal *s) {
     for (uint32_t i = 0; i < s->now.n; i++)
@@ -312,13 +293,10 @@ static cn_err all_sound(const seal *s) {
 static cn_err make_own(seal *s, const uint32_t *kept, cn_str buckets) {
     CN_AUTO_BUF cn_buf list;
     cn_buf_init(&list, LIST_MAX);
-    cn_version *old = NULL;
-    uint32_t n_old = 0;
     cn_segw *w;
-    CN_TRY(retained(s, &old, &n_old));
     const bool trial = s->o->trial_of;
     const cn_version *base = trial && cn_version_dropped(s->of) ? NULL : s->of;
-    cn_revoke r = {s->t, &s->now, trial ? &s->of_living : &s->base, base, trial ? s->base.own : NULL, s->fresh, FRESH, old, n_old};
+    cn_revoke r = {s->t, &s->now, trial ? &s->of_living : &s->base, base, trial ? s->base.own : NULL, s->fresh, FRESH, s->all, s->n_all};
     CN_TRY(cn_revoke_make(&r, &list, &s->v.revoked));
     CN_TRY(all_sound(s));
     CN_TRY(cn_segw_new(s->t, 0, &w));
@@ -394,7 +372,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     cn_index_info ix;
     cn_modes modes;
     uint64_t head = s->o->base;
-    cn_version base = {0};
+    cn_version base = {0}, of = {0};
     bool same_policy, first = s->o->trial_of && !s->o->base; /* whoever made it looks again */
     CN_TRY(cn_policy_current(s->looked, txn, c->policy, &same_policy));
     s->moved = !same_policy;
@@ -420,6 +398,12 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(cn_returned_keep_erased(s->t, c, txn, &s->back, &s->fresh_part[JOB].id));
     s->v.marks |= s->back.n && !s->o->policy ? CN_MARK_QUARANTINED : 0; /* they may be alive in its base, until it is caught up with */
     s->v.number = ++ix.newest;
+    s->v.lists_after = s->v.number;
+    if (s->o->trial_of) {
+        CN_TRY(cn_version_load(c, txn, ix.id, s->o->trial_of, &a, &of));
+        s->v.lists_after = of.lists_after;
+        s->v.marks |= cn_version_dropped(&of) ? CN_MARK_QUARANTINED : 0; /* lists that counted for it may have ended with it */
+    }
     ix.has_mean = ix.has_mean || s->v.recipe.dim != 0;
     ix.set = s->o->edit ? set : ix.set;
     if (ix.set.dim == 0)
@@ -490,7 +474,7 @@ static cn_err take_rows(seal *s, cn_segw *w, int which) {
 
 static cn_err carry(seal *s) {
     cn_segw *w = NULL;
-    const cn_carry c = {s->t, s->ix.id, s->head ? s->of : NULL, &s->base, s->policy, s->fresh[JOB], s->o};
+    const cn_carry c = {s->t, s->ix.id, s->o->trial_of ? NULL : s->head, &s->base, s->policy, s->fresh[JOB], s->o};
     cn_err err = cn_carry_narrowed(&c, &w);
     if (err == CN_OK)
         return take_rows(s, w, CARRIED);

@@ -50,7 +50,8 @@ typedef struct cn_seal {
     uint64_t newest;                /* the newest version there was then, trials apart: what of those up to it becomes the head again was not looked at */
     bool rest;                      /* rows of the file are of documents that the source did not say, narrowed by the lists of `policy`: only
                                      * where the head is the base still, and under these lists, is the version of them */
-    uint64_t trial_of;              /* not 0: made a trial, of this version's documents; it lies on the trial `base` (0: on none), wherever the head is */
+    uint64_t trial_of;              /* not 0: made a trial, of this version's documents; it lies on the trial `base` (0: on none), wherever the head is;
+                                     * quarantined where that version was dropped meanwhile, and with it lists that counted for it */
     const cn_recipe *recipe;        /* but of a trial the analyser apart, which goes on as all that changes answers (answers.h) */
     cn_index_edit_fn *edit;         /* changes settings of the index with it, in the same transaction; NULL: none. Then a version is sealed
                                      * though no document differs, and it has those of them that change answers */

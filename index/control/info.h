@@ -60,6 +60,8 @@ typedef struct cn_version {
     uint64_t revoked;             /* entries of its revocation list (inforce.h) */
     cn_counts counts;
     uint64_t base;                /* the version it was made from, of a trial the one whose documents it holds; 0: none */
+    uint64_t lists_after;         /* lists of revocations of versions after this one count for it: its own number. What a rebuild made is of no
+                                   * later word of a source than its base, whenever it got its number: it has its base's, when it is active too */
     unsigned marks;
     int64_t made_us, first_active_us; /* CN_NO_TIME: never */
     cn_str made_by, job;

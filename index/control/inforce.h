@@ -2,7 +2,7 @@
  *
  * control.mdb, database "inforce": key = index id and version number N, each u64 big-endian; value = record (pack.h),
  * format 1: {own: bin 16, digest: bin 32}, the file that holds N's list. Written by the flip that first activates a
- * version with a list; it stays through every rollback and counts for all versions below N. Key "=": sum.h.
+ * version with a list; it stays through every rollback and counts for all versions below N (info.h: lists_after). Key "=": sum.h.
  *
  * The list is the part CN_PART_REVOKED, name "", of that file, and is always there, if empty:
  *   0  4  format, u32 little-endian: 1

@@ -5,7 +5,7 @@
 #include "engine/base/utf8.h"
 #include "index/store/reserve.h"
 
-#define PLANS 32
+#define PLANS 8 /* made beside other writers; the last one keeps them waiting */
 
 cn_err cn_catalog_open(cn_tenant *t, cn_catalog *ret) {
     cn_catalog c = {.t = t};
@@ -81,13 +81,18 @@ static cn_err follow_plan(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return p->moved ? CN_OK : p->apply(p->ctx, c, txn);
 }
 
+static cn_err plan_and_follow(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    CN_TRY(make_plan(ctx, c, txn));
+    return follow_plan(ctx, c, txn);
+}
+
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx) {
     planned p = {plan, apply, ctx, 0, true};
     for (int tries = 0; tries < PLANS && p.moved; tries++) {
         CN_TRY(cn_catalog_read(t, make_plan, &p));
         CN_TRY(cn_catalog_insist(t, follow_plan, &p));
     }
-    return p.moved ? cn_fail(CN_OVERLOADED, "the catalog of this tenant was changed each time that this was about to be done; try again") : CN_OK;
+    return p.moved ? cn_catalog_insist(t, plan_and_follow, &p) : CN_OK;
 }
 
 /* ---------- keys ---------- */
@@ -165,7 +170,7 @@ typedef struct version_bytes {
     cn_str recipe, parts;
 } version_bytes;
 
-#define VERSION_FIELDS 28
+#define VERSION_FIELDS 29
 static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_FIELDS]) {
     cn_counts *n = &v->counts;
     const cn_field all[VERSION_FIELDS] = {
@@ -179,7 +184,7 @@ static void version_fields(cn_version *v, version_bytes *y, cn_field f[VERSION_F
         {"base", CN_F_U64, &v->base, 0}, {"marks", CN_F_U32, &v->marks, 0}, {"made", CN_F_I64, &v->made_us, 0},
         {"first_active", CN_F_I64, &v->first_active_us, 0}, {"by", CN_F_STR, &v->made_by, 0}, {"job", CN_F_STR, &v->job, 0},
         {"before", CN_F_U64, &v->before_active, 0}, {"place", CN_F_I64 | CN_F_MAYBE, &v->place_us, 0},
-        {"weights", CN_F_FIXED | CN_F_MAYBE, v->recipe.weights.b, 32},
+        {"weights", CN_F_FIXED | CN_F_MAYBE, v->recipe.weights.b, 32}, {"lists_after", CN_F_U64 | CN_F_MAYBE, &v->lists_after, 0},
     };
     memcpy(f, all, sizeof all);
 }
@@ -189,6 +194,7 @@ cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, co
     CN_AUTO_BUF cn_buf recipe;
     cn_buf_init(&recipe, 65536);
     cn_version x = *v;
+    x.lists_after = x.lists_after == x.number ? 0 : x.lists_after;
     CN_TRY(cn_recipe_pack(&x.recipe, &recipe));
     version_bytes y = {cn_buf_str(&recipe), {(const char *)v->parts, v->n_parts * sizeof(cn_part)}};
     cn_field f[VERSION_FIELDS];
@@ -203,8 +209,10 @@ cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
     cn_field f[VERSION_FIELDS];
     version_fields(&x, &y, f);
     CN_TRY(cn_fields_read(value, "the record of a version", a, f, VERSION_FIELDS));
-    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
+    if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.lists_after >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
         return cn_fail(CN_DAMAGED, "the record of version %llu: its values do not fit together", (unsigned long long)x.number);
+    if (!x.lists_after) /* builds before this one wrote none for a trial */
+        x.lists_after = x.marks & CN_MARK_TRIAL ? x.base : x.number;
     const cn_digest weights = x.recipe.weights;
     CN_TRY(cn_recipe_unpack(y.recipe, a, &x.recipe));
     x.recipe.weights = weights;

@@ -45,7 +45,8 @@ cn_err cn_catalog_write_now(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_insist(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 cn_err cn_catalog_read(cn_tenant *t, cn_catalog_fn *fn, void *ctx);
 /* For changes that look at much and write little: plan runs in a read transaction (and may be slow), apply in a write
- * transaction that sees the very same catalog. Whatever came between has left an audit record: then plan runs anew. */
+ * transaction that sees the very same catalog. Whatever came between has left an audit record: then plan runs anew; where others write
+ * all the time, at last inside the write transaction, or a denial of many would never have its turn. */
 cn_err cn_catalog_change(cn_tenant *t, cn_catalog_fn *plan, cn_catalog_fn *apply, void *ctx);
 cn_err cn_audit_seq(MDB_txn *txn, MDB_dbi meta, uint64_t *ret); /* of the newest audit record */
 /* Calls fn with each record after number `seq` whose action begins with `action`. CN_OVERLOADED: there are more than `max`. */

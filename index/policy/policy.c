@@ -34,12 +34,15 @@ static const cn_gone *find_gone(const cn_gone_list *l, const cn_key *key) {
     return NULL;
 }
 
-static bool counts_for(const cn_gone_list *l, uint64_t index_id, uint64_t version) { return l->index_id == index_id && l->number > version; }
+/* A version's own list says nothing that its rows do not. */
+static bool counts_for(const cn_gone_list *l, uint64_t index_id, const cn_version *v) {
+    return v && l->index_id == index_id && l->number > v->lists_after && l->number != v->number;
+}
 
 /* What a list that cannot be read takes away is not known: the versions that it counts for are not shown. */
-static cn_err all_whole(const cn_policy *p, uint64_t index_id, uint64_t version) {
+static cn_err all_whole(const cn_policy *p, uint64_t index_id, const cn_version *v) {
     for (uint32_t i = 0; p->n_broken && i < p->n_lists; i++)
-        if (p->lists[i]->broken.n && counts_for(p->lists[i], index_id, version))
+        if (p->lists[i]->broken.n && counts_for(p->lists[i], index_id, v))
             return cn_fail(CN_DAMAGED, CN_STR_FMT, CN_STR_ARG(p->lists[i]->broken));
     return CN_OK;
 }
@@ -118,12 +121,12 @@ static cn_err apply_doc(const cn_policy_doc *d, const cn_seg_id *segment, cn_are
 }
 
 /* said NULL: nobody wants to know why. */
-static cn_err work_out(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id, const cn_triple *row,
+static cn_err work_out(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, cn_str source, cn_str id, const cn_triple *row,
                        const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *said) {
     cn_effect f = {.labels = *row};
-    CN_TRY(all_whole(p, index_id, version));
+    CN_TRY(all_whole(p, index_id, v));
     for (uint32_t i = 0; i < p->n_lists; i++) {
-        const cn_gone *g = counts_for(p->lists[i], index_id, version) ? find_gone(p->lists[i], key) : NULL;
+        const cn_gone *g = counts_for(p->lists[i], index_id, v) ? find_gone(p->lists[i], key) : NULL;
         if (g)
             CN_TRY(revoke(g, a, &f.labels));
         if (g && said)
@@ -139,18 +142,18 @@ static cn_err work_out(const cn_policy *p, uint64_t index_id, uint64_t version, 
     return CN_OK;
 }
 
-cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, cn_str source, cn_str id,
                         const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret) {
-    return work_out(p, index_id, version, key, source, id, row, segment, a, ret, NULL);
+    return work_out(p, index_id, v, key, source, id, row, segment, a, ret, NULL);
 }
 
-cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, cn_str source, cn_str id,
                          const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said) {
     cn_said said = {.lists = cn_arena_zalloc(a, p->n_lists + 1u, sizeof *said.lists),
                     .patterns = cn_arena_zalloc(a, p->n_patterns + 1u, sizeof *said.patterns)};
     if (!said.lists || !said.patterns)
         return cn_fail_memory();
-    CN_TRY(work_out(p, index_id, version, key, source, id, row, segment, a, ret, &said));
+    CN_TRY(work_out(p, index_id, v, key, source, id, row, segment, a, ret, &said));
     for (uint32_t i = 0; i < p->n_patterns; i++)
         if (cn_pattern_fits(&p->patterns[i], source, id))
             said.patterns[said.n_patterns++] = &p->patterns[i];
@@ -210,17 +213,17 @@ cn_err cn_policy_restored_since(const cn_policy *now, const cn_policy *before, c
 
 /* ---------- what came between two policies ---------- */
 /* The next list from i on that counts for the version; NULL: no more. */
-static const cn_gone_list *next_list(const cn_policy *p, uint32_t *i, uint64_t index_id, uint64_t version) {
-    while (*i < p->n_lists && !counts_for(p->lists[*i], index_id, version))
+static const cn_gone_list *next_list(const cn_policy *p, uint32_t *i, uint64_t index_id, const cn_version *v) {
+    while (*i < p->n_lists && !counts_for(p->lists[*i], index_id, v))
         ++*i;
     return *i < p->n_lists ? p->lists[(*i)++] : NULL;
 }
 
-cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, uint64_t version) {
+cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, const cn_version *v) {
     cn_sha256 s;
     cn_sha256_begin(&s);
     const cn_gone_list *x;
-    for (uint32_t i = 0; (x = next_list(p, &i, index_id, version));) {
+    for (uint32_t i = 0; (x = next_list(p, &i, index_id, v));) {
         cn_sha256_add(&s, &x->number, sizeof x->number);
         cn_sha256_add(&s, &x->own, sizeof x->own);
     }
@@ -229,14 +232,14 @@ cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, uint64_t versio
     return d;
 }
 
-bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, uint64_t version) {
+bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, const cn_version *v) {
     const cn_gone_list *x, *y;
     uint32_t i = 0, k = 0;
     if (!cn_policy_same_patterns(now, before))
         return false;
     do {
-        x = next_list(now, &i, index_id, version);
-        y = next_list(before, &k, index_id, version);
+        x = next_list(now, &i, index_id, v);
+        y = next_list(before, &k, index_id, v);
     } while (x && x == y && !x->broken.n);
     return !x && !y;
 }
@@ -295,12 +298,12 @@ cn_err cn_policy_may_erase(MDB_txn *txn, MDB_dbi policy, bool *ret) {
     return CN_OK;
 }
 
-cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
+cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed) {
     cn_triple left = *row;
-    CN_TRY(all_whole(p, index_id, version));
+    CN_TRY(all_whole(p, index_id, v));
     for (uint32_t i = 0; i < p->n_lists; i++) {
-        const cn_gone *g = counts_for(p->lists[i], index_id, version) ? find_gone(p->lists[i], key) : NULL;
+        const cn_gone *g = counts_for(p->lists[i], index_id, v) ? find_gone(p->lists[i], key) : NULL;
         if (g)
             CN_TRY(revoke(g, a, &left));
     }
@@ -309,10 +312,10 @@ cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t versio
     return CN_OK;
 }
 
-cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx) {
-    CN_TRY(all_whole(p, index_id, version));
+cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, const cn_version *v, cn_policy_key_fn *fn, void *ctx) {
+    CN_TRY(all_whole(p, index_id, v));
     for (uint32_t i = 0; i < p->n_lists; i++)
-        for (uint32_t k = 0; counts_for(p->lists[i], index_id, version) && k < p->lists[i]->n; k++)
+        for (uint32_t k = 0; counts_for(p->lists[i], index_id, v) && k < p->lists[i]->n; k++)
             CN_TRY(fn(ctx, &p->lists[i]->v[k].key));
     return CN_OK;
 }
@@ -327,7 +330,7 @@ static cn_err key_of(void *ctx, const cn_policy_doc *d) {
     return k->fn(k->ctx, &d->key);
 }
 
-cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx) {
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, const cn_version *v, cn_policy_key_fn *fn, void *ctx) {
     CN_TRY(each_doc(p, key_of, &(keys){fn, ctx}));
-    return cn_policy_list_keys(p, index_id, version, fn, ctx);
+    return cn_policy_list_keys(p, index_id, v, fn, ctx);
 }

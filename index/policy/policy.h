@@ -7,6 +7,7 @@
  * Thread:  any.
  * Limits:  memory is proportional to the documents it names. */
 #pragma once
+#include "index/control/info.h"
 #include "index/policy/labels.h"
 #include "index/store/segment.h"
 
@@ -17,12 +18,13 @@ void cn_policy_unref(cn_policy *p);
 uint64_t cn_policy_epoch(const cn_policy *p);
 
 /* What the policy says of one document in one version: the row's labels after revocations in force for that version,
- * denials and grants; dead: erased or hidden. Arrays live in the arena. segment: where the row lies. */
+ * denials and grants; dead: erased or hidden. Arrays live in the arena. segment: where the row lies. v, here and below: NULL: in no
+ * version, no list counts. */
 typedef struct cn_effect {
     cn_triple labels;
     bool dead, touched; /* touched: differs from the row */
 } cn_effect;
-cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+cn_err cn_policy_effect(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, cn_str source, cn_str id,
                         const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret);
 /* The same with what each part of it said, for people. Lists and patterns are borrowed from the policy. */
 typedef struct cn_said_list {
@@ -39,20 +41,20 @@ typedef struct cn_said {
     const cn_pattern **patterns;      /* that hide it */
     uint32_t n_lists, n_patterns;
 } cn_said;
-cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, cn_str source, cn_str id,
+cn_err cn_policy_explain(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, cn_str source, cn_str id,
                          const cn_triple *row, const cn_seg_id *segment, cn_arena *a, cn_effect *ret, cn_said *ret_said);
 typedef cn_err cn_policy_key_fn(void *ctx, const cn_key *key);
 /* Calls fn with each key the policy names for this version, hidden patterns aside (see cn_policy_pattern_hides). */
-cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx);
+cn_err cn_policy_keys(const cn_policy *p, uint64_t index_id, const cn_version *v, cn_policy_key_fn *fn, void *ctx);
 /* What is left of a row of this version by the lists in force over it alone; *ret_narrowed: less than the row. ret may be row. */
-cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, uint64_t version, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
+cn_err cn_policy_narrowed(const cn_policy *p, uint64_t index_id, const cn_version *v, const cn_key *key, const cn_triple *row, cn_arena *a, cn_triple *ret,
                           bool *ret_narrowed);
 /* Calls fn with each key in the lists in force over this version, once for each list. */
-cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, uint64_t version, cn_policy_key_fn *fn, void *ctx);
+cn_err cn_policy_list_keys(const cn_policy *p, uint64_t index_id, const cn_version *v, cn_policy_key_fn *fn, void *ctx);
 /* Whether, for this version, all that lies between two policies is what cn_policy_changed() tells: patterns and lists are the
  * same, and every list can be read. */
-bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, uint64_t version);
-cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, uint64_t version); /* of equal ones the same lists are in force over it */
+bool cn_policy_follows(const cn_policy *now, const cn_policy *before, uint64_t index_id, const cn_version *v);
+cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, const cn_version *v); /* of equal ones the same lists are in force over it */
 /* Calls fn with the key of each document of which one policy says another thing than the other; at a cost by what changed. */
 cn_err cn_policy_changed(const cn_policy *now, const cn_policy *before, cn_policy_key_fn *fn, void *ctx);
 bool cn_policy_has_patterns(const cn_policy *p);

@@ -194,7 +194,7 @@ static cn_err note_broken(load *l, cn_gone_list *list) {
     cn_arena_init(&n.a, 16384, (size_t)16 << 20);
     cn_err e = cn_db_each(l->txn, l->c->index, (cn_str){"", 0}, name_one, &n);
     unsigned long long number = list->number;
-    snprintf(text, sizeof text, "index " CN_STR_FMT ": the revocations of version %llu cannot be read, so no version before it is shown; restore segments/%s.mdb"
+    snprintf(text, sizeof text, "index " CN_STR_FMT ": the revocations of version %llu cannot be read, so no version before it, nor a rebuild of one, is shown; restore segments/%s.mdb"
              " of the tenant from a backup, or withdraw them: `cairn policy reinstate %s/" CN_STR_FMT " %llu --reason TEXT`",
              CN_STR_ARG(n.name), number, file, tenant, CN_STR_ARG(n.name), number);
     cn_log(CN_LOG_ERROR, "policy.damaged", "tenant=%s index=" CN_STR_FMT " version=%llu %s", tenant, CN_STR_ARG(n.name), number, why);

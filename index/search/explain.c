@@ -50,7 +50,7 @@ static cn_err explain_there(cn_view *v, uint32_t part, const cn_key *key, cn_str
     bool may;
     x->seg = v->parts[part].seg;
     CN_TRY(cn_seg_class(x->seg, cn_seg_doc_class(x->seg)[x->doc], &x->row));
-    CN_TRY(cn_policy_explain(v->policy, v->ix.id, v->ver.number, key, source, id, &x->row, cn_seg_get_id(x->seg), a, &f, &x->said));
+    CN_TRY(cn_policy_explain(v->policy, v->ix.id, &v->ver, key, source, id, &x->row, cn_seg_get_id(x->seg), a, &f, &x->said));
     x->now = f.labels;
     CN_TRY(part_of(a, x->now.allow, who->asks, true, &x->met));
     CN_TRY(part_of(a, x->now.deny, who->holds, true, &x->denied_by));
@@ -72,7 +72,7 @@ cn_err cn_view_explain(cn_view *v, cn_str source, cn_str id, const cn_principal 
     if (cn_view_find(v, &key, &part, &x.doc)) {
         CN_TRY(explain_there(v, part, &key, source, id, who, a, &x));
     } else {
-        CN_TRY(cn_policy_explain(v->policy, v->ix.id, v->ver.number, &key, source, id, &none, &nowhere, a, &f, &x.said));
+        CN_TRY(cn_policy_explain(v->policy, v->ix.id, &v->ver, &key, source, id, &none, &nowhere, a, &f, &x.said));
         bool stub;
         CN_TRY(find_stub(v, &key, &stub));
         x.said.row_erased |= stub && !x.said.erased;

@@ -85,12 +85,12 @@ static cn_err effect_of(void *ctx, uint32_t doc, cn_arena *a, cn_effect *ret) {
     CN_TRY(cn_seg_leaf(t->seg, doc, &key, &leaf));
     CN_TRY(cn_seg_doc_brief(t->seg, doc, &d));
     CN_TRY(cn_seg_class(t->seg, cn_seg_doc_class(t->seg)[doc], &row));
-    return cn_policy_effect(t->v->policy, t->v->ix.id, t->v->ver.number, &key, d.source, d.id, &row, cn_seg_get_id(t->seg), a, ret);
+    return cn_policy_effect(t->v->policy, t->v->ix.id, &t->v->ver, &key, d.source, d.id, &row, cn_seg_get_id(t->seg), a, ret);
 }
 
 static cn_err touch_parts(touching *t, const cn_view *before) {
     cn_view *v = t->v;
-    CN_TRY(before ? cn_policy_changed(v->policy, before->policy, find_key, t) : cn_policy_keys(v->policy, v->ix.id, v->ver.number, find_key, t));
+    CN_TRY(before ? cn_policy_changed(v->policy, before->policy, find_key, t) : cn_policy_keys(v->policy, v->ix.id, &v->ver, find_key, t));
     for (uint32_t i = 0; i < v->n_parts; i++) {
         cn_view_part *p = &v->parts[i];
         cn_touches *was = before ? before->parts[i].touches : NULL;
@@ -119,7 +119,7 @@ static bool follows(const cn_view *v, const cn_view *old) {
     bool same = old && old->ix.id == v->ix.id && old->ver.number == v->ver.number && old->own == v->own && old->n_parts == v->n_parts;
     for (uint32_t i = 0; same && i < v->n_parts; i++)
         same = old->parts[i].seg == v->parts[i].seg;
-    return same && cn_policy_follows(v->policy, old->policy, v->ix.id, v->ver.number);
+    return same && cn_policy_follows(v->policy, old->policy, v->ix.id, &v->ver);
 }
 
 /* Permitted sets of before: what has changed in one is made anew when it is asked for (permit.c). */

@@ -44,6 +44,8 @@ static cn_err open_host(const char *dir, bool create, cn_env **ret, MDB_dbi *ret
         e = cn_env_dbi(host, "tenants", create, ret_tenants);
     if (e == CN_OK)
         e = cn_env_dbi(host, "keys", create, &keys);
+    if (e == CN_OK)
+        e = cn_host_check(host);
     if (e != CN_OK) {
         cn_env_close(host);
         return e;
@@ -233,6 +235,8 @@ static cn_err new_tenant(cn_data *d, cn_str name, const uint8_t uid[CN_UID_BYTES
         e = cn_fail(CN_DAMAGED, "tenant %s has lost %s", t->name, path);
     if (e == CN_OK)
         e = cn_tenant_owner_check(t);
+    if (e == CN_OK)
+        e = cn_control_check(t->control);
     if (e != CN_OK) {
         free_tenant(t);
         return e;
@@ -354,6 +358,10 @@ static cn_err open_work(cn_tenant *t) {
     char path[CN_PATH_MAX];
     CN_TRY(cn_path(path, sizeof path, "%s/work.mdb", t->dir));
     cn_err err = cn_env_open(path, CN_ENV_WORK, true, &t->work);
+    if (err == CN_OK && (err = cn_work_check(t->work)) != CN_OK) {
+        cn_env_close(t->work);
+        t->work = NULL;
+    }
     return err == CN_DAMAGED ? cn_fail(err, "%s; no document and no policy is in it: stop what uses this directory and move the file away, and jobs, frozen questions and records of recall begin anew", cn_error_detail()) : err;
 }
 

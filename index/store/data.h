@@ -43,6 +43,11 @@ cn_err cn_tenant_list(cn_data *d, cn_err (*fn)(void *ctx, cn_str name, int64_t m
 /* What a new tenant's control.mdb and a new cairn.mdb begin with, by those who keep it (index/control/init.c); called here. */
 cn_err cn_control_init(cn_env *control);
 cn_err cn_host_init(cn_env *host, MDB_txn *txn);
+/* As they are opened: CN_DAMAGED where the name of a database, or the key of a record on whose absence answers hang, is not what was
+ * written (index/control/place.c); called here. */
+cn_err cn_control_check(cn_env *control);
+cn_err cn_host_check(cn_env *host);
+cn_err cn_work_check(cn_env *work);
 
 cn_err cn_tenant_bind(cn_tenant *t, MDB_txn *txn, MDB_dbi meta); /* whoever writes to control.mdb has it say whose it is, if it does not yet */
 

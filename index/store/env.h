@@ -82,6 +82,8 @@ int cn_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **ret);
 int cn_cursor_get(MDB_cursor *cursor, MDB_val *k, MDB_val *v, MDB_cursor_op op);
 cn_err cn_db_count(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret); /* its records */
 void cn_cursor_close(MDB_cursor **c); /* for CN_CLEANUP; NULL is fine */
+/* CN_DAMAGED: the file has a database of none of these names; the last is NULL. */
+cn_err cn_db_only(MDB_txn *txn, const char *const *names);
 /* Calls fn for each pair whose key starts with prefix, in key order, until fn fails or sets *stop. */
 typedef cn_err cn_db_each_fn(void *ctx, cn_str key, cn_str value, bool *stop);
 cn_err cn_db_each(MDB_txn *txn, MDB_dbi dbi, cn_str prefix, cn_db_each_fn *fn, void *ctx);

@@ -50,7 +50,7 @@ typedef struct check {
     uint64_t blank;       /* free pages that transactions before this one gave back are overwritten with zeros */
     uint8_t key[KEY_MAX]; /* the last key met, to prove the order */
     uint32_t key_n;
-    bool any_key;
+    bool any_key, after_branch;
     uint64_t entries;
 } check;
 
@@ -173,20 +173,24 @@ static cn_err check_free_big(check *c, uint64_t page, uint64_t bytes) {
     return check_free(c, page, p, bytes);
 }
 
-static cn_err check_key(check *c, uint64_t page, const uint8_t *key, uint32_t n) {
+static int order_of(const check *c, const uint8_t *key, uint32_t n) {
+    if (c->free_tree)
+        return u64(c->key) < u64(key) ? -1 : u64(c->key) > u64(key);
+    return cn_str_cmp((cn_str){(const char *)c->key, c->key_n}, (cn_str){(const char *)key, n});
+}
+
+/* A branch's key stands between what is left of it and what it leads to, which may begin with that very key: by another one a
+ * search goes into the wrong page, and finds nothing. */
+static cn_err check_key(check *c, uint64_t page, const uint8_t *key, uint32_t n, bool branch) {
     if (c->free_tree && n != 8)
         return damaged(c, "a key of a wrong length", page);
-    if (c->any_key) {
-        int order = cn_str_cmp((cn_str){(const char *)c->key, c->key_n}, (cn_str){(const char *)key, n});
-        if (c->free_tree)
-            order = u64(c->key) < u64(key) ? -1 : 1;
-        if (order >= 0)
-            return damaged(c, "keys out of order", page);
-    }
+    if (c->any_key && order_of(c, key, n) >= (c->after_branch && !branch))
+        return damaged(c, "keys out of order", page);
     memcpy(c->key, key, n);
     c->key_n = n;
     c->any_key = true;
-    c->entries++;
+    c->after_branch = branch;
+    c->entries += !branch;
     return CN_OK;
 }
 
@@ -197,7 +201,7 @@ static cn_err check_leaf_node(check *c, uint64_t page, const uint8_t *node, uint
     uint32_t inside = flags & BIG ? 8 : n;
     if (key_n == 0 || key_n > KEY_MAX || key_n > room || inside > room - key_n)
         return damaged(c, "a pair that reaches over its page's end", page);
-    CN_TRY(check_key(c, page, node + NODE_HEAD, key_n));
+    CN_TRY(check_key(c, page, node + NODE_HEAD, key_n, false));
     const uint8_t *data = node + NODE_HEAD + key_n;
     if (flags == BIG) {
         CN_TRY(check_overflow(c, u64(data), n));
@@ -248,6 +252,8 @@ static cn_err walk(check *c, uint64_t page, unsigned depth, unsigned level, bool
         }
         if (u16(node + 6) > room || u16(node + 6) > KEY_MAX)
             return damaged(c, "a branch key that reaches over its page's end", page);
+        if (i > 0) /* the first one's is not looked at */
+            CN_TRY(check_key(c, page, node + NODE_HEAD, u16(node + 6), true));
         CN_TRY(walk(c, u32(node) | (uint64_t)u16(node + 4) << 32, depth, level + 1, main_tree));
     }
     return CN_OK;
@@ -258,7 +264,7 @@ static cn_err check_tree(check *c, const tree *t, unsigned level, bool main_tree
         return t->depth == 0 && t->entries == 0 ? CN_OK : damaged(c, "an empty tree that claims entries", 0);
     if (t->depth == 0 || t->depth > DEPTH_MAX)
         return damaged(c, "a tree of impossible depth", t->root);
-    c->any_key = false;
+    c->any_key = c->after_branch = false;
     c->entries = 0;
     CN_TRY(walk(c, t->root, level + t->depth, level, main_tree));
     return c->entries == t->entries ? CN_OK : damaged(c, "a tree whose count of entries is wrong", t->root);

@@ -53,3 +53,17 @@ cn_err cn_db_each(MDB_txn *txn, MDB_dbi dbi, cn_str prefix, cn_db_each_fn *fn, v
     }
     return rc == MDB_NOTFOUND ? CN_OK : told(txn, rc, "reading");
 }
+
+static cn_err is_named(void *ctx, cn_str key, cn_str value, bool *stop) {
+    (void)value, (void)stop;
+    for (const char *const *name = ctx; *name; name++)
+        if (cn_str_is(key, *name))
+            return CN_OK;
+    return cn_fail(CN_DAMAGED, "a database of a name that none has");
+}
+
+cn_err cn_db_only(MDB_txn *txn, const char *const *names) {
+    MDB_dbi main_tree;
+    CN_TRY(told(txn, mdb_dbi_open(txn, NULL, 0, &main_tree), "reading"));
+    return cn_db_each(txn, main_tree, (cn_str){0}, is_named, (void *)(uintptr_t)names);
+}

@@ -119,7 +119,7 @@ static cn_err is_dead(const stored *x, cn_seg *seg, uint32_t doc, cn_arena *a, b
     CN_TRY(cn_seg_leaf(seg, doc, &key, &leaf));
     CN_TRY(cn_seg_doc_brief(seg, doc, &d));
     CN_TRY(cn_seg_class(seg, cn_seg_doc_class(seg)[doc], &row));
-    CN_TRY(cn_policy_effect(x->policy, x->ix.id, x->v.number, &key, d.source, d.id, &row, cn_seg_get_id(seg), a, &f));
+    CN_TRY(cn_policy_effect(x->policy, x->ix.id, &x->v, &key, d.source, d.id, &row, cn_seg_get_id(seg), a, &f));
     *ret = f.dead;
     return CN_OK;
 }

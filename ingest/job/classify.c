@@ -80,7 +80,7 @@ static cn_err with_stored(cn_run *r, cn_arena *a, cn_item *it, bool labels_only)
 /* What lists in force over the head leave of a stored row's labels. */
 static cn_err look_for_revocations(const cn_run *r, cn_arena *a, const cn_item *it, cn_triple *io, bool *ret_narrowed) {
     *ret_narrowed = false;
-    return r->has_head ? cn_policy_narrowed(r->policy, r->index.id, r->head.number, &it->key, io, a, io, ret_narrowed) : CN_OK;
+    return r->has_head ? cn_policy_narrowed(r->policy, r->index.id, &r->head, &it->key, io, a, io, ret_narrowed) : CN_OK;
 }
 
 /* A row that its source says again, and that a list in force narrows, is written anew: that grants it again. */
@@ -145,12 +145,13 @@ static cn_err look_for_erasure(const cn_run *r, cn_item *it) {
 
 static cn_err classify_rest(cn_run *r, cn_arena *a, cn_item *it) {
     cn_digest leaf;
-    bool narrowed;
+    bool narrowed = false;
     CN_TRY(stored(r, a, it));
     CN_TRY(cn_seg_leaf(cn_ledger_seg(&r->ledger, it->at), it->at.doc, &it->key, &leaf));
     it->raw.id = it->doc.id;
     it->raw.where = CN_STR("the head");
-    CN_TRY(look_for_revocations(r, a, it, &it->doc.labels, &narrowed)); /* the source has not said it again */
+    if (!r->rebuild) /* the source has not said it again; of a trial the lists count that count for the head */
+        CN_TRY(look_for_revocations(r, a, it, &it->doc.labels, &narrowed));
     it->row = narrowed ? cn_row_digest(&it->doc.content, &it->doc.labels, it->doc.meta) : it->doc.row; /* for a resume, under other lists perhaps */
     it->doc.row = narrowed ? (cn_digest){{0}} : it->doc.row;
     CN_TRY(look_for_erasure(r, it));

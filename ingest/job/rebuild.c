@@ -18,9 +18,11 @@
 
 #define ROUNDS 64
 #define SHORT_NS 1000000000ull /* of a round, so that others may wait for one more */
-#define LAST_PASSAGES 1000u    /* of the last round, about */
-#define MEASURE_NS 20000000000ull /* what takes longer is not measured while others wait: they do for half a minute (turn.h) */
-#define MEASURE_LAST_NS 25000000000ull /* and it ends by then, whatever holds it up */
+#define LAST_PASSAGES 500u     /* of the last round, about */
+#define SLICE_PASSAGES 64u     /* of it, for each thread, between two looks at the clock */
+#define LAST_NS 8000000000ull  /* that round ends without the turn, if it is not made by then */
+#define MEASURE_NS 15000000000ull /* what takes longer is not measured while others wait: they do for half a minute (turn.h) */
+#define TURN_NS 25000000000ull /* and it ends by then, whatever holds it up, the round before it included */
 #define LIST_ARENA ((size_t)1 << 30)
 
 typedef struct catching {
@@ -28,10 +30,11 @@ typedef struct catching {
     cn_version v;           /* the trial so far; its manifest lies in the run's arena */
     bool all;               /* nothing is known of how v was made: look at each of its documents */
     bool stopped;           /* v was begun before a stop: what was erased since may be in it */
-    bool again;             /* v's list, or its rows, may not speak of another version, or of its revocations: sealed once more, it does */
+    bool again;             /* v's list may not speak of another version: sealed once more, it does */
     cn_ledger old, made;    /* of v's base; of v, where that is asked for */
     cn_place *places;       /* in the ledger of now: to be made */
     uint64_t n_places, room, passages; /* passages: of these, as they are now, and one more for each */
+    uint64_t turn_ns;       /* when the turn was taken that is held alone */
     uint64_t erased;        /* documents of now that nobody may use any more */
     char unmeasured[512];   /* why the gate's results could not be had; empty: they could, or were not wanted */
 } catching;
@@ -59,14 +62,18 @@ static cn_err same_row(const catching *c, const cn_key *key, const cn_digest *le
     return CN_OK;
 }
 
-static cn_err add_place(catching *c, cn_place at) {
+static uint64_t passages_at(const catching *c, cn_place at) {
     const uint32_t *first = cn_seg_doc_row(cn_ledger_seg(&c->r->ledger, at)) + at.doc;
+    return 1 + first[1] - first[0];
+}
+
+static cn_err add_place(catching *c, cn_place at) {
     if (!cn_ledger_take(&c->r->ledger, at))
         return CN_OK;
     if (!cn_grow(c->places, c->n_places, c->room))
         return cn_fail_memory();
     c->places[c->n_places++] = at;
-    c->passages += 1 + first[1] - first[0];
+    c->passages += passages_at(c, at);
     return CN_OK;
 }
 
@@ -187,12 +194,34 @@ static void forget(catching *c) {
     cn_ledger_close(&c->made);
 }
 
-/* Each document of now is made, unfit, or erased. */
-static cn_err make(catching *c) {
+static void give_back(int *io_turn) {
+    cn_turn_end(*io_turn);
+    *io_turn = -1;
+}
+
+static uint64_t end_of_slice(const catching *c, uint64_t at) {
+    for (uint64_t n = 0; at < c->n_places && n < SLICE_PASSAGES * c->r->threads; at++)
+        n += passages_at(c, c->places[at]);
+    return at;
+}
+
+static cn_err make_places(catching *c, int *io_turn) {
     cn_run *r = c->r;
-    r->feed = (cn_feed){.next = cn_feed_places, .places = c->places, .n_places = c->n_places};
+    for (uint64_t at = 0, end; at < c->n_places; at = end) {
+        end = *io_turn < 0 ? c->n_places : end_of_slice(c, at);
+        r->feed = (cn_feed){.next = cn_feed_places, .places = c->places + at, .n_places = end - at};
+        CN_TRY(cn_run_line(r));
+        if (end < c->n_places && cn_mono_ns() - c->turn_ns > LAST_NS)
+            give_back(io_turn);
+    }
+    return CN_OK;
+}
+
+/* Each document of now is made, unfit, or erased. */
+static cn_err make(catching *c, int *io_turn) {
+    cn_run *r = c->r;
     cn_run_step(r, "catching up");
-    CN_TRY(cn_run_line(r));
+    CN_TRY(make_places(c, io_turn));
     uint64_t read = r->ledger.live - c->erased;
     r->counts = (cn_counts){.read = read, .changed = read - r->n_unfit, .rejected = r->n_unfit, .deleted = c->erased + r->n_unfit};
     return seal(r, c->v.number, &c->v);
@@ -206,7 +235,6 @@ static cn_err open_now(catching *c, const cn_version *now, cn_digest *ret_policy
     r->ledger = (cn_ledger){0};
     r->policy = NULL;
     cn_err err = cn_policy_load(r->t, &r->policy);
-    c->again |= err == CN_OK && !cn_policy_follows(r->policy, before, r->index.id, now->number); /* a list came in force */
     cn_policy_unref(before);
     CN_TRY(err);
     r->head = *now;
@@ -235,12 +263,10 @@ static cn_err catch_up(catching *c, int *io_turn, bool *ret_moved) {
     CN_TRY(open_now(c, &now, &policy));
     CN_TRY(differences(c, &policy));
     *ret_moved = c->again || c->n_places || r->n_removed || now.number != c->v.base;
-    if (c->passages > LAST_PASSAGES) {
-        cn_turn_end(*io_turn);
-        *io_turn = -1;
-    }
+    if (c->passages > LAST_PASSAGES)
+        give_back(io_turn);
     if (*ret_moved)
-        CN_TRY(make(c));
+        CN_TRY(make(c, io_turn));
     c->all = c->stopped = c->again = false;
     return CN_OK;
 }
@@ -252,8 +278,7 @@ static cn_err round_of(catching *c, int *io_turn, bool *ret_moved) {
 }
 
 /* ---------- the first version ---------- */
-/* A version above v's base that was there when v got its number: v's list of revocations may not speak of it, and v's rows may be
- * wider than its own list, where that came in force after they were made, whether it was dropped since or not. */
+/* A version above v's base that was there when v got its number: v's list of revocations may not speak of it. */
 static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
     CN_CLEANUP(cn_arena_done) cn_arena a;
     cn_version *all;
@@ -262,7 +287,7 @@ static cn_err got_between(cn_run *r, const cn_version *v, bool *ret) {
     cn_arena_init(&a, 16384, LIST_ARENA);
     CN_TRY(cn_version_list(r->t, r->o.index, &a, &all, &n));
     for (uint64_t x = v->base + 1; x < v->number; x++)
-        any = any || !(all[x - 1].marks & CN_MARK_TRIAL);
+        any = any || !(all[x - 1].marks & (CN_MARK_TRIAL | CN_MARK_DROPPED));
     *ret = any;
     return CN_OK;
 }
@@ -367,13 +392,13 @@ static cn_err is_unmet(const catching *c, bool *ret) {
     return CN_OK;
 }
 
-/* Where that fails the version is not activated, and it is said why. most_ns: 0: however long it takes. */
-static cn_err measure(catching *c, uint64_t most_ns) {
+/* Where that fails the version is not activated, and it is said why. until_ns: 0: however long it takes. */
+static cn_err measure(catching *c, uint64_t until_ns) {
     cn_run *r = c->r;
     cn_run_step(r, "measuring");
-    cn_err err = r->measure(r->measure_ctx, c->v.number, most_ns ? cn_mono_ns() + most_ns : 0, &r->halt);
-    if (err == CN_DEADLINE && most_ns)
-        cn_fail(err, "it was not done within %" PRIu64 " s, for which other jobs may be held up", most_ns / 1000000000u);
+    cn_err err = r->measure(r->measure_ctx, c->v.number, until_ns, &r->halt);
+    if (err == CN_DEADLINE && until_ns)
+        cn_fail(err, "it was not done within %llu s, for which other jobs may be held up", TURN_NS / 1000000000u);
     if (err != CN_OK)
         snprintf(c->unmeasured, sizeof c->unmeasured, "%s", cn_error_detail());
     return cn_run_may_go_on(r);
@@ -397,7 +422,7 @@ static cn_err measure_ahead(catching *c, bool *ret_once_more) {
 static cn_err measure_last(catching *c) {
     bool unmet;
     CN_TRY(is_unmet(c, &unmet));
-    return unmet ? measure(c, MEASURE_LAST_NS) : CN_OK;
+    return unmet ? measure(c, c->turn_ns + TURN_NS) : CN_OK;
 }
 
 /* ---------- the end ---------- */
@@ -407,6 +432,7 @@ static cn_err last_round(catching *c, int *ret_turn) {
     for (int i = 0; i < ROUNDS; i++) {
         int fd;
         CN_TRY(cn_turn_take(c->r->t, c->r->index.id, true, &fd));
+        c->turn_ns = cn_mono_ns();
         cn_err err = round_of(c, &fd, &moved);
         if (err != CN_OK)
             cn_turn_end(fd);
@@ -416,7 +442,8 @@ static cn_err last_round(catching *c, int *ret_turn) {
             return CN_OK;
         }
     }
-    return cn_fail(CN_OVERLOADED, "jobs bring more than %u passages at a time, faster than they are made; go on with the rebuild when there is less (--resume)", LAST_PASSAGES);
+    return cn_fail(CN_OVERLOADED, "jobs bring more at a time than is made in %llu s, or than %u passages; go on with the rebuild when there is less (--resume)", LAST_NS / 1000000000u,
+                   LAST_PASSAGES);
 }
 
 static void tell_unmeasured(const catching *c, cn_job_result *ret) {

@@ -3,6 +3,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/base/os.h"
+#include "index/store/fields.h"
 #include "ingest/job/folders.h"
 #include "ingest/job/tables.h"
 
@@ -27,14 +28,16 @@ cn_err cn_rejects_add(cn_tenant *t, const char *job, const cn_reject *v, uint32_
     for (uint32_t i = 0; i < n; i++) {
         cn_buf_reset(&b);
         size_t at = cn_record_open(&b, REJECT_FORMAT);
-        cn_pack_map(&b, 4);
+        cn_str of = reject_key(job, v[i].seq, key);
+        cn_pack_map(&b, 5);
         cn_pack_cstr(&b, "doc"), cn_pack_str(&b, v[i].doc);
         cn_pack_cstr(&b, "where"), cn_pack_str(&b, v[i].where);
         cn_pack_cstr(&b, "why"), cn_pack_str(&b, v[i].why);
         cn_pack_cstr(&b, "skipped"), cn_pack_bool(&b, v[i].skipped);
+        cn_pack_cstr(&b, "of"), cn_pack_bin(&b, of.p, of.n);
         cn_record_close(&b, at);
         CN_TRY(cn_buf_check(&b));
-        CN_TRY(cn_db_put(w.txn, w.rejects, reject_key(job, v[i].seq, key), cn_buf_str(&b)));
+        CN_TRY(cn_db_put(w.txn, w.rejects, of, cn_buf_str(&b)));
     }
     return cn_tables_commit(&w);
 }
@@ -94,14 +97,17 @@ static void pack_why(const lister *l, cn_str why) {
 
 static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     lister *l = ctx;
-    (void)key, (void)stop;
+    (void)stop;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
+    CN_TRY(cn_fields_in_place(key, value));
     CN_TRY(cn_record_read(&u, value, REJECT_FORMAT, "a rejected document's entry"));
     if (u.o.type != MSGPACK_OBJECT_MAP)
         return cn_fail(CN_DAMAGED, "a rejected document's entry is no map");
-    cn_pack_map(l->out, u.o.via.map.size);
+    cn_pack_map(l->out, u.o.via.map.size - (cn_get(&u.o, "of") != NULL));
     for (uint32_t i = 0; i < u.o.via.map.size; i++) {
         const msgpack_object_kv *kv = &u.o.via.map.ptr[i];
+        if (cn_str_is(cn_obj_str(&kv->key), "of"))
+            continue;
         cn_pack_object(l->out, &kv->key);
         if (cn_str_is(cn_obj_str(&kv->key), "why"))
             pack_why(l, cn_obj_str(&kv->val));
@@ -112,10 +118,32 @@ static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     return CN_OK;
 }
 
+static cn_err check_here(MDB_cursor *c, MDB_val key, MDB_cursor_op op) {
+    MDB_val value;
+    int rc = cn_cursor_get(c, &key, &value, op);
+    if (rc == MDB_NOTFOUND)
+        return CN_OK;
+    CN_TRY(cn_mdb(rc, "job_rejects"));
+    return cn_fields_in_place((cn_str){key.mv_data, key.mv_size}, (cn_str){value.mv_data, value.mv_size});
+}
+
+/* An entry whose key was damaged, and is still in order, lies right before or behind the others of its job. */
+static cn_err check_beside(const cn_tables *w, const char *job) {
+    CN_CLEANUP(cn_cursor_close) MDB_cursor *c = NULL;
+    char first[KEY_MAX], last[KEY_MAX];
+    cn_str from = reject_key(job, 0, first), to = reject_key(job, UINT64_MAX, last);
+    MDB_val key = {from.n, first}, value;
+    CN_TRY(cn_mdb(cn_cursor_open(w->txn, w->rejects, &c), "job_rejects"));
+    int rc = cn_cursor_get(c, &key, &value, MDB_SET_RANGE);
+    CN_TRY(check_here(c, key, rc == 0 ? MDB_PREV : MDB_LAST));
+    return check_here(c, (MDB_val){to.n, last}, MDB_SET_RANGE);
+}
+
 cn_err cn_rejects_list(cn_tenant *t, const char *job, const cn_folders *hidden, cn_buf *out) {
     CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
     lister l = {.hidden = hidden, .out = out};
     CN_TRY(cn_tables_read(t, &w));
+    CN_TRY(check_beside(&w, job));
     size_t at = cn_pack_array_open(out);
     CN_TRY(cn_db_each(w.txn, w.rejects, (cn_str){job, strlen(job) + 1}, list_one, &l));
     cn_pack_array_close(out, at, l.n);

@@ -47,7 +47,7 @@ void cn_job_row_done(cn_job_row *r) {
 /* ---------- a row as bytes ---------- */
 static void pack_row(const cn_job_row *r, bool cancel, cn_buf *out) {
     size_t at = cn_record_open(out, ROW_FORMAT);
-    cn_pack_map(out, 21);
+    cn_pack_map(out, 22);
     cn_pack_cstr(out, "index"), cn_pack_str(out, r->index);
     cn_pack_cstr(out, "source"), cn_pack_str(out, r->source);
     cn_pack_cstr(out, "kind"), cn_pack_str(out, r->kind);
@@ -69,6 +69,7 @@ static void pack_row(const cn_job_row *r, bool cancel, cn_buf *out) {
     cn_pack_cstr(out, "cancel"), cn_pack_bool(out, cancel);
     cn_pack_cstr(out, "share"), cn_pack_f64(out, r->share);
     cn_pack_cstr(out, "seconds_left"), cn_pack_f64(out, r->seconds_left);
+    cn_pack_cstr(out, "of"), cn_pack_cstr(out, r->id); /* fields.h: what it is found by */
     cn_record_close(out, at);
 }
 

@@ -2,7 +2,7 @@
  *
  *   jobs         <job>                     -> record 1: one map (see rows.c)
  *   job_running  <index> \0 <source>       -> job            the one that runs, or was killed while it ran
- *   job_rejects  <job> \0 u64 big-endian   -> record 1: {doc, where, why, skipped}; the number of the row read, so that a resumed job
+ *   job_rejects  <job> \0 u64 big-endian   -> record 1: {doc, where, why, skipped, of: its key}; the number of the row read, so that a resumed job
  *                                             writes the same entry again
  *   DATA/tenants/<tenant>/jobs/<job>.lock     held by flock while the job lives: a job whose row says "running" and
  *                                             whose lock is free was interrupted

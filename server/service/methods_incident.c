@@ -235,8 +235,8 @@ static cn_err state_of(const finding *f, const cn_found *x, const char **ret) {
     cn_key key = cn_key_of(x->source, x->id);
     cn_effect effect;
     cn_said said;
-    /* As of a version after all: lists of revocations say nothing of the state, and one that cannot be read is in nobody's way. */
-    CN_TRY(cn_policy_explain(f->policy, f->l->ix.id, UINT64_MAX, &key, x->source, x->id, &none, cn_seg_get_id(x->seg), &f->c->arena, &effect, &said));
+    /* As of no version: lists of revocations say nothing of the state, and one that cannot be read is in nobody's way. */
+    CN_TRY(cn_policy_explain(f->policy, f->l->ix.id, NULL, &key, x->source, x->id, &none, cn_seg_get_id(x->seg), &f->c->arena, &effect, &said));
     *ret = said.erased || said.row_erased ? "erased" : said.hidden || said.n_patterns ? "hidden" : "live";
     return CN_OK;
 }

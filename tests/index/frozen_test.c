@@ -540,6 +540,30 @@ static void facts(void) {
     IS(cn_version_change(s_tenant, CN_STR("f"), 1, 2, not_now, NULL, &c), CN_DEADLINE);
 }
 
+static cn_err spoil_record(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    cn_index_info ix;
+    CN_TRY(cn_index_load(c, txn, cn_str_of(ctx), &s_arena, &ix));
+    cn_catalog_key key = cn_key2(ix.id, CN_FROZEN_PLACES);
+    return cn_db_put(txn, c->gate, cn_key2_str(&key), CN_STR("damaged"));
+}
+
+/* What a refusal only advises by stands in the way of no one's word past the gate. */
+static void advice_stops_nobody(void) {
+    const cn_str required[] = {CN_STR("hits>=1")};
+    char index[] = "h";
+    s_index(index);
+    for (uint64_t i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(s_seal(index, &rows[i], 1, NULL), i + 1);
+    OK(s_activate(index, 1));
+    OK(cn_gate_require(s_tenant, CN_STR("h"), required, 1, &s_why));
+    OK(cn_catalog_write(s_tenant, spoil_record, index));
+    IS(s_activate(index, 2), CN_REFUSED);
+    SAYS("hits>=1 (none is stored)");
+    SAYS("cairn gate run");
+    OK(cn_version_force(s_tenant, CN_STR("h"), 2, CN_ANY_VERSION, &s_why, NULL));
+    OK(cn_index_drop(s_tenant, CN_STR("h"), &s_why));
+}
+
 void add_frozen_suite(void) {
     CU_pSuite s = CU_add_suite("frozen sets", set_up, tear_down);
     CU_add_test(s, "one form, one digest", one_form);
@@ -557,6 +581,7 @@ void add_frozen_suite(void) {
     CU_add_test(s, "changes that change nothing", changes_that_change_nothing);
     CU_add_test(s, "stale", stale);
     CU_add_test(s, "places of a run", places_of_a_run);
+    CU_add_test(s, "advice stops nobody", advice_stops_nobody);
     CU_add_test(s, "limits", limits);
     CU_add_test(s, "versions in numbers", facts);
 }

@@ -272,6 +272,35 @@ static void test_trials(void) {
     CU_ASSERT(s_sees("t", 4, "public", "a") == 1 && s_sees("t", 4, "public", "d") == 1);
 }
 
+/* It got its number after another version narrowed what it is of: as its base is read, so is it, also when it is active, and when
+ * only it needs the other's list. */
+static void test_a_trial_over_a_list(void) {
+    static const s_row narrow = {"a", "first", "group:hr", "", ""}, more = {"d", "fourth", "public", "", ""};
+    uint64_t number, from, to;
+    s_index("listed");
+    CU_ASSERT_EQUAL(s_seal("listed", rows, 3, NULL), 1);
+    OK(s_activate("listed", 1));
+    CU_ASSERT_EQUAL(s_seal("listed", &narrow, 1, NULL), 2);
+    OK(s_activate("listed", 2));
+    OK(seal_trial("listed", 0, 1, "abc", 3, &number));
+    CU_ASSERT(number == 3 && s_sees("listed", 3, "public", "a") == 0 && s_sees("listed", 3, "public", "b") == 1);
+    OK(cn_version_rollback(s_tenant, CN_STR("listed"), 0, &s_who, &from, &to));
+    OK(s_activate("listed", 3));
+    CU_ASSERT(s_sees("listed", 0, "public", "a") == 0 && s_sees("listed", 0, "public", "b") == 1);
+    OK(seal_trial("listed", 0, 3, "abc", 3, &number)); /* a rebuild of that one */
+    CU_ASSERT(number == 4 && s_sees("listed", 4, "public", "a") == 0 && s_sees("listed", 4, "public", "b") == 1);
+    for (uint64_t n = 1; n <= 4; n += n == 2 ? 2 : 1)
+        OK(cn_version_drop(s_tenant, CN_STR("listed"), n, &s_who));
+    s_sweep();
+    CU_ASSERT(s_is_sound());
+    CU_ASSERT(s_sees("listed", 3, "public", "a") == 0 && s_sees("listed", 3, "public", "b") == 1);
+    CU_ASSERT_EQUAL(s_seal("listed", &more, 1, NULL), 5);
+    OK(s_activate("listed", 5));
+    CU_ASSERT(s_sees("listed", 5, "public", "a") == 0 && s_sees("listed", 5, "public", "d") == 1);
+    OK(cn_version_drop(s_tenant, CN_STR("listed"), 3, &s_who));
+    CU_ASSERT_EQUAL(cn_policy_reinstate(s_tenant, CN_STR("listed"), 2, &s_why, &to), CN_NOT_FOUND); /* nobody needed it any more */
+}
+
 /* What took hours is not unlinked because something else is wrong. */
 static void test_the_file_of_a_trial_stays(void) {
     uint64_t number;
@@ -433,6 +462,7 @@ void add_seal_suite(void) {
     CU_add_test(s, "over a version that came back", test_over_a_version_that_came_back);
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
     CU_add_test(s, "trials", test_trials);
+    CU_add_test(s, "a trial over a list", test_a_trial_over_a_list);
     CU_add_test(s, "the file of a trial stays", test_the_file_of_a_trial_stays);
     CU_add_test(s, "a trial over a restore", test_a_trial_over_a_restore);
     CU_add_test(s, "a trial of a killed rebuild over a restore", test_a_trial_of_a_killed_rebuild_over_a_restore);

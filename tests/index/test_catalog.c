@@ -447,6 +447,80 @@ static void gc_keeps(void) {
     revoked("rev", 2, "a");      /* other indexes' files stay */
 }
 
+static int64_t later_us; /* of the wall clock */
+static int64_t later(void) { return cn_os_real.wall_us() + later_us; }
+
+static void aging(const char *index, unsigned n, uint32_t keep_versions, uint32_t keep_days) {
+    cn_index_info ix;
+    make(index);
+    OK(cn_index_get(t, cn_str_of(index), &arena, &ix));
+    ix.set.keep_versions = keep_versions;
+    ix.set.keep_days = keep_days;
+    OK(cn_index_set(t, cn_str_of(index), &ix.set, &who));
+    for (unsigned i = 0; i < n; i++) {
+        const char id[] = {(char)('a' + i), 0};
+        seal(index, &(row){id, "x", "public", ""}, 1, NULL, 1, NULL);
+    }
+}
+
+/* What gc takes, as bits of version numbers; the same as a dry run counts. */
+static unsigned taken(const char *index) {
+    cn_gc_result planned = {0}, did = {0};
+    cn_version *v;
+    uint32_t n, before = 0, bits = 0;
+    OK(cn_version_list(t, cn_str_of(index), &arena, &v, &n));
+    for (uint32_t i = 0; i < n; i++)
+        before |= (uint32_t)((v[i].marks & CN_MARK_DROPPED) != 0) << (i + 1);
+    OK(cn_version_gc(t, cn_str_of(index), true, &who, &planned));
+    OK(cn_version_gc(t, cn_str_of(index), false, &who, &did));
+    OK(cn_version_list(t, cn_str_of(index), &arena, &v, &n));
+    for (uint32_t i = 0; i < n; i++)
+        bits |= (uint32_t)((v[i].marks & CN_MARK_DROPPED) != 0) << (i + 1);
+    CU_ASSERT_EQUAL(planned.versions, did.versions);
+    CU_ASSERT_EQUAL((unsigned)__builtin_popcount(bits & ~before), did.versions);
+    return bits & ~before;
+}
+
+#define BIT(n) (1u << (n))
+/* So many good ones before the active one stay; those that are not good are not counted among them. */
+static void gc_by_count(void) {
+    aging("count", 7, 3, 0);
+    for (uint64_t i = 1; i <= 7; i++)
+        OK(activate("count", i, CN_ANY_VERSION, false, &who));
+    usleep(2000);
+    CU_ASSERT_EQUAL(taken("count"), BIT(1) | BIT(2) | BIT(3)); /* 4, 5, 6 are kept */
+    aging("counted", 8, 3, 0);
+    for (uint64_t i = 1; i <= 7; i++)
+        OK(activate("counted", i, CN_ANY_VERSION, false, &who));
+    OK(cn_version_mark(t, CN_STR("counted"), 5, CN_MARK_QUARANTINED, 0, &who));
+    OK(cn_version_mark(t, CN_STR("counted"), 2, CN_MARK_PINNED, 0, &who));
+    usleep(2000);
+    CU_ASSERT_EQUAL(taken("counted"), BIT(1) | BIT(5)); /* 3, 4, 6 are kept, 8 is the head */
+}
+
+/* A version is as young as its first activation. */
+static void gc_by_age(void) {
+    const int64_t hour = (int64_t)3600 * 1000000;
+    cn_os os = cn_os_real;
+    os.wall_us = later;
+    cn_os_now = &os;
+    aging("age", 5, 0, 1);
+    OK(activate("age", 1, CN_ANY_VERSION, false, &who));
+    later_us = 12 * hour;
+    for (uint64_t i = 2; i <= 5; i++)
+        OK(activate("age", i, CN_ANY_VERSION, false, &who));
+    later_us = 24 * hour - 60 * 1000000;
+    CU_ASSERT_EQUAL(taken("age"), 0);
+    later_us = 24 * hour + 1000000;
+    CU_ASSERT_EQUAL(taken("age"), BIT(1));
+    later_us = 36 * hour - 60 * 1000000;
+    CU_ASSERT_EQUAL(taken("age"), 0);
+    later_us = 36 * hour + 1000000;
+    CU_ASSERT_EQUAL(taken("age"), BIT(2) | BIT(3)); /* a rollback goes to 4 */
+    later_us = 0;
+    cn_os_now = &cn_os_real;
+}
+
 static void close_all(void) {
     cn_tenant_unref(t);
     cn_data_close(data);
@@ -506,6 +580,8 @@ int main(void) {
     CU_add_test(s, "diffs", diffs);
     CU_add_test(s, "audit", audit);
     CU_add_test(s, "gc keeps", gc_keeps);
+    CU_add_test(s, "gc by count", gc_by_count);
+    CU_add_test(s, "gc by age", gc_by_age);
     CU_add_test(s, "one of two wins", one_of_two_wins);
     CU_basic_run_tests();
     int failed = (int)CU_get_number_of_failures();

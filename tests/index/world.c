@@ -169,7 +169,7 @@ static bool make_index(w_world *w, uint32_t i) {
     snprintf(ix->name, sizeof ix->name, "ix%u", i);
     ix->metric = s.metric = (cn_metric)((w->r.s + i) % 3);
     s.cells = true;
-    s.keep_versions = 2;
+    s.keep_versions = W_KEEP;
     s.keep_days = 0;
     return cn_index_create(w->t, cn_str_of(ix->name), &s, &who) == CN_OK;
 }
@@ -463,14 +463,30 @@ static void reinstate(w_world *w, w_index *ix) {
         ix->v[n].in_force = false;
 }
 
-/* Which versions go is gc's own business, but never these. */
+/* What is good lies before the active version by fewer good ones than are kept, what is not good goes, but for what a hold leaves to
+ * be looked at; no version is young here. */
+static bool gc_takes(const w_index *ix, uint32_t number, uint32_t head, uint32_t back) {
+    const w_version *v = &ix->v[number];
+    uint32_t between = 0;
+    if ((v->marks & (CN_MARK_DROPPED | CN_MARK_PINNED)) || number == ix->active || number == head || number == back)
+        return false;
+    if (!good(v))
+        return number > ix->active ? !ix->hold : !(ix->hold && (v->marks & CN_MARK_SUSPECT));
+    for (uint32_t i = number + 1; i < ix->active; i++)
+        between += good(&ix->v[i]);
+    return number < ix->active && between >= W_KEEP;
+}
+
 static void gc(w_world *w, w_index *ix) {
     cn_version *v;
     uint32_t n;
     cn_gc_result plan, did;
     uint32_t back = ix->active ? ix->v[ix->active].before : 0, head = head_of(ix);
+    bool takes[W_VERSIONS + 1];
     while (back && !good(&ix->v[back]))
         back = ix->v[back].before;
+    for (uint32_t i = 1; i <= ix->n; i++)
+        takes[i] = gc_takes(ix, i, head, back);
     cn_arena_reset(&w->a);
     w_check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), true, &who, &plan), CN_OK);
     w_check(w, "gc", cn_version_gc(w->t, cn_str_of(ix->name), false, &who, &did), CN_OK);
@@ -479,8 +495,8 @@ static void gc(w_world *w, w_index *ix) {
     for (uint32_t i = 1; i <= n && n == ix->n; i++) {
         bool drops = (v[i - 1].marks & CN_MARK_DROPPED) && !(ix->v[i].marks & CN_MARK_DROPPED);
         gone += drops;
-        if (drops && (i == ix->active || i == head || i == back || (ix->v[i].marks & CN_MARK_PINNED)))
-            w_wrong(w, "gc dropped version %u", i);
+        if (drops != takes[i])
+            w_wrong(w, "gc %s version %u of %u, active %u", drops ? "dropped" : "kept", i, ix->n, ix->active);
         if (drops)
             ix->v[i].marks |= CN_MARK_DROPPED;
     }

@@ -18,6 +18,7 @@
 #define W_ROOT (W_DOCS * 2 / 3)             /* ids from there on lie in a folder */
 #define W_INDEXES 2
 #define W_VERSIONS 1000
+#define W_KEEP 2 /* good versions before the active one that gc keeps */
 #define W_DIM 8
 #define W_GLOBS 5
 #define W_MODES 7

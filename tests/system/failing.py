@@ -4,6 +4,8 @@ import mmap
 import os
 import struct
 
+from serving import PRELOADING
+
 # kind of call: how it fails. The order is that of failing.c.
 CALLS = {
     "write": errno.ENOSPC, "pwrite": errno.ENOSPC, "writev": errno.ENOSPC, "pwritev": errno.ENOSPC, "fsync": errno.EIO, "fdatasync": errno.EIO, "msync": errno.EIO,
@@ -20,7 +22,7 @@ class Failing:
             f.write(bytes(4096))
         self.file = open(self.path, "r+b")
         self.map = mmap.mmap(self.file.fileno(), 4096)
-        self.env = {"LD_PRELOAD": os.environ["FAILING"], "FAILING_CONTROL": self.path, "FAILING_UNDER": under, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        self.env = {"LD_PRELOAD": os.environ["FAILING"], "FAILING_CONTROL": self.path, "FAILING_UNDER": under, **PRELOADING}
 
     def arm(self, call, at, on=False, kill=False, stop=False):
         """The at-th such call from now fails; on: and all after it; kill: the program is killed there; stop: it is stopped there, as

@@ -14,6 +14,7 @@ DOCS = [(SOURCES[i % 2], f"{'a/' if i >= 30 else ''}doc-{i}") for i in range(40)
 GLOBS = {"doc-1*": lambda i: "/" not in i and i.startswith("doc-1"), "a/**": lambda i: i.startswith("a/"), "*": lambda i: "/" not in i}
 LANGS = ["de", "en", "fr"]
 WORDS = ["cup", "dog", "sun", "cap", "pen", "box", "cat", "car", "jar", "log", "net", "zip"]  # a token each, and their own stems
+KEEP = 4     # good versions before the active one that gc keeps
 ANALYSERS = ["english", "none"]  # alike, of these words
 PRECISIONS = ["int8", "fp32"]
 PASSAGE = 8  # words of a passage of `tx`
@@ -409,12 +410,22 @@ def states(call):
 
 
 def gc(m, ix, call):
-    """Which versions go is its own business, but never these."""
-    trials = [n for n, v in ix.versions.items() if v.trial and not v.dropped]
-    stay = {ix.active, ix.head(), ix.back(), *(n for n, v in ix.versions.items() if v.pinned), *trials, *(ix.versions[n].base for n in trials if not ix.versions[ix.versions[n].base].dropped)}
+    """Of the good ones before the active one KEEP stay; what is not good goes, but for what a hold leaves to be looked at. A trial and what
+    it is of are waited for."""
+    stay = {ix.active, ix.head(), ix.back(), *(k for n, v in ix.versions.items() if v.trial and not v.dropped for k in (n, v.base))}
+    good = lambda lo, hi: sum(v.good() and not v.trial for n, v in ix.versions.items() if lo <= n < hi)
+
+    def goes(n, v):
+        if v.dropped or v.pinned or n in stay:
+            return False
+        if v.good():
+            return n < ix.active and good(n + 1, ix.active) >= KEEP
+        return not ix.hold if n > ix.active else not (ix.hold and v.suspect)
+
+    want = [n for n, v in ix.versions.items() if goes(n, v)]
     did = call("versions.gc")
     gone = [n for n, v in states(call).items() if v["state"] == "dropped" and not ix.versions[n].dropped]
-    assert len(gone) == did["versions"] and not stay & set(gone), (gone, did, stay)
+    assert len(gone) == did["versions"] and sorted(gone) == sorted(want), (gone, did, want)
     for n in gone:
         ix.versions[n].dropped = True
 

@@ -18,6 +18,8 @@ CAIRN = os.environ["CAIRN_BIN"]
 CAIRND = os.environ["CAIRND_BIN"]
 with open(CAIRND, "rb") as f:
     SANITIZED = re.search(b"__[at]san_init", f.read()) is not None  # slower by far, and needs more address space than there is
+SLOWER = 10 if SANITIZED else 1  # so many times as long is waited
+PRELOADING = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}  # beside LD_PRELOAD
 LONG = os.environ.get("CAIRN_TEST_LONG") == "1"  # tools/test --long
 
 
@@ -39,7 +41,7 @@ def run(*args, check=True, data=None, text=None, env=None):
     env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, **(env or {})}
     if data:
         env["CAIRN_DATA"] = data
-    p = subprocess.run([CAIRN, *args], capture_output=True, text=True, env=env, input=text, timeout=120)
+    p = subprocess.run([CAIRN, *args], capture_output=True, text=True, env=env, input=text, timeout=120 * SLOWER)
     if check and p.returncode:
         raise Failed(f"cairn {' '.join(args)}: {p.returncode}\n{p.stdout}{p.stderr}")
     return p
@@ -92,7 +94,7 @@ class Server:
             return [json.loads(line) for line in f if line.startswith("{") and line.endswith("}\n")]
 
     def wait_log(self, event, seconds=20, **fields):
-        end = time.time() + seconds
+        end = time.time() + seconds * SLOWER
         while time.time() < end:
             for e in self.log():
                 if e["event"] == event and all(str(e.get(k)) == v for k, v in fields.items()):
@@ -105,7 +107,7 @@ class Server:
     def stop(self, sig=signal.SIGTERM, seconds=30):
         if self.p.poll() is None:
             self.p.send_signal(sig)
-        code = self.p.wait(seconds)
+        code = self.p.wait(seconds * SLOWER)
         self.log_file.close()
         return code
 
@@ -120,7 +122,7 @@ class Rpc:
         else:
             self.s = socket.socket(socket.AF_UNIX)
             self.s.connect(server.sock)
-        self.s.settimeout(30)
+        self.s.settimeout(30 * SLOWER)
         self.unpacker = msgpack.Unpacker(raw=False, max_buffer_size=1 << 28)
         self.next_id = 0
         self.early = {}

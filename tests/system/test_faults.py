@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from serving import CAIRN, CAIRND, Data, Failed, Rpc, Server
+from serving import CAIRN, CAIRND, PRELOADING, Data, Failed, Rpc, Server
 
 VECTOR = [1.0, 2.0, 0.0, 1.0]
 
@@ -295,8 +295,7 @@ class Faults(unittest.TestCase):
 
     # --- where it must not run ---
     def test_a_network_file_system(self):
-        env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "LD_PRELOAD": os.environ["ON_NFS"], "CAIRN_DATA": self.data.path,
-               "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        env = {**{k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}, "LD_PRELOAD": os.environ["ON_NFS"], "CAIRN_DATA": self.data.path, **PRELOADING}
         for args in ([CAIRN, "versions", "acme/docs"], [CAIRN, "doctor"], [CAIRND, "--data", self.data.path, "--listen", f"unix:{self.data.dir}/nfs.sock"]):
             p = subprocess.run(args, env=env, capture_output=True, text=True, timeout=30)
             self.assertNotEqual(p.returncode, 0, args)

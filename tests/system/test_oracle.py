@@ -30,7 +30,7 @@ class World(Data):
     def __init__(self, number):
         super().__init__(2)
         self.m = oracle.Model(number)
-        keep = ("--keep-versions", "4", "--keep-days", "0")
+        keep = ("--keep-versions", str(oracle.KEEP), "--keep-days", "0")
         model = os.path.join(self.dir, "model")
         os.mkdir(model)
         subprocess.run([os.environ["MAKE_MODEL"], model], check=True)

@@ -13,7 +13,7 @@ import time
 import unittest
 
 import msgpack
-from serving import CAIRND, Data, Failed, Rpc, Server
+from serving import CAIRN, CAIRND, SANITIZED, Data, Failed, Rpc, Server
 
 VECTOR = struct.pack("<4f", 1, 2, 0, 1)
 
@@ -314,6 +314,13 @@ class Limits(WithData):
 
 
 class Settings(WithData):
+    @unittest.skipIf(SANITIZED, "a sanitizer's build is for finding, not for serving")
+    def test_nothing_is_bound_late(self):
+        """Also where a C++ compiler links the programs, as it does beside FAISS."""
+        for program in (CAIRN, CAIRND):
+            said = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True).stdout
+            self.assertIn("BIND_NOW", said)
+
     def test_plain_tcp_beyond_loopback(self):
         text = self.refused("--data", self.data.path, "--listen", "tcp://0.0.0.0:0")
         self.assertIn("--insecure", text)
