@@ -347,7 +347,6 @@ class Rebuild(Job):
 class Jobs:
     """What is under way in a world, at most two at once."""
     OFTEN, LONG = .2, 5  # how often one begins; other changes between, at most
-    REBUILDS = False     # as yet lists of revocations do not count for a rebuild as for its base
 
     def __init__(self, w):
         self.w, self.under_way, self.serial = w, [], 0
@@ -364,7 +363,7 @@ class Jobs:
                     self.under_way.remove(x)
                 return TURNS[1]
         taken = {(x[0].ix.name, x[0].source) for x in self.under_way}
-        free = [(ix, s) for ix in self.w.m.indexes for s in (*SOURCES, *[""] * self.REBUILDS) if (ix.name, s) not in taken]
+        free = [(ix, s) for ix in self.w.m.indexes for s in (*SOURCES, "") if (ix.name, s) not in taken]
         if len(self.under_way) == 2 or r.random() > self.OFTEN:
             return None
         self.serial += 1
