@@ -127,8 +127,7 @@ static cn_err read_note(cn_run *r, bool *ret_usable) {
 static void close_whole(cn_run *r) {
     cn_segw_leave(r->w);
     r->w = NULL;
-    r->seq = r->skip_to;
-    r->fed = r->counts.read + r->counts.skipped;
+    r->fed = r->seq = r->skip_to; /* no row of those to come was done */
 }
 
 cn_err cn_run_start_anew(cn_run *r) {

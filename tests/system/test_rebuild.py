@@ -759,6 +759,30 @@ class Rebuild(unittest.TestCase):
         r = self.map("ingest", "acme/docs", "--resume", job, text="")
         self.assertEqual((r["state"], r["root"], r["counts"]["read"], r["counts"]["changed"], r["counts"]["added"]), ("done", self.fresh(), 30, 10, 20), r)
 
+    def test_an_ingest_made_again_and_then_frozen(self):
+        """A resume has all rows that it made again."""
+        self.service.go.set()
+        trial = self.map("rebuild", "acme/docs", "--embedder", "model2")["version"]
+        docs = [document(i, "is held up") for i in range(38, 43)]
+
+        def freeze():
+            self.service.asked.wait(30)
+            self.cairn("mode", "acme/docs", "freeze", "--reason", "a test")
+            self.service.go.set()
+
+        def meanwhile():
+            self.service.free = len(self.service.texts)
+            self.service.go.clear()
+            self.service.asked.clear()
+            threading.Thread(target=freeze).start()
+
+        self.across("".join(json.dumps(x) + "\n" for x in docs), "-", "--format", "jsonl", trial=trial, meanwhile=meanwhile, code=5)
+        self.cairn("mode", "acme/docs", "normal", "--reason", "a test")
+        (job,) = [j["job"] for j in self.map("jobs", "list", "acme")["jobs"] if j["kind"] == "ingest"]
+        r = self.map("ingest", "acme/docs", "--resume", job, text="")
+        self.docs.update({d["id"]: d for d in docs})
+        self.assertEqual((r["state"], r["root"], r["counts"]["read"], r["counts"]["changed"], r["counts"]["added"]), ("done", self.fresh(), 5, 2, 3), r)
+
     def test_a_resume_onto_a_version_that_had_been_set_aside(self):
         """What the job found unchanged, that version changed: its rows alone do not make it the source's, so the source is read again."""
         said = self.docs["d2"]
