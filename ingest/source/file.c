@@ -40,7 +40,7 @@ static cn_err rows_of(cn_source *s, cn_input *in, cn_format format, cn_arena *a,
     bool alone = cn_stream_stands_alone(s);
     cn_stream_stop(s);
     raw->many = true;
-    return alone ? e : cn_raw_reject(e, a, raw);
+    return alone ? e : cn_raw_settle(e, a, raw);
 }
 
 cn_err cn_file_take(cn_source *s, const cn_walk_item *f, cn_arena *a, cn_raw *raw) {
@@ -56,9 +56,13 @@ cn_err cn_file_take(cn_source *s, const cn_walk_item *f, cn_arena *a, cn_raw *ra
     else
         close(f->fd);
     if (e != CN_OK)
-        return cn_raw_reject(e, a, raw);
+        return cn_raw_settle(e, a, raw);
     cn_format format = s->o.format;
-    if ((e = cn_input_peek(in, 4096, &head)) == CN_OK && format == CN_FMT_AUTO)
+    if ((e = cn_input_peek(in, 4096, &head)) == CN_OVERLOADED) {
+        cn_input_close(in);
+        return e;
+    }
+    if (e == CN_OK && format == CN_FMT_AUTO)
         format = cn_format_guess(without_packing(id), head);
     if (e == CN_OK && cn_format_is_rows(format))
         return rows_of(s, in, format, a, raw);

@@ -44,6 +44,8 @@ struct cn_source {
 
 /* This document cannot be read: the stream goes on, with the reason that was recorded last. */
 cn_err cn_raw_reject(cn_err code, cn_arena *a, cn_raw *raw);
+/* CN_OK stays. What is wrong with one file or row costs that one; that memory is out is no fault of its, and an error. */
+cn_err cn_raw_settle(cn_err e, cn_arena *a, cn_raw *raw);
 cn_err cn_raw_name(cn_arena *a, const char *id, cn_raw *raw);
 
 /* describe.c */

@@ -55,8 +55,7 @@ static cn_err name_line(cn_source *s, uint64_t line, cn_arena *a, cn_raw *raw) {
     return where ? CN_OK : cn_fail_memory();
 }
 
-/* What is wrong with one row costs that row. */
-static cn_err settle(cn_err e, cn_arena *a, cn_raw *raw) { return e == CN_OK || e == CN_OVERLOADED ? e : cn_raw_reject(e, a, raw); }
+cn_err cn_raw_settle(cn_err e, cn_arena *a, cn_raw *raw) { return e == CN_OK || e == CN_OVERLOADED ? e : cn_raw_reject(e, a, raw); }
 
 static cn_err next_json(cn_source *s, cn_arena *a, cn_raw *raw) {
     char *line;
@@ -74,7 +73,7 @@ static cn_err next_json(cn_source *s, cn_arena *a, cn_raw *raw) {
         e = fill_from_row(s, &row, raw);
     else
         raw->id = row.id;
-    return settle(e, a, raw);
+    return cn_raw_settle(e, a, raw);
 }
 
 /* --- CSV --- */
@@ -116,7 +115,7 @@ static cn_err next_csv(cn_source *s, cn_arena *a, cn_raw *raw) {
     if (e == CN_INVALID && s->csv.broken) /* what follows cannot be told from it */
         return cn_wrap(e, "%s:%llu", s->name, (unsigned long long)s->csv.line);
     CN_TRY(name_line(s, s->csv.line, a, raw));
-    return settle(e == CN_OK ? csv_row(s, a, raw) : e, a, raw);
+    return cn_raw_settle(e == CN_OK ? csv_row(s, a, raw) : e, a, raw);
 }
 
 static cn_err check_columns(const cn_source *s) {
@@ -186,7 +185,7 @@ static cn_err next_vector(cn_source *s, cn_arena *a, cn_raw *raw) {
         e = check_vector(s, raw);
     }
     s->row++;
-    return settle(e, a, raw);
+    return cn_raw_settle(e, a, raw);
 }
 
 /* --- the file --- */

@@ -90,32 +90,32 @@ static void out_asker(const cn_frozen_question *q, cn_buf *out) {
         cn_labels_text(out, q->labels);
 }
 
+typedef struct askers {
+    cn_str v[ASKERS_MAX];
+    uint32_t n;
+} askers;
+
 /* As whom it asks; of a long list the first. */
-static cn_err out_askers(cn_call *c, const cn_frozen_set *set, cn_buf *out) {
-    cn_str seen[ASKERS_MAX];
-    uint32_t n = 0;
-    cn_pack_cstr(out, "asks_as");
-    size_t at = cn_pack_array_open(out);
-    for (uint32_t i = 0; i < set->n && n < ASKERS_MAX; i++) {
+static cn_err askers_of(cn_call *c, const cn_frozen_set *set, askers *ret) {
+    ret->n = 0;
+    for (uint32_t i = 0; i < set->n && ret->n < ASKERS_MAX; i++) {
         CN_AUTO_BUF cn_buf b;
         cn_buf_init(&b, CN_LABELS_MAX * (CN_LABEL_MAX + 1) + 64);
         out_asker(&set->v[i], &b);
         CN_TRY(cn_buf_check(&b));
         bool known = false;
-        for (uint32_t k = 0; k < n; k++)
-            known |= cn_str_eq(seen[k], cn_buf_str(&b));
+        for (uint32_t k = 0; k < ret->n; k++)
+            known |= cn_str_eq(ret->v[k], cn_buf_str(&b));
         if (known)
             continue;
-        seen[n] = cn_arena_str(&c->arena, cn_buf_str(&b));
-        if (!seen[n].p)
+        ret->v[ret->n] = cn_arena_str(&c->arena, cn_buf_str(&b));
+        if (!ret->v[ret->n++].p)
             return cn_fail_memory();
-        cn_pack_str(out, seen[n++]);
     }
-    cn_pack_array_close(out, at, n);
     return CN_OK;
 }
 
-static cn_err out_set(cn_call *c, const cn_frozen_set *set, cn_buf *out) {
+static void out_set(const cn_frozen_set *set, const askers *as, cn_buf *out) {
     cn_pack_map(out, 11);
     cn_out_str(out, "set", set->name);
     cn_out_hex(out, "digest", set->digest.b, sizeof set->digest.b);
@@ -124,11 +124,13 @@ static cn_err out_set(cn_call *c, const cn_frozen_set *set, cn_buf *out) {
     cn_out_uint(out, "must_find", set->n_find);
     cn_out_uint(out, "must_not_see", set->n_unseen);
     cn_out_uint(out, "k", set->k);
-    CN_TRY(out_askers(c, set, out));
+    cn_pack_cstr(out, "asks_as");
+    cn_pack_array(out, as->n);
+    for (uint32_t i = 0; i < as->n; i++)
+        cn_pack_str(out, as->v[i]);
     cn_out_str(out, "by", set->by);
     cn_out_time(out, "at", set->at_us);
     cn_out_str(out, "reason", set->reason);
-    return CN_OK;
 }
 
 METHOD(cn_m_gate_freeze) {
@@ -136,6 +138,7 @@ METHOD(cn_m_gate_freeze) {
     cn_str index, name;
     cn_frozen_set set;
     cn_actor who;
+    askers as;
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_arg_str(p, "set", &name));
     CN_TRY(cn_frozen_set_read(p, &c->arena, &set));
@@ -147,8 +150,10 @@ METHOD(cn_m_gate_freeze) {
     set.by = who.who;
     set.reason = who.reason;
     set.at_us = cn_wall_us();
+    CN_TRY(askers_of(c, &set, &as)); /* before it is kept: what takes memory may fail */
     CN_TRY(cn_frozen_set_put(t, index, &set, &who, &set.digest));
-    return out_set(c, &set, out);
+    out_set(&set, &as, out);
+    return CN_OK;
 }
 
 METHOD(cn_m_gate_unfreeze) {
@@ -170,6 +175,7 @@ METHOD(cn_m_gate_sets) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
     cn_str index;
     cn_frozen_set *v;
+    askers as;
     uint32_t n;
     CN_TRY(cn_arg_str(p, "index", &index));
     CN_TRY(cn_call_tenant(s, tenant, &t));
@@ -178,7 +184,9 @@ METHOD(cn_m_gate_sets) {
     cn_out_str(out, "index", index);
     cn_pack_cstr(out, "sets");
     cn_pack_array(out, n);
-    for (uint32_t i = 0; i < n; i++)
-        CN_TRY(out_set(c, &v[i], out));
+    for (uint32_t i = 0; i < n; i++) {
+        CN_TRY(askers_of(c, &v[i], &as));
+        out_set(&v[i], &as, out);
+    }
     return CN_OK;
 }

@@ -180,6 +180,17 @@ static cn_err no_method(cn_str method) {
     return cn_fail(CN_NOT_FOUND, "there is no method \"%.*s\"; api.describe lists them", (int)n, name);
 }
 
+/* What a change is answered with has its memory before anything is changed: else what is done could be told as an error. */
+#define CHANGE_ANSWER ((size_t)32 << 10)
+static cn_err make_ready(cn_call *c, const cn_method *m, cn_buf *out) {
+    if (!(m->flags & CN_METHOD_CHANGES))
+        return CN_OK;
+    size_t left = out->cap - out->n;
+    cn_buf_grow(out, left < CHANGE_ANSWER ? left : CHANGE_ANSWER);
+    CN_TRY(cn_buf_check(out));
+    return cn_arena_alloc(&c->arena, 1) ? CN_OK : cn_fail_memory();
+}
+
 static cn_err run(cn_service *s, cn_call *c, cn_str method, const msgpack_object *params, cn_caller *room, cn_str *tenant, cn_buf *out) {
     const cn_method *m = cn_method_find(method);
     if (!m)
@@ -189,6 +200,7 @@ static cn_err run(cn_service *s, cn_call *c, cn_str method, const msgpack_object
     CN_TRY(take_key(s, c, m, params, room));
     CN_TRY(cn_access_check(s, c, m, params, tenant));
     CN_TRY(cn_fields_check(m, params));
+    CN_TRY(make_ready(c, m, out));
     CN_TRY(m->fn(s, c, *tenant, params, out));
     if (out->failed)
         return cn_fail(CN_OVERLOADED, "the answer would be over %zu bytes; ask for less at once", out->cap);
