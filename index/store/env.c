@@ -16,10 +16,11 @@
 #include "index/store/stripes.h"
 
 #define REVIVE_TRIES 2000 /* of a millisecond */
+#define BUCKETS 4096
 
 /* The registry. LMDB allows one open of a file in a process; closing a second one would drop the first one's locks. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
-static cn_env *envs;
+static cn_env *envs[BUCKETS]; /* those that are open, by their files: a version may have thousands of segments */
 static cn_stripes stripes = CN_STRIPES_INIT; /* by device and inode */
 
 /* ---------- open and close ---------- */
@@ -105,8 +106,14 @@ static cn_err stat_file(const char *path, cn_env_kind kind, struct stat *st) {
     return CN_OK;
 }
 
+static cn_env **bucket_of(dev_t dev, ino_t ino) {
+    const uint64_t key[2] = {dev, ino};
+    uint32_t h = cn_hash_bytes(CN_HASH_BEGIN, (cn_str){(const char *)key, sizeof key});
+    return &envs[(h ^ h >> 16) % BUCKETS];
+}
+
 static cn_env *find(const struct stat *st) {
-    cn_env *e = envs;
+    cn_env *e = *bucket_of(st->st_dev, st->st_ino);
     while (e && (e->dev != st->st_dev || e->ino != st->st_ino))
         e = e->next;
     return e;
@@ -133,11 +140,23 @@ static cn_err open_new(const char *path, cn_env_kind kind, bool create, const st
         return err;
     }
     pthread_mutex_lock(&registry);
-    e->next = envs;
-    envs = e;
+    cn_env **at = bucket_of(e->dev, e->ino);
+    e->next = *at;
+    *at = e;
     pthread_mutex_unlock(&registry);
     *ret = e;
     return CN_OK;
+}
+
+/* Whether what is still open of this path says that another file was put in its place. Not so where a tenant was dropped and made
+ * anew, whatever it was dropped for. */
+static cn_err in_place_of(const char *path) {
+    cn_err err = CN_OK;
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (cn_env *x = envs[i]; x && err == CN_OK; x = x->next)
+            if (cn_env_shared(x) && strcmp(x->path, path) == 0 && cn_lock_keeps_another(x))
+                err = cn_env_sound(x);
+    return err;
 }
 
 /* Under the file's stripe. */
@@ -146,9 +165,8 @@ static cn_err open_one(const char *path, cn_env_kind kind, bool create, const st
     cn_env *e = find(st);
     bool fits = e && e->kind == kind;
     cn_err err = fits ? cn_env_sound(e) : CN_OK;
-    for (cn_env *x = e ? NULL : envs; x && err == CN_OK; x = x->next)
-        if (cn_env_shared(x) && strcmp(x->path, path) == 0)
-            err = cn_env_sound(x); /* which this one took the place of */
+    if (!e && kind != CN_ENV_BUILD && kind != CN_ENV_SEALED)
+        err = in_place_of(path);
     if (fits && err == CN_OK)
         e->refs++;
     pthread_mutex_unlock(&registry);
@@ -194,7 +212,7 @@ void cn_env_close(cn_env *e) {
     pthread_mutex_lock(&registry);
     bool last = --e->refs == 0;
     if (last) {
-        cn_env **at = &envs;
+        cn_env **at = bucket_of(e->dev, e->ino);
         while (*at != e)
             at = &(*at)->next;
         *at = e->next;
@@ -210,8 +228,9 @@ const char *cn_env_path(const cn_env *e) { return e->path; }
 unsigned cn_env_count(void) {
     pthread_mutex_lock(&registry);
     unsigned n = 0;
-    for (cn_env *e = envs; e; e = e->next)
-        n++;
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (cn_env *e = envs[i]; e; e = e->next)
+            n++;
     pthread_mutex_unlock(&registry);
     return n;
 }

@@ -5,10 +5,17 @@
 #include "index/store/seg_inside.h"
 #include "index/store/stripes.h"
 
+#define BUCKETS 4096
+
 /* Open segments, each once: keyed by its environment, which the other registry keeps once a file. */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static cn_stripes stripes = CN_STRIPES_INIT; /* by environment */
-static cn_seg *segs;
+static cn_seg *segs[BUCKETS]; /* those that are open */
+
+static cn_seg **bucket_of(const cn_env *env) {
+    uint32_t h = cn_hash_bytes(CN_HASH_BEGIN, (cn_str){(const char *)&env, sizeof env});
+    return &segs[(h ^ h >> 16) % BUCKETS];
+}
 
 static cn_err damaged(const cn_seg *s, const char *what) { return cn_fail_file(s->blocks.path, ": %s", what); }
 
@@ -200,8 +207,8 @@ static cn_err open_new(cn_env *env, const cn_seg_id *id, const cn_digest *expect
         return e;
     }
     pthread_mutex_lock(&registry);
-    s->next = segs;
-    segs = s;
+    s->next = *bucket_of(env);
+    *bucket_of(env) = s;
     pthread_mutex_unlock(&registry);
     *ret = s;
     return CN_OK;
@@ -210,7 +217,7 @@ static cn_err open_new(cn_env *env, const cn_seg_id *id, const cn_digest *expect
 /* Under the file's stripe. */
 static cn_err open_one(cn_env *env, const cn_seg_id *id, const cn_digest *expect, cn_seg **ret) {
     pthread_mutex_lock(&registry);
-    cn_seg *s = segs;
+    cn_seg *s = *bucket_of(env);
     while (s && s->env != env)
         s = s->next;
     if (s)
@@ -255,7 +262,7 @@ void cn_seg_close(cn_seg *s) {
     pthread_mutex_lock(&registry);
     bool last = --s->refs == 0;
     if (last) {
-        cn_seg **at = &segs;
+        cn_seg **at = bucket_of(s->env);
         while (*at != s)
             at = &(*at)->next;
         *at = s->next;

@@ -1,6 +1,7 @@
 /* main.c -- the cairn command: options that stand anywhere, the row that the words name, one call, one answer. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "engine/base/log.h"
@@ -171,9 +172,19 @@ static void say(void *ctx, cn_log_level level, const char *event, const char *te
         say_line("", text);
 }
 
+/* A version's segments are open files. */
+static void raise_files(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return;
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r); /* where it fails, what meets the limit says so */
+}
+
 int main(int argc, char **argv) {
     cn_std_files();
     cn_parse_worker_main(argc, argv);
+    raise_files();
     cn_log_set(say, NULL, CN_LOG_WARN);
     CN_AUTO_FREE char **words = cn_calloc((size_t)argc + 1, sizeof *words);
     line l = {.words = words};
