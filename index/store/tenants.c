@@ -142,17 +142,21 @@ static cn_str dropping_key(cn_str name, char room[sizeof DROPPING + CN_NAME_MAX]
 typedef struct dropping {
     cn_data *d;
     MDB_txn *txn;
-    char name[CN_NAME_MAX + 1];
+    char name[CN_NAME_MAX + 1]; /* at which it is: those before it in order are done */
     uint8_t uid[CN_UID_BYTES];
     bool any, has_uid;
 } dropping;
 
-static cn_err take_one(void *ctx, cn_str key, cn_str value, bool *stop) {
+static cn_err take_next(void *ctx, cn_str key, cn_str value, bool *stop) {
     dropping *x = ctx;
+    char name[CN_NAME_MAX + 1];
+    snprintf(name, sizeof name, "%.*s", (int)(key.n - (sizeof DROPPING - 1)), key.p + sizeof DROPPING - 1);
+    if (strcmp(name, x->name) <= 0)
+        return CN_OK;
+    memcpy(x->name, name, sizeof name);
     x->has_uid = value.n == CN_UID_BYTES;
     if (x->has_uid)
         memcpy(x->uid, value.p, CN_UID_BYTES);
-    snprintf(x->name, sizeof x->name, "%.*s", (int)(key.n - (sizeof DROPPING - 1)), key.p + sizeof DROPPING - 1);
     *stop = x->any = true;
     return CN_OK;
 }
@@ -190,15 +194,20 @@ static cn_err lies_there_anew(const dropping *x, bool *ret) {
     return err == CN_NOT_FOUND || err == CN_DAMAGED ? CN_OK : err;
 }
 
-/* One of that name may have been made anew. */
+/* One of that name may have been made anew. Of one that cannot be looked at now the note stays, for the next time: the others go. */
 static cn_err end_one(dropping *x) {
     char room[sizeof DROPPING + CN_NAME_MAX];
     cn_str v, name = cn_str_of(x->name);
     bool anew = false;
     cn_err e = cn_db_get(x->txn, x->d->tenants, name, &v);
+    if (e != CN_OK && e != CN_NOT_FOUND)
+        return e;
     if (e == CN_NOT_FOUND && (e = lies_there_anew(x, &anew)) == CN_OK && !anew)
         e = set_aside(x->d, x->name);
-    CN_TRY(e);
+    if (e != CN_OK) {
+        cn_log(CN_LOG_WARN, "tenant.leftovers", "tenant=%s its files stay until this is mended, then they go at the next start or drop: %s", x->name, cn_error_detail());
+        return CN_OK;
+    }
     return cn_db_del(x->txn, x->d->settings, dropping_key(name, room));
 }
 
@@ -207,7 +216,7 @@ static cn_err set_aside_in(void *ctx) {
     dropping *x = ctx;
     do {
         x->any = false;
-        CN_TRY(cn_db_each(x->txn, x->d->settings, CN_STR(DROPPING), take_one, x));
+        CN_TRY(cn_db_each(x->txn, x->d->settings, CN_STR(DROPPING), take_next, x));
         CN_TRY(x->any ? end_one(x) : CN_OK);
     } while (x->any);
     return CN_OK;
@@ -233,6 +242,12 @@ cn_err cn_tenants_tidy(cn_data *d) {
     sweep_ctx s = {tenants};
     CN_TRY(cn_dir_each(tenants, remove_dropped, &s));
     return cn_dir_sync(tenants);
+}
+
+/* Of tenants that are off the list: where it fails the next one tries again. */
+static void tidy(cn_data *d) {
+    if (cn_tenants_tidy(d) != CN_OK)
+        cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
 }
 
 typedef struct newborn { /* a tenant that is being made */
@@ -322,8 +337,7 @@ cn_err cn_tenant_create(cn_data *d, cn_str name, const cn_actor *who) {
         return e;
     }
     cn_log(CN_LOG_INFO, "tenant.created", "tenant=%s by=" CN_STR_FMT " reason=%s", n.name, CN_STR_ARG(who->who), cn_reason_logged(who, why));
-    if (cn_tenants_tidy(d) != CN_OK) /* of other tenants: the next one tries again */
-        cn_log(CN_LOG_WARN, "tenant.leftovers", "%s", cn_error_detail());
+    tidy(d);
     return CN_OK;
 }
 
@@ -360,7 +374,8 @@ cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, vo
     CN_TRY(cn_name_check(name, "tenant"));
     CN_TRY(unlist(d, name, leaving, ctx));
     cn_log(CN_LOG_INFO, "tenant.dropped", "tenant=" CN_STR_FMT " by=" CN_STR_FMT " reason=%s", CN_STR_ARG(name), CN_STR_ARG(who->who), cn_reason_logged(who, why));
-    return cn_tenants_tidy(d);
+    tidy(d);
+    return CN_OK;
 }
 
 typedef struct named {
