@@ -444,6 +444,7 @@ static cn_err name_version(seal *s) {
 static cn_err name_in_turn(seal *s) {
     int fd = -1;
     s->refused = true;
+    CN_TRY(cn_tenant_still(s->t));
     if (!s->o->trial_of)
         CN_TRY(cn_turn_take(s->t, s->ix.id, false, &fd));
     cn_err err = name_version(s);

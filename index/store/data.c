@@ -309,6 +309,13 @@ cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
     return e;
 }
 
+cn_err cn_tenant_still(const cn_tenant *t) {
+    uint64_t stamp;
+    uint8_t uid[CN_UID_BYTES];
+    CN_TRY(look_up(t->data, cn_str_of(t->name), uid, &stamp));
+    return memcmp(uid, t->uid, sizeof uid) == 0 ? CN_OK : cn_fail(CN_NOT_FOUND, "tenant %s was dropped while this ran, and is another one now", t->name);
+}
+
 cn_tenant *cn_tenant_ref(cn_tenant *t) {
     pthread_mutex_lock(&t->data->lock);
     t->refs++;
@@ -356,6 +363,7 @@ cn_env *cn_tenant_control(cn_tenant *t) { return t->control; }
 
 static cn_err open_work(cn_tenant *t) {
     char path[CN_PATH_MAX];
+    CN_TRY(cn_tenant_still(t));
     CN_TRY(cn_path(path, sizeof path, "%s/work.mdb", t->dir));
     cn_err err = cn_env_open(path, CN_ENV_WORK, true, &t->work);
     if (err == CN_OK && (err = cn_work_check(t->work)) != CN_OK) {

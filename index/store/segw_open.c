@@ -115,6 +115,7 @@ cn_err cn_segw_alloc(cn_segw *w) {
 /* held: a number that holds the file already; -1: none. */
 static cn_err new_writer(cn_tenant *t, const cn_seg_id *id, bool create, int held, cn_segw **ret) {
     char path[CN_PATH_MAX];
+    CN_TRY(cn_tenant_still(t));
     CN_TRY(cn_seg_path(t, id, NULL, path, sizeof path));
     cn_segw *w = cn_calloc(1, sizeof *w);
     if (!w)

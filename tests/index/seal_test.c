@@ -399,6 +399,29 @@ static void *always_inside(void *ctx) {
 }
 
 /* With several that come all the time somebody always is inside: who wants to be alone gets it all the same, and soon. */
+/* The tenant was dropped while the rows were made, and another has its name: nothing is acknowledged. */
+static void test_into_another_tenant_of_that_name(void) {
+    cn_tenant *was = s_tenant, *now;
+    cn_index_info *ix;
+    uint64_t number;
+    uint32_t n;
+    cn_digest root;
+    OK(cn_tenant_create(s_data, CN_STR("brief"), &s_who));
+    OK(cn_tenant_open(s_data, CN_STR("brief"), &s_tenant));
+    s_index("b");
+    cn_seal s = {.index = CN_STR("b"), .recipe = &plain, .job = CN_STR("j"), .counts = {.read = 1, .added = 1}};
+    cn_segw *w = carry("new");
+    OK(cn_tenant_drop(s_data, CN_STR("brief"), NULL, NULL, &s_who));
+    OK(cn_tenant_create(s_data, CN_STR("brief"), &s_who));
+    CU_ASSERT_EQUAL(cn_version_seal(s_tenant, &s, w, &s_who, &number, &root), CN_NOT_FOUND);
+    OK(cn_tenant_open(s_data, CN_STR("brief"), &now));
+    OK(cn_index_list(now, &s_arena, &ix, &n));
+    CU_ASSERT_EQUAL(n, 0);
+    cn_tenant_unref(now);
+    cn_tenant_unref(s_tenant);
+    s_tenant = was;
+}
+
 static void test_a_turn_alone_among_many(void) {
     pthread_t t[8];
     int failed[8] = {0}, fd;
@@ -467,6 +490,7 @@ void add_seal_suite(void) {
     CU_add_test(s, "a trial over a restore", test_a_trial_over_a_restore);
     CU_add_test(s, "a trial of a killed rebuild over a restore", test_a_trial_of_a_killed_rebuild_over_a_restore);
     CU_add_test(s, "into another index of that name", test_into_another_index_of_that_name);
+    CU_add_test(s, "into another tenant of that name", test_into_another_tenant_of_that_name);
     CU_add_test(s, "a turn alone among many", test_a_turn_alone_among_many);
     CU_add_test(s, "a dropped index leaves no lock", test_a_dropped_index_leaves_no_lock);
     CU_add_test(s, "refused settings are recorded", test_refused_settings_are_recorded);

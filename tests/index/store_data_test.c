@@ -97,6 +97,53 @@ static void tenants_come_and_go(void) {
     fixture_done(&f);
 }
 
+/* A tenant is dropped for its damaged file: what is still open of it says nothing of the one made in its place. */
+static void made_anew_after_a_cut(void) {
+    fixture f;
+    cn_tenant *t;
+    MDB_txn *txn;
+    char path[200];
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_open(f.data, CN_STR("other"), &t));
+    cn_tenant_unref(t); /* it stays open for a while */
+    snprintf(path, sizeof path, "%s/tenants/other/control.mdb", f.dir);
+    CU_ASSERT_EQUAL(truncate(path, 5000), 0);
+    OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester));
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    if (OK(cn_tenant_open(f.data, CN_STR("other"), &t))) {
+        OK(cn_txn_write(cn_tenant_control(t), &txn));
+        OK(cn_txn_commit(cn_tenant_control(t), txn));
+        cn_tenant_unref(t);
+    }
+    fixture_done(&f);
+}
+
+/* Whoever still works on a tenant that was dropped makes nothing in the directory of its successor. */
+static void a_dropped_one_goes_on_in_no_other(void) {
+    fixture f;
+    cn_tenant *t, *now;
+    cn_env *work;
+    cn_segw *w;
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_open(f.data, CN_STR("other"), &t));
+    OK(cn_tenant_still(t));
+    OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester));
+    FAILS(cn_segw_new(t, 4, &w), CN_NOT_FOUND);
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    FAILS(cn_tenant_still(t), CN_NOT_FOUND);
+    FAILS(cn_segw_new(t, 4, &w), CN_NOT_FOUND);
+    FAILS(cn_tenant_work(t, &work), CN_NOT_FOUND);
+    OK(cn_tenant_open(f.data, CN_STR("other"), &now));
+    if (OK(cn_segw_new(now, 4, &w)))
+        cn_segw_abort(w);
+    cn_tenant_unref(t), cn_tenant_unref(now);
+    fixture_done(&f);
+}
+
 static void touch_dir(const fixture *f, const char *name, time_t age) {
     char path[256];
     const struct timespec t[2] = {{time(NULL) - age, 0}, {time(NULL) - age, 0}};
@@ -175,6 +222,29 @@ static void a_drop_cut_short_is_ended(void) {
     cn_tenant_unref(t);
     OK(cn_tenants_tidy(f.data));
     CU_ASSERT_TRUE(is_there(&f, "anew"));
+    fixture_done(&f);
+}
+
+/* One that cannot be looked at now stays for another time, and keeps neither others nor their answers. */
+static void one_that_stays_keeps_no_other(void) {
+    fixture f;
+    cn_env *held;
+    char path[200];
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("first"), &tester));
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    snprintf(path, sizeof path, "%s/tenants/first/control.mdb", f.dir);
+    if (OK(cn_env_open(path, CN_ENV_SEALED, false, &held))) { /* another use of the file keeps it from being opened */
+        OK(cn_tenant_drop(f.data, CN_STR("first"), NULL, NULL, &tester));
+        OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester));
+        CU_ASSERT_TRUE(is_there(&f, "first"));
+        CU_ASSERT_FALSE(is_there(&f, "other"));
+        OK(cn_tenants_tidy(f.data));
+        cn_env_close(held);
+    }
+    OK(cn_tenants_tidy(f.data));
+    CU_ASSERT_FALSE(is_there(&f, "first"));
     fixture_done(&f);
 }
 
@@ -470,8 +540,11 @@ void data_suite(void) {
     CU_ADD_TEST(s, not_ours_is_refused);
     CU_ADD_TEST(s, another_format_is_refused);
     CU_ADD_TEST(s, tenants_come_and_go);
+    CU_ADD_TEST(s, made_anew_after_a_cut);
+    CU_ADD_TEST(s, a_dropped_one_goes_on_in_no_other);
     CU_ADD_TEST(s, leftovers_of_tenants_go);
     CU_ADD_TEST(s, a_drop_cut_short_is_ended);
+    CU_ADD_TEST(s, one_that_stays_keeps_no_other);
     CU_ADD_TEST(s, a_drop_of_an_older_list_takes_nothing_anew);
     CU_ADD_TEST(s, a_directory_is_one_tenants);
     CU_ADD_TEST(s, a_lost_control_file_answers_nothing);
