@@ -202,8 +202,16 @@ void loop_run(loop *l) {
     uv_run(&l->uv, UV_RUN_DEFAULT);
 }
 
+static void close_handle(uv_handle_t *h, void *arg) {
+    (void)arg;
+    if (!uv_is_closing(h))
+        uv_close(h, NULL);
+}
+
 void loop_done(loop *l) {
     finish_jobs(l);
+    uv_walk(&l->uv, close_handle, NULL); /* a loop that never ran, for want of a thread or a listener, still has its own */
+    uv_run(&l->uv, UV_RUN_DEFAULT);
     while (l->n_fds) /* handed over after its end */
         close(l->fds[--l->n_fds]);
     uv_loop_close(&l->uv);
