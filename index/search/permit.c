@@ -47,22 +47,30 @@ cn_err cn_in_time(uint32_t doc, uint64_t deadline_ns) {
 }
 
 /* ---------- building a set ---------- */
-static void set_rows(uint64_t *bits, uint32_t from, uint32_t to) {
-    for (uint32_t row = from; row < to; row++)
-        bits[row / 64] |= (uint64_t)1 << (row % 64);
+/* Of the bits from the word's first on, those of from..to. */
+static uint64_t bits_of(uint32_t word, uint32_t from, uint32_t to) {
+    uint64_t low = from > word * 64u ? ~(uint64_t)0 << (from % 64) : ~(uint64_t)0;
+    return to - word * 64u < 64 ? low & (((uint64_t)1 << (to % 64)) - 1) : low;
 }
 
-/* How many there were. */
-static uint32_t clear_rows(uint64_t *bits, uint32_t from, uint32_t to) {
+static void set_rows(uint64_t *bits, uint32_t from, uint32_t to) {
+    for (uint32_t w = from / 64; from < to && w <= (to - 1) / 64; w++)
+        bits[w] |= bits_of(w, from, to);
+}
+
+static void clear_rows(uint64_t *bits, uint32_t from, uint32_t to) {
+    for (uint32_t w = from / 64; from < to && w <= (to - 1) / 64; w++)
+        bits[w] &= ~bits_of(w, from, to);
+}
+
+static uint32_t count_rows(const uint64_t *bits, uint32_t from, uint32_t to) {
     uint32_t n = 0;
-    for (uint32_t row = from; row < to; row++) {
-        uint64_t bit = (uint64_t)1 << (row % 64);
-        n += (bits[row / 64] & bit) != 0;
-        bits[row / 64] &= ~bit;
-    }
+    for (uint32_t w = from / 64; from < to && w <= (to - 1) / 64; w++)
+        n += (uint32_t)__builtin_popcountll(bits[w] & bits_of(w, from, to));
     return n;
 }
 
+/* One more than there are: a document of none of them is nobody's. */
 static cn_err classes_of(cn_seg *s, const cn_principal *who, bool **ret) {
     uint32_t n = cn_seg_classes(s);
     bool *v = cn_calloc(n + 1u, sizeof *v);
@@ -89,48 +97,79 @@ typedef struct build {
     uint32_t n;
 } build;
 
-static cn_err matches(const build *b, uint32_t doc, bool *ret) {
-    cn_doc d;
-    *ret = true;
-    if (!b->filter)
-        return CN_OK;
-    CN_TRY(cn_seg_doc_brief(b->p->seg, doc, &d));
-    *ret = cn_filter_match(b->filter, &d);
-    return CN_OK;
-}
-
-static cn_err labels_permit(const build *b, uint32_t doc, const cn_effect *f, bool *ret) {
-    uint32_t cls = cn_seg_doc_class(b->p->seg)[doc];
-    if (f)
-        *ret = !f->dead && cn_triple_permits(&f->labels, b->who);
-    else if (cls >= cn_seg_classes(b->p->seg))
+static cn_err class_seen(const build *b, uint32_t cls, bool *ret) {
+    uint32_t n = cn_seg_classes(b->p->seg);
+    if (b->classes)
+        *ret = b->classes[cls < n ? cls : n];
+    else if (cls >= n)
         *ret = false;
-    else if (b->classes)
-        *ret = b->classes[cls];
     else
         return class_permits(b->p->seg, cls, b->who, ret);
     return CN_OK;
 }
 
-/* The documents of one block of the policy's. */
-static cn_err add_block(build *b, uint32_t block) {
-    cn_seg *s = b->p->seg;
-    const cn_touch_block *t = b->p->touches->blocks[block];
-    const uint32_t *row = cn_seg_doc_row(s);
-    uint32_t next = 0, docs = cn_seg_docs(s), end = docs - block * CN_TOUCH_BLOCK < CN_TOUCH_BLOCK ? docs : (block + 1) * CN_TOUCH_BLOCK;
-    bool any_dead = !roaring_bitmap_is_empty(b->p->dead) || b->p->hidden;
-    for (uint32_t doc = block * CN_TOUCH_BLOCK; doc < end; doc++) {
-        bool may, fits;
-        CN_TRY(cn_in_time(doc, b->deadline_ns));
-        CN_TRY(labels_permit(b, doc, t && next < t->n && t->v[next].doc == doc ? &t->v[next++].effect : NULL, &may));
-        if (!may || (any_dead && cn_part_lacks(b->p, doc)))
-            continue;
-        CN_TRY(matches(b, doc, &fits));
-        if (!fits)
-            continue;
-        set_rows(b->bits, row[doc], row[doc + 1]);
-        b->n += row[doc + 1] - row[doc];
+/* By their classes alone: neighbours of one class at once. */
+static cn_err add_by_class(build *b, uint32_t from, uint32_t to) {
+    const uint32_t *row = cn_seg_doc_row(b->p->seg), *cls = cn_seg_doc_class(b->p->seg);
+    for (uint32_t doc = from, next; doc < to; doc = next) {
+        bool may;
+        CN_TRY(class_seen(b, cls[doc], &may));
+        for (next = doc + 1; next < to && cls[next] == cls[doc]; next++)
+            ;
+        if (may)
+            set_rows(b->bits, row[doc], row[next]);
     }
+    return CN_OK;
+}
+
+/* Where the policy says something of a document, what it says counts. */
+static void add_touched(build *b, const cn_touch_block *t) {
+    const uint32_t *row = cn_seg_doc_row(b->p->seg);
+    for (uint32_t i = 0; t && i < t->n; i++) {
+        const cn_touched *x = &t->v[i];
+        if (!x->effect.dead && cn_triple_permits(&x->effect.labels, b->who))
+            set_rows(b->bits, row[x->doc], row[x->doc + 1]);
+        else
+            clear_rows(b->bits, row[x->doc], row[x->doc + 1]);
+    }
+}
+
+static void take_listed(build *b, const roaring_bitmap_t *docs, uint32_t from, uint32_t to) {
+    const uint32_t *row = cn_seg_doc_row(b->p->seg);
+    roaring_uint32_iterator_t it;
+    if (!docs)
+        return;
+    roaring_init_iterator(docs, &it);
+    for (bool more = roaring_move_uint32_iterator_equalorlarger(&it, from); more && it.current_value < to; more = roaring_advance_uint32_iterator(&it))
+        clear_rows(b->bits, row[it.current_value], row[it.current_value + 1]);
+}
+
+static cn_err take_unmatched(build *b, uint32_t from, uint32_t to) {
+    const uint32_t *row = cn_seg_doc_row(b->p->seg);
+    for (uint32_t doc = from; doc < to; doc++) {
+        cn_doc d;
+        CN_TRY(cn_in_time(doc, b->deadline_ns));
+        if (!count_rows(b->bits, row[doc], row[doc + 1]))
+            continue;
+        CN_TRY(cn_seg_doc_brief(b->p->seg, doc, &d));
+        if (!cn_filter_match(b->filter, &d))
+            clear_rows(b->bits, row[doc], row[doc + 1]);
+    }
+    return CN_OK;
+}
+
+/* The documents of one block of the policy's, none of whose rows is in the set. */
+static cn_err add_block(build *b, uint32_t block) {
+    const uint32_t *row = cn_seg_doc_row(b->p->seg);
+    uint32_t docs = cn_seg_docs(b->p->seg), from = block * CN_TOUCH_BLOCK, to = docs - from < CN_TOUCH_BLOCK ? docs : from + CN_TOUCH_BLOCK;
+    CN_TRY(cn_in_time(CN_LOOK - 1, b->deadline_ns)); /* once is enough, but for a filter */
+    CN_TRY(add_by_class(b, from, to));
+    add_touched(b, b->p->touches->blocks[block]);
+    take_listed(b, b->p->dead, from, to);
+    take_listed(b, b->p->hidden, from, to);
+    if (b->filter)
+        CN_TRY(take_unmatched(b, from, to));
+    b->n += count_rows(b->bits, row[from], row[to]);
     return CN_OK;
 }
 
@@ -150,10 +189,11 @@ static cn_err build_from(build *b, const cn_permit *old, uint32_t part) {
     memcpy(b->bits, old->rows[part], (cn_seg_rows(b->p->seg) / 64u + 1u) * sizeof *b->bits);
     b->n = old->n_rows[part];
     for (uint32_t i = 0; i < b->p->touches->n; i++) {
-        uint32_t from = i * CN_TOUCH_BLOCK;
+        uint32_t from = i * CN_TOUCH_BLOCK, first = row[from], end = row[docs - from < CN_TOUCH_BLOCK ? docs : from + CN_TOUCH_BLOCK];
         if (old->touches[part]->blocks[i] == b->p->touches->blocks[i])
             continue;
-        b->n -= clear_rows(b->bits, row[from], row[docs - from < CN_TOUCH_BLOCK ? docs : from + CN_TOUCH_BLOCK]);
+        b->n -= count_rows(b->bits, first, end);
+        clear_rows(b->bits, first, end);
         CN_TRY(add_block(b, i));
     }
     return CN_OK;
