@@ -85,6 +85,15 @@ static void add_counts(cn_run *r, const cn_counts *first) {
     c->unlabelled = first->unlabelled;
 }
 
+/* What the job deletes is not made anew with the rest. */
+static void take_removed(cn_run *r) {
+    for (uint64_t i = 0; i < r->n_removed; i++) {
+        cn_place at;
+        if (cn_ledger_find(&r->ledger, &r->removed[i], &at))
+            cn_ledger_take(&r->ledger, at);
+    }
+}
+
 static cn_err look_for_returned(const cn_run *r, const cn_policy *made_by) {
     cn_returned back = {0};
     cn_err err = cn_returned_find(r->policy, made_by, r->own, &back);
@@ -120,6 +129,7 @@ static cn_err make_again(cn_run *r) {
     r->feed = (cn_feed){.next = cn_feed_own};
     cn_run_step(r, "embedding");
     CN_TRY(cn_run_line(r));
+    take_removed(r);
     CN_TRY(cn_run_rest(r));
     add_counts(r, &first);
     return CN_OK;

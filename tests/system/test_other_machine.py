@@ -99,6 +99,19 @@ class OtherMachine(unittest.TestCase):
         self.assertEqual(self.text_of("a1"), ["Gamma of now."])
         self.assertEqual((self.documents("group:a"), "a1" in self.documents("public")), ({"a1"}, False))
 
+    def test_what_a_job_deletes_is_not_made_anew(self):
+        """Its machine made the head, and another one the next: rows and the rest are made again, without what it deletes."""
+        delete = json.dumps({"id": "b1", "op": "delete"}) + "\n"
+        for options, text, left in ((["--format", "jsonl"], delete, {"b2"}), (["--format", "jsonl"], delete + json.dumps({"id": "b3", "text": "Delta.", "labels": ["public"]}) + "\n", {"b2", "b3"}),
+                                    (["--format", "jsonl", "--sync"], self.B.replace("b1", "b4"), {"b4"})):
+            with self.subTest(left=left):
+                self.ingest("a", [("a1", "Alpha of old.", "public"), ("a2", "Beta.", "public")], other=True)
+                self.ingest("b", [("b1", "Alpha.", "public"), ("b2", "Beta.", "public")], "--sync", other=True)
+                p, _ = self.started("-", *options)
+                self.ingest("a", [("a1", "Gamma of now.", "public"), ("a2", "Beta.", "public")])
+                r = self.ended(p, text, 0)
+                self.assertEqual((self.documents("public"), r["counts"]["documents"], r["counts"]["deleted"]), ({"a1", "a2"} | left, 2 + len(left), 2 - len(left & {"b1", "b2"})))
+
     # ---------- a list came in force between ----------
     def narrowed(self, *more):
         """Version 2's list takes group:b from a1 of version 1; version 3 would take group:a, and is set aside."""
