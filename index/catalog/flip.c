@@ -303,6 +303,21 @@ cn_err cn_version_release(cn_tenant *t, cn_str index, const cn_actor *who) {
     return run(&x, release);
 }
 
+/* Lists that count for a rebuild may have ended with its base before it was sealed. One that was active is a trial no more. */
+static cn_err may_be_read(const flip *x, const cn_catalog *c, MDB_txn *txn, const cn_version *v) {
+    CN_CATALOG_ARENA(room);
+    cn_version base;
+    if (!(v->marks & CN_MARK_QUARANTINED) || !(v->marks & CN_MARK_TRIAL))
+        return CN_OK;
+    CN_TRY(cn_version_load(c, txn, x->ix.id, v->base, &room, &base));
+    if (!cn_version_dropped(&base))
+        return CN_OK;
+    return cn_fail(CN_REFUSED,
+                   "version %llu is a rebuild of version %llu, which was dropped: what later versions took away from its documents is not known any more. "
+                   "Drop it and make another one (`cairn rebuild %s/" CN_STR_FMT "`)",
+                   (unsigned long long)v->number, (unsigned long long)v->base, cn_tenant_name(x->t), CN_STR_ARG(x->index));
+}
+
 static cn_err mark(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     flip *x = ctx;
     cn_version v;
@@ -310,6 +325,8 @@ static cn_err mark(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     CN_TRY(pick(x, c, txn, x->number, &v));
     if ((x->set & CN_MARK_QUARANTINED) && v.number == x->ix.active)
         return cn_fail(CN_REFUSED, "version %llu is active; roll back or activate another one first", (unsigned long long)v.number);
+    if (x->clear & CN_MARK_QUARANTINED)
+        CN_TRY(may_be_read(x, c, txn, &v));
     v.marks = (v.marks | x->set) & ~x->clear;
     x->from = x->to = x->ix.active;
     CN_TRY(cn_version_store(c, txn, x->ix.id, &v));

@@ -22,7 +22,7 @@ typedef struct scan {
 
 static cn_err in_place(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)ctx, (void)stop;
-    return cn_fields_in_place(key, value);
+    return cn_fields_in_place(key, value, CN_FIELD_OF);
 }
 
 static cn_err is_meta(void *ctx, cn_str key, cn_str value, bool *stop) {
@@ -41,14 +41,17 @@ static cn_err count_version(void *ctx, cn_str key, cn_str value, bool *stop) {
     return CN_OK;
 }
 
-/* v[0] is the database of versions. */
+/* v[0] is the database of versions. A damaged record is its reader's to refuse: the other indexes answer. */
 static cn_err has_all_versions(void *ctx, cn_str name, cn_str value, bool *stop) {
     CN_CATALOG_ARENA(a);
     scan s = {.txn = ((const scan *)ctx)->txn};
     const checked *versions = ((const scan *)ctx)->v;
     cn_index_info ix;
     (void)stop;
-    CN_TRY(cn_index_read(name, value, &a, &ix));
+    CN_TRY(cn_fields_in_place(name, value, "name"));
+    cn_err err = cn_index_read(name, value, &a, &ix);
+    if (err != CN_OK)
+        return err == CN_DAMAGED ? CN_OK : err;
     cn_catalog_key key = cn_key2(ix.id, 0);
     if (versions->there)
         CN_TRY(cn_db_each(s.txn, versions->dbi, (cn_str){(const char *)key.b, sizeof ix.id}, count_version, &s));

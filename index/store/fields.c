@@ -3,7 +3,6 @@
 #include "engine/base/pack.h"
 
 #define RECORD_FORMAT 1
-#define OF "of"
 #define RECORD_MAX ((size_t)64 << 20)
 
 static enum cn_field_kind kind_of(const cn_field *f) { return (enum cn_field_kind)(f->kind & ~(unsigned)CN_F_MAYBE); }
@@ -58,7 +57,7 @@ static cn_err put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsi
         if (is_written(&f[i]))
             pack_field(&b, &f[i]);
     if (of)
-        cn_pack_cstr(&b, OF), cn_pack_bin(&b, key.p, key.n);
+        cn_pack_cstr(&b, CN_FIELD_OF), cn_pack_bin(&b, key.p, key.n);
     cn_record_close(&b, at);
     CN_TRY(cn_buf_check(&b));
     return cn_db_put(txn, dbi, key, cn_buf_str(&b));
@@ -67,11 +66,11 @@ static cn_err put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsi
 cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n) { return put(txn, dbi, key, f, n, false); }
 cn_err cn_fields_put_of(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n) { return put(txn, dbi, key, f, n, true); }
 
-cn_err cn_fields_in_place(cn_str key, cn_str value) {
+cn_err cn_fields_in_place(cn_str key, cn_str value, const char *field) {
     CN_AUTO_UNPACKED cn_unpacked u = {0};
     if (cn_record_read(&u, value, RECORD_FORMAT, "a record") != CN_OK)
         return CN_OK;
-    const msgpack_object *of = u.o.type == MSGPACK_OBJECT_MAP ? cn_get(&u.o, OF) : NULL;
+    const msgpack_object *of = u.o.type == MSGPACK_OBJECT_MAP ? cn_get(&u.o, field) : NULL;
     return !of || cn_str_eq(cn_obj_str(of), key) ? CN_OK : cn_fail(CN_DAMAGED, "a record lies under another key than its own");
 }
 
@@ -128,5 +127,5 @@ cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_fiel
     if (err == CN_INVALID)
         return cn_wrap(CN_DAMAGED, "%s", what);
     CN_TRY(err);
-    return read && read + (cn_get(&u.o, OF) != NULL) == u.o.via.map.size ? CN_OK : cn_fail(CN_DAMAGED, "%s: not the %u fields of its format", what, n);
+    return read && read + (cn_get(&u.o, CN_FIELD_OF) != NULL) == u.o.via.map.size ? CN_OK : cn_fail(CN_DAMAGED, "%s: not the %u fields of its format", what, n);
 }

@@ -1,7 +1,7 @@
 /* fields.h -- records of an environment: one list of fields packs a record and reads it.
  *
- * Record (pack.h), format 1, of one MessagePack map. Every field must be there and no other: a record that says less or more
- * than its list (and its key, "of") is damaged, and no field has a value of its own accord. But a list may end with fields of CN_F_MAYBE, which is
+ * Record (pack.h), format 1, of one MessagePack map. Every field must be there and no other, but for its key ("of"): a record that
+ * says less or more than its list is damaged, and no field has a value of its own accord. But a list may end with fields of CN_F_MAYBE, which is
  * how records grow: such a field is written only where its value is not zero (false, empty), and one that is missing reads as
  * zero. So what an earlier program wrote is read, and an earlier program reads what says nothing new and refuses the rest.
  * Owns:    nothing; strings read live in the arena given, or without one (NULL) in the value.
@@ -20,10 +20,11 @@ typedef struct cn_field {
 } cn_field;
 /* n fields, those that may be missing last. */
 cn_err cn_fields_put(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n);
-/* The same, with what it is found by ("of"), which no checksum covers otherwise. */
+/* The same, with what it is found by (CN_FIELD_OF), which no checksum covers otherwise. */
 cn_err cn_fields_put_of(MDB_txn *txn, MDB_dbi dbi, cn_str key, const cn_field *f, unsigned n);
-/* DAMAGED: this record, of fields or of another map, says that it is found by another key. One that says nothing, or cannot be
- * read, is left to its reader. */
-cn_err cn_fields_in_place(cn_str key, cn_str value);
+/* DAMAGED: this record, of fields or of another map, says in this field (CN_FIELD_OF, or one of its own) that it is found by
+ * another key. One that says nothing, or cannot be read, is left to its reader. */
+#define CN_FIELD_OF "of"
+cn_err cn_fields_in_place(cn_str key, cn_str value, const char *field);
 /* DAMAGED, with `what` and the field, unless value holds these fields; what f points to may then be changed in part. */
 cn_err cn_fields_read(cn_str value, const char *what, cn_arena *a, const cn_field *f, unsigned n);

@@ -221,11 +221,17 @@ static cn_err read_anew(cn_run *r) {
     return read_all(r);
 }
 
+/* Without one, what is read anew would be a version of this source alone. */
+static bool has_head_now(cn_run *r) {
+    cn_version now;
+    return cn_version_head(r->t, r->o.index, &r->arena, &now) == CN_OK;
+}
+
 /* Whether rows made once more would be of the head of now. What the conflict was stays said. */
 static bool can_go_again(cn_run *r) {
     char why[CN_ERROR_TEXT];
     snprintf(why, sizeof why, "%s", cn_error_detail());
-    bool can = r->remake ? !reads_input(r) : cn_run_model_changed(r);
+    bool can = r->remake ? !reads_input(r) && has_head_now(r) : cn_run_model_changed(r);
     cn_fail(CN_CONFLICT, "%s", why);
     return can;
 }

@@ -99,7 +99,7 @@ static cn_err list_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     lister *l = ctx;
     (void)stop;
     CN_AUTO_UNPACKED cn_unpacked u = {0};
-    CN_TRY(cn_fields_in_place(key, value));
+    CN_TRY(cn_fields_in_place(key, value, CN_FIELD_OF));
     CN_TRY(cn_record_read(&u, value, REJECT_FORMAT, "a rejected document's entry"));
     if (u.o.type != MSGPACK_OBJECT_MAP)
         return cn_fail(CN_DAMAGED, "a rejected document's entry is no map");
@@ -124,7 +124,7 @@ static cn_err check_here(MDB_cursor *c, MDB_val key, MDB_cursor_op op) {
     if (rc == MDB_NOTFOUND)
         return CN_OK;
     CN_TRY(cn_mdb(rc, "job_rejects"));
-    return cn_fields_in_place((cn_str){key.mv_data, key.mv_size}, (cn_str){value.mv_data, value.mv_size});
+    return cn_fields_in_place((cn_str){key.mv_data, key.mv_size}, (cn_str){value.mv_data, value.mv_size}, CN_FIELD_OF);
 }
 
 /* An entry whose key was damaged, and is still in order, lies right before or behind the others of its job. */

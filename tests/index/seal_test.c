@@ -301,6 +301,25 @@ static void test_a_trial_over_a_list(void) {
     CU_ASSERT_EQUAL(cn_policy_reinstate(s_tenant, CN_STR("listed"), 2, &s_why, &to), CN_NOT_FOUND); /* nobody needed it any more */
 }
 
+/* Its base was dropped, and with it, maybe, lists that counted for it. */
+static void test_a_trial_of_a_dropped_one(void) {
+    static const s_row more = {"d", "fourth", "public", "", ""};
+    uint64_t number;
+    s_index("orphan");
+    CU_ASSERT_EQUAL(s_seal("orphan", rows, 3, NULL), 1);
+    for (uint64_t n = 2; n <= 3; n++) {
+        OK(seal_trial("orphan", 0, 1, "abc", 3, &number));
+        OK(cn_version_mark(s_tenant, CN_STR("orphan"), n, CN_MARK_QUARANTINED, 0, &s_who));
+    }
+    OK(cn_version_mark(s_tenant, CN_STR("orphan"), 2, 0, CN_MARK_QUARANTINED, &s_who));
+    CU_ASSERT_EQUAL(s_sees("orphan", 2, "public", "a"), 1);
+    CU_ASSERT_EQUAL(s_seal("orphan", &more, 1, NULL), 4);
+    OK(cn_version_drop(s_tenant, CN_STR("orphan"), 1, &s_who));
+    CU_ASSERT_EQUAL(cn_version_mark(s_tenant, CN_STR("orphan"), 3, 0, CN_MARK_QUARANTINED, &s_who), CN_REFUSED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "rebuild of version 1, which was dropped"));
+    CU_ASSERT_EQUAL(s_sees("orphan", 3, "public", "a"), -2);
+}
+
 /* What took hours is not unlinked because something else is wrong. */
 static void test_the_file_of_a_trial_stays(void) {
     uint64_t number;
@@ -486,6 +505,7 @@ void add_seal_suite(void) {
     CU_add_test(s, "a failure leaves no file", test_a_failure_leaves_no_file);
     CU_add_test(s, "trials", test_trials);
     CU_add_test(s, "a trial over a list", test_a_trial_over_a_list);
+    CU_add_test(s, "a trial of a dropped one", test_a_trial_of_a_dropped_one);
     CU_add_test(s, "the file of a trial stays", test_the_file_of_a_trial_stays);
     CU_add_test(s, "a trial over a restore", test_a_trial_over_a_restore);
     CU_add_test(s, "a trial of a killed rebuild over a restore", test_a_trial_of_a_killed_rebuild_over_a_restore);

@@ -113,9 +113,41 @@ static void settings_before_the_first(void) {
     CU_ASSERT(has_mode("first", 2, "lexical", false));
 }
 
+/* ---------- a damaged record of an index ---------- */
+static cn_err change_a_bit(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    char copy[4096];
+    cn_str value, name = cn_str_of(ctx);
+    CN_TRY(cn_db_get(txn, c->index, name, &value));
+    CU_ASSERT_FATAL(value.n <= sizeof copy);
+    memcpy(copy, value.p, value.n);
+    copy[value.n / 2] ^= 4;
+    return cn_db_put(txn, c->index, name, (cn_str){copy, value.n});
+}
+
+/* The other indexes of its tenant answer, in this process and the next. */
+static void damaged_record(void) {
+    char name[] = "damaged";
+    cn_index_info ix;
+    s_index("whole");
+    s_index(name);
+    CU_ASSERT_EQUAL(one("whole", "a"), 1);
+    CU_ASSERT_EQUAL(one(name, "b"), 1);
+    OK(s_activate("whole", 1));
+    OK(s_activate(name, 1));
+    OK(cn_catalog_write(s_tenant, change_a_bit, name));
+    for (int i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(s_sees("whole", 0, "public", "a"), 1);
+        CU_ASSERT_EQUAL(s_sees(name, 0, "public", "b"), -2);
+        CU_ASSERT_EQUAL(cn_index_get(s_tenant, cn_str_of(name), &s_arena, &ix), CN_DAMAGED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "the record of index damaged"));
+        CU_ASSERT_FATAL(s_open_again());
+    }
+}
+
 void add_settings_suite(void) {
     CU_pSuite s = CU_add_suite("settings", set_up, tear_down);
     CU_add_test(s, "of versions", settings_of_versions);
     CU_add_test(s, "beside others", settings_beside_others);
     CU_add_test(s, "before the first", settings_before_the_first);
+    CU_add_test(s, "a damaged record of an index", damaged_record); /* the last: the tenant is damaged then */
 }

@@ -112,6 +112,16 @@ class OtherMachine(unittest.TestCase):
                 r = self.ended(p, text, 0)
                 self.assertEqual((self.documents("public"), r["counts"]["documents"], r["counts"]["deleted"]), ({"a1", "a2"} | left, 2 + len(left), 2 - len(left & {"b1", "b2"})))
 
+    def test_no_head_is_left(self):
+        """What is read once more would be a version of this source alone."""
+        self.cairn("ingest", "acme/a", self.rows("a.jsonl", [("a1", "Alpha of old.", "public")]), "--source", "a", "--no-activate")
+        p, job = self.started(self.rows("b.jsonl", [(f"b{i}", f"Delta {i}.", "public") for i in range(20000)]), "--threads", "1")
+        p.send_signal(signal.SIGSTOP)
+        self.assertIsNotNone(job)
+        self.cairn("quarantine", "acme/a", "1")
+        p.send_signal(signal.SIGCONT)
+        self.assertIn("set aside", self.ended(p, None, 5))
+
     # ---------- a list came in force between ----------
     def narrowed(self, *more):
         """Version 2's list takes group:b from a1 of version 1; version 3 would take group:a, and is set aside."""
