@@ -55,7 +55,7 @@ static cn_err against(cn_run *r, cn_arena *a, uint64_t active, const cn_version 
 }
 
 static cn_err guarded(cn_run *r, cn_arena *a, uint64_t active, const cn_version *v, char *why, size_t n, bool *ret) {
-    cn_guard g = {.found_nothing = r->o.sync && r->counts.read + r->counts.skipped == 0, .rejected = r->counts.rejected, .max_deleted = r->o.max_deleted,
+    cn_guard g = {.found_nothing = r->o.sync && !r->found_any, .rejected = r->counts.rejected, .max_deleted = r->o.max_deleted,
                   .max_relabelled = r->o.max_relabelled, .max_rejected = r->o.max_rejected, .last = v->number};
     CN_TRY(against(r, a, active, v, &g));
     *ret = cn_guard_trips(&g, why, n);
@@ -183,6 +183,7 @@ cn_err cn_run_find_sealed(cn_run *r, cn_job_result *ret) {
     cn_version v;
     CN_TRY(find_sealed(r, &a, &v));
     r->counts = v.counts;
+    r->found_any = v.counts.read + v.counts.skipped > 0; /* its input is not read again */
     ret->counts = v.counts;
     ret->state = CN_JOB_DONE;
     cn_run_tell_version(&v, ret);

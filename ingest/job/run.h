@@ -118,6 +118,7 @@ typedef struct cn_run {
     bool reads_again;          /* they are not kept for that: a resume takes the input anew */
     bool stale;                /* the input is not what the job was stopped at */
     cn_counts counts;
+    bool found_any;            /* its source held a document: a row that deletes is none, nor is the rest of the head */
     uint64_t unnamed;          /* rejected rows of which no one knows whose they were */
     uint64_t parsed_over;      /* documents of the head made anew from their bytes, or deleted */
     cn_key *removed;

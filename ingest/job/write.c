@@ -136,7 +136,7 @@ cn_err cn_run_start_anew(cn_run *r) {
     r->w = NULL;
     r->skip_to = r->seq = r->fed = r->listed = r->parsed_over = r->unnamed = r->n_removed = 0;
     r->chain = r->skip_chain = (cn_digest){{0}};
-    r->stale = false;
+    r->stale = r->found_any = false;
     r->counts = (cn_counts){0};
     r->now.docs_before = 0;
     r->row.has_file = false;
@@ -391,6 +391,7 @@ cn_err cn_run_write(void *run, cn_batch *b) {
         bool rejected = it->fate == CN_FATE_REJECTED;
         r->chain = cn_chain_digest(&r->chain, it->raw.op, &it->key, &it->said);
         r->seq++;
+        r->found_any |= !it->rest && it->raw.op != CN_OP_DELETE;
         CN_TRY(it->skip ? write_skipped(r, it) : write_row(r, b, it));
         any_late |= late[i] = !rejected && it->fate == CN_FATE_REJECTED;
         if (r->seq == r->skip_to)

@@ -220,9 +220,11 @@ class Jobs(unittest.TestCase):
     def test_a_source_of_rows_that_delete_holds_no_document(self):
         self.index("a", "--embedder", "none")
         self.ingest("a", self.rows("r.jsonl", range(4)), "--activate")
-        r = self.ingest("a", self.write("s.jsonl", '{"id": "d0", "op": "delete"}\n'), "--sync", "--activate", code=5)
-        self.assertEqual((r["state"], r["activated"], r["counts"]["deleted"]), ("guarded", False, 4))
-        self.assertIn("the limit is 0", r["why"])
+        for n, id in enumerate(["d0", "unknown"], 2):
+            r = self.ingest("a", self.write("s.jsonl", json.dumps({"id": id, "op": "delete"}) + "\n"), "--sync", "--activate", code=5)
+            self.assertEqual((r["state"], r["activated"], r["counts"]["deleted"]), ("guarded", False, 4))
+            self.assertIn("the limit is 0", r["why"])
+            self.cairn("drop", "acme/a", str(n))
 
     def test_guards_count_rejections_of_the_job_alone(self):
         self.index("a", "--embedder", "none")

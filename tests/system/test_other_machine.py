@@ -112,6 +112,16 @@ class OtherMachine(unittest.TestCase):
                 r = self.ended(p, text, 0)
                 self.assertEqual((self.documents("public"), r["counts"]["documents"], r["counts"]["deleted"]), ({"a1", "a2"} | left, 2 + len(left), 2 - len(left & {"b1", "b2"})))
 
+    def test_the_rest_is_not_of_the_source(self):
+        """A source that holds no document deletes none without being asked, though rows of others are made anew."""
+        self.ingest("a", [("a1", "Alpha of old.", "public")])
+        self.ingest("b", [("b1", "Beta.", "public")])
+        path = self.rows("b.jsonl", [])
+        with open(path, "w") as f:
+            f.write(json.dumps({"id": "b1", "op": "delete"}) + "\n")
+        r = json.loads(self.cairn("ingest", "acme/a", path, "--source", "b", "--sync", "--activate", "-o", "json", other=True, code=5).stdout)
+        self.assertEqual((r["state"], r["counts"]["deleted"], self.documents("public")), ("guarded", 1, {"a1", "b1"}))
+
     def test_no_head_is_left(self):
         """What is read once more would be a version of this source alone."""
         self.cairn("ingest", "acme/a", self.rows("a.jsonl", [("a1", "Alpha of old.", "public")]), "--source", "a", "--no-activate")
