@@ -8,6 +8,7 @@
 #pragma once
 #include <roaring/roaring.h>
 
+#include "engine/base/table.h"
 #include "index/catalog/compact.h"
 #include "index/catalog/inside.h"
 #include "index/policy/policy.h"
@@ -21,6 +22,8 @@ typedef struct cn_surveyed {
     uint64_t bytes;           /* of the file and its codes */
     uint32_t space;           /* files of one number may be merged: same model, metric and dimension */
     const cn_version *version; /* one of those that name it */
+    const struct cn_rewrite *into; /* the new file in its place, while manifests are switched; NULL: it stays */
+    uint32_t at;              /* its place among those that `into` is made from */
 } cn_surveyed;
 
 typedef struct cn_survey {
@@ -31,6 +34,7 @@ typedef struct cn_survey {
     uint32_t n_versions;
     cn_surveyed *segs;        /* oldest first */
     uint32_t n, room;
+    cn_table table;           /* of their ids */
     cn_buf told;              /* MessagePack: {source, doc} of each erased document, as far as they have room */
     uint32_t n_told;
     uint64_t erased, dropped; /* documents */
@@ -38,6 +42,7 @@ typedef struct cn_survey {
 } cn_survey;
 cn_err cn_survey_open(cn_tenant *t, cn_str index, const cn_policy *p, cn_arena *a, cn_survey *ret);
 void cn_survey_close(cn_survey *s);
+cn_surveyed *cn_survey_find(const cn_survey *s, const cn_seg_id *id); /* NULL: it came since, or there is none */
 
 /* ---------- which belong together ---------- */
 typedef struct cn_candidate {

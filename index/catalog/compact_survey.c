@@ -6,11 +6,25 @@
 
 #define TOLD_MAX ((size_t)40 << 10) /* the chain keeps 64 KiB of detail */
 
-static cn_surveyed *find(cn_survey *s, const cn_part *part) {
-    for (uint32_t i = 0; i < s->n; i++)
-        if (memcmp(&s->segs[i].part.id, &part->id, sizeof part->id) == 0)
-            return &s->segs[i];
-    return NULL;
+typedef struct look {
+    const cn_survey *s;
+    const cn_seg_id *id;
+} look;
+
+static bool is(void *ctx, uint32_t number) {
+    const look *l = ctx;
+    return memcmp(&l->s->segs[number].part.id, l->id, sizeof *l->id) == 0;
+}
+
+static uint32_t hash_of(const cn_seg_id *id) {
+    uint32_t hash;
+    memcpy(&hash, id->b, sizeof hash); /* ids are random */
+    return hash;
+}
+
+cn_surveyed *cn_survey_find(const cn_survey *s, const cn_seg_id *id) {
+    uint32_t number = cn_table_find(&s->table, hash_of(id), is, &(look){s, id});
+    return number == UINT32_MAX ? NULL : &s->segs[number];
 }
 
 static cn_err add(cn_survey *s, const cn_version *v, const cn_part *part, cn_seg *seg, cn_surveyed **ret) {
@@ -19,6 +33,7 @@ static cn_err add(cn_survey *s, const cn_version *v, const cn_part *part, cn_seg
     cn_surveyed *x = &s->segs[s->n++];
     *x = (cn_surveyed){.part = *part, .seg = cn_seg_ref(seg), .kept = roaring_bitmap_create(), .erased = roaring_bitmap_create(), .version = v};
     *ret = x;
+    CN_TRY(cn_table_add(&s->table, hash_of(&part->id), s->n - 1));
     return x->kept && x->erased ? CN_OK : cn_fail_memory();
 }
 
@@ -38,7 +53,7 @@ static cn_err add_version(cn_survey *s, const cn_version *v) {
     CN_TRY(cn_live_open(s->t, v, &l));
     cn_err e = CN_OK;
     for (uint32_t i = 0; e == CN_OK && i < l.n; i++) {
-        cn_surveyed *x = find(s, &v->parts[i]);
+        cn_surveyed *x = cn_survey_find(s, &v->parts[i].id);
         if (!x)
             e = add(s, v, &v->parts[i], l.segs[i], &x);
         if (e == CN_OK)
@@ -142,6 +157,7 @@ void cn_survey_close(cn_survey *s) {
             roaring_bitmap_free(x->erased);
     }
     cn_free(s->segs);
+    cn_table_done(&s->table);
     cn_buf_done(&s->told);
     *s = (cn_survey){0};
 }

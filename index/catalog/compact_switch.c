@@ -33,13 +33,11 @@ typedef struct batch {
 
 /* The new file that takes the place of this one. */
 static const cn_rewrite *rewritten(const cn_switch *w, const cn_seg_id *id, uint32_t *ret_at) {
-    for (uint32_t g = 0; g < w->n; g++)
-        for (uint32_t i = 0; i < w->made[g].n; i++)
-            if (memcmp(&w->made[g].from[i]->part.id, id, sizeof *id) == 0) {
-                *ret_at = i;
-                return &w->made[g];
-            }
-    return NULL;
+    const cn_surveyed *x = cn_survey_find(w->s, id);
+    if (!x)
+        return NULL;
+    *ret_at = x->at;
+    return x->into;
 }
 
 static bool touches(const cn_switch *w, const cn_version *v) {
@@ -382,6 +380,11 @@ static cn_err let_go(cn_switch *w) {
 
 cn_err cn_switch_all(cn_switch *w) {
     bool more = true;
+    for (uint32_t g = 0; g < w->n; g++)
+        for (uint32_t i = 0; i < w->made[g].n; i++) {
+            w->made[g].from[i]->into = &w->made[g];
+            w->made[g].from[i]->at = i;
+        }
     for (uint32_t rounds = 0; more && rounds < TRIES; rounds++)
         CN_TRY(one_round(w, &more));
     return more ? cn_fail(CN_OVERLOADED, "versions kept changing while their manifests were switched; try again") : let_go(w);

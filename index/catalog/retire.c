@@ -51,14 +51,16 @@ static cn_err add_index(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, wa
     const uint64_t to = lists_to(w, index_id, v, n);
     if (w->go && w->go->index_id == index_id)
         w->go->lists_to = to;
+    const cn_version *before = NULL; /* the last that stays */
     for (uint32_t i = 0; i < n; i++) {
         if (goes(w->go, index_id, &v[i])) {
             CN_TRY(add_inforce(c, txn, &v[i], index_id, to, w));
             continue;
         }
         CN_TRY(add(w->set, w->a, &v[i].own));
-        for (uint32_t p = 0; p < v[i].n_parts; p++)
+        for (uint32_t p = cn_version_alike(before, &v[i]); p < v[i].n_parts; p++)
             CN_TRY(add(w->set, w->a, &v[i].parts[p].id));
+        before = &v[i];
     }
     return CN_OK;
 }

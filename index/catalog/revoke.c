@@ -188,8 +188,9 @@ static cn_err compare_strays(work *w, const cn_version *v) {
     return e;
 }
 
-static cn_err open_version(work *w, const cn_version *v) {
-    for (uint32_t i = 0; i < v->n_parts; i++)
+/* before: opened already; NULL: none. */
+static cn_err open_version(work *w, const cn_version *before, const cn_version *v) {
+    for (uint32_t i = cn_version_alike(before, v); i < v->n_parts; i++)
         CN_TRY(cn_segset_open(&w->old, w->r->t, &v->parts[i]));
     return CN_OK;
 }
@@ -201,9 +202,13 @@ static bool goes_without_saying(const cn_revoke *r, const cn_version *v) {
 
 static cn_err gather(work *w) {
     const cn_revoke *r = w->r;
-    for (uint32_t i = 0; i < r->n_all; i++)
-        if (!goes_without_saying(r, &r->all[i]))
-            CN_TRY(open_version(w, &r->all[i]));
+    const cn_version *before = NULL;
+    for (uint32_t i = 0; i < r->n_all; i++) {
+        if (goes_without_saying(r, &r->all[i]))
+            continue;
+        CN_TRY(open_version(w, before, &r->all[i]));
+        before = &r->all[i];
+    }
     for (uint32_t i = 0; i < r->n_written && w->old.n; i++)
         if (r->written[i])
             CN_TRY(compare_all(w, r->written[i]));

@@ -22,9 +22,10 @@ static cn_err add(files *s, const cn_index_info *ix, uint64_t version, const cn_
     return CN_OK;
 }
 
-static cn_err add_version(files *s, const cn_index_info *ix, const cn_version *v) {
+/* before: added already, with a lower number; NULL: none. Of the active version each file is added as its own. */
+static cn_err add_version(files *s, const cn_index_info *ix, const cn_version *before, const cn_version *v) {
     CN_TRY(add(s, ix, v->number, &v->own, &v->own_digest));
-    for (uint32_t p = 0; p < v->n_parts; p++)
+    for (uint32_t p = v->number == ix->active ? 0 : cn_version_alike(before, v); p < v->n_parts; p++)
         CN_TRY(add(s, ix, v->number, &v->parts[p].id, &v->parts[p].digest));
     return CN_OK;
 }
@@ -61,9 +62,13 @@ cn_err cn_scrub_list(cn_tenant *t, cn_arena *a, cn_scrub_file **ret, uint32_t *r
         if (e == CN_NOT_FOUND) /* dropped meanwhile */
             continue;
         CN_TRY(e);
-        for (uint32_t k = 0; k < n_versions; k++)
-            if (!cn_version_dropped(&v[k]))
-                CN_TRY(add_version(&s, &ix[i], &v[k]));
+        const cn_version *before = NULL;
+        for (uint32_t k = 0; k < n_versions; k++) {
+            if (cn_version_dropped(&v[k]))
+                continue;
+            CN_TRY(add_version(&s, &ix[i], before, &v[k]));
+            before = &v[k];
+        }
     }
     only_once(&s);
     *ret = s.v;

@@ -50,15 +50,20 @@ cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret
     return cn_version_state(t, index, a, &ix, ret, ret_n);
 }
 
+static cn_err head(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    reading *r = ctx;
+    CN_TRY(cn_index_load(c, txn, r->index, r->a, &r->ix));
+    CN_TRY(cn_version_head_in(c, txn, &r->ix, &r->number));
+    if (!r->number)
+        return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no version to build on yet", CN_STR_ARG(r->index));
+    return cn_version_load(c, txn, r->ix.id, r->number, r->a, r->v);
+}
+
 cn_err cn_version_head(cn_tenant *t, cn_str index, cn_arena *a, cn_version *ret) {
-    cn_index_info ix;
-    cn_version *v;
-    uint32_t n;
-    CN_TRY(cn_version_state(t, index, a, &ix, &v, &n));
-    const cn_version *head = cn_version_head_of(v, n);
-    if (!head)
-        return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no version to build on yet", CN_STR_ARG(index));
-    *ret = *head;
+    cn_version v;
+    reading r = {.index = index, .a = a, .v = &v};
+    CN_TRY(cn_catalog_read(t, head, &r));
+    *ret = v;
     return CN_OK;
 }
 

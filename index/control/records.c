@@ -203,12 +203,21 @@ cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, co
     return cn_fields_put(txn, c->version, cn_key2_str(&key), f, VERSION_FIELDS);
 }
 
-cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
+static cn_err copy_str(cn_arena *a, cn_str *io) {
+    *io = cn_arena_str(a, *io);
+    return io->p ? CN_OK : cn_fail_memory();
+}
+
+/* But for its manifest, which stays in the value. */
+static cn_err read_besides(cn_str value, cn_arena *a, cn_version *ret, cn_str *ret_parts) {
     cn_version x = {0};
     version_bytes y = {0};
     cn_field f[VERSION_FIELDS];
     version_fields(&x, &y, f);
-    CN_TRY(cn_fields_read(value, "the record of a version", a, f, VERSION_FIELDS));
+    CN_TRY(cn_fields_read(value, "the record of a version", NULL, f, VERSION_FIELDS));
+    CN_TRY(copy_str(a, &x.answer_settings));
+    CN_TRY(copy_str(a, &x.made_by));
+    CN_TRY(copy_str(a, &x.job));
     if (y.parts.n % sizeof(cn_part) || x.number == 0 || x.base >= x.number || x.lists_after >= x.number || x.marks >= 2 * CN_MARK_TRIAL)
         return cn_fail(CN_DAMAGED, "the record of version %llu: its values do not fit together", (unsigned long long)x.number);
     if (!x.lists_after) /* builds before this one wrote none for a trial */
@@ -217,12 +226,19 @@ cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
     CN_TRY(cn_recipe_unpack(y.recipe, a, &x.recipe));
     x.recipe.weights = weights;
     x.n_parts = (uint32_t)(y.parts.n / sizeof(cn_part));
-    cn_part *parts = cn_arena_zalloc(a, x.n_parts + 1u, sizeof *parts);
+    *ret = x;
+    *ret_parts = y.parts;
+    return CN_OK;
+}
+
+cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret) {
+    cn_str bytes;
+    CN_TRY(read_besides(value, a, ret, &bytes));
+    cn_part *parts = cn_arena_zalloc(a, ret->n_parts + 1u, sizeof *parts);
     if (!parts)
         return cn_fail_memory();
-    memcpy(parts, y.parts.p, y.parts.n);
-    x.parts = parts;
-    *ret = x;
+    memcpy(parts, bytes.p, bytes.n);
+    ret->parts = parts;
     return CN_OK;
 }
 
@@ -245,16 +261,35 @@ typedef struct collect {
     cn_arena *a;
     cn_version *v;
     uint32_t n, room;
+    cn_part *parts; /* the longest manifest of those that begin alike */
+    uint32_t n_parts, room_parts;
 } collect;
+
+/* A version that only adds to the one before it has that one's manifest in its own: thousands of them take no more than the last. */
+static cn_err take_parts(collect *all, cn_str bytes, cn_version *v) {
+    uint32_t both = v->n_parts < all->n_parts ? v->n_parts : all->n_parts;
+    if (both && memcmp(all->parts, bytes.p, both * sizeof *all->parts) != 0) {
+        all->parts = NULL;
+        all->n_parts = all->room_parts = 0;
+    }
+    while (all->n_parts < v->n_parts) {
+        if (!cn_arena_grow(all->a, all->parts, all->n_parts, all->room_parts))
+            return cn_fail_memory();
+        memcpy(&all->parts[all->n_parts], bytes.p + all->n_parts * sizeof *all->parts, sizeof *all->parts);
+        all->n_parts++;
+    }
+    v->parts = all->parts;
+    return CN_OK;
+}
 
 static cn_err collect_one(void *ctx, cn_str key, cn_str value, bool *stop) {
     (void)key, (void)stop;
     collect *all = ctx;
+    cn_str parts;
     if (!cn_arena_grow(all->a, all->v, all->n, all->room))
         return cn_fail_memory();
-    CN_TRY(cn_version_read(value, all->a, &all->v[all->n]));
-    all->n++;
-    return CN_OK;
+    CN_TRY(read_besides(value, all->a, &all->v[all->n], &parts));
+    return take_parts(all, parts, &all->v[all->n++]);
 }
 
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n) {
@@ -269,13 +304,24 @@ cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_a
     return CN_OK;
 }
 
+uint32_t cn_version_alike(const cn_version *a, const cn_version *b) {
+    uint32_t n = 0, both = !a ? 0 : a->n_parts < b->n_parts ? a->n_parts : b->n_parts;
+    if (a && a->parts == b->parts)
+        return both;
+    while (n < both && memcmp(&a->parts[n], &b->parts[n], sizeof *a->parts) == 0)
+        n++;
+    return n;
+}
+
 bool cn_version_dropped(const cn_version *v) { return v->marks & CN_MARK_DROPPED; }
 bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED | CN_MARK_TRIAL)); }
 
-cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret) {
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, uint64_t *ret) {
+    CN_CATALOG_ARENA(a);
     for (uint64_t n = ix->newest; n > 0; n--) {
         cn_version v;
-        CN_TRY(cn_version_load(c, txn, ix->id, n, a, &v));
+        cn_arena_reset(&a);
+        CN_TRY(cn_version_load(c, txn, ix->id, n, &a, &v));
         if (cn_version_good(&v)) {
             *ret = n;
             return CN_OK;

@@ -66,10 +66,12 @@ cn_err cn_index_read(cn_str name, cn_str value, cn_arena *a, cn_index_info *ret)
 cn_err cn_version_load(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, uint64_t number, cn_arena *a, cn_version *ret);
 cn_err cn_version_store(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, const cn_version *v);
 cn_err cn_version_read(cn_str value, cn_arena *a, cn_version *ret);
-/* All of an index, by number. */
+/* All of an index, by number. Manifests that begin alike lie in the same memory. */
 cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_arena *a, cn_version **ret, uint32_t *ret_n);
+/* How many files their manifests begin with alike: what was done with one's need not be done again. a NULL: none. */
+uint32_t cn_version_alike(const cn_version *a, const cn_version *b);
 /* The head's number, 0 for none; reads from the newest down, so most often one record. */
-cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret);
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, uint64_t *ret);
 /* The head among them: NULL when there is none. */
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);

@@ -223,10 +223,8 @@ cn_digest cn_policy_lists(const cn_policy *p, uint64_t index_id, const cn_versio
     cn_sha256 s;
     cn_sha256_begin(&s);
     const cn_gone_list *x;
-    for (uint32_t i = 0; (x = next_list(p, &i, index_id, v));) {
+    for (uint32_t i = 0; (x = next_list(p, &i, index_id, v));) /* what it says is its version's, wherever compaction has put it */
         cn_sha256_add(&s, &x->number, sizeof x->number);
-        cn_sha256_add(&s, &x->own, sizeof x->own);
-    }
     cn_digest d = cn_sha256_get(&s);
     cn_sha256_end(&s);
     return d;

@@ -16,12 +16,17 @@ static cn_err of_index(void *ctx, cn_str key, cn_str value, bool *stop) {
     gather *g = ctx;
     cn_index_info ix;
     cn_version *v;
+    const cn_version *before = NULL;
     uint32_t n;
     CN_TRY(cn_index_read(key, value, g->a, &ix));
     CN_TRY(cn_version_all(g->c, g->txn, ix.id, g->a, &v, &n));
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t p = 0; !cn_version_dropped(&v[i]) && p < v[i].n_parts; p++)
+    for (uint32_t i = 0; i < n; i++) {
+        if (cn_version_dropped(&v[i]))
+            continue;
+        for (uint32_t p = cn_version_alike(before, &v[i]); p < v[i].n_parts; p++)
             CN_TRY(cn_segset_open(g->rows, g->t, &v[i].parts[p]));
+        before = &v[i];
+    }
     return CN_OK;
 }
 

@@ -161,6 +161,14 @@ class OtherMachine(unittest.TestCase):
         self.assertEqual(self.ended(p, self.B, 0)["version"], 4)
         self.assertEqual((self.documents("group:a,group:b"), self.documents("public,group:c")), (set(), {"a1", "b1"}))
 
+    def test_lists_put_into_other_files_are_the_same(self):
+        self.narrowed(("a2", "Beta.", "public"))
+        self.cairn("policy", "erase", "acme", "a2", "--source", "a", "--reason", "so that there is a file to make anew")
+        p, _ = self.started("-", "--format", "jsonl")
+        self.assertGreater(self.map("compact", "acme/a")["made"], 0)
+        self.assertEqual(self.ended(p, self.B, 0)["version"], 4)
+        self.assertEqual((self.documents("group:b"), self.documents("group:a")), (set(), {"a1"}))
+
     def test_what_was_revoked_while_it_was_stopped_stays_so(self):
         self.narrowed(*((f"a{i}", f"Beta {i}.", "public") for i in range(2, 30000)))
         p, job = self.started(self.rows("b.jsonl", [("b1", "Delta of b.", "public")]), "--threads", "1")
