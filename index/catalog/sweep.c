@@ -201,7 +201,8 @@ static cn_err look(sweep *g) {
     return err;
 }
 
-/* Reading the folder takes long, and is done before the writer is taken: whoever names a file changes the catalog. */
+/* Reading the folder takes long, and is done before the writer is taken (where others write all the time, in the end with it): whoever
+ * names a file changes the catalog. */
 static cn_err plan_sweep(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     sweep *g = ctx;
     g->c = c;
