@@ -63,13 +63,14 @@ static cn_err check_root(const cn_version *v, const cn_living *l, const cn_str *
     return cn_digest_eq(&root, &v->root) ? CN_OK : cn_fail(CN_DAMAGED, "the root of version %llu is not that of its documents", (unsigned long long)v->number);
 }
 
-static cn_err check_files(const cn_version *v, const cn_living *l) {
+/* from: those before were validated with the version before. */
+static cn_err check_files(const cn_version *v, const cn_living *l, uint32_t from) {
     CN_CATALOG_ARENA(a);
     cn_str *dead = cn_arena_zalloc(&a, l->n + 1u, sizeof *dead);
     if (!dead)
         return cn_fail_memory();
     for (uint32_t i = 0; i < l->n; i++) {
-        CN_TRY(cn_seg_validate(l->segs[i]));
+        CN_TRY(i < from ? CN_OK : cn_seg_validate(l->segs[i]));
         CN_TRY(cn_live_roots(l, i, &a, &dead[i]));
     }
     CN_TRY(cn_seg_validate(l->own));
@@ -77,13 +78,16 @@ static cn_err check_files(const cn_version *v, const cn_living *l) {
     return check_root(v, l, dead);
 }
 
-cn_err cn_version_check(cn_tenant *t, const cn_version *v) {
+/* before: a version found whole just now; NULL: none was. */
+static cn_err check_version(cn_tenant *t, const cn_version *before, const cn_version *v) {
     cn_living l;
     CN_TRY(cn_live_open(t, v, &l));
-    cn_err e = check_files(v, &l);
+    cn_err e = check_files(v, &l, cn_version_alike(before, v));
     cn_live_close(&l);
     return e;
 }
+
+cn_err cn_version_check(cn_tenant *t, const cn_version *v) { return check_version(t, NULL, v); }
 
 /* As whoever asks the version finds out. */
 static cn_err space_there(cn_tenant *t, uint64_t index_id, const cn_version *v) {
@@ -123,10 +127,12 @@ static void check_index(cn_tenant *t, const cn_index_info *ix, cn_check_fn *fn, 
         snprintf(text, sizeof text, CN_STR_FMT "/gate", CN_STR_ARG(ix->name));
         fn(ctx, cn_str_of(text), check_gate(t, ix, v, n));
     }
+    const cn_version *before = NULL; /* whole */
     for (uint32_t i = 0; e == CN_OK && i < n; i++) {
         if (cn_version_dropped(&v[i]))
             continue;
-        cn_err of = cn_version_check(t, &v[i]);
+        cn_err of = check_version(t, before, &v[i]);
+        before = of == CN_OK ? &v[i] : NULL;
         fn(ctx, cn_target(ix->name, v[i].number, text), of == CN_OK ? space_there(t, ix->id, &v[i]) : of);
     }
 }

@@ -24,7 +24,9 @@ typedef struct finding {
     gone *gone;             /* what was erased, by key */
     uint32_t n_gone, room_gone;
     int64_t last_us;        /* the latest erasure */
-    cn_needed named;        /* files of versions */
+    cn_needed named;        /* files of versions, in an arena of their own */
+    cn_arena *names;
+    uint64_t seq;           /* the audit record up to which they are: whoever names a file leaves one */
     const cn_catalog *c;
     MDB_txn *txn;
     cn_err err;
@@ -66,6 +68,12 @@ static bool has_file(const finding *f, const cn_seg_id *id) {
     return false;
 }
 
+static cn_err read_named(finding *f, const cn_catalog *c, MDB_txn *txn) {
+    cn_arena_reset(f->names);
+    CN_TRY(cn_needed_make(c, txn, f->names, &f->named));
+    return cn_audit_seq(txn, c->meta, &f->seq);
+}
+
 static bool note_file(void *ctx, const cn_seg_id *id) {
     finding *f = ctx;
     cn_str value;
@@ -86,7 +94,7 @@ static cn_err find_files(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     uint32_t n;
     f->c = c;
     f->txn = txn;
-    CN_TRY(cn_needed_make(c, txn, f->a, &f->named));
+    CN_TRY(read_named(f, c, txn));
     CN_TRY(cn_seg_strays(f->t, note_file, f, none, 0, &n));
     return f->err;
 }
@@ -113,14 +121,19 @@ static cn_err look_whether(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     return CN_OK;
 }
 
+static cn_err name_again(void *ctx, const cn_catalog *c, MDB_txn *txn) {
+    finding *f = ctx;
+    uint64_t seq;
+    CN_TRY(cn_audit_seq(txn, c->meta, &seq));
+    return seq == f->seq && f->named.v ? CN_OK : read_named(f, c, txn);
+}
+
 /* Whoever names a file holds it until then: held here, and still not named, it is nobody's. CN_NOT_FOUND: it is somebody's now. */
-static cn_err hold(cn_tenant *t, const cn_seg_id *id, int *ret_fd) {
-    const cn_leftover x = {.id = *id};
-    going g = {.v = {&x}, .n = 1};
+static cn_err hold(finding *f, const cn_seg_id *id, int *ret_fd) {
     int fd;
-    CN_TRY(cn_seg_try_hold(t, id, &fd));
-    cn_err err = cn_catalog_read(t, look_whether, &g);
-    if (err == CN_OK && g.n_now) {
+    CN_TRY(cn_seg_try_hold(f->t, id, &fd));
+    cn_err err = cn_catalog_read(f->t, name_again, f);
+    if (err == CN_OK && !cn_needed_has(&f->named, id)) {
         *ret_fd = fd;
         return CN_OK;
     }
@@ -153,10 +166,10 @@ static cn_err look_into(cn_tenant *t, const cn_seg_id *id, int held, cn_segw_key
     return err;
 }
 
-static cn_err clean(cn_tenant *t, const cn_seg_id *id) {
+static cn_err clean(finding *f, const cn_seg_id *id) {
     int fd;
-    CN_TRY(hold(t, id, &fd));
-    cn_err err = cn_segw_clean(t, id, fd);
+    CN_TRY(hold(f, id, &fd));
+    cn_err err = cn_segw_clean(f->t, id, fd);
     close(fd);
     return err;
 }
@@ -196,7 +209,7 @@ static cn_err look_at(finding *f, const cn_seg_id *id, cn_leftovers *io) {
     cn_segw_left is = {0};
     uint64_t documents = 0;
     int fd;
-    cn_err err = hold(f->t, id, &fd);
+    cn_err err = hold(f, id, &fd);
     if (err == CN_OK) {
         err = count(f, id, fd, &is, &documents);
         close(fd);
@@ -210,15 +223,20 @@ static cn_err look_at(finding *f, const cn_seg_id *id, cn_leftovers *io) {
     return x.documents || x.unread || x.unfinished ? note_leftover(f, &x, x.documents ? f->first_us : f->last_us, io) : CN_OK;
 }
 
-cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_leftovers *ret) {
-    finding f = {.t = t, .a = a, .last_us = CN_NO_TIME};
+static cn_err find_all(finding *f, const cn_policy *p, cn_leftovers *ret) {
     cn_leftovers r = {.since_us = CN_NO_TIME};
-    CN_TRY(read_gone(&f, p));
-    CN_TRY(f.n_gone ? cn_catalog_read(t, find_files, &f) : CN_OK);
-    for (uint32_t i = 0; i < f.n; i++)
-        CN_TRY(look_at(&f, &f.id[i], &r));
+    CN_TRY(read_gone(f, p));
+    CN_TRY(f->n_gone ? cn_catalog_read(f->t, find_files, f) : CN_OK);
+    for (uint32_t i = 0; i < f->n; i++)
+        CN_TRY(look_at(f, &f->id[i], &r));
     *ret = r;
     return CN_OK;
+}
+
+cn_err cn_leftovers_find(cn_tenant *t, const cn_policy *p, cn_arena *a, cn_leftovers *ret) {
+    CN_CATALOG_ARENA(names);
+    finding f = {.t = t, .a = a, .names = &names, .last_us = CN_NO_TIME};
+    return find_all(&f, p, ret);
 }
 
 static cn_err may_erase(void *ctx, const cn_catalog *c, MDB_txn *txn) { return cn_policy_may_erase(txn, c->policy, ctx); }
@@ -292,21 +310,23 @@ static cn_err flush(going *g) {
 }
 
 /* One that cannot be cleaned goes too; one that somebody has taken up is his. */
-static cn_err clean_or_not(cn_tenant *t, const cn_leftover *x, bool *ret_goes) {
+static cn_err clean_or_not(finding *f, const cn_leftover *x, bool *ret_goes) {
     bool goes = !x->stays && (x->documents || x->unread);
-    cn_err err = goes || x->stays ? CN_OK : clean(t, &x->id);
+    cn_err err = goes || x->stays ? CN_OK : clean(f, &x->id);
     *ret_goes = goes || err == CN_DAMAGED;
     return err == CN_DAMAGED || err == CN_CONFLICT || err == CN_NOT_FOUND ? CN_OK : err;
 }
 
 cn_err cn_leftovers_let_go(cn_tenant *t, cn_str index, const cn_policy *p, const cn_actor *who) {
     CN_CATALOG_ARENA(a);
+    CN_CATALOG_ARENA(names);
+    finding f = {.t = t, .a = &a, .names = &names, .last_us = CN_NO_TIME};
     cn_leftovers l;
     going g = {.t = t, .index = index, .who = who};
-    CN_TRY(cn_leftovers_find(t, p, &a, &l));
+    CN_TRY(find_all(&f, p, &l));
     for (uint32_t i = 0; i < l.n; i++) {
         bool goes;
-        CN_TRY(clean_or_not(t, &l.v[i], &goes));
+        CN_TRY(clean_or_not(&f, &l.v[i], &goes));
         if (goes)
             g.v[g.n++] = &l.v[i];
         if (g.n == AT_ONCE)

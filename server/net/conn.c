@@ -270,7 +270,7 @@ static void flush(conn *c) {
     if (c->closing || c->writing || (c->out.n == 0 && !c->out.failed))
         return;
     if (c->out.failed) {
-        conn_close(c, "it does not take its answers");
+        conn_close(c, c->out.refused ? "there is no memory for its answers" : "it does not take its answers");
         return;
     }
     cn_buf swap = c->sending;

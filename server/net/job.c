@@ -230,6 +230,8 @@ void job_finish(job *j) {
     if (!c->closing) {
         conn_expect(c);
         cn_buf_add(&c->out, j->out.p, j->out.n);
+        if (j->out.failed) /* the error had no room either: the connection ends, for half of it would take the next answers with it */
+            c->out.failed = true, c->out.refused = j->out.refused;
         conn_flush(c);
     }
     job_give(j);

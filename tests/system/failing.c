@@ -28,7 +28,7 @@ struct control {
     _Atomic uint64_t kinds, at, on, count;
     _Atomic int64_t err;
 };
-enum { WRITE, PWRITE, WRITEV, PWRITEV, FSYNC, FDATASYNC, MSYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD, THREAD };
+enum { WRITE, PWRITE, WRITEV, PWRITEV, FSYNC, FDATASYNC, MSYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD, FALLOCATE, TRUNCATE, MKDIR, FLUSH, THREAD };
 
 static struct control *control;
 static const char *under;
@@ -96,6 +96,10 @@ ON_FD(ssize_t, pwritev64, PWRITEV, fd, (int fd, const struct iovec *v, int n, of
 ON_FD(int, ftruncate64, FTRUNCATE, fd, (int fd, off64_t n), (fd, n))
 ON_FD(ssize_t, pread64, PREAD, fd, (int fd, void *p, size_t n, off64_t at), (fd, p, n, at))
 
+ON_FD(int, fallocate, FALLOCATE, fd, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
+ON_FD(int, fallocate64, FALLOCATE, fd, (int fd, int mode, off64_t at, off64_t n), (fd, mode, at, n))
+ON_FD(int, sync_file_range, FLUSH, fd, (int fd, off64_t at, off64_t n, unsigned flags), (fd, at, n, flags))
+
 void *mmap(void *where, size_t n, int prot, int flags, int fd, off_t at) {
     REAL(mmap);
     return fd >= 0 && fails(MMAP, fd, NULL) ? MAP_FAILED : real(where, n, prot, flags, fd, at);
@@ -122,6 +126,28 @@ int msync(void *p, size_t n, int flags) {
     }
 ON_PATH(open)
 ON_PATH(open64)
+
+/* With the checks of what is passed, as a build with _FORTIFY_SOURCE calls it. */
+int __open64_2(const char *path, int flags);
+int __open64_2(const char *path, int flags) {
+    REAL(__open64_2);
+    return fails(OPEN, 0, path) ? -1 : real(path, flags);
+}
+
+int truncate(const char *path, off_t n) {
+    REAL(truncate);
+    return fails(TRUNCATE, 0, path) ? -1 : real(path, n);
+}
+
+int truncate64(const char *path, off64_t n) {
+    REAL(truncate64);
+    return fails(TRUNCATE, 0, path) ? -1 : real(path, n);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    REAL(mkdir);
+    return fails(MKDIR, 0, path) ? -1 : real(path, mode);
+}
 
 int rename(const char *from, const char *to) {
     REAL(rename);

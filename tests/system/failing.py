@@ -10,6 +10,7 @@ from serving import PRELOADING
 CALLS = {
     "write": errno.ENOSPC, "pwrite": errno.ENOSPC, "writev": errno.ENOSPC, "pwritev": errno.ENOSPC, "fsync": errno.EIO, "fdatasync": errno.EIO, "msync": errno.EIO,
     "mmap": errno.ENOMEM, "ftruncate": errno.ENOSPC, "open": errno.EMFILE, "rename": errno.EIO, "unlink": errno.EIO, "read": errno.EIO, "pread": errno.EIO,
+    "fallocate": errno.ENOSPC, "truncate": errno.ENOSPC, "mkdir": errno.ENOSPC, "sync_file_range": errno.EIO,
 }
 ALL = {**CALLS, "pthread_create": errno.EAGAIN}
 BIT = {name: i for i, name in enumerate(ALL)}
