@@ -20,16 +20,22 @@ NAMES = {
     "changes": ([{"op": "unhide", "docs": ["bdoc"]}], [{"op": "unhide", "docs": ["ndoc"]}]), "paths": (["bdoc"], ["ndoc"]), "rows": ("bdoc", "ndoc"),
     "queries": ([{"vector": [1, 2, 3], "filter": {"field": "id", "eq": "bdoc"}}], [{"vector": [1, 2, 3], "filter": {"field": "id", "eq": "ndoc"}}]),
     "filter": ({"field": "id", "eq": "bdoc"}, {"field": "id", "eq": "ndoc"}), "documents": ([{"id": "bdoc", "text": "words", "vector": [1, 2, 3, 4]}], [{"id": "ndoc", "text": "words", "vector": [1, 2, 3, 4]}]),
-    "scopes": None, "principal": ("user:bmember", "user:nmember"),
+    "scopes": None, "principal": ("user:bmember", "user:nmember"), "also": (["bsecret"], ["nsecret"]), "catch_up": (3, 3), "set": ("bset", "nset"), "sets": (["bset"], ["nset"]),
+    "name": ("bset", "nset"), "names": (["bresult"], ["nresult"]), "trace_id": ("c" * 32, "d" * 32), "traceparent": (f"00-{'b' * 32}-{'1' * 16}-01", f"00-{'e' * 32}-{'1' * 16}-01"),
 }
-SECRETS = ["bsecret", "bdoc", "bsource", "bmember", "blabel", "btenant", "bhidden"]
+# Every other field: how something is done, or what is written with it. A new one is put here or into NAMES.
+UNNAMING = set("""activate all_versions analyser before bytes chunker deadline_ms digest distinct dry_run embedder expand expires explain force format fusion highlight host
+    ignore_case k keep_days keep_versions kind label_rules limit local_only map max_deleted max_rejected max_relabelled max_tokens merge metric min_relevance min_version mode on_degraded
+    operators per_doc precision reason recall rejected reparse requirements results seal_only section since strict_input sync tags threads trust vector wait""".split())
+SECRETS = ["bsecret", "bdoc", "bsource", "bmember", "blabel", "btenant", "bhidden", "bset", "bresult", "bquery"]
 # What differs between two calls one after the other, whatever they name: times, names that cairn makes up, the caller's own epoch;
 # besides, a gate's result that is a time, and the digest of a set of questions, which says what was passed.
 DIFFERS = {"trace_id", "at", "made", "started", "updated", "elapsed_ms", "cpu_ms", "uptime_s", "job", "id", "key", "epoch", "policy_epoch"}
 # These write what is passed into the caller's own index, so that a second one finds what the first one left; they are tried last.
 WRITES = ["documents.put", "documents.delete", "ingest.start", "ingest.rebuild"]
 LOOKS = {"versions.list": {"index": "bsecret"}, "documents.list": {"index": "bsecret"}, "policy.show": {"docs": ["bdoc"], "source": "bsource"}, "members.list": {},
-         "admin.key_list": {}, "ingest.list": {}, "admin.index_list": {}, "audit.list": {"limit": 1000}}
+         "admin.key_list": {}, "ingest.list": {}, "admin.index_list": {}, "audit.list": {"limit": 1000},
+         "gate.show": {"index": "bsecret"}, "gate.sets": {"index": "bsecret"}, "modes.show": {}}
 
 
 class Isolation(unittest.TestCase):
@@ -48,6 +54,10 @@ class Isolation(unittest.TestCase):
         other("policy.hide", docs=["bhidden"], source="bsource")
         other("policy.deny", docs=["bdoc"], source="bsource", labels=["group:blabel"])
         other("members.set", member="user:bmember", labels=["group:blabel"])
+        other("gate.freeze", index="bsecret", set="bset", queries=[{"id": "bquery", "vector": [1, 2, 1], "must_find": ["bdoc"]}])
+        other("gate.submit", index="bsecret", version=3, results={"bresult": 1})
+        for trace in (NAMES["trace_id"][0], "b" * 32):
+            other("query", index="bsecret", vector=[1, 2, 1], labels=["public"], traceparent=f"00-{trace}-{'1' * 16}-01")
         cls.foreign_key = json.loads(w.cairn("key", "add", "btenant", "--scope", "query", "--labels", "group:blabel", "-o", "json").stdout)
         cls.foreign_job = other("ingest.list")["jobs"][0]["job"]
         w.keys = make_keys(w)
@@ -107,6 +117,11 @@ class Isolation(unittest.TestCase):
             return {value, *value.split(), *value.split("/")} - {"id", "eq", "words", "op", "unhide"}
         values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
         return set().union(*(self.words(v) for v in values)) if values else set()
+
+    def test_each_field_is_known_to_name_something_or_nothing(self):
+        fields = {p["name"] for m in self.served.values() for p in m["params"]}
+        self.assertEqual(fields - UNNAMING, set(NAMES) & fields)
+        self.assertEqual(sorted(UNNAMING - fields | set(NAMES) - fields - {"tenant"}), [])
 
     def test_each_method_and_each_field(self):
         w, tried = self.w, Counter()
