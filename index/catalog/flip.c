@@ -48,7 +48,7 @@ static cn_err up_to_date(const flip *x, const cn_catalog *c, MDB_txn *txn, const
     uint64_t head;
     if (!(v->marks & CN_MARK_TRIAL))
         return CN_OK;
-    CN_TRY(cn_version_head_in(c, txn, &x->ix, &head));
+    CN_TRY(cn_version_head_in(c, txn, &x->ix, x->a, &head));
     if (head == v->base)
         return CN_OK;
     unsigned long long number = v->number, base = v->base, newest = head;

@@ -225,7 +225,7 @@ cn_err cn_index_put(cn_tenant *t, const cn_catalog *c, MDB_txn *txn, const cn_in
 
 static cn_err load_head(change *x, const cn_catalog *c, MDB_txn *txn, cn_index_info *io) {
     uint64_t head;
-    CN_TRY(cn_version_head_in(c, txn, io, &head));
+    CN_TRY(cn_version_head_in(c, txn, io, x->a, &head));
     if (!head)
         return CN_OK;
     CN_TRY(cn_version_load(c, txn, io->id, head, x->a, &x->head));

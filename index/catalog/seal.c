@@ -385,7 +385,7 @@ static cn_err store(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     if ((s->frozen = cn_modes_may_write(&modes) != CN_OK)) /* set since the job looked */
         return CN_REFUSED;
     if (!s->o->trial_of)
-        CN_TRY(cn_version_head_in(c, txn, &ix, &head));
+        CN_TRY(cn_version_head_in(c, txn, &ix, &a, &head));
     if (head)
         CN_TRY(cn_version_load(c, txn, ix.id, head, &a, &base));
     bool same = head == (s->head ? s->head->number : 0) && (!head || (!cn_version_dropped(&base) && cn_digest_eq(&base.own_digest, &s->head->own_digest))); /* compaction changes it */

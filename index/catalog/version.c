@@ -53,7 +53,7 @@ cn_err cn_version_list(cn_tenant *t, cn_str index, cn_arena *a, cn_version **ret
 static cn_err head(void *ctx, const cn_catalog *c, MDB_txn *txn) {
     reading *r = ctx;
     CN_TRY(cn_index_load(c, txn, r->index, r->a, &r->ix));
-    CN_TRY(cn_version_head_in(c, txn, &r->ix, &r->number));
+    CN_TRY(cn_version_head_in(c, txn, &r->ix, r->a, &r->number));
     if (!r->number)
         return cn_fail(CN_NOT_FOUND, "index \"" CN_STR_FMT "\" has no version to build on yet", CN_STR_ARG(r->index));
     return cn_version_load(c, txn, r->ix.id, r->number, r->a, r->v);

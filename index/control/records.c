@@ -316,12 +316,10 @@ uint32_t cn_version_alike(const cn_version *a, const cn_version *b) {
 bool cn_version_dropped(const cn_version *v) { return v->marks & CN_MARK_DROPPED; }
 bool cn_version_good(const cn_version *v) { return !(v->marks & (CN_MARK_SUSPECT | CN_MARK_QUARANTINED | CN_MARK_DROPPED | CN_MARK_TRIAL)); }
 
-cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, uint64_t *ret) {
-    CN_CATALOG_ARENA(a);
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret) {
     for (uint64_t n = ix->newest; n > 0; n--) {
         cn_version v;
-        cn_arena_reset(&a);
-        CN_TRY(cn_version_load(c, txn, ix->id, n, &a, &v));
+        CN_TRY(cn_version_load(c, txn, ix->id, n, a, &v));
         if (cn_version_good(&v)) {
             *ret = n;
             return CN_OK;

@@ -71,7 +71,7 @@ cn_err cn_version_all(const cn_catalog *c, MDB_txn *txn, uint64_t index_id, cn_a
 /* How many files their manifests begin with alike: what was done with one's need not be done again. a NULL: none. */
 uint32_t cn_version_alike(const cn_version *a, const cn_version *b);
 /* The head's number, 0 for none; reads from the newest down, so most often one record. */
-cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, uint64_t *ret);
+cn_err cn_version_head_in(const cn_catalog *c, MDB_txn *txn, const cn_index_info *ix, cn_arena *a, uint64_t *ret);
 /* The head among them: NULL when there is none. */
 const cn_version *cn_version_head_of(const cn_version *v, uint32_t n);
 bool cn_version_dropped(const cn_version *v);

@@ -203,7 +203,7 @@ static cn_err run(cn_service *s, cn_call *c, cn_str method, const msgpack_object
     CN_TRY(make_ready(c, m, out));
     CN_TRY(m->fn(s, c, *tenant, params, out));
     if (out->failed)
-        return cn_fail(CN_OVERLOADED, "the answer would be over %zu bytes; ask for less at once", out->cap);
+        return out->refused ? cn_fail_memory() : cn_fail(CN_OVERLOADED, "the answer would be over %zu bytes; ask for less at once", out->cap);
     return CN_OK;
 }
 
