@@ -12,6 +12,7 @@
 #include "engine/base/os.h"
 #include "index/policy/policy.h"
 #include "ingest/job/job.h"
+#include "ingest/job/run.h"
 
 #define DIM 8
 static char dir[] = "/tmp/cairn-job-XXXXXX";
@@ -344,7 +345,7 @@ static void put_array(const char *path, bool whole) {
 
 /* A job stopped after it copied a row, which was erased and restored before it went on: its copy is not used. */
 static void resumed_after_a_restore(void) {
-    const unsigned many = 20000;
+    const unsigned many = (CN_LINE_BATCHES + 5) * CN_BATCH_ITEMS; /* more than are under way at once: some were copied when the last is read */
     char array[80];
     snprintf(array, sizeof array, "%s/array.npy", dir);
     make_index("restored");
@@ -386,7 +387,15 @@ static int close_data(void) {
 
 #define KILL_ROWS 60000
 static int resumed; /* kills that met the job alive */
-static cn_digest killed_root(unsigned delay_us, const char *name) {
+
+static void die(void *ctx, const cn_job_progress *p) {
+    (void)ctx;
+    if (p->state == CN_JOB_RUNNING)
+        kill(getpid(), SIGKILL);
+}
+
+/* after_us: 0: when it first tells how far it is. */
+static cn_digest killed_root(unsigned after_us, const char *name) {
     char id[CN_JOB_ID_TEXT];
     cn_job_opts o;
     options(&o, name);
@@ -395,10 +404,12 @@ static cn_digest killed_root(unsigned delay_us, const char *name) {
     pid_t child = fork();
     if (child == 0) {
         cn_job_result r;
-        _exit(open_data() || cn_job_run(tenant, &o, &actor, NULL, NULL, &r) != CN_OK);
+        _exit(open_data() || cn_job_run(tenant, &o, &actor, after_us ? NULL : die, NULL, &r) != CN_OK);
     }
-    usleep(delay_us);
-    kill(child, SIGKILL);
+    if (after_us) {
+        usleep(after_us);
+        kill(child, SIGKILL);
+    }
     waitpid(child, NULL, 0);
     CU_ASSERT_EQUAL_FATAL(open_data(), 0);
     options(&o, name);
@@ -424,14 +435,14 @@ static void killed_and_resumed(void) {
     rows(0, KILL_ROWS, 0, 0);
     cn_digest whole = run_plain("whole").root;
     char name[16];
-    for (int i = 0; i < 6; i++) {
-        snprintf(name, sizeof name, "kill%d", i);
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "kill%u", i);
         make_index(name);
     }
     close_data();
-    for (int i = 0; i < 6; i++) {
-        snprintf(name, sizeof name, "kill%d", i);
-        cn_digest root = killed_root(30000u + 90000u * (unsigned)i, name);
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "kill%u", i);
+        cn_digest root = killed_root(90000 * i, name);
         CU_ASSERT(cn_digest_eq(&whole, &root));
     }
     CU_ASSERT(resumed > 0);
