@@ -28,6 +28,12 @@ void cn_sha256_end(cn_sha256 *s);
 cn_digest cn_sha256_of(const void *p, size_t n);
 static inline bool cn_digest_eq(const cn_digest *a, const cn_digest *b) { return memcmp(a, b, sizeof *a) == 0; }
 bool cn_digest_is_zero(const cn_digest *d);
+/* To find it by in a table: its own first bytes. */
+static inline uint32_t cn_digest_hash(const cn_digest *d) {
+    uint32_t h;
+    memcpy(&h, d->b, sizeof h);
+    return h;
+}
 
 #define CN_HEX_TEXT 65
 void cn_hex(const uint8_t *p, size_t n, char *text); /* text has 2n+1 bytes */

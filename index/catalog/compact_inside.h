@@ -8,9 +8,9 @@
 #pragma once
 #include <roaring/roaring.h>
 
-#include "engine/base/table.h"
 #include "index/catalog/compact.h"
 #include "index/catalog/inside.h"
+#include "index/control/segset.h"
 #include "index/policy/policy.h"
 
 /* ---------- which files there are ---------- */
@@ -34,7 +34,7 @@ typedef struct cn_survey {
     uint32_t n_versions;
     cn_surveyed *segs;        /* oldest first */
     uint32_t n, room;
-    cn_table table;           /* of their ids */
+    cn_segset files;          /* theirs, in the same places */
     cn_buf told;              /* MessagePack: {source, doc} of each erased document, as far as they have room */
     uint32_t n_told;
     uint64_t erased, dropped; /* documents */

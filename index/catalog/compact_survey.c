@@ -6,34 +6,18 @@
 
 #define TOLD_MAX ((size_t)40 << 10) /* the chain keeps 64 KiB of detail */
 
-typedef struct look {
-    const cn_survey *s;
-    const cn_seg_id *id;
-} look;
-
-static bool is(void *ctx, uint32_t number) {
-    const look *l = ctx;
-    return memcmp(&l->s->segs[number].part.id, l->id, sizeof *l->id) == 0;
-}
-
-static uint32_t hash_of(const cn_seg_id *id) {
-    uint32_t hash;
-    memcpy(&hash, id->b, sizeof hash); /* ids are random */
-    return hash;
-}
-
 cn_surveyed *cn_survey_find(const cn_survey *s, const cn_seg_id *id) {
-    uint32_t number = cn_table_find(&s->table, hash_of(id), is, &(look){s, id});
+    uint32_t number = cn_segset_find(&s->files, id);
     return number == UINT32_MAX ? NULL : &s->segs[number];
 }
 
-static cn_err add(cn_survey *s, const cn_version *v, const cn_part *part, cn_seg *seg, cn_surveyed **ret) {
+static cn_err add(cn_survey *s, const cn_version *v, const cn_part *part, cn_surveyed **ret) {
     if (!cn_grow(s->segs, s->n, s->room))
         return cn_fail_memory();
-    cn_surveyed *x = &s->segs[s->n++];
-    *x = (cn_surveyed){.part = *part, .seg = cn_seg_ref(seg), .kept = roaring_bitmap_create(), .erased = roaring_bitmap_create(), .version = v};
+    CN_TRY(cn_segset_open(&s->files, s->t, part));
+    cn_surveyed *x = &s->segs[s->n];
+    *x = (cn_surveyed){.part = *part, .seg = s->files.v[s->n++], .kept = roaring_bitmap_create(), .erased = roaring_bitmap_create(), .version = v};
     *ret = x;
-    CN_TRY(cn_table_add(&s->table, hash_of(&part->id), s->n - 1));
     return x->kept && x->erased ? CN_OK : cn_fail_memory();
 }
 
@@ -55,7 +39,7 @@ static cn_err add_version(cn_survey *s, const cn_version *v) {
     for (uint32_t i = 0; e == CN_OK && i < l.n; i++) {
         cn_surveyed *x = cn_survey_find(s, &v->parts[i].id);
         if (!x)
-            e = add(s, v, &v->parts[i], l.segs[i], &x);
+            e = add(s, v, &v->parts[i], &x);
         if (e == CN_OK)
             e = add_kept(x, l.dead[i], l.stubs[i]);
     }
@@ -150,14 +134,13 @@ cn_err cn_survey_open(cn_tenant *t, cn_str index, const cn_policy *p, cn_arena *
 void cn_survey_close(cn_survey *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         cn_surveyed *x = &s->segs[i];
-        cn_seg_close(x->seg);
         if (x->kept)
             roaring_bitmap_free(x->kept);
         if (x->erased)
             roaring_bitmap_free(x->erased);
     }
     cn_free(s->segs);
-    cn_table_done(&s->table);
+    cn_segset_done(&s->files);
     cn_buf_done(&s->told);
     *s = (cn_survey){0};
 }

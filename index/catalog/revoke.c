@@ -97,8 +97,7 @@ static bool is_done(void *ctx, uint32_t i) {
 
 static cn_err note_done(work *w, const cn_key *key, bool *ret_new) {
     look l = {w, key};
-    uint32_t hash;
-    memcpy(&hash, key->b, sizeof hash);
+    uint32_t hash = cn_digest_hash(key);
     *ret_new = cn_table_find(&w->done_table, hash, is_done, &l) == UINT32_MAX;
     if (!*ret_new)
         return CN_OK;

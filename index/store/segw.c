@@ -175,7 +175,7 @@ static cn_err class_room(cn_segw *w) {
 cn_err cn_segw_class_add(cn_segw *w, cn_str bytes, uint32_t *ret) {
     cn_digest d = cn_sha256_of(bytes.p, bytes.n); /* labels come from documents: a weak hash could be made to collide */
     class_eq eq = {w, bytes};
-    uint32_t n = w->head.classes, found = cn_table_find(&w->class_table, cn_key_hash(&d), same_class, &eq);
+    uint32_t n = w->head.classes, found = cn_table_find(&w->class_table, cn_digest_hash(&d), same_class, &eq);
     if (found != UINT32_MAX) {
         *ret = found;
         return CN_OK;
@@ -188,7 +188,7 @@ cn_err cn_segw_class_add(cn_segw *w, cn_str bytes, uint32_t *ret) {
     CN_TRY(cn_buf_check(&w->class_bytes));
     CN_TRY(cn_buf_check(&w->classes));
     w->class_at[n + 1] = w->class_bytes.n;
-    CN_TRY(cn_table_add(&w->class_table, cn_key_hash(&d), n));
+    CN_TRY(cn_table_add(&w->class_table, cn_digest_hash(&d), n));
     w->head.classes++;
     *ret = n;
     return CN_OK;
@@ -335,7 +335,7 @@ static cn_err add_vectors(cn_segw *w, const cn_doc *d) {
 static cn_err add_id(cn_segw *w, const cn_key *key, const cn_digest *leaf) {
     uint32_t doc = w->head.docs, in = doc % CN_IDS_BLOCK;
     w->ids[in] = (cn_id_rec){*key, *leaf};
-    CN_TRY(cn_table_add(&w->keys, cn_key_hash(key), doc));
+    CN_TRY(cn_table_add(&w->keys, cn_digest_hash(key), doc));
     return in + 1 < CN_IDS_BLOCK ? CN_OK : put_ids(w, doc / CN_IDS_BLOCK, CN_IDS_BLOCK);
 }
 
@@ -444,7 +444,7 @@ static bool same_key(void *ctx, uint32_t doc) {
 
 bool cn_segw_has(cn_segw *w, const cn_key *key) {
     key_eq k = {w, key};
-    return cn_table_find(&w->keys, cn_key_hash(key), same_key, &k) != UINT32_MAX;
+    return cn_table_find(&w->keys, cn_digest_hash(key), same_key, &k) != UINT32_MAX;
 }
 
 /* ---------- notes, parts, what it is ---------- */

@@ -53,8 +53,3 @@ cn_err cn_segw_broken(cn_segw *w, cn_err e);      /* notes a failure; returns e 
 cn_err cn_segw_class_add(cn_segw *w, cn_str bytes, uint32_t *ret); /* a class by its content, found or new */
 cn_err cn_segw_source_add(cn_segw *w, cn_str name, uint32_t *ret);
 cn_err cn_segw_finish(cn_segw *w);                /* segw_finish.c: arrays and class rows, from what is committed */
-static inline uint32_t cn_key_hash(const cn_key *k) {
-    uint32_t h;
-    memcpy(&h, k->b, sizeof h);
-    return h;
-}

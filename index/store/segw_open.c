@@ -188,7 +188,7 @@ static cn_err take_keys(cn_segw *w, const cn_rows *r) {
     const cn_id_rec *rec = NULL;
     for (uint32_t doc = 0; doc < r->head.docs; doc++) {
         CN_TRY(cn_rows_id(r, doc, &rec));
-        CN_TRY(cn_table_add(&w->keys, cn_key_hash(&rec->key), doc));
+        CN_TRY(cn_table_add(&w->keys, cn_digest_hash(&rec->key), doc));
         if (doc / CN_IDS_BLOCK == r->head.docs / CN_IDS_BLOCK)
             w->ids[doc % CN_IDS_BLOCK] = *rec;
     }

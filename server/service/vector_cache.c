@@ -51,11 +51,7 @@ void cn_vector_cache_free(cn_vector_cache *c) {
     cn_free(c);
 }
 
-static uint32_t *bucket(cn_vector_cache *c, const cn_digest *key) {
-    uint32_t h;
-    memcpy(&h, key->b, sizeof h);
-    return &c->buckets[h % c->room];
-}
+static uint32_t *bucket(cn_vector_cache *c, const cn_digest *key) { return &c->buckets[cn_digest_hash(key) % c->room]; }
 
 static void unlink_use(cn_vector_cache *c, uint32_t i) {
     entry *e = &c->entries[i];
