@@ -289,6 +289,23 @@ static cn_err open_one(cn_data *d, cn_str name, const uint8_t uid[CN_UID_BYTES],
     return CN_OK;
 }
 
+/* A directory put back as a whole brings a lock file of its own, as a tenant made anew does: by the list they are told apart. It is
+ * asked after the look, for a tenant is off it before its directory goes. */
+static bool is_displaced(const cn_tenant *t) {
+    uint64_t ignored;
+    (void)cn_env_stamp(t->control, &ignored); /* looks; what else it finds whoever asks the tenant is told */
+    return cn_env_displaced(t->control);
+}
+
+static cn_err open_still(cn_tenant *t, cn_tenant **ret) {
+    cn_err e = is_displaced(t) ? cn_tenant_still(t) : CN_OK;
+    if (e == CN_OK)
+        *ret = t;
+    else
+        cn_tenant_unref(t);
+    return e;
+}
+
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
     uint64_t stamp;
     uint8_t uid[CN_UID_BYTES];
@@ -298,10 +315,8 @@ cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
         CN_TRY(look_up(d, name, uid, &stamp));
         t = find_open(d, name, uid, stamp);
     }
-    if (t) {
-        *ret = t;
-        return CN_OK;
-    }
+    if (t)
+        return open_still(t, ret);
     pthread_mutex_t *stripe = cn_stripe(&stripes, uid, CN_UID_BYTES);
     pthread_mutex_lock(stripe);
     cn_err e = open_one(d, name, uid, stamp, ret);
@@ -312,8 +327,11 @@ cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret) {
 cn_err cn_tenant_still(const cn_tenant *t) {
     uint64_t stamp;
     uint8_t uid[CN_UID_BYTES];
+    bool displaced = is_displaced(t);
     CN_TRY(look_up(t->data, cn_str_of(t->name), uid, &stamp));
-    return memcmp(uid, t->uid, sizeof uid) == 0 ? CN_OK : cn_fail(CN_NOT_FOUND, "tenant %s was dropped while this ran, and is another one now", t->name);
+    if (memcmp(uid, t->uid, sizeof uid) != 0)
+        return cn_fail(CN_NOT_FOUND, "tenant %s was dropped while this ran, and is another one now", t->name);
+    return displaced ? cn_env_give_up(t->control) : CN_OK;
 }
 
 cn_tenant *cn_tenant_ref(cn_tenant *t) {

@@ -36,7 +36,8 @@ cn_err cn_tenant_drop(cn_data *d, cn_str name, cn_tenant_leaving_fn *leaving, vo
 cn_err cn_tenants_tidy(cn_data *d);
 bool cn_tenant_listed(cn_data *d, MDB_txn *host, cn_str name);         /* in a transaction of the host's; false too when that cannot be read */
 cn_err cn_tenant_open(cn_data *d, cn_str name, cn_tenant **ret);       /* CN_NOT_FOUND */
-/* CN_NOT_FOUND once it was dropped: its directory may be that of another one of its name. */
+/* CN_NOT_FOUND once it was dropped: its directory may be that of another one of its name. CN_DAMAGED where another directory was put
+ * in the place of its own: what is written to the one that is open nobody finds again. */
 cn_err cn_tenant_still(const cn_tenant *t);
 cn_tenant *cn_tenant_ref(cn_tenant *t);
 void cn_tenant_unref(cn_tenant *t);

@@ -45,6 +45,11 @@ cn_err cn_env_fill(cn_env *e);
 cn_err cn_env_widen(cn_env *e, uint64_t bytes);
 unsigned cn_env_count(void); /* open now, for stats and tests */
 
+/* At the last transaction or stamp another file lay in its place, with a lock file of its own: that of a tenant made anew, or one
+ * put there. Whoever knows that it was put there gives up the one that is open: CN_DAMAGED, from now on and to all. */
+bool cn_env_displaced(const cn_env *e);
+cn_err cn_env_give_up(cn_env *e);
+
 /* Translates an LMDB (or errno) code; MDB_NOTFOUND -> CN_NOT_FOUND, MDB_CORRUPTED ... -> CN_DAMAGED, ENOSPC/MDB_MAP_FULL -> CN_UNAVAILABLE. */
 cn_err cn_mdb(int rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

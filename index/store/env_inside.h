@@ -48,6 +48,7 @@ struct cn_env {
     _Atomic uint64_t bytes;        /* the most that the file was seen to have: it never gets shorter by itself */
     _Atomic uint64_t looked;       /* the coarse clock when a stamp last looked at its size */
     _Atomic bool torn;             /* it did get shorter, or LMDB met what cannot be */
+    _Atomic bool displaced;        /* another file lies in its place, of which is not said here whether it was put there */
     _Atomic bool replaced;         /* another file lies in its place, or its bytes are not those that its lock file speaks of */
     cn_map_guard *_Atomic guard;   /* of its map, for what is cut off while it is read */
     _Atomic(MDB_txn *) writing;    /* the write transaction under way */
@@ -84,7 +85,8 @@ typedef enum cn_lock_is { CN_LOCK_SOUND, CN_LOCK_GONE, CN_LOCK_CUT } cn_lock_is;
 cn_err cn_lock_reserve(const char *env_path);
 void cn_lock_note(cn_env *e);
 cn_lock_is cn_lock_look(const cn_env *e);
-bool cn_lock_keeps_another(const cn_env *e); /* beside it, in place of the file that is open, lies another */
+bool cn_lock_finds_another(const cn_env *e); /* in place of the file that is open lies another */
+bool cn_lock_keeps_another(const cn_env *e); /* the same, and it was put there: its lock file is that of the one that is open */
 void cn_lock_tell(const cn_env *e, cn_lock_is is);
 void cn_lock_after_writing(const cn_env *e); /* LMDB has let go of its mutex, or thinks so: ends the program where that was lost */
 void cn_lock_close(cn_env *e); /* with the environment */

@@ -92,11 +92,13 @@ static bool is_hosts(const cn_env *e) {
     return n >= sizeof name - 1 && strcmp(e->path + n - (sizeof name - 1), name) == 0;
 }
 
+bool cn_lock_finds_another(const cn_env *e) { return !still_there(e) && access(e->path, F_OK) == 0; }
+
 /* Where a tenant of that name was made anew, the lock file is another too: then what is open is only gone. The host's is never made
  * anew: another in its place, as by a whole directory put back, was brought there. */
 bool cn_lock_keeps_another(const cn_env *e) {
     char path[CN_LOCK_PATH];
-    if (still_there(e) || access(e->path, F_OK) != 0)
+    if (!cn_lock_finds_another(e))
         return false;
     return is_hosts(e) || (path_of(e->path, path) == CN_OK && is_file(path, e->lock.dev, e->lock.ino));
 }

@@ -45,9 +45,19 @@ static cn_err is_another(const cn_env *e) {
 /* What is written to a file that is replaced nobody finds again. */
 cn_err cn_env_sound(cn_env *e) {
     CN_TRY(sound(e));
-    if (cn_env_shared(e) && !e->replaced && cn_lock_keeps_another(e))
-        e->replaced = true;
+    if (cn_env_shared(e) && !e->replaced && cn_lock_finds_another(e)) {
+        e->displaced = true;
+        if (cn_lock_keeps_another(e))
+            e->replaced = true;
+    }
     return e->replaced ? is_another(e) : CN_OK;
+}
+
+bool cn_env_displaced(const cn_env *e) { return e->displaced; }
+
+cn_err cn_env_give_up(cn_env *e) {
+    e->replaced = true;
+    return is_another(e);
 }
 
 cn_err cn_env_went_out(cn_env *e, cn_err err) {

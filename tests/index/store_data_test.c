@@ -120,6 +120,40 @@ static void made_anew_after_a_cut(void) {
     fixture_done(&f);
 }
 
+static bool shell(const fixture *f, const char *in_tenants) {
+    char command[400];
+    snprintf(command, sizeof command, "cd %s/tenants && %s", f->dir, in_tenants);
+    return system(command) == 0;
+}
+
+/* By whoever brings a backup back while a program runs: lock files and all. */
+static void put_back_as_a_whole(void) {
+    fixture f;
+    cn_tenant *t, *again;
+    cn_segw *w;
+    MDB_txn *txn;
+    if (!fixture_init(&f))
+        return;
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    OK(cn_tenant_open(f.data, CN_STR("other"), &t));
+    CU_ASSERT_TRUE(shell(&f, "cp -a other .back && mv other .old && mv .back other"));
+    usleep(20000); /* a stamp looks once a tick of the clock */
+    FAILS(cn_tenant_open(f.data, CN_STR("other"), &again), CN_DAMAGED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(cn_error_detail(), "was replaced or overwritten"));
+    FAILS(cn_tenant_still(t), CN_DAMAGED);
+    FAILS(cn_segw_new(t, 4, &w), CN_DAMAGED);
+    FAILS(cn_txn_read(cn_tenant_control(t), &txn), CN_DAMAGED);
+    FAILS(cn_txn_write(cn_tenant_control(t), &txn), CN_DAMAGED);
+    CU_ASSERT_TRUE(shell(&f, "mv other .back && mv .old other")); /* what is written to the other one meanwhile is not here */
+    FAILS(cn_tenant_open(f.data, CN_STR("other"), &again), CN_DAMAGED);
+    OK(cn_tenant_drop(f.data, CN_STR("other"), NULL, NULL, &tester));
+    OK(cn_tenant_create(f.data, CN_STR("other"), &tester));
+    if (OK(cn_tenant_open(f.data, CN_STR("other"), &again)))
+        cn_tenant_unref(again);
+    cn_tenant_unref(t);
+    fixture_done(&f);
+}
+
 /* Whoever still works on a tenant that was dropped makes nothing in the directory of its successor. */
 static void a_dropped_one_goes_on_in_no_other(void) {
     fixture f;
@@ -541,6 +575,7 @@ void data_suite(void) {
     CU_ADD_TEST(s, another_format_is_refused);
     CU_ADD_TEST(s, tenants_come_and_go);
     CU_ADD_TEST(s, made_anew_after_a_cut);
+    CU_ADD_TEST(s, put_back_as_a_whole);
     CU_ADD_TEST(s, a_dropped_one_goes_on_in_no_other);
     CU_ADD_TEST(s, leftovers_of_tenants_go);
     CU_ADD_TEST(s, a_drop_cut_short_is_ended);
