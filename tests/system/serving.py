@@ -1,12 +1,14 @@
 """A data directory, a real cairnd on it, and a MessagePack-RPC client of a few lines, for the tests of this folder.
 
 The programs come from CAIRN_BIN and CAIRND_BIN (meson sets both)."""
+import fcntl
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -45,6 +47,42 @@ def run(*args, check=True, data=None, text=None, env=None):
     if check and p.returncode:
         raise Failed(f"cairn {' '.join(args)}: {p.returncode}\n{p.stdout}{p.stderr}")
     return p
+
+
+F_OFD_SETLK = 37
+
+
+def hold_writer(tenant, env="control.mdb"):
+    """What a writer of this file of a tenant's directory holds, until the descriptor is closed; BlockingIOError: somebody has it."""
+    fd = os.open(os.path.join(tenant, env + "-writer"), os.O_RDWR)
+    try:
+        fcntl.fcntl(fd, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def states(pid):
+    """Of all threads: T is stopped, Z and X have ended."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat") as f:
+            yield f.read().rsplit(")", 1)[1].split()[0]
+
+
+def stop_between(pid, tenant):
+    """Stops a process where it holds no file of the tenant for writing: else all others wait for it."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        while not set(states(pid)) <= set("TZX"):
+            time.sleep(.001)
+        try:
+            for env in ("control.mdb", "work.mdb"):
+                os.close(hold_writer(tenant, env))
+            return
+        except BlockingIOError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(.003)
 
 
 class Data:

@@ -1,20 +1,17 @@
 """A tenant whose one writer is held (by a stopped command, say) keeps nobody from asking, and no other tenant from changing; and an
 ingest that is stopped at any moment lets flips through, or they name it."""
-import fcntl
 import json
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import time
 import unittest
 
-from serving import CAIRN, Data, Failed, Rpc, Server, count, seed
+from serving import CAIRN, Data, Failed, Rpc, Server, count, hold_writer, seed
 
 VECTOR = b"\x00\x00\x80\x3f" * 4
-F_OFD_SETLK = 37
 
 
 class HeldWriter(unittest.TestCase):
@@ -30,8 +27,7 @@ class HeldWriter(unittest.TestCase):
 
     def hold(self, tenant):
         """What a writer of this tenant's control.mdb holds; its first line names the holder."""
-        fd = os.open(os.path.join(self.data.path, "tenants", tenant, "control.mdb-writer"), os.O_RDWR)
-        fcntl.fcntl(fd, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        fd = hold_writer(os.path.join(self.data.path, "tenants", tenant))
         os.pwrite(fd, f" {os.getpid()} {int(time.time() * 1e6)}\n".encode(), 0)
         return fd
 

@@ -2,7 +2,6 @@
 damage and loss, with nothing in them that they must not hold.
 
 `test_incident.py README.md`"""
-import fcntl
 import json
 import os
 import re
@@ -13,11 +12,10 @@ import sys
 import time
 import unittest
 
-from serving import Data, Failed, Rpc, Server, run
+from serving import Data, Failed, Rpc, Server, hold_writer, run
 
 README = sys.argv[1]
 DOC, TEXT = "salaries/2026.html", "Here the salary of the director\nis told: more than is wise."
-F_OFD_SETLK = 37
 QUESTION = "0123456789abcdef"  # no text of an index without a model; it must not be found anywhere
 
 
@@ -238,9 +236,8 @@ class Incident(unittest.TestCase):
         self.exposed()  # from now on there is a store
         time.sleep(1.1)
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        fd = os.open(os.path.join(self.w.path, "tenants", "acme", "control.mdb-writer"), os.O_RDWR)
+        fd = hold_writer(os.path.join(self.w.path, "tenants", "acme"))
         try:
-            fcntl.fcntl(fd, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
             Rpc(self.server, self.w.responder).send("policy.hide", docs=["nothing"], reason="a test")
             self.ask()
             self.assertEqual(self.server.stop(), 0)

@@ -1,20 +1,17 @@
 """Jobs by the command: what each says, what it leaves behind, and with which exit code it ends."""
-import fcntl
 import gzip
 import json
 import os
 import random
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-from serving import CAIRN, SANITIZED, Data, Rpc, Server, run
+from serving import CAIRN, SANITIZED, Data, Rpc, Server, hold_writer, run
 
-F_OFD_SETLK = 37
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 WORDS = "time person year way day thing man world life hand part child eye woman place work week case point government company number group problem fact".split()
 
@@ -729,8 +726,7 @@ class Jobs(unittest.TestCase):
         self.model()
         self.index("a", "--embedder", "tiny")
         rows = self.rows("r.jsonl", range(200))
-        fd = os.open(os.path.join(self.data, "tenants", "acme", "control.mdb-writer"), os.O_RDWR)  # as a stopped command would hold it
-        fcntl.fcntl(fd, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+        fd = hold_writer(os.path.join(self.data, "tenants", "acme"))  # as a stopped command would hold it
         try:
             said = self.cairn("ingest", "acme/a", rows, "--activate", code=1).stderr
         finally:

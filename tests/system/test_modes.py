@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from serving import CAIRN, Data, Failed, Rpc, Server
+from serving import CAIRN, Data, Failed, Rpc, Server, stop_between
 
 VECTOR = [1.0, 2.0, 0.0, 1.0]
 
@@ -144,7 +144,7 @@ class Modes(unittest.TestCase):
         while not any(j["state"] == "running" for j in self.conn.call("ingest.list")["jobs"]):
             self.assertIsNone(p.poll(), "the job ended before it could be drained")
             time.sleep(0.01)
-        p.send_signal(signal.SIGSTOP)
+        stop_between(p.pid, os.path.join(self.data.path, "tenants/acme"))
         self.conn.call("modes.set", index="docs", mode="drain")
         self.refused("mode drain", self.put)
         self.assertIn("mode drain", self.cairn("ingest", "acme/docs", self.rows(), "--source", "other", code=5).stderr)
@@ -160,7 +160,7 @@ class Modes(unittest.TestCase):
         while not any(j["state"] == "running" for j in self.conn.call("ingest.list")["jobs"]):
             self.assertIsNone(p.poll(), "the job ended before it could be frozen")
             time.sleep(0.01)
-        p.send_signal(signal.SIGSTOP)
+        stop_between(p.pid, os.path.join(self.data.path, "tenants/acme"))
         self.conn.call("modes.set", mode="freeze")
         p.send_signal(signal.SIGCONT)
         out, err = p.communicate()

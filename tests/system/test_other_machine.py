@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from serving import CAIRN
+from serving import CAIRN, stop_between
 
 MAKE_MODEL = os.environ["MAKE_MODEL"]
 OTHERWISE = {"CAIRN_ISA": "scalar", "OPENBLAS_CORETYPE": "Nehalem"}
@@ -90,7 +90,7 @@ class OtherMachine(unittest.TestCase):
         self.ingest("a", [("a1", "Alpha of old.", "public"), ("a2", "Beta.", "public")])
         n = 20000
         p, job = self.started(self.rows("b.jsonl", [(f"b{i}", f"Delta {i}.", "public") for i in range(n)]), "--threads", "1")
-        p.send_signal(signal.SIGSTOP)
+        stop_between(p.pid, os.path.join(self.data, "tenants/acme"))
         self.assertEqual((job is None, len(self.map("versions", "acme/a")["versions"])), (False, 1))
         self.ingest("a", [("a1", "Gamma of now.", "group:a"), ("a2", "Beta.", "public")], other=True)
         p.send_signal(signal.SIGCONT)
@@ -126,7 +126,7 @@ class OtherMachine(unittest.TestCase):
         """What is read once more would be a version of this source alone."""
         self.cairn("ingest", "acme/a", self.rows("a.jsonl", [("a1", "Alpha of old.", "public")]), "--source", "a", "--no-activate")
         p, job = self.started(self.rows("b.jsonl", [(f"b{i}", f"Delta {i}.", "public") for i in range(20000)]), "--threads", "1")
-        p.send_signal(signal.SIGSTOP)
+        stop_between(p.pid, os.path.join(self.data, "tenants/acme"))
         self.assertIsNotNone(job)
         self.cairn("quarantine", "acme/a", "1")
         p.send_signal(signal.SIGCONT)
@@ -172,7 +172,7 @@ class OtherMachine(unittest.TestCase):
     def test_what_was_revoked_while_it_was_stopped_stays_so(self):
         self.narrowed(*((f"a{i}", f"Beta {i}.", "public") for i in range(2, 30000)))
         p, job = self.started(self.rows("b.jsonl", [("b1", "Delta of b.", "public")]), "--threads", "1")
-        p.send_signal(signal.SIGSTOP)
+        stop_between(p.pid, os.path.join(self.data, "tenants/acme"))
         time.sleep(2.2)  # rows are committed every two seconds
         segments = os.path.join(self.data, "tenants/acme/segments")
         path = max((os.path.join(segments, n) for n in os.listdir(segments)), key=os.path.getctime)
