@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/mem.h"
@@ -17,6 +18,7 @@
 #define TRIES 3          /* copies, when documents are erased and restored meanwhile */
 #define WAIT_US 200000
 #define WAIT_MORE_US ((int64_t)10 * 1000000)
+#define GIVEN_WAY_US 20000
 
 typedef struct job {
     cn_tenant *t;
@@ -32,9 +34,10 @@ typedef struct job {
     cn_compact_result got;
 } job;
 
-static cn_err lock(cn_tenant *t, int *ret_fd) {
+/* CN_CONFLICT: somebody has it. */
+static cn_err lock_file(cn_tenant *t, const char *name, int *ret_fd) {
     char path[CN_PATH_MAX];
-    CN_TRY(cn_path(path, sizeof path, "%s/compact.lock", cn_tenant_dir(t)));
+    CN_TRY(cn_path(path, sizeof path, "%s/%s", cn_tenant_dir(t), name));
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return cn_fail_errno(errno, "opening %s", path);
@@ -45,6 +48,41 @@ static cn_err lock(cn_tenant *t, int *ret_fd) {
     int why = errno;
     close(fd);
     return why == EWOULDBLOCK ? cn_fail(CN_CONFLICT, "another compaction of this tenant is under way; wait for it") : cn_fail_errno(why, "locking %s", path);
+}
+
+/* ---------- giving way ---------- */
+/* Whoever compacts by tiers has merge.lock too, empty; who waits for it writes there. */
+typedef struct merging {
+    const cn_compact_opts *asked;
+    int fd;
+} merging;
+
+static bool goes_on(void *ctx, uint64_t bytes) {
+    const merging *m = ctx;
+    struct stat st;
+    return (fstat(m->fd, &st) < 0 || st.st_size == 0) && m->asked->pace(m->asked->pace_ctx, bytes);
+}
+
+/* False: nobody compacts by tiers. */
+static bool ask_for_way(cn_tenant *t) {
+    char path[CN_PATH_MAX];
+    if (cn_path(path, sizeof path, "%s/merge.lock", cn_tenant_dir(t)) != CN_OK)
+        return false;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    bool works = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    bool asked = works && pwrite(fd, "", 1, 0) == 1;
+    if (fd >= 0)
+        close(fd);
+    return asked;
+}
+
+static cn_err lock(cn_tenant *t, int *ret_fd) {
+    for (uint64_t until_ns = cn_mono_ns() + CN_COMPACT_WAIT_S * (uint64_t)1000000000;;) {
+        cn_err e = lock_file(t, "compact.lock", ret_fd);
+        if (e != CN_CONFLICT || cn_mono_ns() > until_ns || !ask_for_way(t))
+            return e;
+        usleep(GIVEN_WAY_US);
+    }
 }
 
 /* ---------- the plan ---------- */
@@ -87,11 +125,12 @@ static uint32_t kept_rows(const cn_surveyed *x) {
     return rows;
 }
 
-static cn_candidate candidate(const cn_surveyed *x) {
+static cn_candidate candidate(const cn_surveyed *x, bool tiers) {
     uint32_t docs = cn_seg_docs(x->seg), kept = (uint32_t)roaring_bitmap_get_cardinality(x->kept), rows = kept_rows(x), all = cn_seg_rows(x->seg);
     double share = all ? (double)rows / all : docs ? (double)kept / docs : 1;
+    bool erased = !roaring_bitmap_is_empty(x->erased);
     return (cn_candidate){.bytes = (uint64_t)((double)x->bytes * share), .class_bytes = cn_seg_class_bytes(x->seg), .docs = kept, .rows = rows,
-                          .sources = cn_seg_sources(x->seg), .space = x->space, .must = kept < docs || !roaring_bitmap_is_empty(x->erased)};
+                          .sources = cn_seg_sources(x->seg), .space = x->space, .must = tiers ? 2 * kept < docs : kept < docs || erased, .stays = tiers && erased};
 }
 
 static cn_err plan(job *j) {
@@ -102,9 +141,9 @@ static cn_err plan(job *j) {
     if (!j->c || !j->group)
         return cn_fail_memory();
     for (uint32_t i = 0; i < j->s.n; i++)
-        j->c[i] = candidate(&j->s.segs[i]);
+        j->c[i] = candidate(&j->s.segs[i], j->o->tiers);
     if (!j->o->erased)
-        return cn_compact_pick(j->c, j->s.n, keys_of, j, j->group, &j->n_groups);
+        return cn_compact_pick(j->c, j->s.n, j->o->tiers, keys_of, j, j->group, &j->n_groups);
     for (uint32_t i = 0; i < j->s.n; i++)
         j->group[i] = roaring_bitmap_is_empty(j->s.segs[i].erased) ? CN_STAYS : j->n_groups++;
     return CN_OK;
@@ -112,9 +151,10 @@ static cn_err plan(job *j) {
 
 static void count(job *j) {
     cn_compact_result *r = &j->got;
-    *r = (cn_compact_result){.segments_before = j->s.n, .segments_after = j->n_groups, .made = j->n_groups, .erased = j->s.erased, .dropped = j->s.dropped};
+    *r = (cn_compact_result){.segments_before = j->s.n, .segments_after = j->n_groups, .made = j->n_groups, .erased = j->o->tiers ? 0 : j->s.erased};
     for (uint32_t i = 0; i < j->s.n; i++) {
         bool stays = j->group[i] == CN_STAYS;
+        r->dropped += stays ? 0 : cn_seg_docs(j->s.segs[i].seg) - roaring_bitmap_get_cardinality(j->s.segs[i].kept);
         r->bytes_before += j->s.segs[i].bytes;
         r->bytes_after += stays ? j->s.segs[i].bytes : j->c[i].bytes;
         r->segments_after += stays;
@@ -155,8 +195,8 @@ static cn_err pack_detail(const job *j, cn_buf *b) {
     cn_pack_cstr(b, "bytes_after"), cn_pack_uint(b, r->bytes_after);
     cn_pack_cstr(b, "dropped"), cn_pack_uint(b, r->dropped);
     cn_pack_cstr(b, "erased"), cn_pack_uint(b, r->erased);
-    cn_pack_cstr(b, "documents"), cn_pack_array(b, j->s.n_told);
-    cn_buf_add(b, j->s.told.p, j->s.told.n);
+    cn_pack_cstr(b, "documents"), cn_pack_array(b, j->o->tiers ? 0 : j->s.n_told);
+    cn_buf_add(b, j->s.told.p, j->o->tiers ? 0 : j->s.told.n);
     return cn_buf_check(b);
 }
 #define DETAIL_FIELDS 7
@@ -194,7 +234,7 @@ static cn_err add_kinds(job *j) {
 static cn_err do_it(job *j, bool *ret_again) {
     if (j->o->dry)
         return CN_OK;
-    CN_TRY(j->o->erased ? CN_OK : add_kinds(j));
+    CN_TRY(j->o->erased || j->o->tiers ? CN_OK : add_kinds(j));
     if (j->n_groups == 0)
         return CN_OK;
     cn_err e = make_all(j);
@@ -276,14 +316,33 @@ static cn_err all_of_it(job *j) {
     for (int i = 0; j->index.n && i < TRIES && again; i++)
         e = try_once(j, &again);
     CN_TRY(e);
-    if (j->o->dry)
-        return CN_OK;
-    return let_go_all(j);
+    return j->o->dry || j->o->tiers ? CN_OK : let_go_all(j);
+}
+
+static cn_err by_tiers(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret) {
+    merging m = {o, -1};
+    cn_compact_opts giving_way = *o;
+    job j = {.t = t, .index = index, .o = &giving_way, .who = who};
+    int fd = -1;
+    giving_way.pace = goes_on;
+    giving_way.pace_ctx = &m;
+    CN_ASSERT(o->pace);
+    CN_TRY(lock_file(t, "merge.lock", &m.fd));
+    cn_err e = ftruncate(m.fd, 0) < 0 ? cn_fail_errno(errno, "the merge.lock of %s", cn_tenant_dir(t)) : lock_file(t, "compact.lock", &fd);
+    if (e == CN_OK)
+        e = all_of_it(&j);
+    if (fd >= 0)
+        close(fd);
+    close(m.fd);
+    *ret = j.got;
+    return e;
 }
 
 cn_err cn_version_compact(cn_tenant *t, cn_str index, const cn_compact_opts *o, const cn_actor *who, cn_compact_result *ret) {
     job j = {.t = t, .index = index, .o = o, .who = who};
     int fd = -1;
+    if (o->tiers)
+        return by_tiers(t, index, o, who, ret);
     cn_err e = who->reason.n > CN_REASON_MAX ? cn_fail(CN_INVALID, "the reason has %zu bytes; at most %d are kept", who->reason.n, CN_REASON_MAX) : lock(t, &fd);
     if (e == CN_OK)
         e = all_of_it(&j);

@@ -5,6 +5,11 @@
  * since; and files are merged, from the smallest up, when no retained document is in two of them, and each is at most
  * CN_COMPACT_SMALL or twice as large as all smaller ones of the merge together. So every file left is more than twice as
  * large as all smaller ones that it could be merged with: a long-lived index stays at a few.
+ * By tiers (`tiers`), for who does this in the background all along: files of alike many rows (1 to 7, 8 to 63, 64 to 511, ...) are merged
+ * once there are CN_COMPACT_TIER of them, of which again no retained document is in two, so that each row is copied once for each
+ * time the index grows eightfold; one of which retained versions hold less than half is rewritten. A file with a document that the policy has
+ * erased is left to `erased`, which tells of it. It gives way to every other compaction, and of an attempt that failed nothing
+ * is in the audit chain.
  * Of an erased document a stub stays (segment.h): its key and leaf, by which the roots of versions that held it verify.
  * How: the new files, their codes and their postings are written beside everything else (what is derived and cannot be made is
  * logged, and made on first use); then the manifests of the retained versions are
@@ -18,7 +23,8 @@
  * In the audit chain: "version.compact" in the transaction that switches, with the erased documents; "version.erased" when
  * an old file that held such is gone.
  * Owns:    nothing.
- * Thread:  any; blocks its caller. One compaction of a tenant at a time: CN_CONFLICT.
+ * Thread:  any; blocks its caller. One compaction of a tenant at a time: CN_CONFLICT; but one by tiers is stopped by another, which waits
+ *          for that at most CN_COMPACT_WAIT_S.
  * Limits:  disk for the new files beside the old ones; a merge has at most CN_COMPACT_MOST bytes. A process that has an old
  *          file open reads on in it, and its blocks are the disk's again when it closes it. */
 #pragma once
@@ -28,10 +34,14 @@
 #define CN_COMPACT_SMALL ((uint64_t)16 << 20)
 #define CN_COMPACT_MOST ((uint64_t)64 << 30)
 
+#define CN_COMPACT_TIER 8
+#define CN_COMPACT_WAIT_S 30
+
 typedef struct cn_compact_opts {
     bool dry;   /* only tells what would be done */
     bool wait;  /* returns when the old files are gone */
     bool erased; /* only files that hold what the policy has erased, each by itself: the least that takes its bytes away */
+    bool tiers;  /* what there is to do by tiers, and no old file is waited for or unlinked; wants a pace */
     cn_scrub_pace *pace; /* asked before each document is copied, and again as its words are taken up, with its bytes; false: stop,
                           * CN_UNAVAILABLE, nothing was changed. With it, one thread works, for who does this in the background.
                           * NULL: as fast as it goes */

@@ -37,7 +37,7 @@ typedef struct cn_survey {
     cn_segset files;          /* theirs, in the same places */
     cn_buf told;              /* MessagePack: {source, doc} of each erased document, as far as they have room */
     uint32_t n_told;
-    uint64_t erased, dropped; /* documents */
+    uint64_t erased;          /* documents */
     int64_t since_us;         /* when the first of those was erased; CN_NO_TIME: none is left, or not known */
 } cn_survey;
 cn_err cn_survey_open(cn_tenant *t, cn_str index, const cn_policy *p, cn_arena *a, cn_survey *ret);
@@ -50,12 +50,13 @@ typedef struct cn_candidate {
     uint64_t class_bytes;
     uint32_t docs, rows, sources, space;
     bool must;                /* it is rewritten also alone */
+    bool stays;               /* whatever the others are */
 } cn_candidate;
 /* Sorted numbers that stand for the candidate's documents: equal ones mean the same document (or, rarely, a chance). */
 typedef cn_err cn_keys_fn(void *ctx, uint32_t candidate, uint64_t **ret, uint32_t *ret_n); /* cn_free()d by the caller */
 #define CN_STAYS UINT32_MAX
-/* ret_group[n]: the number of the new file, from 0, or CN_STAYS. */
-cn_err cn_compact_pick(const cn_candidate *c, uint32_t n, cn_keys_fn *keys, void *ctx, uint32_t *ret_group, uint32_t *ret_groups);
+/* tiers: by tiers (compact.h). ret_group[n]: the number of the new file, from 0, or CN_STAYS. */
+cn_err cn_compact_pick(const cn_candidate *c, uint32_t n, bool tiers, cn_keys_fn *keys, void *ctx, uint32_t *ret_group, uint32_t *ret_groups);
 
 /* ---------- one new file of old ones ---------- */
 typedef struct cn_rewrite {

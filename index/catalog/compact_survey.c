@@ -103,7 +103,6 @@ static void finish(cn_survey *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         cn_surveyed *x = &s->segs[i];
         x->bytes = cn_files_bytes(s->t, &x->part.id);
-        s->dropped += cn_seg_docs(x->seg) - roaring_bitmap_get_cardinality(x->kept);
         while (x->space < i && !same_space(s, &s->segs[x->space], x))
             x->space++;
     }

@@ -1,5 +1,5 @@
 /* busy.h -- do requests wait for a thread? Asked, before each piece of its work, by what a server does for its files by itself
- * (upkeep.h, compactor.h, shadow.h), which then waits too.
+ * (upkeep.h, compactor.h, merger.h, shadow.h), which then waits too.
  *
  * Owns:    a lock; the function is that of whoever knows (server/net), which takes it away before it goes.
  * Thread:  any.

@@ -28,6 +28,7 @@ struct cn_service {
     struct cn_recorder *recorder; /* NULL: no request records */
     struct cn_upkeep *upkeep;     /* NULL: none */
     struct cn_compactor *compactor; /* likewise */
+    struct cn_merger *merger;     /* likewise */
     struct cn_shadow *shadow;     /* likewise */
     cn_busy busy;
     cn_models *models;

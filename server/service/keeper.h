@@ -1,4 +1,4 @@
-/* keeper.h -- a thread of a server that does by itself what no request asks for (upkeep.h, compactor.h, shadow.h): it rests until a time or
+/* keeper.h -- a thread of a server that does by itself what no request asks for (upkeep.h, compactor.h, merger.h, shadow.h): it rests until a time or
  * until it is told something, goes from tenant to tenant, and gives way while requests wait.
  *
  * Owns:    its thread, and a lock, which guards what the thread's owner shares with others too.

@@ -9,6 +9,7 @@
 #include "server/service/gate.h"
 #include "server/service/inside.h"
 #include "server/service/job_out.h"
+#include "server/service/merger.h"
 #include "server/service/methods_inside.h"
 #include "server/service/reading.h"
 #include "server/service/runner.h"
@@ -222,7 +223,10 @@ static cn_err measure(void *ctx, uint64_t version, uint64_t until_ns, const atom
 }
 
 static cn_err run(task *k, cn_job_result *r) {
-    return k->rebuild ? cn_job_rebuild(k->t, &k->again, &k->who, show_progress, k, r) : cn_job_run(k->t, &k->job, &k->who, show_progress, k, r);
+    cn_err err = k->rebuild ? cn_job_rebuild(k->t, &k->again, &k->who, show_progress, k, r) : cn_job_run(k->t, &k->job, &k->who, show_progress, k, r);
+    if (r->version)
+        cn_merger_tell(k->s->merger, cn_str_of(cn_tenant_name(k->t)), k->rebuild ? k->again.index : k->job.index);
+    return err;
 }
 
 /* Only once: what becomes of it later is in the job's row. */
@@ -501,6 +505,7 @@ static cn_err put(cn_service *s, cn_call *c, cn_str tenant, const msgpack_object
     k->job.max_deleted = k->job.max_relabelled = k->job.max_rejected = UINT64_MAX;
     cn_job_new_id(k->job.id);
     CN_TRY(cn_job_put(k->t, &k->job, raws, n, &k->who, &r));
+    cn_merger_tell(s->merger, cn_str_of(cn_tenant_name(k->t)), k->job.index);
     cn_out_job_result(out, &r, false);
     return CN_OK;
 }

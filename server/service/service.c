@@ -6,6 +6,7 @@
 #include "index/search/search.h"
 #include "server/service/compactor.h"
 #include "server/service/inside.h"
+#include "server/service/merger.h"
 #include "server/service/reading.h"
 #include "server/service/recorder.h"
 #include "server/service/runner.h"
@@ -37,6 +38,8 @@ static cn_err open_parts(cn_service *s, const cn_service_opts *o) {
     if (o->upkeep)
         CN_TRY(cn_compactor_new(s->data, &s->busy, o->upkeep->compact_after_ms, &s->compactor));
     if (o->upkeep)
+        CN_TRY(cn_merger_new(s->data, &s->busy, o->upkeep->merge_rate, &s->merger));
+    if (o->upkeep)
         CN_TRY(cn_shadow_new(s, o->upkeep, &s->shadow));
     return o->trace == CN_TRACE_OFF ? CN_OK : cn_recorder_new(s, o->trace == CN_TRACE_ON ? &limits : NULL, &s->recorder);
 }
@@ -65,6 +68,7 @@ void cn_service_leave(cn_service *s) {
     cn_runner_leave(s->runner);
     cn_upkeep_leave(s->upkeep);
     cn_compactor_leave(s->compactor);
+    cn_merger_leave(s->merger);
     cn_shadow_leave(s->shadow);
 }
 
@@ -75,11 +79,13 @@ void cn_service_close(cn_service *s) {
         return;
     cn_upkeep_leave(s->upkeep);
     cn_compactor_leave(s->compactor);
+    cn_merger_leave(s->merger);
     cn_shadow_leave(s->shadow);
     cn_runner_free(s->runner);
     cn_shadow_free(s->shadow); /* first: it tells upkeep of damage */
     cn_upkeep_free(s->upkeep);
     cn_compactor_free(s->compactor);
+    cn_merger_free(s->merger);
     cn_recorder_free(s->recorder);
     cn_models_free(s->models);
     if (s->data)
@@ -125,6 +131,8 @@ void cn_service_set_upkeep(cn_service *s, const cn_upkeep_opts *o) {
         cn_upkeep_set(s->upkeep, o);
     if (s->compactor)
         cn_compactor_set(s->compactor, o->compact_after_ms);
+    if (s->merger)
+        cn_merger_set(s->merger, o->merge_rate);
     if (s->shadow)
         cn_shadow_set(s->shadow, o);
 }

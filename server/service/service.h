@@ -18,6 +18,7 @@ typedef struct cn_upkeep_opts { /* what a server does by itself (upkeep.h) */
     uint64_t reserve; /* bytes (reserve.h) */
     uint64_t scrub_rate, scrub_every_ms; /* bytes a second; 0: none */
     uint64_t compact_after_ms; /* what was erased leaves its files so long after (compactor.h); 0: not by itself */
+    uint64_t merge_rate; /* bytes a second at most of small files that are merged (merger.h); 0: none */
     unsigned recall_sample, recall_cpu; /* of 1000 questions, searched again exactly; percent of a processor (shadow.h) */
 } cn_upkeep_opts;
 typedef bool cn_busy_fn(void *ctx); /* do requests wait for a thread? */
