@@ -3,7 +3,7 @@
  *   DATA/cairn.mdb                       host: tenants, keys, settings, format
  *   DATA/tenants/<tenant>/control.mdb    work.mdb   trace.mdb
  *   DATA/tenants/<tenant>/segments/<id>.mdb   <id>.<kind>.mdb
- *   DATA/tenants/<tenant>/jobs/<job>.lock     compact.lock   held by flock while a job or a compaction works
+ *   DATA/tenants/<tenant>/jobs/<job>.lock     compact.lock   merge.lock   held by flock while a job or a compaction works
  *   DATA/models/<name>/
  *   DATA/reserve                         reserve.h
  *   DATA/recording/                      index/trace/run.h

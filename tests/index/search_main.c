@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     add_seal_suite();
     add_settings_suite();
     add_compact_suite();
+    add_tiers_suite();
     add_compact_switch_suite();
     add_erased_suite();
     add_space_suite();

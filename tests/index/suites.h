@@ -24,6 +24,7 @@ void add_asked_suite(void);
 void add_seal_suite(void);
 void add_settings_suite(void);
 void add_compact_suite(void);
+void add_tiers_suite(void);
 void add_compact_switch_suite(void);
 void add_erased_suite(void);
 void add_space_suite(void);

@@ -68,7 +68,7 @@ class Merging(unittest.TestCase):
         ended.set()
         thread.join()
         self.assertEqual(wrong, [])
-        self.wait_few(35)  # of each tier at most seven, and those that came since it looked
+        self.wait_few(PUTS // 4)  # rows of one document, which retained versions hold, are in a file each
         self.assertTrue(self.merged(server))
         self.assertEqual(self.answers(conn), self.docs)
         self.assertEqual(server.stop(), 0)
@@ -82,7 +82,7 @@ class Merging(unittest.TestCase):
         self.assertEqual(self.map("ingest", "acme/once", rows)["root"], active["root"])
         for args in (["scrub"], ["audit", "verify", "acme"], ["doctor"]):
             self.data.cairn(*args)
-        records = [r for r in self.map("audit", "show", "acme", "-n", "10000")["records"] if r["action"] == "version.compact"]
+        records = [r for r in self.map("audit", "show", "acme", "--limit", "10000")["records"] if r["action"] == "version.compact"]
         self.assertEqual({(r["who"], r["reason"]) for r in records}, {("cairnd", "small files (merge_rate)")})
 
     def test_rate_0_merges_nothing_and_the_next_server_does(self):
