@@ -1,6 +1,7 @@
 """A data directory of random vectors, a cairnd on it, and the load program: what the measurements of serving share."""
-import json, os, signal, subprocess, time
+import json, os, signal, socket, subprocess, time
 
+import msgpack
 import numpy as np
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -68,3 +69,26 @@ def load(place, address, key, index, queries, k, connections, each, *rate):
     out = subprocess.run([*first, place.build + "/benchmarks/server/load", address, key, index, queries, str(k), str(connections), str(each), *map(str, rate)],
                          check=True, capture_output=True, text=True).stdout
     return json.loads(out)
+
+
+def connect(server):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(server.address[len("unix:"):])
+    return s
+
+
+class Client:
+    """An ordinary MessagePack-RPC client, one call after the other."""
+
+    def __init__(self, server, key):
+        self.s, self.unpacker = connect(server), msgpack.Unpacker(raw=False)
+        self.call("auth", key=key)
+
+    def call(self, method, **params):
+        self.s.sendall(msgpack.packb([0, 1, method, [params]]))
+        while True:
+            for _, _, error, result in self.unpacker:
+                if error:
+                    raise RuntimeError(f"{method}: {error[1]}")
+                return result
+            self.unpacker.feed(self.s.recv(1 << 20))

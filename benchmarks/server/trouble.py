@@ -10,40 +10,17 @@ of another tenant, each with 16 requests under way, from a process at nice 19, s
 peers are 200 that never read, 200 that send a byte at a time, 200 that stop half-way and 9,400 that keep silent; the server's
 memory with and without them stands beside. Needs numpy and python3-msgpack, and 20,000 open files for the peers.
 """
-import argparse, collections, os, resource, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, collections, os, resource, shutil, statistics, subprocess, sys, tempfile, threading, time
 
 import msgpack
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/ingest"))
-from place import Place, Server, load
+from place import Client, Place, Server, connect, load
 from result import finish
 
 ROWS, DIM, CONNECTIONS, INGESTED = 20_000, 64, 4, 100_000
 BARS = {"flips": ("p999_us", 2), "flood": ("p99_us", 2), "ingest": ("p99_us", 2), "peers": ("qps", .9)}
-
-
-def connect(server):
-    s = socket.socket(socket.AF_UNIX)
-    s.connect(server.address[len("unix:"):])
-    return s
-
-
-class Client:
-    """An ordinary MessagePack-RPC client, one call after the other."""
-
-    def __init__(self, server, key):
-        self.s, self.unpacker = connect(server), msgpack.Unpacker(raw=False)
-        self.call("auth", key=key)
-
-    def call(self, method, **params):
-        self.s.sendall(msgpack.packb([0, 1, method, [params]]))
-        while True:
-            for _, _, error, result in self.unpacker:
-                if error:
-                    raise RuntimeError(f"{method}: {error[1]}")
-                return result
-            self.unpacker.feed(self.s.recv(1 << 20))
 
 
 class Trouble:

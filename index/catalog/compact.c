@@ -285,13 +285,6 @@ static cn_err remove_old(job *j) {
     return CN_OK;
 }
 
-static cn_err may_begin(job *j) {
-    CN_CATALOG_ARENA(a);
-    cn_modes m;
-    CN_TRY(cn_modes_get(j->t, j->index, &a, &m));
-    return cn_modes_may_write(&m);
-}
-
 static cn_err let_go_leftovers(job *j) {
     cn_policy *p;
     CN_TRY(cn_policy_load(j->t, &p));
@@ -311,7 +304,7 @@ static cn_err let_go_all(job *j) {
 
 static cn_err all_of_it(job *j) {
     bool again = true;
-    cn_err e = j->o->dry ? CN_OK : may_begin(j);
+    cn_err e = j->o->dry ? CN_OK : cn_modes_let_write(j->t, j->index);
     CN_TRY(e);
     for (int i = 0; j->index.n && i < TRIES && again; i++)
         e = try_once(j, &again);

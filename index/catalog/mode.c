@@ -331,6 +331,13 @@ cn_err cn_modes_may_write(const cn_modes *m) {
     return forbid(m, CN_INCIDENT_FREEZE, "freeze", "nothing is written");
 }
 
+cn_err cn_modes_let_write(cn_tenant *t, cn_str index) {
+    CN_CATALOG_ARENA(a);
+    cn_modes m;
+    CN_TRY(cn_modes_get(t, index, &a, &m));
+    return cn_modes_may_write(&m);
+}
+
 cn_err cn_modes_may_begin(const cn_modes *m) {
     CN_TRY(cn_modes_may_write(m));
     return forbid(m, CN_INCIDENT_DRAIN, "drain", "no new job begins");

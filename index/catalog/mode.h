@@ -61,5 +61,6 @@ bool cn_modes_are(const cn_modes *m, cn_mode_kind kind); /* one of them is */
 cn_err cn_modes_may_answer(const cn_modes *m);
 cn_err cn_modes_may_write(const cn_modes *m);
 cn_err cn_modes_may_begin(const cn_modes *m); /* a job, or documents.put */
+cn_err cn_modes_let_write(cn_tenant *t, cn_str index); /* by what is in force now; index empty: of the tenant. No refusal is audited */
 /* Asked by a job: may it begin, or go on to seal? A refusal is audited. CN_NOT_FOUND: to begin, of an index that is not there. */
 cn_err cn_modes_let_job(cn_tenant *t, cn_str index, bool begins, const cn_actor *who);

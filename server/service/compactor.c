@@ -252,15 +252,6 @@ static void look(cn_compactor *c) {
 static const char reason[] = "the bytes of erased documents (compact_after)";
 static const cn_actor self = {{"cairnd", 6}, {"server", 6}, {reason, sizeof reason - 1}};
 
-/* A freeze is no failure, and no refused attempt in the chain. index empty: of the tenant. */
-static cn_err may_write(cn_tenant *t, cn_str index) {
-    CN_CLEANUP(cn_arena_done) cn_arena a;
-    cn_modes m;
-    cn_arena_init(&a, 4096, 1 << 20);
-    cn_err err = cn_modes_get(t, index, &a, &m);
-    return err == CN_OK ? cn_modes_may_write(&m) : err;
-}
-
 static cn_err compact(cn_compactor *c, cn_tenant *t, cn_erasing *e) {
     cn_compact_result r;
     const cn_compact_opts o = {.erased = true, .pace = pace, .pace_ctx = c};
@@ -319,7 +310,7 @@ static void work_on(cn_compactor *c, cn_erasing *e) {
         return;
     cn_err err = cn_tenant_open(c->data, cn_str_of(e->tenant), &t);
     if (err == CN_OK) {
-        err = may_write(t, cn_str_of(e->index));
+        err = cn_modes_let_write(t, cn_str_of(e->index)); /* a freeze is no failure, and no refused attempt in the chain */
         e->frozen = err == CN_REFUSED;
         if (err == CN_OK)
             step(c, t, e);
@@ -339,7 +330,7 @@ static void work_on(cn_compactor *c, cn_erasing *e) {
 static cn_err sweep_open(void *ctx, cn_tenant *t) {
     cn_gc_result gone = {0};
     (void)ctx;
-    if (may_write(t, (cn_str){"", 0}) != CN_OK)
+    if (cn_modes_let_write(t, (cn_str){"", 0}) != CN_OK)
         return CN_OK;
     CN_TRY(cn_catalog_sweep(t, &self, &gone));
     cn_log(CN_LOG_INFO, "sweep.gone", "tenant=%s files=%u", cn_tenant_name(t), gone.files);

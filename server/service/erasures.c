@@ -75,9 +75,7 @@ static bool may_see(const listing *l, const cn_erasing *e) {
 /* By a mode that is in force now, whether or not the compactor has met it; the text says which. */
 static bool is_frozen(const listing *l, const cn_erasing *e) {
     CN_AUTO_TENANT cn_tenant *t = NULL;
-    cn_modes m;
-    return cn_tenant_open(l->s->data, cn_str_of(e->tenant), &t) == CN_OK && cn_modes_get(t, cn_str_of(e->index), &l->c->arena, &m) == CN_OK &&
-           cn_modes_may_write(&m) == CN_REFUSED;
+    return cn_tenant_open(l->s->data, cn_str_of(e->tenant), &t) == CN_OK && cn_modes_let_write(t, cn_str_of(e->index)) == CN_REFUSED;
 }
 
 /* An entry without an index: the tenant has none any more, or its catalog could not be read. */

@@ -135,14 +135,6 @@ static cn_err files_of_head(cn_tenant *t, cn_str index, uint32_t *ret) {
     return err == CN_NOT_FOUND ? CN_OK : err;
 }
 
-static cn_err may_write(cn_tenant *t, cn_str index) {
-    CN_CLEANUP(cn_arena_done) cn_arena a;
-    cn_modes modes;
-    cn_arena_init(&a, 4096, 1 << 20);
-    cn_err err = cn_modes_get(t, index, &a, &modes);
-    return err == CN_OK ? cn_modes_may_write(&modes) : err;
-}
-
 static cn_err merge(cn_merger *m, cn_tenant *t, known *x) {
     const cn_compact_opts o = {.tiers = true, .pace = pace, .pace_ctx = m};
     cn_str index = cn_str_of(x->index);
@@ -152,7 +144,7 @@ static cn_err merge(cn_merger *m, cn_tenant *t, known *x) {
     x->settled = files < x->settled ? files : x->settled;
     if (files < x->settled + CN_COMPACT_TIER)
         return CN_OK;
-    CN_TRY(may_write(t, index));
+    CN_TRY(cn_modes_let_write(t, index)); /* a freeze is no failure */
     CN_TRY(cn_version_compact(t, index, &o, &self, &r));
     if (r.made) {
         cn_views_flush(t); /* what this process keeps open of the old files for questions to come */
