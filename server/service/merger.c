@@ -7,7 +7,6 @@
 #include "engine/base/os.h"
 #include "index/catalog/compact.h"
 #include "index/catalog/mode.h"
-#include "index/search/search.h"
 #include "server/service/keeper.h"
 
 #define MS CN_KEEPER_MS
@@ -146,10 +145,8 @@ static cn_err merge(cn_merger *m, cn_tenant *t, known *x) {
         return CN_OK;
     CN_TRY(cn_modes_let_write(t, index)); /* a freeze is no failure */
     CN_TRY(cn_version_compact(t, index, &o, &self, &r));
-    if (r.made) {
-        cn_views_flush(t); /* what this process keeps open of the old files for questions to come */
+    if (r.made)
         cn_log(CN_LOG_INFO, "merge.done", "tenant=%s index=%s files_before=%u files_after=%u versions=%u", x->tenant, x->index, r.segments_before, r.segments_after, r.versions);
-    }
     return files_of_head(t, index, &x->settled);
 }
 
