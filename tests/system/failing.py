@@ -8,12 +8,15 @@ from serving import PRELOADING
 
 # kind of call: how it fails. The order is that of failing.c.
 CALLS = {
-    "write": errno.ENOSPC, "pwrite": errno.ENOSPC, "writev": errno.ENOSPC, "pwritev": errno.ENOSPC, "fsync": errno.EIO, "fdatasync": errno.EIO, "msync": errno.EIO,
-    "mmap": errno.ENOMEM, "ftruncate": errno.ENOSPC, "open": errno.EMFILE, "rename": errno.EIO, "unlink": errno.EIO, "read": errno.EIO, "pread": errno.EIO,
-    "fallocate": errno.ENOSPC, "truncate": errno.ENOSPC, "mkdir": errno.ENOSPC, "sync_file_range": errno.EIO,
+    "write": errno.ENOSPC, "pwrite": errno.ENOSPC, "writev": errno.ENOSPC, "fsync": errno.EIO, "fdatasync": errno.EIO, "mmap": errno.ENOMEM, "ftruncate": errno.ENOSPC,
+    "open": errno.EMFILE, "rename": errno.EIO, "unlink": errno.EIO, "read": errno.EIO, "pread": errno.EIO, "fallocate": errno.ENOSPC, "truncate": errno.ENOSPC,
+    "mkdir": errno.ENOSPC, "sync_file_range": errno.EIO, "futimens": errno.EIO, "statfs": errno.EIO, "flock": errno.ENOLCK, "rmdir": errno.EIO, "opendir": errno.EMFILE,
+    "readdir": errno.EIO,
 }
 ALL = {**CALLS, "pthread_create": errno.EAGAIN}
 BIT = {name: i for i, name in enumerate(ALL)}
+CONTROL = "=QQQq"  # kinds, at, on, err; then how many there were of each kind
+COUNTS = f"={len(ALL)}Q"
 
 
 class Failing:
@@ -28,14 +31,21 @@ class Failing:
     def arm(self, call, at, on=False, kill=False, stop=False):
         """The at-th such call from now fails; on: and all after it; kill: the program is killed there; stop: it is stopped there, as
         by SIGSTOP. at 0: calls are only counted."""
-        self.map[:40] = struct.pack("=QQQQq", 0, 0, 0, 0, 0)
-        self.map[8:40] = struct.pack("=QQQq", at, on, 0, 0 if kill else -1 if stop else ALL[call])
-        self.map[:8] = struct.pack("=Q", 1 << BIT[call])
+        self.begin(1 << BIT[call], at, on, 0 if kill else -1 if stop else ALL[call])
+
+    def begin(self, kinds, at=0, on=False, err=0):
+        self.map[:8] = struct.pack("=Q", 0)
+        self.map[:] = struct.pack(CONTROL, 0, at, on, err).ljust(4096, b"\0")
+        self.map[:8] = struct.pack("=Q", kinds)
+
+    def count(self):
+        """All kinds of calls on files are counted; none fails."""
+        self.begin(sum(1 << BIT[call] for call in CALLS))
 
     def disarm(self):
-        """Nothing fails any more; how many such calls there were."""
+        """Nothing fails any more; how many calls were counted, by their kind."""
         self.map[:8] = struct.pack("=Q", 0)
-        return struct.unpack("=Q", self.map[24:32])[0]
+        return dict(zip(ALL, struct.unpack_from(COUNTS, self.map, struct.calcsize(CONTROL))))
 
     def close(self):
         self.map.close()
