@@ -26,7 +26,7 @@ struct cn_http_config;
 cn_err cn_model_add_http(const char *data_dir, cn_str name, const struct cn_http_config *c);
 /* Reads every byte again: CN_DAMAGED when it is not what was added. Opening a model does so too. */
 cn_err cn_model_verify(const char *data_dir, cn_str name);
-/* A model whose manifest cannot be read has the kind "damaged" and zeros. */
+/* A model whose manifest holds no model has the kind "damaged" and zeros, one that cannot be read for now "unreadable". */
 cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *ctx, cn_str name, cn_str kind, uint32_t dim, uint32_t max_tokens, const cn_digest *digest), void *ctx);
 
 /* One per process and (name, precision); a second open returns the same, counted, and waits while another thread reads it. precision: "fp32" or "int8"; "": int8 for bert, fp32

@@ -260,6 +260,12 @@ static cn_err sync_folder(const char *path) {
     return rc == 0 ? CN_OK : cn_fail_errno(errno, "%s", path);
 }
 
+/* What was renamed is done, whatever the disk says of it. */
+static cn_err sync_done(const char *models, cn_str name, const char *what) {
+    cn_err err = sync_folder(models);
+    return err == CN_OK ? CN_OK : cn_wrap(err, "the model \"" CN_STR_FMT "\" is %s, but a power cut may undo that", CN_STR_ARG(name), what);
+}
+
 static cn_err make_folder(const char *path) {
     return mkdir(path, 0755) == 0 || errno == EEXIST ? CN_OK : cn_fail_errno(errno, "%s", path);
 }
@@ -437,13 +443,13 @@ static cn_err add(const char *data_dir, cn_str name, fill_fn *fill, const void *
         return cn_fail_errno(errno, "%s", tmp);
     cn_err err = fill(from, tmp, &m);
     if (err == CN_OK && rename(tmp, path) == 0)
-        return sync_folder(models);
+        return sync_done(models, name, "added");
     if (err == CN_OK)
         err = errno == ENOTEMPTY || errno == EEXIST ? same_or_conflict(data_dir, name, &m) : cn_fail_errno(errno, "%s", path);
     if (err == CN_OK && strcmp(m.kind, "http") == 0)
         err = replace_http(tmp, path);
     remove_folder(tmp, 1);
-    return err;
+    return err == CN_OK ? sync_done(models, name, "added") : err;
 }
 
 cn_err cn_model_add(const char *data_dir, cn_str name, const char *folder) { return add(data_dir, name, fill_bert, folder); }
@@ -494,7 +500,7 @@ cn_err cn_model_discard(const char *data_dir, cn_str name) {
     CN_TRY(unique_path(models, tmp));
     if (rename(path, tmp) != 0)
         return cn_fail_errno(errno, "%s", path);
-    CN_TRY(sync_folder(models));
+    CN_TRY(sync_done(models, name, "removed"));
     remove_folder(tmp, 1);
     return CN_OK;
 }
@@ -507,7 +513,10 @@ static cn_err each(const char *data_dir, char **names, size_t n, cn_err (*fn)(vo
     qsort(names, n, sizeof *names, by_text);
     for (size_t i = 0; i < n; i++) {
         cn_manifest m;
-        if (cn_model_manifest(data_dir, cn_str_of(names[i]), &m) != CN_OK)
+        cn_err err = cn_model_manifest(data_dir, cn_str_of(names[i]), &m);
+        if (err == CN_UNAVAILABLE || err == CN_OVERLOADED)
+            m = (cn_manifest){.kind = "unreadable"};
+        else if (err != CN_OK)
             m = (cn_manifest){.kind = "damaged"}; /* the others are listed all the same */
         CN_TRY(fn(ctx, cn_str_of(names[i]), cn_str_of(m.kind), m.dim, m.max_tokens, &m.digest));
     }
@@ -525,10 +534,12 @@ cn_err cn_model_list(const char *data_dir, cn_err (*fn)(void *, cn_str, cn_str, 
     CN_AUTO_FREE char **names = cn_calloc(MODELS_MAX, sizeof *names);
     size_t n = 0;
     cn_err err = names ? CN_OK : cn_fail_memory();
-    struct dirent *e;
-    while (err == CN_OK && n < MODELS_MAX && (e = readdir(dir)))
+    struct dirent *e = NULL;
+    while (err == CN_OK && n < MODELS_MAX && (errno = 0, e = readdir(dir)))
         if (e->d_name[0] != '.' && !(names[n++] = cn_strdup_n(e->d_name, strlen(e->d_name))))
             err = cn_fail_memory();
+    if (err == CN_OK && !e && errno)
+        err = cn_fail_errno(errno, "reading the directory %s", path);
     closedir(dir);
     if (err == CN_OK)
         err = each(data_dir, names, n, fn, ctx);
