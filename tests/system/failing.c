@@ -28,7 +28,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { WRITE, PWRITE, WRITEV, FSYNC, FDATASYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD, FALLOCATE, TRUNCATE, MKDIR, FLUSH, TIMES, STATFS, FLOCK, RMDIR, OPENDIR, READDIR, THREAD, KINDS };
+enum { WRITE, PWRITE, WRITEV, FSYNC, FDATASYNC, MMAP, FTRUNCATE, OPEN, RENAME, UNLINK, READ, PREAD, FALLOCATE, MKDIR, FLUSH, TIMES, STATFS, FLOCK, RMDIR, OPENDIR, READDIR, THREAD, KINDS };
 struct control {
     _Atomic uint64_t kinds, at, on;
     _Atomic int64_t err;
@@ -158,8 +158,6 @@ int __openat64_2(int folder, const char *path, int flags) {
         REAL(name); \
         return fails(kind, 0, path) ? bad : real args; \
     }
-ON_PATH(int, -1, truncate, TRUNCATE, path, (const char *path, off_t n), (path, n))
-ON_PATH(int, -1, truncate64, TRUNCATE, path, (const char *path, off64_t n), (path, n))
 ON_PATH(int, -1, mkdir, MKDIR, path, (const char *path, mode_t mode), (path, mode))
 ON_PATH(int, -1, rename, RENAME, to, (const char *from, const char *to), (from, to))
 ON_PATH(int, -1, unlink, UNLINK, path, (const char *path), (path))

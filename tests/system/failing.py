@@ -9,9 +9,8 @@ from serving import PRELOADING
 # kind of call: how it fails. The order is that of failing.c.
 CALLS = {
     "write": errno.ENOSPC, "pwrite": errno.ENOSPC, "writev": errno.ENOSPC, "fsync": errno.EIO, "fdatasync": errno.EIO, "mmap": errno.ENOMEM, "ftruncate": errno.ENOSPC,
-    "open": errno.EMFILE, "rename": errno.EIO, "unlink": errno.EIO, "read": errno.EIO, "pread": errno.EIO, "fallocate": errno.ENOSPC, "truncate": errno.ENOSPC,
-    "mkdir": errno.ENOSPC, "sync_file_range": errno.EIO, "futimens": errno.EIO, "statfs": errno.EIO, "flock": errno.ENOLCK, "rmdir": errno.EIO, "opendir": errno.EMFILE,
-    "readdir": errno.EIO,
+    "open": errno.EMFILE, "rename": errno.EIO, "unlink": errno.EIO, "read": errno.EIO, "pread": errno.EIO, "fallocate": errno.ENOSPC, "mkdir": errno.ENOSPC,
+    "sync_file_range": errno.EIO, "futimens": errno.EIO, "statfs": errno.EIO, "flock": errno.ENOLCK, "rmdir": errno.EIO, "opendir": errno.EMFILE, "readdir": errno.EIO,
 }
 ALL = {**CALLS, "pthread_create": errno.EAGAIN}
 BIT = {name: i for i, name in enumerate(ALL)}
