@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -254,6 +253,7 @@ static void hurt_everywhere(const char *data_dir, const char *kept, const char *
 }
 
 static void damage_anywhere_is_refused(void) {
+    static const char *const files[] = {"manifest", "config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json", "1_Pooling/config.json", "vocab.txt", "model.safetensors"};
     char other[64], kept[128];
     unsigned long n = 0;
     cn_embedder *e = NULL;
@@ -261,11 +261,8 @@ static void damage_anywhere_is_refused(void) {
     fresh(TINY_F32, "");
     CU_ASSERT_EQUAL(cn_model_add(other, CN_STR("m"), folder), CN_OK);
     snprintf(kept, sizeof kept, "%s/models/m", other);
-    DIR *d = opendir(kept);
-    for (struct dirent *x; d && (x = readdir(d)) != NULL;)
-        if (x->d_name[0] != '.')
-            hurt_everywhere(other, kept, x->d_name, &n);
-    closedir(d);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        hurt_everywhere(other, kept, files[i], &n);
     CU_ASSERT(n > 500);
     CU_ASSERT_EQUAL(cn_embedder_open(other, CN_STR("m"), CN_STR("fp32"), &e), CN_OK);
     cn_embedder_unref(e);
