@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
@@ -170,16 +169,6 @@ static cn_err look_at_all(void *ctx, cn_tenant *t) {
     return CN_OK;
 }
 
-/* When its catalog was written last. 0: not known, or just now, so that a later write may bear the same time. */
-static int64_t changed_ns(const cn_compactor *c, cn_str tenant) {
-    char path[CN_PATH_MAX];
-    struct stat st;
-    if (cn_path(path, sizeof path, "%s/tenants/" CN_STR_FMT "/control.mdb", cn_data_dir(c->data), CN_STR_ARG(tenant)) != CN_OK || stat(path, &st) != 0)
-        return 0;
-    int64_t ns = (int64_t)st.st_mtim.tv_sec * (int64_t)SECOND + st.st_mtim.tv_nsec;
-    return cn_wall_us() * 1000 - ns > (int64_t)SECOND ? ns : 0;
-}
-
 static int by_name(const void *a, const void *b) { return strcmp(((const seen *)a)->name, ((const seen *)b)->name); }
 
 static bool note_tenant(tenants *s, const seen *x) {
@@ -211,7 +200,7 @@ static bool is_same(looking *l, seen *now) {
 
 static cn_err look_at_tenant(void *ctx, cn_str name, int64_t made_us) {
     looking *l = ctx;
-    seen now = {.changed_ns = changed_ns(l->c, name)};
+    seen now = {.changed_ns = cn_keeper_changed_ns(l->c->data, name)};
     (void)made_us;
     snprintf(now.name, sizeof now.name, CN_STR_FMT, CN_STR_ARG(name));
     bool same = is_same(l, &now);

@@ -1,9 +1,11 @@
 #include "server/service/keeper.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "engine/base/os.h"
+#include "index/store/dir.h"
 
 #define NICE 10
 
@@ -77,6 +79,15 @@ bool cn_keeper_give_way(cn_keeper *k, uint64_t most_ms, bool (*rest)(void *ctx, 
         if (!rest(ctx, cn_mono_ns() + CN_GIVE_WAY_MS * CN_KEEPER_MS))
             return false;
     return true;
+}
+
+int64_t cn_keeper_changed_ns(const cn_data *d, cn_str tenant) {
+    char path[CN_PATH_MAX];
+    struct stat st;
+    if (cn_path(path, sizeof path, "%s/tenants/" CN_STR_FMT "/control.mdb", cn_data_dir(d), CN_STR_ARG(tenant)) != CN_OK || stat(path, &st) != 0)
+        return 0;
+    int64_t ns = (int64_t)st.st_mtim.tv_sec * (int64_t)CN_KEEPER_S + st.st_mtim.tv_nsec;
+    return cn_wall_us() * 1000 - ns > (int64_t)CN_KEEPER_S ? ns : 0;
 }
 
 cn_err cn_keeper_visit(cn_data *d, cn_str name, cn_err (*fn)(void *ctx, cn_tenant *t), void *ctx) {

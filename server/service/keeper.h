@@ -35,5 +35,7 @@ bool cn_keeper_rest(cn_keeper *k, uint64_t until_ns, bool deaf);
 bool cn_keeper_was_told(cn_keeper *k); /* since this was asked last */
 /* Requests go first, but no longer than most_ms, in moments of CN_GIVE_WAY_MS. rest: its owner's; false: to end. */
 bool cn_keeper_give_way(cn_keeper *k, uint64_t most_ms, bool (*rest)(void *ctx, uint64_t until_ns), void *ctx);
+/* When a tenant's catalog was written last, by the wall's clock. 0: not known, or just now, so that a later write may bear the same time. */
+int64_t cn_keeper_changed_ns(const cn_data *d, cn_str tenant);
 /* A tenant, opened for as long as fn runs; one that is dropped meanwhile is passed over. */
 cn_err cn_keeper_visit(cn_data *d, cn_str name, cn_err (*fn)(void *ctx, cn_tenant *t), void *ctx);

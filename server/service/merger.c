@@ -26,6 +26,7 @@ struct cn_merger {
     cn_data *data;
     cn_keeper k;
     /* of the thread */
+    int64_t looked_ns; /* when the last look began, by the wall's clock */
     uint64_t look_ns, copied, free_ns; /* free_ns: by its rate it copies on no earlier */
     /* under the keeper's lock */
     known *v;
@@ -88,17 +89,23 @@ static cn_err note_indexes(void *ctx, cn_tenant *t) {
     return CN_OK;
 }
 
+/* A tenant in which nothing was written since the last look is not opened: its place among the open ones is another's. */
 static cn_err note_tenant(void *ctx, cn_str name, int64_t made_us) {
     cn_merger *m = ctx;
+    int64_t changed_ns = cn_keeper_changed_ns(m->data, name);
     (void)made_us;
+    if (changed_ns != 0 && changed_ns < m->looked_ns)
+        return CN_OK;
     if (rest(m, 0) && cn_keeper_visit(m->data, name, note_indexes, m) != CN_OK)
         cn_log(CN_LOG_WARN, "merge.unknown", "tenant=" CN_STR_FMT " %s", CN_STR_ARG(name), cn_error_detail());
     return CN_OK;
 }
 
 static void look(cn_merger *m) {
+    int64_t now_ns = cn_wall_us() * 1000;
     if (cn_tenant_list(m->data, note_tenant, m) != CN_OK)
         cn_log(CN_LOG_WARN, "merge.unknown", "the tenants cannot be listed: %s", cn_error_detail());
+    m->looked_ns = now_ns;
     m->look_ns = cn_mono_ns() + CN_MERGER_LOOK_MS * MS;
 }
 
