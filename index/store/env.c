@@ -74,7 +74,7 @@ static cn_err start_mdb(cn_env *e, const struct stat *st) {
         e->fd = fd;
     if (rc == 0 && cn_env_shared(e))
         cn_lock_note(e);
-    return cn_mdb(rc, rc == ENOMEM ? "opening %s, whose map takes %zu MiB of address space (CAIRN_MAPSIZE_MIB)" : "opening %s", e->path, cn_env_map_size(e->kind, st) >> 20);
+    return cn_mdb(rc, rc == ENOMEM && e->kind != CN_ENV_SEALED ? "opening %s, whose map takes %zu MiB of address space (CAIRN_MAPSIZE_MIB)" : "opening %s", e->path, cn_env_map_size(e->kind, st) >> 20);
 }
 
 static cn_err open_mdb(cn_env *e, const struct stat *st) {

@@ -48,16 +48,22 @@ cn_err cn_joblock_take(cn_tenant *t, const char *job, int *ret_fd) {
     return CN_OK;
 }
 
-bool cn_joblock_held(cn_tenant *t, const char *job) {
+cn_err cn_joblock_look(cn_tenant *t, const char *job, bool *ret_held) {
     char path[PATH_MAX];
-    if (path_of(t, job, path) != CN_OK)
-        return true;
+    CN_TRY(path_of(t, job, path));
+    *ret_held = false;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
-        return errno != ENOENT; /* when in doubt, it runs */
-    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
+        return errno == ENOENT ? CN_OK : cn_fail_errno(errno, "%s", path);
+    int err = flock(fd, LOCK_SH | LOCK_NB) == 0 ? 0 : errno;
     close(fd);
-    return held;
+    *ret_held = err == EWOULDBLOCK;
+    return err == 0 || *ret_held ? CN_OK : cn_fail_errno(err, "%s", path);
+}
+
+bool cn_joblock_held(cn_tenant *t, const char *job) {
+    bool held;
+    return cn_joblock_look(t, job, &held) != CN_OK || held;
 }
 
 void cn_joblock_drop(int fd) {

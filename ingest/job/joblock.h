@@ -8,6 +8,7 @@
 
 /* Makes the file when needed and locks it. CN_CONFLICT: held by another. */
 cn_err cn_joblock_take(cn_tenant *t, const char *job, int *ret_fd);
-bool cn_joblock_held(cn_tenant *t, const char *job);     /* by anyone alive */
+cn_err cn_joblock_look(cn_tenant *t, const char *job, bool *ret_held); /* by anyone alive */
+bool cn_joblock_held(cn_tenant *t, const char *job);     /* the same; when in doubt, it is */
 void cn_joblock_drop(int fd);                            /* -1 is fine */
 void cn_joblock_remove(cn_tenant *t, const char *job);   /* unlinks it; while held, before drop */

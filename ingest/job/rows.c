@@ -180,7 +180,9 @@ static cn_err push_aside(cn_tenant *t, cn_tables *w, const cn_job_row *r, bool *
     if (err == CN_NOT_FOUND)
         return CN_OK;
     CN_TRY(err);
-    if (cn_joblock_held(t, old.id))
+    bool held;
+    CN_TRY(cn_joblock_look(t, old.id, &held));
+    if (held)
         return conflict(&old);
     *ret_has_old = old.has_file;
     *ret_old = old.file;
@@ -231,13 +233,14 @@ static cn_err may_take_up(const cn_job_row *r, const char *kind) {
 
 cn_err cn_jobs_take_up(cn_tenant *t, cn_str job, const char *kind, cn_job_row *r) {
     char key[RUNNING_KEY];
-    bool has_old = false;
+    bool has_old = false, held;
     cn_seg_id old;
     CN_CLEANUP(cn_tables_abort) cn_tables w = {0};
     CN_TRY(cn_tables_write(t, &w));
     CN_TRY(load_row(&w, job, r, NULL));
     CN_TRY(may_take_up(r, kind));
-    if (cn_joblock_held(t, r->id))
+    CN_TRY(cn_joblock_look(t, r->id, &held));
+    if (held)
         return conflict(r);
     CN_TRY(cn_joblock_take(t, r->id, &r->lock));
     CN_TRY(push_aside(t, &w, r, &has_old, &old)); /* the other's file is left to the sweep */

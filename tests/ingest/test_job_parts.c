@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -291,6 +292,15 @@ static void a_dead_job_is_interrupted(void) {
     cn_job_row_init(&seen);
     CU_ASSERT_EQUAL(cn_jobs_get(tenant, cn_str_of(a.id), &seen), CN_OK);
     CU_ASSERT_EQUAL(seen.state, CN_JOB_INTERRUPTED);
+    cn_job_row_done(&seen);
+    cn_job_row_init(&seen);
+    struct rlimit was, none = {3, 0};
+    CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none.rlim_max = was.rlim_max;
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &none), 0);
+    cn_err err = cn_jobs_take_up(tenant, cn_str_of(a.id), "ingest", &seen); /* it is not known whether it runs: that is said, and no pid of a dead one */
+    CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &was), 0);
+    CU_ASSERT(err == CN_UNAVAILABLE || err == CN_OVERLOADED);
     cn_job_row_done(&seen);
     cn_job_row_init(&seen);
     CU_ASSERT_EQUAL(cn_jobs_take_up(tenant, cn_str_of(a.id), "ingest", &seen), CN_OK);

@@ -39,7 +39,7 @@ class Merging(unittest.TestCase):
     def merged(self, server):
         return [e for e in server.log() if e["event"] == "merge.done"]
 
-    def wait_few(self, most, seconds=60):
+    def wait_few(self, most, seconds=120):
         end = time.time() + seconds
         while self.files() > most and time.time() < end:
             time.sleep(.1)

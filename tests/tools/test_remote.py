@@ -190,6 +190,8 @@ class Remote(unittest.TestCase):
         open(empty, "w").close()
         p = run("--server", "unix:" + self.server.sock, "--key-file", empty, "versions", "acme/docs", check=False)
         self.assertIn("empty", p.stderr)
+        p = run("--server", "unix:" + self.server.sock, "--key-file", self.data.dir, "versions", "acme/docs", check=False)
+        self.assertRegex(p.stderr, "cannot read the key file .*directory")
         with open(empty, "w") as f:
             f.write(self.admin + "\n")
         self.assertEqual(run("--server", "unix:" + self.server.sock, "--key-file", empty, "versions", "acme/docs").returncode, 0)

@@ -29,7 +29,10 @@ static cn_err read_key_file(const char *path) {
     if (!f)
         return cn_fail_errno(errno, "cannot open the key file %s", path);
     size_t n = fread(key, 1, sizeof key - 1, f);
+    int err = ferror(f) ? errno : 0;
     fclose(f);
+    if (err)
+        return cn_fail_errno(err, "cannot read the key file %s", path);
     n = strcspn((key[n] = 0, key), "\r\n");
     key[n] = 0;
     return n ? CN_OK : cn_fail(CN_INVALID, "the key file %s is empty", path);
