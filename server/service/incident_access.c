@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "index/catalog/history.h"
+#include "index/policy/policy.h"
 #include "ingest/job/job.h"
 #include "server/service/incident.h"
 #include "server/service/question.h"
@@ -181,15 +182,27 @@ typedef struct stand {
 
 typedef struct labelling {
     cn_call *c;
+    cn_policy *policy;
     cn_triple row;
+    bool erased; /* the row itself is */
     stand *v;
     uint32_t n, room;
 } labelling;
 
 static bool same_set(cn_labels a, cn_labels b) { return a.n == b.n && cn_labels_within(a, b); }
 
+/* Labels of a row that was erased are not those of one that came after the restore, though they are the same. */
+static cn_err same_labels(const labelling *l, const cn_stand *s, bool *ret) {
+    bool erased;
+    CN_TRY(cn_policy_doc_erased(l->policy, s->seg, s->doc, &erased));
+    *ret = !s->erased && erased == l->erased && same_set(s->labels.allow, l->row.allow) && same_set(s->labels.deny, l->row.deny) &&
+           same_set(s->labels.require, l->row.require);
+    return CN_OK;
+}
+
 static cn_err note_stand(void *ctx, const cn_version *v, const cn_stand *s, cn_err err) {
     labelling *l = ctx;
+    bool same = false;
     cn_version *copy = cn_arena_alloc(&l->c->arena, sizeof *copy);
     if (!copy || l->n == l->room)
         return cn_fail_memory();
@@ -197,7 +210,8 @@ static cn_err note_stand(void *ctx, const cn_version *v, const cn_stand *s, cn_e
                          .job = cn_arena_str(&l->c->arena, v->job)};
     if (!copy->made_by.p || !copy->job.p)
         return cn_fail_memory();
-    bool same = s && !s->erased && same_set(s->labels.allow, l->row.allow) && same_set(s->labels.deny, l->row.deny) && same_set(s->labels.require, l->row.require);
+    if (s)
+        err = same_labels(l, s, &same);
     l->v[l->n++] = (stand){copy, err == CN_OK, same};
     return CN_OK;
 }
@@ -235,9 +249,24 @@ static void out_job(cn_buf *out, const cn_job_labels *j) {
     cn_out_str(out, "rows", j->rows);
 }
 
-static cn_err out_labelled(cn_call *c, const cn_look *l, const cn_explained *x, uint64_t version, cn_buf *out) {
+/* The version by which the row has its labels. */
+static cn_err find_labelled(cn_call *c, const cn_look *l, const cn_explained *x, uint64_t version, const cn_version **ret, bool *ret_sure) {
     cn_version *all;
     uint32_t n;
+    CN_TRY(cn_version_list(l->t, l->index, &c->arena, &all, &n));
+    labelling lab = {.c = c, .row = x->row, .erased = x->said.erased || x->said.row_erased, .room = n, .v = cn_arena_zalloc(&c->arena, n + 1u, sizeof *lab.v)};
+    if (!lab.v)
+        return cn_fail_memory();
+    CN_TRY(cn_policy_load(l->t, &lab.policy));
+    cn_err e = cn_version_history(l->t, l->index, l->source, l->doc, note_stand, &lab);
+    cn_policy_unref(lab.policy);
+    CN_TRY(e);
+    *ret = first_with(&lab, version, ret_sure);
+    return *ret ? CN_OK : cn_fail(CN_CONFLICT, "the versions changed meanwhile; ask again");
+}
+
+static cn_err out_labelled(cn_call *c, const cn_look *l, const cn_explained *x, uint64_t version, cn_buf *out) {
+    const cn_version *v;
     bool sure = false;
     cn_job_labels j;
     cn_pack_cstr(out, "labelled");
@@ -245,14 +274,7 @@ static cn_err out_labelled(cn_call *c, const cn_look *l, const cn_explained *x, 
         cn_pack_nil(out);
         return CN_OK;
     }
-    CN_TRY(cn_version_list(l->t, l->index, &c->arena, &all, &n));
-    labelling lab = {.c = c, .row = x->row, .room = n, .v = cn_arena_zalloc(&c->arena, n + 1u, sizeof *lab.v)};
-    if (!lab.v)
-        return cn_fail_memory();
-    CN_TRY(cn_version_history(l->t, l->index, l->source, l->doc, note_stand, &lab));
-    const cn_version *v = first_with(&lab, version, &sure);
-    if (!v)
-        return cn_fail(CN_CONFLICT, "the versions changed meanwhile; ask again");
+    CN_TRY(find_labelled(c, l, x, version, &v, &sure));
     cn_err e = cn_job_labels_of(l->t, v->job, l->doc, &c->arena, &j);
     if (e != CN_NOT_FOUND)
         CN_TRY(e);
