@@ -36,13 +36,13 @@ class World(Data):
         super().close()
 
     # --- steps ---
-    def ingest(self, name, rows, *options):
+    def ingest(self, name, rows, *options, activate=True):
         """A job of the table's name; the version that it made (None: none)."""
         path = os.path.join(self.dir, "rows.jsonl")
         with open(path, "w") as f:
             for r in rows:
                 f.write(json.dumps({"vector": [1, 0], "text": WORDS, **r} if "op" not in r else r) + "\n")
-        r = json.loads(self.cairn("ingest", "acme/why", path, *options, "--activate", "-o", "json").stdout)
+        r = json.loads(self.cairn("ingest", "acme/why", path, *options, *["--activate"] * activate, "-o", "json").stdout)
         self.jobs[r["job"]] = name
         return r.get("version")
 
@@ -77,7 +77,7 @@ class World(Data):
         else:
             args = [q.get("text", WORDS), q["doc"], *(["--principal", q["principal"]] if "principal" in q else []), *(["-k", str(q["k"])] if "k" in q else [])]
         p = self.cairn(command, "acme/why", *args, *self.options(q), "-o", "json", check=False)
-        return json.loads(p.stdout) if p.returncode == 0 else (p.returncode, p.stderr.split(": ", 1)[1].strip())
+        return json.loads(p.stdout) if p.returncode == 0 else (p.returncode, p.stderr.strip().split(": ", 2)[2])
 
     def through_server(self, command, q):
         params = {**({"text": WORDS} if command == "why-not" else {}), **q}
@@ -89,9 +89,10 @@ class World(Data):
         except Failed as e:
             return ({"REFUSED": 5, "NOT_FOUND": 3}[str(e).split(": ")[0]], str(e).split(": ", 1)[1])
 
-    def hit(self, q):
-        p = self.cairn("query", "acme/why", q.get("text", WORDS), "-k", "100", *self.options({k: v for k, v in q.items() if k != "source"}),
-                       *(["--principal", q["principal"]] if "principal" in q else []), "-o", "json")
+    def hit(self, q, k):
+        """The document's passage in the answer to the same question."""
+        who = ["--principal", q["principal"]] if "principal" in q else []
+        p = self.cairn("query", "acme/why", q.get("text", WORDS), "-k", str(k), *who, *self.options({k: v for k, v in q.items() if k != "source"}), "-o", "json")
         hits = [h for h in json.loads(p.stdout)["hits"] if (h["doc"], h["source"]) == (q["doc"], q.get("source", "default"))]
         return hits[0] if hits else None
 
@@ -107,7 +108,7 @@ class Table(unittest.TestCase):
         here, there = self.w.on_files(command, q), self.w.through_server(command, q)
         if isinstance(here, dict) and here.get("score") is not None:
             self.assertAlmostEqual(here["score"], there["score"], 5)
-            hit = self.w.hit(q)
+            hit = self.w.hit(q, 100)
             self.assertEqual((here["score"], here["relevance"]), (hit["score"], hit["relevance"]))
             for answer in (here, there):
                 answer["score"] = answer["relevance"] = "the hit's"
@@ -133,7 +134,7 @@ class Table(unittest.TestCase):
         if q.get("principal") == "user:ana":
             asked = ["group:hr", "group:office", "public", "user:ana"]
         return {"index": "why", "source": q.get("source", "default"), "doc": q["doc"], "verdict": verdict, "why": why, "may_read": False, "allowed_by": [], "denied_by": [],
-                "lacking": [], "hidden_by": [], "erased": False, "revoked": [], "row": row, "now": row, "labels": asked, "principal": q.get("principal", ""), **differs}
+                "lacking": [], "hidden_by": [], "erased": False, "revoked": [], "row": row, "now": differs.get("now", row), "labels": asked, "principal": q.get("principal", ""), **differs}
 
 
 def job(name, version, rule=None, gives=(), label=(), kind="ingest", certain=True):
@@ -255,6 +256,18 @@ class WhoLetItThrough(Table):
         self.readable("a/1", 3, "group:one", job("one's", 1, label=["group:one"]))
         self.readable("a/1", 3, "group:one", job("two again", 3, label=["group:one"]), source="two")
 
+    def test_a_rebuild_that_catches_up(self):
+        """What jobs brought beside it is theirs in its version too."""
+        w = self.w
+        w.ingest("one", [{"id": "a/1"}, {"id": "b/1"}], "--label", "group:one")
+        self.assertEqual(w.rebuild("rebuilds", "--analyser", "german"), 2)
+        self.assertEqual(w.ingest("two", [{"id": "a/1"}], "--label-rule", "a/*=group:two"), 3)
+        self.refused("a/1", 2, "group:one", "not_allowed", "group:one would let it through, and was revoked by version 3", job("one", 1, label=["group:one"]), ask_version=2,
+                     row=held(["group:one"]), now=NOTHING, revoked=[{"version": 3, **held(["group:one"])}])
+        self.assertEqual(w.rebuild("catches up", "--catch-up", "2", "--activate"), 4)
+        self.readable("a/1", 4, "group:two", job("two", 3, "a/*=group:two", ["group:two"]))
+        self.readable("b/1", 4, "group:one", job("one", 1, label=["group:one"]))
+
     def test_erased_restored_and_come_again(self):
         """The same labels as before: who brought them back is the job of the row that there is now."""
         w = self.w
@@ -273,6 +286,165 @@ class WhoLetItThrough(Table):
         self.readable("a/1", 3, "group:hr", after)
         self.refused("a/1", 1, "group:hr", "erased", of_before, None, ask_version=1, erased=True)
         self.readable("b/1", 3, "group:hr", job("before", 1, label=["group:hr"]))
+
+
+# --- why not ---
+ABSENT = "version {} does not hold it; `cairn which-versions` lists those that do"
+NONE_OF = "none of the labels asked with is one that it allows"
+OF_BEFORE = "it was erased, and this row is one of before it was restored"
+NAMED = "it is hidden by name, from everyone, in every version"
+PUBLIC, HR, STAFF = held(["public"]), held(["group:hr"]), held(["group:staff"])
+ANA = ["user:ana", "group:office", "group:hr"]
+
+
+def asked(doc, as_whom="public", **more):
+    return {"doc": doc, **({"principal": as_whom} if as_whom.startswith("user:") else {"labels": [as_whom]}), **more}
+
+
+def answered(rank, label="public", origin="row", through=None, why=None, **more):
+    """A document that is in the answer, or only (why) not near enough."""
+    place = {"may_read": True, "allowed_by": [met(label, origin, through)], "chunk": 0, "rank": rank, "score": "the hit's", "relevance": "the hit's"}
+    return ("ranked_lower" if why else "answered", why or f"it is in the answer: its best passage ranks {rank}", {**place, **more})
+
+
+def revoked(version, allow=(), deny=(), require=()):
+    return {"version": version, **held(allow, deny, require)}
+
+
+def first(w):
+    w.ingest("first", [{"id": "a/deny", "labels": ["public"], "deny": ["group:office"]}, {"id": "b/all", "labels": ["public"]},
+                       {"id": "c/hr", "labels": ["group:hr"]}, {"id": "d/lang", "labels": ["public"], "meta": {"lang": "de"}}, {"id": "e/require", "labels": ["public"], "require": ["group:hr"]},
+                       {"id": "f/nobody"}, {"id": "g/goes", "labels": ["public"]}, {"id": "h/narrows", "labels": ["group:hr"]}, {"id": "i/closes", "labels": ["public"]}])
+
+
+def second(w):
+    """Sealed, and not yet active."""
+    w.ingest("second", [{"id": "g/goes", "op": "delete"}, {"id": "h/narrows", "labels": ["group:staff"]}, {"id": "j/comes", "labels": ["public"]},
+                        {"id": "i/closes", "labels": ["public"], "deny": ["group:x"], "require": ["group:y"]}], activate=False)
+
+
+# What is done; then what is asked, and of the answer: version, verdict, why, and what else is not as of a document that is nowhere.
+WHY_NOT = [
+    ("as their rows say", first, [
+        (asked("b/all"), 1, *answered(2, row=PUBLIC)),
+        (asked("d/lang", k=1), 1, *answered(3, row=PUBLIC, k=1, why="its best passage ranks 3, and 1 were asked for")),
+        (asked("d/lang", filter="lang = de"), 1, *answered(1, row=PUBLIC)),
+        (asked("b/all", filter="lang = de"), 1, "filtered", "its metadata does not fit the filter", {"row": PUBLIC, "may_read": True, "allowed_by": [met("public")]}),
+        (asked("b/all", text="zebra"), 1, "ranked_lower", "it holds none of the question's words, or more than 10000 permitted passages fit them better",
+         {"row": PUBLIC, "may_read": True, "allowed_by": [met("public")]}),
+        (asked("c/hr"), 1, "not_allowed", NONE_OF, {"row": HR}),
+        (asked("c/hr", "user:ana"), 1, *answered(2, "group:hr", through=ANA, row=HR)),
+        (asked("a/deny"), 1, *answered(1, row=held(["public"], ["group:office"]))),
+        (asked("a/deny", "user:ana"), 1, "denied", "group:office is denied by row",
+         {"row": held(["public"], ["group:office"]), "denied_by": [met("group:office", through=ANA[:2])], "allowed_by": [met("public")]}),
+        (asked("e/require"), 1, "lacking", "group:hr is required by row and not asked with",
+         {"row": held(["public"], [], ["group:hr"]), "allowed_by": [met("public")], "lacking": [{"label": "group:hr", "from": "row"}]}),
+        (asked("f/nobody"), 1, "not_allowed", "it allows no label, so nobody may read it", {}),
+        (asked("never"), 1, "not_in_version", ABSENT.format(1), {}),
+        (asked("b/all", source="two"), 1, "not_in_version", ABSENT.format(1), {}),
+    ]),
+    ("hidden by its name", lambda w: w.policy("hide", "b/all"), [
+        (asked("b/all"), 1, "hidden", NAMED, {"row": PUBLIC, "allowed_by": [met("public")], "hidden_by": ["its name"]}),
+        (asked("c/hr"), 1, "not_allowed", NONE_OF, {"row": HR}),
+    ]),
+    ("hidden by a glob too", lambda w: w.policy("hide", "--glob", "b/*"), [
+        (asked("b/all"), 1, "hidden", NAMED, {"row": PUBLIC, "allowed_by": [met("public")], "hidden_by": ["its name", "b/*"]}),
+    ]),
+    ("hidden by the glob alone", lambda w: w.policy("unhide", "b/all"), [
+        (asked("b/all"), 1, "hidden", "it is hidden by the glob b/*, from everyone, in every version", {"row": PUBLIC, "allowed_by": [met("public")], "hidden_by": ["b/*"]}),
+    ]),
+    ("hidden by its source", lambda w: (w.policy("unhide", "--glob", "b/*"), w.policy("hide", "--all-of", "default")), [
+        (asked("b/all"), 1, "hidden", "it is hidden by the source default, from everyone, in every version", {"row": PUBLIC, "allowed_by": [met("public")], "hidden_by": ["default"]}),
+        (asked("never"), 1, "not_in_version", ABSENT.format(1), {"hidden_by": ["default"]}),
+    ]),
+    ("shown again, and denied", lambda w: (w.policy("unhide", "--all-of", "default"), w.policy("deny", "b/all", "--labels", "public")), [
+        (asked("b/all"), 1, "denied", "public is denied by denial",
+         {"row": PUBLIC, "now": held(["public"], ["public"]), "allowed_by": [met("public")], "denied_by": [met("public", "denial")]}),
+    ]),
+    ("cleared; and granted", lambda w: (w.policy("clear", "b/all"), w.policy("allow", "c/hr", "--labels", "public")), [
+        (asked("b/all"), 1, *answered(2, row=PUBLIC)),
+        (asked("c/hr"), 1, *answered(3, origin="grant", row=HR, now=held(["group:hr", "public"]))),
+    ]),
+    ("a version that is sealed and not active", lambda w: (w.policy("clear", "c/hr"), second(w)), [
+        (asked("h/narrows", "group:hr"), 1, *answered(2, "group:hr", row=HR)),
+        (asked("h/narrows", "group:staff"), 1, "not_allowed", NONE_OF, {"row": HR}),
+        (asked("h/narrows", "group:staff", version=2), 2, *answered(1, "group:staff", row=STAFF)),
+        (asked("j/comes"), 1, "not_in_version", ABSENT.format(1), {}),
+    ]),
+    ("it is flipped to: its list is in force", lambda w: w.cairn("activate", "acme/why", "2"), [
+        (asked("h/narrows", "group:hr"), 2, "not_allowed", NONE_OF, {"row": STAFF}),
+        (asked("h/narrows", "group:hr", version=1), 1, "not_allowed", "group:hr would let it through, and was revoked by version 2",
+         {"row": HR, "now": NOTHING, "revoked": [revoked(2, ["group:hr"])]}),
+        (asked("h/narrows", "group:staff", version=1), 1, "not_allowed", "it allows no label, so nobody may read it", {"row": HR, "now": NOTHING, "revoked": [revoked(2, ["group:hr"])]}),
+        (asked("i/closes", version=1), 1, "lacking", "group:y is required by version 2 and not asked with",
+         {"row": PUBLIC, "now": held(["public"], ["group:x"], ["group:y"]), "allowed_by": [met("public")], "lacking": [{"label": "group:y", "from": "version 2"}],
+          "revoked": [revoked(2, [], ["group:x"], ["group:y"])]}),
+        (asked("g/goes"), 2, "not_in_version", ABSENT.format(2), {}),
+        (asked("g/goes", version=1), 1, *answered(4, row=PUBLIC)),
+        (asked("j/comes"), 2, *answered(4, row=PUBLIC)),
+        (asked("j/comes", version=1), 1, "not_in_version", ABSENT.format(1), {}),
+    ]),
+    ("rolled back: what was revoked stays so", lambda w: w.back(), [
+        (asked("h/narrows", "group:hr"), 1, "not_allowed", "group:hr would let it through, and was revoked by version 2",
+         {"row": HR, "now": NOTHING, "revoked": [revoked(2, ["group:hr"])]}),
+        (asked("i/closes", "group:x"), 1, "denied", "group:x is denied by version 2",
+         {"row": PUBLIC, "now": held(["public"], ["group:x"], ["group:y"]), "denied_by": [met("group:x", "version 2")], "lacking": [{"label": "group:y", "from": "version 2"}],
+          "revoked": [revoked(2, [], ["group:x"], ["group:y"])]}),
+        (asked("g/goes"), 1, *answered(4, row=PUBLIC)),
+        (asked("j/comes", version=2), 2, *answered(4, row=PUBLIC)),
+    ]),
+    ("granted though revoked", lambda w: w.policy("allow", "h/narrows", "--labels", "group:hr"), [
+        (asked("h/narrows", "group:hr"), 1, *answered(2, "group:hr", "grant", row=HR, now=HR, revoked=[revoked(2, ["group:hr"])])),
+    ]),
+    ("the list withdrawn", lambda w: (w.policy("clear", "h/narrows"), w.cairn("policy", "reinstate", "acme/why", "2", "--reason", "a test")), [
+        (asked("h/narrows", "group:hr"), 1, *answered(2, "group:hr", row=HR)),
+        (asked("i/closes"), 1, *answered(5, row=PUBLIC)),
+    ]),
+    ("erased, one of them hidden and denied too", lambda w: (w.policy("hide", "b/all"), w.policy("deny", "b/all", "--labels", "public"), w.policy("erase", "b/all", "g/goes", "ghost")), [
+        (asked("b/all"), 1, "erased", "it is erased, in every version",
+         {"row": PUBLIC, "now": held(["public"], ["public"]), "allowed_by": [met("public")], "denied_by": [met("public", "denial")], "hidden_by": ["its name"], "erased": True}),
+        (asked("g/goes"), 1, "erased", "it is erased, in every version", {"row": PUBLIC, "allowed_by": [met("public")], "erased": True}),
+        (asked("g/goes", version=2), 2, "erased", "it is erased, in every version", {"erased": True}),
+        (asked("ghost"), 1, "erased", "it is erased, in every version", {"erased": True}),
+    ]),
+    ("restored, and not come again", lambda w: (w.policy("restore", "b/all", "g/goes", "ghost"), w.policy("unhide", "b/all"), w.policy("clear", "b/all")), [
+        (asked("b/all"), 1, "erased", OF_BEFORE, {"row": PUBLIC, "allowed_by": [met("public")], "erased": True}),
+        (asked("b/all", version=2), 2, "erased", OF_BEFORE, {"row": PUBLIC, "allowed_by": [met("public")], "erased": True}),
+        (asked("g/goes", version=2), 2, "not_in_version", ABSENT.format(2), {}),
+        (asked("ghost"), 1, "not_in_version", ABSENT.format(1), {}),
+    ]),
+    ("come again", lambda w: w.ingest("again", [{"id": "b/all", "labels": ["group:hr"]}]), [
+        (asked("b/all", "group:hr"), 3, *answered(1, "group:hr", row=HR)),
+        (asked("b/all"), 3, "not_allowed", NONE_OF, {"row": HR}),
+        (asked("b/all", version=1), 1, "erased", OF_BEFORE, {"row": PUBLIC, "now": NOTHING, "revoked": [revoked(3, ["public"])], "erased": True}),
+        (asked("g/goes"), 3, "erased", OF_BEFORE, {"row": PUBLIC, "allowed_by": [met("public")], "erased": True}),
+    ]),
+    ("nothing left of the rows of before", lambda w: w.compact(), [
+        (asked("b/all", "group:hr"), 3, *answered(1, "group:hr", row=HR)),
+        (asked("b/all", version=1), 1, "erased", OF_BEFORE, {"revoked": [revoked(3, ["public"])], "erased": True}),
+        (asked("b/all", version=2), 2, "erased", OF_BEFORE, {"revoked": [revoked(3, ["public"])], "erased": True}),
+        (asked("g/goes"), 3, "erased", OF_BEFORE, {"erased": True}),
+        (asked("g/goes", version=1), 1, "erased", OF_BEFORE, {"erased": True}),
+        (asked("g/goes", version=2), 2, "not_in_version", ABSENT.format(2), {}),
+        (asked("c/hr"), 3, "not_allowed", NONE_OF, {"row": HR}),
+    ]),
+    ("a version out of use, and one that is gone", lambda w: (w.cairn("quarantine", "acme/why", "2", "--reason", "a test"), w.cairn("drop", "acme/why", "1")), []),
+]
+
+
+class WhyNot(Table):
+    def test_table(self):
+        for title, step, questions in WHY_NOT:
+            step(self.w)
+            for q, version, verdict, why, differs in questions:
+                with self.subTest(done=title, asked=q):
+                    want = {"version": version, "k": 10, "mode": "lexical", "chunk": None, "rank": None, "score": None, "relevance": None, **differs}
+                    self.assertEqual(self.ask("why-not", q), self.expected(q, verdict, why, **want))
+                    self.assertEqual(self.w.hit(q, q.get("k", 10)) is not None, verdict == "answered")
+        for version, error in ((1, (5, "version 1 was dropped or is quarantined and does not answer")), (2, (5, "version 2 was dropped or is quarantined and does not answer")),
+                               (9, (3, "there is no version 9; `cairn versions` lists those there are"))):
+            for command in ("why-not", "explain-access"):
+                self.assertEqual(self.ask(command, asked("c/hr", version=version)), error)
 
 
 if __name__ == "__main__":
