@@ -61,14 +61,21 @@ typedef struct reader {
     cn_err err;
 } reader;
 
-/* inih would take the rest of a long line for another one: so each line must be whole. */
+/* inih would take the rest of a long line for another one, and what stands behind a zero byte for nothing: so each line must be
+ * whole, and text. A file of zeros, as a power cut leaves it, is no configuration without settings. */
 static char *next_line(char *text, int room, void *ctx) {
     reader *r = ctx;
-    if (r->err != CN_OK || !fgets(text, room, r->f))
+    int n = 0, c = 0;
+    while (r->err == CN_OK && n < room - 1 && c != '\n' && (c = getc(r->f)) != EOF) {
+        text[n++] = (char)c;
+        if (!c)
+            r->err = cn_fail(CN_INVALID, "%s:%d: there is a zero byte in it; the file is damaged, or no text", r->path, r->line + 1);
+    }
+    if (r->err != CN_OK || n == 0)
         return NULL;
+    text[n] = 0;
     r->line++;
-    size_t n = strlen(text);
-    if (n && text[n - 1] != '\n' && !feof(r->f)) {
+    if (c != '\n' && c != EOF) {
         r->err = cn_fail(CN_INVALID, "%s:%d: the line is too long for this reader; set it by an option or a variable", r->path, r->line);
         return NULL;
     }
