@@ -225,50 +225,6 @@ static void a_kept_copy_that_changed_is_damaged(void) {
     tiny_remove(other);
 }
 
-#define STEP 61 /* bytes between two places of a file that are tried */
-static void hurt(const char *data_dir, const char *kept, const char *name, cn_str bytes, unsigned long *refused_n) {
-    cn_embedder *e = NULL;
-    tiny_file(kept, name, bytes);
-    cn_err err = cn_embedder_open(data_dir, CN_STR("m"), CN_STR("fp32"), &e);
-    CU_ASSERT(err == CN_DAMAGED && cn_model_verify(data_dir, CN_STR("m")) == CN_DAMAGED);
-    if (err != CN_DAMAGED)
-        fprintf(stderr, "\n  %s of %zu bytes: %s\n", name, bytes.n, cn_err_name(err));
-    if (err == CN_OK)
-        cn_embedder_unref(e);
-    ++*refused_n;
-}
-
-/* One bit, or cut off there. */
-static void hurt_everywhere(const char *data_dir, const char *kept, const char *name, unsigned long *refused_n) {
-    cn_str whole = tiny_read(kept, name);
-    char *bytes = (char *)(uintptr_t)whole.p;
-    for (size_t at = 0; at < whole.n; at += STEP) {
-        bytes[at] ^= (char)(1 << at % 8);
-        hurt(data_dir, kept, name, whole, refused_n);
-        bytes[at] ^= (char)(1 << at % 8);
-        hurt(data_dir, kept, name, (cn_str){bytes, at}, refused_n);
-    }
-    tiny_file(kept, name, whole);
-    cn_free(bytes);
-}
-
-static void damage_anywhere_is_refused(void) {
-    static const char *const files[] = {"manifest", "config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json", "1_Pooling/config.json", "vocab.txt", "model.safetensors"};
-    char other[64], kept[128];
-    unsigned long n = 0;
-    cn_embedder *e = NULL;
-    tiny_folder(other);
-    fresh(TINY_F32, "");
-    CU_ASSERT_EQUAL(cn_model_add(other, CN_STR("m"), folder), CN_OK);
-    snprintf(kept, sizeof kept, "%s/models/m", other);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        hurt_everywhere(other, kept, files[i], &n);
-    CU_ASSERT(n > 500);
-    CU_ASSERT_EQUAL(cn_embedder_open(other, CN_STR("m"), CN_STR("fp32"), &e), CN_OK);
-    cn_embedder_unref(e);
-    tiny_remove(other);
-}
-
 static void memory_failures_leave_nothing(void) {
     fresh(TINY_F32, "");
     uint64_t before = cn_alloc_count();
@@ -292,6 +248,5 @@ void add_model_tests(void) {
     ADD(s, cls_pooling_and_no_length);
     ADD(s, the_same_name_keeps_its_model);
     ADD(s, a_kept_copy_that_changed_is_damaged);
-    ADD(s, damage_anywhere_is_refused);
     ADD(s, memory_failures_leave_nothing);
 }
