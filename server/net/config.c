@@ -43,7 +43,7 @@ static const cn_setting table[] = {
     {"scrub_rate", CN_SET_BYTES, "16MiB", 0, GIB_MAX, "bytes a second at most that are read to find damaged files before they are asked for; 0: none"},
     {"scrub_every", CN_SET_DURATION_MS, "1d", 1000, 3650LL * DAY_MS, "how long after one such reading of all files the next begins"},
     {"compact_after", CN_SET_DURATION_MS, "10m", 0, 365LL * DAY_MS, "how long after an erasure the files that hold the document are compacted; its bytes are gone a minute later; 0: not by itself"},
-    {"merge_rate", CN_SET_BYTES, "32MiB", 0, GIB_MAX, "bytes a second at most that are copied to merge small files of an index, in the background; 0: none"},
+    {"merge_rate", CN_SET_BYTES, "8MiB", 0, GIB_MAX, "bytes a second at most that are copied to merge small files of an index, in the background; 0: none"},
     {"recall_sample", CN_SET_INT, "10", 0, 1000, "of 1000 questions by vectors so many are searched again exactly, afterwards, to know the recall; 0: none, and no effort is raised"},
     {"recall_cpu", CN_SET_INT, "2", 1, 100, "percent of one processor at most that this takes"},
     {"slow_query", CN_SET_DURATION_MS, "1s", 1, DAY_MS, "requests that take longer are logged"},
